@@ -1,0 +1,68 @@
+"""What a task learns from: training and validation batches, and what must be saved to use the model later."""
+
+from typing import NamedTuple
+
+import grain
+
+from jaxnets.data.sequences import once, streams, windows
+from jaxnets.data.text import read
+from jaxnets.data.vocabulary import Vocabulary
+
+
+class Dataset(NamedTuple):
+    """Attributes:
+    train: Endless batches, a pure function of (seed, step).
+    validation: Batches of the held-out part, once.
+    vocabulary: Saved with the run.
+    description: One line for a person.
+    """
+
+    train: grain.MapDataset
+    validation: grain.MapDataset
+    vocabulary: Vocabulary
+    description: str
+
+
+def text(
+    path: str = "",
+    unit: str = "byte",
+    read_as: str = "streams",
+    batch: int = 64,
+    length: int = 64,
+    validation: float = 0.1,
+    seed: int = 0,
+) -> Dataset:
+    """Text for language models; its last part is held out.
+
+    Args:
+        path: A text file, a folder of text files, or "" for the sources of Python's standard library.
+        unit: ``"byte"`` or ``"character"``.
+        read_as: ``"streams"`` (contiguous, the recurrent state carried from batch to batch) or ``"windows"``
+            (shuffled, each from a fresh state).
+        batch: B, rows.
+        length: T, tokens of a row.
+        validation: The part of the text that is held out, at its end.
+        seed: Of the order.
+
+    Raises:
+        ValueError: Nothing to read, an argument out of range, or too little text for one batch.
+    """
+    if batch < 1 or length < 1:
+        raise ValueError(f"batch and length: at least 1; given {batch} and {length}")
+    if not 0 < validation < 1:
+        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
+    readers = {"streams": streams, "windows": windows}
+    if read_as not in readers:
+        raise ValueError(f"read_as: streams or windows; given {read_as!r}")
+    tokens, vocabulary = read(path, unit)
+    held_out = int(len(tokens) * validation)
+    if held_out < 2:
+        raise ValueError(f"text too short: {len(tokens)} tokens leave {held_out} for validation, at least 2 are needed")
+    train, rest = tokens[: len(tokens) - held_out], tokens[len(tokens) - held_out :]
+    source = path or "Python standard library"
+    return Dataset(
+        train=readers[read_as](train, batch, length, seed),
+        validation=once(rest, batch, length),
+        vocabulary=vocabulary,
+        description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out",
+    )

@@ -1,0 +1,105 @@
+"""Sampling from any step function ``step(carry, token) -> (carry, logits)``."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+
+
+def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> jax.Array:
+    r"""Logits of the distribution to sample from: :math:`\mathrm{logits} / \mathrm{temperature}`, its tail cut off.
+
+    Args:
+        logits: ``[..., V]``.
+        temperature: Above 0; below 1 sharpens. 0 leaves the most likely token only.
+        top_k: Keep the k most likely tokens (Fan et al. 2018); 0 keeps all.
+        top_p: Keep the smallest set of tokens whose probability reaches p (nucleus; Holtzman et al. 2020).
+
+    Returns:
+        ``[..., V]``, minus infinity where cut off; the most likely token always stays.
+    """
+    logits = logits.astype(jnp.float32)
+    if temperature == 0:
+        best = jnp.argmax(logits, axis=-1, keepdims=True)
+        return jnp.where(jnp.arange(logits.shape[-1]) == best, logits, -jnp.inf)
+    logits = logits / temperature
+    if 0 < top_k < logits.shape[-1]:
+        smallest = jax.lax.top_k(logits, top_k)[0][..., -1:]
+        logits = jnp.where(logits < smallest, -jnp.inf, logits)
+    if top_p < 1:
+        descending = -jnp.sort(-logits, axis=-1)
+        probability = jax.nn.softmax(descending, axis=-1)
+        before = jnp.cumsum(probability, axis=-1) - probability
+        smallest = jnp.min(jnp.where(before < top_p, descending, jnp.inf), axis=-1, keepdims=True)
+        # The most likely token stays, whatever top_p is.
+        logits = jnp.where(logits < jnp.minimum(smallest, descending[..., :1]), -jnp.inf, logits)
+    return logits
+
+
+def stream(
+    step: Step,
+    carry: Any,
+    prompt: jax.Array,
+    key: jax.Array,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Iterator[int]:
+    """Endlessly samples the tokens that follow a prompt, one at a time.
+
+    Args:
+        step: ``(carry, token []) -> (carry, logits [V])``, pure.
+        carry: Before the prompt.
+        prompt: Token numbers ``[T]``, at least one.
+        key: Token t is drawn with ``fold_in(key, t)``.
+        temperature, top_k, top_p: As in ``truncate``.
+
+    Yields:
+        Token numbers.
+    """
+
+    @jax.jit
+    def advance(carry, token, t):
+        carry, logits = step(carry, token)
+        drawn = jax.random.categorical(jax.random.fold_in(key, t), truncate(logits, temperature, top_k, top_p))
+        return carry, drawn
+
+    for token in prompt:
+        carry, token = advance(carry, jnp.asarray(token, jnp.int32), 0)
+    t = 0
+    while True:
+        yield int(token)
+        t += 1
+        carry, token = advance(carry, token, t)
+
+
+def tree(step: Step, carry: Any, prompt: jax.Array, branches: int = 5, depth: int = 2) -> list[tuple[int, float, list]]:
+    """The most likely continuations of a prompt, and of each of them, with their probabilities.
+
+    Args:
+        step: As in ``stream``.
+        carry: Before the prompt.
+        prompt: Token numbers ``[T]``, at least one.
+        branches: Continuations of each node.
+        depth: Levels.
+
+    Returns:
+        ``(token, probability given what is before it, its continuations)``, most likely first.
+    """
+    step = jax.jit(step)
+    for token in prompt:
+        carry, logits = step(carry, jnp.asarray(token, jnp.int32))
+
+    def grow(carry, logits, depth):
+        probabilities, tokens = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))
+        nodes = []
+        for probability, token in zip(probabilities.tolist(), tokens.tolist(), strict=True):
+            below = grow(*step(carry, jnp.asarray(token, jnp.int32)), depth - 1) if depth > 1 else []
+            nodes.append((token, probability, below))
+        return nodes
+
+    return grow(carry, logits, depth)

@@ -1,0 +1,37 @@
+"""Measures a trained run on its held-out data.
+
+python -m jaxnets.evaluate --workdir=runs/char_lm
+"""
+
+import json
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from jaxnets import program
+from jaxnets.training import loop, restore
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
+flags.DEFINE_bool("json", False, "Print one line of JSON.")
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+
+
+def main(overrides: program.Overrides) -> None:
+    restore.no_overrides(overrides)
+    run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
+    dataset = run.dataset()
+    metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, dataset.validation)
+    if FLAGS.json:
+        print(json.dumps({"workdir": FLAGS.workdir, "step": run.step, **metrics}))
+        return
+    print(f"{FLAGS.workdir}, step {run.step}, {dataset.description}")
+    for name, value in metrics.items():
+        print(f"{name:<20} {value:.4f}{f' nats per {run.task.unit}' if name == 'loss' else ''}")
+
+
+if __name__ == "__main__":
+    program.run(main)

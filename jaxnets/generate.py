@@ -1,0 +1,71 @@
+"""Lets a trained language model write on.
+
+python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 --temperature=0.8
+python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
+"""
+
+import itertools
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from jaxnets import decoding, program
+from jaxnets.tasks import step_of
+from jaxnets.training import restore
+from jaxnets.training.errors import UsageError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
+flags.DEFINE_string("prompt", "\n", "The text to go on from.")
+flags.DEFINE_integer("length", 500, "How many tokens to write.", lower_bound=0)
+flags.DEFINE_float("temperature", 0.8, "Below 1 bolder, above 1 wilder; 0 always takes the most likely.", lower_bound=0)
+flags.DEFINE_integer("top_k", 0, "Choose among the k most likely only; 0: among all.", lower_bound=0)
+flags.DEFINE_float("top_p", 1.0, "Choose among the most likely that together reach this probability.", 0.0, 1.0)
+flags.DEFINE_integer("seed", 0, "Of the random choices.")
+flags.DEFINE_bool("tree", False, "Print the most likely continuations and their probabilities, two levels deep.")
+flags.DEFINE_integer("branches", 5, "Continuations of each node of the tree.", lower_bound=1)
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+
+
+def main(overrides: program.Overrides) -> None:
+    restore.no_overrides(overrides)
+    run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
+    try:
+        prompt = run.vocabulary.encode(FLAGS.prompt)
+    except ValueError as error:
+        raise UsageError(f"--prompt: {error}") from error
+    if not len(prompt):
+        raise UsageError("--prompt: at least one character expected")
+    step = step_of(run.model, run.variables)
+    if FLAGS.tree:
+        print(repr(FLAGS.prompt))
+        _print_tree(run.vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))
+        return
+    tokens = decoding.stream(
+        step,
+        None,
+        prompt,
+        jax.random.key(FLAGS.seed),
+        temperature=FLAGS.temperature,
+        top_k=FLAGS.top_k,
+        top_p=FLAGS.top_p,
+    )
+    text_of = run.vocabulary.decoder()
+    print(FLAGS.prompt, end="", flush=True)
+    for token in itertools.islice(tokens, FLAGS.length):
+        print(text_of(token), end="", flush=True)
+    print()
+
+
+def _print_tree(vocabulary, nodes, indent: str = "") -> None:
+    for i, (token, probability, below) in enumerate(nodes):
+        last = i == len(nodes) - 1
+        print(f"{indent}{'└─' if last else '├─'} {probability:.3f} {vocabulary.show(token)}")
+        _print_tree(vocabulary, below, indent + ("   " if last else "│  "))
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,98 @@
+"""What all programs share: flags, ``--config.x.y=z``, errors in one sentence, exit codes, the compile cache.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+
+from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.interruption import Interrupted, raise_on_signals
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+Overrides = list[tuple[str, str]]
+
+
+def run(main: Callable[[Overrides], None]) -> None:
+    """Parses the command line, calls ``main`` with the ``--config.x.y=z`` in it, and exits."""
+    raise_on_signals()
+    module = sys.modules["__main__"]
+    if {"-h", "-help", "--help"} & set(sys.argv[1:]):
+        print((module.__doc__ or "").strip(), "\n\nFlags:", FLAGS.get_help_for_modules("", [module]), sep="\n")
+        sys.exit(0)
+    overrides: Overrides = []
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest, found = take_overrides(argv)
+            overrides.extend(found)
+            left = FLAGS(rest)
+        except (flags.Error, UsageError) as error:
+            _end(2, str(error))
+        if len(left) > 1:
+            _end(2, f"unexpected argument {left[1]!r}; flags are written --name=value")
+        return left
+
+    app.run(lambda argv: _guard(main, overrides), flags_parser=parse)
+
+
+def take_overrides(argv: list[str]) -> tuple[list[str], Overrides]:
+    """Separates ``--config.key=value`` (and ``--config.key value``) from the other arguments."""
+    rest, overrides = [], []
+    arguments = iter(argv)
+    for argument in arguments:
+        if not argument.startswith(("--config.", "-config.")):
+            rest.append(argument)
+            continue
+        key, equals, value = argument.split(".", 1)[1].partition("=")
+        if not equals:
+            following = next(arguments, None)
+            if following is None:
+                raise UsageError(f"{argument}: a value is missing; write {argument}=VALUE")
+            value = following
+        overrides.append((key, value))
+    return rest, overrides
+
+
+def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
+    try:
+        logging.set_verbosity(logging.ERROR)  # of jax and orbax: what matters to a user is raised
+        use_compile_cache()
+        main(overrides)
+    except UsageError as error:
+        _end(2, str(error))
+    except Interrupted as interrupted:
+        _end(128 + interrupted.number, f"stopped by {interrupted}")
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; leave no complaint at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except RunError as error:
+        _end(1, str(error))
+    except Exception as error:
+        _end(1, f"{type(error).__name__}: {error} (--debug shows where)")
+
+
+def _end(code: int, message: str) -> None:
+    if FLAGS.is_parsed() and FLAGS.debug and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    program = Path(sys.argv[0]).stem
+    print(f"{program}: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def use_compile_cache() -> None:
+    """Compiled programs are kept between runs, in ``$JAX_COMPILATION_CACHE_DIR`` or the user's cache folder."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(caches / "jaxnets" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

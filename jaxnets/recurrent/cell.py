@@ -1,0 +1,147 @@
+"""What a recurrent cell is: a tuple of pure functions, written once and run by every executor."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Params = dict[str, Any]
+Carry = Any
+
+
+def matmul(weight: jax.Array, h: jax.Array) -> jax.Array:
+    """The default state product ``h @ weight``, computed in the dtype of ``h`` and accumulated in float32 at least.
+
+    In half precision the gradients are computed in that dtype too, accumulated in float32, and the weight's arrives
+    in the weight's own dtype; this is a custom reverse rule, so that forward-mode derivatives need float32.
+
+    Args:
+        weight: ``[H, G]``.
+        h: ``[..., H]``.
+
+    Returns:
+        ``[..., G]``, float32 (float64 for float64 operands).
+    """
+    return _half_matmul(weight, h) if jnp.finfo(h.dtype).bits == 16 else h @ weight.astype(h.dtype)
+
+
+_float32_matmul = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _half_matmul(weight: jax.Array, h: jax.Array) -> jax.Array:
+    return _float32_matmul(h, weight.astype(h.dtype))
+
+
+def _half_matmul_bwd(operands, dz):
+    # JAX's own rule would multiply the float32 cotangent with a half weight: a slow float32 product everywhere.
+    weight, h = operands
+    rows, dz = h.reshape(-1, h.shape[-1]), dz.reshape(-1, dz.shape[-1]).astype(h.dtype)
+    # As (W dz^T)^T: XLA's CPU backend runs dz W^T in float32, four times slower where the CPU has bfloat16 products.
+    dh = _float32_matmul(weight.astype(h.dtype), dz.T).T
+    dw = _float32_matmul(rows.T, dz)
+    return dw.astype(weight.dtype), dh.astype(h.dtype).reshape(h.shape)
+
+
+_half_matmul.defvjp(lambda weight, h: (_half_matmul(weight, h), (weight, h)), _half_matmul_bwd)
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: what ``recurrent.scan`` needs to know of it, and nothing else.
+
+    Attributes:
+        init: ``(key, features) -> params``. A dict with ``"input"`` (what depends on x alone), ``"recurrent"``
+            (``{name: weight}``, one weight per state product) and whatever else the step reads.
+        carry: ``(params, x) -> carry``, the carry before the first step. ``x`` is one step's input ``[*batch, D]``
+            and gives batch shape and dtype. Carries are float32 at least.
+        project: ``(params["input"], xs) -> u``, everything that depends on x alone, for any number of leading axes.
+            One array per gate lets XLA vectorise the step; a single wide array to be sliced there does not.
+        step: ``(rest, carry, u, dot) -> (carry, y)``: one step for ``u`` of one time. ``rest`` is ``params`` without
+            ``"input"`` and ``"recurrent"``; ``dot(name, h)`` is the product of a state with the recurrent weight of
+            that name. The step never sees that weight, which is what lets the executor choose how products run.
+        product: ``(weight, h) -> z``, what ``dot`` computes; linear in ``h``. A convolution for ConvLSTM.
+    """
+
+    init: Callable[[jax.Array, int], Params]
+    carry: Callable[[Params, jax.Array], Carry]
+    project: Callable[[Any, jax.Array], Any]
+    step: Callable[[Params, Carry, Any, Callable[[str, jax.Array], jax.Array]], tuple[Carry, jax.Array]]
+    product: Callable[[Any, jax.Array], jax.Array] = matmul
+
+
+def split_params(params: Params) -> tuple[Any, Params, Params]:
+    """Separates ``params`` into what ``project``, ``dot`` and ``step`` use: (input, recurrent, rest)."""
+    rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
+    return params["input"], params["recurrent"], rest
+
+
+def step(cell: Cell, params: Params, carry: Carry | None, x: jax.Array) -> tuple[Carry, jax.Array]:
+    """One step of a cell, for streaming inference and reinforcement learning.
+
+    Args:
+        cell: A recurrent cell.
+        params: Its parameters, as ``cell.init`` makes them.
+        carry: The carry of the step before, or None for the cell's initial one.
+        x: ``[*batch, D]``, the input of one time.
+
+    Returns:
+        The new carry, and the output ``[*batch, H]`` in the dtype of ``x``.
+    """
+    source, recurrent, rest = split_params(params)
+    if carry is None:
+        carry = cell.carry(params, x)
+    carry, y = cell.step(
+        rest, carry, cell.project(source, x), lambda name, h: cell.product(recurrent[name], h.astype(x.dtype))
+    )
+    return carry, y.astype(x.dtype)
+
+
+def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
+    """``xs @ kernel + bias`` as one array per gate, float32 at least.
+
+    Args:
+        params: ``{"kernel": [D, gates * H], "bias": [gates * H]}``.
+        xs: ``[..., D]``; the product is computed in its dtype.
+        gates: How many blocks the result is split into.
+
+    Returns:
+        ``gates`` arrays ``[..., H]``.
+    """
+    # Leading axes are joined first: contracting two axes at once in the weight's gradient is slow on a CPU.
+    joined = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1])) + params["bias"]
+    return tuple(a.reshape(*xs.shape[:-1], -1) for a in jnp.split(joined, gates, axis=-1))
+
+
+def zero_state(x: jax.Array, hidden: int) -> jax.Array:
+    """Zeros ``[*batch, hidden]`` for one step's input ``x``, float32 at least."""
+    return jnp.zeros((*x.shape[:-1], hidden), jnp.promote_types(x.dtype, jnp.float32))
+
+
+def dense_init(
+    key: jax.Array, features: int, hidden: int, gates: int, products: dict[str, int], bias: jax.Array | None = None
+) -> Params:
+    """Input kernel by Glorot's uniform rule, each gate's recurrent block orthogonal, biases zero (or as given).
+
+    Args:
+        key: A ``jax.random.key``.
+        features: D.
+        hidden: H.
+        gates: How many blocks of H the input projection has.
+        products: How many blocks of H each recurrent weight has, by name.
+        bias: ``[gates * H]``.
+    """
+    glorot, orthogonal = jax.nn.initializers.glorot_uniform(), jax.nn.initializers.orthogonal()
+    keys = iter(jax.random.split(key, gates + sum(products.values())))
+
+    def blocks(init: Callable, rows: int, count: int) -> jax.Array:
+        return jnp.concatenate([init(next(keys), (rows, hidden), jnp.float32) for _ in range(count)], axis=-1)
+
+    return {
+        "input": {
+            "kernel": blocks(glorot, features, gates),
+            "bias": jnp.zeros(gates * hidden) if bias is None else bias,
+        },
+        "recurrent": {name: blocks(orthogonal, hidden, count) for name, count in products.items()},
+    }

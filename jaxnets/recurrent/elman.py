@@ -1,0 +1,32 @@
+"""The simple recurrent unit (Elman, "Finding structure in time", Cognitive Science 14, 1990)."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
+
+
+@functools.cache
+def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh) -> Cell:
+    r"""Elman's cell: :math:`h_t = g(x_t U + h_{t-1} W + b)`.
+
+    Parameters: ``input = {kernel U [D, H], bias b [H]}``, ``recurrent = {kernel W [H, H]}``. The carry is h.
+
+    Args:
+        hidden: H, the number of hidden features.
+        activation: g, tanh or ``jax.nn.relu``.
+    """
+
+    def step(rest, h, u, dot):
+        h = activation(u[0] + dot("kernel", h))
+        return h, h
+
+    return Cell(
+        init=lambda key, features: dense_init(key, features, hidden, 1, {"kernel": 1}),
+        carry=lambda params, x: zero_state(x, hidden),
+        project=lambda params, xs: dense_gates(params, xs, 1),
+        step=step,
+    )

@@ -1,0 +1,98 @@
+"""Next-token prediction: p(w_1 ... w_T) = prod_t p(w_t | w_<t), learned by maximum likelihood."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from jaxnets import decoding
+from jaxnets.data import Vocabulary
+from jaxnets.tasks.task import Task
+
+SAMPLE_LENGTH = 400
+
+
+def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
+    """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``, such as ``CharRNN``.
+
+    The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
+    ``start`` begin from the model's initial carry, others go on from the batch before.
+    """
+
+    def run(variables, batch, carry, **options):
+        if carry is not None:
+            initial = model.apply(variables, batch["inputs"][:, :0])[0]
+            carry = jax.tree.map(lambda new, old: _where_rows(batch["start"], new, old), initial, carry)
+        carry, logits = model.apply(variables, batch["inputs"], carry, **options)
+        return carry, optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+
+    def loss(variables, batch, key, carry):
+        carry, nats = run(variables, batch, carry, train=True, rngs={"dropout": key})
+        mask = batch["mask"]
+        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), jax.lax.stop_gradient(carry)
+
+    def evaluate(variables, batch, carry):
+        carry, nats = run(variables, batch, carry)
+        return {"loss": (jnp.sum(nats * batch["mask"]), jnp.sum(batch["mask"]))}, carry
+
+    def draw(variables, batch):
+        nats = jax.jit(lambda variables, batch: run(variables, batch, None)[1])(variables, batch)
+        shown = slice(4)  # rows
+        return {"surprise": _surprise(vocabulary, batch["targets"][shown].ravel(), nats[shown].ravel())}
+
+    def sample(variables, key):
+        prompt = vocabulary.encode("\n") if "\n" in (vocabulary.characters or "\n") else [0]
+        tokens = decoding.stream(step_of(model, variables), None, prompt, key, temperature=0.8)
+        return vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)])
+
+    return Task(
+        init=lambda key, batch: model.init(key, batch["inputs"][:1, :1]),
+        loss=loss,
+        evaluate=evaluate,
+        draw=draw,
+        sample=sample,
+        items=lambda batch: batch["inputs"].size,
+        unit=vocabulary.unit,
+        derive={
+            f"bits_per_{vocabulary.unit}": lambda means: means["loss"] / math.log(2),
+            "perplexity": lambda means: math.exp(min(means["loss"], 700.0)),
+        },
+    )
+
+
+def step_of(model: nn.Module, variables):
+    """The model as a step function for ``jaxnets.decoding``: ``(carry, token []) -> (carry, logits [V])``."""
+
+    def step(carry, token):
+        carry, logits = model.apply(variables, token[None, None], carry)
+        return carry, logits[0, 0]
+
+    return step
+
+
+def _where_rows(rows: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.where(rows.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+def _surprise(vocabulary: Vocabulary, targets, nats):
+    """Tokens as text, each token on a ground the darker the less the model expected it."""
+    from matplotlib import colormaps, pyplot
+
+    columns = 32
+    rows = -(-len(targets) // columns)
+    figure, axes = pyplot.subplots(figsize=(columns * 0.3, rows * 0.42 + 0.7))
+    nats = np.asarray(nats)
+    grid = np.full(rows * columns, np.nan)
+    grid[: len(targets)] = nats
+    image = axes.imshow(grid.reshape(rows, columns), cmap=colormaps["Blues"], vmin=0, vmax=6, aspect="auto")
+    for i, token in enumerate(targets):
+        shown = vocabulary.show(int(token)).strip("'\"").replace("0x", "")
+        dark = "white" if nats[i] > 3.5 else "black"
+        axes.text(i % columns, i // columns, shown, ha="center", va="center", family="monospace", color=dark)
+    axes.set(xticks=[], yticks=[], title=f"nats of each {vocabulary.unit} of the held-out text, given those before it")
+    figure.colorbar(image, ax=axes, pad=0.01)
+    figure.tight_layout()
+    return figure

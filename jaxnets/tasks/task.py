@@ -1,0 +1,32 @@
+"""What a task is: the few functions the training loop needs to know of a kind of problem."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Task(NamedTuple):
+    """What is learned. All functions but ``draw`` and ``sample`` are pure and get compiled.
+
+    Attributes:
+        init: ``(key, batch) -> variables``, ``{"params": ...}`` and what else the model has.
+        loss: ``(variables, batch, key, carry) -> (loss, carry)``. ``carry`` is what goes on from one training batch to
+            the next (a recurrent state; ``()`` where there is none); None asks for one to begin with.
+        evaluate: ``(variables, batch, carry) -> ({name: (sum, count)}, carry)``: metrics as sums, so that they add up
+            over batches; ``"loss"`` is one of them.
+        draw: ``(variables, batch) -> {name: figure}``, matplotlib figures of what this kind of model is looked at with.
+        sample: ``(variables, key) -> str``, what a run shows at its end.
+        items: ``batch -> int``, what a batch counts in the speed that is reported.
+        unit: What an item is called.
+        derive: ``{name: function of the mean metrics}``, the metrics people ask for that follow from the others.
+    """
+
+    init: Callable[[jax.Array, Any], Any]
+    loss: Callable[[Any, Any, jax.Array, Any], tuple[jax.Array, Any]]
+    evaluate: Callable[[Any, Any, Any], tuple[dict[str, tuple[jax.Array, jax.Array]], Any]]
+    draw: Callable[[Any, Any], dict[str, Any]]
+    sample: Callable[[Any, jax.Array], str]
+    items: Callable[[Any], int]
+    unit: str
+    derive: dict[str, Callable[[dict[str, float]], float]]

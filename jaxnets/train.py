@@ -1,0 +1,59 @@
+"""Trains what a config describes.
+
+    python -m jaxnets.train --config=char_lm --workdir=runs/char_lm --config.model.hidden=512
+
+--config is the path of a file or the name of a shipped config; --config.KEY=VALUE changes a setting in it. Started
+again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from jaxnets import program
+from jaxnets.training import build, config, flops, loop, rundir
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
+flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
+
+
+def main(overrides: program.Overrides) -> None:
+    settings = config.load(FLAGS.config)
+    config.override(settings, overrides)
+    workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)
+    dataset = build.dataset(settings)
+    model = build.model(settings.model, trusted=None, vocabulary=dataset.vocabulary.size)
+    task = build.task(settings, model, dataset.vocabulary)
+    compiled = loop.compile_run(settings, dataset, task)
+    rundir.claim(workdir, settings)
+    rundir.keep_vocabulary(workdir, dataset.vocabulary)
+
+    device = jax.devices()[0].device_kind
+    print(f"{dataset.description}\n{jax.device_count()} x {device}; run in {workdir}", file=sys.stderr)
+    batch = jax.eval_shape(lambda: dataset.train[0])["inputs"]
+    caption = f"{settings.model.name}, one batch {'x'.join(map(str, batch.shape))}"
+    print(flops.table(flops.count(model, batch), caption), file=sys.stderr, flush=True)
+
+    outcome = loop.train(settings, workdir, dataset, task, compiled)
+    if outcome.signal is not None:
+        print(f"saved step {outcome.step} in {workdir}; to go on: {_command()}", file=sys.stderr)
+        sys.exit(128 + outcome.signal)
+    finished = outcome.step >= settings.train.steps
+    print(f"at step {outcome.step}; to go on: {_command(steps=2 * settings.train.steps if finished else None)}")
+    print(f"figures in {workdir / 'figures'}; a sample:\n\n{loop.sample(settings, task, outcome)}")
+
+
+def _command(steps: int | None = None) -> str:
+    """The command that was given, to be given again."""
+    given = [a for a in sys.argv[1:] if steps is None or not a.startswith("--config.train.steps")]
+    more = [] if steps is None else [f"--config.train.steps={steps}"]
+    return shlex.join(["python", "-m", "jaxnets.train", *given, *more])
+
+
+if __name__ == "__main__":
+    program.run(main)

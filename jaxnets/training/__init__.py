@@ -1,0 +1,1 @@
+"""Training: configs, state, loop, checkpoints and metric writers."""

@@ -1,0 +1,114 @@
+"""From a config to what it names: models, tasks and data by where they live."""
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from jaxnets.data import Dataset, Vocabulary
+from jaxnets.tasks import Task
+from jaxnets.training.config import nearest
+from jaxnets.training.errors import UsageError
+
+
+def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
+    """The public thing called ``name``: ``recurrent.CharRNN`` of jaxnets, or a user's own ``my_package.MyNet``.
+
+    Args:
+        name: ``module.attribute``.
+        trusted: Top-level modules outside jaxnets that may be imported; None trusts all (the command line named them).
+
+    Raises:
+        UsageError: No such module or attribute, or a module that must not be imported.
+    """
+    module_name, _, attribute = name.rpartition(".")
+    if not module_name:
+        raise UsageError(f"{name!r}: expected where it lives, such as recurrent.CharRNN or my_package.MyNet")
+    if _is_ours(module_name):
+        module = importlib.import_module(f"jaxnets.{module_name}")
+        public = getattr(module, "__all__", [])
+    else:
+        top = module_name.partition(".")[0]
+        if trusted is not None and top not in trusted:
+            raise UsageError(f"{name} is not part of jaxnets; to import {top}, say --trust={top}")
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise UsageError(f"cannot import {module_name} for {name}: {error}") from error
+        public = vars(module)
+    if attribute not in public:
+        raise UsageError(f"no {attribute} in {module_name}{nearest(attribute, public, f'{module_name}.')}")
+    return getattr(module, attribute)
+
+
+def _is_ours(module_name: str) -> bool:
+    family = module_name.partition(".")[0]
+    return family.isidentifier() and importlib.util.find_spec(f"jaxnets.{family}") is not None
+
+
+def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
+    """``function(**arguments)``, with a ``UsageError`` for an argument it does not have, lacks, or refuses."""
+    accepted = {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in ("parent", "name")  # what every Linen module has
+    }
+    for name in arguments:
+        if name not in accepted:
+            raise UsageError(f"{what} has no argument {name!r}{nearest(name, accepted)}")
+    missing = [n for n, p in accepted.items() if p.default is inspect.Parameter.empty and n not in arguments]
+    if missing:
+        raise UsageError(f"{what} needs {', '.join(missing)}")
+    try:
+        return function(**arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), **given: Any) -> nn.Module:
+    """The Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
+
+    A text argument that names something public of jaxnets by where it lives stands for that thing.
+
+    Args:
+        spec: Name and arguments.
+        trusted: As in ``resolve``.
+        given: Arguments that do not come from the config, such as the vocabulary's size.
+
+    Raises:
+        UsageError: The name or an argument is wrong, or it does not make a Linen module.
+    """
+    arguments = {**spec, **given}
+    name = arguments.pop("name")
+    builder = resolve(name, trusted)
+    is_module = inspect.isclass(builder) and issubclass(builder, nn.Module)
+    if not is_module and not (callable(builder) and builder.__module__.startswith("jaxnets.")):
+        raise UsageError(f"{name} is neither a Linen module nor a function of jaxnets that returns one")
+    built = call(name, builder, {key: _value(value) for key, value in arguments.items()})
+    if not isinstance(built, nn.Module):
+        raise UsageError(f"{name} does not make a Linen module")
+    return built
+
+
+def _value(value: Any) -> Any:
+    names_ours = isinstance(value, str) and "." in value and _is_ours(value.rpartition(".")[0])
+    return resolve(value) if names_ours else value
+
+
+def dataset(config: ConfigDict) -> Dataset:
+    """The data of ``config.data``."""
+    arguments = config.data.to_dict()
+    name = arguments.pop("name")
+    reader = resolve(name)
+    if not getattr(reader, "__module__", "").startswith("jaxnets."):
+        raise UsageError(f"--config.data.name={name}: a reader of jaxnets.data expected")
+    return call(name, reader, {**arguments, "seed": config.seed})
+
+
+def task(config: ConfigDict, network: nn.Module, vocabulary: Vocabulary) -> Task:
+    """The task of ``config.task``."""
+    return call(config.task, resolve(config.task), {"model": network, "vocabulary": vocabulary})

@@ -1,0 +1,107 @@
+"""Configs: files with ``get_config() -> ml_collections.ConfigDict``, and what a command line changes in them."""
+
+import ast
+import difflib
+import json
+import runpy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import jaxnets
+from jaxnets.training.errors import UsageError
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with jaxnets, by name."""
+    package = Path(jaxnets.__file__).parent
+    # The wheel carries configs/ inside the package; a checkout has it beside the package.
+    folder = next(f for f in (package / "configs", package.parent / "configs") if f.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+
+
+def load(name: str) -> ConfigDict:
+    """The config in the file ``name``, or the shipped one of that name.
+
+    Raises:
+        UsageError: There is none, or the file does not define one.
+    """
+    known = shipped()
+    path = Path(name).expanduser()
+    if not path.suffix and name in known:
+        path = known[name]
+    if not path.is_file():
+        hint = nearest(path.stem, known)
+        raise UsageError(f"no config {name}{hint}; shipped: {', '.join(known)}")
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        config = get_config() if get_config else None
+    except Exception as error:
+        raise UsageError(f"config {path} cannot be run: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise UsageError(f"config {path}: a function get_config() that returns an ml_collections.ConfigDict is needed")
+    return config
+
+
+def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
+    """Sets ``model.hidden`` and the like from the text of a command line, in place.
+
+    Raises:
+        UsageError: No such key (the nearest is named), or a value of another type.
+    """
+    for key, text in assignments:
+        flat = flatten(config)
+        if key not in flat:
+            inside = [known for known in flat if known.startswith(f"{key}.")]
+            hint = f"; it has {', '.join(inside)}" if inside else nearest(key, flat, "--config.")
+            raise UsageError(f"no setting --config.{key}{hint}")
+        config.update_from_flattened_dict({key: parse(key, text, flat[key])})
+
+
+def parse(key: str, text: str, current: Any) -> Any:
+    """The text of a setting as a value of the type of ``current`` (a setting that is no number or text: as given)."""
+    kind = type(current)
+    if kind not in (bool, int, float, tuple, list):
+        return text
+    try:
+        value = json.loads(text.lower()) if kind is bool else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = None
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is not kind:
+        raise UsageError(f"--config.{key}: {kind.__name__} expected, such as {current!r}; given {text!r}")
+    return value
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """``{"model.hidden": 256, ...}``."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat.update({f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """What differs, a line each: ``model.hidden: 256 there, 512 here``."""
+    before, after = (json.loads(json.dumps(flatten(config))) for config in (old, new))
+    keys = [*before, *(key for key in after if key not in before)]
+    say = lambda flat, key: repr(flat[key]) if key in flat else "not set"
+    return [
+        f"{key}: {say(before, key)} there, {say(after, key)} here"
+        for key in keys
+        if before.get(key) != after.get(key) or (key in before) != (key in after)
+    ]
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """``"; the nearest is ..."`` for an error message, or nothing where nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; the nearest is {prefix}{close[0]}" if close else ""

@@ -1,0 +1,167 @@
+"""The training loop: one for every task."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from jaxnets.data import Dataset
+from jaxnets.tasks import Task
+from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.interruption import Interruption
+from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
+from jaxnets.training.optimizer import optimizer
+from jaxnets.training.progress import Progress
+from jaxnets.training.state import SAMPLE, State, create, key_for, make_step
+
+
+class Outcome(NamedTuple):
+    """Attributes:
+    step: Updates done.
+    signal: What interrupted the run, or None.
+    variables: The model's, at the end.
+    """
+
+    step: int
+    signal: int | None
+    variables: Any
+
+
+class Compiled(NamedTuple):
+    """The jitted functions of a run."""
+
+    step: Callable
+    evaluate: Callable
+    abstract: State  # shapes of the state, as ``jax.eval_shape`` gives them
+    create: Callable[[], State]
+
+
+def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
+    """Builds what a run computes with; what does not fit together is told here, before anything is compiled."""
+    batch = dataset.train[0]
+    settings = config.train
+    rows = len(jax.tree.leaves(batch)[0])
+    if settings.accumulate < 1 or rows % settings.accumulate:
+        raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
+    for name in ("steps", "evaluate_every", "log_every"):
+        if settings[name] < 1:
+            raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
+    try:
+        transform = optimizer(settings.steps, **config.optimizer)
+        initialise = lambda: create(task, transform, batch, config.seed)
+        abstract = jax.eval_shape(initialise)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    return Compiled(
+        step=jax.jit(make_step(task, transform, config.seed, settings.accumulate), donate_argnums=0),
+        evaluate=jax.jit(task.evaluate),
+        abstract=abstract,
+        create=jax.jit(initialise),
+    )
+
+
+def evaluate(task: Task, compiled: Callable, variables: Any, batches: Any) -> dict[str, float]:
+    """Mean metrics over batches, and what the task derives from them.
+
+    Args:
+        task: What is measured.
+        compiled: ``jax.jit(task.evaluate)``.
+        variables: The model's.
+        batches: An iterable of batches of one shape.
+    """
+    sums: dict[str, list[float]] = {}
+    carry = None
+    for batch in batches:
+        if carry is None:
+            zeros = jax.eval_shape(compiled, variables, batch, None)[1]
+            carry = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros)
+        metrics, carry = compiled(variables, batch, carry)
+        for name, (total, number) in metrics.items():
+            row = sums.setdefault(name, [0.0, 0.0])
+            row[0] += float(total)
+            row[1] += float(number)
+    means = {name: total / number for name, (total, number) in sums.items()}
+    return {**means, **{name: derived(means) for name, derived in task.derive.items()}}
+
+
+def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled) -> Outcome:
+    """Trains until the steps or minutes of the config, or a signal; goes on from the last checkpoint in ``workdir``.
+
+    Raises:
+        RunError: The loss or its gradient is not finite, or something cannot be written. Checkpoints stay.
+    """
+    settings = config.train
+    batches = iter(dataset.train.to_iter_dataset())
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        last = max(checkpoints.steps(), default=None)
+        if last is None:
+            state, step = compiled.create(), 0
+        else:
+            state, position = checkpoints.restore(last, compiled.abstract)
+            batches.set_state(position)
+            step = last
+        if step >= settings.steps:
+            return Outcome(step, None, state.variables)
+        with Interruption() as interruption, MetricWriter(workdir, step) as writer:
+            progress = Progress(settings, task, step)
+            deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
+            pending = None
+            while True:
+                batch = next(batches)
+                state, metrics = compiled.step(state, batch)
+                step += 1
+                # The numbers of the step before are read while this one runs.
+                if pending is not None:
+                    progress.note(*_finite(*pending, checkpoints), writer)
+                pending = (step, metrics, task.items(batch))
+                over = step >= settings.steps or time.monotonic() >= deadline or interruption.signal is not None
+                if not over and step % settings.evaluate_every:
+                    continue
+                progress.note(*_finite(*pending, checkpoints), writer)
+                pending = None
+                paused = time.monotonic()
+                validation = None
+                if interruption.signal is None:
+                    found = evaluate(task, compiled.evaluate, state.variables, dataset.validation)
+                    validation = {f"val/{name}": value for name, value in found.items()}
+                    writer.write(step, validation)
+                    progress.evaluated(step, validation)
+                checkpoints.save(step, state, batches.get_state(), validation)
+                progress.exclude(time.monotonic() - paused)
+                if over:
+                    break
+            progress.close()
+            checkpoints.wait()
+        _draw(workdir, dataset, task, state)
+        return Outcome(step, interruption.signal, state.variables)
+
+
+def _finite(step: int, metrics: dict[str, jax.Array], items: int, checkpoints: Checkpoints):
+    """Step, metrics as numbers and items; stops the run where a number is not finite."""
+    numbers = {f"train/{name}": float(value) for name, value in metrics.items()}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            checkpoints.wait()
+            good = max(checkpoints.steps(), default=None)
+            kept = f"the checkpoint of step {good} is kept" if good is not None else "no checkpoint was made before"
+            raise RunError(
+                f"{name} is {value} at step {step}; stopped, {kept}. A smaller "
+                "--config.optimizer.learning_rate or --config.optimizer.clip may help"
+            )
+    return step, numbers, items
+
+
+def _draw(workdir: Path, dataset: Dataset, task: Task, state: State) -> None:
+    draw_curves(workdir, task.unit)
+    for name, figure in task.draw(state.variables, dataset.validation[0]).items():
+        save_figure(workdir, name, figure)
+
+
+def sample(config: ConfigDict, task: Task, outcome: Outcome) -> str:
+    """What the trained model makes, drawn with the run's seed."""
+    return task.sample(outcome.variables, key_for(config.seed, outcome.step, SAMPLE))

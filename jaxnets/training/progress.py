@@ -1,0 +1,69 @@
+"""What a person sees while a run goes on: one line that is kept up to date, and a line for each evaluation."""
+
+import sys
+import time
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from jaxnets.tasks import Task
+from jaxnets.training.metrics import MetricWriter
+
+
+class Progress:
+    """Gathers the numbers of steps, shows them, and writes their means every ``log_every`` steps.
+
+    Args:
+        settings: ``config.train``.
+        task: Names the items.
+        step: Where the run begins.
+    """
+
+    def __init__(self, settings: ConfigDict, task: Task, step: int):
+        self._every = settings.log_every
+        self._unit = task.unit
+        self._validation = ""
+        self._restart()
+        self._bar = tqdm(
+            total=settings.steps,
+            initial=step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            mininterval=0.5,
+            bar_format="step {n_fmt}/{total_fmt} {bar:12} {desc} ETA {remaining}",
+        )
+
+    def _restart(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+        self._items = 0
+        self._since = time.monotonic()
+
+    def note(self, step: int, metrics: dict[str, float], items: int, writer: MetricWriter) -> None:
+        """Takes in one step's numbers."""
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._steps += 1
+        self._items += items
+        speed = self._items / max(time.monotonic() - self._since, 1e-9)
+        loss = self._sums["train/loss"] / self._steps
+        self._bar.set_description_str(f"loss {loss:.4f}{self._validation}  {speed:,.0f} {self._unit}s/s", refresh=False)
+        self._bar.update()
+        if step % self._every == 0:
+            means = {name: total / self._steps for name, total in self._sums.items()}
+            writer.write(step, {**means, "items_per_second": speed})
+            self._restart()
+
+    def evaluated(self, step: int, validation: dict[str, float]) -> None:
+        """Prints a line that stays."""
+        self._validation = f"  val {validation['val/loss']:.4f}"
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in validation.items())
+        tqdm.write(f"step {step}: {numbers}", file=sys.stderr)
+
+    def exclude(self, seconds: float) -> None:
+        """Leaves the time of an evaluation out of the speed."""
+        self._since += seconds
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,72 @@
+"""A trained run, opened to be used."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from jaxnets.data import Dataset, Vocabulary
+from jaxnets.tasks import Task
+from jaxnets.training import build, rundir
+from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training.errors import RunError, UsageError
+
+
+class Run(NamedTuple):
+    """Attributes:
+    config: The run's.
+    vocabulary: Saved with the run.
+    model, task: Built from the config.
+    step: The checkpoint's.
+    variables: The model's at that step.
+    """
+
+    config: ConfigDict
+    vocabulary: Vocabulary
+    model: nn.Module
+    task: Task
+    step: int
+    variables: Any
+
+    def dataset(self) -> Dataset:
+        """The run's data, read again; a ``RunError`` where it is no longer what the run learned from."""
+        try:
+            dataset = build.dataset(self.config)
+        except UsageError as error:
+            raise RunError(f"the data of this run: {error}") from error
+        if dataset.vocabulary != self.vocabulary:
+            raise RunError("the data of this run has changed: its characters are not those the model knows")
+        return dataset
+
+
+def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -> Run:
+    """The run in a folder at one of its checkpoints.
+
+    Args:
+        workdir: Its folder.
+        step: ``best``, ``last`` or a number.
+        trusted: Modules outside jaxnets that its config may name.
+
+    Raises:
+        RunError: There is no run or no checkpoint, or it cannot be read.
+        UsageError: No such step, or a model that must not be imported.
+    """
+    config = rundir.load(workdir)
+    vocabulary = rundir.vocabulary(workdir)
+    if not (workdir / "checkpoints").is_dir():
+        raise RunError(f"no checkpoint in {workdir}: train there first")
+    model = build.model(config.model, trusted, vocabulary=vocabulary.size)
+    tokens = jax.ShapeDtypeStruct((1, 1), jax.numpy.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        chosen = checkpoints.choose(step)
+        variables = checkpoints.restore_variables(chosen, shapes)
+    return Run(config, vocabulary, model, build.task(config, model, vocabulary), chosen, variables)
+
+
+def no_overrides(overrides: list[tuple[str, str]]) -> None:
+    """A trained run has its config; a program that only reads it takes no ``--config.x``."""
+    if overrides:
+        raise UsageError(f"--config.{overrides[0][0]}: the run's own config is used; it cannot be changed here")
