@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +26,9 @@ Overrides = list[tuple[str, str]]
 def run(main: Callable[[Overrides], None]) -> None:
     """Parses the command line, calls ``main`` with the ``--config.x.y=z`` in it, and exits."""
     raise_on_signals()
-    module = sys.modules["__main__"]
     if {"-h", "-help", "--help"} & set(sys.argv[1:]):
-        print((module.__doc__ or "").strip(), "\n\nFlags:", FLAGS.get_help_for_modules("", [module]), sep="\n")
+        print((sys.modules["__main__"].__doc__ or "").strip())
+        print(f"\n--config.KEY=VALUE sets a key of the config.\n{FLAGS.main_module_help()}")
         sys.exit(0)
     overrides: Overrides = []
 
@@ -65,7 +66,8 @@ def take_overrides(argv: list[str]) -> tuple[list[str], Overrides]:
 
 def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
     try:
-        logging.set_verbosity(logging.ERROR)  # of jax and orbax: what matters to a user is raised
+        if not FLAGS.debug:
+            _quiet()
         use_compile_cache()
         main(overrides)
     except UsageError as error:
@@ -80,6 +82,19 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         _end(1, str(error))
     except Exception as error:
         _end(1, f"{type(error).__name__}: {error} (--debug shows where)")
+
+
+def _quiet() -> None:
+    """Silences the logs and threads of jax and orbax: when one of them cannot write, the loop raises that itself."""
+    logging.set_verbosity(logging.FATAL)
+    threading.excepthook = lambda failure: None
+    report = sys.excepthook
+
+    def excepthook(*failure) -> None:  # tensorstore's threads, which Python did not start, end up here
+        if threading.current_thread() is threading.main_thread():
+            report(*failure)
+
+    sys.excepthook = excepthook
 
 
 def _end(code: int, message: str) -> None:

@@ -25,7 +25,8 @@ def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p:
     if temperature == 0:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
         return jnp.where(jnp.arange(logits.shape[-1]) == best, logits, -jnp.inf)
-    logits = logits / temperature
+    # From the largest down, so that no temperature, however small, makes it overflow.
+    logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / max(temperature, 1e-30)
     if 0 < top_k < logits.shape[-1]:
         smallest = jax.lax.top_k(logits, top_k)[0][..., -1:]
         logits = jnp.where(logits < smallest, -jnp.inf, logits)

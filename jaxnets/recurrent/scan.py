@@ -272,7 +272,9 @@ def _weight_gradient(cell: Cell, weight: Any, h: jax.Array, dz: jax.Array) -> An
     if cell.product is matmul:  # time and batch joined: XLA's contraction over two axes is slow on a CPU
         h, dz = h.reshape(-1, h.shape[-1]), dz.reshape(-1, dz.shape[-1])
         return jax.vjp(lambda w: matmul(w, h), weight)[1](dz)[0]
-    return jax.vjp(lambda w: jax.vmap(functools.partial(cell.product, w))(h), weight)[1](dz)[0]
+    joined = lambda w: jax.vmap(functools.partial(cell.product, _cast(w, h.dtype)))(h)
+    z, pullback = jax.vjp(joined, weight)
+    return pullback(dz.astype(z.dtype))[0]
 
 
 # ---- pytrees and chunks

@@ -143,7 +143,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
 
 def _finite(step: int, metrics: dict[str, jax.Array], items: int, checkpoints: Checkpoints):
     """Step, metrics as numbers and items; stops the run where a number is not finite."""
-    numbers = {f"train/{name}": float(value) for name, value in metrics.items()}
+    numbers = {f"train/{name}": float(metrics[name]) for name in ("loss", "gradient_norm")}
     for name, value in numbers.items():
         if not math.isfinite(value):
             checkpoints.wait()

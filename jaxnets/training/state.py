@@ -80,7 +80,7 @@ def make_step(
 
         updates, optimizer = transform.update(gradients, state.optimizer, params)
         variables = {**state.variables, "params": optax.apply_updates(params, updates)}
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradients)}
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
         return State(state.step + 1, variables, optimizer, carry), metrics
 
     return step

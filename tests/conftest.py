@@ -1,0 +1,71 @@
+"""What all tests share: one place to compile into, and programs run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def float64():
+    """Runs a test with 64-bit types."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """The environment of the programs under test: a compile cache of their own."""
+    cache = tmp_path_factory.mktemp("cache")
+    return {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "agg"}
+
+
+@pytest.fixture(scope="session")
+def run_program(environment):
+    """``run_program("train", "--workdir=...")`` runs a program to its end; the result has its output and exit code."""
+
+    def run(name: str, *arguments: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", f"jaxnets.{name}", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_text(tmp_path_factory) -> Path:
+    """A small text with some order in it."""
+    path = tmp_path_factory.mktemp("text") / "verse.txt"
+    path.write_text("".join(f"{n} bottles on the wall, take one down: {n - 1} left.\n" for n in range(300, 0, -1)))
+    return path
+
+
+SMALL = (
+    "--config.data.batch=4",
+    "--config.data.length=8",
+    "--config.model.hidden=12",
+    "--config.model.embedding=6",
+    "--config.train.evaluate_every=5",
+    "--config.train.log_every=5",
+)
+
+
+@pytest.fixture(scope="session")
+def small_flags(small_text) -> tuple[str, ...]:
+    """What makes a config small enough for a test."""
+    return (*SMALL, f"--config.data.path={small_text}")
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory, run_program, small_flags) -> Path:
+    """A finished run of 20 steps."""
+    workdir = tmp_path_factory.mktemp("runs") / "small"
+    done = run_program("train", f"--workdir={workdir}", *small_flags, "--config.train.steps=20")
+    assert done.returncode == 0, done.stderr
+    return workdir

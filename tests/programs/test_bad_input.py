@@ -1,0 +1,218 @@
+"""Bad input: one clear sentence on standard error, the right exit code, no traceback, nothing lost.
+
+``python tests/programs/test_bad_input.py`` prints the table of what a user sees.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ["--config.data.batch=4", "--config.data.length=8", "--config.model.hidden=8", "--config.train.steps=4"]
+
+
+def text(folder: Path, content: bytes = b"How much wood would a woodchuck chuck? " * 20) -> str:
+    path = folder / "text.txt"
+    path.write_bytes(content)
+    return f"--config.data.path={path}"
+
+
+def small_run(folder: Path, *flags: str) -> Path:
+    """A finished run to do wrong things to."""
+    workdir = folder / "run"
+    arguments = [f"--workdir={workdir}", *SMALL, text(folder), *flags]
+    done = launch("train", arguments)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def launch(program: str, arguments: list[str], **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", f"jaxnets.{program}", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+
+def train(*flags: str):
+    return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, *flags])
+
+
+def train_on(content: bytes, *flags: str):
+    return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, text(folder, content), *flags])
+
+
+def of_run(program: str, *flags: str):
+    return lambda folder: launch(program, [f"--workdir={small_run(folder)}", *flags])
+
+
+def other_config(folder: Path):
+    small_run(folder)
+    return launch("train", [f"--workdir={folder / 'run'}", *SMALL, text(folder), "--config.model.hidden=9"])
+
+
+def changed_text(folder: Path):
+    workdir = small_run(folder, "--config.data.unit=character")
+    text(folder, b"Other letters: xyzzy! " * 40)
+    return launch("evaluate", [f"--workdir={workdir}"])
+
+
+def foreign_folder(folder: Path):
+    (folder / "new").mkdir()
+    (folder / "new" / "thesis.tex").touch()
+    return train(text(folder))(folder)
+
+
+def unwritable(folder: Path):
+    (folder / "new").write_text("a file where the folder should be")
+    return train(text(folder))(folder)
+
+
+def full_disk_for_metrics(folder: Path):
+    workdir = small_run(folder)
+    (workdir / "metrics.tmp").symlink_to("/dev/full")
+    return launch("train", [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"])
+
+
+def full_disk_for_checkpoints(folder: Path):
+    workdir = small_run(folder)
+
+    def small_files() -> None:  # no file may grow beyond 20 kB: the checkpoint's arrays do not fit
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    arguments = [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"]
+    done = launch("train", arguments, preexec_fn=small_files)
+    assert launch("evaluate", [f"--workdir={workdir}", "--step=4"]).returncode == 0, "the step before is lost"
+    return done
+
+
+def nan_loss(folder: Path, *more: str):
+    flags = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=0.0", "--config.optimizer.warmup=0"]
+    return train(text(folder), *flags, *more, "--config.train.steps=40")(folder)
+
+
+def nan_loss_after_a_checkpoint(folder: Path):
+    done = nan_loss(folder, "--config.train.evaluate_every=1")
+    assert launch("evaluate", [f"--workdir={folder / 'new'}", "--step=1"]).returncode == 0, "the good step is lost"
+    return done
+
+
+def no_checkpoint(folder: Path):
+    workdir = small_run(folder)
+    shutil.rmtree(workdir / "checkpoints")
+    return launch("generate", [f"--workdir={workdir}"])
+
+
+def damaged_checkpoint(folder: Path):
+    workdir = small_run(folder)
+    shutil.rmtree(workdir / "checkpoints" / "4" / "state")
+    return launch("evaluate", [f"--workdir={workdir}"])
+
+
+def missing_file_in_folder(folder: Path):
+    (folder / "texts").mkdir()
+    return train(f"--config.data.path={folder / 'texts'}")(folder)
+
+
+# name: (what is done, exit code, what the sentence must say)
+CASES = {
+    "missing text": (train("--config.data.path=nowhere.txt"), 2, "no text file or folder at nowhere.txt"),
+    "empty text": (train_on(b""), 2, "no text in"),
+    "empty folder": (missing_file_in_folder, 2, "holds no file"),
+    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens leave 0 for validation"),
+    "undecodable text": (
+        train_on(b"se\xf1or " * 99, "--config.data.unit=character"),
+        2,
+        "text.txt is not UTF-8: byte 2",
+    ),
+    "batch larger than the text": (train_on(b"abc " * 99, "--config.data.batch=999"), 2, "cannot fill 999 streams"),
+    "missing config": (train("--config=configs/none.py"), 2, "no config configs/none.py"),
+    "mistyped config": (train("--config=char_ml"), 2, "the nearest is char_lm"),
+    "unknown key": (train("--config.model.hiden=5"), 2, "the nearest is --config.model.hidden"),
+    "wrong type": (train("--config.model.hidden=many"), 2, "int expected, such as 8; given 'many'"),
+    "no value": (train("--config.model.hidden"), 2, "a value is missing"),
+    "unknown flag": (train("--wrokdir=x"), 2, "Unknown command line flag 'wrokdir'. Did you mean: workdir"),
+    "stray argument": (train("configs/char_lm.py"), 2, "unexpected argument 'configs/char_lm.py'"),
+    "unknown model": (train("--config.model.name=recurrent.CharRN"), 2, "the nearest is recurrent.CharRNN"),
+    "unknown cell": (train("--config.model.cell=recurrent.lstmm"), 2, "the nearest is recurrent.lstm"),
+    "impossible model": (train_on(b"abc " * 99, "--config.model.tie=true"), 2, "tie: embedding = hidden expected"),
+    "indivisible batch": (train_on(b"abc " * 99, "--config.train.accumulate=3"), 2, "a divisor of the batch of 4"),
+    "negative learning rate": (
+        train_on(b"abc " * 99, "--config.optimizer.learning_rate=-1"),
+        2,
+        "learning_rate: not below 0",
+    ),
+    "workdir of another config": (other_config, 2, "model.hidden: 8 there, 9 here"),
+    "workdir of something else": (foreign_folder, 2, "holds files but no run"),
+    "unwritable workdir": (unwritable, 1, "cannot write to"),
+    "text changed": (changed_text, 1, "the data of this run has changed"),
+    "disk full for metrics": (
+        full_disk_for_metrics,
+        1,
+        "cannot write metrics to DIR/run/metrics.jsonl: No space left on device",
+    ),
+    "disk full for checkpoints": (full_disk_for_checkpoints, 1, "the checkpoint of step 4 is intact"),
+    "NaN loss": (nan_loss, 1, "stopped, no checkpoint was made before"),
+    "NaN loss after a checkpoint": (
+        nan_loss_after_a_checkpoint,
+        1,
+        "at step 2; stopped, the checkpoint of step 1 is kept",
+    ),
+    "no run": (lambda folder: launch("evaluate", [f"--workdir={folder}"]), 1, "no run in"),
+    "no checkpoint": (no_checkpoint, 1, "no checkpoint in"),
+    "damaged checkpoint": (damaged_checkpoint, 1, "checkpoint of step 4"),
+    "no such step": (of_run("evaluate", "--step=7"), 2, "--step=7: best, last or one of 4 expected"),
+    "config for a finished run": (of_run("generate", "--config.seed=1"), 2, "the run's own config is used"),
+    "prompt outside the vocabulary": (
+        lambda folder: launch(
+            "generate", [f"--workdir={small_run(folder, '--config.data.unit=character')}", "--prompt=año"]
+        ),
+        2,
+        "--prompt: characters outside the vocabulary of this run: 'ñ'; it knows ' ?Hacdhklmouw'",
+    ),
+    "empty prompt": (of_run("generate", "--prompt="), 2, "--prompt: at least one character expected"),
+    "negative temperature": (of_run("generate", "--temperature=-1"), 2, "flag --temperature=-1"),
+    "wrong input shape": (
+        lambda folder: launch("summary", ["--model=recurrent.CharRNN", "--config.model.vocabulary=9", "--input=a,b"]),
+        2,
+        "--input=a,b: sizes with commas between expected",
+    ),
+    "missing argument": (
+        lambda folder: launch("summary", ["--model=recurrent.CharRNN"]),
+        2,
+        "recurrent.CharRNN needs vocabulary",
+    ),
+}
+
+
+@pytest.mark.parametrize("do, code, sentence", CASES.values(), ids=CASES)
+def test_bad_input_is_told_in_one_sentence(tmp_path, do, code, sentence):
+    done = do(tmp_path)
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr.replace(str(tmp_path), "DIR")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].strip()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = train("--config.data.path=nowhere.txt", "--debug")(tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("train: no text file or folder")
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    for name, (do, _, _) in CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            done = do(Path(folder))
+        told = [
+            line
+            for line in done.stderr.splitlines()
+            if line.split(":")[0] in ("train", "evaluate", "generate", "summary")
+        ]
+        print(f"{name}\n    exit {done.returncode}  {told[-1] if told else done.stderr}".replace(folder, "DIR"))

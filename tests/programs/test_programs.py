@@ -1,0 +1,176 @@
+"""The programs from a user's chair: what they print, what they leave behind, how they go on."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import matplotlib.image
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from jaxnets.training.metrics import read_metrics
+
+
+def test_a_run_directory_holds_what_is_promised(small_run):
+    names = {path.name for path in small_run.iterdir()}
+    assert {"config.json", "metrics.jsonl", "vocabulary.json", "checkpoints", "figures", "tensorboard"} <= names
+    assert list((small_run / "tensorboard").glob("events.*"))
+    for name in ("curves", "surprise"):
+        picture = matplotlib.image.imread(small_run / "figures" / f"{name}.png")
+        assert min(picture.shape[:2]) > 100
+        assert picture.std() > 0.01
+    rows = read_metrics(small_run)
+    assert [row["step"] for row in rows if "val/loss" in row] == [5, 10, 15, 20]
+    assert [row["step"] for row in rows if "train/loss" in row] == [5, 10, 15, 20]
+    training = next(row for row in rows if "train/loss" in row)
+    assert {"train/loss", "train/gradient_norm", "items_per_second"} <= set(training)
+    losses = [row["val/loss"] for row in rows if "val/loss" in row]
+    assert losses[-1] < losses[0] < math.log(256) + 0.5
+
+
+def test_evaluate_measures_the_best_checkpoint(small_run, run_program):
+    done = run_program("evaluate", f"--workdir={small_run}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    best = min((row for row in read_metrics(small_run) if "val/loss" in row), key=lambda row: row["val/loss"])
+    assert found["step"] == best["step"]
+    assert found["loss"] == pytest.approx(best["val/loss"], abs=1e-6)
+    assert found["bits_per_byte"] == pytest.approx(found["loss"] / math.log(2))
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    other = run_program("evaluate", f"--workdir={small_run}", "--step=15")
+    assert "step 15" in other.stdout
+    assert "nats per byte" in other.stdout
+
+
+def test_generate_goes_on_from_a_prompt(small_run, run_program):
+    write = lambda *flags: run_program("generate", f"--workdir={small_run}", "--prompt=12 bott", *flags)
+    first = write("--length=40", "--seed=1")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("12 bott")
+    assert write("--length=40", "--seed=1").stdout == first.stdout
+    assert write("--length=40", "--seed=2").stdout != first.stdout
+    greedy = write("--length=9", "--temperature=0").stdout
+    assert write("--length=9", "--top_k=1").stdout == greedy == write("--length=9", "--top_p=0").stdout
+
+
+def test_a_tree_of_continuations_is_two_levels_deep(small_run, run_program):
+    done = run_program("generate", f"--workdir={small_run}", "--prompt=12 bott", "--tree", "--branches=3")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "'12 bott'"
+    assert len(lines) == 1 + 3 + 9
+    first = [float(line.split()[1]) for line in lines[1:] if line[0] in "├└"]
+    assert len(first) == 3
+    assert sorted(first, reverse=True) == first
+    assert sum(first) <= 1
+
+
+def test_summary_counts_the_model_of_the_slides(run_program):
+    arguments = ["--config.model.vocabulary=65", "--config.model.hidden=512", "--config.model.layers=3"]
+    done = run_program("summary", "--model=recurrent.CharRNN", *arguments, "--config.model.embedding=256", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["parameters"] == 5_823_297 == sum(part["parameters"] for part in found["parts"])
+    assert found["flops"] == sum(part["flops"] for part in found["parts"])
+    table = run_program("summary", "--config=char_lm").stdout
+    assert "total" in table
+    assert "recurrent.CharRNN" in table
+
+
+def test_training_goes_on_when_steps_are_raised(tmp_path, run_program, small_flags):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    first = run_program("train", workdir, *small_flags, "--config.train.steps=5")
+    assert "to go on: python -m jaxnets.train" in first.stdout
+    again = run_program("train", workdir, *small_flags, "--config.train.steps=5")
+    assert again.returncode == 0, again.stderr
+    assert "at step 5" in again.stdout
+    more = run_program("train", workdir, *small_flags, "--config.train.steps=10")
+    assert more.returncode == 0, more.stderr
+    steps = [row["step"] for row in read_metrics(tmp_path / "run") if "val/loss" in row]
+    assert steps == [5, 10]
+
+
+def test_a_run_may_stop_by_minutes(tmp_path, run_program, small_flags):
+    workdir = tmp_path / "run"
+    flags = ("--config.train.steps=1000000", "--config.train.minutes=0.02", "--config.train.evaluate_every=100000")
+    done = run_program("train", f"--workdir={workdir}", *small_flags, *flags)
+    assert done.returncode == 0, done.stderr
+    reached = read_metrics(workdir)[-1]["step"]
+    assert 0 < reached < 1_000_000
+    assert f"at step {reached}" in done.stdout
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_where_and_how_to_go_on(tmp_path, environment, run_program, small_flags, number, code):
+    workdir = tmp_path / "run"
+    flags = [f"--workdir={workdir}", *small_flags, "--config.train.steps=1000000", "--config.train.evaluate_every=50"]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "jaxnets.train", *flags], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(read_metrics(workdir)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.send_signal(number)
+    message = program.communicate(timeout=60)[1].splitlines()[-1]
+    assert program.returncode == code
+    saved = int(message.split()[2])
+    assert message.startswith(f"saved step {saved} in {workdir}; to go on: python -m jaxnets.train --workdir=")
+    assert str(saved) in os.listdir(workdir / "checkpoints")
+    steps = f"--config.train.steps={saved + 50}"
+    resumed = run_program("train", *[flag for flag in flags if "steps" not in flag], steps)
+    assert resumed.returncode == 0, resumed.stderr
+    logged = [row["step"] for row in read_metrics(workdir) if "train/loss" in row]
+    assert logged == sorted(set(logged))
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate", "generate", "summary"])
+def test_help_lists_the_flags(run_program, program):
+    done = run_program(program, "--help")
+    assert done.returncode == 0
+    assert f"python -m jaxnets.{program}" in done.stdout
+    assert "--workdir" in done.stdout or program == "summary"
+
+
+def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_text):
+    """The programs take a model by where it lives; a run's own config cannot make them import it."""
+    (tmp_path / "my_models.py").write_text(
+        "from jaxnets import recurrent\nclass MyNet(recurrent.CharRNN):\n    hidden: int = 7\n"
+    )
+    (tmp_path / "mine.py").write_text(
+        "from jaxnets.training.config import load\n"
+        "def get_config():\n"
+        "    config = load('char_lm')\n"
+        "    config.model = {'name': 'my_models.MyNet', 'embedding': 4}\n"
+        "    return config\n"
+    )
+    environment = {**environment, "PYTHONPATH": str(ROOT)}
+    run = lambda program, *flags: subprocess.run(
+        [sys.executable, "-m", f"jaxnets.{program}", "--workdir=run", *flags],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    flags = ["--config.data.batch=4", "--config.data.length=8", f"--config.data.path={small_text}"]
+    trained = run("train", "--config=mine.py", *flags, "--config.train.steps=2")
+    assert trained.returncode == 0, trained.stderr
+    refused = run("evaluate")
+    assert refused.returncode == 2
+    assert "say --trust=my_models" in refused.stderr
+    assert run("evaluate", "--trust=my_models").returncode == 0
+
+
+def test_shipped_weights_are_float32_under_bfloat16(small_run):
+    from pathlib import Path
+
+    from jaxnets.training import restore
+
+    run = restore.open_run(Path(small_run), "last")
+    assert run.config.model.dtype == "bfloat16"
+    leaves = [np.asarray(leaf) for leaf in run.variables["params"]["layer_0"]["cell"]["input"].values()]
+    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}

@@ -1,0 +1,111 @@
+"""CharRNN and RNN: counts, causality, carried state, tied and one-hot variants."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxnets import recurrent
+
+
+def size(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_three_layers_of_512_have_5_823_297_parameters():
+    model = recurrent.CharRNN(65, hidden=512, layers=3, embedding=256)
+    assert size(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))) == 5_823_297
+
+
+TOKENS = jax.random.randint(jax.random.key(7), (3, 20), 0, 11)
+VARIANTS = {
+    "embedding": dict(embedding=5),
+    "one hot": dict(embedding=0),
+    "tied": dict(embedding=8, tie=True),
+    "gru": dict(cell=recurrent.gru),
+    "elman, 1 layer": dict(cell=recurrent.elman, layers=1),
+}
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
+def network(request):
+    model = recurrent.CharRNN(11, hidden=8, **{"layers": 2, **request.param})
+    return model, model.init(jax.random.key(0), TOKENS)
+
+
+def test_logits_depend_on_the_past_alone(network):
+    model, variables = network
+    _, logits = model.apply(variables, TOKENS)
+    chex.assert_shape(logits, (3, 20, 11))
+    changed = TOKENS.at[:, 12].set((TOKENS[:, 12] + 1) % 11)
+    _, other = model.apply(variables, changed)
+    chex.assert_trees_all_equal(other[:, :12], logits[:, :12])
+    assert jnp.all(jnp.any(other[:, 12:] != logits[:, 12:], axis=-1))
+
+
+def test_the_carry_joins_pieces_and_single_tokens(network):
+    model, variables = network
+    last, logits = model.apply(variables, TOKENS)
+    carry, pieces = None, []
+    for piece in (TOKENS[:, :9], *jnp.split(TOKENS[:, 9:], 11, axis=1)):
+        carry, found = model.apply(variables, piece, carry)
+        pieces.append(found)
+    chex.assert_trees_all_close(jnp.concatenate(pieces, 1), logits, atol=1e-5)
+    chex.assert_trees_all_close(carry, last, atol=1e-5)
+
+
+def test_every_parameter_has_a_gradient(network):
+    model, variables = network
+    gradients = jax.grad(lambda v: jnp.sum(jnp.sin(model.apply(v, TOKENS)[1])))(variables)
+    for path, leaf in jax.tree.leaves_with_path(gradients):
+        assert jnp.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+def test_a_tied_output_has_no_matrix_of_its_own():
+    model = recurrent.CharRNN(11, hidden=8, embedding=8, tie=True)
+    free = recurrent.CharRNN(11, hidden=8, embedding=8)
+    count = lambda m: size(jax.eval_shape(m.init, jax.random.key(0), TOKENS))
+    assert count(free) - count(model) == 8 * 11
+
+
+def test_dropout_is_a_function_of_its_key():
+    model = recurrent.CharRNN(11, hidden=8, layers=2, dropout=0.5)
+    variables = model.init(jax.random.key(0), TOKENS)
+    run = lambda seed: model.apply(variables, TOKENS, train=True, rngs={"dropout": jax.random.key(seed)})[1]
+    chex.assert_trees_all_equal(run(1), run(1))
+    assert jnp.any(run(1) != run(2))
+    assert jnp.any(run(1) != model.apply(variables, TOKENS)[1])
+
+
+def test_bfloat16_is_close_and_gives_float32_logits():
+    exact = recurrent.CharRNN(11, hidden=8, layers=2)
+    half = exact.clone(dtype=jnp.bfloat16)
+    variables = exact.init(jax.random.key(0), TOKENS)
+    logits = half.apply(variables, TOKENS)[1]
+    assert logits.dtype == jnp.float32
+    chex.assert_trees_all_close(logits, exact.apply(variables, TOKENS)[1], atol=0.05)
+
+
+def test_rnn_owns_the_parameters_of_its_cell():
+    rnn = recurrent.RNN(recurrent.lstm(4))
+    xs = jax.random.normal(jax.random.key(0), (2, 6, 3))
+    variables = rnn.init(jax.random.key(1), xs)
+    last, ys = rnn.apply(variables, xs)
+    direct = recurrent.scan(recurrent.lstm(4), variables["params"]["cell"], xs)
+    chex.assert_trees_all_equal((last, ys), direct)
+
+
+BAD = {
+    "floats": (dict(), jnp.zeros((2, 3)), None, "tokens: integers expected; given float32"),
+    "no time": (dict(), jnp.zeros((), jnp.int32), None, r"tokens: \[\*batch, T\] expected"),
+    "layers": (dict(layers=0), TOKENS, None, "layers and hidden: at least 1; given 0"),
+    "dropout": (dict(dropout=1.0), TOKENS, None, "dropout: a probability below 1"),
+    "tie": (dict(tie=True), TOKENS, None, "tie: embedding = hidden expected; given 64 and 8"),
+    "carry": (dict(layers=2), TOKENS, (None,), "carry: one per layer, 2, expected; given 1"),
+}
+
+
+@pytest.mark.parametrize("arguments, tokens, carry, message", BAD.values(), ids=BAD)
+def test_what_a_user_gets_wrong_is_told(arguments, tokens, carry, message):
+    with pytest.raises(ValueError, match=message):
+        recurrent.CharRNN(11, **{"hidden": 8, **arguments}).init(jax.random.key(0), tokens, carry)

@@ -1,0 +1,260 @@
+"""``scan`` against a plain loop, plain autodiff and finite differences."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnets import recurrent
+
+HIDDEN, FEATURES = 6, 5
+CELLS = {
+    "elman": recurrent.elman(HIDDEN),
+    "elman_relu": recurrent.elman(HIDDEN, jax.nn.relu),
+    "gru": recurrent.gru(HIDDEN),
+    "lstm": recurrent.lstm(HIDDEN),
+    # Not the plain product, and a parameter that the step itself reads: what the engine may not assume away.
+    "weight_norm": recurrent.elman(HIDDEN)._replace(product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0))),
+    "scaled": recurrent.elman(HIDDEN)._replace(
+        init=lambda key, features: {**recurrent.elman(HIDDEN).init(key, features), "scale": jnp.ones(HIDDEN) * 0.7},
+        step=lambda rest, h, u, dot: (lambda new: (new, new * rest["scale"]))(
+            jnp.tanh(u[0] * rest["scale"] + dot("kernel", h * h))
+        ),
+    ),
+}
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+
+
+def problem(cell, length, batch=(3,), dtype=jnp.float32):
+    """Parameters away from their symmetric start, a sequence and a carry that is not zero."""
+    params = cell.init(jax.random.key(0), FEATURES)
+    leaves, tree = jax.tree.flatten(params)
+    noise = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [
+        leaf.astype(dtype) + 0.1 * jax.random.normal(k, leaf.shape, dtype)
+        for leaf, k in zip(leaves, noise, strict=True)
+    ]
+    params = jax.tree.unflatten(tree, leaves)
+    xs = jax.random.normal(jax.random.key(2), (*batch, length, FEATURES), dtype)
+    carry = jax.tree.map(lambda a: a + 0.3, cell.carry(params, xs[..., 0, :] if length else jnp.zeros_like(xs[..., 0])))
+    return params, xs, carry
+
+
+def objective(cell, **options):
+    """A scalar that depends on every output and on the last carry."""
+
+    def f(params, xs, carry):
+        carry, ys = recurrent.scan(cell, params, xs, carry, **options)
+        weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
+        return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry))
+
+    return f
+
+
+def gradient(cell, **options):
+    return jax.jit(jax.grad(objective(cell, **options), (0, 1, 2)))
+
+
+@each_cell
+@pytest.mark.parametrize("length", [1, 7, 33])
+def test_scan_equals_a_python_loop(cell, length):
+    params, xs, carry = problem(cell, length)
+    last, ys = recurrent.scan(cell, params, xs, carry, chunk=8)
+    step = jax.jit(functools.partial(recurrent.step, cell))
+    expected = []
+    for t in range(length):
+        carry, y = step(params, carry, xs[:, t])
+        expected.append(y)
+    chex.assert_trees_all_close(ys, jnp.stack(expected, axis=1), atol=1e-6)
+    chex.assert_trees_all_close(last, carry, atol=1e-6)
+
+
+@each_cell
+@pytest.mark.parametrize(
+    "length, chunk, keep, reverse",
+    [
+        (1, None, "carries", False),
+        (7, 3, "boundaries", True),
+        (16, 4, "boundaries", False),
+        (33, None, "carries", True),
+        (8, 100, "carries", False),
+    ],
+)
+def test_gradients_equal_plain_autodiff_in_float64(float64, cell, length, chunk, keep, reverse):
+    arguments = problem(cell, length, dtype=jnp.float64)
+    wanted = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
+    got = gradient(cell, reverse=reverse, chunk=chunk, keep=keep)(*arguments)
+    chex.assert_trees_all_close(got, wanted, atol=1e-12, rtol=1e-11)
+
+
+@each_cell
+def test_gradients_equal_finite_differences(float64, cell):
+    arguments = problem(cell, 9, dtype=jnp.float64)
+    f = jax.jit(objective(cell, chunk=4))
+    gradients = gradient(cell, chunk=4)(*arguments)
+    leaves, tree = jax.tree.flatten(arguments)
+    for i, (leaf, found) in enumerate(zip(leaves, jax.tree.leaves(gradients), strict=True)):
+        direction = jnp.sin(1.0 + jnp.arange(leaf.size)).reshape(leaf.shape)
+        moved = lambda by, i=i, leaf=leaf, d=direction: jax.tree.unflatten(
+            tree, [*leaves[:i], leaf + by * d, *leaves[i + 1 :]]
+        )
+        slope = (f(*moved(1e-6)) - f(*moved(-1e-6))) / 2e-6
+        assert abs(slope - jnp.sum(found * direction)) < 1e-6 * (1 + abs(slope))
+
+
+@each_cell
+def test_no_parameter_has_a_gradient_of_zero(cell):
+    gradients = gradient(cell)(*problem(cell, 12))
+    for path, leaf in jax.tree.leaves_with_path(gradients):
+        assert jnp.all(jnp.max(jnp.abs(leaf), axis=-1) > 0), jax.tree_util.keystr(path)
+
+
+@each_cell
+@pytest.mark.parametrize("batch", [(), (1,), (2, 3)], ids=str)
+def test_any_batch_axes_and_time_major(cell, batch):
+    params, xs, carry = problem(cell, 11, batch)
+    last, ys = recurrent.scan(cell, params, xs, carry, chunk=4)
+    flat = xs.reshape(-1, 11, FEATURES)
+    for i, index in enumerate(np.ndindex(*batch)):
+        one = jax.tree.map(lambda a, index=index: a[index], carry)
+        alone, y = recurrent.scan(cell, params, flat[i], one)
+        chex.assert_trees_all_close(ys[index], y, atol=1e-6)
+        chex.assert_trees_all_close(jax.tree.map(lambda a, index=index: a[index], last), alone, atol=1e-6)
+    time_first = jnp.moveaxis(xs, -2, 0)
+    chex.assert_trees_all_close(
+        recurrent.scan(cell, params, time_first, carry, time_major=True)[1], jnp.moveaxis(ys, -2, 0), atol=1e-6
+    )
+    wanted = gradient(cell, method="autodiff")(params, xs, carry)
+    chex.assert_trees_all_close(gradient(cell, chunk=4)(params, xs, carry), wanted, atol=2e-5)
+
+
+@each_cell
+def test_no_steps_change_nothing(cell):
+    params, xs, carry = problem(cell, 0)
+    last, ys = recurrent.scan(cell, params, xs, carry)
+    chex.assert_shape(ys, (3, 0, HIDDEN))
+    chex.assert_trees_all_equal(last, carry)
+    gradients = jax.grad(lambda *a: objective(cell)(*a), 2)(params, xs, carry)
+    chex.assert_trees_all_close(gradients, jax.tree.map(jnp.cos, carry), atol=1e-6)
+
+
+@each_cell
+def test_carried_state_joins_pieces(cell):
+    params, xs, carry = problem(cell, 20)
+    last, ys = recurrent.scan(cell, params, xs, carry)
+    middle, first = recurrent.scan(cell, params, xs[:, :13], carry)
+    end, second = recurrent.scan(cell, params, xs[:, 13:], middle)
+    chex.assert_trees_all_close(jnp.concatenate([first, second], 1), ys, atol=1e-6)
+    chex.assert_trees_all_close(end, last, atol=1e-6)
+
+
+@each_cell
+def test_reverse_is_the_flipped_sequence(cell):
+    params, xs, carry = problem(cell, 10)
+    last, ys = recurrent.scan(cell, params, xs, carry, reverse=True, chunk=4)
+    flipped, expected = recurrent.scan(cell, params, xs[:, ::-1], carry)
+    chex.assert_trees_all_close(ys, expected[:, ::-1], atol=1e-6)
+    chex.assert_trees_all_close(last, flipped, atol=1e-6)
+
+
+@each_cell
+def test_vmap_and_remat_change_nothing(cell):
+    params, xs, carry = problem(cell, 10, (4,))
+    whole = gradient(cell, chunk=4)(params, xs, carry)
+    rematerialised = jax.jit(jax.grad(jax.checkpoint(objective(cell, chunk=4)), (0, 1, 2)))(params, xs, carry)
+    chex.assert_trees_all_close(rematerialised, whole, atol=1e-5)
+    rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(cell, params, x, c, chunk=4)))(xs, carry)
+    chex.assert_trees_all_close(rows, recurrent.scan(cell, params, xs, carry), atol=1e-6)
+
+
+@each_cell
+def test_autodiff_has_forward_mode_and_second_derivatives(float64, cell):
+    arguments = problem(cell, 6, dtype=jnp.float64)
+    f = jax.jit(objective(cell, method="autodiff"))
+    tangents = jax.tree.map(jnp.ones_like, arguments)
+    slope = jax.jvp(f, arguments, tangents)[1]
+    inner = lambda g: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(g))
+    assert jnp.allclose(slope, inner(jax.grad(f, (0, 1, 2))(*arguments)))
+    second = jax.jit(lambda *a: jax.jvp(lambda *b: inner(jax.grad(f, (0, 1, 2))(*b)), a, tangents)[1])
+    curvature = second(*arguments)
+    step = 1e-5
+    moved = lambda by: f(*jax.tree.map(lambda a: a + by, arguments))
+    assert jnp.allclose(curvature, (moved(step) - 2 * f(*arguments) + moved(-step)) / step**2, rtol=1e-3, atol=1e-3)
+
+
+@each_cell
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_keeps_float32_carries_and_gradients(cell, dtype):
+    params, xs, carry = problem(cell, 24)
+    last, ys = recurrent.scan(cell, params, xs.astype(dtype), carry, chunk=8)
+    exact_last, exact = recurrent.scan(cell, params, xs, carry)
+    assert ys.dtype == dtype
+    assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype(jnp.float32)}
+    chex.assert_trees_all_close(ys.astype(jnp.float32), exact, atol=0.03)
+    chex.assert_trees_all_close(last, exact_last, atol=0.03)
+    gradients = gradient(cell, chunk=8)(params, xs.astype(dtype), carry)[0]
+    wanted = gradient(cell)(params, xs, carry)[0]
+    for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
+        assert got.dtype == jnp.float32
+        assert jnp.linalg.norm(got - true) < 0.03 * jnp.linalg.norm(true) + 0.03
+
+
+@each_cell
+def test_huge_inputs_stay_finite(cell):
+    if cell in (CELLS["elman_relu"],):
+        pytest.skip("unbounded by its definition")
+    params, xs, carry = problem(cell, 9)
+    last, ys = recurrent.scan(cell, params, xs * 1e30, carry)
+    chex.assert_tree_all_finite((last, ys))
+    chex.assert_tree_all_finite(gradient(cell)(params, xs * 1e15, carry))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    length=st.integers(0, 40),
+    chunk=st.integers(1, 45),
+    batch=st.integers(1, 3),
+    reverse=st.booleans(),
+    keep=st.sampled_from(["carries", "boundaries"]),
+)
+def test_any_length_and_chunk(length, chunk, batch, reverse, keep):
+    cell = CELLS["lstm"]
+    arguments = problem(cell, length, (batch,))
+    got = gradient(cell, chunk=chunk, reverse=reverse, keep=keep)(*arguments)
+    wanted = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
+    chex.assert_trees_all_close(got, wanted, atol=2e-5, rtol=2e-5)
+
+
+def test_compiles_once_for_one_shape():
+    cell = CELLS["gru"]
+    params, xs, carry = problem(cell, 12)
+    run = jax.jit(chex.assert_max_traces(lambda *arguments: recurrent.scan(cell, *arguments), n=1))
+    run(params, xs, carry)
+    run(params, xs + 1, carry)
+
+
+BAD = {
+    "integers": (dict(xs=jnp.zeros((2, 4, 5), jnp.int32)), "xs: floating point expected; given int32"),
+    "no time axis": (dict(xs=jnp.zeros(5)), r"xs: a sequence has at least the axes \[T, D\]; given shape \(5,\)"),
+    "features": (dict(xs=jnp.zeros((2, 4, 7))), "made for 5 features; given shape"),
+    "carry of another batch": (dict(carry=jnp.zeros((3, 6))), r"carry: shapes \(2, 6\) expected.*given \(3, 6\)"),
+    "carry of another kind": (dict(carry=(jnp.zeros((2, 6)),) * 2), "carry: shapes"),
+    "chunk": (dict(chunk=0), "chunk: at least 1"),
+    "unroll": (dict(unroll=0), "unroll: at least 1"),
+    "keep": (dict(keep="all"), "keep: one of carries, boundaries; given 'all'"),
+    "method": (dict(method="magic"), "method: one of sequential, autodiff; given 'magic'"),
+    "params": (dict(params={"kernel": jnp.zeros(3)}), 'params: "input" and "recurrent" expected'),
+}
+
+
+@pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
+def test_what_a_user_gets_wrong_is_told(arguments, message):
+    cell = CELLS["gru"]
+    params = cell.init(jax.random.key(0), FEATURES)
+    with pytest.raises(ValueError, match=message):
+        recurrent.scan(cell, **{"params": params, "xs": jnp.zeros((2, 4, 5)), "carry": None, **arguments})

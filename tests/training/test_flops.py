@@ -1,0 +1,51 @@
+"""FLOPs counted from the traced program, against counts by hand."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxnets import recurrent
+from jaxnets.training import flops
+
+
+def total(function, *arguments):
+    return sum(flops.flops(function, *arguments).values())
+
+
+def test_products_count_two_per_multiply_add():
+    assert total(lambda a, b: a @ b, jnp.ones((3, 5)), jnp.ones((5, 7))) == 2 * 3 * 5 * 7
+    assert (
+        total(jax.jit(lambda a, b: jnp.einsum("bij,bjk->bik", a, b)), jnp.ones((2, 3, 4)), jnp.ones((2, 4, 5))) == 240
+    )
+
+
+def test_a_scan_counts_its_body_as_often_as_it_runs():
+    f = lambda h, w: jax.lax.scan(lambda h, _: (h @ w, None), h, None, length=11)[0]
+    assert total(f, jnp.ones((2, 3)), jnp.ones((3, 3))) == 11 * 2 * 2 * 3 * 3
+
+
+def test_cond_counts_its_dearest_branch():
+    f = lambda p, a: jax.lax.cond(p, lambda a: a @ a, lambda a: a @ a @ a, a)
+    assert total(f, True, jnp.ones((4, 4))) == 2 * 2 * 64
+
+
+def test_convolutions_count_their_kernel_at_every_output():
+    conv = nn.Conv(8, (3, 3), feature_group_count=2, use_bias=False)
+    image = jax.ShapeDtypeStruct((1, 10, 10, 6), jnp.float32)
+    variables = jax.eval_shape(conv.init, jax.random.key(0), image)
+    assert total(conv.apply, variables, image) == 2 * (10 * 10 * 8) * (3 * 3 * 3)
+
+
+def test_parts_of_a_character_model():
+    model = recurrent.CharRNN(65, hidden=512, layers=3, embedding=256)
+    parts = flops.count(model, jax.ShapeDtypeStruct((2, 64), jnp.int32))
+    assert [part.name for part in parts] == ["embed", "layer_0", "layer_1", "layer_2", "head"]
+    assert sum(part.parameters for part in parts) == 5_823_297
+    tokens = 2 * 64
+    assert [part.flops for part in parts] == [
+        0,
+        2 * tokens * (256 + 512) * 2048,
+        2 * tokens * (512 + 512) * 2048,
+        2 * tokens * (512 + 512) * 2048,
+        2 * tokens * 512 * 65,
+    ]

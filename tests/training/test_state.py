@@ -1,0 +1,111 @@
+"""One update: accumulation, carried state, weight decay, keys."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnets import data, recurrent, tasks
+from jaxnets.training.optimizer import optimizer
+from jaxnets.training.state import create, key_for, make_step
+
+VOCABULARY = data.Vocabulary("abcdefgh")
+TOKENS = np.random.default_rng(0).integers(0, 8, 2000).astype(np.int32)
+
+
+def setup(dropout=0.0, transform=None, **model):
+    network = recurrent.CharRNN(8, hidden=6, layers=2, embedding=4, dropout=dropout, **model)
+    task = tasks.language_model(network, VOCABULARY)
+    transform = transform or optax.sgd(0.1)
+    batches = data.streams(TOKENS, 4, 10, 0)
+    return task, transform, batches, create(task, transform, batches[0], seed=0)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
+    task, transform, batches, state = setup()
+    whole, accumulated = state, state
+    for i in range(3):
+        whole, metrics = jax.jit(make_step(task, transform, 0))(whole, batches[i])
+        accumulated, others = jax.jit(make_step(task, transform, 0, parts))(accumulated, batches[i])
+        chex.assert_trees_all_close(accumulated, whole, atol=1e-6)
+        chex.assert_trees_all_close(others, metrics, atol=1e-5)
+
+
+def test_the_state_of_a_stream_is_carried_and_reset_at_its_start():
+    task, transform, batches, state = setup()
+    step = jax.jit(make_step(task, transform, 0))
+    state, _ = step(state, batches[0])
+    loss = lambda batch, carry: task.loss(state.variables, batch, jax.random.key(0), carry)
+    carried = float(loss(batches[1], state.carry)[0])
+    fresh = float(loss({**batches[1], "start": np.ones(4, bool)}, state.carry)[0])
+    assert fresh == pytest.approx(float(loss(batches[1], None)[0]), abs=1e-6)
+    assert abs(carried - fresh) > 1e-6
+    # Two batches with the state carried see what one long batch sees.
+    long = {k: np.concatenate([batches[0][k], batches[1][k]], 1) for k in ("inputs", "targets", "mask")}
+    whole = float(loss({**long, "start": np.ones(4, bool)}, None)[0])
+    first, carry = loss(batches[0], None)
+    second, _ = loss(batches[1], carry)
+    assert whole == pytest.approx(float(first + second) / 2, abs=1e-5)
+
+
+def test_masked_targets_change_nothing():
+    task, _, batches, state = setup()
+    batch = dict(batches[0])
+    batch["mask"] = batch["mask"].copy()
+    batch["mask"][:, 6:] = False
+    other = dict(batch, targets=np.where(batch["mask"], batch["targets"], (batch["targets"] + 3) % 8))
+    loss = lambda b: task.loss(state.variables, b, jax.random.key(0), None)[0]
+    assert loss(batch) == loss(other)
+    nothing = dict(batch, mask=np.zeros_like(batch["mask"]))
+    value, gradient = jax.value_and_grad(lambda v: task.loss(v, nothing, jax.random.key(0), None)[0])(state.variables)
+    assert value == 0
+    chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
+
+
+def test_weight_decay_is_on_matrices_only():
+    transform = optimizer(10, 0.1, weight_decay=0.5)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.05)
+    np.testing.assert_allclose(updates["bias"], 0)
+
+
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
+    transform = optimizer(100, 1.0, warmup=10, final=0.1, b1=0.0, b2=0.0)
+    params = jnp.zeros(1)
+    state = transform.init(params)
+    rates = []
+    for _ in range(100):
+        update, state = transform.update(jnp.ones(1), state, params)
+        rates.append(-float(update[0]))
+    assert rates[0] == 0
+    assert rates[5] == pytest.approx(0.5, rel=1e-4)
+    assert max(rates) == pytest.approx(1.0, rel=1e-4)
+    assert rates[55] == pytest.approx(0.55, abs=0.02)
+    assert rates[99] == pytest.approx(0.1, abs=0.01)
+
+
+def test_clipping_bounds_the_global_norm():
+    transform = optimizer(10, 1.0, clip=1.0, b1=0.0)
+    small, large = {"a": jnp.array([3e-3, 4e-3])}, {"a": jnp.array([3e3, 4e3])}
+    chained = lambda g: optax.clip_by_global_norm(1.0).update(g, optax.EmptyState())[0]
+    np.testing.assert_allclose(chained(large)["a"], [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(chained(small)["a"], small["a"])
+    assert len(transform.init(large)) == 2  # the clip and AdamW
+
+
+def test_keys_differ_by_seed_step_and_purpose():
+    keys = [key_for(seed, step, purpose) for seed in range(3) for step in range(3) for purpose in range(3)]
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 27
+
+
+def test_dropout_differs_from_step_to_step_and_repeats_with_the_seed():
+    task, transform, batches, state = setup(dropout=0.5, transform=optax.sgd(0.0))
+    step = jax.jit(make_step(task, transform, 0))
+    run = lambda s: float(step(s, batches[0])[1]["loss"])
+    assert run(state) == run(state)
+    assert run(state) != run(state._replace(step=jnp.int32(1)))
+    assert run(state) != float(make_step(task, transform, 1)(state, batches[0])[1]["loss"])
