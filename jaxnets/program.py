@@ -85,16 +85,9 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
 
 
 def _quiet() -> None:
-    """Silences the logs and threads of jax and orbax: when one of them cannot write, the loop raises that itself."""
+    """Silences the logs and threads of libraries: when one of them cannot write, the loop raises that itself."""
     logging.set_verbosity(logging.FATAL)
-    threading.excepthook = lambda failure: None
-    report = sys.excepthook
-
-    def excepthook(*failure) -> None:  # tensorstore's threads, which Python did not start, end up here
-        if threading.current_thread() is threading.main_thread():
-            report(*failure)
-
-    sys.excepthook = excepthook
+    threading.excepthook = sys.unraisablehook = lambda failure: None
 
 
 def _end(code: int, message: str) -> None:

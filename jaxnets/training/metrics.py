@@ -27,14 +27,21 @@ class MetricWriter:
             self._file = self._path.open("a")
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
         except OSError as error:
-            raise RunError(f"cannot write metrics to {self._path}: {error.strerror}") from error
+            raise self._failed(error) from error
 
     def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *exception) -> None:
-        self._file.close()
-        self._board.close()
+        try:
+            self._file.close()
+            self._board.close()
+        except OSError as error:
+            if exception[0] is None:  # else the first error is the one to tell
+                raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> RunError:
+        return RunError(f"cannot write metrics to {self._path}: {error.strerror}")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         try:
@@ -43,7 +50,7 @@ class MetricWriter:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, step)
         except OSError as error:
-            raise RunError(f"cannot write metrics to {self._path}: {error.strerror}") from error
+            raise self._failed(error) from error
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
