@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
                 "embedding": 64,
                 "dropout": 0.0,
                 "tie": False,
-                "dtype": "bfloat16",
+                "dtype": "float32",
             },
             "optimizer": {
                 "learning_rate": 4e-3,
@@ -44,6 +44,6 @@ def get_config() -> ConfigDict:
                 "weight_decay": 0.01,
                 "clip": 1.0,
             },
-            "train": {"steps": 1500, "minutes": 0.0, "accumulate": 1, "evaluate_every": 250, "log_every": 25},
+            "train": {"steps": 1200, "minutes": 0.0, "accumulate": 1, "evaluate_every": 300, "log_every": 25},
         }
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grain
 import jax
 from ml_collections import ConfigDict
 
@@ -18,6 +19,9 @@ from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.optimizer import optimizer
 from jaxnets.training.progress import Progress
 from jaxnets.training.state import SAMPLE, State, create, key_for, make_step
+
+
+SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
 
 
 class Outcome(NamedTuple):
@@ -96,20 +100,15 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
         RunError: The loss or its gradient is not finite, or something cannot be written. Checkpoints stay.
     """
     settings = config.train
-    batches = iter(dataset.train.to_iter_dataset())
+    batches = iter(dataset.train.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
-        last = max(checkpoints.steps(), default=None)
-        if last is None:
-            state, step = compiled.create(), 0
-        else:
-            state, position = checkpoints.restore(last, compiled.abstract)
-            batches.set_state(position)
-            step = last
+        state, step = _begin(checkpoints, compiled, batches)
         if step >= settings.steps:
             return Outcome(step, None, state.variables)
         with Interruption() as interruption, MetricWriter(workdir, step) as writer:
             progress = Progress(settings, task, step)
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
+            drawn = time.monotonic()
             pending = None
             while True:
                 batch = next(batches)
@@ -132,6 +131,9 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                     writer.write(step, validation)
                     progress.evaluated(step, validation)
                 checkpoints.save(step, state, batches.get_state(), validation)
+                if time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
+                    draw_curves(workdir, task.unit)
+                    drawn = time.monotonic()
                 progress.exclude(time.monotonic() - paused)
                 if over:
                     break
@@ -139,6 +141,16 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
             checkpoints.wait()
         _draw(workdir, dataset, task, state)
         return Outcome(step, interruption.signal, state.variables)
+
+
+def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int]:
+    """The state and step of the last checkpoint, with the data at its place, or a fresh state."""
+    step = max(checkpoints.steps(), default=None)
+    if step is None:
+        return compiled.create(), 0
+    state, position = checkpoints.restore(step, compiled.abstract)
+    batches.set_state(position)
+    return state, step
 
 
 def _finite(step: int, metrics: dict[str, jax.Array], items: int, checkpoints: Checkpoints):

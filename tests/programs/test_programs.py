@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import matplotlib.image
-import numpy as np
 import pytest
 from conftest import ROOT
 
+from jaxnets.training import restore
 from jaxnets.training.metrics import read_metrics
 
 
@@ -165,12 +167,11 @@ def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_t
     assert run("evaluate", "--trust=my_models").returncode == 0
 
 
-def test_shipped_weights_are_float32_under_bfloat16(small_run):
-    from pathlib import Path
-
-    from jaxnets.training import restore
-
-    run = restore.open_run(Path(small_run), "last")
-    assert run.config.model.dtype == "bfloat16"
-    leaves = [np.asarray(leaf) for leaf in run.variables["params"]["layer_0"]["cell"]["input"].values()]
-    assert {leaf.dtype for leaf in leaves} == {np.dtype(np.float32)}
+def test_weights_and_carries_stay_float32_under_bfloat16(tmp_path, run_program, small_flags):
+    flags = (*small_flags, "--config.model.dtype=bfloat16", "--config.train.steps=5")
+    done = run_program("train", f"--workdir={tmp_path / 'run'}", *flags)
+    assert done.returncode == 0, done.stderr
+    run = restore.open_run(tmp_path / "run", "last")
+    assert run.model.dtype == jnp.bfloat16
+    carry, logits = run.model.apply(run.variables, jnp.zeros((1, 3), jnp.int32))
+    assert {leaf.dtype for leaf in jax.tree.leaves((run.variables, carry, logits))} == {jnp.dtype(jnp.float32)}
