@@ -2,7 +2,7 @@
 
     python -m benchmarks.train_loop --config.data.path=some/text
 
-Both run in one process, interleaved: some steps of the program (data pipeline, metrics, progress and all), then as many
+Both run in one process, interleaved: some steps of the program (reading data, writing metrics), then as many
 calls of the same compiled step on one fixed batch. The ratio of their speeds is 1 where the program costs nothing.
 """
 
@@ -44,7 +44,7 @@ def main(overrides: program.Overrides) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder)
-        rundir.claim(workdir, settings)
+        rundir.claim(workdir, settings, dataset)
         for turn in range(1, FLAGS.rounds + 1):
             settings.train.steps = turn * FLAGS.steps
             loop.train(settings, workdir, dataset, task, compiled)

@@ -19,9 +19,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
 flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
-flags.DEFINE_string("prompt", "\n", "The text to go on from.")
+flags.DEFINE_string("prompt", None, "The text to go on from; default a new line.")
 flags.DEFINE_integer("length", 500, "How many tokens to write.", lower_bound=0)
-flags.DEFINE_float("temperature", 0.8, "Below 1 bolder, above 1 wilder; 0 always takes the most likely.", lower_bound=0)
+flags.DEFINE_float("temperature", 0.8, "Below 1 safer, above 1 wilder; 0 always takes the most likely.", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "Choose among the k most likely only; 0: among all.", lower_bound=0)
 flags.DEFINE_float("top_p", 1.0, "Choose among the most likely that together reach this probability.", 0.0, 1.0)
 flags.DEFINE_integer("seed", 0, "Of the random choices.")
@@ -33,15 +33,16 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
+    text = run.vocabulary.start if FLAGS.prompt is None else FLAGS.prompt
     try:
-        prompt = run.vocabulary.encode(FLAGS.prompt)
+        prompt = run.vocabulary.encode(text)
     except ValueError as error:
         raise UsageError(f"--prompt: {error}") from error
     if not len(prompt):
         raise UsageError("--prompt: at least one character expected")
     step = step_of(run.model, run.variables)
     if FLAGS.tree:
-        print(repr(FLAGS.prompt))
+        print(repr(text))
         _print_tree(run.vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))
         return
     tokens = decoding.stream(
@@ -54,7 +55,7 @@ def main(overrides: program.Overrides) -> None:
         top_p=FLAGS.top_p,
     )
     text_of = run.vocabulary.decoder()
-    print(FLAGS.prompt, end="", flush=True)
+    print(text, end="", flush=True)
     for token in itertools.islice(tokens, FLAGS.length):
         print(text_of(token), end="", flush=True)
     print()

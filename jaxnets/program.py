@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 """
 
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -77,7 +78,7 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
     except BrokenPipeError:
         # Whoever read the output has enough of it; leave no complaint at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(128 + signal.SIGPIPE)
     except RunError as error:
         _end(1, str(error))
     except Exception as error:
@@ -87,7 +88,8 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
 def _quiet() -> None:
     """Silences the logs and threads of libraries: when one of them cannot write, the loop raises that itself."""
     logging.set_verbosity(logging.FATAL)
-    threading.excepthook = sys.unraisablehook = lambda failure: None
+    threading.excepthook = lambda failure: None
+    sys.unraisablehook = lambda failure: None
 
 
 def _end(code: int, message: str) -> None:

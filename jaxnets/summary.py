@@ -4,7 +4,6 @@ python -m jaxnets.summary --config=char_lm
 python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocabulary=65 --config.model.hidden=512 --json
 """
 
-import ast
 import dataclasses
 import json
 
@@ -68,15 +67,8 @@ def _arguments(name: str, overrides: program.Overrides) -> dict[str, object]:
         if section != "model" or not argument:
             raise UsageError(f"--config.{key}: with --model only --config.model.NAME is read")
         default = defaults.get(argument)
-        arguments[argument] = config.parse(key, text, default) if argument in defaults else _literal(text)
+        arguments[argument] = config.parse(key, text, default) if argument in defaults else config.literal(text)
     return arguments
-
-
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save
 """
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,8 +31,7 @@ def main(overrides: program.Overrides) -> None:
     model = build.model(settings.model, trusted=None, vocabulary=dataset.vocabulary.size)
     task = build.task(settings, model, dataset.vocabulary)
     compiled = loop.compile_run(settings, dataset, task)
-    rundir.claim(workdir, settings)
-    rundir.keep_vocabulary(workdir, dataset.vocabulary)
+    rundir.claim(workdir, settings, dataset)
 
     device = jax.devices()[0].device_kind
     print(f"{dataset.description}\n{jax.device_count()} x {device}; run in {workdir}", file=sys.stderr)
@@ -39,7 +39,8 @@ def main(overrides: program.Overrides) -> None:
     caption = f"{settings.model.name}, one batch {'x'.join(map(str, batch.shape))}"
     print(flops.table(flops.count(model, batch), caption), file=sys.stderr, flush=True)
 
-    outcome = loop.train(settings, workdir, dataset, task, compiled)
+    with rundir.lock(workdir):
+        outcome = loop.train(settings, workdir, dataset, task, compiled)
     if outcome.signal is not None:
         print(f"saved step {outcome.step} in {workdir}; to go on: {_command()}", file=sys.stderr)
         sys.exit(128 + outcome.signal)
@@ -50,9 +51,14 @@ def main(overrides: program.Overrides) -> None:
 
 def _command(steps: int | None = None) -> str:
     """The command that was given, to be given again."""
-    given = [a for a in sys.argv[1:] if steps is None or not a.startswith("--config.train.steps")]
-    more = [] if steps is None else [f"--config.train.steps={steps}"]
-    return shlex.join(["python", "-m", "jaxnets.train", *given, *more])
+    given = sys.argv[1:]
+    if steps is not None:
+        flags, overrides = program.take_overrides(given)
+        others = [f"--config.{key}={value}" for key, value in overrides if key != "train.steps"]
+        given = [*flags, *others, f"--config.train.steps={steps}"]
+    python = shutil.which("python")
+    same = python is not None and Path(python).samefile(sys.executable) and sys.prefix in python
+    return shlex.join(["python" if same else sys.executable, "-m", "jaxnets.train", *given])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a task learns from: training and validation batches, and what must be saved to use the model later."""
 
+import hashlib
 from typing import NamedTuple
 
 import grain
@@ -14,12 +15,14 @@ class Dataset(NamedTuple):
     train: Endless batches, a pure function of (seed, step).
     validation: Batches of the held-out part, once.
     vocabulary: Saved with the run.
+    fingerprint: SHA-256 of the tokens, saved with the run: it goes on with the same data only.
     description: One line for a person.
     """
 
     train: grain.MapDataset
     validation: grain.MapDataset
     vocabulary: Vocabulary
+    fingerprint: str
     description: str
 
 
@@ -47,6 +50,8 @@ def text(
     Raises:
         ValueError: Nothing to read, an argument out of range, or too little text for one batch.
     """
+    if seed < 0:
+        raise ValueError(f"seed: not below 0; given {seed}")
     if batch < 1 or length < 1:
         raise ValueError(f"batch and length: at least 1; given {batch} and {length}")
     if not 0 < validation < 1:
@@ -64,5 +69,6 @@ def text(
         train=readers[read_as](train, batch, length, seed),
         validation=once(rest, batch, length),
         vocabulary=vocabulary,
+        fingerprint=hashlib.sha256(tokens.tobytes()).hexdigest(),
         description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out",
     )

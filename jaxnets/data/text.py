@@ -14,7 +14,7 @@ def standard_library() -> list[Path]:
     """The sources of Python's standard library, sorted, without tests and installed packages."""
     root = Path(sysconfig.get_path("stdlib"))
     found = (path for path in root.rglob("*.py") if not _NOT_SOURCES.intersection(path.relative_to(root).parts))
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+    return sorted(filter(Path.is_file, found), key=lambda path: path.relative_to(root).as_posix())
 
 
 def files_of(path: str) -> list[Path]:

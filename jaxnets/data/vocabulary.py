@@ -25,6 +25,11 @@ class Vocabulary:
     def unit(self) -> str:
         return "byte" if self.characters is None else "character"
 
+    @property
+    def start(self) -> str:
+        """Where a text may begin: after a new line, where there are any."""
+        return "\n" if self.characters is None or "\n" in self.characters else self.characters[0]
+
     def encode(self, text: str) -> np.ndarray:
         """``text`` as int32 ``[T]``.
 
@@ -61,7 +66,3 @@ class Vocabulary:
 
     def to_json(self) -> str:
         return json.dumps({"unit": self.unit, "characters": self.characters}, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Vocabulary":
-        return cls(json.loads(text)["characters"])

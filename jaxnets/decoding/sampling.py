@@ -1,10 +1,11 @@
 """Sampling from any step function ``step(carry, token) -> (carry, logits)``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
@@ -43,7 +44,7 @@ def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p:
 def stream(
     step: Step,
     carry: Any,
-    prompt: jax.Array,
+    prompt: Sequence[int] | np.ndarray,
     key: jax.Array,
     *,
     temperature: float = 1.0,
@@ -69,8 +70,8 @@ def stream(
         drawn = jax.random.categorical(jax.random.fold_in(key, t), truncate(logits, temperature, top_k, top_p))
         return carry, drawn
 
-    for token in prompt:
-        carry, token = advance(carry, jnp.asarray(token, jnp.int32), 0)
+    for given in prompt:
+        carry, token = advance(carry, jnp.asarray(given, jnp.int32), 0)
     t = 0
     while True:
         yield int(token)
@@ -78,7 +79,9 @@ def stream(
         carry, token = advance(carry, token, t)
 
 
-def tree(step: Step, carry: Any, prompt: jax.Array, branches: int = 5, depth: int = 2) -> list[tuple[int, float, list]]:
+def tree(
+    step: Step, carry: Any, prompt: Sequence[int] | np.ndarray, branches: int = 5, depth: int = 2
+) -> list[tuple[int, float, list]]:
     """The most likely continuations of a prompt, and of each of them, with their probabilities.
 
     Args:
@@ -95,11 +98,14 @@ def tree(step: Step, carry: Any, prompt: jax.Array, branches: int = 5, depth: in
     for token in prompt:
         carry, logits = step(carry, jnp.asarray(token, jnp.int32))
 
-    def grow(carry, logits, depth):
+    def grow(carry: Any, logits: jax.Array, depth: int) -> list[tuple[int, float, list]]:
         probabilities, tokens = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))
-        nodes = []
+        nodes: list[tuple[int, float, list]] = []
         for probability, token in zip(probabilities.tolist(), tokens.tolist(), strict=True):
-            below = grow(*step(carry, jnp.asarray(token, jnp.int32)), depth - 1) if depth > 1 else []
+            below = []
+            if depth > 1:
+                after, following = step(carry, jnp.asarray(token, jnp.int32))
+                below = grow(after, following, depth - 1)
             nodes.append((token, probability, below))
         return nodes
 

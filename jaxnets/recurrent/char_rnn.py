@@ -1,6 +1,7 @@
 """``CharRNN``: a language model over characters or bytes (Graves 2013, arXiv:1308.0850; Karpathy 2015)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,6 @@ from flax.typing import Dtype
 from jaxnets.recurrent.cell import Carry, Cell, matmul
 from jaxnets.recurrent.lstm import lstm
 from jaxnets.recurrent.rnn import RNN
-
-_unit_normal = nn.initializers.normal(1.0)
 
 
 class Logits(nn.Module):
@@ -76,11 +75,18 @@ class CharRNN(nn.Module):
         """
         self._check(tokens, carry)
         if self.embedding:
-            embed = nn.Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=_unit_normal, name="embed")
+            # Tied, the embedding is also the output's matrix, whose logits must begin small.
+            normal = nn.initializers.normal(self.hidden**-0.5 if self.tie else 1.0)
+            embed = nn.Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=normal, name="embed")
             xs = embed(tokens)
         else:
             xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
-        settings = {"chunk": self.chunk, "keep": self.keep, "unroll": self.unroll, "method": self.method}
+        settings: dict[str, Any] = {
+            "chunk": self.chunk,
+            "keep": self.keep,
+            "unroll": self.unroll,
+            "method": self.method,
+        }
         carries = []
         for layer in range(self.layers):
             rnn = RNN(self.cell(self.hidden), name=f"layer_{layer}", **settings)
@@ -91,6 +97,8 @@ class CharRNN(nn.Module):
         return tuple(carries), logits
 
     def _check(self, tokens: jax.Array, carry: tuple[Carry, ...] | None) -> None:
+        if not callable(self.cell):
+            raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.lstm; given {self.cell!r}")
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens: integers expected; given {tokens.dtype}")
         if tokens.ndim < 1:

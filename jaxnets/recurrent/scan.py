@@ -326,6 +326,6 @@ def _check(params: Params, xs: jax.Array, chunk: int | None, keep: str, unroll: 
 def _check_carry(cell: Cell, params: Params, x: jax.Array, carry: Carry) -> None:
     expected = jax.eval_shape(cell.carry, params, x)
     shapes = lambda tree: jax.tree.map(lambda a: tuple(a.shape), tree)
-    same = jax.tree.structure(expected) == jax.tree.structure(carry)
-    if not same or jax.tree.leaves(shapes(expected)) != jax.tree.leaves(shapes(carry)):
+    different = jax.tree.structure(expected) != jax.tree.structure(carry)  # type: ignore[operator]
+    if different or jax.tree.leaves(shapes(expected)) != jax.tree.leaves(shapes(carry)):
         raise ValueError(f"carry: shapes {shapes(expected)} expected for this batch; given {shapes(carry)}")

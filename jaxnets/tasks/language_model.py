@@ -1,12 +1,14 @@
 """Next-token prediction: p(w_1 ... w_T) = prod_t p(w_t | w_<t), learned by maximum likelihood."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
+from matplotlib.figure import Figure
 
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
@@ -40,11 +42,12 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
 
     def draw(variables, batch):
         nats = jax.jit(lambda variables, batch: run(variables, batch, None)[1])(variables, batch)
-        shown = slice(4)  # rows
-        return {"surprise": _surprise(vocabulary, batch["targets"][shown].ravel(), nats[shown].ravel())}
+        rows = slice(4)
+        real = np.asarray(batch["mask"])[rows]
+        return {"surprise": _surprise(vocabulary, batch["targets"][rows][real], np.asarray(nats)[rows][real])}
 
     def sample(variables, key):
-        prompt = vocabulary.encode("\n") if "\n" in (vocabulary.characters or "\n") else [0]
+        prompt = vocabulary.encode(vocabulary.start)
         tokens = decoding.stream(step_of(model, variables), None, prompt, key, temperature=0.8)
         return vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)])
 
@@ -67,7 +70,8 @@ def step_of(model: nn.Module, variables):
     """The model as a step function for ``jaxnets.decoding``: ``(carry, token []) -> (carry, logits [V])``."""
 
     def step(carry, token):
-        carry, logits = model.apply(variables, token[None, None], carry)
+        result: Any = model.apply(variables, token[None, None], carry)
+        carry, logits = result
         return carry, logits[0, 0]
 
     return step
@@ -79,17 +83,16 @@ def _where_rows(rows: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
 
 def _surprise(vocabulary: Vocabulary, targets, nats):
     """Tokens as text, each token on a ground the darker the less the model expected it."""
-    from matplotlib import colormaps, pyplot
-
     columns = 32
     rows = -(-len(targets) // columns)
-    figure, axes = pyplot.subplots(figsize=(columns * 0.3, rows * 0.42 + 0.7))
-    nats = np.asarray(nats)
+    figure = Figure(figsize=(columns * 0.3, rows * 0.42 + 0.7))
+    axes = figure.subplots()
     grid = np.full(rows * columns, np.nan)
     grid[: len(targets)] = nats
-    image = axes.imshow(grid.reshape(rows, columns), cmap=colormaps["Blues"], vmin=0, vmax=6, aspect="auto")
+    image = axes.imshow(grid.reshape(rows, columns), cmap="Blues", vmin=0, vmax=6, aspect="auto")
     for i, token in enumerate(targets):
-        shown = vocabulary.show(int(token)).strip("'\"").replace("0x", "")
+        shown = vocabulary.show(int(token)).removeprefix("0x")
+        shown = shown[1:-1] if shown[0] in "'\"" else shown
         dark = "white" if nats[i] > 3.5 else "black"
         axes.text(i % columns, i // columns, shown, ha="center", va="center", family="monospace", color=dark)
     axes.set(xticks=[], yticks=[], title=f"nats of each {vocabulary.unit} of the held-out text, given those before it")

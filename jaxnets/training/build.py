@@ -29,7 +29,10 @@ def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
     if not module_name:
         raise UsageError(f"{name!r}: expected where it lives, such as recurrent.CharRNN or my_package.MyNet")
     if _is_ours(module_name):
-        module = importlib.import_module(f"jaxnets.{module_name}")
+        try:
+            module = importlib.import_module(f"jaxnets.{module_name}")
+        except ModuleNotFoundError as error:
+            raise UsageError(f"no jaxnets.{module_name} for {name}") from error
         public = getattr(module, "__all__", [])
     else:
         top = module_name.partition(".")[0]

@@ -1,5 +1,6 @@
 """Checkpoints of a run, through orbax: the last two and the best; written in the background, committed whole."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """The step of the smallest validation loss, or the last where none was measured."""
-        measured = {step: self.metrics(step)["val/loss"] for step in self.steps() if self.metrics(step)}
+        losses = {step: self.metrics(step).get("val/loss", math.nan) for step in self.steps()}
+        measured = {step: loss for step, loss in losses.items() if math.isfinite(loss)}
         return min(measured, key=lambda step: measured[step]) if measured else max(self.steps(), default=None)
 
     def save(self, step: int, state: State, data: Any, metrics: dict[str, float] | None) -> None:
@@ -70,6 +72,8 @@ class Checkpoints:
 
     def restore(self, step: int, like: State) -> tuple[State, Any]:
         """State and data position of a step; ``like`` has the shapes, as ``jax.eval_shape`` gives them."""
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # not that of the machine which saved it
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore())
         try:
             restored = self._manager.restore(step, args=arguments)
@@ -91,7 +95,9 @@ class Checkpoints:
             raise self._unreadable(step, error) from error
 
     def _unreadable(self, step: int, error: Exception) -> RunError:
-        return RunError(f"checkpoint of step {step} in {self.folder} cannot be read: {_short(error)}")
+        others = ", ".join(str(other) for other in self.steps() if other != step)
+        way_out = f"; remove {self.folder / str(step)} to use step {others}" if others else ""
+        return RunError(f"checkpoint of step {step} in {self.folder} cannot be read: {_short(error)}{way_out}")
 
     def _failed(self, error: Exception) -> RunError:
         self._manager.reload()

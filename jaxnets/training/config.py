@@ -42,7 +42,34 @@ def load(name: str) -> ConfigDict:
         raise UsageError(f"config {path} cannot be run: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise UsageError(f"config {path}: a function get_config() that returns an ml_collections.ConfigDict is needed")
+    _check(path, flatten(config))
     return config
+
+
+# What every config has; a task, data, model or optimizer may have arguments of its own beside these.
+REQUIRED = {
+    "seed": int,
+    "task": str,
+    "data.name": str,
+    "model.name": str,
+    "optimizer.learning_rate": float,
+    "train.steps": int,
+    "train.minutes": float,
+    "train.accumulate": int,
+    "train.evaluate_every": int,
+    "train.log_every": int,
+}
+
+
+def _check(path: Path, flat: dict[str, Any]) -> None:
+    for key, kind in REQUIRED.items():
+        if key not in flat:
+            raise UsageError(f"config {path}: {key} is missing")
+        if type(flat[key]) is not kind:
+            raise UsageError(f"config {path}: {key}: {kind.__name__} expected; given {flat[key]!r}")
+    for key in flat:
+        if key not in REQUIRED and key.partition(".")[0] not in ("data", "model", "optimizer"):
+            raise UsageError(f"config {path}: nothing reads {key}{nearest(key, REQUIRED)}")
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
@@ -63,6 +90,8 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
 def parse(key: str, text: str, current: Any) -> Any:
     """The text of a setting as a value of the type of ``current`` (a setting that is no number or text: as given)."""
     kind = type(current)
+    if current is None:
+        return literal(text)
     if kind not in (bool, int, float, tuple, list):
         return text
     try:
@@ -76,6 +105,14 @@ def parse(key: str, text: str, current: Any) -> Any:
     if type(value) is not kind:
         raise UsageError(f"--config.{key}: {kind.__name__} expected, such as {current!r}; given {text!r}")
     return value
+
+
+def literal(text: str) -> Any:
+    """The Python literal of a text, or the text itself where it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:

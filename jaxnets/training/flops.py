@@ -70,7 +70,7 @@ def _count(jaxpr: Any, times: int, scope: tuple[str, ...], work: Counter) -> Non
             per_output = int(np.prod(kernel)) // kernel[numbers.rhs_spec[0]]
             work[here] += 2 * times * per_output * int(np.prod(equation.outvars[0].aval.shape))
         elif name == "cond":
-            branches = [Counter() for _ in equation.params["branches"]]
+            branches: list[Counter] = [Counter() for _ in equation.params["branches"]]
             for branch, found in zip(equation.params["branches"], branches, strict=True):
                 _count(branch.jaxpr, times, here, found)
             work.update(max(branches, key=lambda found: sum(found.values())))

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
+from jaxnets.training import build
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import Interruption
@@ -19,7 +20,6 @@ from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.optimizer import optimizer
 from jaxnets.training.progress import Progress
 from jaxnets.training.state import SAMPLE, State, create, key_for, make_step
-
 
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
 
@@ -49,14 +49,16 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     """Builds what a run computes with; what does not fit together is told here, before anything is compiled."""
     batch = dataset.train[0]
     settings = config.train
+    if settings.minutes < 0:
+        raise UsageError(f"--config.train.minutes={settings.minutes}: not below 0 expected; 0 is no limit")
     rows = len(jax.tree.leaves(batch)[0])
     if settings.accumulate < 1 or rows % settings.accumulate:
         raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
     for name in ("steps", "evaluate_every", "log_every"):
         if settings[name] < 1:
             raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
+    transform = build.call("the optimizer", optimizer, {"steps": settings.steps, **config.optimizer})
     try:
-        transform = optimizer(settings.steps, **config.optimizer)
         initialise = lambda: create(task, transform, batch, config.seed)
         abstract = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:
@@ -116,18 +118,19 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                 step += 1
                 # The numbers of the step before are read while this one runs.
                 if pending is not None:
-                    progress.note(*_finite(*pending, checkpoints), writer)
+                    _read(progress, writer, checkpoints, *pending)
                 pending = (step, metrics, task.items(batch))
                 over = step >= settings.steps or time.monotonic() >= deadline or interruption.signal is not None
                 if not over and step % settings.evaluate_every:
                     continue
-                progress.note(*_finite(*pending, checkpoints), writer)
+                _read(progress, writer, checkpoints, *pending)
                 pending = None
                 paused = time.monotonic()
                 validation = None
-                if interruption.signal is None:
+                if interruption.signal is None or step % settings.evaluate_every == 0 or step >= settings.steps:
                     found = evaluate(task, compiled.evaluate, state.variables, dataset.validation)
                     validation = {f"val/{name}": value for name, value in found.items()}
+                    _check_finite(step, "val/loss", validation["val/loss"], checkpoints)
                     writer.write(step, validation)
                     progress.evaluated(step, validation)
                 checkpoints.save(step, state, batches.get_state(), validation)
@@ -139,7 +142,8 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                     break
             progress.close()
             checkpoints.wait()
-        _draw(workdir, dataset, task, state)
+        if interruption.signal is None:  # else somebody waits for the end
+            _draw(workdir, dataset, task, state)
         return Outcome(step, interruption.signal, state.variables)
 
 
@@ -153,19 +157,24 @@ def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[
     return state, step
 
 
-def _finite(step: int, metrics: dict[str, jax.Array], items: int, checkpoints: Checkpoints):
-    """Step, metrics as numbers and items; stops the run where a number is not finite."""
+def _read(progress: Progress, writer: MetricWriter, checkpoints: Checkpoints, step: int, metrics: dict, items: int):
+    """Waits for the numbers of a step, stops the run where one is not finite, and passes them on."""
     numbers = {f"train/{name}": float(metrics[name]) for name in ("loss", "gradient_norm")}
     for name, value in numbers.items():
-        if not math.isfinite(value):
-            checkpoints.wait()
-            good = max(checkpoints.steps(), default=None)
-            kept = f"the checkpoint of step {good} is kept" if good is not None else "no checkpoint was made before"
-            raise RunError(
-                f"{name} is {value} at step {step}; stopped, {kept}. A smaller "
-                "--config.optimizer.learning_rate or --config.optimizer.clip may help"
-            )
-    return step, numbers, items
+        _check_finite(step, name, value, checkpoints)
+    progress.note(step, numbers, items, writer)
+
+
+def _check_finite(step: int, name: str, value: float, checkpoints: Checkpoints) -> None:
+    if math.isfinite(value):
+        return
+    checkpoints.wait()
+    good = max(checkpoints.steps(), default=None)
+    kept = f"the checkpoint of step {good} is kept" if good is not None else "no checkpoint was made before"
+    raise RunError(
+        f"{name} is {value} at step {step}; stopped, {kept}. "
+        "A smaller --config.optimizer.learning_rate or --config.optimizer.clip may help"
+    )
 
 
 def _draw(workdir: Path, dataset: Dataset, task: Task, state: State) -> None:

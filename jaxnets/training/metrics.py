@@ -1,56 +1,72 @@
 """Where a run's numbers go: ``metrics.jsonl``, TensorBoard and ``figures/curves.png``."""
 
+import contextlib
 import json
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from matplotlib.figure import Figure
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
 from jaxnets.training.errors import RunError
 
 
 class MetricWriter:
-    """Appends to ``metrics.jsonl`` and TensorBoard. A context manager.
+    """Appends to ``metrics.jsonl`` and TensorBoard events, at once: what cannot be written is told at once too.
 
     Args:
         workdir: The run's folder.
         step: Where the run goes on; what was written after it, by a run that was killed, is dropped.
+
+    Raises:
+        RunError: A file cannot be written.
     """
 
     def __init__(self, workdir: Path, step: int):
         self._path = workdir / "metrics.jsonl"
-        try:
+        with self._told():
             kept = [row for row in read_metrics(workdir) if row["step"] <= step]
             fresh = self._path.with_suffix(".tmp")
             fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
             os.replace(fresh, self._path)
             self._file = self._path.open("a")
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
-        except OSError as error:
-            raise self._failed(error) from error
+            (workdir / "tensorboard").mkdir(exist_ok=True)
+            # Not SummaryWriter: its thread dies on a full disk, and the loop then waits for it for ever.
+            self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
+            begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begin))
 
     def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *exception) -> None:
         try:
-            self._file.close()
-            self._board.close()
-        except OSError as error:
+            with self._told():
+                self._file.close()
+                self._board.close()
+        except RunError:
             if exception[0] is None:  # else the first error is the one to tell
-                raise self._failed(error) from error
-
-    def _failed(self, error: OSError) -> RunError:
-        return RunError(f"cannot write metrics to {self._path}: {error.strerror}")
+                raise
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        try:
+        with self._told():
             self._file.write(json.dumps({"step": step, **metrics}) + "\n")
             self._file.flush()
             for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
+                point = summary.scalar(name, value)
+                self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=point))
+            self._board.flush()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise self._failed(error) from error
+            raise RunError(f"cannot write metrics to {self._path}: {error.strerror}") from error
 
 
 def read_metrics(workdir: Path) -> list[dict[str, float]]:
@@ -67,16 +83,15 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
 
 def draw_curves(workdir: Path, unit: str) -> None:
     """``figures/curves.png``: training and validation loss against the step."""
-    from matplotlib import pyplot
-
     rows = read_metrics(workdir)
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    figure = Figure(figsize=(7, 4.2))  # not pyplot, which would look for a display
+    axes = figure.subplots()
     for name, style in (("train/loss", {"lw": 1, "alpha": 0.7}), ("val/loss", {"lw": 2, "marker": "o", "ms": 3})):
         points = [(row["step"], row[name]) for row in rows if name in row]
         if not points:
             continue
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=f"{name} (last {values[-1]:.3f}, best {min(values):.3f})", **style)
+        steps, losses = zip(*points, strict=True)
+        axes.plot(steps, losses, label=f"{name} (last {losses[-1]:.3f}, best {min(losses):.3f})", **style)
     values = [row[name] for row in rows for name in ("train/loss", "val/loss") if name in row]
     if len(values) > 50:  # the first few are far above the rest and would flatten it
         low, high = min(values), sorted(values)[int(0.97 * len(values))]
@@ -89,16 +104,11 @@ def draw_curves(workdir: Path, unit: str) -> None:
     save_figure(workdir, "curves", figure)
 
 
-def save_figure(workdir: Path, name: str, figure) -> Path:
-    """Writes a matplotlib figure to ``figures/<name>.png`` and closes it."""
-    from matplotlib import pyplot
-
+def save_figure(workdir: Path, name: str, figure: Figure) -> None:
+    """Writes a matplotlib figure to ``figures/<name>.png``."""
     path = workdir / "figures" / f"{name}.png"
     try:
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, dpi=110)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        pyplot.close(figure)
-    return path

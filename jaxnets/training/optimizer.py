@@ -28,9 +28,19 @@ def optimizer(
     Raises:
         ValueError: An argument is out of range.
     """
-    for name, value in (("learning_rate", learning_rate), ("warmup", warmup), ("clip", clip), ("final", final)):
-        if value < 0:
+    least = {
+        "learning_rate": learning_rate,
+        "warmup": warmup,
+        "final": final,
+        "weight_decay": weight_decay,
+        "clip": clip,
+    }
+    for name, value in least.items():
+        if not value >= 0:
             raise ValueError(f"{name}: not below 0; given {value}")
+    for name, value in {"b1": b1, "b2": b2}.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}: from 0 to below 1; given {value}")
     warmup = min(warmup, max(steps - 1, 0))
     rate = optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else learning_rate,

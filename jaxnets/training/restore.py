@@ -16,13 +16,15 @@ from jaxnets.training.errors import RunError, UsageError
 
 class Run(NamedTuple):
     """Attributes:
-    config: The run's.
+    workdir: Its folder.
+    config: Its config.
     vocabulary: Saved with the run.
     model, task: Built from the config.
     step: The checkpoint's.
     variables: The model's at that step.
     """
 
+    workdir: Path
     config: ConfigDict
     vocabulary: Vocabulary
     model: nn.Module
@@ -36,8 +38,7 @@ class Run(NamedTuple):
             dataset = build.dataset(self.config)
         except UsageError as error:
             raise RunError(f"the data of this run: {error}") from error
-        if dataset.vocabulary != self.vocabulary:
-            raise RunError("the data of this run has changed: its characters are not those the model knows")
+        rundir.check_data(self.workdir, dataset)
         return dataset
 
 
@@ -63,7 +64,7 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen = checkpoints.choose(step)
         variables = checkpoints.restore_variables(chosen, shapes)
-    return Run(config, vocabulary, model, build.task(config, model, vocabulary), chosen, variables)
+    return Run(workdir, config, vocabulary, model, build.task(config, model, vocabulary), chosen, variables)
 
 
 def no_overrides(overrides: list[tuple[str, str]]) -> None:

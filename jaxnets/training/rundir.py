@@ -1,13 +1,15 @@
 """A run's folder: what is in it, and whether a config may go on in it."""
 
+import contextlib
+import fcntl
 import json
 import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxnets.data import Vocabulary
+from jaxnets.data import Dataset, Vocabulary
 from jaxnets.training.config import difference
 from jaxnets.training.errors import RunError, UsageError
 
@@ -15,13 +17,17 @@ from jaxnets.training.errors import RunError, UsageError
 FREE = ("train.steps", "train.minutes", "train.evaluate_every", "train.log_every")
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Makes the folder, or checks that the run in it is the one of ``config``; writes ``config.json``.
+def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
+    """Makes the folder, or checks that the run in it is the one of ``config`` on this data; saves both.
 
     Raises:
         UsageError: It holds a run of another config (what differs is named), or something else.
-        RunError: It cannot be written.
+        RunError: It cannot be written, or the run in it learned from other data.
     """
+    try:
+        text = json.dumps(config.to_dict(), indent=2) + "\n"
+    except TypeError as error:
+        raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
     path = workdir / "config.json"
     if path.exists():
         differs = [line for line in difference(load(workdir), config) if line.split(":")[0] not in FREE]
@@ -31,13 +37,44 @@ def claim(workdir: Path, config: ConfigDict) -> None:
                 f"{workdir} holds a run of another config:\n  {listed}\n"
                 f"Give this one its own folder, such as --workdir={_free_name(workdir)}"
             )
-    elif workdir.is_dir() and any(workdir.iterdir()):
+    elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
+    check_data(workdir, dataset)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write(path, json.dumps(config.to_dict(), indent=2) + "\n")
+        write(path, text)
+        write(workdir / "vocabulary.json", dataset.vocabulary.to_json())
+        write(workdir / "data.json", json.dumps({"fingerprint": dataset.fingerprint, "source": dataset.description}))
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def check_data(workdir: Path, dataset: Dataset) -> None:
+    """A ``RunError`` where the run in a folder learned from other data."""
+    path = workdir / "data.json"
+    if not path.exists():
+        return
+    before = _read_json(path)
+    if before.get("fingerprint") != dataset.fingerprint:
+        raise RunError(
+            f"the data of the run in {workdir} has changed; it learned from {before.get('source')}, "
+            f"this is {dataset.description}"
+        )
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds a run's folder; a ``RunError`` where another process trains in it."""
+    try:
+        file = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"another process trains in {workdir}") from error
+        yield
 
 
 def load(workdir: Path) -> ConfigDict:
@@ -49,43 +86,33 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise RunError(f"no run in {workdir}: no config.json there")
-    try:
-        return ConfigDict(json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-
-
-def keep_vocabulary(workdir: Path, vocabulary: Vocabulary) -> None:
-    """Saves the vocabulary with the run; a ``RunError`` where the run has another one, since its text has changed."""
-    path = workdir / "vocabulary.json"
-    if path.exists() and _read_vocabulary(path) != vocabulary:
-        raise RunError(f"the text of the run in {workdir} has changed: its characters are not those of {path}")
-    write(path, vocabulary.to_json())
+    return ConfigDict(_read_json(path))
 
 
 def vocabulary(workdir: Path) -> Vocabulary:
     """The vocabulary of the run in a folder."""
-    return _read_vocabulary(workdir / "vocabulary.json")
+    path = workdir / "vocabulary.json"
+    found = _read_json(path)
+    if "characters" not in found:
+        raise RunError(f"{path} cannot be read: no characters in it")
+    return Vocabulary(found["characters"])
 
 
-def _read_vocabulary(path: Path) -> Vocabulary:
+def _read_json(path: Path) -> dict:
     try:
-        return Vocabulary.from_json(path.read_text())
-    except (OSError, ValueError, KeyError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
 def write(path: Path, text: str) -> None:
     """Writes a file whole or not at all, whatever happens in between."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    fresh = path.with_name(f".{path.name}.tmp")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
 
 
 def _free_name(workdir: Path) -> Path:

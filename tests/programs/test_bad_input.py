@@ -3,14 +3,17 @@
 ``python tests/programs/test_bad_input.py`` prints the table of what a user sees.
 """
 
+import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from jaxnets.training import rundir
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["--config.data.batch=4", "--config.data.length=8", "--config.model.hidden=8", "--config.train.steps=4"]
@@ -31,10 +34,10 @@ def small_run(folder: Path, *flags: str) -> Path:
     return workdir
 
 
-def launch(program: str, arguments: list[str], **options) -> subprocess.CompletedProcess:
+def launch(program: str, arguments: list[str], before: Sequence[str] = ()) -> subprocess.CompletedProcess:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", f"jaxnets.{program}", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, **options)
+    command = [*before, sys.executable, "-m", f"jaxnets.{program}", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def train(*flags: str):
@@ -79,12 +82,9 @@ def full_disk_for_metrics(folder: Path):
 
 def full_disk_for_checkpoints(folder: Path):
     workdir = small_run(folder)
-
-    def small_files() -> None:  # no file may grow beyond 20 kB: the checkpoint's arrays do not fit
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     arguments = [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"]
-    done = launch("train", arguments, preexec_fn=small_files)
+    # No file may grow beyond 20 blocks of 1 kB: the checkpoint's arrays do not fit.
+    done = launch("train", arguments, before=["bash", "-c", 'ulimit -f 20; exec "$@"', "-"])
     assert launch("evaluate", [f"--workdir={workdir}", "--step=4"]).returncode == 0, "the step before is lost"
     return done
 
@@ -95,8 +95,11 @@ def nan_loss(folder: Path, *more: str):
 
 
 def nan_loss_after_a_checkpoint(folder: Path):
-    done = nan_loss(folder, "--config.train.evaluate_every=1")
-    assert launch("evaluate", [f"--workdir={folder / 'new'}", "--step=1"]).returncode == 0, "the good step is lost"
+    """The first step has a learning rate of 0; those after it destroy the model."""
+    flags = ["--config.optimizer.warmup=1", "--config.optimizer.learning_rate=1e38", "--config.train.evaluate_every=1"]
+    done = train(text(folder), *flags, "--config.optimizer.clip=0.0", "--config.train.steps=40")(folder)
+    found = launch("evaluate", [f"--workdir={folder / 'new'}", "--step=1", "--json"])
+    assert json.loads(found.stdout)["loss"] < 7, "the good step is lost"
     return done
 
 
@@ -110,6 +113,37 @@ def damaged_checkpoint(folder: Path):
     workdir = small_run(folder)
     shutil.rmtree(workdir / "checkpoints" / "4" / "state")
     return launch("evaluate", [f"--workdir={workdir}"])
+
+
+def user_config(**changes: object):
+    """Trains with a config file of the user in which the settings of ``train`` are changed."""
+
+    def do(folder: Path):
+        lines = ["from jaxnets.training.config import load", "def get_config():", "    config = load('char_lm')"]
+        lines += [f"    config.train = {{**config.train, {key!r}: {value!r}}}" for key, value in changes.items()]
+        (folder / "mine.py").write_text("\n".join([*lines, "    return config", ""]))
+        return launch("train", [f"--workdir={folder / 'new'}", f"--config={folder / 'mine.py'}"])
+
+    return do
+
+
+def second_process(folder: Path):
+    workdir = small_run(folder)
+    with rundir.lock(workdir):
+        return launch("train", [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"])
+
+
+def changed_bytes(folder: Path):
+    workdir = small_run(folder)
+    arguments = [f"--workdir={workdir}", *SMALL, text(folder, b"How much ground would a groundhog hog? " * 20)]
+    return launch("train", arguments)
+
+
+def leftovers_of_a_kill(folder: Path):
+    """A kill between the first two writes leaves a hidden file; the same command must go on."""
+    (folder / "new").mkdir()
+    (folder / "new" / ".config.json.tmp").write_text('{"half a con')
+    return train(text(folder))(folder)
 
 
 def missing_file_in_folder(folder: Path):
@@ -148,7 +182,23 @@ CASES = {
     "workdir of another config": (other_config, 2, "model.hidden: 8 there, 9 here"),
     "workdir of something else": (foreign_folder, 2, "holds files but no run"),
     "unwritable workdir": (unwritable, 1, "cannot write to"),
-    "text changed": (changed_text, 1, "the data of this run has changed"),
+    "text changed": (changed_text, 1, "has changed; it learned from"),
+    "text changed, as bytes": (changed_bytes, 1, "has changed; it learned from"),
+    "two processes": (second_process, 1, "another process trains in"),
+    "mistyped key in a config file": (
+        user_config(stesp=100),
+        2,
+        "nothing reads train.stesp; the nearest is train.steps",
+    ),
+    "wrong type in a config file": (user_config(steps="100"), 2, "train.steps: int expected; given '100'"),
+    "negative seed": (train_on(b"abc " * 99, "--config.seed=-1"), 2, "seed: not below 0; given -1"),
+    "negative minutes": (train_on(b"abc " * 99, "--config.train.minutes=-1"), 2, "--config.train.minutes=-1.0"),
+    "cell without its family": (
+        train_on(b"abc " * 99, "--config.model.cell=lstm"),
+        2,
+        "such as recurrent.lstm; given 'lstm'",
+    ),
+    "unknown module": (train("--config.model.name=recurrent.foo.Net"), 2, "no jaxnets.recurrent.foo for"),
     "disk full for metrics": (
         full_disk_for_metrics,
         1,
@@ -195,6 +245,11 @@ def test_bad_input_is_told_in_one_sentence(tmp_path, do, code, sentence):
     assert sentence in done.stderr.replace(str(tmp_path), "DIR")
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].strip()
+
+
+def test_a_folder_left_by_an_early_kill_is_used(tmp_path):
+    done = leftovers_of_a_kill(tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 
 from jaxnets import recurrent
 
@@ -87,3 +88,24 @@ def test_matmul_in_half_precision_has_float32_gradients_of_half_products():
     assert (dw.dtype, dh.dtype) == (jnp.float32, jnp.bfloat16)
     np.testing.assert_allclose(dw, exact[0], atol=0.02 * float(jnp.abs(exact[0]).max()))
     np.testing.assert_allclose(dh.astype(jnp.float32), exact[1], atol=0.02 * float(jnp.abs(exact[1]).max()))
+
+
+def test_lstm_and_elman_equal_those_of_flax():
+    xs = jax.random.normal(jax.random.key(0), (3, 9, 5))
+    for theirs, ours, gates in (
+        (linen.OptimizedLSTMCell(7), recurrent.lstm(7), "ifgo"),
+        (linen.SimpleCell(7), recurrent.elman(7), ""),
+    ):
+        variables = linen.RNN(theirs).init(jax.random.key(1), xs)
+        variables = jax.tree.map(lambda a: a + 0.1 * jnp.cos(jnp.arange(a.size)).reshape(a.shape), variables)
+        cell = variables["params"]["cell"]
+        inputs = [cell[f"i{gate}"] for gate in gates] or [cell["i"]]
+        states = [cell[f"h{gate}"] for gate in gates] or [cell["h"]]
+        join = lambda blocks, name: jnp.concatenate([block[name] for block in blocks if name in block], axis=-1)
+        biases = [join(blocks, "bias") for blocks in (inputs, states) if "bias" in blocks[0]]
+        params = {
+            "input": {"kernel": join(inputs, "kernel"), "bias": sum(biases)},
+            "recurrent": {"kernel": join(states, "kernel")},
+        }
+        expected = linen.RNN(theirs).apply(variables, xs)
+        np.testing.assert_allclose(recurrent.scan(ours, params, xs)[1], expected, atol=1e-5)
