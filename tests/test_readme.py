@@ -5,22 +5,53 @@ import shlex
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from conftest import ROOT
 
+from jaxnets import recurrent, weights
+
 README = (ROOT / "README.md").read_text()
+GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_python_blocks_run_in_order():
+def of_torch(part):
+    """Arrays of torch's own bidirectional LSTM (tests/reference/make_recurrent.py)."""
+    case = f"torch/lstm/2b/{part}/"
+    return {name.removeprefix(case): GOLDEN[name] for name in GOLDEN.files if name.startswith(case)}
+
+
+def test_python_blocks_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights.write("lstm.safetensors", of_torch("weight"))
     scope: dict = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), scope)
     assert scope["ys"].shape == (8, 100, 128)
     assert scope["logits"].shape == (1, 10, 65)
     assert set(scope["gradient"]) == {"input", "recurrent"}
+
+
+def test_weights_of_torch_give_its_outputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights.write("lstm.safetensors", of_torch("weight"))
+    scope = {"recurrent": recurrent, "jnp": jnp}
+    (block,) = [block for block in blocks("python") if "from_torch" in block]
+    x = jnp.asarray(GOLDEN["torch/lstm/2b/x"], jnp.float32)
+    exec(block.replace("jnp.ones((3, 7, 4))", "x"), scope | {"x": x}, scope)
+    np.testing.assert_allclose(scope["outputs"], GOLDEN["torch/lstm/2b/output"], atol=1e-5)
+
+
+def test_the_guide_to_own_cells_runs():
+    scope: dict = {}
+    for block in blocks("python", (ROOT / "docs" / "own_cell.md").read_text()):
+        exec(compile(block, "own_cell.md", "exec"), scope)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), scope["fast"], scope["plain"])
 
 
 def test_the_import_example_is_short():
@@ -52,7 +83,5 @@ def test_every_shipped_config_is_in_the_table():
 
 
 def test_every_public_name_of_the_recurrent_family_is_in_the_table():
-    from jaxnets import recurrent
-
     for name in set(recurrent.__all__) - {"matmul"}:
         assert f"`{name}`" in README, name

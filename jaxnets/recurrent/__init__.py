@@ -2,10 +2,50 @@
 
 from jaxnets.recurrent.cell import Cell, matmul, step
 from jaxnets.recurrent.char_rnn import CharRNN
+from jaxnets.recurrent.conv_lstm import conv_lstm
 from jaxnets.recurrent.elman import elman
-from jaxnets.recurrent.gru import gru
-from jaxnets.recurrent.lstm import lstm
-from jaxnets.recurrent.rnn import RNN
+from jaxnets.recurrent.gru import gru, mgu
+from jaxnets.recurrent.layer_norm import layer_norm_gru, layer_norm_lstm
+from jaxnets.recurrent.layers import bidirectional, stacked
+from jaxnets.recurrent.linear import lru, min_gru, min_lstm
+from jaxnets.recurrent.lstm import lstm, peephole_lstm
+from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, StackedRNN
 from jaxnets.recurrent.scan import scan
+from jaxnets.recurrent.wrappers import (
+    learned_carry,
+    recurrent_dropout,
+    recurrent_dropout_masks,
+    residual,
+    zoneout,
+    zoneout_masks,
+)
 
-__all__ = ["RNN", "Cell", "CharRNN", "elman", "gru", "lstm", "matmul", "scan", "step"]
+__all__ = [
+    "RNN",
+    "BidirectionalRNN",
+    "Cell",
+    "CharRNN",
+    "StackedRNN",
+    "bidirectional",
+    "conv_lstm",
+    "elman",
+    "gru",
+    "layer_norm_gru",
+    "layer_norm_lstm",
+    "learned_carry",
+    "lru",
+    "lstm",
+    "matmul",
+    "mgu",
+    "min_gru",
+    "min_lstm",
+    "peephole_lstm",
+    "recurrent_dropout",
+    "recurrent_dropout_masks",
+    "residual",
+    "scan",
+    "stacked",
+    "step",
+    "zoneout",
+    "zoneout_masks",
+]

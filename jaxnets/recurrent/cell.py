@@ -60,8 +60,11 @@ class Cell(NamedTuple):
             One array per gate lets XLA vectorise the step; a single wide array to be sliced there does not.
         step: ``(rest, carry, u, dot) -> (carry, y)``: one step for ``u`` of one time. ``rest`` is ``params`` without
             ``"input"`` and ``"recurrent"``; ``dot(name, h)`` is the product of a state with the recurrent weight of
-            that name. The step never sees that weight, which is what lets the executor choose how products run.
+            that name. The step never sees that weight, which is what lets the executor choose how products run. It
+            calls ``dot`` itself, not inside ``jax.jit`` and the like, and what else it depends on comes in through
+            ``rest`` and ``u``, not by closing over a traced value.
         product: ``(weight, h) -> z``, what ``dot`` computes; linear in ``h``. A convolution for ConvLSTM.
+        axes: How many axes one input has beside batch and time: 1 for features ``[D]``, 3 for images ``[H, W, C]``.
     """
 
     init: Callable[[jax.Array, int], Params]
@@ -69,6 +72,7 @@ class Cell(NamedTuple):
     project: Callable[[Any, jax.Array], Any]
     step: Callable[[Params, Carry, Any, Callable[[str, jax.Array], jax.Array]], tuple[Carry, jax.Array]]
     product: Callable[[Any, jax.Array], jax.Array] = matmul
+    axes: int = 1
 
 
 def split_params(params: Params) -> tuple[Any, Params, Params]:

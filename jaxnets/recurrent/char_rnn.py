@@ -57,7 +57,7 @@ class CharRNN(nn.Module):
     chunk: int | None = None
     keep: str = "carries"
     unroll: int = 1
-    method: str = "sequential"
+    method: str = "auto"
 
     @nn.compact
     def __call__(

@@ -10,22 +10,29 @@ from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
 
 
 @functools.cache
-def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh) -> Cell:
+def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, identity: bool = False) -> Cell:
     r"""Elman's cell: :math:`h_t = g(x_t U + h_{t-1} W + b)`.
 
-    Parameters: ``input = {kernel U [D, H], bias b [H]}``, ``recurrent = {kernel W [H, H]}``. The carry is h.
+    Parameters: ``input = {kernel U [D, H], bias b [H]}``, ``recurrent = {kernel W [H, H]}``; U by Glorot's uniform
+    rule, W orthogonal. The carry is h.
 
     Args:
         hidden: H, the number of hidden features.
         activation: g, tanh or ``jax.nn.relu``.
+        identity: Whether W begins as the identity; with relu this is the IRNN (Le, Jaitly and Hinton 2015,
+            arXiv:1504.00941), which remembers longer.
     """
+
+    def init(key, features):
+        params = dense_init(key, features, hidden, 1, {"kernel": 1})
+        return {**params, "recurrent": {"kernel": jnp.eye(hidden)}} if identity else params
 
     def step(rest, h, u, dot):
         h = activation(u[0] + dot("kernel", h))
         return h, h
 
     return Cell(
-        init=lambda key, features: dense_init(key, features, hidden, 1, {"kernel": 1}),
+        init=init,
         carry=lambda params, x: zero_state(x, hidden),
         project=lambda params, xs: dense_gates(params, xs, 1),
         step=step,

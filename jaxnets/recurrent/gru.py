@@ -1,4 +1,4 @@
-"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078; Chung et al. 2014, arXiv:1412.3555)."""
+"""Gated recurrent units (Cho et al. 2014, arXiv:1406.1078; Chung et al. 2014, arXiv:1412.3555) and the minimal one."""
 
 import functools
 
@@ -9,34 +9,91 @@ from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
 
 
 @functools.cache
-def gru(hidden: int) -> Cell:
-    r"""The GRU with its relevance (reset) gate before the product:
+def gru(hidden: int, reset: str = "before") -> Cell:
+    r"""The GRU, by where its reset (relevance) gate stands:
 
     .. math::
         z &= \sigma(x_t U_z + h_{t-1} W_z + b_z) \\
         r &= \sigma(x_t U_r + h_{t-1} W_r + b_r) \\
-        n &= \tanh(x_t U_n + (r \odot h_{t-1}) W_n + b_n) \\
+        n &= \tanh(x_t U_n + (r \odot h_{t-1}) W_n + b_n) & \text{before the product} \\
+        n &= \tanh(x_t U_n + r \odot (h_{t-1} W_n + c_n) + b_n) & \text{after the product} \\
+        n &= \tanh(x_t U_n + h_{t-1} W_n + b_n) & \text{none} \\
         h_t &= (1 - z) \odot h_{t-1} + z \odot n
 
     z says how much of the candidate n enters (Chung 2014); in torch, Keras and flax it says how much stays, so
-    their z is 1 minus this one.
+    their z is 1 minus this one. "after" is the variant of cuDNN, torch, flax and Keras, with two biases.
 
-    Parameters: ``input = {kernel [D, 3 H], bias [3 H]}`` in the order z, r, n; ``recurrent = {gates [H, 2 H] (z, r),
-    candidate [H, H]}``. The carry is h.
+    Parameters: ``input = {kernel [D, 3 H], bias [3 H]}`` in the order z, r, n (``none``: 2 H, z, n).
+    before: ``recurrent = {gates [H, 2 H] (z, r), candidate [H, H]}``; after: ``recurrent = {kernel [H, 3 H]}`` and
+    ``recurrent_bias [3 H]``; none: ``recurrent = {kernel [H, 2 H]}``. The carry is h.
+
+    Args:
+        hidden: H, the number of hidden features.
+        reset: ``"before"``, ``"after"`` or ``"none"``.
+
+    Raises:
+        ValueError: ``reset`` is none of these.
+    """
+    blocks = {"before": {"gates": 2, "candidate": 1}, "after": {"kernel": 3}, "none": {"kernel": 2}}
+    if reset not in blocks:
+        raise ValueError(f"reset: before, after or none; given {reset!r}")
+    gates = 2 if reset == "none" else 3
+
+    def init(key, features):
+        params = dense_init(key, features, hidden, gates, blocks[reset])
+        return {**params, "recurrent_bias": jnp.zeros(3 * hidden)} if reset == "after" else params
+
+    def before(rest, h, u, dot):
+        z, r = (jax.nn.sigmoid(a + b) for a, b in zip(u[:2], jnp.split(dot("gates", h), 2, axis=-1), strict=True))
+        return z, jnp.tanh(u[2] + dot("candidate", r * h))
+
+    def after(rest, h, u, dot):
+        az, ar, an = jnp.split(dot("kernel", h) + rest["recurrent_bias"], 3, axis=-1)
+        return jax.nn.sigmoid(u[0] + az), jnp.tanh(u[2] + jax.nn.sigmoid(u[1] + ar) * an)
+
+    def none(rest, h, u, dot):
+        az, an = jnp.split(dot("kernel", h), 2, axis=-1)
+        return jax.nn.sigmoid(u[0] + az), jnp.tanh(u[1] + an)
+
+    gate_and_candidate = {"before": before, "after": after, "none": none}[reset]
+
+    def step(rest, h, u, dot):
+        z, n = gate_and_candidate(rest, h, u, dot)
+        h = h + z * (n - h)
+        return h, h
+
+    return Cell(
+        init=init,
+        carry=lambda params, x: zero_state(x, hidden),
+        project=lambda params, xs: dense_gates(params, xs, gates),
+        step=step,
+    )
+
+
+@functools.cache
+def mgu(hidden: int) -> Cell:
+    r"""The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420): one gate both resets and updates.
+
+    .. math::
+        f &= \sigma(x_t U_f + h_{t-1} W_f + b_f) \\
+        n &= \tanh(x_t U_n + (f \odot h_{t-1}) W_n + b_n) \\
+        h_t &= (1 - f) \odot h_{t-1} + f \odot n
+
+    Parameters: ``input = {kernel [D, 2 H], bias [2 H]}`` in the order f, n; ``recurrent = {gate [H, H], candidate
+    [H, H]}``. The carry is h.
 
     Args:
         hidden: H, the number of hidden features.
     """
 
     def step(rest, h, u, dot):
-        z, r = (jax.nn.sigmoid(a + b) for a, b in zip(u[:2], jnp.split(dot("gates", h), 2, axis=-1), strict=True))
-        n = jnp.tanh(u[2] + dot("candidate", r * h))
-        h = h + z * (n - h)
+        f = jax.nn.sigmoid(u[0] + dot("gate", h))
+        h = h + f * (jnp.tanh(u[1] + dot("candidate", f * h)) - h)
         return h, h
 
     return Cell(
-        init=lambda key, features: dense_init(key, features, hidden, 3, {"gates": 2, "candidate": 1}),
+        init=lambda key, features: dense_init(key, features, hidden, 2, {"gate": 1, "candidate": 1}),
         carry=lambda params, x: zero_state(x, hidden),
-        project=lambda params, xs: dense_gates(params, xs, 3),
+        project=lambda params, xs: dense_gates(params, xs, 2),
         step=step,
     )

@@ -9,7 +9,7 @@ from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
 
 
 @functools.cache
-def lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
+def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bool = False) -> Cell:
     r"""The LSTM with a forget gate:
 
     .. math::
@@ -24,22 +24,67 @@ def lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     Args:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate; 1 lets a new network remember (Jozefowicz et al. 2015).
+        projection: P > 0 makes :math:`h_t = (o \odot \tanh(c_t)) W_p` (Sak et al. 2014, arXiv:1402.1128): h has P
+            features, ``recurrent`` has ``kernel [P, 4 H]`` and ``projection`` :math:`W_p` ``[H, P]``.
+        coupled: :math:`i = 1 - f` (Greff et al. 2017, arXiv:1503.04069): the kernels lose their block i, 3 H.
     """
+    gates = 3 if coupled else 4
 
     def init(key, features):
-        bias = jnp.zeros((4, hidden)).at[1].set(forget_bias).reshape(-1)
-        return dense_init(key, features, hidden, 4, {"kernel": 4}, bias)
+        bias = jnp.zeros((gates, hidden)).at[gates - 3].set(forget_bias).reshape(-1)
+        params = dense_init(key, features, hidden, gates, {"kernel": gates}, bias)
+        if projection:
+            first, second = jax.random.split(jax.random.fold_in(key, 1))
+            glorot = jax.nn.initializers.glorot_uniform()
+            kernel = [glorot(k, (projection, hidden), jnp.float32) for k in jax.random.split(first, gates)]
+            params["recurrent"] = {
+                "kernel": jnp.concatenate(kernel, axis=-1),
+                "projection": glorot(second, (hidden, projection), jnp.float32),
+            }
+        return params
+
+    def carry(params, x):
+        return zero_state(x, projection or hidden), zero_state(x, hidden)
 
     def step(rest, carry, u, dot):
         h, c = carry
-        i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), 4, axis=-1), strict=True))
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        *i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), gates, axis=-1), strict=True))
+        f = jax.nn.sigmoid(f)
+        c = f * c + (1 - f if coupled else jax.nn.sigmoid(i[0])) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        if projection:
+            h = dot("projection", h)
         return (h, c), h
 
-    return Cell(
-        init=init,
-        carry=lambda params, x: (zero_state(x, hidden),) * 2,
-        project=lambda params, xs: dense_gates(params, xs, 4),
-        step=step,
-    )
+    return Cell(init=init, carry=carry, project=lambda params, xs: dense_gates(params, xs, gates), step=step)
+
+
+@functools.cache
+def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
+    r"""The LSTM whose gates also see the cell state (Gers, Schraudolph and Schmidhuber 2002, JMLR 3):
+
+    .. math::
+        i, f &= \sigma(x_t U_{i,f} + h_{t-1} W_{i,f} + p_{i,f} \odot c_{t-1} + b_{i,f}) \\
+        c_t &= f \odot c_{t-1} + i \odot \tanh(x_t U_g + h_{t-1} W_g + b_g) \\
+        o &= \sigma(x_t U_o + h_{t-1} W_o + p_o \odot c_t + b_o) \\
+        h_t &= o \odot \tanh(c_t)
+
+    Parameters: as ``lstm``, and ``peephole [3, H]`` in the order i, f, o, zero at first. The carry is (h, c).
+
+    Args:
+        hidden: H, the number of hidden features.
+        forget_bias: Initial bias of the forget gate.
+    """
+    plain = lstm(hidden, forget_bias)
+
+    def step(rest, carry, u, dot):
+        h, c = carry
+        pi, pf, po = rest["peephole"]
+        i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), 4, axis=-1), strict=True))
+        c, before = jax.nn.sigmoid(f + pf * c) * c, c
+        c = c + jax.nn.sigmoid(i + pi * before) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o + po * c) * jnp.tanh(c)
+        return (h, c), h
+
+    init = lambda key, features: {**plain.init(key, features), "peephole": jnp.zeros((3, hidden))}
+    return plain._replace(init=init, step=step)

@@ -1,10 +1,14 @@
-"""``RNN``: one recurrent layer as a Linen module."""
+"""Recurrent layers as Linen modules: thin, they own parameters and names."""
+
+import functools
+from typing import Any
 
 import jax
 from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.recurrent.cell import Carry, Cell
+from jaxnets.recurrent.layers import Layer, bidirectional, stacked
 from jaxnets.recurrent.scan import scan
 
 
@@ -26,10 +30,17 @@ class RNN(nn.Module):
     chunk: int | None = None
     keep: str = "carries"
     unroll: int = 1
-    method: str = "sequential"
+    method: str = "auto"
 
     @nn.compact
-    def __call__(self, xs: jax.Array, carry: Carry | None = None) -> tuple[Carry, jax.Array]:
+    def __call__(
+        self,
+        xs: jax.Array,
+        carry: Carry | None = None,
+        *,
+        lengths: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> tuple[Carry, jax.Array]:
         """From ``xs [*batch, T, D]`` and a carry (None: the cell's own) to the last carry and ``ys [*batch, T, H]``."""
         params = self.param("cell", self.cell.init, xs.shape[-1])
         return scan(
@@ -37,6 +48,8 @@ class RNN(nn.Module):
             params,
             xs if self.dtype is None else xs.astype(self.dtype),
             carry,
+            lengths=lengths,
+            resets=resets,
             reverse=self.reverse,
             time_major=self.time_major,
             chunk=self.chunk,
@@ -44,3 +57,108 @@ class RNN(nn.Module):
             unroll=self.unroll,
             method=self.method,
         )
+
+
+class BidirectionalRNN(nn.Module):
+    """One pass each way, their outputs merged; owns parameters under the names ``forward`` and ``backward``.
+
+    Attributes:
+        cell: The cell of both directions; each has its own parameters.
+        merge: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or ``"max"``.
+        dtype, chunk, keep, unroll, method: As in ``RNN``.
+    """
+
+    cell: Cell
+    merge: str = "concat"
+    dtype: Dtype | None = None
+    chunk: int | None = None
+    keep: str = "carries"
+    unroll: int = 1
+    method: str = "auto"
+
+    @nn.compact
+    def __call__(
+        self,
+        xs: jax.Array,
+        carry: tuple[Carry, Carry] | None = None,
+        *,
+        lengths: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> tuple[tuple[Carry, Carry], jax.Array]:
+        """From ``xs [*batch, T, D]`` and both carries (or None) to both last carries and the merged outputs."""
+        own = lambda name: self.param(name, self.cell.init, xs.shape[-1])
+        return bidirectional(
+            (self.cell, self.cell),
+            (own("forward"), own("backward")),
+            xs if self.dtype is None else xs.astype(self.dtype),
+            carry,
+            merge=self.merge,
+            lengths=lengths,
+            resets=resets,
+            chunk=self.chunk,
+            keep=self.keep,
+            unroll=self.unroll,
+            method=self.method,
+        )
+
+
+class StackedRNN(nn.Module):
+    """Layers on top of each other, named ``layer_0``, ``layer_1``, ...
+
+    Attributes:
+        cell: The cell of every layer; each layer has its own parameters.
+        layers: How many.
+        bidirectional: Whether every layer reads both ways.
+        merge: How a layer's directions are merged.
+        connect: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
+        dropout: Probability of dropping an element between layers.
+        dtype, chunk, keep, unroll, method: As in ``RNN``.
+    """
+
+    cell: Cell
+    layers: int = 1
+    bidirectional: bool = False
+    merge: str = "concat"
+    connect: str = "plain"
+    dropout: float = 0.0
+    dtype: Dtype | None = None
+    chunk: int | None = None
+    keep: str = "carries"
+    unroll: int = 1
+    method: str = "auto"
+
+    @nn.compact
+    def __call__(
+        self,
+        xs: jax.Array,
+        carry: Any = None,
+        *,
+        lengths: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        train: bool = False,
+    ) -> tuple[tuple[Any, ...], jax.Array]:
+        """From ``xs [*batch, T, D]`` and a carry per layer (or None) to the last carries and the outputs.
+
+        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+        """
+        if self.layers < 1:
+            raise ValueError(f"layers: at least 1; given {self.layers}")
+        settings: dict[str, Any] = {
+            "dtype": self.dtype,
+            "chunk": self.chunk,
+            "keep": self.keep,
+            "unroll": self.unroll,
+            "method": self.method,
+        }
+
+        def layer(name: str) -> Layer:
+            if self.bidirectional:
+                module: nn.Module = BidirectionalRNN(self.cell, self.merge, name=name, **settings)
+            else:
+                module = RNN(self.cell, name=name, **settings)
+            return functools.partial(module, lengths=lengths, resets=resets)
+
+        layers = [layer(f"layer_{i}") for i in range(self.layers)]
+        key = self.make_rng("dropout") if train and self.dropout else None
+
+        return stacked(layers, xs, carry, connect=self.connect, dropout=self.dropout, key=key)

@@ -1,0 +1,77 @@
+"""ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM whose products are convolutions, for fields over time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.recurrent.cell import Cell, zero_state
+
+_LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
+
+
+def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    """Convolution of ``x [*batch, *space, C]`` with ``kernel [*size, C, G]``, same size, stride 1."""
+    space = kernel.ndim - 2
+    images = x.reshape(-1, *x.shape[x.ndim - 1 - space :])
+    z = lax.conv_general_dilated(images, kernel.astype(x.dtype), (1,) * space, "SAME", dimension_numbers=_LAYOUT[space])
+    return z.reshape(*x.shape[:-1], kernel.shape[-1]).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@functools.cache
+def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float = 1.0) -> Cell:
+    r"""The ConvLSTM, without peepholes (as in Keras and flax):
+
+    .. math::
+        i, f, o &= \sigma(x_t * U_{i,f,o} + h_{t-1} * W_{i,f,o} + b_{i,f,o}) \\
+        g &= \tanh(x_t * U_g + h_{t-1} * W_g + b_g) \\
+        c_t &= f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t)
+
+    with * a convolution of stride 1 and "same" padding. Inputs are ``[*batch, T, W, C]`` for a kernel of one size,
+    ``[*batch, T, H, W, C]`` for two.
+
+    Parameters: ``input = {kernel [*size, C, 4 H], bias [4 H]}``, ``recurrent = {kernel [*size, H, 4 H]}``, in the
+    order i, f, g, o. The carry is (h, c), each of the size of an input with H channels.
+
+    Args:
+        hidden: H, the number of hidden channels.
+        kernel: Sizes of the kernels.
+        forget_bias: Initial bias of the forget gate.
+
+    Raises:
+        ValueError: The kernel has neither one nor two sizes.
+    """
+    if len(kernel) not in _LAYOUT:
+        raise ValueError(f"kernel: one or two sizes expected; given {kernel}")
+
+    def init(key, features):
+        first, second = jax.random.split(key)
+        glorot = jax.nn.initializers.glorot_uniform()
+        blocks = lambda key, channels: jnp.concatenate(
+            [glorot(k, (*kernel, channels, hidden), jnp.float32) for k in jax.random.split(key, 4)], axis=-1
+        )
+        bias = jnp.zeros((4, hidden)).at[1].set(forget_bias).reshape(-1)
+        return {
+            "input": {"kernel": blocks(first, features), "bias": bias},
+            "recurrent": {"kernel": blocks(second, hidden)},
+        }
+
+    def project(params, xs):
+        return tuple(jnp.split(_convolve(params["kernel"], xs) + params["bias"], 4, axis=-1))
+
+    def step(rest, carry, u, dot):
+        h, c = carry
+        i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), 4, axis=-1), strict=True))
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    return Cell(
+        init=init,
+        carry=lambda params, x: (zero_state(x, hidden),) * 2,
+        project=project,
+        step=step,
+        product=_convolve,
+        axes=1 + len(kernel),
+    )

@@ -1,0 +1,120 @@
+"""Cells that are linear in their state: their gates see the input alone."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, matmul, zero_state
+
+
+@functools.cache
+def min_gru(hidden: int) -> Cell:
+    r"""minGRU (Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201):
+
+    .. math::
+        z = \sigma(x_t U_z + b_z), \quad n = x_t U_n + b_n, \quad h_t = (1 - z) \odot h_{t-1} + z \odot n
+
+    Parameters: ``input = {kernel [D, 2 H], bias [2 H]}`` in the order z, n; no recurrent weight. The carry is h.
+
+    Args:
+        hidden: H, the number of hidden features.
+    """
+
+    def step(rest, h, u, dot):
+        h = h + jax.nn.sigmoid(u[0]) * (u[1] - h)
+        return h, h
+
+    return Cell(
+        init=lambda key, features: dense_init(key, features, hidden, 2, {}),
+        carry=lambda params, x: zero_state(x, hidden),
+        project=lambda params, xs: dense_gates(params, xs, 2),
+        step=step,
+    )
+
+
+@functools.cache
+def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
+    r"""minLSTM (Feng et al. 2024, arXiv:2410.01201), with its gates normalised to a sum of 1:
+
+    .. math::
+        i = \sigma(x_t U_i + b_i), \quad f = \sigma(x_t U_f + b_f), \quad n = x_t U_n + b_n, \quad
+        h_t = \frac{f}{f + i} \odot h_{t-1} + \frac{i}{f + i} \odot n
+
+    Parameters: ``input = {kernel [D, 3 H], bias [3 H]}`` in the order i, f, n; no recurrent weight. The carry is h.
+
+    Args:
+        hidden: H, the number of hidden features.
+        forget_bias: Initial bias of the forget gate.
+    """
+
+    def init(key, features):
+        bias = jnp.zeros((3, hidden)).at[1].set(forget_bias).reshape(-1)
+        return dense_init(key, features, hidden, 3, {}, bias)
+
+    def step(rest, h, u, dot):
+        # i / (f + i) = sigmoid(log i - log f), which neither underflows nor divides by 0.
+        enter = jax.nn.sigmoid(jax.nn.log_sigmoid(u[0]) - jax.nn.log_sigmoid(u[1]))
+        h = h + enter * (u[2] - h)
+        return h, h
+
+    return Cell(
+        init=init,
+        carry=lambda params, x: zero_state(x, hidden),
+        project=lambda params, xs: dense_gates(params, xs, 3),
+        step=step,
+    )
+
+
+@functools.cache
+def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, max_phase: float = 2 * np.pi) -> Cell:
+    r"""The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence.
+
+    .. math::
+        s_t = \lambda \odot s_{t-1} + \gamma \odot (x_t B), \quad y_t = \Re(s_t C), \quad
+        \lambda = e^{-e^{\nu} + i e^{\theta}}, \quad \gamma = \sqrt{1 - |\lambda|^2} \text{ at first}
+
+    The moduli of lambda begin uniform on the ring between ``r_min`` and ``r_max``. The paper's skip :math:`x_t D` is
+    the ``residual`` wrapper's.
+
+    Parameters: ``input = {kernel [D, 2 S] (real and imaginary part of B), log_gamma [S]}``, ``recurrent = {output
+    [2 S, H] (real and minus imaginary part of C)}``, ``log_decay`` nu ``[S]``, ``log_phase`` theta ``[S]``. The carry
+    is the real and imaginary part of s.
+
+    Args:
+        hidden: H, the number of output features.
+        state: S, the number of complex states; 0 takes H.
+        r_min, r_max: Moduli of lambda at first, between 0 and 1.
+        max_phase: Largest argument of lambda at first.
+    """
+    state = state or hidden
+
+    def init(key, features):
+        keys = jax.random.split(key, 4)
+        modulus = jnp.sqrt(jax.random.uniform(keys[0], (state,)) * (r_max**2 - r_min**2) + r_min**2)
+        phase = max_phase * jax.random.uniform(keys[1], (state,), minval=1e-3)
+        normal = lambda key, rows, columns, scale: jax.random.normal(key, (rows, columns)) * scale
+        return {
+            "input": {
+                "kernel": normal(keys[2], features, 2 * state, (2 * features) ** -0.5),
+                "log_gamma": 0.5 * jnp.log(1 - modulus**2),
+            },
+            "recurrent": {"output": normal(keys[3], 2 * state, hidden, state**-0.5)},
+            "log_decay": jnp.log(-jnp.log(modulus)),
+            "log_phase": jnp.log(phase),
+        }
+
+    def project(params, xs):
+        gamma = jnp.exp(params["log_gamma"])
+        products = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1]))
+        return tuple((a * gamma).reshape(*xs.shape[:-1], -1) for a in jnp.split(products, 2, axis=-1))
+
+    def step(rest, carry, u, dot):
+        modulus, phase = jnp.exp(-jnp.exp(rest["log_decay"])), jnp.exp(rest["log_phase"])
+        a, b = modulus * jnp.cos(phase), modulus * jnp.sin(phase)
+        real, imaginary = carry
+        real, imaginary = a * real - b * imaginary + u[0], a * imaginary + b * real + u[1]
+        return (real, imaginary), dot("output", jnp.concatenate([real, imaginary], axis=-1))
+
+    return Cell(init=init, carry=lambda params, x: (zero_state(x, state),) * 2, project=project, step=step)

@@ -1,0 +1,159 @@
+"""Ragged batches and resets, for every cell and wrapper."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from all_cells import CELLS, gradient, problem, rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnets import recurrent
+
+each_cell = pytest.mark.parametrize("name", CELLS)
+LENGTHS = jnp.array([13, 5, 0])
+RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
+
+
+@each_cell
+@pytest.mark.parametrize("reverse, keep", [(False, "carries"), (True, "boundaries")], ids=["forward", "reverse"])
+def test_gradients_equal_plain_autodiff_in_float64(float64, name, reverse, keep):
+    arguments = problem(name, 13, dtype=jnp.float64)
+    options = dict(lengths=LENGTHS, resets=RESETS, reverse=reverse)
+    wanted = gradient(name, method="autodiff", **options)(*arguments)
+    got = gradient(name, chunk=5, keep=keep, **options)(*arguments)
+    chex.assert_trees_all_close(got, wanted, atol=1e-11, rtol=1e-11)
+
+
+@each_cell
+def test_every_parameter_has_a_gradient(name):
+    gradients = gradient(name, lengths=LENGTHS, resets=RESETS)(*problem(name, 13))
+    for path, leaf in jax.tree.leaves_with_path(gradients[0]):
+        if "dropout_masks" not in jax.tree_util.keystr(path):
+            assert jnp.all(jnp.max(jnp.abs(leaf), axis=-1) > 0), jax.tree_util.keystr(path)
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_a_row_is_what_it_is_alone(name, reverse):
+    params, xs, carry = problem(name, 13)
+    last, ys = recurrent.scan(CELLS[name], params, xs, carry, lengths=LENGTHS, reverse=reverse, chunk=5)
+    for row, length in enumerate(LENGTHS.tolist()):
+        one = slice(row, row + 1)
+        alone = dict(params)
+        if "dropout_masks" in params:
+            alone["dropout_masks"] = rows(params["dropout_masks"], one)
+        short = jax.tree.map(lambda a, one=one, length=length: a[one, :length], xs)
+        own, expected = recurrent.scan(CELLS[name], alone, short, rows(carry, one), reverse=reverse)
+        chex.assert_trees_all_close(ys[one, :length], expected, atol=1e-5)
+        chex.assert_trees_all_close(rows(last, one), own, atol=1e-5)
+        assert not np.any(ys[row, length:])
+
+
+@each_cell
+def test_padding_has_no_effect_whatever_is_in_it(name):
+    params, xs, carry = problem(name, 13)
+    real = jnp.arange(13) < LENGTHS[:, None]
+    x, others = xs if isinstance(xs, tuple) else (xs, None)
+    spoiled = jnp.where(real.reshape(3, 13, *(1,) * (x.ndim - 2)), x, jnp.nan)
+    again = spoiled if others is None else (spoiled, others)
+    run = lambda xs: recurrent.scan(CELLS[name], params, xs, carry, lengths=LENGTHS)
+    chex.assert_trees_all_equal(run(again), run(xs))
+    f = gradient(name, lengths=LENGTHS)
+    chex.assert_trees_all_equal(f(params, again, carry), f(params, xs, carry))
+
+
+@each_cell
+def test_a_reset_begins_anew(name):
+    params, xs, carry = problem(name, 13)
+    resets = jnp.zeros((3, 13), bool).at[:, 6].set(True)
+    last, ys = recurrent.scan(CELLS[name], params, xs, carry, resets=resets, chunk=4)
+    _before, first = recurrent.scan(CELLS[name], params, jax.tree.map(lambda a: a[:, :6], xs), carry)
+    end, second = recurrent.scan(CELLS[name], params, jax.tree.map(lambda a: a[:, 6:], xs))
+    chex.assert_trees_all_close(ys, jnp.concatenate([first, second], axis=1), atol=1e-5)
+    chex.assert_trees_all_close(last, end, atol=1e-5)
+
+
+@each_cell
+def test_half_precision_keeps_float32_carries_and_gradients(name):
+    params, xs, carry = problem(name, 13)
+    half = jax.tree.map(lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, xs)
+    last, ys = recurrent.scan(CELLS[name], params, half, carry, lengths=LENGTHS)
+    _exact_last, exact = recurrent.scan(CELLS[name], params, xs, carry, lengths=LENGTHS)
+    assert ys.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype(jnp.float32)}
+    assert jnp.linalg.norm(ys.astype(jnp.float32) - exact) < 0.1 * jnp.linalg.norm(exact)
+    gradients = gradient(name, lengths=LENGTHS)(params, half, carry)[0]
+    wanted = gradient(name, lengths=LENGTHS)(params, xs, carry)[0]
+    for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
+        assert got.dtype == jnp.float32
+        # Wide enough for rounding that a norm or a kink magnifies; a lost or doubled term is far beyond it.
+        assert jnp.linalg.norm(got - true) < 0.2 * jnp.linalg.norm(true) + 0.05
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), length=st.integers(1, 20), chunk=st.integers(1, 22), reverse=st.booleans())
+def test_any_lengths_and_resets(data, length, chunk, reverse):
+    params, xs, carry = problem("gru, after", length)
+    lengths = jnp.array(data.draw(st.lists(st.integers(0, length), min_size=3, max_size=3)))
+    resets = np.array(data.draw(st.lists(st.booleans(), min_size=3 * length, max_size=3 * length))).reshape(3, length)
+    options = dict(lengths=lengths, resets=jnp.asarray(resets), reverse=reverse)
+    last, ys = recurrent.scan(CELLS["gru, after"], params, xs, carry, chunk=chunk, **options)
+    # The definition, a step at a time.
+    step = lambda c, x: recurrent.step(CELLS["gru, after"], params, c, x)
+    expected = np.zeros(ys.shape, np.float32)
+    state = np.array(carry)
+    for row in range(3):
+        times = range(int(lengths[row]))
+        for t in reversed(times) if reverse else times:
+            before = np.zeros_like(state[row]) if resets[row, t] else state[row]
+            new, y = step(jnp.asarray(before), xs[row, t])
+            state[row], expected[row, t] = new, y
+    np.testing.assert_allclose(ys, expected, atol=1e-5)
+    np.testing.assert_allclose(last, state, atol=1e-5)
+
+
+BAD = {
+    "lengths of floats": (dict(lengths=jnp.ones(2)), r"lengths: integers of shape \(2,\) expected; given float32"),
+    "lengths of another batch": (
+        dict(lengths=jnp.ones(3, int)),
+        r"of shape \(2,\) expected; given int32 of shape \(3,\)",
+    ),
+    "lengths out of range": (dict(lengths=jnp.array([3, 9])), "lengths: from 0 to T = 4 expected; given 9"),
+    "negative lengths": (dict(lengths=jnp.array([3, -1])), "lengths: from 0 to T = 4 expected; given -1"),
+    "resets of integers": (dict(resets=jnp.ones((2, 4), int)), r"resets: bool of shape \(2, 4\) expected; given int32"),
+    "resets of another shape": (
+        dict(resets=jnp.ones((4, 2), bool)),
+        r"\(2, 4\) expected; given bool of shape \(4, 2\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
+def test_what_a_user_gets_wrong_is_told(arguments, message):
+    cell = recurrent.gru(6)
+    with pytest.raises(ValueError, match=message):
+        recurrent.scan(cell, cell.init(jax.random.key(0), 5), jnp.zeros((2, 4, 5)), **arguments)
+
+
+def test_a_step_that_closes_over_a_traced_value_is_told():
+    plain = recurrent.elman(4)
+    params, xs = plain.init(jax.random.key(0), 3), jnp.ones((2, 5, 3))
+
+    def loss(scale):
+        def step(rest, h, u, dot):
+            h = jnp.tanh(u[0] * scale + dot("kernel", h))
+            return h, h
+
+        return jnp.sum(recurrent.scan(plain._replace(step=step), params, xs)[1])
+
+    with pytest.raises(ValueError, match="closes over a traced value"):
+        jax.grad(loss)(2.0)
+
+
+def test_forward_mode_is_told_what_to_use():
+    cell = recurrent.elman(4)
+    params, xs = cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3))
+    with pytest.raises(ValueError, match='forward-mode derivatives need method="autodiff"'):
+        jax.jvp(lambda xs: recurrent.scan(cell, params, xs)[1], (xs,), (xs,))
