@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,8 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
     """
 
     def run(variables, batch, carry, **options):
+        chex.assert_rank(batch["inputs"], 2)
+        chex.assert_equal_shape([batch[name] for name in ("inputs", "targets", "mask")])
         if carry is not None:
             initial = model.apply(variables, batch["inputs"][:, :0])[0]
             carry = jax.tree.map(lambda new, old: _where_rows(batch["start"], new, old), initial, carry)
