@@ -35,8 +35,8 @@ def main(overrides: program.Overrides) -> None:
     settings.train.evaluate_every = 10**9
     dataset = build.dataset(settings)
     dataset = dataset._replace(validation=dataset.validation[:1])
-    model = build.model(settings.model, trusted=None, vocabulary=dataset.vocabulary.size)
-    task = build.task(settings, model, dataset.vocabulary)
+    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
+    task = build.task(settings, model, dataset.targets)
     compiled = loop.compile_run(settings, dataset, task)
     batch = dataset.train[0]
     bare_state, _ = compiled.step(compiled.create(), batch)  # compiles

@@ -11,6 +11,7 @@ import jax
 from absl import flags
 
 from jaxnets import decoding, program
+from jaxnets.data import Vocabulary
 from jaxnets.tasks import step_of
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError
@@ -33,9 +34,12 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
-    text = run.vocabulary.start if FLAGS.prompt is None else FLAGS.prompt
+    vocabulary = run.targets
+    if not isinstance(vocabulary, Vocabulary):
+        raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}; only a language model writes")
+    text = vocabulary.start if FLAGS.prompt is None else FLAGS.prompt
     try:
-        prompt = run.vocabulary.encode(text)
+        prompt = vocabulary.encode(text)
     except ValueError as error:
         raise UsageError(f"--prompt: {error}") from error
     if not len(prompt):
@@ -43,7 +47,7 @@ def main(overrides: program.Overrides) -> None:
     step = step_of(run.model, run.variables)
     if FLAGS.tree:
         print(repr(text))
-        _print_tree(run.vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))
+        _print_tree(vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))
         return
     tokens = decoding.stream(
         step,
@@ -54,7 +58,7 @@ def main(overrides: program.Overrides) -> None:
         top_k=FLAGS.top_k,
         top_p=FLAGS.top_p,
     )
-    text_of = run.vocabulary.decoder()
+    text_of = vocabulary.decoder()
     print(text, end="", flush=True)
     for token in itertools.islice(tokens, FLAGS.length):
         print(text_of(token), end="", flush=True)

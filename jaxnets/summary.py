@@ -21,24 +21,26 @@ flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of 
 flags.DEFINE_string(
     "model", None, "Where a model lives, instead of a config's; arguments as --config.model.NAME=VALUE."
 )
-flags.DEFINE_string("input", "1,64", "Shape of the input; int32 where it has two axes, else float32.")
+flags.DEFINE_string("input", None, "Shape of the input, such as 1,64; int32 where it has two axes, else float32.")
 flags.DEFINE_bool("json", False, "Print one line of JSON.")
 
 
 def main(overrides: program.Overrides) -> None:
     if FLAGS.model:
+        default: tuple[int, ...] = (1, 64)
         name, model = FLAGS.model, build.model(_arguments(FLAGS.model, overrides), trusted=None)
     else:
         settings = config.load(FLAGS.config)
         config.override(settings, overrides)
-        vocabulary = build.dataset(settings).vocabulary
-        name, model = settings.model.name, build.model(settings.model, trusted=None, vocabulary=vocabulary.size)
-    shape = _shape(FLAGS.input)
+        dataset = build.dataset(settings)
+        name, model = settings.model.name, build.model(settings.model, trusted=None, outputs=dataset.targets.size)
+        default = (1, *dataset.train[0]["inputs"].shape[1:])
+    shape = _shape(FLAGS.input) if FLAGS.input else default
     given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
     try:
         parts = flops.count(model, given)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"--input={FLAGS.input} does not fit {name}: {error}") from error
+        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {error}") from error
     if FLAGS.json:
         print(
             json.dumps(

@@ -28,8 +28,8 @@ def main(overrides: program.Overrides) -> None:
     config.override(settings, overrides)
     workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)
     dataset = build.dataset(settings)
-    model = build.model(settings.model, trusted=None, vocabulary=dataset.vocabulary.size)
-    task = build.task(settings, model, dataset.vocabulary)
+    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
+    task = build.task(settings, model, dataset.targets)
     compiled = loop.compile_run(settings, dataset, task)
     rundir.claim(workdir, settings, dataset)
 
@@ -46,7 +46,8 @@ def main(overrides: program.Overrides) -> None:
         sys.exit(128 + outcome.signal)
     finished = outcome.step >= settings.train.steps
     print(f"at step {outcome.step}; to go on: {_command(steps=2 * settings.train.steps if finished else None)}")
-    print(f"figures in {workdir / 'figures'}; a sample:\n\n{loop.sample(settings, task, outcome)}")
+    sample = loop.sample(settings, task, outcome)
+    print(f"figures in {workdir / 'figures'}" + (f"; a sample:\n\n{sample}" if sample else ""))
 
 
 def _command(steps: int | None = None) -> str:

@@ -1,8 +1,35 @@
 """Sources and pipelines: deterministic in (seed, step), resumable exactly, never from the network."""
 
 from jaxnets.data.dataset import Dataset, text
+from jaxnets.data.examples import Examples, in_order, shuffled
+from jaxnets.data.idx_format import read_idx
+from jaxnets.data.labelled_series import digits, idx, mnist1d, series
+from jaxnets.data.memory import adding, copying, temporal_order
 from jaxnets.data.sequences import once, streams, windows
+from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read, standard_library
 from jaxnets.data.vocabulary import Vocabulary
 
-__all__ = ["Dataset", "Vocabulary", "once", "read", "standard_library", "streams", "text", "windows"]
+__all__ = [
+    "Classes",
+    "Dataset",
+    "Examples",
+    "Quantities",
+    "Vocabulary",
+    "adding",
+    "copying",
+    "digits",
+    "idx",
+    "in_order",
+    "mnist1d",
+    "once",
+    "read",
+    "read_idx",
+    "series",
+    "shuffled",
+    "standard_library",
+    "streams",
+    "temporal_order",
+    "text",
+    "windows",
+]

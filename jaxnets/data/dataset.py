@@ -6,6 +6,7 @@ from typing import NamedTuple
 import grain
 
 from jaxnets.data.sequences import once, streams, windows
+from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read
 from jaxnets.data.vocabulary import Vocabulary
 
@@ -14,16 +15,18 @@ class Dataset(NamedTuple):
     """Attributes:
     train: Endless batches, a pure function of (seed, step).
     validation: Batches of the held-out part, once.
-    vocabulary: Saved with the run.
-    fingerprint: SHA-256 of the tokens, saved with the run: it goes on with the same data only.
+    targets: What the targets mean, saved with the run.
+    fingerprint: SHA-256 of the data, saved with the run: it goes on with the same data only.
     description: One line for a person.
+    test: Batches of a part that nothing was chosen by, once; None where the data has none.
     """
 
     train: grain.MapDataset
     validation: grain.MapDataset
-    vocabulary: Vocabulary
+    targets: Vocabulary | Classes | Quantities
     fingerprint: str
     description: str
+    test: grain.MapDataset | None = None
 
 
 def text(
@@ -68,7 +71,7 @@ def text(
     return Dataset(
         train=readers[read_as](train, batch, length, seed),
         validation=once(rest, batch, length),
-        vocabulary=vocabulary,
+        targets=vocabulary,
         fingerprint=hashlib.sha256(tokens.tobytes()).hexdigest(),
         description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out",
     )

@@ -2,7 +2,6 @@
 
 import codecs
 import dataclasses
-import json
 
 import numpy as np
 
@@ -63,6 +62,3 @@ class Vocabulary:
     def show(self, token: int) -> str:
         """One token as a person reads it: ``'a'``, ``'\\n'``, or ``0xc3`` for a byte that is no character."""
         return f"0x{token:02x}" if self.characters is None and token > 127 else repr(self.decode([token]))
-
-    def to_json(self) -> str:
-        return json.dumps({"unit": self.unit, "characters": self.characters}, ensure_ascii=False)

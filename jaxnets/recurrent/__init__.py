@@ -9,8 +9,10 @@ from jaxnets.recurrent.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxnets.recurrent.layers import bidirectional, stacked
 from jaxnets.recurrent.linear import lru, min_gru, min_lstm
 from jaxnets.recurrent.lstm import lstm, peephole_lstm
+from jaxnets.recurrent.pooling import attention_pool, pool
 from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, StackedRNN
-from jaxnets.recurrent.scan import scan
+from jaxnets.recurrent.scan import Options, scan
+from jaxnets.recurrent.sequence_model import SequenceModel
 from jaxnets.recurrent.wrappers import (
     learned_carry,
     recurrent_dropout,
@@ -25,7 +27,10 @@ __all__ = [
     "BidirectionalRNN",
     "Cell",
     "CharRNN",
+    "Options",
+    "SequenceModel",
     "StackedRNN",
+    "attention_pool",
     "bidirectional",
     "conv_lstm",
     "elman",
@@ -40,6 +45,7 @@ __all__ = [
     "min_gru",
     "min_lstm",
     "peephole_lstm",
+    "pool",
     "recurrent_dropout",
     "recurrent_dropout_masks",
     "residual",

@@ -123,6 +123,19 @@ def zero_state(x: jax.Array, hidden: int) -> jax.Array:
     return jnp.zeros((*x.shape[:-1], hidden), jnp.promote_types(x.dtype, jnp.float32))
 
 
+def chrono_bias(key: jax.Array, memory: float, hidden: int) -> jax.Array:
+    """Biases ``[hidden]`` of forget gates that make units remember for 1 to ``memory`` steps, each its own time.
+
+    ``log u``, u uniform in [1, memory - 1] (Tallec and Ollivier 2018, arXiv:1804.11188).
+
+    Raises:
+        ValueError: ``memory`` is below 2.
+    """
+    if memory < 2:
+        raise ValueError(f"memory: at least 2 steps, or 0 to leave the biases alone; given {memory}")
+    return jnp.log(jax.random.uniform(jax.random.fold_in(key, 2), (hidden,), minval=1.0, maxval=memory - 1.0))
+
+
 def dense_init(
     key: jax.Array, features: int, hidden: int, gates: int, products: dict[str, int], bias: jax.Array | None = None
 ) -> Params:

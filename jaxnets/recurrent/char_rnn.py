@@ -1,7 +1,7 @@
 """``CharRNN``: a language model over characters or bytes (Graves 2013, arXiv:1308.0850; Karpathy 2015)."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax.typing import Dtype
 from jaxnets.recurrent.cell import Carry, Cell, matmul
 from jaxnets.recurrent.lstm import lstm
 from jaxnets.recurrent.rnn import RNN
+from jaxnets.recurrent.scan import Options
 
 
 class Logits(nn.Module):
@@ -43,7 +44,7 @@ class CharRNN(nn.Module):
         dropout: Probability of dropping a layer's output, between layers and before the output.
         tie: Whether the output matrix V is the transposed embedding (Press and Wolf 2017); needs embedding = hidden.
         dtype: Compute type; parameters, carries and logits are float32.
-        chunk, keep, unroll, method: As in ``recurrent.scan``.
+        options: As in ``recurrent.RNN``.
     """
 
     vocabulary: int
@@ -54,10 +55,7 @@ class CharRNN(nn.Module):
     dropout: float = 0.0
     tie: bool = False
     dtype: Dtype = jnp.float32
-    chunk: int | None = None
-    keep: str = "carries"
-    unroll: int = 1
-    method: str = "auto"
+    options: Options = dataclasses.field(default_factory=Options)
 
     @nn.compact
     def __call__(
@@ -81,15 +79,9 @@ class CharRNN(nn.Module):
             xs = embed(tokens)
         else:
             xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
-        settings: dict[str, Any] = {
-            "chunk": self.chunk,
-            "keep": self.keep,
-            "unroll": self.unroll,
-            "method": self.method,
-        }
         carries = []
         for layer in range(self.layers):
-            rnn = RNN(self.cell(self.hidden), name=f"layer_{layer}", **settings)
+            rnn = RNN(self.cell(self.hidden), options=self.options, name=f"layer_{layer}")
             last, xs = rnn(xs, None if carry is None else carry[layer])
             carries.append(last)
             xs = nn.Dropout(self.dropout, deterministic=not train)(xs)

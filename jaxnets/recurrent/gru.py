@@ -5,11 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, chrono_bias, dense_gates, dense_init, zero_state
 
 
 @functools.cache
-def gru(hidden: int, reset: str = "before") -> Cell:
+def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
     r"""The GRU, by where its reset (relevance) gate stands:
 
     .. math::
@@ -30,6 +30,8 @@ def gru(hidden: int, reset: str = "before") -> Cell:
     Args:
         hidden: H, the number of hidden features.
         reset: ``"before"``, ``"after"`` or ``"none"``.
+        memory: Longest time, in steps, that units begin with: :math:`b_z = -\log u`, u uniform from 1 to memory - 1
+            (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
 
     Raises:
         ValueError: ``reset`` is none of these.
@@ -40,7 +42,10 @@ def gru(hidden: int, reset: str = "before") -> Cell:
     gates = 2 if reset == "none" else 3
 
     def init(key, features):
-        params = dense_init(key, features, hidden, gates, blocks[reset])
+        bias = jnp.zeros(gates * hidden)
+        if memory:
+            bias = bias.at[:hidden].set(-chrono_bias(key, memory, hidden))
+        params = dense_init(key, features, hidden, gates, blocks[reset], bias)
         return {**params, "recurrent_bias": jnp.zeros(3 * hidden)} if reset == "after" else params
 
     def before(rest, h, u, dot):

@@ -5,11 +5,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, chrono_bias, dense_gates, dense_init, zero_state
 
 
 @functools.cache
-def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bool = False) -> Cell:
+def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bool = False, memory: float = 0) -> Cell:
     r"""The LSTM with a forget gate:
 
     .. math::
@@ -27,12 +27,17 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
         projection: P > 0 makes :math:`h_t = (o \odot \tanh(c_t)) W_p` (Sak et al. 2014, arXiv:1402.1128): h has P
             features, ``recurrent`` has ``kernel [P, 4 H]`` and ``projection`` :math:`W_p` ``[H, P]``.
         coupled: :math:`i = 1 - f` (Greff et al. 2017, arXiv:1503.04069): the kernels lose their block i, 3 H.
+        memory: Longest time, in steps, that units begin with, instead of ``forget_bias``: :math:`b_f = \log u`,
+            :math:`b_i = -b_f`, u uniform from 1 to memory - 1 (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
     """
     gates = 3 if coupled else 4
 
     def init(key, features):
-        bias = jnp.zeros((gates, hidden)).at[gates - 3].set(forget_bias).reshape(-1)
-        params = dense_init(key, features, hidden, gates, {"kernel": gates}, bias)
+        forget = chrono_bias(key, memory, hidden) if memory else jnp.full(hidden, forget_bias)
+        bias = jnp.zeros((gates, hidden)).at[gates - 3].set(forget)
+        if memory and not coupled:
+            bias = bias.at[0].set(-forget)
+        params = dense_init(key, features, hidden, gates, {"kernel": gates}, bias.reshape(-1))
         if projection:
             first, second = jax.random.split(jax.random.fold_in(key, 1))
             glorot = jax.nn.initializers.glorot_uniform()

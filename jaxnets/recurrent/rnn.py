@@ -1,5 +1,6 @@
 """Recurrent layers as Linen modules: thin, they own parameters and names."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -9,7 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.layers import Layer, bidirectional, stacked
-from jaxnets.recurrent.scan import scan
+from jaxnets.recurrent.scan import Options, scan
 
 
 class RNN(nn.Module):
@@ -20,17 +21,15 @@ class RNN(nn.Module):
         reverse: From the last time to the first; ``ys[t]`` still belongs to ``xs[t]``.
         time_major: Whether time is the first axis of ``xs`` and ``ys``.
         dtype: Compute type of the products; None takes that of ``xs``. Parameters and carries are float32.
-        chunk, keep, unroll, method: As in ``recurrent.scan``.
+        options: How ``recurrent.scan`` computes: its ``chunk``, ``keep``, ``unroll``, ``method``, such as
+            ``{"method": "autodiff"}``.
     """
 
     cell: Cell
     reverse: bool = False
     time_major: bool = False
     dtype: Dtype | None = None
-    chunk: int | None = None
-    keep: str = "carries"
-    unroll: int = 1
-    method: str = "auto"
+    options: Options = dataclasses.field(default_factory=Options)
 
     @nn.compact
     def __call__(
@@ -52,10 +51,7 @@ class RNN(nn.Module):
             resets=resets,
             reverse=self.reverse,
             time_major=self.time_major,
-            chunk=self.chunk,
-            keep=self.keep,
-            unroll=self.unroll,
-            method=self.method,
+            **self.options,
         )
 
 
@@ -65,16 +61,13 @@ class BidirectionalRNN(nn.Module):
     Attributes:
         cell: The cell of both directions; each has its own parameters.
         merge: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or ``"max"``.
-        dtype, chunk, keep, unroll, method: As in ``RNN``.
+        dtype, options: As in ``RNN``.
     """
 
     cell: Cell
     merge: str = "concat"
     dtype: Dtype | None = None
-    chunk: int | None = None
-    keep: str = "carries"
-    unroll: int = 1
-    method: str = "auto"
+    options: Options = dataclasses.field(default_factory=Options)
 
     @nn.compact
     def __call__(
@@ -95,10 +88,7 @@ class BidirectionalRNN(nn.Module):
             merge=self.merge,
             lengths=lengths,
             resets=resets,
-            chunk=self.chunk,
-            keep=self.keep,
-            unroll=self.unroll,
-            method=self.method,
+            **self.options,
         )
 
 
@@ -112,7 +102,7 @@ class StackedRNN(nn.Module):
         merge: How a layer's directions are merged.
         connect: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
         dropout: Probability of dropping an element between layers.
-        dtype, chunk, keep, unroll, method: As in ``RNN``.
+        dtype, options: As in ``RNN``.
     """
 
     cell: Cell
@@ -122,10 +112,7 @@ class StackedRNN(nn.Module):
     connect: str = "plain"
     dropout: float = 0.0
     dtype: Dtype | None = None
-    chunk: int | None = None
-    keep: str = "carries"
-    unroll: int = 1
-    method: str = "auto"
+    options: Options = dataclasses.field(default_factory=Options)
 
     @nn.compact
     def __call__(
@@ -143,19 +130,12 @@ class StackedRNN(nn.Module):
         """
         if self.layers < 1:
             raise ValueError(f"layers: at least 1; given {self.layers}")
-        settings: dict[str, Any] = {
-            "dtype": self.dtype,
-            "chunk": self.chunk,
-            "keep": self.keep,
-            "unroll": self.unroll,
-            "method": self.method,
-        }
 
         def layer(name: str) -> Layer:
             if self.bidirectional:
-                module: nn.Module = BidirectionalRNN(self.cell, self.merge, name=name, **settings)
+                module: nn.Module = BidirectionalRNN(self.cell, self.merge, self.dtype, self.options, name=name)
             else:
-                module = RNN(self.cell, name=name, **settings)
+                module = RNN(self.cell, dtype=self.dtype, options=self.options, name=name)
             return functools.partial(module, lengths=lengths, resets=resets)
 
         layers = [layer(f"layer_{i}") for i in range(self.layers)]

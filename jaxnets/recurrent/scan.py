@@ -1,6 +1,6 @@
 """``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,15 @@ from jaxnets.recurrent.chunked import (
     plain_dot,
     projection,
 )
+
+
+class Options(TypedDict, total=False):
+    """How ``scan`` computes, not what: its arguments of these names."""
+
+    chunk: int | None
+    keep: str
+    unroll: int
+    method: str
 
 
 def scan(

@@ -1,6 +1,7 @@
 """Tasks: loss, metrics and pictures of one kind of problem each."""
 
 from jaxnets.tasks.language_model import language_model, step_of
+from jaxnets.tasks.supervised import classification, regression
 from jaxnets.tasks.task import Task
 
-__all__ = ["Task", "language_model", "step_of"]
+__all__ = ["Task", "classification", "language_model", "regression", "step_of"]

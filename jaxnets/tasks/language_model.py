@@ -43,7 +43,8 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
         carry, nats = run(variables, batch, carry)
         return {"loss": (jnp.sum(nats * batch["mask"]), jnp.sum(batch["mask"]))}, carry
 
-    def draw(variables, batch):
+    def draw(variables, batches):
+        batch = batches[0]
         nats = jax.jit(lambda variables, batch: run(variables, batch, None)[1])(variables, batch)
         rows = slice(4)
         real = np.asarray(batch["mask"])[rows]
@@ -62,6 +63,7 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
         sample=sample,
         items=lambda batch: batch["inputs"].size,
         unit=vocabulary.unit,
+        measure=f"nats per {vocabulary.unit}",
         derive={
             f"bits_per_{vocabulary.unit}": lambda means: means["loss"] / math.log(2),
             "perplexity": lambda means: math.exp(min(means["loss"], 700.0)),

@@ -15,10 +15,11 @@ class Task(NamedTuple):
             the next (a recurrent state; ``()`` where there is none); None asks for one to begin with.
         evaluate: ``(variables, batch, carry) -> ({name: (sum, count)}, carry)``: metrics as sums, so that they add up
             over batches; ``"loss"`` is one of them.
-        draw: ``(variables, batch) -> {name: figure}``, matplotlib figures of what this kind of model is looked at with.
-        sample: ``(variables, key) -> str``, what a run shows at its end.
+        draw: ``(variables, batches) -> {name: figure}``, matplotlib figures, what this kind of model is looked at with.
+        sample: ``(variables, key) -> str``, what a model that makes something shows at its end, or None.
         items: ``batch -> int``, what a batch counts in the speed that is reported.
         unit: What an item is called.
+        measure: What the loss is measured in, such as ``"nats per byte"``.
         derive: ``{name: function of the mean metrics}``, the metrics people ask for that follow from the others.
     """
 
@@ -26,7 +27,8 @@ class Task(NamedTuple):
     loss: Callable[[Any, Any, jax.Array, Any], tuple[jax.Array, Any]]
     evaluate: Callable[[Any, Any, Any], tuple[dict[str, tuple[jax.Array, jax.Array]], Any]]
     draw: Callable[[Any, Any], dict[str, Any]]
-    sample: Callable[[Any, jax.Array], str]
+    sample: Callable[[Any, jax.Array], str] | None
     items: Callable[[Any], int]
     unit: str
+    measure: str
     derive: dict[str, Callable[[dict[str, float]], float]]

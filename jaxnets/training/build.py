@@ -1,5 +1,6 @@
 """From a config to what it names: models, tasks and data by where they live."""
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -9,7 +10,7 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxnets.data import Dataset, Vocabulary
+from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training.config import nearest
 from jaxnets.training.errors import UsageError
@@ -55,14 +56,7 @@ def _is_ours(module_name: str) -> bool:
 
 def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
     """``function(**arguments)``, with a ``UsageError`` for an argument it does not have, lacks, or refuses."""
-    accepted = {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in ("parent", "name")  # what every Linen module has
-    }
-    for name in arguments:
-        if name not in accepted:
-            raise UsageError(f"{what} has no argument {name!r}{nearest(name, accepted)}")
+    accepted = _accepted(what, function, arguments)
     missing = [n for n, p in accepted.items() if p.default is inspect.Parameter.empty and n not in arguments]
     if missing:
         raise UsageError(f"{what} needs {', '.join(missing)}")
@@ -72,25 +66,52 @@ def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
         raise UsageError(str(error)) from error
 
 
-def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), **given: Any) -> nn.Module:
+# What a model may call the number of values it gives.
+OUTPUTS = ("vocabulary", "classes", "outputs")
+
+
+def _accepted(what: str, function: Callable, arguments: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a function; a ``UsageError`` where an argument is none of them."""
+    accepted = {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in ("parent", "name")  # what every Linen module has
+    }
+    for name in arguments:
+        if name not in accepted:
+            raise UsageError(f"{what} has no argument {name!r}{nearest(name, accepted)}")
+    return accepted
+
+
+def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs: int | None = None) -> nn.Module:
     """The Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
 
-    A text argument that names something public of jaxnets by where it lives stands for that thing.
+    A text argument that names something public of jaxnets by where it lives stands for that thing; a nested
+    ``{"name": "recurrent.gru", "reset": "after"}`` for that function with these arguments given.
 
     Args:
         spec: Name and arguments.
         trusted: As in ``resolve``.
-        given: Arguments that do not come from the config, such as the vocabulary's size.
+        outputs: How many values the model gives, from the data; it takes them as ``vocabulary``, ``classes`` or
+            ``outputs``, whichever it has.
 
     Raises:
         UsageError: The name or an argument is wrong, or it does not make a Linen module.
     """
-    arguments = {**spec, **given}
+    arguments = dict(spec)
     name = arguments.pop("name")
     builder = resolve(name, trusted)
     is_module = inspect.isclass(builder) and issubclass(builder, nn.Module)
     if not is_module and not (callable(builder) and builder.__module__.startswith("jaxnets.")):
         raise UsageError(f"{name} is neither a Linen module nor a function of jaxnets that returns one")
+    if outputs is not None:
+        accepted = inspect.signature(builder).parameters
+        argument = next((argument for argument in OUTPUTS if argument in accepted), None)
+        if argument is None:
+            raise UsageError(
+                f"{name} has no argument {', '.join(OUTPUTS)}: how many values it gives comes with the data"
+            )
+        arguments[argument] = outputs
     built = call(name, builder, {key: _value(value) for key, value in arguments.items()})
     if not isinstance(built, nn.Module):
         raise UsageError(f"{name} does not make a Linen module")
@@ -98,6 +119,12 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), **given
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, ConfigDict | dict) and "name" in value:
+        arguments = dict(value)
+        name = arguments.pop("name")
+        function = resolve(name)
+        _accepted(name, function, arguments)
+        return functools.partial(function, **arguments)
     names_ours = isinstance(value, str) and "." in value and _is_ours(value.rpartition(".")[0])
     return resolve(value) if names_ours else value
 
@@ -112,6 +139,11 @@ def dataset(config: ConfigDict) -> Dataset:
     return call(name, reader, {**arguments, "seed": config.seed})
 
 
-def task(config: ConfigDict, network: nn.Module, vocabulary: Vocabulary) -> Task:
-    """The task of ``config.task``."""
-    return call(config.task, resolve(config.task), {"model": network, "vocabulary": vocabulary})
+def task(config: ConfigDict, network: nn.Module, targets: Any) -> Task:
+    """The task of ``config.task``, for targets of the kind it learns."""
+    function = resolve(config.task)
+    learned = list(inspect.signature(function).parameters)[-1]  # vocabulary, classes, quantities
+    kind = type(targets).__name__.lower()
+    if kind != learned:
+        raise UsageError(f"{config.task} learns from data with {learned}; {config.data.name} has {kind}")
+    return call(config.task, function, {"model": network, kind: targets})

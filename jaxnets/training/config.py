@@ -75,11 +75,17 @@ def _check(path: Path, flat: dict[str, Any]) -> None:
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
     """Sets ``model.hidden`` and the like from the text of a command line, in place.
 
+    ``model.cell`` may be set to a name where the config has a name with arguments.
+
     Raises:
         UsageError: No such key (the nearest is named), or a value of another type.
     """
     for key, text in assignments:
         flat = flatten(config)
+        if "." in key and f"{key}.name" in flat:  # another function, with its own arguments as they are
+            with config.ignore_type():
+                config.update_from_flattened_dict({key: text})
+            continue
         if key not in flat:
             inside = [known for known in flat if known.startswith(f"{key}.")]
             hint = f"; it has {', '.join(inside)}" if inside else nearest(key, flat, "--config.")

@@ -135,7 +135,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                     progress.evaluated(step, validation)
                 checkpoints.save(step, state, batches.get_state(), validation)
                 if time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
-                    draw_curves(workdir, task.unit)
+                    draw_curves(workdir, task)
                     drawn = time.monotonic()
                 progress.exclude(time.monotonic() - paused)
                 if over:
@@ -178,11 +178,11 @@ def _check_finite(step: int, name: str, value: float, checkpoints: Checkpoints) 
 
 
 def _draw(workdir: Path, dataset: Dataset, task: Task, state: State) -> None:
-    draw_curves(workdir, task.unit)
-    for name, figure in task.draw(state.variables, dataset.validation[0]).items():
+    draw_curves(workdir, task)
+    for name, figure in task.draw(state.variables, dataset.validation).items():
         save_figure(workdir, name, figure)
 
 
-def sample(config: ConfigDict, task: Task, outcome: Outcome) -> str:
-    """What the trained model makes, drawn with the run's seed."""
-    return task.sample(outcome.variables, key_for(config.seed, outcome.step, SAMPLE))
+def sample(config: ConfigDict, task: Task, outcome: Outcome) -> str | None:
+    """What the trained model makes, drawn with the run's seed; None where it makes nothing."""
+    return task.sample and task.sample(outcome.variables, key_for(config.seed, outcome.step, SAMPLE))

@@ -4,14 +4,16 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
+from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
 
 
@@ -81,27 +83,41 @@ def read_metrics(workdir: Path) -> list[dict[str, float]]:
     return rows
 
 
-def draw_curves(workdir: Path, unit: str) -> None:
-    """``figures/curves.png``: training and validation loss against the step."""
+def draw_curves(workdir: Path, task: Task) -> None:
+    """``figures/curves.png``: training and validation loss against the step, and the task's other metrics below."""
     rows = read_metrics(workdir)
-    figure = Figure(figsize=(7, 4.2))  # not pyplot, which would look for a display
-    axes = figure.subplots()
-    for name, style in (("train/loss", {"lw": 1, "alpha": 0.7}), ("val/loss", {"lw": 2, "marker": "o", "ms": 3})):
-        points = [(row["step"], row[name]) for row in rows if name in row]
-        if not points:
-            continue
-        steps, losses = zip(*points, strict=True)
-        axes.plot(steps, losses, label=f"{name} (last {losses[-1]:.3f}, best {min(losses):.3f})", **style)
+    others = {name for row in rows for name in row if name.startswith("val/")}
+    others -= {"val/loss", *(f"val/{name}" for name in task.derive)}
+    figure = Figure(figsize=(7, 4.2 + 2.2 * len(others)))  # not pyplot, which would look for a display
+    panels = figure.subplots(1 + len(others), 1, sharex=True, squeeze=False, height_ratios=[2, *[1] * len(others)])
+    axes = panels[0, 0]
+    for name, style in (("train/loss", {"lw": 1, "alpha": 0.7}), ("val/loss", _VALIDATION)):
+        _curve(axes, rows, name, min, style)
     values = [row[name] for row in rows for name in ("train/loss", "val/loss") if name in row]
     if len(values) > 50:  # the first few are far above the rest and would flatten it
         low, high = min(values), sorted(values)[int(0.97 * len(values))]
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
-    if values:
-        axes.legend()
-    axes.set(xlabel="step", ylabel=f"loss, nats per {unit}")
-    axes.grid(alpha=0.3)
+    axes.set_ylabel(f"loss, {task.measure}")
+    for below, name in zip(panels[1:, 0], sorted(others), strict=True):
+        _curve(below, rows, name, max if name == "val/accuracy" else min, {**_VALIDATION, "color": "C1"})
+        below.set_ylabel(name.removeprefix("val/").replace("_", " "))
+    for axes in panels[:, 0]:
+        if axes.lines:
+            axes.legend()
+        axes.grid(alpha=0.3)
+    panels[-1, 0].set_xlabel("step")
     figure.tight_layout()
     save_figure(workdir, "curves", figure)
+
+
+_VALIDATION = {"lw": 2, "marker": "o", "ms": 3}
+
+
+def _curve(axes: Any, rows: list[dict[str, float]], name: str, best: Callable, style: dict[str, Any]) -> None:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    if points:
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, label=f"{name} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
 
 
 def save_figure(workdir: Path, name: str, figure: Figure) -> None:

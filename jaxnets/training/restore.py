@@ -7,7 +7,7 @@ import jax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jaxnets.data import Dataset, Vocabulary
+from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training import build, rundir
 from jaxnets.training.checkpoints import Checkpoints
@@ -18,7 +18,7 @@ class Run(NamedTuple):
     """Attributes:
     workdir: Its folder.
     config: Its config.
-    vocabulary: Saved with the run.
+    targets: What its data's targets mean, such as a vocabulary.
     model, task: Built from the config.
     step: The checkpoint's.
     variables: The model's at that step.
@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
     workdir: Path
     config: ConfigDict
-    vocabulary: Vocabulary
+    targets: Any
     model: nn.Module
     task: Task
     step: int
@@ -55,16 +55,16 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
         UsageError: No such step, or a model that must not be imported.
     """
     config = rundir.load(workdir)
-    vocabulary = rundir.vocabulary(workdir)
+    targets, batch = rundir.data(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise RunError(f"no checkpoint in {workdir}: train there first")
-    model = build.model(config.model, trusted, vocabulary=vocabulary.size)
-    tokens = jax.ShapeDtypeStruct((1, 1), jax.numpy.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), tokens)
+    model = build.model(config.model, trusted, outputs=targets.size)
+    task = build.task(config, model, targets)
+    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen = checkpoints.choose(step)
         variables = checkpoints.restore_variables(chosen, shapes)
-    return Run(workdir, config, vocabulary, model, build.task(config, model, vocabulary), chosen, variables)
+    return Run(workdir, config, targets, model, task, chosen, variables)
 
 
 def no_overrides(overrides: list[tuple[str, str]]) -> None:

@@ -1,15 +1,18 @@
 """A run's folder: what is in it, and whether a config may go on in it."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
-from jaxnets.data import Dataset, Vocabulary
+from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
 from jaxnets.training.config import difference
 from jaxnets.training.errors import RunError, UsageError
 
@@ -43,10 +46,18 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write(path, text)
-        write(workdir / "vocabulary.json", dataset.vocabulary.to_json())
-        write(workdir / "data.json", json.dumps({"fingerprint": dataset.fingerprint, "source": dataset.description}))
+        write(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "fingerprint": dataset.fingerprint,
+        "source": dataset.description,
+        "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
+        "batch": {name: [list(array.shape), str(array.dtype)] for name, array in dataset.train[0].items()},
+    }
 
 
 def check_data(workdir: Path, dataset: Dataset) -> None:
@@ -89,13 +100,18 @@ def load(workdir: Path) -> ConfigDict:
     return ConfigDict(_read_json(path))
 
 
-def vocabulary(workdir: Path) -> Vocabulary:
-    """The vocabulary of the run in a folder."""
-    path = workdir / "vocabulary.json"
+def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
+    """What the targets of the run in a folder mean, and the shapes of one of its batches."""
+    path = workdir / "data.json"
     found = _read_json(path)
-    if "characters" not in found:
-        raise RunError(f"{path} cannot be read: no characters in it")
-    return Vocabulary(found["characters"])
+    try:
+        batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in found["batch"].items()}
+        targets = found["targets"]
+        if targets["kind"] == "Vocabulary":
+            return Vocabulary(targets["characters"]), batch
+        return {"Classes": Classes, "Quantities": Quantities}[targets["kind"]](tuple(targets["names"])), batch
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read: {error!r}") from error
 
 
 def _read_json(path: Path) -> dict:

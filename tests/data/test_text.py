@@ -1,6 +1,5 @@
 """Reading text: sources, vocabularies, and what is told about files that cannot be read."""
 
-import json
 import sysconfig
 from pathlib import Path
 
@@ -35,11 +34,6 @@ def test_characters_of_a_folder_in_order_without_hidden_files(tmp_path):
     assert vocabulary.decode(tokens) == "日本ñandú\n"
     assert vocabulary.characters == "".join(sorted(set("日本ñandú\n")))
     np.testing.assert_array_equal(vocabulary.encode("日本ñandú\n"), tokens)
-
-
-def test_a_vocabulary_survives_saving():
-    for vocabulary in (data.Vocabulary(), data.Vocabulary("\n\"'aé日\U0001f600")):
-        assert data.Vocabulary(json.loads(vocabulary.to_json())["characters"]) == vocabulary
 
 
 def test_streamed_bytes_become_text_when_a_character_is_complete():

@@ -44,6 +44,10 @@ def train(*flags: str):
     return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, *flags])
 
 
+def classify(*flags: str):
+    return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *flags])
+
+
 def train_on(content: bytes, *flags: str):
     return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, text(folder, content), *flags])
 
@@ -230,6 +234,17 @@ CASES = {
         2,
         "--input=a,b: sizes with commas between expected",
     ),
+    "missing folder of images": (
+        classify("--config=pixel_mnist", "--config.data.path=nowhere"),
+        2,
+        "no folder at nowhere",
+    ),
+    "task for other data": (
+        classify("--config=digits", "--config.task=tasks.regression"),
+        2,
+        "tasks.regression learns from data with quantities; data.digits has classes",
+    ),
+    "no test part": (of_run("evaluate", "--split=test"), 2, "--split=test: data.text has no test part"),
     "missing argument": (
         lambda folder: launch("summary", ["--model=recurrent.CharRNN"]),
         2,

@@ -21,7 +21,7 @@ from jaxnets.training.metrics import read_metrics
 
 def test_a_run_directory_holds_what_is_promised(small_run):
     names = {path.name for path in small_run.iterdir()}
-    assert {"config.json", "metrics.jsonl", "vocabulary.json", "checkpoints", "figures", "tensorboard"} <= names
+    assert {"config.json", "metrics.jsonl", "data.json", "checkpoints", "figures", "tensorboard"} <= names
     assert list((small_run / "tensorboard").glob("events.*"))
     for name in ("curves", "surprise"):
         picture = matplotlib.image.imread(small_run / "figures" / f"{name}.png")
@@ -71,6 +71,44 @@ def test_a_tree_of_continuations_is_two_levels_deep(small_run, run_program):
     assert len(first) == 3
     assert sorted(first, reverse=True) == first
     assert sum(first) <= 1
+
+
+SMALL_SERIES = ("--config.model.hidden=8", "--config.train.steps=6", "--config.train.evaluate_every=3")
+
+
+@pytest.mark.parametrize(
+    "config, flags, figures, metric",
+    [
+        ("digits", (), ("confusion", "mistakes"), "accuracy"),
+        ("copying", ("--config.data.delay=2", "--config.data.symbols=2"), ("confusion",), "accuracy"),
+        ("adding", ("--config.data.length=5", "--config.model.cell=recurrent.elman"), ("predicted",), "absolute_error"),
+    ],
+)
+def test_supervised_tasks_train_and_are_measured_on_their_test_part(
+    tmp_path, run_program, config, flags, figures, metric
+):
+    workdir = tmp_path / "run"
+    done = run_program("train", f"--config={config}", f"--workdir={workdir}", *flags, *SMALL_SERIES)
+    assert done.returncode == 0, done.stderr
+    assert "a sample" not in done.stdout
+    for name in ("curves", *figures):
+        assert matplotlib.image.imread(workdir / "figures" / f"{name}.png").std() > 0.01
+    measured = [run_program("evaluate", f"--workdir={workdir}", f"--split={part}") for part in ("validation", "test")]
+    for done in measured:
+        assert done.returncode == 0, done.stderr
+        assert metric in done.stdout
+    assert measured[0].stdout != measured[1].stdout
+    refused = run_program("generate", f"--workdir={workdir}")
+    assert refused.returncode == 2
+    assert "only a language model writes" in refused.stderr
+
+
+def test_summary_of_a_config_takes_the_shape_of_its_data(run_program):
+    done = run_program("summary", "--config=digits", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["input"] == [1, 8, 8]
+    assert found["parameters"] == 3 * 64 * (8 + 64 + 1) + 64 * 10 + 10
 
 
 def test_summary_counts_the_model_of_the_slides(run_program):

@@ -11,14 +11,25 @@ from jaxnets.training.errors import UsageError
 @pytest.mark.parametrize("name", config.shipped())
 def test_shipped_configs_name_a_model_that_exists(name):
     settings = config.load(name)
-    model = build.model(settings.model, vocabulary=10)
-    assert model.vocabulary == 10
+    model = build.model(settings.model, outputs=10)
+    assert 10 in (getattr(model, "vocabulary", None), getattr(model, "outputs", None))
+    assert callable(build.resolve(settings.data.name))
+    assert callable(build.resolve(settings.task))
 
 
 def test_overrides_take_the_type_of_the_setting():
     settings = ConfigDict({"a": {"i": 1, "f": 0.5, "b": False, "s": "x", "t": (1, 2)}})
     config.override(settings, [("a.i", "3"), ("a.f", "2"), ("a.b", "true"), ("a.s", "7"), ("a.t", "(4,)")])
     assert settings.a.to_dict() == {"i": 3, "f": 2.0, "b": True, "s": "7", "t": (4,)}
+
+
+def test_a_name_may_replace_a_name_with_arguments():
+    settings = config.load("adding")
+    assert settings.model.cell.name == "recurrent.gru"
+    config.override(settings, [("model.cell.memory", "50")])
+    assert settings.model.cell.memory == 50
+    config.override(settings, [("model.cell", "recurrent.elman")])
+    assert build.model(settings.model, outputs=1).cell is recurrent.elman
 
 
 BAD = {
@@ -38,7 +49,7 @@ def test_wrong_overrides_are_told(key, text, message):
 
 
 def test_missing_configs_name_the_nearest(tmp_path):
-    with pytest.raises(UsageError, match="no config char_ml; the nearest is char_lm; shipped: char_lm, "):
+    with pytest.raises(UsageError, match="no config char_ml; the nearest is char_lm; shipped: adding, char_lm, "):
         config.load("char_ml")
     (tmp_path / "broken.py").write_text("def get_config(:\n")
     with pytest.raises(UsageError, match="broken.py cannot be run: SyntaxError"):
@@ -54,8 +65,13 @@ def test_differences_are_listed_by_key():
 
 
 def test_models_are_named_by_where_they_live():
-    model = build.model({"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden": 3}, vocabulary=7)
+    model = build.model({"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden": 3}, outputs=7)
     assert (model.cell, model.hidden, model.vocabulary) == (recurrent.gru, 3, 7)
+
+
+def test_a_cell_takes_arguments_from_the_config():
+    spec = {"name": "recurrent.SequenceModel", "cell": {"name": "recurrent.gru", "reset": "after"}, "hidden": 3}
+    assert build.model(spec, outputs=2).cell(3) is recurrent.gru(3, reset="after")
 
 
 WRONG_MODELS = {
@@ -64,6 +80,10 @@ WRONG_MODELS = {
     "private": ({"name": "recurrent.functools"}, "no functools in recurrent"),
     "not a model": ({"name": "recurrent.lstm", "hidden": 3}, "recurrent.lstm does not make a Linen module"),
     "argument": ({"name": "recurrent.CharRNN", "hiden": 3}, "has no argument 'hiden'; the nearest is hidden"),
+    "argument of a cell": (
+        {"name": "recurrent.CharRNN", "cell": {"name": "recurrent.gru", "rest": "after"}},
+        "recurrent.gru has no argument 'rest'; the nearest is reset",
+    ),
     "missing": ({"name": "recurrent.CharRNN"}, "recurrent.CharRNN needs vocabulary"),
     "elsewhere": ({"name": "antigravity.fly"}, "not part of jaxnets; to import antigravity, say --trust=antigravity"),
 }

@@ -1,0 +1,63 @@
+"""The IDX format of MNIST and its relatives: a magic number, the sizes, the bytes; plain or gzipped."""
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an IDX file.
+
+    Raises:
+        ValueError: It cannot be read, is no IDX file, or is cut short.
+    """
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or content[3] == 0:
+        raise ValueError(f"{path} is no IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
+    kind, rank = np.dtype(_TYPES[content[2]]), content[3]
+    begin = 4 + 4 * rank
+    if len(content) < begin:
+        raise ValueError(f"{path} is cut short: {len(content)} bytes, its head alone has {begin}")
+    shape = struct.unpack(f">{rank}I", content[4:begin])
+    expected = begin + kind.itemsize * int(np.prod(shape, dtype=object))
+    if len(content) != expected:
+        raise ValueError(f"{path}: {expected} bytes expected for shape {shape}; it has {len(content)}")
+    return np.frombuffer(content, kind, offset=begin).reshape(shape).astype(kind.newbyteorder("="))
+
+
+def idx_folder(path: str) -> dict[str, np.ndarray]:
+    """The arrays of MNIST's layout in a folder: ``train-images``, ``train-labels``, ``t10k-images``, ``t10k-labels``.
+
+    Raises:
+        ValueError: One is missing, cannot be read, or has another number of rows than its partner.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"no folder at {path}")
+    arrays = {}
+    for part in ("train", "t10k"):
+        for what, rank in (("images", 3), ("labels", 1)):
+            # Both "train-images-idx3-ubyte" and "train-images.idx3-ubyte" go round, with and without ".gz".
+            found = sorted(folder.glob(f"{part}-{what}[.-]idx{rank}-ubyte*"))
+            if not found:
+                raise ValueError(f"no {part}-{what}-idx{rank}-ubyte or .gz of it in {path}")
+            array = read_idx(found[0])
+            if array.ndim != rank:
+                raise ValueError(f"{found[0]}: {rank} axes expected; given shape {array.shape}")
+            arrays[f"{part}-{what}"] = array
+        images, labels = (len(arrays[f"{part}-{what}"]) for what in ("images", "labels"))
+        if images != labels:
+            raise ValueError(f"{path}: {images} {part} images, but {labels} labels")
+    return arrays

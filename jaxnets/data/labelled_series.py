@@ -1,0 +1,144 @@
+"""Series of one class each, and images read as series."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.examples import Examples, dataset
+from jaxnets.data.idx_format import idx_folder
+
+
+def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, seed: int = 0) -> Dataset:
+    """1797 handwritten digits of 8 x 8 (Alpaydin and Kaynak 1998), from scikit-learn; every fifth is for testing.
+
+    Args:
+        read_as: ``"rows"`` (T 8, D 8) or ``"pixels"`` (T 64, D 1).
+        batch: B, rows.
+        validation: The part held out of what is not for testing.
+        seed: Of the order and of what is held out.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    from sklearn.datasets import load_digits  # seconds to import
+
+    images, labels = load_digits(return_X_y=True)
+    series = _as_series(images.reshape(-1, 8, 8) / 16, read_as)
+    fifth = np.arange(len(labels)) % 5 == 4
+    return dataset(
+        Examples(series[~fifth], labels[~fifth]),
+        Examples(series[fifth], labels[fifth]),
+        batch=batch,
+        validation=validation,
+        seed=seed,
+        source=f"digits by {read_as}",
+    )
+
+
+def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
+    """Images in the four IDX files of MNIST's layout, one row or pixel after the other.
+
+    Args:
+        path: The folder of ``train-images-idx3-ubyte`` and the other three, plain or gzipped.
+        read_as: ``"rows"`` (T height, D width) or ``"pixels"`` (T height times width, D 1).
+        batch, validation, seed: As in ``digits``.
+
+    Raises:
+        ValueError: A file is missing or damaged, or an argument is out of range.
+    """
+    arrays = idx_folder(path)
+    part = lambda name: Examples(
+        _as_series(arrays[f"{name}-images"] / np.float32(255), read_as), arrays[f"{name}-labels"]
+    )
+    source = f"{path} by {read_as}"
+    return dataset(part("train"), part("t10k"), batch=batch, validation=validation, seed=seed, source=source)
+
+
+def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
+    """MNIST-1D (Greydanus 2020, arXiv:2011.14439): 5000 generated series of 40 steps, 10 classes; needs ``[mnist1d]``.
+
+    The generator's own seed is its default, so that the data is the published one; a fifth is for testing.
+
+    Args:
+        batch, validation, seed: As in ``digits``.
+
+    Raises:
+        ValueError: The package is not installed, or an argument is out of range.
+    """
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset
+    except ModuleNotFoundError as error:
+        raise ValueError("data.mnist1d needs the package mnist1d: pip install 'jaxnets[mnist1d]'") from error
+    made = make_dataset(get_dataset_args())
+    train, test = Examples(made["x"][..., None], made["y"]), Examples(made["x_test"][..., None], made["y_test"])
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source="MNIST-1D")
+
+
+def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bool = True, seed: int = 0) -> Dataset:
+    """Series of an npz file in the manner of the UCR archive: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+
+    Args:
+        path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
+            ``[N]``, numbers or text.
+        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        batch, validation, seed: As in ``digits``.
+
+    Raises:
+        ValueError: The file cannot be read or lacks something, or an argument is out of range.
+    """
+    arrays = _read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
+    train, test = (_ragged(path, arrays[f"x_{part}"], arrays[f"y_{part}"], part) for part in ("train", "test"))
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise ValueError(f"{path}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}")
+    if standardise:
+        known = train.inputs[_real(train)]
+        mean, deviation = np.nanmean(known, 0), np.maximum(np.nanstd(known, 0), 1e-6)
+        train, test = (
+            part._replace(inputs=(part.inputs - mean) / deviation * _real(part)[..., None]) for part in (train, test)
+        )
+    if all(_real(part).all() for part in (train, test)):
+        train, test = train._replace(lengths=None), test._replace(lengths=None)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
+
+
+def _as_series(images: np.ndarray, read_as: str) -> np.ndarray:
+    if read_as not in ("rows", "pixels"):
+        raise ValueError(f"read_as: rows or pixels; given {read_as!r}")
+    return images if read_as == "rows" else images.reshape(len(images), -1, 1)
+
+
+def _read_npz(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if not Path(path).expanduser().is_file():
+        raise ValueError(f"no file at {path}")
+    try:
+        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
+            found = list(file)
+            arrays = {name: file[name] for name in names if name in found}
+    except Exception as error:  # NumPy lets the errors of zip, zlib and its own parser through
+        raise ValueError(f"{path} is no npz file of plain arrays ({error})") from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(found)}")
+    return arrays
+
+
+def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
+    """The rows with their own lengths: NaN at a row's end is padding, and becomes zero."""
+    if x.ndim not in (2, 3) or not np.issubdtype(x.dtype, np.number) or y.shape != x.shape[:1]:
+        raise ValueError(
+            f"{path}: x_{part} as numbers [N, T] or [N, T, D] and y_{part} as [N] expected; "
+            f"given {x.dtype} {x.shape} and {y.dtype} {y.shape}"
+        )
+    x = np.asarray(x, np.float32).reshape(*x.shape[:2], -1)
+    known = np.any(~np.isnan(x), axis=-1)
+    lengths = np.where(np.any(known, axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
+    beyond = np.arange(x.shape[1]) >= lengths[:, None]
+    return Examples(np.where(beyond[..., None], 0, x), y, lengths)
+
+
+def _real(examples: Examples) -> np.ndarray:
+    """Which steps are real, ``[N, T]``."""
+    length = examples.inputs.shape[1]
+    lengths = np.full(len(examples.labels), length) if examples.lengths is None else examples.lengths
+    return np.arange(length) < lengths[:, None]

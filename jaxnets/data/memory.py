@@ -1,0 +1,141 @@
+"""Synthetic tests of memory: what must be remembered stands long before it is asked for. No example is repeated."""
+
+from collections.abc import Callable
+
+import grain
+import numpy as np
+
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.examples import Batch
+from jaxnets.data.targets import Classes, Quantities
+
+VALIDATION_BATCHES = 10
+
+
+def adding(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset:
+    """The adding problem (Hochreiter and Schmidhuber 1997, section 5.4; as in Arjovsky et al. 2016, arXiv:1511.06464).
+
+    Of ``length`` pairs (value, marker) with values uniform in [0, 1], two are marked, one in each half; the answer is
+    the sum of their values. Always answering 1 has a mean squared error of 1/6.
+
+    Args:
+        length: T, at least 2.
+        batch: B, rows.
+        seed: Of the examples.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    _check(length, 2, batch, seed)
+
+    def make(random: np.random.Generator) -> Batch:
+        values = random.random((batch, length), np.float32)
+        half = length // 2
+        marked = np.stack([random.integers(0, half, batch), random.integers(half, length, batch)], axis=1)
+        markers = np.zeros_like(values)
+        np.put_along_axis(markers, marked, 1, axis=1)
+        total = np.take_along_axis(values, marked, axis=1).sum(1, keepdims=True)
+        return {"inputs": np.stack([values, markers], -1), "targets": total, "mask": np.ones(batch, bool)}
+
+    return _generated(make, Quantities(("sum",)), seed, f"adding problem of {length} steps, batches of {batch}")
+
+
+def copying(delay: int = 100, symbols: int = 10, batch: int = 64, seed: int = 0) -> Dataset:
+    """The copy problem (Hochreiter and Schmidhuber 1997; as in Arjovsky et al. 2016, arXiv:1511.06464).
+
+    ``symbols`` random ones of 8, then ``delay`` steps without any, the last of them a signal; then the symbols are to
+    be given in their order, while nothing is read. Only these answers count. Guessing costs log 8 = 2.08 nats.
+
+    Args:
+        delay: Steps between the last symbol and the first answer, at least 1.
+        symbols: How many are to be remembered.
+        batch: B, rows.
+        seed: Of the examples.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    _check(delay, 1, batch, seed, "delay")
+    if symbols < 1:
+        raise ValueError(f"symbols: at least 1; given {symbols}")
+    alphabet, signal, nothing = 8, 8, 9
+    length = 2 * symbols + delay
+
+    def make(random: np.random.Generator) -> Batch:
+        memory = random.integers(0, alphabet, (batch, symbols))
+        tokens = np.full((batch, length), nothing)
+        tokens[:, :symbols] = memory
+        tokens[:, symbols + delay - 1] = signal
+        targets = np.zeros((batch, length), np.int32)
+        targets[:, symbols + delay :] = memory
+        counts = np.broadcast_to(np.arange(length) >= symbols + delay, targets.shape)
+        return {"inputs": np.eye(10, dtype=np.float32)[tokens], "targets": targets, "mask": counts}
+
+    source = f"{symbols} symbols to copy after {delay} steps, batches of {batch}"
+    return _generated(make, Classes(tuple(map(str, range(alphabet)))), seed, source)
+
+
+def temporal_order(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset:
+    """The temporal order problem (Hochreiter and Schmidhuber 1997, section 5.6, task 6a).
+
+    Random distractors a, b, c, d between a first symbol E and a last B; at one step of the second tenth and at one of
+    the sixth tenth stands an X or a Y. The class is their order: XX, XY, YX or YY. Guessing is right in a quarter.
+
+    Args:
+        length: T, at least 20.
+        batch: B, rows.
+        seed: Of the examples.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    _check(length, 20, batch, seed)
+    distractors, x, begin, end = 4, 4, 6, 7  # X is 4, Y is 5
+
+    def make(random: np.random.Generator) -> Batch:
+        tokens = random.integers(0, distractors, (batch, length))
+        tokens[:, 0], tokens[:, -1] = begin, end
+        first, second = random.integers(0, 2, (2, batch))
+        tenth, rows = length // 10, np.arange(batch)
+        tokens[rows, random.integers(tenth, 2 * tenth, batch)] = x + first
+        tokens[rows, random.integers(5 * tenth, 6 * tenth, batch)] = x + second
+        targets = (2 * first + second).astype(np.int32)
+        return {"inputs": np.eye(8, dtype=np.float32)[tokens], "targets": targets, "mask": np.ones(batch, bool)}
+
+    classes = Classes(("XX", "XY", "YX", "YY"))
+    return _generated(make, classes, seed, f"temporal order over {length} steps, batches of {batch}")
+
+
+def _generated(
+    make: Callable[[np.random.Generator], Batch], targets: Classes | Quantities, seed: int, source: str
+) -> Dataset:
+    """Batches made from (seed, part, step) alone; the test part is the same for every seed."""
+
+    class Made:
+        def __init__(self, *key: int):
+            self._key = key
+
+        def __len__(self) -> int:
+            return np.iinfo(np.int32).max
+
+        def __getitem__(self, step: int) -> Batch:
+            return make(np.random.default_rng((*self._key, int(step))))
+
+    part: Callable[..., grain.MapDataset] = lambda *key: grain.MapDataset.source(Made(*key))
+    return Dataset(
+        train=part(seed, 0),
+        validation=part(seed, 1)[:VALIDATION_BATCHES],
+        targets=targets,
+        fingerprint=source,  # says all that the data depends on, beside the seed of the config
+        description=source,
+        test=part(0, 2)[:VALIDATION_BATCHES],
+    )
+
+
+def _check(length: int, least: int, batch: int, seed: int, name: str = "length") -> None:
+    if length < least:
+        raise ValueError(f"{name}: at least {least}; given {length}")
+    if batch < 1:
+        raise ValueError(f"batch: at least 1; given {batch}")
+    if seed < 0:
+        raise ValueError(f"seed: not below 0; given {seed}")

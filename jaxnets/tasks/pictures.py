@@ -1,0 +1,76 @@
+"""Figures that several tasks share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Figure:
+    """How often each class (rows) was taken for each class (columns); a row's colours sum to 1."""
+    size = len(names)
+    counts = np.zeros((size, size), int)
+    np.add.at(counts, (targets[mask], chosen[mask]), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(3.4 + 0.42 * min(size, 20), 2.8 + 0.42 * min(size, 20)))
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if size <= 20:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            shade = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=shade)
+        axes.set_xticks(range(size), names, rotation=45 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(size), names)
+    right = np.trace(counts) / max(counts.sum(), 1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{right:.1%} of {counts.sum():,} right")
+    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
+    figure.tight_layout()
+    return figure
+
+
+def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> Figure:
+    """The examples whose true class the model thought least likely: series as lines, more features as an image."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
+    of_truth = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
+    worst = [i for i in np.argsort(of_truth) if batch["mask"][i]][:count]
+    figure = Figure(figsize=(10, 2.1 * -(-len(worst) // 4) + 0.5))
+    panels = figure.subplots(-(-len(worst) // 4), 4, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for axes, i in zip(panels.flat, worst, strict=False):
+        length = batch["lengths"][i] if "lengths" in batch else len(batch["inputs"][i])
+        series = batch["inputs"][i][:length]
+        axes.set_axis_on()
+        if series.shape[-1] <= 3:
+            axes.plot(series, lw=1)
+            axes.set_xticks([0, max(length - 1, 1)])
+        else:
+            axes.imshow(series, cmap="gray_r", aspect="equal" if length < 4 * series.shape[-1] else "auto")
+            axes.set_xticks([])
+        axes.set_yticks([])
+        taken = int(np.argmax(logits[i]))
+        axes.set_title(
+            f"{names[batch['targets'][i]]} {of_truth[i]:.0%}, said {names[taken]} {probabilities[i, taken]:.0%}",
+            fontsize=9,
+        )
+    figure.suptitle("the least expected of the held-out examples: true class and its probability, and the answer")
+    figure.tight_layout()
+    return figure
+
+
+def predicted(answers: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> Figure:
+    """Predicted against true values, a panel for each quantity, with the diagonal of perfect answers."""
+    figure = Figure(figsize=(4.4 * len(names), 4.4))
+    for i, (axes, name) in enumerate(zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True)):
+        true, given = targets[..., i].ravel(), answers[..., i].ravel()
+        low, high = min(true.min(), given.min()), max(true.max(), given.max())
+        axes.plot([low, high], [low, high], color="gray", lw=1)
+        axes.plot(true, given, ".", ms=4, alpha=0.5)
+        error = float(np.sqrt(np.mean((given - true) ** 2)))
+        axes.set(
+            xlabel="true", ylabel="predicted", title=f"{name}: root mean squared error {error:.3g}", aspect="equal"
+        )
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    return figure

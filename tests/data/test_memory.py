@@ -1,0 +1,73 @@
+"""The synthetic memory tasks: their answers follow from their inputs, as the papers define them."""
+
+import numpy as np
+import pytest
+
+from jaxnets import data
+
+
+@pytest.mark.parametrize("length", [2, 3, 50, 401])
+def test_adding_marks_one_number_in_each_half(length):
+    batch = data.adding(length, batch=200).train[5]
+    values, markers = batch["inputs"][..., 0], batch["inputs"][..., 1]
+    assert (markers[:, : length // 2].sum(1) == 1).all()
+    assert (markers[:, length // 2 :].sum(1) == 1).all()
+    np.testing.assert_allclose((values * markers).sum(1), batch["targets"][:, 0], rtol=1e-6)
+    assert 0 <= values.min() <= values.max() < 1
+
+
+def test_guessing_one_has_the_published_error():
+    targets = np.concatenate([data.adding(10, batch=500).train[i]["targets"] for i in range(40)])
+    assert np.mean((targets - 1) ** 2) == pytest.approx(1 / 6, rel=0.02)
+
+
+@pytest.mark.parametrize("delay, symbols", [(1, 1), (5, 3), (100, 10)])
+def test_copying_asks_for_what_stood_at_the_beginning(delay, symbols):
+    batch = data.copying(delay, symbols, batch=20).train[0]
+    tokens = batch["inputs"].argmax(-1)
+    assert batch["inputs"].shape == (20, 2 * symbols + delay, 10)
+    assert (batch["inputs"].sum(-1) == 1).all()
+    np.testing.assert_array_equal(batch["targets"][batch["mask"]].reshape(20, symbols), tokens[:, :symbols])
+    assert (batch["mask"] == (np.arange(tokens.shape[1]) >= symbols + delay)).all()
+    assert (tokens[:, symbols + delay - 1] == 8).all()
+    assert (np.delete(tokens[:, symbols:], delay - 1, axis=1) == 9).all()
+
+
+@pytest.mark.parametrize("length", [20, 100, 137])
+def test_temporal_order_names_the_order(length):
+    made = data.temporal_order(length, batch=100)
+    batch = made.train[2]
+    for row, target in zip(batch["inputs"].argmax(-1), batch["targets"], strict=True):
+        at = np.flatnonzero((row == 4) | (row == 5))
+        assert len(at) == 2
+        assert length // 10 <= at[0] < 2 * (length // 10)
+        assert 5 * (length // 10) <= at[1] < 6 * (length // 10)
+        assert "".join("XY"[row[i] - 4] for i in at) == made.targets.names[target]
+        assert (row[0], row[-1]) == (6, 7)
+
+
+def test_batches_are_made_from_seed_part_and_step():
+    first, again, other = data.adding(9, 4, seed=1), data.adding(9, 4, seed=1), data.adding(9, 4, seed=2)
+    same = lambda a, b: (a["inputs"] == b["inputs"]).all()
+    assert same(first.train[7], again.train[7])
+    assert not same(first.train[7], first.train[8])
+    assert not same(first.train[7], other.train[7])
+    assert not same(first.train[0], first.validation[0])
+    assert same(first.test[0], other.test[0])
+    assert not same(first.test[0], data.adding(9, 4, seed=0).train[0])
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: data.adding(1), "length: at least 2; given 1"),
+        (lambda: data.copying(0), "delay: at least 1; given 0"),
+        (lambda: data.copying(symbols=0), "symbols: at least 1; given 0"),
+        (lambda: data.temporal_order(19), "length: at least 20; given 19"),
+        (lambda: data.adding(batch=0), "batch: at least 1; given 0"),
+        (lambda: data.adding(seed=-1), "seed: not below 0; given -1"),
+    ],
+)
+def test_wrong_arguments_are_told(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

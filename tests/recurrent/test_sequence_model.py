@@ -1,0 +1,128 @@
+"""Pooling over time, and the model on top of it: padding has no effect, empty rows give zeros and finite gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import recurrent
+
+LENGTHS = np.array([5, 0, 1, 3], np.int32)
+YS = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32) - 3  # below zero: a maximum of padding shows
+SCORES = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+
+
+def by_hand(how, row, scores):
+    if not len(row):
+        return np.zeros(row.shape[-1])
+    weights = np.exp(scores) / np.exp(scores).sum()
+    return {"last": row[-1], "max": row.max(0), "mean": row.mean(0), "attention": weights @ row}[how]
+
+
+def pooled(how, ys, lengths=None, scores=SCORES):
+    if how == "attention":
+        return recurrent.attention_pool(ys, jnp.asarray(scores), lengths)
+    return recurrent.pool(ys, how, lengths)
+
+
+HOW = ["last", "max", "mean", "attention"]
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("padding", [0.0, 1e30, np.nan])
+def test_pooling_sees_the_real_steps_only(how, padding):
+    ys = np.where(np.arange(5)[:, None] < LENGTHS[:, None, None], YS, padding)
+    wanted = [by_hand(how, row[:n], s[:n]) for row, n, s in zip(YS, LENGTHS, SCORES, strict=True)]
+    np.testing.assert_allclose(pooled(how, jnp.asarray(ys), jnp.asarray(LENGTHS)), wanted, atol=1e-6)
+    gradient = jax.grad(lambda ys: jnp.sum(pooled(how, ys, jnp.asarray(LENGTHS)) ** 2))(jnp.asarray(ys))
+    assert np.isfinite(gradient).all()
+    assert (gradient[np.arange(5) >= LENGTHS[:, None]] == 0).all()
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_pooling_without_lengths_and_of_nothing(how):
+    wanted = [by_hand(how, row, s) for row, s in zip(YS, SCORES, strict=True)]
+    np.testing.assert_allclose(pooled(how, jnp.asarray(YS)), wanted, atol=1e-6)
+    assert (pooled(how, jnp.zeros((2, 0, 3)), scores=np.zeros((2, 0))) == np.zeros((2, 3))).all()
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_summed_in_float32(how, dtype):
+    ys = jnp.full((1, 70_000, 1), 2.0, dtype)  # the sum of 140,000 is beyond float16
+    found = pooled(how, ys, scores=np.zeros((1, 70_000), np.float32))
+    assert found.dtype == dtype
+    assert float(found[0, 0]) == pytest.approx(2, rel=1e-2)
+
+
+def test_unknown_pooling_is_told():
+    with pytest.raises(ValueError, match="pooling: last, max or mean expected; given 'median'"):
+        recurrent.pool(jnp.zeros((1, 2, 3)), "median")
+
+
+@pytest.mark.parametrize("pooling", [*HOW, "none"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_padded_row_gives_what_it_gives_alone(pooling, bidirectional):
+    model = recurrent.SequenceModel(2, hidden=4, layers=2, bidirectional=bidirectional, pooling=pooling)
+    variables = model.init(jax.random.key(0), jnp.asarray(YS))
+    apply = jax.jit(model.apply)
+    padded = np.where(np.arange(5)[:, None] < LENGTHS[:, None, None], YS, np.nan)
+    found = apply(variables, padded, lengths=LENGTHS)
+    assert found.dtype == jnp.float32
+    for row, n, whole in zip(YS, LENGTHS, found, strict=True):
+        alone = model.apply(variables, row[None, :n])[0]
+        np.testing.assert_allclose(whole[:n] if pooling == "none" else whole, alone, atol=1e-5)
+    gradient = jax.grad(lambda v: jnp.sum(model.apply(v, padded, lengths=LENGTHS) ** 2))(variables)
+    assert all(np.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(gradient))
+
+
+def test_last_of_both_directions_is_what_each_read_last():
+    model = recurrent.SequenceModel(2, hidden=4, bidirectional=True)
+    variables = model.init(jax.random.key(0), jnp.asarray(YS))
+    changed = lambda t: model.apply(variables, jnp.asarray(YS).at[:, t].add(1.0)) - model.apply(variables, YS)
+    for t in range(5):
+        assert (np.abs(changed(t)) > 1e-4).any()
+    cell = recurrent.gru(4)
+    params = variables["params"]
+    forward = recurrent.scan(cell, params["rnn"]["layer_0"]["forward"], jnp.asarray(YS))[0]
+    backward = recurrent.scan(cell, params["rnn"]["layer_0"]["backward"], jnp.asarray(YS), reverse=True)[0]
+    wanted = jnp.concatenate([forward, backward], -1) @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(model.apply(variables, YS), wanted, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only():
+    model = recurrent.SequenceModel(2, hidden=4, layers=2, dropout=0.5)
+    variables = model.init(jax.random.key(0), jnp.asarray(YS))
+    run = lambda key, **options: model.apply(variables, YS, rngs={"dropout": jax.random.key(key)}, **options)
+    assert (run(0) == run(1)).all()
+    assert (run(0, train=True) != run(1, train=True)).any()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"cell": "lstm"}, "such as recurrent.gru; given 'lstm'"),
+        ({"hidden": 0}, "hidden: at least 1 expected; given 0"),
+        ({"pooling": "sum"}, "pooling: last, max, mean, attention or none expected; given 'sum'"),
+        ({"dropout": 1.0}, "dropout: a probability below 1 expected; given 1.0"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        recurrent.SequenceModel(2, **arguments).init(jax.random.key(0), YS)
+
+
+@pytest.mark.parametrize("make", [recurrent.gru, recurrent.lstm])
+def test_chrono_biases_remember_as_long_as_said(make):
+    """The forget gate of an undriven unit is 1 - 1/u: it keeps for u steps, from 1 to memory - 1 (arXiv:1804.11188)."""
+    bias = make(4000, memory=100).init(jax.random.key(0), 1)["input"]["bias"].reshape(-1, 4000)
+    keep = 1 / (1 + np.exp(bias[0] if make is recurrent.gru else -bias[1]))
+    steps = 1 / (1 - np.asarray(keep, np.float64)) - 1
+    assert 1 <= steps.min() < 1.2
+    assert 98 < steps.max() <= 99.01
+    assert steps.mean() == pytest.approx(50, rel=0.03)
+    if make is recurrent.lstm:
+        np.testing.assert_array_equal(bias[0], -bias[1])
+        assert (make(4, memory=9, coupled=True).init(jax.random.key(0), 1)["input"]["bias"][:4] > 0).all()
+    with pytest.raises(ValueError, match="memory: at least 2 steps"):
+        make(4, memory=1).init(jax.random.key(0), 1)

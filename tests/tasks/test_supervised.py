@@ -1,0 +1,107 @@
+"""Supervised tasks against scikit-learn and NumPy; what is masked counts for nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
+
+from jaxnets import data, tasks
+
+RANDOM = np.random.default_rng(0)
+
+
+class Given(nn.Module):
+    """A model that answers with its inputs, shifted by a parameter."""
+
+    @nn.compact
+    def __call__(self, xs, train=False):
+        return xs + self.param("shift", nn.initializers.zeros, (xs.shape[-1],))
+
+
+def problem(shape, size, mask):
+    return {
+        "inputs": RANDOM.normal(size=(*shape, size)).astype(np.float32),
+        "targets": RANDOM.integers(0, size, shape).astype(np.int32),
+        "mask": mask,
+    }
+
+
+CLASSES = data.Classes(("a", "b", "c"))
+BATCHES = {
+    "an answer an example": problem((50,), 3, RANDOM.random(50) < 0.8),
+    "an answer a step": problem((10, 7), 3, RANDOM.random((10, 7)) < 0.5),
+}
+
+
+@pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
+def test_classification_measures_what_scikit_learn_measures(batch):
+    task = tasks.classification(Given(), CLASSES)
+    variables = task.init(jax.random.key(0), batch)
+    logits, targets = batch["inputs"][batch["mask"]], batch["targets"][batch["mask"]]
+    probabilities = np.asarray(jax.nn.softmax(logits.astype(np.float64)))
+    wanted = log_loss(targets, probabilities / probabilities.sum(-1, keepdims=True), labels=[0, 1, 2])
+    found, _ = task.evaluate(variables, batch, None)
+    means = {name: float(total / count) for name, (total, count) in found.items()}
+    assert means["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert means["accuracy"] == pytest.approx(accuracy_score(targets, logits.argmax(-1)))
+    loss, carry = task.loss(variables, batch, jax.random.key(0), ())
+    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+    assert carry == ()
+    assert task.items(batch) == len(batch["inputs"])
+
+
+def test_regression_measures_what_scikit_learn_measures():
+    batch = {
+        "inputs": RANDOM.normal(size=(50, 2)).astype(np.float32),
+        "targets": RANDOM.normal(size=(50, 2)).astype(np.float32),
+        "mask": RANDOM.random(50) < 0.8,
+    }
+    task = tasks.regression(Given(), data.Quantities(("x", "y")))
+    variables = task.init(jax.random.key(0), batch)
+    real = [batch[name][batch["mask"]] for name in ("targets", "inputs")]
+    found, _ = task.evaluate(variables, batch, None)
+    assert float(found["loss"][0] / found["loss"][1]) == pytest.approx(mean_squared_error(*real), rel=1e-5)
+    error = found["absolute_error"]
+    assert float(error[0] / error[1]) == pytest.approx(mean_absolute_error(*real), rel=1e-5)
+    figures = task.draw(variables, [batch, batch])
+    shown = figures["predicted"].axes[0].lines[1].get_ydata()
+    np.testing.assert_allclose(shown, np.tile(real[1][:, 0], 2))
+
+
+def test_what_is_masked_has_no_effect_even_where_it_is_nan():
+    batch = BATCHES["an answer an example"]
+    spoilt = {**batch, "inputs": np.where(batch["mask"][:, None], batch["inputs"], np.nan)}
+    task = tasks.classification(Given(), CLASSES)
+    variables = task.init(jax.random.key(0), batch)
+    for metric, wanted in zip(
+        jax.tree.leaves(task.evaluate(variables, spoilt, None)),
+        jax.tree.leaves(task.evaluate(variables, batch, None)),
+        strict=True,
+    ):
+        assert float(metric) == pytest.approx(float(wanted))
+    nothing = {**batch, "mask": np.zeros(50, bool)}
+    assert float(task.loss(variables, nothing, jax.random.key(0), ())[0]) == 0
+
+
+def test_pictures_show_counts_and_the_worst_mistakes():
+    batch = BATCHES["an answer an example"]
+    series = {**batch, "inputs": RANDOM.normal(size=(50, 3)).astype(np.float32)}
+    task = tasks.classification(Given(), CLASSES)
+    figures = task.draw(task.init(jax.random.key(0), series), [series])
+    counts = np.zeros((3, 3), int)
+    logits = series["inputs"]
+    for i in np.flatnonzero(series["mask"]):
+        counts[series["targets"][i], logits[i].argmax()] += 1
+    texts = figures["confusion"].axes[0].texts  # at (column, row)
+    shown = {tuple(map(int, text.get_position()))[::-1]: int(text.get_text()) for text in texts}
+    assert shown == {(i, j): counts[i, j] for i in range(3) for j in range(3) if counts[i, j]}
+
+
+def test_logits_of_another_number_of_classes_are_told():
+    batch = BATCHES["an answer an example"]
+    task = tasks.classification(Given(), data.Classes(("a", "b")))
+    with pytest.raises(AssertionError, match="3"):
+        jax.eval_shape(task.evaluate, task.init(jax.random.key(0), batch), batch, None)
+    assert jnp.isfinite(batch["inputs"]).all()
