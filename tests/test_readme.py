@@ -66,7 +66,7 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in commands:
         program = command.split()[2]
-        small = []
+        small = ["--steps=3", "--lengths=5"] if program == "benchmarks.memory" else []
         if program in ("jaxnets.train", "benchmarks.train_loop", "benchmarks.start"):
             # The README's own settings come last and win.
             fewer = {"jaxnets.train": "--config.train.steps=3", "benchmarks.train_loop": "--steps=20"}
