@@ -2,6 +2,9 @@
 
 python -m jaxnets.train --config=adding
 python -m jaxnets.train --config=adding --workdir=runs/adding_elman --config.model.cell=recurrent.elman
+
+Expected: a mean squared error below 0.001 (guessing: 0.167), in five minutes on two CPU cores; the second stays at
+0.17.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,8 @@
 """The temporal order problem: in which order did an X or a Y appear, twice, in 100 steps of other symbols?
 
 python -m jaxnets.train --config=temporal_order
+
+Expected: all right (guessing: a quarter), within a minute on two CPU cores.
 """
 
 from ml_collections import ConfigDict
