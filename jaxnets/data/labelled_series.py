@@ -133,8 +133,8 @@ def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
     x = np.asarray(x, np.float32).reshape(*x.shape[:2], -1)
     known = np.any(~np.isnan(x), axis=-1)
     lengths = np.where(np.any(known, axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
-    beyond = np.arange(x.shape[1]) >= lengths[:, None]
-    return Examples(np.where(beyond[..., None], 0, x), y, lengths)
+    padded = Examples(x, y, lengths)
+    return padded._replace(inputs=np.where(_real(padded)[..., None], x, 0))
 
 
 def _real(examples: Examples) -> np.ndarray:

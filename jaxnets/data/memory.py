@@ -6,7 +6,7 @@ import grain
 import numpy as np
 
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.examples import Batch
+from jaxnets.data.examples import Batch, check_batches
 from jaxnets.data.targets import Classes, Quantities
 
 VALIDATION_BATCHES = 10
@@ -135,7 +135,4 @@ def _generated(
 def _check(length: int, least: int, batch: int, seed: int, name: str = "length") -> None:
     if length < least:
         raise ValueError(f"{name}: at least {least}; given {length}")
-    if batch < 1:
-        raise ValueError(f"batch: at least 1; given {batch}")
-    if seed < 0:
-        raise ValueError(f"seed: not below 0; given {seed}")
+    check_batches(batch, seed)
