@@ -1,0 +1,52 @@
+"""equinox: cells, to be run by ``lax.scan``."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from benchmarks.features.cell_probes import grus, reset_place
+from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, refused
+from benchmarks.features.layer_probes import batch_axes, calls_cudnn, general, half, memory, steps
+
+
+def libraries() -> list[Library]:
+    layer = lstm()
+    probes = {
+        **general(layer),
+        **memory(lstm, "filter_checkpoint", remat=True),
+        **grus(lambda: [gru()]),
+        "carry": lambda: steps(layer) and "of one step",
+        "batch_axes": lambda: refused(lambda: batch_axes(layer)) or (batch_axes(mapped(layer)) and "by vmap"),
+        "half": lambda: half(layer, XS.astype(jnp.bfloat16)),
+        "cudnn": lambda: calls_cudnn("equinox.nn._rnn"),
+    }
+    return [Library([eqx.nn, eqx], probes)]
+
+
+def lstm(features=FEATURES, hidden=HIDDEN, remat=False) -> Layer:
+    """The cell in a ``lax.scan``, as its documentation does it."""
+    weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden, key=KEY), eqx.is_array)
+    step = lambda w, x, carry: jax.vmap(eqx.combine(w, static))(x, tuple(carry))
+
+    def run(w, xs, carry=None):
+        def body(carry, x):
+            carry = step(w, x, carry)
+            return carry, carry[0]
+
+        body = eqx.filter_checkpoint(body) if remat else body
+        carry = (jnp.zeros((len(xs), hidden)),) * 2 if carry is None else carry
+        last, ys = jax.lax.scan(body, carry, jnp.swapaxes(xs, 0, 1))
+        return last, jnp.swapaxes(ys, 0, 1)
+
+    return Layer(weights, run, step)
+
+
+def mapped(layer: Layer) -> Layer:
+    """The layer over one more batch axis where there is one."""
+    more = lambda w, xs: jax.vmap(lambda xs: layer.run(w, xs))(xs) if xs.ndim == 4 else layer.run(w, xs)
+    return layer._replace(run=more)
+
+
+def gru():
+    cell = eqx.nn.GRUCell(FEATURES, HIDDEN, use_bias=False, key=KEY)
+    return reset_place(jax.vmap(cell)(X0, H0), cell.weight_ih.T, cell.weight_hh.T)

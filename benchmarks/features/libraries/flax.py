@@ -1,0 +1,116 @@
+"""flax: Linen and NNX."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, nnx
+
+from benchmarks.features.cell_probes import convolutions, elmans, grus, is_mgu, reset_place
+from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, Probes, array, close
+from benchmarks.features.layer_probes import MERGES, calls_cudnn, general, half, memory, merges, ragged, time_major
+
+
+def libraries() -> list[Library]:
+    return [Library([linen, flax], of_linen()), Library([nnx, flax], of_nnx())]
+
+
+def of_both(build, run, new, simple, merged) -> Probes:
+    """What Linen and NNX are asked alike.
+
+    Args:
+        build: The LSTM as a ``Layer``.
+        run: ``(cell, xs, **options) -> ys`` of an ``RNN``.
+        new: ``(cell) -> `` its state after (H0, X0).
+        simple: ``(activation, **options) -> cell``.
+        merged: ``(function) -> ys`` of a ``Bidirectional``.
+    """
+
+    def residual():
+        plain, added = (array(new(simple("tanh", residual=flag))) for flag in (False, True))
+        return "Elman, of its state" if close(added, np.tanh(np.arctanh(plain) + H0), 1e-4) else "?"
+
+    return {
+        **general(build()),
+        **ragged(build(), build(both=True)),
+        **memory(build, "remat", remat=True),
+        **elmans(lambda activation, xs: run(simple(activation), xs)),
+        "residual": residual,
+        "merge": lambda: merges(merged, MERGES) == ", ".join(MERGES) and "any function",
+        "time_major": lambda: time_major(lambda xs, flag: run(simple("tanh"), xs, time_major=flag)),
+        "half": lambda: half(build(dtype=jnp.bfloat16)),
+    }
+
+
+def layer_run(apply):
+    """``Layer.run`` by ``apply(weights, xs, **options)`` of an ``RNN``, whose carry is (c, h)."""
+
+    def run(w, xs, lengths=None, reverse=False, carry=None):
+        options = dict(seq_lengths=lengths, reverse=reverse, keep_order=True, return_carry=True)
+        last, ys = apply(w, jnp.asarray(xs), initial_carry=carry and carry[::-1], **options)
+        return last[::-1], ys
+
+    return run
+
+
+def linen_lstm(features=FEATURES, hidden=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+    cell = (linen.remat(linen.LSTMCell) if remat else linen.LSTMCell)(hidden, dtype=dtype)
+    rnn = linen.Bidirectional(linen.RNN(cell), linen.RNN(linen.LSTMCell(hidden))) if both else linen.RNN(cell)
+    step = lambda w, x, carry: cell.apply({"params": w["params"]["cell"]}, carry[::-1], x)[0][::-1]
+    return Layer(rnn.init(KEY, jnp.zeros((1, 1, features))), layer_run(rnn.apply), step)
+
+
+def linen_kernels(cell, gates):
+    w = cell.init(KEY, H0, X0)["params"]
+    return (np.concatenate([w[side + gate]["kernel"] for gate in gates], axis=-1) for side in "ih")
+
+
+def of_linen() -> Probes:
+    run = lambda cell, xs, **options: linen.RNN(cell, **options).init_with_output(KEY, xs)[0]
+    new = lambda cell: cell.init_with_output(KEY, H0, X0)[0][1]
+    simple = lambda name, **options: linen.SimpleCell(HIDDEN, activation_fn=getattr(linen, name), **options)
+    gru, mgu = linen.GRUCell(HIDDEN), linen.MGUCell(HIDDEN)
+    first, second = (linen.RNN(linen.GRUCell(HIDDEN)) for _ in range(2))
+    pair = lambda f: linen.Bidirectional(forward_rnn=first, backward_rnn=second, merge_fn=f)
+    merged = lambda f: pair(f).init_with_output(KEY, XS)[0]
+    stack = linen.Sequential([first, linen.Dropout(0.5, deterministic=False), second])
+    dropped = lambda seed: stack.init_with_output({"params": KEY, "dropout": jax.random.key(seed)}, XS)[0]
+    return {
+        **of_both(linen_lstm, run, new, simple, merged),
+        **grus(lambda: [reset_place(new(gru), *linen_kernels(gru, "rzn"))]),
+        "mgu": lambda: is_mgu(new(mgu), linen_kernels(mgu, "fn"), bias=1.0),
+        "conv_lstm": lambda: convolutions(lambda rank, xs: run(linen.ConvLSTMCell(HIDDEN, (3,) * rank), xs)),
+        "between": lambda: not close(dropped(0), dropped(1)) and "in Sequential",
+        "cudnn": lambda: calls_cudnn("flax.linen.recurrent"),
+    }
+
+
+def nnx_lstm(features=FEATURES, hidden=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+    kept_less = type("Remat", (nnx.LSTMCell,), {"__call__": nnx.remat(nnx.LSTMCell.__call__)})
+    kind = kept_less if remat else nnx.LSTMCell
+    axes = nnx.StateAxes([(nnx.Param, None), (..., nnx.Carry)])  # by default NNX carries the weights from step to step
+    new = lambda: nnx.RNN(kind(features, hidden, dtype=dtype, rngs=nnx.Rngs(0)), state_axes=axes)
+    rnn: Any = nnx.Bidirectional(new(), new()) if both else new()
+    graph, weights, *rest = nnx.split(rnn, nnx.Param, ...)
+    module = lambda w: nnx.merge(graph, w, *rest, copy=True)
+    run = layer_run(lambda w, xs, **options: module(w)(xs, **options))
+    return Layer(weights, run, lambda w, x, carry: module(w).cell(carry[::-1], x)[0][::-1])
+
+
+def of_nnx() -> Probes:
+    cell = lambda kind, width=FEATURES, **options: kind(width, HIDDEN, rngs=nnx.Rngs(0), **options)
+    run = lambda cell, xs, **options: nnx.RNN(cell, **options)(jnp.asarray(xs))
+    new = lambda cell: cell(jnp.asarray(H0), X0)[1]
+    simple = lambda name, **options: cell(nnx.SimpleCell, activation_fn=getattr(nnx, name), **options)
+    gru = cell(nnx.GRUCell)
+    merged = lambda f: nnx.Bidirectional(nnx.RNN(gru), nnx.RNN(gru), merge_fn=f)(jnp.asarray(XS))
+    stack = nnx.Sequential(nnx.RNN(gru), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.RNN(cell(nnx.GRUCell, HIDDEN)))
+    dropped = lambda: stack(jnp.asarray(XS))  # with another mask every time
+    return {
+        **of_both(nnx_lstm, run, new, simple, merged),
+        **grus(lambda: [reset_place(new(gru), gru.dense_i.kernel[...], gru.dense_h.kernel[...])]),
+        "between": lambda: not close(dropped(), dropped()) and "in Sequential",
+        "cudnn": lambda: calls_cudnn("flax.nnx.nn.recurrent"),
+    }

@@ -1,0 +1,195 @@
+"""jaxnets."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.features.cell_probes import convolutions, elmans, grus, is_affine, is_mgu, reset_place
+from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, close
+from benchmarks.features.layer_probes import (
+    calls_cudnn,
+    continues,
+    drops_between,
+    forward_mode,
+    general,
+    half,
+    is_one_mask,
+    memory,
+    merges,
+    ragged,
+    resets_right,
+    time_major,
+)
+from jaxnets import recurrent, weights
+
+
+def libraries() -> list[Library]:
+    layer, plain, square = lstm(), recurrent.lstm(HIDDEN), recurrent.lstm(FEATURES)
+    outputs = lambda xs, layer=layer, **options: layer.run(layer.weights, xs, **options)[1]
+    linear = lambda *cells: all(map(is_linear, cells)) and not is_linear(plain)
+    activations = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+    probes = {
+        **general(layer),
+        **ragged(layer, lstm(both=True)),
+        **memory(lstm, 'keep="boundaries"', keep="boundaries"),
+        **elmans(lambda activation, xs: run(recurrent.elman(HIDDEN, activations[activation]), xs)[1]),
+        **grus(lambda: [gru("before"), gru("after")]),
+        "mgu": mgu,
+        "projection": lambda: [a.shape[-1] for a in run(recurrent.lstm(HIDDEN, projection=2))[0]] == [2, HIDDEN],
+        "coupled": lambda: is_bounded(recurrent.lstm(HIDDEN, coupled=True)) and not is_bounded(plain),
+        "peephole": peephole,
+        "norm_lstm": lambda: is_normed(recurrent.layer_norm_lstm(HIDDEN)) and not is_normed(plain),
+        "norm_gru": lambda: is_normed(recurrent.layer_norm_gru(HIDDEN)) and not is_normed(recurrent.gru(HIDDEN)),
+        "conv_lstm": lambda: convolutions(lambda rank, xs: run(recurrent.conv_lstm(HIDDEN, (3,) * rank), xs)[1]),
+        "min": lambda: linear(recurrent.min_gru(HIDDEN), recurrent.min_lstm(HIDDEN)),
+        "lru": lambda: linear(recurrent.lru(HIDDEN)),
+        "resets": lambda: resets_right(lambda xs, at: outputs(xs, resets=jnp.asarray(at))),
+        "learned": learned,
+        "zoneout": zoneout,
+        "variational": variational,
+        "residual": lambda: close(run(recurrent.residual(square))[1], run(square)[1] + XS),
+        "stacked": lambda: continues(stacked),
+        "between": lambda: drops_between(lambda seed: stacked(XS, seed=seed, dropout=0.5)[0]),
+        "skip": skip,
+        "merge": lambda: merges(merged, {name: name for name in ("concat", "sum", "mean", "max")}),
+        "time_major": lambda: time_major(lambda xs, flag: outputs(xs, time_major=flag)),
+        "forward_mode": lambda: forward_mode(layer) or (forward_mode(lstm(method="autodiff")) and 'method="autodiff"'),
+        "half": lambda: half(layer, XS.astype(jnp.bfloat16)),
+        "convert": lambda: " and ".join(name for name, right in CONVERTED.items() if right()),
+        "cudnn": lambda: calls_cudnn(*(f"jaxnets.recurrent.{name}" for name in ("scan", "chunked", "lstm", "gru"))),
+    }
+    return [Library([recurrent, weights], probes)]
+
+
+def lstm(features=FEATURES, hidden=HIDDEN, both=False, **options) -> Layer:
+    cell = recurrent.lstm(hidden)
+    two = lambda w, xs, **how: recurrent.bidirectional((cell, cell), (w, w), jnp.asarray(xs), **how)
+    one = lambda w, xs, **how: recurrent.scan(cell, w, jnp.asarray(xs), **{**options, **how})
+    step = lambda w, x, carry: recurrent.step(cell, w, carry, x)[0]
+    return Layer(cell.init(KEY, features), two if both else one, step)
+
+
+def run(cell, xs=XS):
+    return recurrent.scan(cell, cell.init(KEY, FEATURES), jnp.asarray(xs))
+
+
+def step(cell, carry, params=None):
+    return recurrent.step(cell, params or cell.init(KEY, FEATURES), carry, jnp.asarray(X0))[0]
+
+
+# ---- cells
+
+
+def kernels(cell):
+    w = cell.init(KEY, FEATURES)
+    return w["input"]["kernel"], np.concatenate(list(w["recurrent"].values()), axis=-1)
+
+
+def gru(place):
+    cell = recurrent.gru(HIDDEN, place)
+    wx, wh = kernels(cell)
+    return reset_place(step(cell, H0), wx, wh, "zrn")
+
+
+def mgu():
+    cell = recurrent.mgu(HIDDEN)
+    return is_mgu(step(cell, H0), kernels(cell))
+
+
+def peephole():
+    plain, cell = recurrent.lstm(HIDDEN), recurrent.peephole_lstm(HIDDEN)
+    w = {**cell.init(KEY, FEATURES), "peephole": jnp.ones((3, HIDDEN))}
+    state = lambda cell, w: lambda c: step(cell, (jnp.asarray(H0), c + 0 * H0), w)[1]
+    return is_affine(state(plain, None)) and not is_affine(state(cell, w))
+
+
+def is_bounded(cell):
+    """Whether c is a mean of numbers between -1 and 1, whatever the forget gate says."""
+    return bool(abs(run(cell, np.abs(XS).repeat(20, axis=1))[0][1]).max() <= 1)
+
+
+def is_normed(cell):
+    """Whether ten times the input is the same input."""
+    return close(run(cell)[1], run(cell, 10 * XS)[1], 1e-3)
+
+
+def is_linear(cell):
+    """Whether the new state is affine in the old one."""
+    state = run(cell)[0]
+    again = lambda h: step(cell, jax.tree.map(lambda a: h + 0 * a, state))
+    return is_affine(lambda h: jnp.stack(jax.tree.leaves(again(h))))
+
+
+# ---- around the cell
+
+
+def learned():
+    cell = recurrent.learned_carry(recurrent.lstm(HIDDEN))
+    gradient = jax.grad(lambda w: recurrent.scan(cell, w, jnp.asarray(XS))[1].sum())(cell.init(KEY, FEATURES))
+    return all(bool(jnp.all(a != 0)) for a in jax.tree.leaves(gradient["carry"]))
+
+
+def zoneout():
+    """With rate 1 every unit keeps its value."""
+    cell = recurrent.zoneout(recurrent.lstm(HIDDEN), 1.0)
+    w, carry = cell.init(KEY, FEATURES), (jnp.ones((4, HIDDEN)),) * 2
+    masks = recurrent.zoneout_masks(KEY, cell, w, jnp.asarray(XS), 1.0)
+    return close(recurrent.scan(cell, w, (jnp.asarray(XS), masks), carry)[0], carry)
+
+
+def variational():
+    cell = recurrent.recurrent_dropout(recurrent.elman(32, lambda a: a, identity=True))
+    w, xs = cell.init(KEY, FEATURES), jnp.zeros_like(XS)
+    w["dropout_masks"] = recurrent.recurrent_dropout_masks(KEY, cell, w, xs, 0.5)
+    return is_one_mask(recurrent.scan(cell, w, xs, jnp.ones((4, 32)))[0])
+
+
+def stacked(xs, carry=None, seed=0, **options):
+    network = recurrent.StackedRNN(recurrent.lstm(HIDDEN), layers=2, **options)
+    rngs = {"dropout": jax.random.key(seed)}
+    return network.apply(network.init(KEY, XS), jnp.asarray(xs), carry, train=True, rngs=rngs)
+
+
+def skip():
+    network = recurrent.StackedRNN(recurrent.lstm(HIDDEN), layers=2, connect="skip")
+    (_, ys), w = network.init_with_output(KEY, XS)
+    width = w["params"]["layer_1"]["cell"]["input"]["kernel"].shape[0]
+    return (ys.shape[-1], width) == (2 * HIDDEN, FEATURES + HIDDEN)
+
+
+def merged(merge):
+    layer = lstm(both=True)
+    return layer.run(layer.weights, XS, merge=merge)[1]
+
+
+# ---- weights from and to other libraries
+
+
+def applied(params):
+    return recurrent.StackedRNN(recurrent.lstm(HIDDEN)).apply({"params": params}, jnp.asarray(XS))[1]
+
+
+def torch_weights() -> bool:
+    """Whether an LSTM of torch, and then the same weights taken back to torch, write the same outputs."""
+    th = importlib.import_module("torch")
+    module, again = (th.nn.LSTM(FEATURES, HIDDEN, batch_first=True) for _ in range(2))
+    params = weights.from_torch(module.state_dict())
+    again.load_state_dict({name: th.as_tensor(np.array(a)) for name, a in weights.to_torch(params).items()})
+    expected = module(th.as_tensor(XS))[0]
+    return close([applied(params), again(th.as_tensor(XS))[0]], [expected, expected])
+
+
+def keras_weights() -> bool:
+    layers = importlib.import_module("keras.layers")
+    layer, again = (layers.LSTM(HIDDEN, return_sequences=True) for _ in range(2))
+    expected, _ = layer(XS), again(XS)
+    names = ("kernel", "recurrent_kernel", "bias")
+    params = weights.from_keras([{name: getattr(layer.cell, name).numpy() for name in names}])
+    back = weights.to_keras(params)[0]
+    again.set_weights([back[name] for name in names])
+    return close([applied(params), again(XS)], [expected, expected])
+
+
+CONVERTED = {"torch": torch_weights, "Keras": keras_weights}

@@ -1,0 +1,44 @@
+"""The table as text and as Markdown, and its place in a page.
+
+It is made from the result that ``benchmarks.features --json`` keeps: the libraries with their versions, and the cells
+by group, feature and library.
+"""
+
+from typing import Any
+
+from jaxnets.training.errors import UsageError
+
+MARK = "<!-- made by benchmarks.features -->\n\n"
+
+Result = dict[str, Any]
+
+
+def rows(result: Result, heading: str) -> list[list[str]]:
+    """The names of the libraries, then the features; ``heading`` is a format of a group's name."""
+    # A version names its build after "+"; the result keeps it, the page does not need it.
+    names = [f"{name} {version.partition('+')[0]}".strip() for name, version in result["libraries"].items()]
+    found = [["", *names]]
+    for group, features in result["cells"].items():
+        found.append([heading.format(group), *("" for _ in names)])
+        found += [[label, *(cells[name] for name in result["libraries"])] for label, cells in features.items()]
+    return found
+
+
+def text(result: Result) -> str:
+    found = rows(result, "- {}")
+    widths = [max(map(len, column)) for column in zip(*found, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in found)
+
+
+def markdown(result: Result) -> str:
+    head, *body = rows(result, "**{}**")
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body])
+
+
+def placed(page: str, result: Result) -> str:
+    """The page with this table after its mark, in place of the paragraph there."""
+    before, mark, after = page.partition(MARK)
+    if not mark:
+        raise UsageError(f"the page has no line {MARK.strip()}, followed by an empty line and the table")
+    _, end, rest = after.partition("\n\n")
+    return before + mark + markdown(result) + end + rest
