@@ -95,7 +95,8 @@ def _quiet() -> None:
 def _end(code: int, message: str) -> None:
     if FLAGS.is_parsed() and FLAGS.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    program = Path(sys.argv[0]).stem
+    path = Path(sys.argv[0])
+    program = path.parent.name if path.stem == "__main__" else path.stem  # python -m FOLDER runs its __main__.py
     print(f"{program}: {message}", file=sys.stderr, flush=True)
     sys.exit(code)
 
