@@ -1,6 +1,6 @@
 """What libraries offer for recurrent networks: a table in which every cell is found by running the installed library.
 
-    python -m benchmarks.features --json=benchmarks/results/features.json
+    python -m benchmarks.features --json=benchmarks/results/features.json --readme=README.md
     python -m benchmarks.features --from=benchmarks/results/features.json --readme=README.md
 
 "yes": a documented class, function or argument does it, and the numbers are right. "no": the numbers are wrong, the
@@ -104,7 +104,7 @@ def measured() -> table.Result:
     warnings.simplefilter("ignore")
     columns = {name: column(name) for name in LIBRARIES}
     return {
-        "command": f"python -m benchmarks.features --json={JSON.value}",
+        "command": "python -m benchmarks.features --json=benchmarks/results/features.json",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in BELOW},
         "libraries": {name: version(distribution) for name, (_, distribution) in LIBRARIES.items()},

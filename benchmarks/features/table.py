@@ -4,6 +4,7 @@ It is made from the result that ``benchmarks.features --json`` keeps: the librar
 by group, feature and library.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxnets.training.errors import UsageError
@@ -13,25 +14,25 @@ MARK = "<!-- made by benchmarks.features -->\n\n"
 Result = dict[str, Any]
 
 
-def rows(result: Result, heading: str) -> list[list[str]]:
-    """The names of the libraries, then the features; ``heading`` is a format of a group's name."""
+def rows(result: Result, heading: Callable[[str], str]) -> list[list[str]]:
+    """The names of the libraries, then the features; ``heading`` writes a group's name."""
     # A version names its build after "+"; the result keeps it, the page does not need it.
     names = [f"{name} {version.partition('+')[0]}".strip() for name, version in result["libraries"].items()]
     found = [["", *names]]
     for group, features in result["cells"].items():
-        found.append([heading.format(group), *("" for _ in names)])
+        found.append([heading(group), *("" for _ in names)])
         found += [[label, *(cells[name] for name in result["libraries"])] for label, cells in features.items()]
     return found
 
 
 def text(result: Result) -> str:
-    found = rows(result, "- {}")
+    found = rows(result, str.upper)
     widths = [max(map(len, column)) for column in zip(*found, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in found)
 
 
 def markdown(result: Result) -> str:
-    head, *body = rows(result, "**{}**")
+    head, *body = rows(result, "**{}**".format)
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body])
 
 
