@@ -10,7 +10,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
@@ -54,14 +54,6 @@ def in_order(arrays: Batch, batch: int) -> grain.MapDataset:
     return grain.MapDataset.range(-(-count // batch)).map(rows)
 
 
-def check_batches(batch: int, seed: int) -> None:
-    """A ``ValueError`` where no batches can be made of these."""
-    if seed < 0:
-        raise ValueError(f"seed: not below 0; given {seed}")
-    if batch < 1:
-        raise ValueError(f"batch: at least 1; given {batch}")
-
-
 def dataset(train: Examples, test: Examples, *, batch: int, validation: float, seed: int, source: str) -> Dataset:
     """Examples of classes as a dataset; a part of ``train``, drawn with the seed, is held out for validation.
 
@@ -76,9 +68,7 @@ def dataset(train: Examples, test: Examples, *, batch: int, validation: float, s
     Raises:
         ValueError: An argument out of range, a class that only ``test`` has, or an input that is not finite.
     """
-    check_batches(batch, seed)
-    if not 0 < validation < 1:
-        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
+    check_arguments(seed, validation, batch=batch)
     names, numbers = np.unique(train.labels, return_inverse=True)
     strange = np.setdiff1d(test.labels, names)
     if len(strange):
