@@ -48,8 +48,9 @@ def in_order(arrays: Batch, batch: int) -> grain.MapDataset:
 
     def rows(step: int) -> Batch:
         at = step * batch + np.arange(batch)
-        found = {name: array[np.minimum(at, count - 1)] for name, array in arrays.items()}
-        return {**found, "mask": found["mask"] & _rows(at < count, found["mask"])}
+        found = {name: array[np.minimum(at, count - 1)] for name, array in arrays.items()}  # copies
+        found["mask"][at >= count] = False
+        return found
 
     return grain.MapDataset.range(-(-count // batch)).map(rows)
 
@@ -104,8 +105,3 @@ def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> Batch:
         raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
     arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(inputs), bool)}
     return arrays if examples.lengths is None else {**arrays, "lengths": examples.lengths.astype(np.int32)}
-
-
-def _rows(flags: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Flags of rows, shaped to broadcast against ``like``."""
-    return flags.reshape(-1, *(1,) * (like.ndim - 1))
