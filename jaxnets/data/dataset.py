@@ -29,6 +29,17 @@ class Dataset(NamedTuple):
     test: grain.MapDataset | None = None
 
 
+def check_arguments(seed: int, validation: float | None = None, **sizes: int) -> None:
+    """A ``ValueError`` where no batches can be made of these; ``sizes``, such as the batch's, are told by name."""
+    if seed < 0:
+        raise ValueError(f"seed: not below 0; given {seed}")
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}: at least 1; given {size}")
+    if validation is not None and not 0 < validation < 1:
+        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
+
+
 def text(
     path: str = "",
     unit: str = "byte",
@@ -53,12 +64,7 @@ def text(
     Raises:
         ValueError: Nothing to read, an argument out of range, or too little text for one batch.
     """
-    if seed < 0:
-        raise ValueError(f"seed: not below 0; given {seed}")
-    if batch < 1 or length < 1:
-        raise ValueError(f"batch and length: at least 1; given {batch} and {length}")
-    if not 0 < validation < 1:
-        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
+    check_arguments(seed, validation, batch=batch, length=length)
     readers = {"streams": streams, "windows": windows}
     if read_as not in readers:
         raise ValueError(f"read_as: streams or windows; given {read_as!r}")

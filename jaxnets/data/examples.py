@@ -10,7 +10,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
@@ -48,18 +48,11 @@ def in_order(arrays: Batch, batch: int) -> grain.MapDataset:
 
     def rows(step: int) -> Batch:
         at = step * batch + np.arange(batch)
-        found = {name: array[np.minimum(at, count - 1)] for name, array in arrays.items()}
-        return {**found, "mask": found["mask"] & _rows(at < count, found["mask"])}
+        found = {name: array[np.minimum(at, count - 1)] for name, array in arrays.items()}  # copies
+        found["mask"][at >= count] = False
+        return found
 
     return grain.MapDataset.range(-(-count // batch)).map(rows)
-
-
-def check_batches(batch: int, seed: int) -> None:
-    """A ``ValueError`` where no batches can be made of these."""
-    if seed < 0:
-        raise ValueError(f"seed: not below 0; given {seed}")
-    if batch < 1:
-        raise ValueError(f"batch: at least 1; given {batch}")
 
 
 def dataset(train: Examples, test: Examples, *, batch: int, validation: float, seed: int, source: str) -> Dataset:
@@ -76,9 +69,7 @@ def dataset(train: Examples, test: Examples, *, batch: int, validation: float, s
     Raises:
         ValueError: An argument out of range, a class that only ``test`` has, or an input that is not finite.
     """
-    check_batches(batch, seed)
-    if not 0 < validation < 1:
-        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
+    check_arguments(seed, validation, batch=batch)
     names, numbers = np.unique(train.labels, return_inverse=True)
     strange = np.setdiff1d(test.labels, names)
     if len(strange):
@@ -114,8 +105,3 @@ def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> Batch:
         raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
     arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(inputs), bool)}
     return arrays if examples.lengths is None else {**arrays, "lengths": examples.lengths.astype(np.int32)}
-
-
-def _rows(flags: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Flags of rows, shaped to broadcast against ``like``."""
-    return flags.reshape(-1, *(1,) * (like.ndim - 1))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import grain
 import numpy as np
 
-from jaxnets.data.dataset import Dataset
-from jaxnets.data.examples import Batch, check_batches
+from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.examples import Batch
 from jaxnets.data.targets import Classes, Quantities
 
 VALIDATION_BATCHES = 10
@@ -55,9 +55,7 @@ def copying(delay: int = 100, symbols: int = 10, batch: int = 64, seed: int = 0)
     Raises:
         ValueError: An argument out of range.
     """
-    _check(delay, 1, batch, seed, "delay")
-    if symbols < 1:
-        raise ValueError(f"symbols: at least 1; given {symbols}")
+    check_arguments(seed, batch=batch, delay=delay, symbols=symbols)
     alphabet, signal, nothing = 8, 8, 9
     length = 2 * symbols + delay
 
@@ -132,7 +130,7 @@ def _generated(
     )
 
 
-def _check(length: int, least: int, batch: int, seed: int, name: str = "length") -> None:
+def _check(length: int, least: int, batch: int, seed: int) -> None:
     if length < least:
-        raise ValueError(f"{name}: at least {least}; given {length}")
-    check_batches(batch, seed)
+        raise ValueError(f"length: at least {least}; given {length}")
+    check_arguments(seed, batch=batch)

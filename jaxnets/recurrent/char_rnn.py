@@ -10,7 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.recurrent.cell import Carry, Cell, matmul
 from jaxnets.recurrent.lstm import lstm
-from jaxnets.recurrent.rnn import RNN
+from jaxnets.recurrent.rnn import RNN, check_network
 from jaxnets.recurrent.scan import Options
 
 
@@ -89,16 +89,12 @@ class CharRNN(nn.Module):
         return tuple(carries), logits
 
     def _check(self, tokens: jax.Array, carry: tuple[Carry, ...] | None) -> None:
-        if not callable(self.cell):
-            raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.lstm; given {self.cell!r}")
+        sizes = dict(vocabulary=self.vocabulary, hidden=self.hidden, layers=self.layers)
+        check_network(self.cell, self.dropout, **sizes)
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens: integers expected; given {tokens.dtype}")
         if tokens.ndim < 1:
             raise ValueError("tokens: [*batch, T] expected; given a scalar")
-        if self.layers < 1 or self.hidden < 1:
-            raise ValueError(f"layers and hidden: at least 1; given {self.layers} and {self.hidden}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: a probability below 1; given {self.dropout}")
         if self.tie and self.embedding != self.hidden:
             raise ValueError(f"tie: embedding = hidden expected; given {self.embedding} and {self.hidden}")
         if carry is not None and len(carry) != self.layers:

@@ -13,6 +13,23 @@ from jaxnets.recurrent.layers import Layer, bidirectional, stacked
 from jaxnets.recurrent.scan import Options, scan
 
 
+def check_network(cell: Any, dropout: float, **sizes: int) -> None:
+    """A ``ValueError`` where no network can be made of these attributes; ``sizes``, such as layers, are told by name.
+
+    Args:
+        cell: What must be a function from H to a cell.
+        dropout: What must be a probability below 1.
+        sizes: What must be at least 1.
+    """
+    if not callable(cell):
+        raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {cell!r}")
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}: at least 1 expected; given {size}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: a probability below 1 expected; given {dropout}")
+
+
 class RNN(nn.Module):
     """Runs a cell over a sequence; owns the cell's parameters under the name ``cell``.
 

@@ -11,7 +11,7 @@ from flax.typing import Dtype
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.pooling import attention_pool, pool
-from jaxnets.recurrent.rnn import StackedRNN
+from jaxnets.recurrent.rnn import StackedRNN, check_network
 from jaxnets.recurrent.scan import Options
 
 
@@ -78,12 +78,6 @@ class SequenceModel(nn.Module):
         return pool(ys, self.pooling, lengths)
 
     def _check(self) -> None:
-        if not callable(self.cell):
-            raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {self.cell!r}")
-        for name in ("outputs", "hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1 expected; given {getattr(self, name)}")
+        check_network(self.cell, self.dropout, outputs=self.outputs, hidden=self.hidden, layers=self.layers)
         if self.pooling not in ("last", "max", "mean", "attention", "none"):
             raise ValueError(f"pooling: last, max, mean, attention or none expected; given {self.pooling!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: a probability below 1 expected; given {self.dropout}")

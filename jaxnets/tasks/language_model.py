@@ -1,5 +1,6 @@
 """Next-token prediction: p(w_1 ... w_T) = prod_t p(w_t | w_<t), learned by maximum likelihood."""
 
+import functools
 import math
 from typing import Any
 
@@ -30,7 +31,8 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
         chex.assert_equal_shape([batch[name] for name in ("inputs", "targets", "mask")])
         if carry is not None:
             initial = model.apply(variables, batch["inputs"][:, :0])[0]
-            carry = jax.tree.map(lambda new, old: _where_rows(batch["start"], new, old), initial, carry)
+            choose = functools.partial(jax.vmap(jnp.where), batch["start"])  # row by row
+            carry = jax.tree.map(choose, initial, carry)
         carry, logits = model.apply(variables, batch["inputs"], carry, **options)
         return carry, optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
 
@@ -80,10 +82,6 @@ def step_of(model: nn.Module, variables):
         return carry, logits[0, 0]
 
     return step
-
-
-def _where_rows(rows: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    return jnp.where(rows.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
 
 def _surprise(vocabulary: Vocabulary, targets, nats):

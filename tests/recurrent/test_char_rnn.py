@@ -98,8 +98,10 @@ def test_rnn_owns_the_parameters_of_its_cell():
 BAD = {
     "floats": (dict(), jnp.zeros((2, 3)), None, "tokens: integers expected; given float32"),
     "no time": (dict(), jnp.zeros((), jnp.int32), None, r"tokens: \[\*batch, T\] expected"),
-    "layers": (dict(layers=0), TOKENS, None, "layers and hidden: at least 1; given 0"),
-    "dropout": (dict(dropout=1.0), TOKENS, None, "dropout: a probability below 1"),
+    "cell": (dict(cell="lstm"), TOKENS, None, "cell: a function from H to a cell expected, such as .*; given 'lstm'"),
+    "layers": (dict(layers=0), TOKENS, None, "layers: at least 1 expected; given 0"),
+    "hidden": (dict(hidden=-2), TOKENS, None, "hidden: at least 1 expected; given -2"),
+    "dropout": (dict(dropout=1.0), TOKENS, None, "dropout: a probability below 1 expected; given 1.0"),
     "tie": (dict(tie=True), TOKENS, None, "tie: embedding = hidden expected; given 64 and 8"),
     "carry": (dict(layers=2), TOKENS, (None,), "carry: one per layer, 2, expected; given 1"),
 }

@@ -115,7 +115,8 @@ def test_wrong_arguments_are_told(arguments, message):
 @pytest.mark.parametrize("make", [recurrent.gru, recurrent.lstm])
 def test_chrono_biases_remember_as_long_as_said(make):
     """The forget gate of an undriven unit is 1 - 1/u: it keeps for u steps, from 1 to memory - 1 (arXiv:1804.11188)."""
-    bias = make(4000, memory=100).init(jax.random.key(0), 1)["input"]["bias"].reshape(-1, 4000)
+    biases = lambda key: make(4000, memory=100).init(key, 1)["input"]["bias"].reshape(-1, 4000)
+    bias = jax.jit(biases)(jax.random.key(0))  # compiled without the orthogonal weights, which take minutes
     keep = 1 / (1 + np.exp(bias[0] if make is recurrent.gru else -bias[1]))
     steps = 1 / (1 - np.asarray(keep, np.float64)) - 1
     assert 1 <= steps.min() < 1.2
