@@ -63,7 +63,8 @@ class Cell(NamedTuple):
             ``"input"`` and ``"recurrent"``; ``dot(name, h)`` is the product of a state with the recurrent weight of
             that name. The step never sees that weight, which is what lets the executor choose how products run. It
             calls ``dot`` itself, not inside ``jax.jit`` and the like, and what else it depends on comes in through
-            ``rest`` and ``u``, not by closing over a traced value.
+            ``rest`` and ``u``, not by closing over a traced value. A ``LinearStep`` where the cell is linear in its
+            state.
         product: ``(weight, h) -> z``, what ``dot`` computes; linear in ``h``. A convolution for ConvLSTM.
         axes: How many axes one input has beside batch and time: 1 for features ``[D]``, 3 for images ``[H, W, C]``.
     """
