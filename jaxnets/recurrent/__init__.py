@@ -1,6 +1,6 @@
 """Recurrent networks: cells as tuples of pure functions, one ``scan`` for all of them, and Linen modules on top."""
 
-from jaxnets.recurrent.cell import Cell, matmul, step
+from jaxnets.recurrent.cell import Cell, LinearStep, matmul, step
 from jaxnets.recurrent.char_rnn import CharRNN
 from jaxnets.recurrent.conv_lstm import conv_lstm
 from jaxnets.recurrent.elman import elman
@@ -27,6 +27,7 @@ __all__ = [
     "BidirectionalRNN",
     "Cell",
     "CharRNN",
+    "LinearStep",
     "Options",
     "SequenceModel",
     "StackedRNN",

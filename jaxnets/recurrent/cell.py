@@ -1,5 +1,6 @@
 """What a recurrent cell is: a tuple of pure functions, written once and run by every executor."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -62,7 +63,8 @@ class Cell(NamedTuple):
             ``"input"`` and ``"recurrent"``; ``dot(name, h)`` is the product of a state with the recurrent weight of
             that name. The step never sees that weight, which is what lets the executor choose how products run. It
             calls ``dot`` itself, not inside ``jax.jit`` and the like, and what else it depends on comes in through
-            ``rest`` and ``u``, not by closing over a traced value.
+            ``rest`` and ``u``, not by closing over a traced value. A ``LinearStep`` where the cell is linear in its
+            state.
         product: ``(weight, h) -> z``, what ``dot`` computes; linear in ``h``. A convolution for ConvLSTM.
         axes: How many axes one input has beside batch and time: 1 for features ``[D]``, 3 for images ``[H, W, C]``.
     """
@@ -73,6 +75,40 @@ class Cell(NamedTuple):
     step: Callable[[Params, Carry, Any, Callable[[str, jax.Array], jax.Array]], tuple[Carry, jax.Array]]
     product: Callable[[Any, jax.Array], jax.Array] = matmul
     axes: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearStep:
+    r"""The step of a cell that is linear in its state, which can therefore be run in parallel over time.
+
+    .. math::
+        s_t = a_t \odot s_{t-1} + b_t, \quad y_t = \mathrm{output}(s_t)
+
+    A cell is linear when its ``step`` is one of these: another step put in its place takes this with it. Both functions
+    also take leading axes of time, as ``project`` does.
+
+    Attributes:
+        coefficients: ``(rest, u) -> (a, b)``. For a real state, ``b`` is an array like the carry and ``a`` one that
+            broadcasts to it. For a complex one, ``a``, ``b`` and the carry are pairs: real and imaginary part.
+        output: ``(rest, s, u, dot) -> y``, for the new state s.
+    """
+
+    coefficients: Callable[[Params, Any], tuple[Any, Any]]
+    output: Callable[[Params, Any, Any, Callable[[str, jax.Array], jax.Array]], jax.Array]
+
+    def __call__(self, rest: Params, carry: Carry, u: Any, dot: Callable) -> tuple[Carry, jax.Array]:
+        """One step, as ``Cell.step``."""
+        decay, increment = self.coefficients(rest, u)
+        state = jax.tree.map(jnp.add, times(decay, carry), increment)
+        return state, self.output(rest, state, u, dot)
+
+
+def times(a: Any, s: Any) -> Any:
+    """The elementwise product of two arrays, or of two complex numbers given as pairs of real and imaginary part."""
+    if not isinstance(a, tuple):
+        return a * s
+    (a, b), (c, d) = a, s
+    return a * c - b * d, a * d + b * c
 
 
 def split_params(params: Params) -> tuple[Any, Params, Params]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, matmul, zero_state
+from jaxnets.recurrent.cell import Cell, LinearStep, dense_gates, dense_init, matmul, zero_state
 
 
 @functools.cache
@@ -22,15 +22,15 @@ def min_gru(hidden: int) -> Cell:
         hidden: H, the number of hidden features.
     """
 
-    def step(rest, h, u, dot):
-        h = h + jax.nn.sigmoid(u[0]) * (u[1] - h)
-        return h, h
+    def coefficients(rest, u):
+        enter = jax.nn.sigmoid(u[0])
+        return 1 - enter, enter * u[1]
 
     return Cell(
         init=lambda key, features: dense_init(key, features, hidden, 2, {}),
         carry=lambda params, x: zero_state(x, hidden),
         project=lambda params, xs: dense_gates(params, xs, 2),
-        step=step,
+        step=LinearStep(coefficients, lambda rest, h, u, dot: h),
     )
 
 
@@ -53,17 +53,16 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         bias = jnp.zeros((3, hidden)).at[1].set(forget_bias).reshape(-1)
         return dense_init(key, features, hidden, 3, {}, bias)
 
-    def step(rest, h, u, dot):
+    def coefficients(rest, u):
         # i / (f + i) = sigmoid(log i - log f), which neither underflows nor divides by 0.
         enter = jax.nn.sigmoid(jax.nn.log_sigmoid(u[0]) - jax.nn.log_sigmoid(u[1]))
-        h = h + enter * (u[2] - h)
-        return h, h
+        return 1 - enter, enter * u[2]
 
     return Cell(
         init=init,
         carry=lambda params, x: zero_state(x, hidden),
         project=lambda params, xs: dense_gates(params, xs, 3),
-        step=step,
+        step=LinearStep(coefficients, lambda rest, h, u, dot: h),
     )
 
 
@@ -110,11 +109,13 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
         products = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1]))
         return tuple((a * gamma).reshape(*xs.shape[:-1], -1) for a in jnp.split(products, 2, axis=-1))
 
-    def step(rest, carry, u, dot):
+    def coefficients(rest, u):
         modulus, phase = jnp.exp(-jnp.exp(rest["log_decay"])), jnp.exp(rest["log_phase"])
-        a, b = modulus * jnp.cos(phase), modulus * jnp.sin(phase)
-        real, imaginary = carry
-        real, imaginary = a * real - b * imaginary + u[0], a * imaginary + b * real + u[1]
-        return (real, imaginary), dot("output", jnp.concatenate([real, imaginary], axis=-1))
+        return (modulus * jnp.cos(phase), modulus * jnp.sin(phase)), u
 
-    return Cell(init=init, carry=lambda params, x: (zero_state(x, state),) * 2, project=project, step=step)
+    return Cell(
+        init=init,
+        carry=lambda params, x: (zero_state(x, state),) * 2,
+        project=project,
+        step=LinearStep(coefficients, lambda rest, s, u, dot: dot("output", jnp.concatenate(s, axis=-1))),
+    )

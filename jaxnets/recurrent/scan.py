@@ -1,5 +1,7 @@
 """``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import jax
@@ -7,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, split_params
+from jaxnets.recurrent.associative import associative, block_length
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, split_params
 from jaxnets.recurrent.chunked import (
     Control,
     Plan,
@@ -65,7 +68,8 @@ def scan(
             carry: less memory, the chunk runs once more).
         unroll: Steps unrolled in the inner loop.
         method: ``"sequential"``, or ``"autodiff"``: a plain ``jax.lax.scan``, for forward-mode and second derivatives;
-            ``"auto"`` is sequential.
+            ``"associative"``: parallel over time, for cells that are linear in their state (their step is a
+            ``LinearStep``); ``"auto"`` is sequential.
 
     Returns:
         The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when
@@ -74,7 +78,7 @@ def scan(
     Raises:
         ValueError: An argument has a shape, dtype or value that does not fit, or the method cannot do what is asked.
     """
-    _check_choices(params, chunk, keep, unroll, method)
+    _check_choices(cell, params, chunk, keep, unroll, method)
     leaf = _first_floating(xs)
     axis = _time_axis(cell, leaf, time_major)
     length = leaf.shape[axis]
@@ -85,10 +89,10 @@ def scan(
     control = _control(lengths, resets, length, batch, axis)
     initial = () if resets is None else cell.carry(params, one)
 
-    steps = chunk or _choose_chunk(length)
+    steps = chunk or (block_length(length, carry) if method == "associative" else _choose_chunk(length))
     whole = length - length % steps
     pieces = [(0, whole, steps), (whole, length, length - whole)]
-    run = _plain if method == "autodiff" else _sequential
+    run = EXECUTORS[method]
     outputs = []
     for start, stop, size in reversed(pieces) if reverse else pieces:
         if start == stop:
@@ -139,10 +143,13 @@ def _empty_outputs(cell: Cell, params: Params, one: Any, carry: Carry, axis: int
 # ---- executors: (cell, plan, params, xs, carry, initial, control) -> (carry, ys), xs with at least one step
 
 
-def _sequential(cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control):
+def _with_own_gradient(
+    run: Callable, cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control
+):
+    """Runs ``chunked`` or its like, which differentiate what is floating point, and says what they cannot do."""
     (params, other_params), (xs, other_xs) = parted(params), parted(xs)
     try:
-        return chunked(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
+        return run(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
     except jax.errors.UnexpectedTracerError as error:
         raise ValueError(
             "the cell's step closes over a traced value, or wraps dot in a transformation such as jit; pass the value "
@@ -162,6 +169,14 @@ def _plain(cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initia
     run = lambda carry, inputs: step(carry, *inputs, initial)
     carry, ys = lax.scan(run, carry, (u, control), reverse=plan.reverse, unroll=plan.unroll)
     return carry, jnp.moveaxis(ys, 0, plan.axis)
+
+
+EXECUTORS: dict[str, Callable] = {
+    "auto": functools.partial(_with_own_gradient, chunked),
+    "sequential": functools.partial(_with_own_gradient, chunked),
+    "associative": functools.partial(_with_own_gradient, associative),
+    "autodiff": _plain,
+}
 
 
 # ---- what a user gets wrong
@@ -192,7 +207,7 @@ def _check_inputs(cell: Cell, params: Params, xs: Any, leaf: jax.Array) -> None:
         raise ValueError(f"xs: the parameters were made for {kernel.shape[-2]} features; given shape {leaf.shape}")
 
 
-def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int, method: str) -> None:
+def _check_choices(cell: Cell, params: Params, chunk: int | None, keep: str, unroll: int, method: str) -> None:
     if not {"input", "recurrent"} <= set(params):
         raise ValueError(f'params: "input" and "recurrent" expected, as cell.init makes them; given {sorted(params)}')
     if chunk is not None and chunk < 1:
@@ -201,10 +216,15 @@ def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int, me
         raise ValueError(f"unroll: at least 1; given {unroll}")
     for name, value, allowed in (
         ("keep", keep, ("carries", "boundaries")),
-        ("method", method, ("auto", "sequential", "autodiff")),
+        ("method", method, tuple(EXECUTORS)),
     ):
         if value not in allowed:
             raise ValueError(f"{name}: one of {', '.join(allowed)}; given {value!r}")
+    if method == "associative" and not isinstance(cell.step, LinearStep):
+        raise ValueError(
+            "method: associative needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
+            "given one whose step is no LinearStep"
+        )
 
 
 def _checked_carry(cell: Cell, params: Params, one: Any, carry: Carry) -> Carry:

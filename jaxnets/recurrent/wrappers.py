@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Carry, Cell, Params
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params
 
 
 def _input(xs: Any) -> jax.Array:
@@ -118,14 +118,27 @@ def recurrent_dropout_masks(key: jax.Array, cell: Cell, params: Params, xs: jax.
 def residual(cell: Cell) -> Cell:
     r"""A cell whose output is :math:`y_t + x_t` (Wu et al. 2016, arXiv:1609.08144); its x has as many features as y."""
 
-    def step(rest, carry, u, dot):
-        u, x = u
-        carry, y = cell.step(rest, carry, u, dot)
+    def joined(y, x):
         if y.shape != x.shape:
             raise ValueError(f"residual: input and output of one width expected; given {x.shape} and {y.shape}")
-        return carry, y + x
+        return y + x
 
-    return cell._replace(project=lambda params, xs: (cell.project(params, xs), _input(xs)), step=step)
+    def project(params, xs):
+        return cell.project(params, xs), _input(xs)
+
+    inner = cell.step
+    if isinstance(inner, LinearStep):  # it stays one
+        linear = LinearStep(
+            coefficients=lambda rest, u: inner.coefficients(rest, u[0]),
+            output=lambda rest, s, u, dot: joined(inner.output(rest, s, u[0], dot), u[1]),
+        )
+        return cell._replace(project=project, step=linear)
+
+    def step(rest, carry, u, dot):
+        carry, y = inner(rest, carry, u[0], dot)
+        return carry, joined(y, u[1])
+
+    return cell._replace(project=project, step=step)
 
 
 def learned_carry(cell: Cell) -> Cell:
