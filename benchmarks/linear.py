@@ -6,15 +6,16 @@
 ``jax.lax.scan`` over the projected sequence, likewise.
 """
 
-import statistics
-import time
+import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import flags
 
+from benchmarks import harness
 from jaxnets import program, recurrent
 from jaxnets.recurrent.cell import split_params, times
 
@@ -23,25 +24,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("sizes", ["8x4096x256", "1x65536x64", "4x128x32"], "Batch x steps x features, in and hidden.")
 flags.DEFINE_list("cells", ["min_gru", "min_lstm", "lru"], "Cells of jaxnets.recurrent.")
 flags.DEFINE_integer("chunk", None, "Steps per block of the associative executor; it chooses.", lower_bound=1)
-flags.DEFINE_integer("rounds", 5, "Rounds; the median is reported.", lower_bound=1)
-
-
-class Figures(NamedTuple):
-    milliseconds: float
-    megabytes: float
-
-
-def measure(functions: dict[str, Callable], arguments: Any, rounds: int) -> dict[str, Figures]:
-    """The median time of each compiled function, all of them run in turn, and the temporary memory it asks for."""
-    compiled = {name: jax.jit(f).lower(*arguments).compile() for name, f in functions.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in compiled}
-    for _ in range(rounds + 1):
-        for name, f in compiled.items():
-            begin = time.perf_counter()
-            jax.block_until_ready(f(*arguments))
-            seconds[name].append(time.perf_counter() - begin)
-    size = lambda f: f.memory_analysis().temp_size_in_bytes / 1e6
-    return {name: Figures(1e3 * statistics.median(seconds[name][1:]), size(f)) for name, f in compiled.items()}
+flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
+flags.DEFINE_string("json", None, "Write the result to this file.")
 
 
 def whole(cell: recurrent.Cell, params: Any, xs: jax.Array) -> jax.Array:
@@ -78,19 +62,30 @@ def gradient(f: Callable) -> Callable:
 
 
 def main(overrides: program.Overrides) -> None:
-    print(f"{'cell':<10}{'B x T x H':<14}{'':<14}{'forward':>18}{'forward+backward':>24}")
+    result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "linear": []}
+    print(f"{'cell':<10}{'B x T x H':<14}{'':<14}{'forward':>22}{'gradient':>22}")
     for name in FLAGS.cells:
         for size in FLAGS.sizes:
             batch, length, hidden = (int(n) for n in size.split("x"))
             cell = getattr(recurrent, name)(hidden)
             params = cell.init(jax.random.key(0), hidden)
             xs = jax.random.normal(jax.random.key(1), (batch, length, hidden))
-            functions = executors(cell, FLAGS.chunk)
-            forward = measure(functions, (params, xs), FLAGS.rounds)
-            both = measure({key: gradient(f) for key, f in functions.items()}, (params, xs), FLAGS.rounds)
-            for key in functions:
-                cells = (f"{a.milliseconds:10.2f} ms {a.megabytes:7.1f} MB" for a in (forward[key], both[key]))
-                print(f"{name:<10}{size:<14}{key:<14}" + "".join(cells), flush=True)
+            figures = {}
+            for which, work in (("forward", lambda f: f), ("gradient", gradient)):
+                functions = executors(cell, FLAGS.chunk)
+                cases = {key: harness.compiled(work(f), params, xs) for key, f in functions.items()}
+                timings, _ = harness.interleaved(cases, FLAGS.rounds)
+                figures[which] = {
+                    key: {"ms": timing.ms, "mb": (cases[key].temporary_bytes or 0) / 2**20}
+                    for key, timing in timings.items()
+                }
+            result["linear"].append({"cell": name, "size": size, **figures})
+            for key in figures["forward"]:
+                pair = (figures[which][key] for which in ("forward", "gradient"))
+                cells = (f"{figure['ms']:10.2f} ms {figure['mb']:6.1f} MB" for figure in pair)
+                print(f"{name:<10}{size:<14}{key:<14}" + " ".join(cells), flush=True)
+            if FLAGS.json:
+                Path(FLAGS.json).write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

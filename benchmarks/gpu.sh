@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Everything that wants a GPU, in parts of less than ten minutes each:
+#
+#     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory tests
+#     TINY=1 benchmarks/gpu.sh PART OUT     the same with tiny sizes, to try the parts on a CPU
+#
+# Each part writes its result to OUT/<part>.json and can be run again by itself.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+part=${1:?PART: small, middle, large, long, cudnn, memory or tests}
+out=${2:?OUT: a folder for the results}
+mkdir -p "$out"
+export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONPATH=.
+python=${PYTHON:-python}
+
+if [ -n "${TINY:-}" ]; then
+  small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
+else
+  small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
+  lengths=1000,4000,16000,64000 rounds=9
+fi
+
+recurrence() { # name, shapes, type, then more flags
+  local name=$1 shapes=$2 dtype=$3
+  shift 3
+  $python -m benchmarks.recurrence --shapes="$shapes" --dtype="$dtype" --rounds="$rounds" \
+    --json="$out/$name.json" "$@"
+}
+
+case $part in
+  small)
+    recurrence small_float32 "$small" float32 --methods=sequential,auto
+    recurrence small_bfloat16 "$small" bfloat16 --methods=sequential
+    ;;
+  middle)
+    recurrence middle_float32 "$middle" float32 --methods=sequential,auto
+    recurrence middle_bfloat16 "$middle" bfloat16 --methods=sequential
+    ;;
+  large)
+    recurrence large_float32 "$large" float32 --methods=sequential,auto --cells=lstm,gru
+    recurrence large_bfloat16 "$large" bfloat16 --methods=sequential --cells=lstm,gru
+    recurrence large_float16 "$large" float16 --methods=sequential --cells=lstm,gru --peers=torch
+    ;;
+  long)
+    $python -m benchmarks.long --lengths="$lengths" --rounds=3 --json="$out/long.json"
+    ;;
+  cudnn)
+    recurrence cudnn "$small" float32 --cells=lstm --methods=auto,sequential --peers='jax cudnn,torch'
+    recurrence newton "$small" float32 --cells=lstm,gru --methods=sequential,newton --peers=none
+    $python -m benchmarks.linear --json="$out/linear.json"
+    ;;
+  memory)
+    recurrence memory "${MEMORY_SHAPE:-32x4096x256x256}" float32 --cells=lstm --methods=sequential,sequential:boundaries \
+      --peers='flax linen' --passes=gradient
+    ;;
+  tests)
+    $python -m pytest -q -n 0 -p no:cacheprovider tests/recurrent -k 'not bad_input'
+    ;;
+  *)
+    echo "unknown part $part" >&2
+    exit 2
+    ;;
+esac

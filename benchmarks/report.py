@@ -1,0 +1,131 @@
+"""Writes benchmarks/README.md and its pictures from the results in benchmarks/results/.
+
+python -m benchmarks.report
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from matplotlib.figure import Figure
+
+from jaxnets import program
+
+FLAGS = flags.FLAGS
+
+HERE = Path(__file__).parent
+flags.DEFINE_string("results", str(HERE / "results"), "Folder of results.")
+flags.DEFINE_string("out", str(HERE), "Folder that README.md and the pictures are written to.")
+
+INTRODUCTION = """# Benchmarks
+
+Written by `python -m benchmarks.report` from `benchmarks/results/`. Every implementation of a row takes turns with the
+others in one process. "gradient" is the forward pass and the gradients of all parameters and of the input, from float32
+inputs unless stated. **Ratios are our time over theirs: below 1 we are faster**, above 1 we are slower; each is the
+median over the rounds of the ratio within a round. "share" is what our row's products reach of the machine's rate in
+one large product, measured in the same run. MB is the temporary memory of the compiled gradient.
+"""
+
+TARGETS = {"best": "at most 0.75 in the geometric mean, no row above 1.0", "torch": "at most 1.0 for GRU and Elman"}
+
+
+def recurrences(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results of benchmarks.recurrence, by name of their file."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {name: result for name, result in found.items() if "product_gflops" in result}
+
+
+def peers_of(row: dict[str, Any], which: str) -> dict[str, float]:
+    """Ratios of the row's first implementation, ours, by peer."""
+    return {name: timing["ratio"] for name, timing in row[which].items() if not name.startswith("jaxnets")}
+
+
+def best(row: dict[str, Any], which: str) -> float | None:
+    """The ratio to the best JAX peer."""
+    return max((ratio for name, ratio in peers_of(row, which).items() if name != "torch"), default=None)
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def table(result: dict[str, Any], which: str) -> list[str]:
+    rows = [row for row in result["rows"] if which in row]
+    names = list(dict.fromkeys(name for row in rows for name in peers_of(row, which)))
+    head = ["cell", "B, T, D, H", "ms", "share", "MB", *names, "best JAX"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "--:|" * (len(head) - 2)]
+    number = lambda value, form: "" if value is None else format(value, form)
+    for row in rows:
+        ours, ratios = next(iter(row[which].values())), peers_of(row, which)
+        cells = [row["cell"], ", ".join(map(str, row["shape"])), f"{ours['ms']:.2f}", f"{ours['share']:.0%}"]
+        cells += [number(ours["temporary_mb"], ".1f"), *(number(ratios.get(name), ".2f") for name in names)]
+        lines.append("| " + " | ".join([*cells, number(best(row, which), ".2f")]) + " |")
+    return lines
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """What was aimed at and what was reached, for the gradient."""
+    rows = [row for row in result["rows"] if "gradient" in row]
+    ratios = {f"{row['cell']} {row['shape']}": found for row in rows if (found := best(row, "gradient")) is not None}
+    lines = []
+    if ratios:
+        above = [f"{name} ({ratio:.2f})" for name, ratio in ratios.items() if ratio > 1]
+        lines.append(
+            f"Gradient against the best JAX peer: geometric mean {geometric_mean(list(ratios.values())):.2f} over "
+            f"{len(ratios)} rows (aim: {TARGETS['best']}); above 1.0: {', '.join(above) or 'none'}."
+        )
+    of_torch = {f"{row['cell']} {row['shape']}": r for row in rows if (r := peers_of(row, "gradient").get("torch"))}
+    if of_torch:
+        above = [f"{name} ({ratio:.2f})" for name, ratio in of_torch.items() if ratio > 1]
+        lines.append(
+            f"Gradient against torch: geometric mean {geometric_mean(list(of_torch.values())):.2f} "
+            f"(aim: {TARGETS['torch']}); above 1.0: {', '.join(above) or 'none'}."
+        )
+    return lines
+
+
+def draw(path: Path, result: dict[str, Any]) -> None:
+    """A bar per row and peer: how many times as long as ours it takes."""
+    rows = [row for row in result["rows"] if "gradient" in row]
+    names = list(dict.fromkeys(name for row in rows for name in peers_of(row, "gradient")))
+    figure = Figure(figsize=(10, 0.42 * len(rows) + 1.4))
+    axes = figure.subplots()
+    height = 0.8 / max(len(names), 1)
+    for i, name in enumerate(names):
+        at = [
+            (y + (i + 0.5) * height - 0.4, 1 / r)
+            for y, row in enumerate(rows)
+            if (r := peers_of(row, "gradient").get(name))
+        ]
+        axes.barh([y for y, _ in at], [x for _, x in at], height, label=name, color=f"C{i}")
+    axes.axvline(1, color="black", lw=1.5, label="jaxnets")
+    labels = [f"{row['cell']} {'x'.join(map(str, row['shape']))}" for row in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="time of a gradient, ours = 1 (right of the line: slower than ours)")
+    axes.legend(fontsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+
+
+def main(overrides: program.Overrides) -> None:
+    out = Path(FLAGS.out)
+    lines = [INTRODUCTION]
+    for name, result in recurrences(Path(FLAGS.results)).items():
+        versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
+        rate = f"{result['product_gflops']:,.0f} GFLOP/s in a large product"
+        lines += [f"## {result['device']}, {result['cores']} cores: {name}", "", f"`{result['command']}`", ""]
+        lines += [f"{rate}; Python {result['python']}, {versions}.", "", *summary(result), ""]
+        for which in ("gradient", "forward"):
+            if any(which in row for row in result["rows"]):
+                lines += [f"### {which.capitalize()}", "", *table(result, which), ""]
+        draw(out / f"{name}.png", result)
+        lines += [f"![Gradients beside other libraries]({name}.png)", ""]
+    (out / "README.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,37 @@
+"""Every recurrence compiles for TPUs and NVIDIA GPUs as far as a machine without them can tell: to StableHLO."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from all_cells import CELLS, gradient, problem
+
+from jaxnets import recurrent
+
+LINEAR = ("min gru", "min lstm", "lru")
+METHODS = [(name, method) for name in CELLS for method in ("sequential", "autodiff", "newton")]
+METHODS += [(name, "associative") for name in LINEAR]
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize("name, method", METHODS, ids=lambda value: value)
+def test_lowers_for(name, method, platform):
+    arguments = problem(name, 9)
+    lowered = jax.jit(gradient(name, method=method, lengths=jnp.array([9, 0, 4]))).trace(*arguments)
+    text = lowered.lower(lowering_platforms=(platform,)).as_text()
+    assert "stablehlo.while" in text
+
+
+def test_products_of_a_chunk_are_matrices_that_fill_a_tensor_unit():
+    """Time and batch are joined before a chunk's products: [chunk * B, D] times [D, gates * H], not one per step."""
+    cell = recurrent.lstm(128)
+    params, xs = cell.init(jax.random.key(0), 256), jnp.zeros((8, 64, 256))
+    f = jax.grad(lambda params, xs: jnp.sum(recurrent.scan(cell, params, xs, chunk=16)[1]), (0, 1))
+    text = jax.jit(f).trace(params, xs).lower(lowering_platforms=("tpu",)).as_text()
+    shapes = set(re.findall(r"dot_general.*: \(tensor<([\dx]+)xf32>, tensor<([\dx]+)xf32>\)", text))
+    assert ("128x256", "256x512") in shapes  # the projection: 16 steps of 8 rows
+    assert ("8x128", "128x512") in shapes  # a step of the forward pass
+    assert ("8x512", "512x128") in shapes  # a step of the backward pass
+    steps = {pair for pair in shapes if pair[0].startswith("8x")}
+    assert len(steps) == 2, "only two products are done step by step"
