@@ -1,5 +1,7 @@
 """``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import jax
@@ -17,6 +19,9 @@ from jaxnets.recurrent.chunked import (
     plain_dot,
     projection,
 )
+from jaxnets.recurrent.newton import Newton, Solution, checked, newton, worst
+
+Executor = Callable[..., tuple[Carry, jax.Array]]
 
 
 class Options(TypedDict, total=False):
@@ -25,7 +30,7 @@ class Options(TypedDict, total=False):
     chunk: int | None
     keep: str
     unroll: int
-    method: str
+    method: str | Newton
 
 
 def scan(
@@ -41,7 +46,7 @@ def scan(
     chunk: int | None = None,
     keep: str = "carries",
     unroll: int = 1,
-    method: str = "auto",
+    method: str | Newton | Executor = "auto",
 ) -> tuple[Carry, jax.Array]:
     """Runs ``cell`` over sequences.
 
@@ -65,7 +70,8 @@ def scan(
             carry: less memory, the chunk runs once more).
         unroll: Steps unrolled in the inner loop.
         method: ``"sequential"``, or ``"autodiff"``: a plain ``jax.lax.scan``, for forward-mode and second derivatives;
-            ``"auto"`` is sequential.
+            ``"newton"``, or a ``Newton(...)`` with its tolerance and limits: parallel in time; ``"auto"`` is
+            sequential. Or an executor, a function such as those below.
 
     Returns:
         The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when
@@ -88,7 +94,7 @@ def scan(
     steps = chunk or _choose_chunk(length)
     whole = length - length % steps
     pieces = [(0, whole, steps), (whole, length, length - whole)]
-    run = _plain if method == "autodiff" else _sequential
+    run = _executor(method)
     outputs = []
     for start, stop, size in reversed(pieces) if reverse else pieces:
         if start == stop:
@@ -136,13 +142,60 @@ def _empty_outputs(cell: Cell, params: Params, one: Any, carry: Carry, axis: int
     return jnp.zeros((*y.shape[:axis], 0, *y.shape[axis:]), dtype)
 
 
+def newton_solution(cell: Cell, params: Params, xs: Any, carry: Carry | None = None, **options: Any) -> Solution:
+    """How Newton's method fares on a sequence: its iterations, residual, and whether it converged.
+
+    Args:
+        cell, params, xs, carry: As in ``scan``.
+        **options: As in ``scan``; ``method`` is ``"newton"`` or a ``Newton(...)``.
+
+    Raises:
+        ValueError: As ``scan``, or T is 0, or the method is another.
+    """
+    method = options.pop("method", "newton")
+    method = Newton() if method == "newton" else method
+    if not isinstance(method, Newton):
+        raise ValueError(f"method: newton, or a Newton(...), expected; given {method!r}")
+    found: list[Solution] = []
+
+    def executor(*arguments):
+        carry, ys, solution = _newton(method, *arguments)
+        found.append(solution)
+        return carry, ys
+
+    scan(cell, params, xs, carry, **options, method=executor)
+    if not found:
+        raise ValueError("xs: at least one step expected")
+    return worst(jax.tree.map(lambda *a: jnp.stack(a), *found))
+
+
 # ---- executors: (cell, plan, params, xs, carry, initial, control) -> (carry, ys), xs with at least one step
 
 
-def _sequential(cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control):
+def _executor(method: str | Newton | Executor) -> Executor:
+    settings = Newton() if method == "newton" else method
+    if isinstance(settings, Newton):
+        checked(settings)
+        return lambda *arguments: _newton(settings, *arguments)[:2]
+    if isinstance(settings, str):
+        return _plain if settings == "autodiff" else _sequential
+    return settings
+
+
+def _sequential(*arguments):
+    return _with_own_gradient(chunked, *arguments)
+
+
+def _newton(settings: Newton, *arguments):
+    return _with_own_gradient(functools.partial(newton, settings), *arguments)
+
+
+def _with_own_gradient(
+    run: Callable, cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control
+):
     (params, other_params), (xs, other_xs) = parted(params), parted(xs)
     try:
-        return chunked(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
+        return run(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
     except jax.errors.UnexpectedTracerError as error:
         raise ValueError(
             "the cell's step closes over a traced value, or wraps dot in a transformation such as jit; pass the value "
@@ -192,7 +245,7 @@ def _check_inputs(cell: Cell, params: Params, xs: Any, leaf: jax.Array) -> None:
         raise ValueError(f"xs: the parameters were made for {kernel.shape[-2]} features; given shape {leaf.shape}")
 
 
-def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int, method: str) -> None:
+def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int, method: Any) -> None:
     if not {"input", "recurrent"} <= set(params):
         raise ValueError(f'params: "input" and "recurrent" expected, as cell.init makes them; given {sorted(params)}')
     if chunk is not None and chunk < 1:
@@ -201,9 +254,9 @@ def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int, me
         raise ValueError(f"unroll: at least 1; given {unroll}")
     for name, value, allowed in (
         ("keep", keep, ("carries", "boundaries")),
-        ("method", method, ("auto", "sequential", "autodiff")),
+        ("method", method, ("auto", "sequential", "autodiff", "newton")),
     ):
-        if value not in allowed:
+        if not isinstance(value, Newton) and not callable(value) and value not in allowed:
             raise ValueError(f"{name}: one of {', '.join(allowed)}; given {value!r}")
 
 
