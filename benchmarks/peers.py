@@ -23,7 +23,7 @@ def linen(cell: str, features: int, hidden: int, dtype: Any) -> Implementation:
     from flax import linen as nn
 
     kind = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell, "elman": nn.SimpleCell}[cell]
-    layer = nn.RNN(kind(hidden, dtype=dtype))
+    layer: Any = nn.RNN(kind(hidden, dtype=dtype))
     return layer.apply, layer.init(jax.random.key(0), jnp.zeros((1, 2, features)))
 
 
@@ -32,7 +32,7 @@ def nnx(cell: str, features: int, hidden: int, dtype: Any) -> Implementation:
 
     kind = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell, "elman": nnx.SimpleCell}[cell]
     layer = nnx.RNN(kind(features, hidden, dtype=dtype, rngs=nnx.Rngs(0)), rngs=False)
-    graph, params, rest = nnx.split(layer, nnx.Param, ...)
+    graph, params, rest = nnx.split(layer, nnx.Param, ...)  # type: ignore[misc]
     return lambda params, xs: nnx.merge(graph, params, rest)(xs, rngs=nnx.Rngs(0)), params
 
 

@@ -10,6 +10,7 @@ products, measured in the same run, that the row's own products reach.
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from jaxnets.training.errors import UsageError
 FLAGS = flags.FLAGS
 
 SHAPES = ["32x128x128x128", "64x256x256x256", "32x512x512x512", "1x1000x64x64", "128x50x64x512"]
-CELLS = {
+CELLS: dict[str, Callable[[int], recurrent.Cell]] = {
     "lstm": recurrent.lstm,
     "gru": functools.partial(recurrent.gru, reset="after"),
     "elman": recurrent.elman,
@@ -47,7 +48,7 @@ flags.DEFINE_string("json", None, "Write the result to this file.")
 def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
     method, _, keep = method.partition(":")
     layer = CELLS[cell](hidden)
-    options = {"method": method, "keep": keep or "carries"}
+    options: recurrent.Options = {"method": method, "keep": keep or "carries"}
     return lambda params, xs: recurrent.scan(layer, params, xs, **options)[1], layer.init(jax.random.key(0), features)
 
 

@@ -9,9 +9,11 @@ from jaxnets.recurrent.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxnets.recurrent.layers import bidirectional, stacked
 from jaxnets.recurrent.linear import lru, min_gru, min_lstm
 from jaxnets.recurrent.lstm import lstm, peephole_lstm
+from jaxnets.recurrent.methods import choose_method
+from jaxnets.recurrent.newton import Newton
 from jaxnets.recurrent.pooling import attention_pool, pool
 from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, StackedRNN
-from jaxnets.recurrent.scan import Options, scan
+from jaxnets.recurrent.scan import Options, newton_solution, scan
 from jaxnets.recurrent.sequence_model import SequenceModel
 from jaxnets.recurrent.wrappers import (
     learned_carry,
@@ -28,11 +30,13 @@ __all__ = [
     "Cell",
     "CharRNN",
     "LinearStep",
+    "Newton",
     "Options",
     "SequenceModel",
     "StackedRNN",
     "attention_pool",
     "bidirectional",
+    "choose_method",
     "conv_lstm",
     "elman",
     "gru",
@@ -45,6 +49,7 @@ __all__ = [
     "mgu",
     "min_gru",
     "min_lstm",
+    "newton_solution",
     "peephole_lstm",
     "pool",
     "recurrent_dropout",

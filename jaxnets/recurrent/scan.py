@@ -1,7 +1,5 @@
 """``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
 
-import functools
-from collections.abc import Callable
 from typing import Any, TypedDict
 
 import jax
@@ -9,17 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.recurrent.associative import associative, block_length
-from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, split_params
-from jaxnets.recurrent.chunked import (
-    Control,
-    Plan,
-    chunked,
-    full_step,
-    parted,
-    plain_dot,
-    projection,
-)
+from jaxnets.recurrent.associative import block_length
+from jaxnets.recurrent.cell import Carry, Cell, Params, split_params
+from jaxnets.recurrent.chunked import Control, Plan, plain_dot
+from jaxnets.recurrent.methods import Executor, executor, newton_executor, resolve_method
+from jaxnets.recurrent.newton import Newton, Solution, worst
 
 
 class Options(TypedDict, total=False):
@@ -28,7 +20,7 @@ class Options(TypedDict, total=False):
     chunk: int | None
     keep: str
     unroll: int
-    method: str
+    method: str | Newton
 
 
 def scan(
@@ -44,7 +36,7 @@ def scan(
     chunk: int | None = None,
     keep: str = "carries",
     unroll: int = 1,
-    method: str = "auto",
+    method: str | Newton | Executor = "auto",
 ) -> tuple[Carry, jax.Array]:
     """Runs ``cell`` over sequences.
 
@@ -69,7 +61,8 @@ def scan(
         unroll: Steps unrolled in the inner loop.
         method: ``"sequential"``, or ``"autodiff"``: a plain ``jax.lax.scan``, for forward-mode and second derivatives;
             ``"associative"``: parallel over time, for cells that are linear in their state (their step is a
-            ``LinearStep``); ``"auto"`` is sequential.
+            ``LinearStep``); ``"newton"``, or a ``Newton(...)`` with its tolerance and limits: parallel over time for
+            any cell; ``"auto"``: what ``choose_method`` says. Or an executor, as in ``methods.py``.
 
     Returns:
         The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when
@@ -78,7 +71,8 @@ def scan(
     Raises:
         ValueError: An argument has a shape, dtype or value that does not fit, or the method cannot do what is asked.
     """
-    _check_choices(cell, params, chunk, keep, unroll, method)
+    _check_choices(params, chunk, keep, unroll)
+    method = resolve_method(cell, method)
     leaf = _first_floating(xs)
     axis = _time_axis(cell, leaf, time_major)
     length = leaf.shape[axis]
@@ -92,7 +86,7 @@ def scan(
     steps = chunk or (block_length(length, carry) if method == "associative" else _choose_chunk(length))
     whole = length - length % steps
     pieces = [(0, whole, steps), (whole, length, length - whole)]
-    run = EXECUTORS[method]
+    run = executor(method)
     outputs = []
     for start, stop, size in reversed(pieces) if reverse else pieces:
         if start == stop:
@@ -140,43 +134,31 @@ def _empty_outputs(cell: Cell, params: Params, one: Any, carry: Carry, axis: int
     return jnp.zeros((*y.shape[:axis], 0, *y.shape[axis:]), dtype)
 
 
-# ---- executors: (cell, plan, params, xs, carry, initial, control) -> (carry, ys), xs with at least one step
+def newton_solution(cell: Cell, params: Params, xs: Any, carry: Carry | None = None, **options: Any) -> Solution:
+    """How Newton's method fares on a sequence: its iterations, residual, and whether it converged.
 
+    Args:
+        cell, params, xs, carry: As in ``scan``.
+        **options: As in ``scan``; ``method`` is ``"newton"`` or a ``Newton(...)``.
 
-def _with_own_gradient(
-    run: Callable, cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control
-):
-    """Runs ``chunked`` or its like, which differentiate what is floating point, and says what they cannot do."""
-    (params, other_params), (xs, other_xs) = parted(params), parted(xs)
-    try:
-        return run(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
-    except jax.errors.UnexpectedTracerError as error:
-        raise ValueError(
-            "the cell's step closes over a traced value, or wraps dot in a transformation such as jit; pass the value "
-            'through params or xs, call dot in the step itself, or use method="autodiff"'
-        ) from error
-    except TypeError as error:
-        if "forward-mode" in str(error):
-            raise ValueError('forward-mode derivatives need method="autodiff"') from error
-        raise
+    Raises:
+        ValueError: As ``scan``, or T is 0, or the method is another.
+    """
+    method = options.pop("method", "newton")
+    method = Newton() if method == "newton" else method
+    if not isinstance(method, Newton):
+        raise ValueError(f"method: newton, or a Newton(...), expected; given {method!r}")
+    found: list[Solution] = []
 
+    def executor(*arguments):
+        carry, ys, solution = newton_executor(method, *arguments)
+        found.append(solution)
+        return carry, ys
 
-def _plain(cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control):
-    """A plain ``lax.scan`` over the projected sequence: the oracle, differentiable in every mode."""
-    source, recurrent, rest = split_params(params)
-    step = full_step(cell, rest, plain_dot(cell, recurrent, plan.dtype), plan.dtype)
-    u = projection(cell, control)(source, jax.tree.map(lambda x: jnp.moveaxis(x, plan.axis, 0), xs))
-    run = lambda carry, inputs: step(carry, *inputs, initial)
-    carry, ys = lax.scan(run, carry, (u, control), reverse=plan.reverse, unroll=plan.unroll)
-    return carry, jnp.moveaxis(ys, 0, plan.axis)
-
-
-EXECUTORS: dict[str, Callable] = {
-    "auto": functools.partial(_with_own_gradient, chunked),
-    "sequential": functools.partial(_with_own_gradient, chunked),
-    "associative": functools.partial(_with_own_gradient, associative),
-    "autodiff": _plain,
-}
+    scan(cell, params, xs, carry, **options, method=executor)
+    if not found:
+        raise ValueError("xs: at least one step expected")
+    return worst(jax.tree.map(lambda *a: jnp.stack(a), *found))
 
 
 # ---- what a user gets wrong
@@ -207,24 +189,15 @@ def _check_inputs(cell: Cell, params: Params, xs: Any, leaf: jax.Array) -> None:
         raise ValueError(f"xs: the parameters were made for {kernel.shape[-2]} features; given shape {leaf.shape}")
 
 
-def _check_choices(cell: Cell, params: Params, chunk: int | None, keep: str, unroll: int, method: str) -> None:
+def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int) -> None:
     if not {"input", "recurrent"} <= set(params):
         raise ValueError(f'params: "input" and "recurrent" expected, as cell.init makes them; given {sorted(params)}')
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: at least 1, or None to choose; given {chunk}")
     if unroll < 1:
         raise ValueError(f"unroll: at least 1; given {unroll}")
-    for name, value, allowed in (
-        ("keep", keep, ("carries", "boundaries")),
-        ("method", method, tuple(EXECUTORS)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name}: one of {', '.join(allowed)}; given {value!r}")
-    if method == "associative" and not isinstance(cell.step, LinearStep):
-        raise ValueError(
-            "method: associative needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
-            "given one whose step is no LinearStep"
-        )
+    if keep not in ("carries", "boundaries"):
+        raise ValueError(f"keep: one of carries, boundaries; given {keep!r}")
 
 
 def _checked_carry(cell: Cell, params: Params, one: Any, carry: Carry) -> Carry:

@@ -243,7 +243,7 @@ BAD = {
     "chunk": (dict(chunk=0), "chunk: at least 1"),
     "unroll": (dict(unroll=0), "unroll: at least 1"),
     "keep": (dict(keep="all"), "keep: one of carries, boundaries; given 'all'"),
-    "method": (dict(method="magic"), "method: one of auto, sequential, associative, autodiff; given 'magic'"),
+    "method": (dict(method="magic"), "method: one of auto, sequential, associative, newton, autodiff.*given 'magic'"),
     "associative": (
         dict(method="associative"),
         "method: associative needs a cell that is linear in its state, such as",

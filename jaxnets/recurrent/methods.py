@@ -1,0 +1,102 @@
+"""The methods of ``scan``: which there are, what each is for, and how one is chosen.
+
+An executor is ``(cell, plan, params, xs, carry, initial, control) -> (carry, ys)``, for at least one step.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.recurrent.associative import associative
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, split_params
+from jaxnets.recurrent.chunked import Control, Plan, chunked, full_step, parted, plain_dot, projection
+from jaxnets.recurrent.newton import Newton, Solution, checked, newton
+
+Executor = Callable[..., tuple[Carry, jax.Array]]
+
+METHODS = ("auto", "sequential", "associative", "newton", "autodiff")
+
+
+def choose_method(cell: Cell, backend: str | None = None) -> str:
+    """The method that ``"auto"`` stands for.
+
+    On a GPU or TPU a cell that is linear in its state runs in parallel over time; everything else is sequential. On a
+    CPU the sequential executor is the faster one for linear cells, too.
+
+    Args:
+        cell: A recurrent cell.
+        backend: ``"cpu"``, ``"gpu"`` or ``"tpu"``; None takes JAX's default.
+
+    Returns:
+        ``"sequential"`` or ``"associative"``.
+    """
+    parallel = (backend or jax.default_backend()) != "cpu" and isinstance(cell.step, LinearStep)
+    return "associative" if parallel else "sequential"
+
+
+def resolve_method(cell: Cell, method: Any) -> Any:
+    """The method that will be used: a name other than ``"auto"``, a ``Newton``, or an executor.
+
+    Raises:
+        ValueError: There is no such method, or it cannot serve the cell.
+    """
+    if isinstance(method, Newton):
+        return checked(method)
+    if callable(method):
+        return method
+    if method not in METHODS:
+        raise ValueError(f"method: one of {', '.join(METHODS)}, or a Newton(...); given {method!r}")
+    if method == "associative" and not isinstance(cell.step, LinearStep):
+        raise ValueError(
+            "method: associative needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
+            "given one whose step is no LinearStep"
+        )
+    return choose_method(cell) if method == "auto" else Newton() if method == "newton" else method
+
+
+def executor(method: Any) -> Executor:
+    """The executor of what ``resolve_method`` returns."""
+    if isinstance(method, Newton):
+        return lambda *arguments: newton_executor(method, *arguments)[:2]
+    if callable(method):
+        return method
+    if method == "autodiff":
+        return _plain
+    return functools.partial(_with_own_gradient, {"sequential": chunked, "associative": associative}[method])
+
+
+def newton_executor(settings: Newton, *arguments: Any) -> tuple[Carry, jax.Array, Solution]:
+    """The executor of Newton's method, which also tells how it fared."""
+    return _with_own_gradient(functools.partial(newton, settings), *arguments)
+
+
+def _with_own_gradient(
+    run: Callable, cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control
+):
+    """Runs ``chunked`` or its like, which differentiate what is floating point, and says what they cannot do."""
+    (params, other_params), (xs, other_xs) = parted(params), parted(xs)
+    try:
+        return run(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
+    except jax.errors.UnexpectedTracerError as error:
+        raise ValueError(
+            "the cell's step closes over a traced value, or wraps dot in a transformation such as jit; pass the value "
+            'through params or xs, call dot in the step itself, or use method="autodiff"'
+        ) from error
+    except TypeError as error:
+        if "forward-mode" in str(error):
+            raise ValueError('forward-mode derivatives need method="autodiff"') from error
+        raise
+
+
+def _plain(cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control):
+    """A plain ``lax.scan`` over the projected sequence: the oracle, differentiable in every mode."""
+    source, recurrent, rest = split_params(params)
+    step = full_step(cell, rest, plain_dot(cell, recurrent, plan.dtype), plan.dtype)
+    u = projection(cell, control)(source, jax.tree.map(lambda x: jnp.moveaxis(x, plan.axis, 0), xs))
+    run = lambda carry, inputs: step(carry, *inputs, initial)
+    carry, ys = lax.scan(run, carry, (u, control), reverse=plan.reverse, unroll=plan.unroll)
+    return carry, jnp.moveaxis(ys, 0, plan.axis)

@@ -1,0 +1,256 @@
+"""Newton over time against the sequential executor: values, gradients, and what happens without convergence."""
+
+import functools
+import re
+import warnings
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from all_cells import CELLS, gradient, problem
+
+from jaxnets import recurrent
+from jaxnets.recurrent import Newton
+
+DENSE, DIAGONAL = Newton(dense=True), Newton(dense=False)
+LENGTHS = jnp.array([13, 5, 0])
+RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
+
+
+@pytest.fixture(autouse=True)
+def no_fallback():
+    """A sequential answer instead of Newton's fails every test that does not expect the warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        yield
+        jax.effects_barrier()
+    assert not [w for w in caught if "newton" in str(w.message)]
+
+
+def solution(name, params, xs, carry, **options):
+    return recurrent.newton_solution(CELLS[name], params, xs, carry, **options)
+
+
+def scan(name, **options):
+    return jax.jit(lambda params, xs, carry: recurrent.scan(CELLS[name], params, xs, carry, **options))
+
+
+GRADIENTS = [
+    ("gru", DENSE, dict(lengths=LENGTHS, resets=RESETS)),
+    ("gru", DIAGONAL._replace(block=5), dict(reverse=True, chunk=5)),
+    ("lstm", DENSE._replace(block=5), dict(lengths=LENGTHS, resets=RESETS, reverse=True, keep="boundaries", chunk=13)),
+    ("lstm", DIAGONAL, dict(lengths=LENGTHS, resets=RESETS)),
+    ("elman", DENSE, dict(keep="boundaries")),
+    ("peephole", DIAGONAL, dict(resets=RESETS)),
+]
+
+
+@pytest.mark.parametrize("name, method, options", GRADIENTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_gradients_equal_plain_autodiff_in_float64(float64, name, method, options):
+    arguments = problem(name, 13, dtype=jnp.float64)
+    wanted = gradient(name, method="autodiff", **options)(*arguments)
+    got = gradient(name, method=method, **options)(*arguments)
+    chex.assert_trees_all_close(got, wanted, atol=1e-9, rtol=1e-9)
+
+
+OTHERS = {
+    "lstm, projection": DENSE,  # carries of two widths
+    "mgu": DENSE,
+    "layer norm lstm": DIAGONAL,  # not elementwise
+    "conv lstm 2-D": DIAGONAL,  # a product that is not a matrix
+    "lru": DIAGONAL,  # exact at once: linear, two leaves
+    "zoneout": DENSE,  # reads masks
+    "recurrent dropout": DIAGONAL,  # parameters with batch axes
+}
+
+
+@pytest.mark.parametrize("name, method", OTHERS.items(), ids=OTHERS)
+def test_any_cell(name, method):
+    arguments = problem(name, 20)
+    got = scan(name, method=method)(*arguments)
+    chex.assert_trees_all_close(got, scan(name)(*arguments), atol=1e-5, rtol=1e-5)
+
+
+def test_a_cell_that_is_linear_in_its_state_takes_one_iteration_and_one_to_see_it():
+    assert solution("min gru", *problem("min gru", 50), method=DIAGONAL).iterations == 2
+
+
+@functools.cache
+def trained(kind):
+    """A cell of 8 units, its parameters after 400 steps on the next value of noisy waves, and long sequences."""
+    cell, noise = getattr(recurrent, kind)(8), 0.1
+
+    def waves(key, batch, length):
+        first, second, third = jax.random.split(key, 3)
+        speed = jax.random.uniform(first, (batch, 1, 3), minval=0.05, maxval=0.8)
+        phase = jax.random.uniform(second, (batch, 1, 3), maxval=2 * np.pi)
+        clean = jnp.sin(speed * jnp.arange(length + 1)[:, None] + phase).sum(-1, keepdims=True)
+        return clean + noise * jax.random.normal(third, clean.shape)
+
+    def loss(params, key):
+        xs = waves(key, 16, 50)
+        ys = recurrent.scan(cell, params["cell"], xs[:, :-1])[1]
+        return jnp.mean((ys @ params["out"] - xs[:, 1:]) ** 2)
+
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def train(params):
+        def step(state, key):
+            params, moments = state
+            value, gradients = jax.value_and_grad(loss)(params, key)
+            updates, moments = optimizer.update(gradients, moments)
+            return (optax.apply_updates(params, updates), moments), value
+
+        keys = jax.random.split(jax.random.key(1), 400)
+        (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), keys)
+        return params, losses
+
+    params, losses = train({"cell": cell.init(jax.random.key(0), 1), "out": jnp.zeros((8, 1))})
+    assert losses[-50:].mean() < 0.2 * losses[0]  # 1.6 at first
+    return cell, params["cell"], waves(jax.random.key(2), 4, 999)
+
+
+@pytest.mark.parametrize("kind, iterations", [("gru", 12), ("lstm", 25)])
+def test_trained_weights(kind, iterations):
+    cell, params, xs = trained(kind)
+
+    def run(method):
+        def f(params, xs):
+            ys = recurrent.scan(cell, params, xs, method=method)[1]
+            return jnp.mean(jnp.sin(3 * ys)), ys
+
+        return jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, xs)
+
+    (_, ys), gradients = run("newton")
+    (_, wanted_ys), wanted = run("sequential")
+    chex.assert_trees_all_close(ys, wanted_ys, atol=1e-5, rtol=0)
+    chex.assert_trees_all_close(gradients, wanted, atol=1e-5, rtol=1e-5)
+    found = recurrent.newton_solution(cell, params, xs)
+    assert found.converged and found.residual < 3e-6
+    assert found.iterations <= iterations
+
+
+def test_the_diagonal_converges_on_trained_weights_in_more_iterations():
+    cell, params, xs = trained("gru")
+    method = DIAGONAL._replace(iterations=300, block=250)
+    ys = jax.jit(lambda: recurrent.scan(cell, params, xs, method=method)[1])()
+    chex.assert_trees_all_close(ys, recurrent.scan(cell, params, xs)[1], atol=1e-5, rtol=0)
+    found = jax.jit(lambda: recurrent.newton_solution(cell, params, xs, method=method))()
+    assert found.converged and 12 < found.iterations <= 250
+
+
+def chaotic():
+    params, xs, carry = problem("elman", 500)
+    return {**params, "recurrent": {"kernel": 5 * params["recurrent"]["kernel"]}}, xs, carry
+
+
+def test_without_convergence_the_answer_is_sequential_with_a_warning():
+    arguments = chaotic()
+    method = DENSE._replace(iterations=20)
+    with pytest.warns(RuntimeWarning, match="newton: not converged after 20 iterations, at a residual of"):
+        got = scan("elman", method=method)(*arguments)
+        jax.effects_barrier()
+    chex.assert_tree_all_finite(got)
+    # Chaos magnifies the last bit by the number of steps: to be compared as long as it has not.
+    wanted = scan("elman", method="autodiff")(*arguments)[1]
+    chex.assert_trees_all_close(got[1][:, :15], wanted[:, :15], atol=1e-5)
+    with pytest.warns(RuntimeWarning):
+        found = solution("elman", *arguments, method=method)
+        jax.effects_barrier()
+    assert not found.converged and found.iterations == 20
+
+
+def test_as_many_iterations_as_steps_solve_even_chaos(float64):
+    params, xs, carry = problem("elman", 20, dtype=jnp.float64)
+    params["recurrent"]["kernel"] *= 5
+    got = scan("elman", method=DIAGONAL._replace(iterations=22, tolerance=1e-5))(params, xs, carry)
+    chex.assert_trees_all_close(got, scan("elman")(params, xs, carry), atol=1e-5)
+
+
+def test_nan_gives_the_sequential_nan_with_a_warning():
+    params, xs, carry = problem("gru", 9)
+    xs = xs.at[1, 4].set(jnp.nan)
+    with pytest.warns(RuntimeWarning, match="newton"):
+        got = scan("gru", method=Newton(iterations=5))(params, xs, carry)
+        jax.effects_barrier()
+    np.testing.assert_allclose(got[1], scan("gru")(params, xs, carry)[1], atol=1e-6)
+
+
+def test_batch_axes_time_major_and_checkpoint():
+    params, xs, carry = problem("lstm", 11, (2, 3))
+    f = lambda p, x, c: recurrent.scan(CELLS["lstm"], p, x, c, method=DENSE, time_major=True)
+    time_first = jnp.moveaxis(xs, -2, 0)
+    last, ys = jax.jit(jax.checkpoint(f))(params, time_first, carry)
+    wanted_last, wanted = scan("lstm")(params, xs, carry)
+    chex.assert_trees_all_close((last, jnp.moveaxis(ys, 0, -2)), (wanted_last, wanted), atol=1e-5)
+    one = jax.tree.map(lambda a: a[0, 0], carry)
+    alone = scan("lstm", method=DIAGONAL)(params, xs[0, 0], one)[1]
+    chex.assert_trees_all_close(alone, wanted[0, 0], atol=1e-5)
+
+
+def test_vmap_changes_nothing():
+    params, xs, carry = problem("gru", 10)
+    rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(CELLS["gru"], params, x, c, method="newton")))(xs, carry)
+    chex.assert_trees_all_close(rows, scan("gru")(params, xs, carry), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_no_step_and_one(length):
+    arguments = problem("lstm", length)
+    got = recurrent.scan(CELLS["lstm"], *arguments, method="newton")
+    chex.assert_trees_all_close(got, recurrent.scan(CELLS["lstm"], *arguments), atol=1e-6)
+
+
+def test_half_precision_is_as_exact_as_its_products():
+    params, xs, carry = problem("gru", 40)
+    half = xs.astype(jnp.bfloat16)
+    last, ys = scan("gru", method=DENSE)(params, half, carry)
+    assert ys.dtype == jnp.bfloat16
+    assert last.dtype == jnp.float32
+    chex.assert_trees_all_close(last, scan("gru")(params, half, carry)[0], atol=0.01)
+    gradients = gradient("gru", method=DIAGONAL)(params, half, carry)[0]
+    wanted = gradient("gru")(params, half, carry)[0]
+    for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
+        assert jnp.linalg.norm(got - true) < 0.03 * jnp.linalg.norm(true) + 0.03
+
+
+def test_one_large_row_does_not_make_the_others_inexact():
+    params, xs, carry = problem("elman, identity", 30, (2,))
+    xs = xs.at[1].multiply(1e4)
+    got = scan("elman, identity", method=DENSE)(params, xs, carry)
+    wanted = scan("elman, identity")(params, xs, carry)
+    chex.assert_trees_all_close(got[1][0], wanted[1][0], atol=1e-4, rtol=1e-5)
+
+
+WRONG = {
+    "tolerance": (dict(method=Newton(tolerance=-1)), "Newton: a positive tolerance expected; given -1"),
+    "iterations": (dict(method=Newton(iterations=0)), "Newton: a positive iterations expected"),
+    "method": (
+        dict(method=3),
+        "method: one of auto, sequential, associative, newton, autodiff, or a Newton(...); given 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("options, message", WRONG.values(), ids=WRONG)
+def test_what_a_user_gets_wrong_is_told(options, message):
+    params, xs, carry = problem("gru", 3)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        recurrent.scan(CELLS["gru"], params, xs, carry, **options)
+
+
+def test_solution_is_of_newton_alone():
+    arguments = problem("gru", 3)
+    with pytest.raises(ValueError, match="method: newton, or a Newton"):
+        solution("gru", *arguments, method="sequential")
+
+
+def test_forward_mode_is_refused():
+    params, xs, carry = problem("gru", 3)
+    f = lambda x: recurrent.scan(CELLS["gru"], params, x, carry, method="newton")[1]
+    with pytest.raises(ValueError, match="forward-mode"):
+        jax.jvp(f, (xs,), (xs,))
