@@ -6,10 +6,12 @@ machine disturbs them all. A round during which other processes used the CPU is 
 
 import gc
 import importlib.metadata
+import json
 import os
 import platform
 import random
 import resource
+import shlex
 import statistics
 import sys
 import time
@@ -172,8 +174,14 @@ def _version(package: str) -> str | None:
         return None
 
 
+def write(path: str, result: dict[str, Any]) -> None:
+    """Writes a result as JSON, and the folder it lies in."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(result, indent=1) + "\n")
+
+
 def command() -> str:
     """The command line of this process, as a user would type it."""
     spec = sys.modules["__main__"].__spec__
     module = spec.name.removesuffix(".__main__") if spec else sys.argv[0]
-    return " ".join(["python -m", module, *sys.argv[1:]])
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])

@@ -6,9 +6,7 @@
 ``jax.lax.scan`` over the projected sequence, likewise.
 """
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -85,7 +83,7 @@ def main(overrides: program.Overrides) -> None:
                 cells = (f"{figure['ms']:10.2f} ms {figure['mb']:6.1f} MB" for figure in pair)
                 print(f"{name:<10}{size:<14}{key:<14}" + " ".join(cells), flush=True)
             if FLAGS.json:
-                Path(FLAGS.json).write_text(json.dumps(result, indent=1) + "\n")
+                harness.write(FLAGS.json, result)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Memory is what the compiled program needs beside its arguments and results. A li
 more than ``--memory_mb``.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def main(overrides: program.Overrides) -> None:
             time = "not run" if row["ms"] is None else f"{row['ms']:,.1f} ms"
             print(f"T {length:>9,}  {name:<22}{time:>14}{row['mb']:>12,.1f} MB", flush=True)
         if FLAGS.json:
-            Path(FLAGS.json).write_text(json.dumps({**result, "lengths": found}, indent=1) + "\n")
+            harness.write(FLAGS.json, {**result, "lengths": found})
         if FLAGS.plot:
             draw(Path(FLAGS.plot), found)
 

@@ -9,9 +9,7 @@ products, measured in the same run, that the row's own products reach.
 """
 
 import functools
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -148,7 +146,7 @@ def main(overrides: program.Overrides) -> None:
         for cell in FLAGS.cells:
             result["rows"].append(row(cell, shape, rate))
             if FLAGS.json:  # after every row: nothing is lost when time runs out
-                Path(FLAGS.json).write_text(json.dumps(result, indent=1) + "\n")
+                harness.write(FLAGS.json, result)
 
 
 if __name__ == "__main__":
