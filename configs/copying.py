@@ -1,6 +1,13 @@
-"""The copy problem: ten symbols, to be repeated after 100 steps.
+"""The copy problem: ten symbols, to be repeated after 20 steps.
 
-python -m jaxnets.train --config=copying
+    python -m jaxnets.train --config=copying
+
+Expected: about 99 % of the symbols of the test part right (guessing: an eighth), in four to eight minutes
+of processor time.
+
+    python -m jaxnets.evaluate --workdir=runs/copying --split=test
+
+A delay of 100 is far harder: 3000 updates of an LSTM of 128 units, at a learning rate of 0.002, get 33 % right.
 """
 
 from ml_collections import ConfigDict
@@ -11,10 +18,10 @@ def get_config() -> ConfigDict:
         {
             "seed": 0,
             "task": "tasks.classification",
-            "data": {"name": "data.copying", "delay": 100, "symbols": 10, "batch": 64},
+            "data": {"name": "data.copying", "delay": 20, "symbols": 10, "batch": 64},
             "model": {
                 "name": "recurrent.SequenceModel",
-                "cell": {"name": "recurrent.lstm", "memory": 100},
+                "cell": {"name": "recurrent.gru", "memory": 40},
                 "hidden": 128,
                 "layers": 1,
                 "bidirectional": False,
@@ -23,7 +30,7 @@ def get_config() -> ConfigDict:
                 "dtype": "float32",
             },
             "optimizer": {
-                "learning_rate": 2e-3,
+                "learning_rate": 1e-2,
                 "warmup": 100,
                 "final": 0.01,
                 "b1": 0.9,
@@ -31,6 +38,6 @@ def get_config() -> ConfigDict:
                 "weight_decay": 0.0,
                 "clip": 1.0,
             },
-            "train": {"steps": 4000, "minutes": 0.0, "accumulate": 1, "evaluate_every": 250, "log_every": 25},
+            "train": {"steps": 6000, "minutes": 0.0, "accumulate": 1, "evaluate_every": 250, "log_every": 25},
         }
     )

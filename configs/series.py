@@ -1,6 +1,11 @@
 """Series of one class each, in an npz file in the manner of the UCR archive.
 
-python -m jaxnets.train --config=series --config.data.path=my_series.npz
+    python -m jaxnets.train --config=series --config.data.path=my_series.npz
+
+Expected of the archive's ECG5000 (500 heartbeats of 140 steps to learn from and to validate on, 5 classes): 93 % of the
+4500 for testing right, in 40 seconds of processor time.
+
+    python -m jaxnets.evaluate --workdir=runs/series --split=test
 """
 
 from ml_collections import ConfigDict

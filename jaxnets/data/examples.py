@@ -1,7 +1,7 @@
 """Examples with an answer each, as grain pipelines: shuffled without end to learn from, in order to measure.
 
 A batch is a dict of arrays that begin with B: ``inputs`` float32, ``targets``, ``mask`` bool (False fills up the last
-batch), and ``lengths`` int32 where the rows are ragged.
+batch), ``lengths`` int32 where the rows are ragged, and ``width`` int32 where a row is the pixels of an image.
 """
 
 import hashlib
@@ -21,11 +21,13 @@ class Examples(NamedTuple):
     inputs: float32 ``[N, ...]``.
     labels: ``[N]``, numbers or text, a class each.
     lengths: int32 ``[N]``, how many steps of a row are real; None: all.
+    width: Of the images whose pixels, a step each, the rows are; None: they are something else.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     lengths: np.ndarray | None = None
+    width: int | None = None
 
 
 def shuffled(arrays: Batch, batch: int, seed: int) -> grain.MapDataset:
@@ -85,6 +87,9 @@ def dataset(train: Examples, test: Examples, *, batch: int, validation: float, s
     for arrays in (whole, rest):
         for array in arrays.values():
             digest.update(np.ascontiguousarray(array).tobytes())
+    if train.width is not None:  # not digested: it is for pictures, nothing is learned from it
+        for arrays in (whole, rest):
+            arrays["width"] = np.full(len(arrays["mask"]), train.width, np.int32)
     shape = "x".join(map(str, train.inputs.shape[1:]))
     return Dataset(
         train=shuffled(take(order[held_out:]), batch, seed),

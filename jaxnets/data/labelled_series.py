@@ -24,11 +24,11 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
     from sklearn.datasets import load_digits  # seconds to import
 
     images, labels = load_digits(return_X_y=True)
-    series = _as_series(images.reshape(-1, 8, 8) / 16, read_as)
+    images = images.reshape(-1, 8, 8) / 16
     fifth = np.arange(len(labels)) % 5 == 4
     return dataset(
-        Examples(series[~fifth], labels[~fifth]),
-        Examples(series[fifth], labels[fifth]),
+        _image_series(images[~fifth], labels[~fifth], read_as),
+        _image_series(images[fifth], labels[fifth], read_as),
         batch=batch,
         validation=validation,
         seed=seed,
@@ -48,9 +48,7 @@ def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0
         ValueError: A file is missing or damaged, or an argument is out of range.
     """
     arrays = idx_folder(path)
-    part = lambda name: Examples(
-        _as_series(arrays[f"{name}-images"] / np.float32(255), read_as), arrays[f"{name}-labels"]
-    )
+    part = lambda name: _image_series(arrays[f"{name}-images"] / np.float32(255), arrays[f"{name}-labels"], read_as)
     source = f"{path} by {read_as}"
     return dataset(part("train"), part("t10k"), batch=batch, validation=validation, seed=seed, source=source)
 
@@ -102,10 +100,13 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
 
 
-def _as_series(images: np.ndarray, read_as: str) -> np.ndarray:
+def _image_series(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:
+    """Images ``[N, H, W]`` as series of rows or of pixels."""
     if read_as not in ("rows", "pixels"):
         raise ValueError(f"read_as: rows or pixels; given {read_as!r}")
-    return images if read_as == "rows" else images.reshape(len(images), -1, 1)
+    if read_as == "rows":
+        return Examples(images, labels)
+    return Examples(images.reshape(len(images), -1, 1), labels, width=images.shape[2])
 
 
 def _read_npz(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -29,7 +29,10 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
 
 
 def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> Figure:
-    """The examples whose true class the model thought least likely: series as lines, more features as an image."""
+    """The examples whose true class the model thought least likely.
+
+    Series are drawn as lines; more features, and pixels whose ``width`` is in the batch, as an image.
+    """
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     of_truth = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
@@ -41,12 +44,14 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     for axes, i in zip(panels.flat, worst, strict=False):
         length = batch["lengths"][i] if "lengths" in batch else len(batch["inputs"][i])
         series = batch["inputs"][i][:length]
+        if "width" in batch:
+            series = series.reshape(-1, batch["width"][i])
         axes.set_axis_on()
         if series.shape[-1] <= 3:
             axes.plot(series, lw=1)
             axes.set_xticks([0, max(length - 1, 1)])
         else:
-            axes.imshow(series, cmap="gray_r", aspect="equal" if length < 4 * series.shape[-1] else "auto")
+            axes.imshow(series, cmap="gray_r", aspect="equal" if len(series) < 4 * series.shape[-1] else "auto")
             axes.set_xticks([])
         axes.set_yticks([])
         taken = int(np.argmax(logits[i]))

@@ -1,7 +1,8 @@
 """Supervised tasks: an answer for every example, or for every step of it.
 
 A batch is a dict: ``inputs`` ``[B, ...]``; ``targets`` of one answer per example ``[B]`` or per step ``[B, T]`` (and a
-last axis for quantities); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are ragged.
+last axis for quantities); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are ragged;
+``width`` int32 ``[B]`` where rows are the pixels of images, for pictures.
 A model is ``(inputs, train=) -> answers``, or ``(inputs, lengths=, train=) -> answers``.
 """
 

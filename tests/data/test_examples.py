@@ -55,6 +55,9 @@ def test_digits_are_read_by_rows_or_pixels():
     np.testing.assert_array_equal(rows.train[0]["inputs"].reshape(4, 64, 1), pixels.train[0]["inputs"])
     assert rows.train[0]["inputs"].max() == 1
     assert rows.targets == data.Classes(tuple("0123456789"))
+    assert "width" not in rows.train[0]
+    for batch in (pixels.train[0], pixels.validation[0], pixels.test[0]):
+        np.testing.assert_array_equal(batch["width"], [8] * 4)
 
 
 def idx_bytes(array, code):
@@ -107,6 +110,7 @@ def test_a_folder_of_idx_files_is_read_by_rows_or_pixels(tmp_path):
     assert rows.train[0]["inputs"].shape == (5, 4, 5)
     np.testing.assert_array_equal(rows.test[0]["inputs"].reshape(5, 20, 1), pixels.test[0]["inputs"])
     assert 0.9 < rows.train[0]["inputs"].max() <= 1
+    assert set(pixels.test[0]["width"]) == {5}
 
 
 WRONG_FOLDERS = {

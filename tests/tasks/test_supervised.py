@@ -8,6 +8,7 @@ from flax import linen as nn
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
 
 from jaxnets import data, tasks
+from jaxnets.tasks import pictures
 
 RANDOM = np.random.default_rng(0)
 
@@ -97,6 +98,20 @@ def test_pictures_show_counts_and_the_worst_mistakes():
     texts = figures["confusion"].axes[0].texts  # at (column, row)
     shown = {tuple(map(int, text.get_position()))[::-1]: int(text.get_text()) for text in texts}
     assert shown == {(i, j): counts[i, j] for i in range(3) for j in range(3) if counts[i, j]}
+
+
+def test_pixels_are_drawn_as_the_image_they_are():
+    random = np.random.default_rng(1)
+    batch = {
+        "inputs": random.normal(size=(5, 12, 1)).astype(np.float32),
+        "targets": np.zeros(5, np.int32),
+        "mask": np.ones(5, bool),
+    }
+    logits = np.stack([np.arange(5.0), np.zeros(5)], axis=-1)  # the first is the worst
+    lines = pictures.mistakes(logits, batch, "ab", count=2)
+    assert [len(axes.lines) for axes in lines.axes[:2]] == [1, 1]
+    image = pictures.mistakes(logits, {**batch, "width": np.full(5, 4)}, "ab", count=2).axes[0].images[0]
+    np.testing.assert_array_equal(image.get_array(), batch["inputs"][0].reshape(3, 4))
 
 
 def test_logits_of_another_number_of_classes_are_told():
