@@ -58,6 +58,19 @@ def test_the_import_example_is_short():
     assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) <= 15
 
 
+READ_TEXT = ("jaxnets.train", "benchmarks.train_loop", "benchmarks.start")
+SMALLER = {
+    "jaxnets.train": ["--config.train.steps=3"],
+    "benchmarks.train_loop": ["--steps=20"],
+    "benchmarks.start": ["--rounds=1"],
+    "benchmarks.memory": ["--steps=3", "--lengths=5"],
+    "benchmarks.recurrence": ["--cells=elman", "--shapes=1x8x2x4", "--peers=flax linen", "--rounds=1"],
+    "benchmarks.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
+    "benchmarks.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
+    "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
+}
+
+
 def test_commands_run(tmp_path, environment, small_flags, small_text):
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
     assert len(commands) >= 8
@@ -65,14 +78,10 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "my_texts" / "a.txt").write_text(small_text.read_text())
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in commands:
-        program = command.split()[2]
-        small = ["--steps=3", "--lengths=5"] if program == "benchmarks.memory" else []
-        if program in ("jaxnets.train", "benchmarks.train_loop", "benchmarks.start"):
-            # The README's own settings come last and win.
-            fewer = {"jaxnets.train": "--config.train.steps=3", "benchmarks.train_loop": "--steps=20"}
-            text = () if "--config=" in command else small_flags  # only the default config reads text
-            small = [*text, fewer.get(program, "--rounds=1")]
-        arguments = [sys.executable, "-m", program, *small, *shlex.split(command)[3:]]
+        arguments = shlex.split(command, comments=True)[2:]
+        text = () if any(a.startswith("--config=") for a in arguments) else small_flags  # the default config reads text
+        small = [*(text if arguments[0] in READ_TEXT else ()), *SMALLER.get(arguments[0], ())]
+        arguments = [sys.executable, "-m", arguments[0], *small, *arguments[1:]]  # the README's own settings win
         done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (tmp_path / "runs" / "mine" / "config.json").exists()

@@ -200,7 +200,7 @@ CASES = {
     "cell without its family": (
         train_on(b"abc " * 99, "--config.model.cell=lstm"),
         2,
-        "such as recurrent.lstm; given 'lstm'",
+        "such as recurrent.gru; given 'lstm'",
     ),
     "unknown module": (train("--config.model.name=recurrent.foo.Net"), 2, "no jaxnets.recurrent.foo for"),
     "disk full for metrics": (
