@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, plain_dot, split_params
 
 
 class Plan(NamedTuple):
@@ -224,11 +224,6 @@ chunked.defvjp(_chunked_fwd, _chunked_bwd)
 
 
 # ---- products
-
-
-def plain_dot(cell: Cell, recurrent: Params, dtype: Any) -> Callable:
-    """The ``dot`` of a forward pass."""
-    return lambda name, h: cell.product(recurrent[name], h.astype(dtype))
 
 
 def ready(cell: Cell, recurrent: Params, dtype: Any) -> Params:

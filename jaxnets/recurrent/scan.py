@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked import (
     Control,
     Plan,
     chunked,
     full_step,
     parted,
-    plain_dot,
     projection,
 )
 
