@@ -25,10 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, split_params, times
-from jaxnets.recurrent.chunked import Control, Plan, add, joined, parted, projection
-from jaxnets.recurrent.chunked import _put as put_chunk
-from jaxnets.recurrent.chunked import _take as take_chunk
-from jaxnets.recurrent.chunked import _where as where
+from jaxnets.recurrent.steps import Control, Plan, add, joined, parted, projection, put, take, where
 
 # How many numbers the states of a block hold: what fits a CPU's cache (there, larger blocks take up to twice the time),
 # and elsewhere enough for thousands of cores.
@@ -70,7 +67,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     whole = joined(xs, others[1])
 
     def run_block(first, k):
-        here = _take(control, k, plan, 0)
+        here = _take(control, k, plan)
         u = projection(cell, here)(source, _take(whole, k, plan))
         states = _states(*_coefficients(cell, here, rest, u, initial), first)
         return states, _outputs(cell, plan, here, recurrent, rest, states, u)
@@ -97,7 +94,7 @@ def _associative_bwd(cell, plan, residuals, cotangents):
     def body(state, inputs):
         carry_gradient, sums, x_gradients = state
         k, (first, states) = inputs
-        here = _take(control, k, plan, 0)
+        here = _take(control, k, plan)
         other_xs = _take(others[1], k, plan)
 
         def project(source, xs):
@@ -217,12 +214,13 @@ def _at(tree: Any, t: int) -> Any:
     return jax.tree.map(lambda a: a[t], tree)
 
 
-def _take(tree: Any, k: Any, plan: Plan, axis: int | None = None) -> Any:
+def _take(tree: Any, k: Any, plan: Plan) -> Any:
     """Block k of a sequence."""
-    block = take_chunk(tree, k, plan, axis)
-    return jax.tree.map(lambda a: a[::-1], block) if plan.reverse else block
+    first = lambda a: jnp.moveaxis(a, plan.axis, 0)
+    return jax.tree.map(lambda a: first(a)[::-1] if plan.reverse else first(a), take(tree, k, plan))
 
 
 def _put(buffers: Any, blocks: Any, k: Any, plan: Plan) -> Any:
-    """Writes block k into a sequence."""
-    return put_chunk(buffers, jax.tree.map(lambda a: a[::-1], blocks) if plan.reverse else blocks, k, plan)
+    """A sequence with block k replaced."""
+    there = lambda a: jnp.moveaxis(a[::-1] if plan.reverse else a, 0, plan.axis)
+    return put(buffers, jax.tree.map(there, blocks), k, plan)

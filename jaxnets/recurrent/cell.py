@@ -117,25 +117,46 @@ def split_params(params: Params) -> tuple[Any, Params, Params]:
     return params["input"], params["recurrent"], rest
 
 
-def step(cell: Cell, params: Params, carry: Carry | None, x: jax.Array) -> tuple[Carry, jax.Array]:
+def plain_dot(cell: Cell, recurrent: Params, dtype: Any) -> Callable:
+    """The ``dot`` of a forward pass."""
+    return lambda name, h: cell.product(recurrent[name], h.astype(dtype))
+
+
+def main_input(xs: Any, name: str = "xs") -> jax.Array:
+    """The first floating point array of what a cell reads: x itself, without a wrapper's masks.
+
+    Raises:
+        ValueError: There is none.
+    """
+    leaves = jax.tree.leaves(xs)
+    for leaf in leaves:
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+    given = ", ".join(str(leaf.dtype) for leaf in leaves) or "nothing"
+    raise ValueError(f"{name}: floating point expected; given {given} (embed integer tokens first)")
+
+
+def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry, jax.Array]:
     """One step of a cell, for streaming inference and reinforcement learning.
 
     Args:
         cell: A recurrent cell.
         params: Its parameters, as ``cell.init`` makes them.
         carry: The carry of the step before, or None for the cell's initial one.
-        x: ``[*batch, D]``, the input of one time.
+        x: ``[*batch, D]``, the input of one time; for a cell that reads more than one thing a tree of arrays.
 
     Returns:
         The new carry, and the output ``[*batch, H]`` in the dtype of ``x``.
+
+    Raises:
+        ValueError: ``x`` has no floating point.
     """
     source, recurrent, rest = split_params(params)
+    dtype = main_input(x, "x").dtype
     if carry is None:
         carry = cell.carry(params, x)
-    carry, y = cell.step(
-        rest, carry, cell.project(source, x), lambda name, h: cell.product(recurrent[name], h.astype(x.dtype))
-    )
-    return carry, y.astype(x.dtype)
+    carry, y = cell.step(rest, carry, cell.project(source, x), plain_dot(cell, recurrent, dtype))
+    return carry, y.astype(dtype)
 
 
 def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params
-from jaxnets.recurrent.chunked import plain_dot
+from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot
 
 
 def dot_with_slope(cell: Cell, weights: Params, dtype: Any, dense: bool) -> Callable:

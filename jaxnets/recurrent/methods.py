@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.associative import associative
-from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, split_params
-from jaxnets.recurrent.chunked import Control, Plan, chunked, full_step, parted, plain_dot, projection
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, plain_dot, split_params
+from jaxnets.recurrent.chunked import chunked
 from jaxnets.recurrent.newton import Newton, Solution, checked, newton
+from jaxnets.recurrent.steps import Control, Plan, full_step, parted, projection
 
 Executor = Callable[..., tuple[Carry, jax.Array]]
 
@@ -96,7 +97,8 @@ def _plain(cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initia
     """A plain ``lax.scan`` over the projected sequence: the oracle, differentiable in every mode."""
     source, recurrent, rest = split_params(params)
     step = full_step(cell, rest, plain_dot(cell, recurrent, plan.dtype), plan.dtype)
-    u = projection(cell, control)(source, jax.tree.map(lambda x: jnp.moveaxis(x, plan.axis, 0), xs))
+    xs, control = jax.tree.map(lambda a: jnp.moveaxis(a, plan.axis, 0), (xs, control))
+    u = projection(cell, control)(source, xs)
     run = lambda carry, inputs: step(carry, *inputs, initial)
     carry, ys = lax.scan(run, carry, (u, control), reverse=plan.reverse, unroll=plan.unroll)
     return carry, jnp.moveaxis(ys, 0, plan.axis)

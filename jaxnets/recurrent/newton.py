@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, split_params
-from jaxnets.recurrent.chunked import Control, Plan, _chunked_bwd, full_step, joined, plain_dot, projection, ready
+from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
+from jaxnets.recurrent.chunked_backward import backward
 from jaxnets.recurrent.jacobian import (
     dense_jacobian,
     dense_recurrence,
@@ -18,6 +18,7 @@ from jaxnets.recurrent.jacobian import (
     diagonal_recurrence,
     dot_with_slope,
 )
+from jaxnets.recurrent.steps import Control, Plan, full_step, joined, projection, ready
 
 DENSE = 32  # the largest carry, in numbers per row, whose whole Jacobian is used unless Newton.dense says otherwise
 BLOCK = 2**24  # the most numbers of Jacobians in memory at once, unless Newton.block says otherwise
@@ -115,14 +116,15 @@ def newton(
 
 def _newton_fwd(settings, cell, plan, params, xs, carry, initial, others, control):
     last, ys, solution, carries = _forward(settings, cell, plan, params, xs, carry, initial, others, control)
-    kept = jax.tree.map(lambda a: a.reshape(-1, plan.chunk, *a.shape[1:]), carries)
     if plan.keep == "boundaries":
-        kept = jax.tree.map(lambda a: a[:, -1 if plan.reverse else 0], kept)
+        kept = jax.tree.map(lambda a: a[plan.chunk - 1 if plan.reverse else 0 :: plan.chunk], carries)
+    else:
+        kept = jax.tree.map(lambda a: jnp.moveaxis(a, 0, plan.axis), carries)
     return (last, ys, solution), (params, xs, initial, others, control, kept)
 
 
 def _newton_bwd(settings, cell, plan, residuals, cotangents):
-    return _chunked_bwd(cell, plan, residuals, cotangents[:2])
+    return backward(cell, plan, residuals, cotangents[:2])
 
 
 newton.defvjp(_newton_fwd, _newton_bwd)
@@ -152,9 +154,9 @@ def _forward(settings, cell, plan, params, xs, carry, initial, others, control):
 
     def inputs(start, size):
         """``size`` steps' inputs, time first."""
-        cut = lambda a, axis: jnp.moveaxis(lax.dynamic_slice_in_dim(a, start, size, axis), axis, 0)
-        here = jax.tree.map(lambda a: cut(a, 0), control)
-        return projection(cell, here)(source, jax.tree.map(lambda a: cut(a, plan.axis), xs)), here
+        cut = lambda a: jnp.moveaxis(lax.dynamic_slice_in_dim(a, start, size, plan.axis), plan.axis, 0)
+        here, there = jax.tree.map(cut, (control, xs))
+        return projection(cell, here)(source, there), here
 
     def body(state, k):
         carries, ys = state

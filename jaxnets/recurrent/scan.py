@@ -1,5 +1,6 @@
 """``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
 
+import math
 from typing import Any, TypedDict
 
 import jax
@@ -8,10 +9,10 @@ import numpy as np
 from jax import lax
 
 from jaxnets.recurrent.associative import block_length
-from jaxnets.recurrent.cell import Carry, Cell, Params, split_params
-from jaxnets.recurrent.chunked import Control, Plan, plain_dot
+from jaxnets.recurrent.cell import Carry, Cell, Params, main_input, plain_dot, split_params
 from jaxnets.recurrent.methods import Executor, executor, newton_executor, resolve_method
 from jaxnets.recurrent.newton import Newton, Solution, worst
+from jaxnets.recurrent.steps import Control, Plan
 
 
 class Options(TypedDict, total=False):
@@ -73,7 +74,7 @@ def scan(
     """
     _check_choices(params, chunk, keep, unroll)
     method = resolve_method(cell, method)
-    leaf = _first_floating(xs)
+    leaf = main_input(xs)
     axis = _time_axis(cell, leaf, time_major)
     length = leaf.shape[axis]
     batch = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])[: leaf.ndim - 1 - cell.axes]
@@ -83,7 +84,9 @@ def scan(
     control = _control(lengths, resets, length, batch, axis)
     initial = () if resets is None else cell.carry(params, one)
 
-    steps = chunk or (block_length(length, carry) if method == "associative" else _choose_chunk(length))
+    steps = chunk or (
+        block_length(length, carry) if method == "associative" else _choose_chunk(length, math.prod(batch))
+    )
     whole = length - length % steps
     pieces = [(0, whole, steps), (whole, length, length - whole)]
     run = executor(method)
@@ -93,7 +96,7 @@ def scan(
             continue
         cut = lambda x, at, start=start, stop=stop: lax.slice_in_dim(x, start, stop, axis=at)
         plan = Plan(size, keep, unroll, reverse, axis, leaf.dtype)
-        here = jax.tree.map(lambda x, cut=cut: cut(x, 0), control)
+        here = jax.tree.map(lambda x, cut=cut: cut(x, axis), control)
         carry, ys = run(cell, plan, params, jax.tree.map(lambda x, cut=cut: cut(x, axis), xs), carry, initial, here)
         outputs.append(ys)
     if not outputs:
@@ -102,33 +105,37 @@ def scan(
     return carry, ordered[0] if len(ordered) == 1 else jnp.concatenate(ordered, axis)
 
 
-def _choose_chunk(length: int) -> int:
-    """The largest divisor of the length between 8 and 32, else 16 with a shorter last chunk."""
-    if length <= 32:
-        return max(length, 1)
-    return next((size for size in range(32, 7, -1) if length % size == 0), 16)
+def _choose_chunk(length: int, rows: int) -> int:
+    """Steps of about 1024 rows in all: enough for one efficient product, few enough to stay in cache.
+
+    Between 8 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter.
+    """
+    wished = min(max(1024 // max(rows, 1), 8), 64)
+    if length <= 2 * wished:
+        return max(length, 1) if length <= wished else -(-length // 2)
+    near = sorted(range(max(wished // 2, 1), 2 * wished), key=lambda size: abs(size - wished))
+    return next((size for size in near if length % size == 0), wished)
 
 
 def _control(lengths, resets, length: int, batch: tuple[int, ...], axis: int) -> Control:
-    """Lengths and resets as masks, time first; a reset in the padding is none."""
+    """Lengths and resets as masks; a reset in the padding is none."""
     active = reset = None
     if lengths is not None:
         lengths = _checked_lengths(lengths, length, batch)
-        times = jnp.arange(length).reshape(length, *(1,) * len(batch))
-        active = times < lengths
+        times = jnp.arange(length).reshape(length, *(1,) * len(batch[axis:]))
+        active = times < jnp.expand_dims(lengths, axis)
     if resets is not None:
         resets = jnp.asarray(resets)
         expected = (*batch[:axis], length, *batch[axis:])
         if resets.dtype != jnp.bool_ or resets.shape != expected:
             raise ValueError(f"resets: bool of shape {expected} expected; given {resets.dtype} of shape {resets.shape}")
-        reset = jnp.moveaxis(resets, axis, 0)
-        reset = reset if active is None else reset & active
+        reset = resets if active is None else resets & active
     return Control(active, reset)
 
 
 def _empty_outputs(cell: Cell, params: Params, one: Any, carry: Carry, axis: int) -> jax.Array:
     source, recurrent, rest = split_params(params)
-    dtype = _first_floating(one).dtype
+    dtype = main_input(one).dtype
     step = lambda carry, x: cell.step(rest, carry, cell.project(source, x), plain_dot(cell, recurrent, dtype))
     y = jax.eval_shape(step, carry, one)[1]
     return jnp.zeros((*y.shape[:axis], 0, *y.shape[axis:]), dtype)
@@ -162,14 +169,6 @@ def newton_solution(cell: Cell, params: Params, xs: Any, carry: Carry | None = N
 
 
 # ---- what a user gets wrong
-
-
-def _first_floating(xs: Any) -> jax.Array:
-    leaves = [leaf for leaf in jax.tree.leaves(xs) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    if not leaves:
-        given = ", ".join(str(leaf.dtype) for leaf in jax.tree.leaves(xs)) or "nothing"
-        raise ValueError(f"xs: floating point expected; given {given} (embed integer tokens first)")
-    return leaves[0]
 
 
 def _time_axis(cell: Cell, leaf: jax.Array, time_major: bool) -> int:

@@ -1,16 +1,9 @@
 """Cells made from cells: zoneout, variational dropout, residual connections, a learned initial carry."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params
-
-
-def _input(xs: Any) -> jax.Array:
-    """The first array of what a cell reads: x itself, without a wrapper's masks."""
-    return jax.tree.leaves(xs)[0]
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
 
 
 def zoneout(cell: Cell, rate: float | tuple[float, ...]) -> Cell:
@@ -50,7 +43,7 @@ def zoneout(cell: Cell, rate: float | tuple[float, ...]) -> Cell:
         output = next((m for m, leaf in zip(mixed, leaves, strict=True) if leaf is y), y)
         return jax.tree.unflatten(tree, mixed), output
 
-    return cell._replace(project=project, step=step, carry=lambda params, xs: cell.carry(params, _input(xs)))
+    return cell._replace(project=project, step=step, carry=lambda params, xs: cell.carry(params, main_input(xs)))
 
 
 def zoneout_masks(
@@ -124,7 +117,7 @@ def residual(cell: Cell) -> Cell:
         return y + x
 
     def project(params, xs):
-        return cell.project(params, xs), _input(xs)
+        return cell.project(params, xs), main_input(xs)
 
     inner = cell.step
     if isinstance(inner, LinearStep):  # it stays one

@@ -32,44 +32,45 @@ CELLS = {
 }
 
 
-def problem(name, length, batch=(3,), dtype=jnp.float32):
-    """Parameters away from their symmetric start, a sequence, and a carry that is not zero."""
-    cell = CELLS[name]
+def problem(cell, length, batch=(3,), dtype=jnp.float32):
+    """Parameters away from their symmetric start, a sequence, and a carry that is not zero.
+
+    With masks for the two cells of ``CELLS`` that read some.
+    """
     params = cell.init(jax.random.key(0), D)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [
-        leaf.astype(dtype) + 0.1 * jax.random.normal(k, leaf.shape, dtype)
-        for k, leaf in zip(keys, leaves, strict=False)
+        leaf.astype(dtype) + 0.1 * jax.random.normal(k, leaf.shape, dtype) for k, leaf in zip(keys, leaves, strict=True)
     ]
     params = jax.tree.unflatten(tree, noisy)
     space = {1: (), 2: (4,), 3: (3, 4)}[cell.axes]
     xs = jax.random.normal(jax.random.key(2), (*batch, length, *space, D), dtype)
-    if name == "recurrent dropout":
+    if cell is CELLS["recurrent dropout"]:
         params["dropout_masks"] = recurrent.recurrent_dropout_masks(jax.random.key(3), cell, params, xs, 0.2)
     one = jnp.zeros((*batch, *space, D), dtype)
     carry = jax.tree.map(lambda a: a + 0.3, cell.carry(params, one))
-    if name == "zoneout":
+    if cell is CELLS["zoneout"]:
         xs = (xs, recurrent.zoneout_masks(jax.random.key(4), cell, params, xs, (0.1, 0.4)))
     return params, xs, carry
 
 
-def objective(name, **options):
+def objective(cell, **options):
     """A scalar that depends on every output and on the last carry, as ``f(params, xs, carry)``."""
 
     def f(params, xs, carry):
-        carry, ys = recurrent.scan(CELLS[name], params, xs, carry, **options)
+        carry, ys = recurrent.scan(cell, params, xs, carry, **options)
         weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
         return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry))
 
     return f
 
 
-def gradient(name, **options):
+def gradient(cell, **options):
     """The compiled gradient of ``objective`` in params, xs and carry; of a zoneout cell's xs only the numbers."""
 
     def f(params, x, others, carry):
-        return objective(name, **options)(params, x if others is None else (x, others), carry)
+        return objective(cell, **options)(params, x if others is None else (x, others), carry)
 
     compiled = jax.jit(jax.grad(f, (0, 1, 3)))
 

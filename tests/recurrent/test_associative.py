@@ -46,7 +46,7 @@ def everything(name, **options):
 @each_cell
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_states_and_gradients_are_those_of_a_plain_scan(float64, name, options):
-    arguments = problem(name, 13, dtype=jnp.float64)
+    arguments = problem(CELLS[name], 13, dtype=jnp.float64)
     got = everything(name, method="associative", **options)(*arguments)
     wanted = everything(name, method="autodiff", **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-10, rtol=1e-10)
@@ -56,7 +56,7 @@ def test_states_and_gradients_are_those_of_a_plain_scan(float64, name, options):
 @each_cell
 @pytest.mark.parametrize("batch, time_major", [((), False), ((1,), True), ((2, 3), False), ((2, 3), True)], ids=str)
 def test_any_batch_axes(name, batch, time_major):
-    params, xs, carry = problem(name, 11, batch)
+    params, xs, carry = problem(CELLS[name], 11, batch)
     if time_major:
         xs = jnp.moveaxis(xs, -2, 0)
     options = dict(lengths=jnp.full(batch, 9), resets=jnp.zeros(xs.shape[:-1], bool), time_major=time_major)
@@ -67,7 +67,7 @@ def test_any_batch_axes(name, batch, time_major):
 @each_cell
 @pytest.mark.parametrize("length", [0, 1])
 def test_no_step_and_one(float64, name, length):
-    arguments = problem(name, length, dtype=jnp.float64)
+    arguments = problem(CELLS[name], length, dtype=jnp.float64)
     got = everything(name, method="associative")(*arguments)
     chex.assert_trees_all_close(got, everything(name)(*arguments), atol=1e-12)
 
@@ -83,14 +83,14 @@ def compiled(name, method, chunk, reverse):
 def test_any_lengths_and_resets(data, name, reverse):
     lengths = jnp.array(data.draw(st.lists(st.integers(0, 13), min_size=3, max_size=3)))
     resets = jnp.array(data.draw(st.lists(st.booleans(), min_size=39, max_size=39))).reshape(3, 13)
-    arguments = problem(name, 13), lengths, resets
+    arguments = problem(CELLS[name], 13), lengths, resets
     got = compiled(name, "associative", 5, reverse)(*arguments)
     chex.assert_trees_all_close(got, compiled(name, "autodiff", None, reverse)(*arguments), atol=1e-5)
 
 
 @each_cell
 def test_padding_has_no_effect_whatever_is_in_it(name):
-    params, xs, carry = problem(name, 13)
+    params, xs, carry = problem(CELLS[name], 13)
     spoiled = jnp.where((jnp.arange(13) < LENGTHS[:, None])[..., None], xs, jnp.nan)
     f = everything(name, method="associative", lengths=LENGTHS)
     chex.assert_trees_all_equal(f(params, spoiled, carry), f(params, xs, carry))
@@ -98,7 +98,7 @@ def test_padding_has_no_effect_whatever_is_in_it(name):
 
 @each_cell
 def test_half_precision_keeps_float32_states(name):
-    params, xs, carry = problem(name, 13)
+    params, xs, carry = problem(CELLS[name], 13)
     half = xs.astype(jnp.bfloat16)
     got, (last, ys) = everything(name, method="associative", lengths=LENGTHS)(params, half, carry)
     wanted, (same_last, same) = everything(name, lengths=LENGTHS)(params, half, carry)
@@ -113,7 +113,7 @@ def test_half_precision_keeps_float32_states(name):
 
 @each_cell
 def test_vmap_changes_nothing(name):
-    params, xs, carry = problem(name, 10)
+    params, xs, carry = problem(CELLS[name], 10)
     one = lambda x, c: recurrent.scan(CELLS[name], params, x, c, chunk=4, method="associative")
     chex.assert_trees_all_close(jax.jit(jax.vmap(one))(xs, carry), run(name, (params, xs, carry)), atol=1e-6)
 
@@ -128,7 +128,7 @@ def scaled_error(got, wanted):
 # executor is off by 3e-5, and so is this one.
 @pytest.mark.parametrize("name, tolerance", [("min gru", 1e-5), ("min lstm", 1e-5), ("lru", 1e-4)])
 def test_a_hundred_thousand_steps(name, tolerance):
-    arguments = problem(name, 100_000, (1,))
+    arguments = problem(CELLS[name], 100_000, (1,))
     if name == "lru":
         arguments[0]["log_decay"] = jnp.log(-jnp.log(jnp.array([0.9, 0.99, 0.999, 0.999])))
     wanted, (last, ys) = everything(name)(*arguments)
@@ -139,7 +139,7 @@ def test_a_hundred_thousand_steps(name, tolerance):
 
 def test_memory_is_that_of_a_block():
     def temporary(length, **options):
-        shapes = jax.eval_shape(lambda: problem("min gru", length, (2,)))
+        shapes = jax.eval_shape(lambda: problem(CELLS["min gru"], length, (2,)))
         compiled = jax.jit(jax.grad(objective(**options))).lower(*shapes).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
@@ -224,7 +224,7 @@ def test_a_linear_step_of_ones_own():
 
 
 def test_forward_mode_is_told_what_to_use():
-    params, xs, carry = problem("min gru", 5)
+    params, xs, carry = problem(CELLS["min gru"], 5)
     f = lambda xs: run("min gru", (params, xs, carry), method="associative")[1]
     with pytest.raises(ValueError, match='forward-mode derivatives need method="autodiff"'):
         jax.jvp(f, (xs,), (xs,))

@@ -16,8 +16,8 @@ METHODS += [(name, "associative") for name in LINEAR]
 
 @pytest.mark.parametrize("name, method", METHODS, ids=lambda value: value if isinstance(value, str) else "newton")
 def test_lowers_for_tpu_and_cuda(name, method):
-    arguments = problem(name, 9)
-    lowered = jax.jit(gradient(name, method=method, lengths=jnp.array([9, 0, 4]))).trace(*arguments)
+    arguments = problem(CELLS[name], 9)
+    lowered = jax.jit(gradient(CELLS[name], method=method, lengths=jnp.array([9, 0, 4]))).trace(*arguments)
     text = lowered.lower(lowering_platforms=("tpu", "cuda")).as_text()
     assert "stablehlo.while" in text
 

@@ -50,9 +50,9 @@ GRADIENTS = [
 
 @pytest.mark.parametrize("name, method, options", GRADIENTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_gradients_equal_plain_autodiff_in_float64(float64, name, method, options):
-    arguments = problem(name, 13, dtype=jnp.float64)
-    wanted = gradient(name, method="autodiff", **options)(*arguments)
-    got = gradient(name, method=method, **options)(*arguments)
+    arguments = problem(CELLS[name], 13, dtype=jnp.float64)
+    wanted = gradient(CELLS[name], method="autodiff", **options)(*arguments)
+    got = gradient(CELLS[name], method=method, **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-9, rtol=1e-9)
 
 
@@ -69,13 +69,13 @@ OTHERS = {
 
 @pytest.mark.parametrize("name, method", OTHERS.items(), ids=OTHERS)
 def test_any_cell(name, method):
-    arguments = problem(name, 20)
+    arguments = problem(CELLS[name], 20)
     got = scan(name, method=method)(*arguments)
     chex.assert_trees_all_close(got, scan(name)(*arguments), atol=1e-5, rtol=1e-5)
 
 
 def test_a_cell_that_is_linear_in_its_state_takes_one_iteration_and_one_to_see_it():
-    assert solution("min gru", *problem("min gru", 50), method=DIAGONAL).iterations == 2
+    assert solution("min gru", *problem(CELLS["min gru"], 50), method=DIAGONAL).iterations == 2
 
 
 @functools.cache
@@ -144,7 +144,7 @@ def test_the_diagonal_converges_on_trained_weights_in_more_iterations():
 
 
 def chaotic():
-    params, xs, carry = problem("elman", 500)
+    params, xs, carry = problem(CELLS["elman"], 500)
     return {**params, "recurrent": {"kernel": 5 * params["recurrent"]["kernel"]}}, xs, carry
 
 
@@ -165,14 +165,14 @@ def test_without_convergence_the_answer_is_sequential_with_a_warning():
 
 
 def test_as_many_iterations_as_steps_solve_even_chaos(float64):
-    params, xs, carry = problem("elman", 20, dtype=jnp.float64)
+    params, xs, carry = problem(CELLS["elman"], 20, dtype=jnp.float64)
     params["recurrent"]["kernel"] *= 5
     got = scan("elman", method=DIAGONAL._replace(iterations=22, tolerance=1e-5))(params, xs, carry)
     chex.assert_trees_all_close(got, scan("elman")(params, xs, carry), atol=1e-5)
 
 
 def test_nan_gives_the_sequential_nan_with_a_warning():
-    params, xs, carry = problem("gru", 9)
+    params, xs, carry = problem(CELLS["gru"], 9)
     xs = xs.at[1, 4].set(jnp.nan)
     with pytest.warns(RuntimeWarning, match="newton"):
         got = scan("gru", method=Newton(iterations=5))(params, xs, carry)
@@ -181,7 +181,7 @@ def test_nan_gives_the_sequential_nan_with_a_warning():
 
 
 def test_batch_axes_time_major_and_checkpoint():
-    params, xs, carry = problem("lstm", 11, (2, 3))
+    params, xs, carry = problem(CELLS["lstm"], 11, (2, 3))
     f = lambda p, x, c: recurrent.scan(CELLS["lstm"], p, x, c, method=DENSE, time_major=True)
     time_first = jnp.moveaxis(xs, -2, 0)
     last, ys = jax.jit(jax.checkpoint(f))(params, time_first, carry)
@@ -193,33 +193,33 @@ def test_batch_axes_time_major_and_checkpoint():
 
 
 def test_vmap_changes_nothing():
-    params, xs, carry = problem("gru", 10)
+    params, xs, carry = problem(CELLS["gru"], 10)
     rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(CELLS["gru"], params, x, c, method="newton")))(xs, carry)
     chex.assert_trees_all_close(rows, scan("gru")(params, xs, carry), atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [0, 1])
 def test_no_step_and_one(length):
-    arguments = problem("lstm", length)
+    arguments = problem(CELLS["lstm"], length)
     got = recurrent.scan(CELLS["lstm"], *arguments, method="newton")
     chex.assert_trees_all_close(got, recurrent.scan(CELLS["lstm"], *arguments), atol=1e-6)
 
 
 def test_half_precision_is_as_exact_as_its_products():
-    params, xs, carry = problem("gru", 40)
+    params, xs, carry = problem(CELLS["gru"], 40)
     half = xs.astype(jnp.bfloat16)
     last, ys = scan("gru", method=DENSE)(params, half, carry)
     assert ys.dtype == jnp.bfloat16
     assert last.dtype == jnp.float32
     chex.assert_trees_all_close(last, scan("gru")(params, half, carry)[0], atol=0.01)
-    gradients = gradient("gru", method=DIAGONAL)(params, half, carry)[0]
-    wanted = gradient("gru")(params, half, carry)[0]
+    gradients = gradient(CELLS["gru"], method=DIAGONAL)(params, half, carry)[0]
+    wanted = gradient(CELLS["gru"])(params, half, carry)[0]
     for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
         assert jnp.linalg.norm(got - true) < 0.03 * jnp.linalg.norm(true) + 0.03
 
 
 def test_one_large_row_does_not_make_the_others_inexact():
-    params, xs, carry = problem("elman, identity", 30, (2,))
+    params, xs, carry = problem(CELLS["elman, identity"], 30, (2,))
     xs = xs.at[1].multiply(1e4)
     got = scan("elman, identity", method=DENSE)(params, xs, carry)
     wanted = scan("elman, identity")(params, xs, carry)
@@ -238,19 +238,19 @@ WRONG = {
 
 @pytest.mark.parametrize("options, message", WRONG.values(), ids=WRONG)
 def test_what_a_user_gets_wrong_is_told(options, message):
-    params, xs, carry = problem("gru", 3)
+    params, xs, carry = problem(CELLS["gru"], 3)
     with pytest.raises(ValueError, match=re.escape(message)):
         recurrent.scan(CELLS["gru"], params, xs, carry, **options)
 
 
 def test_solution_is_of_newton_alone():
-    arguments = problem("gru", 3)
+    arguments = problem(CELLS["gru"], 3)
     with pytest.raises(ValueError, match="method: newton, or a Newton"):
         solution("gru", *arguments, method="sequential")
 
 
 def test_forward_mode_is_refused():
-    params, xs, carry = problem("gru", 3)
+    params, xs, carry = problem(CELLS["gru"], 3)
     f = lambda x: recurrent.scan(CELLS["gru"], params, x, carry, method="newton")[1]
     with pytest.raises(ValueError, match="forward-mode"):
         jax.jvp(f, (xs,), (xs,))

@@ -11,24 +11,24 @@ from hypothesis import strategies as st
 
 from jaxnets import recurrent
 
-each_cell = pytest.mark.parametrize("name", CELLS)
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 LENGTHS = np.array([13, 5, 0], np.int32)
 RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
 
 
 @each_cell
 @pytest.mark.parametrize("reverse, keep", [(False, "carries"), (True, "boundaries")], ids=["forward", "reverse"])
-def test_gradients_equal_plain_autodiff_in_float64(float64, name, reverse, keep):
-    arguments = problem(name, 13, dtype=jnp.float64)
+def test_gradients_equal_plain_autodiff_in_float64(float64, cell, reverse, keep):
+    arguments = problem(cell, 13, dtype=jnp.float64)
     options = dict(lengths=LENGTHS, resets=RESETS, reverse=reverse)
-    wanted = gradient(name, method="autodiff", **options)(*arguments)
-    got = gradient(name, chunk=5, keep=keep, **options)(*arguments)
+    wanted = gradient(cell, method="autodiff", **options)(*arguments)
+    got = gradient(cell, chunk=5, keep=keep, **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-11, rtol=1e-11)
 
 
 @each_cell
-def test_every_parameter_has_a_gradient(name):
-    gradients = gradient(name, lengths=LENGTHS, resets=RESETS)(*problem(name, 13))
+def test_every_parameter_has_a_gradient(cell):
+    gradients = gradient(cell, lengths=LENGTHS, resets=RESETS)(*problem(cell, 13))
     for path, leaf in jax.tree.leaves_with_path(gradients[0]):
         if "dropout_masks" not in jax.tree_util.keystr(path):
             assert jnp.all(jnp.max(jnp.abs(leaf), axis=-1) > 0), jax.tree_util.keystr(path)
@@ -36,8 +36,8 @@ def test_every_parameter_has_a_gradient(name):
 
 @each_cell
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-def test_a_row_is_what_it_is_alone(name, reverse):
-    params, xs, carry = problem(name, 13)
+def test_a_row_is_what_it_is_alone(cell, reverse):
+    params, xs, carry = problem(cell, 13)
 
     @jax.jit  # as one program: to compile operation by operation takes four times as long
     def together_and_alone():
@@ -48,8 +48,8 @@ def test_a_row_is_what_it_is_alone(name, reverse):
             if "dropout_masks" in params:
                 own["dropout_masks"] = rows(params["dropout_masks"], one)
             short = jax.tree.map(lambda a, one=one, length=length: a[one, :length], xs)
-            alone.append(recurrent.scan(CELLS[name], own, short, rows(carry, one), reverse=reverse))
-        return recurrent.scan(CELLS[name], params, xs, carry, lengths=LENGTHS, reverse=reverse, chunk=5), alone
+            alone.append(recurrent.scan(cell, own, short, rows(carry, one), reverse=reverse))
+        return recurrent.scan(cell, params, xs, carry, lengths=LENGTHS, reverse=reverse, chunk=5), alone
 
     (last, ys), alone = together_and_alone()
     for row, length in enumerate(LENGTHS.tolist()):
@@ -60,40 +60,40 @@ def test_a_row_is_what_it_is_alone(name, reverse):
 
 
 @each_cell
-def test_padding_has_no_effect_whatever_is_in_it(name):
-    params, xs, carry = problem(name, 13)
+def test_padding_has_no_effect_whatever_is_in_it(cell):
+    params, xs, carry = problem(cell, 13)
     real = jnp.arange(13) < LENGTHS[:, None]
     x, others = xs if isinstance(xs, tuple) else (xs, None)
     spoiled = jnp.where(real.reshape(3, 13, *(1,) * (x.ndim - 2)), x, jnp.nan)
     again = spoiled if others is None else (spoiled, others)
-    run = lambda xs: recurrent.scan(CELLS[name], params, xs, carry, lengths=LENGTHS)
+    run = lambda xs: recurrent.scan(cell, params, xs, carry, lengths=LENGTHS)
     chex.assert_trees_all_equal(run(again), run(xs))
-    f = gradient(name, lengths=LENGTHS)
+    f = gradient(cell, lengths=LENGTHS)
     chex.assert_trees_all_equal(f(params, again, carry), f(params, xs, carry))
 
 
 @each_cell
-def test_a_reset_begins_anew(name):
-    params, xs, carry = problem(name, 13)
+def test_a_reset_begins_anew(cell):
+    params, xs, carry = problem(cell, 13)
     resets = jnp.zeros((3, 13), bool).at[:, 6].set(True)
-    last, ys = recurrent.scan(CELLS[name], params, xs, carry, resets=resets, chunk=4)
-    _before, first = recurrent.scan(CELLS[name], params, jax.tree.map(lambda a: a[:, :6], xs), carry)
-    end, second = recurrent.scan(CELLS[name], params, jax.tree.map(lambda a: a[:, 6:], xs))
+    last, ys = recurrent.scan(cell, params, xs, carry, resets=resets, chunk=4)
+    _before, first = recurrent.scan(cell, params, jax.tree.map(lambda a: a[:, :6], xs), carry)
+    end, second = recurrent.scan(cell, params, jax.tree.map(lambda a: a[:, 6:], xs))
     chex.assert_trees_all_close(ys, jnp.concatenate([first, second], axis=1), atol=1e-5)
     chex.assert_trees_all_close(last, end, atol=1e-5)
 
 
 @each_cell
-def test_half_precision_keeps_float32_carries_and_gradients(name):
-    params, xs, carry = problem(name, 13)
+def test_half_precision_keeps_float32_carries_and_gradients(cell):
+    params, xs, carry = problem(cell, 13)
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, xs)
-    last, ys = recurrent.scan(CELLS[name], params, half, carry, lengths=LENGTHS)
-    _exact_last, exact = recurrent.scan(CELLS[name], params, xs, carry, lengths=LENGTHS)
+    last, ys = recurrent.scan(cell, params, half, carry, lengths=LENGTHS)
+    _exact_last, exact = recurrent.scan(cell, params, xs, carry, lengths=LENGTHS)
     assert ys.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype(jnp.float32)}
     assert jnp.linalg.norm(ys.astype(jnp.float32) - exact) < 0.1 * jnp.linalg.norm(exact)
-    gradients = gradient(name, lengths=LENGTHS)(params, half, carry)[0]
-    wanted = gradient(name, lengths=LENGTHS)(params, xs, carry)[0]
+    gradients = gradient(cell, lengths=LENGTHS)(params, half, carry)[0]
+    wanted = gradient(cell, lengths=LENGTHS)(params, xs, carry)[0]
     for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
         assert got.dtype == jnp.float32
         # Wide enough for rounding that a norm or a kink magnifies; a lost or doubled term is far beyond it.
@@ -103,13 +103,14 @@ def test_half_precision_keeps_float32_carries_and_gradients(name):
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), length=st.integers(1, 20), chunk=st.integers(1, 22), reverse=st.booleans())
 def test_any_lengths_and_resets(data, length, chunk, reverse):
-    params, xs, carry = problem("gru, after", length)
+    cell = CELLS["gru, after"]
+    params, xs, carry = problem(cell, length)
     lengths = jnp.array(data.draw(st.lists(st.integers(0, length), min_size=3, max_size=3)))
     resets = np.array(data.draw(st.lists(st.booleans(), min_size=3 * length, max_size=3 * length))).reshape(3, length)
     options = dict(lengths=lengths, resets=jnp.asarray(resets), reverse=reverse)
-    last, ys = recurrent.scan(CELLS["gru, after"], params, xs, carry, chunk=chunk, **options)
+    last, ys = recurrent.scan(cell, params, xs, carry, chunk=chunk, **options)
     # The definition, a step at a time.
-    step = lambda c, x: recurrent.step(CELLS["gru, after"], params, c, x)
+    step = lambda c, x: recurrent.step(cell, params, c, x)
     expected = np.zeros(ys.shape, np.float32)
     state = np.array(carry)
     for row in range(3):

@@ -7,19 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from all_cells import CELLS as EVERY_CELL
+from all_cells import D, H, gradient, objective, problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import recurrent
 
-HIDDEN, FEATURES = 6, 5
 CELLS = {  # every cell is in test_ragged.py; here are those that try the executor
-    "gru": recurrent.gru(HIDDEN),
-    "lstm": recurrent.lstm(HIDDEN),
+    "gru": recurrent.gru(H),
+    "lstm": recurrent.lstm(H),
     # Not the plain product, and a parameter that the step itself reads: what the engine may not assume away.
-    "weight_norm": recurrent.elman(HIDDEN)._replace(product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0))),
-    "scaled": recurrent.elman(HIDDEN)._replace(
-        init=lambda key, features: {**recurrent.elman(HIDDEN).init(key, features), "scale": jnp.ones(HIDDEN) * 0.7},
+    "weight_norm": recurrent.elman(H)._replace(product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0))),
+    "scaled": recurrent.elman(H)._replace(
+        init=lambda key, features: {**recurrent.elman(H).init(key, features), "scale": jnp.ones(H) * 0.7},
         step=lambda rest, h, u, dot: (lambda new: (new, new * rest["scale"]))(
             jnp.tanh(u[0] * rest["scale"] + dot("kernel", h * h))
         ),
@@ -28,48 +29,38 @@ CELLS = {  # every cell is in test_ragged.py; here are those that try the execut
 each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 
-def problem(cell, length, batch=(3,), dtype=jnp.float32):
-    """Parameters away from their symmetric start, a sequence and a carry that is not zero."""
-    params = cell.init(jax.random.key(0), FEATURES)
-    leaves, tree = jax.tree.flatten(params)
-    noise = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [
-        leaf.astype(dtype) + 0.1 * jax.random.normal(k, leaf.shape, dtype)
-        for leaf, k in zip(leaves, noise, strict=True)
-    ]
-    params = jax.tree.unflatten(tree, leaves)
-    xs = jax.random.normal(jax.random.key(2), (*batch, length, FEATURES), dtype)
-    carry = jax.tree.map(lambda a: a + 0.3, cell.carry(params, xs[..., 0, :] if length else jnp.zeros_like(xs[..., 0])))
-    return params, xs, carry
-
-
-def objective(cell, **options):
-    """A scalar that depends on every output and on the last carry."""
-
-    def f(params, xs, carry):
-        carry, ys = recurrent.scan(cell, params, xs, carry, **options)
-        weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
-        return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry))
-
-    return f
-
-
-def gradient(cell, **options):
-    return jax.jit(jax.grad(objective(cell, **options), (0, 1, 2)))
-
-
-@each_cell
-@pytest.mark.parametrize("length", [1, 7, 33])
-def test_scan_equals_a_python_loop(cell, length):
+def check_against_a_loop(cell, length):
     params, xs, carry = problem(cell, length)
     last, ys = recurrent.scan(cell, params, xs, carry, chunk=8)
     step = jax.jit(functools.partial(recurrent.step, cell))
     expected = []
     for t in range(length):
-        carry, y = step(params, carry, xs[:, t])
+        carry, y = step(params, carry, jax.tree.map(lambda a, t=t: a[:, t], xs))
         expected.append(y)
     chex.assert_trees_all_close(ys, jnp.stack(expected, axis=1), atol=1e-6)
     chex.assert_trees_all_close(last, carry, atol=1e-6)
+
+
+@each_cell
+@pytest.mark.parametrize("length", [1, 7, 33])
+def test_scan_equals_a_python_loop(cell, length):
+    check_against_a_loop(cell, length)
+
+
+@pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
+def test_a_loop_of_steps_equals_scan_for_every_cell(cell):
+    check_against_a_loop(cell, 9)
+
+
+def test_a_step_begins_where_a_scan_begins_and_needs_floating_point():
+    cell = EVERY_CELL["zoneout"]
+    params, (xs, masks), _carry = problem(cell, 1)
+    for inputs in (xs, (xs, masks)):
+        last, ys = recurrent.scan(cell, params, inputs)
+        carry, y = recurrent.step(cell, params, None, jax.tree.map(lambda a: a[:, 0], inputs))
+        chex.assert_trees_all_close((carry, y), (last, ys[:, 0]), atol=1e-6)
+    with pytest.raises(ValueError, match="x: floating point expected; given int32"):
+        recurrent.step(cell, params, None, jnp.ones((3, D), jnp.int32))
 
 
 @each_cell
@@ -117,7 +108,7 @@ def test_no_parameter_has_a_gradient_of_zero(cell):
 def test_any_batch_axes_and_time_major(cell, batch):
     params, xs, carry = problem(cell, 11, batch)
     last, ys = recurrent.scan(cell, params, xs, carry, chunk=4)
-    flat = xs.reshape(-1, 11, FEATURES)
+    flat = xs.reshape(-1, 11, D)
     for i, index in enumerate(np.ndindex(*batch)):
         one = jax.tree.map(lambda a, index=index: a[index], carry)
         alone, y = recurrent.scan(cell, params, flat[i], one)
@@ -135,7 +126,7 @@ def test_any_batch_axes_and_time_major(cell, batch):
 def test_no_steps_change_nothing(cell):
     params, xs, carry = problem(cell, 0)
     last, ys = recurrent.scan(cell, params, xs, carry)
-    chex.assert_shape(ys, (3, 0, HIDDEN))
+    chex.assert_shape(ys, (3, 0, H))
     chex.assert_trees_all_equal(last, carry)
     gradients = jax.grad(lambda *a: objective(cell)(*a), 2)(params, xs, carry)
     chex.assert_trees_all_close(gradients, jax.tree.map(jnp.cos, carry), atol=1e-6)
@@ -255,6 +246,6 @@ BAD = {
 @pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
 def test_what_a_user_gets_wrong_is_told(arguments, message):
     cell = CELLS["gru"]
-    params = cell.init(jax.random.key(0), FEATURES)
+    params = cell.init(jax.random.key(0), D)
     with pytest.raises(ValueError, match=message):
         recurrent.scan(cell, **{"params": params, "xs": jnp.zeros((2, 4, 5)), "carry": None, **arguments})

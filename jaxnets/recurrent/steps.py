@@ -1,0 +1,128 @@
+"""What all executors share: a plan of the run, what decides about steps, a step with padding and resets around it."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.recurrent.cell import Cell, Params, matmul
+
+
+class Plan(NamedTuple):
+    """How an executor runs: all static."""
+
+    chunk: int
+    keep: str
+    unroll: int
+    reverse: bool
+    axis: int  # of time in xs, ys and control
+    dtype: Any  # of the products and outputs
+
+
+class Control(NamedTuple):
+    """What decides about steps, bool with the axes of batch and time; None where there is nothing to decide.
+
+    Attributes:
+        active: False where a step is padding: the carry goes by, the output is zero.
+        reset: True where a step starts from the initial carry.
+    """
+
+    active: jax.Array | None = None
+    reset: jax.Array | None = None
+
+
+def full_step(cell: Cell, rest: Params, dot: Callable, dtype: Any) -> Callable:
+    """``(carry, u, control, initial) -> (carry, y)``: the cell's step, with padding and resets around it."""
+
+    def step(carry, u, control, initial):
+        if control.reset is not None:
+            carry = jax.tree.map(functools.partial(where, control.reset), initial, carry)
+        new, y = cell.step(rest, carry, u, dot)
+        y = y.astype(dtype)
+        if control.active is not None:
+            new = jax.tree.map(functools.partial(where, control.active), new, carry)
+            y = where(control.active, y, jnp.zeros_like(y))
+        return new, y
+
+    return step
+
+
+def projection(cell: Cell, control: Control) -> Callable:
+    """The cell's ``project``; padding is zeroed first, so that not even a NaN in it has an effect."""
+
+    def project(source, xs):
+        if control.active is not None:
+            zeroed = lambda x: where(control.active, x, jnp.zeros_like(x))
+            floats, others = parted(xs)
+            xs = joined(jax.tree.map(zeroed, floats), others)
+        return cell.project(source, xs)
+
+    return project
+
+
+def where(mask: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """Chooses by step; mask ``[*axes]``, the others ``[*axes, ...]``."""
+    return jnp.where(mask.reshape(*mask.shape, *(1,) * (new.ndim - mask.ndim)), new, old)
+
+
+# ---- products
+
+
+def ready(cell: Cell, recurrent: Params, dtype: Any) -> Params:
+    """Recurrent weights as loops want them: those of plain products are cast once; other products see their own."""
+    return jax.tree.map(lambda w: w.astype(dtype), recurrent) if cell.product is matmul else recurrent
+
+
+# ---- parameters and inputs in two parts: what is differentiated (floating point), and what is not (masks, keys)
+
+
+def parted(tree: Any) -> tuple[Any, Any]:
+    """Two trees like the one given: one with its floating point leaves, one with the others, None elsewhere."""
+    floating = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    return (
+        jax.tree.map(lambda x: x if floating(x) else None, tree),
+        jax.tree.map(lambda x: None if floating(x) else x, tree),
+    )
+
+
+def joined(floats: Any, others: Any) -> Any:
+    """The inverse of ``parted``."""
+    return jax.tree.map(lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None)
+
+
+def add(left: Any, right: Any) -> Any:
+    """The sum of two trees, in the dtypes of the first."""
+    return jax.tree.map(lambda a, b: a + b.astype(a.dtype), left, right)
+
+
+# ---- sequences: time stays at the plan's axis, so that nothing is transposed
+
+
+def take(tree: Any, k: Any, plan: Plan) -> Any:
+    """Chunk k of a sequence."""
+    return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * plan.chunk, plan.chunk, plan.axis), tree)
+
+
+def put(buffers: Any, chunks: Any, k: Any, plan: Plan) -> Any:
+    """A sequence with chunk k replaced."""
+    one = lambda a, c: lax.dynamic_update_slice_in_dim(a, c, k * plan.chunk, plan.axis)
+    return jax.tree.map(one, buffers, chunks)
+
+
+def at(tree: Any, time: Any, plan: Plan) -> Any:
+    """One step of a sequence."""
+    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, time, plan.axis, keepdims=False), tree)
+
+
+def put_at(buffers: Any, one: Any, time: Any, plan: Plan) -> Any:
+    """A sequence with one step replaced."""
+    return jax.tree.map(lambda a, x: lax.dynamic_update_index_in_dim(a, x, time, plan.axis), buffers, one)
+
+
+def room(one: Any, length: int, plan: Plan) -> Any:
+    """Zeros for a sequence of what is given for one step."""
+    make = lambda a: jnp.zeros((*a.shape[: plan.axis], length, *a.shape[plan.axis :]), a.dtype)
+    return jax.tree.map(make, one)
