@@ -12,6 +12,8 @@ from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot
 
+PIECE = 16  # steps of a linear recurrence that are taken one after the other, all pieces at once
+
 
 def dot_with_slope(cell: Cell, weights: Params, dtype: Any, dense: bool) -> Callable:
     """The plain ``dot``; its derivative is the product's matrix if dense, else the diagonals of that matrix's blocks.
@@ -52,14 +54,10 @@ def dense_jacobian(one: Callable, rank: int, carry: Carry, *inputs: Any) -> tupl
 
 
 def dense_recurrence(jacobian: jax.Array, residual: Carry, reverse: bool) -> Carry:
-    """``d_t = J_t d_{t-1} + r_t`` from 0."""
-
-    def compose(first, second):
-        (a, x), (b, y) = first, second
-        return b @ a, (b @ x[..., None])[..., 0] + y
-
+    """``d_t = J_t d_{t-1} + r_t`` from 0; J ``[T, *batch, S, S]``."""
     rank = jacobian.ndim - 2
-    vectors = lax.associative_scan(compose, (jacobian, _joined(residual, rank)), reverse=reverse)[1]
+    applied = lambda b, x: (b @ x[..., None])[..., 0]
+    vectors = _recurrence(jnp.matmul, applied, jacobian, _joined(residual, rank), reverse)
     return _split(vectors, residual, rank)
 
 
@@ -83,22 +81,63 @@ def diagonal_jacobian(one: Callable, rank: int, carry: Carry, *inputs: Any) -> t
 
 
 def diagonal_recurrence(jacobian: list[jax.Array], residual: Carry, reverse: bool) -> Carry:
-    """As ``dense_recurrence``, for every element of every group by itself."""
-
-    def compose(first, second):
-        (a, x), (b, y) = first, second
-        inner = range(x.shape[1])
-        a = functools.reduce(jnp.add, [b[:, :, j, None] * a[:, None, j] for j in inner])
-        return a, functools.reduce(jnp.add, [b[:, :, j] * x[:, None, j] for j in inner]) + y
-
+    """As ``dense_recurrence``, for every element of every group by itself; each J ``[T, k, k, *shape]``."""
+    total = functools.partial(functools.reduce, jnp.add)
+    product = lambda b, a: total([b[:, :, j, None] * a[:, None, j] for j in range(a.shape[1])])
+    applied = lambda b, x: total([b[:, :, j] * x[:, None, j] for j in range(x.shape[1])])
     leaves, tree = jax.tree.flatten(residual)
     solved = list(leaves)
     for group, a in zip(_groups(leaves), jacobian, strict=True):
-        stacked = jnp.stack([leaves[i] for i in group], axis=1)
-        x = lax.associative_scan(compose, (a, stacked), reverse=reverse)[1]
+        x = _recurrence(product, applied, a, jnp.stack([leaves[i] for i in group], axis=1), reverse)
         for at, i in enumerate(group):
             solved[i] = x[:, at]
     return jax.tree.unflatten(tree, solved)
+
+
+def _recurrence(product: Callable, applied: Callable, a: jax.Array, x: jax.Array, reverse: bool) -> jax.Array:
+    """``d_t = a_t d_{t-1} + x_t`` from 0, in three passes: what pieces of 16 steps do, where each begins, its steps.
+
+    Half the products of ``jax.lax.associative_scan``, since only the pieces are composed in a tree, and three small
+    loops to compile where that unrolls its tree.
+
+    Args:
+        product, applied: Of two matrices, and of a matrix with a vector, with one axis before them.
+        a, x: Matrices and vectors, time first.
+        reverse: Whether ``d_t = a_t d_{t+1} + x_t``.
+    """
+    length = len(x)
+    size = min(PIECE, length)
+    count = -(-length // size)
+
+    def pieces(v):
+        v = jnp.flip(v, 0) if reverse else v
+        return jnp.pad(v, [(0, count * size - length)] + [(0, 0)] * (v.ndim - 1)).reshape(count, size, *v.shape[1:])
+
+    a, x = pieces(a), pieces(x)
+    at = lambda v, t: lax.dynamic_index_in_dim(v, t, 1, keepdims=False)
+
+    def compose(first, second):
+        return product(second[0], first[0]), applied(second[0], first[1]) + second[1]
+
+    whole = lax.fori_loop(1, size, lambda t, sofar: compose(sofar, (at(a, t), at(x, t))), (a[:, 0], x[:, 0]))
+
+    def double(i, sofar):
+        """Every piece with the 2^i pieces before it, which already are with theirs."""
+        shift = 2**i
+        composed = compose(jax.tree.map(lambda v: jnp.roll(v, shift, 0), sofar), sofar)
+        there = jnp.arange(count) >= shift
+        return jax.tree.map(lambda v, old: jnp.where(there.reshape(-1, *(1,) * (v.ndim - 1)), v, old), composed, sofar)
+
+    ends = lax.fori_loop(0, math.ceil(math.log2(count)), double, whole)[1]
+    begins = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
+
+    def step(d, t):
+        d = applied(at(a, t), d) + at(x, t)
+        return d, d
+
+    d = lax.scan(step, begins, jnp.arange(size))[1]
+    d = jnp.moveaxis(d, 0, 1).reshape(count * size, *d.shape[2:])[:length]
+    return jnp.flip(d, 0) if reverse else d
 
 
 def _groups(leaves: list[jax.Array]) -> list[list[int]]:

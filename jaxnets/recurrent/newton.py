@@ -33,9 +33,9 @@ class Newton(NamedTuple):
         r_t = f_t(s_{t-1}) - s_t, \quad
         \delta_t = J_t \delta_{t-1} + r_t, \quad s_t \leftarrow s_t + \delta_t, \quad J_t = \partial f_t / \partial s
 
-    where r and J are computed for all steps at once and the linear recurrence is a ``jax.lax.associative_scan``: the
-    time is that of a few iterations, each of logarithmic depth. After k iterations the first k carries are exact. What
-    J is changes how many iterations it takes, never the answer:
+    where r and J are computed for all steps at once and the linear recurrence in a tree: the time is that of a few
+    iterations, each of logarithmic depth. After k iterations the first k carries are exact. What J is changes how many
+    iterations it takes, never the answer:
 
     - dense: the whole Jacobian ``[S, S]`` of a row's carry, S numbers; converges quadratically, at a cost of S^3
       (DEER, Lim et al. 2024, arXiv:2309.12252);
