@@ -66,19 +66,13 @@ def backward(cell, plan, residuals, cotangents):
 
         u, project_vjp, other_u = jax.vjp(project, source, take(xs, k, plan), has_aux=True)
         carries = carries_of(k, first, joined(u, other_u), here)
-        repeated = jax.tree.map(lambda a: jnp.broadcast_to(jnp.expand_dims(a, plan.axis), _with_time(a, plan)), initial)
-        states, pullback = linearise(carries, u, other_u, here, repeated)
-        leaves = jax.tree.leaves(pullback)
+        states, pullback = _at_all_times(linearise, plan, (carries, u, other_u, here), initial)
 
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""
-            # The step linearised alone tells how to read the leaves of the whole chunk; its own values are not used.
-            here_and_now = (at(tree, time, plan) for tree in (carries, u, other_u, here))
-            alone, tree = jax.tree.flatten(linearise(*here_and_now, initial)[1])
-            pick = lambda leaf, like: leaf if leaf.shape == like.shape else at(leaf, time, plan)
-            pullback = jax.tree.unflatten(tree, map(pick, leaves, alone))
-            ys_now = at(ys, k * plan.chunk + time, plan)
-            carry_gradient, du, drest, dinitial, dproducts = pullback((carry_gradient, ys_now))
+            carry_gradient, du, drest, dinitial, dproducts = at(pullback, time, plan)(
+                (carry_gradient, at(ys, k * plan.chunk + time, plan))
+            )
             return carry_gradient, {"rest": drest, "initial": dinitial}, (du, dproducts)
 
         stored, room_for_one, restore = _each_once(lambda: one_step(carry_gradient, 0)[2])
@@ -113,8 +107,20 @@ def backward(cell, plan, residuals, cotangents):
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None
 
 
-def _with_time(a: jax.Array, plan: Plan) -> tuple[int, ...]:
-    return (*a.shape[: plan.axis], plan.chunk, *a.shape[plan.axis :])
+def _at_all_times(linearise: Callable, plan: Plan, sequences: tuple, initial: Any) -> Any:
+    """``linearise`` of every step of a chunk, with time where it is in the sequences."""
+    trees = []
+
+    def flat(*arguments):
+        states, pullback = linearise(*arguments)
+        leaves, tree = jax.tree.flatten(pullback)
+        trees.append(tree)
+        return states, leaves
+
+    now = jax.eval_shape(lambda sequences: flat(*at(sequences, 0, plan), initial), sequences)
+    axes = jax.tree.map(lambda leaf: min(plan.axis, leaf.ndim), now)
+    states, leaves = jax.vmap(flat, (*(plan.axis,) * len(sequences), None), axes)(*sequences, initial)
+    return states, jax.tree.unflatten(trees[-1], leaves)
 
 
 def _linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:

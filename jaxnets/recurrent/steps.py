@@ -114,7 +114,8 @@ def put(buffers: Any, chunks: Any, k: Any, plan: Plan) -> Any:
 
 def at(tree: Any, time: Any, plan: Plan) -> Any:
     """One step of a sequence."""
-    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, time, plan.axis, keepdims=False), tree)
+    # What has fewer axes than a row's index, such as a number for all rows, has time last.
+    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, time, min(plan.axis, a.ndim - 1), keepdims=False), tree)
 
 
 def put_at(buffers: Any, one: Any, time: Any, plan: Plan) -> Any:
