@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.chunked_backward import backward
+from jaxnets.recurrent.chunked_backward import Kept, backward, linearised, without
 from jaxnets.recurrent.steps import (
     Control,
     Plan,
     at,
     full_step,
     joined,
+    parted,
     projection,
     put_at,
     ready,
@@ -51,32 +52,45 @@ def _chunked_fwd(cell, plan, params, xs, carry, initial, others, control):
 
 
 def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[Carry, jax.Array, Any]:
-    """Returns the last carry, ys, and what was kept: the carry before every step, or before each chunk ``[n, ...]``."""
-    source, recurrent, rest = split_params(joined(params, others[0]))
-    one = full_step(cell, rest, plain_dot(cell, ready(cell, recurrent, plan.dtype), plan.dtype), plan.dtype)
-    xs = joined(xs, others[1])
+    """Returns the last carry, ys, and a ``Kept``."""
+    source, recurrent, rest = split_params(params)
+    other_source, _, other_rest = split_params(others[0])
+    weights = ready(cell, recurrent, plan.dtype)
+    linearise = linearised(cell, plan, weights, rest, other_rest)
+    plain = full_step(cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype)
     length = jax.tree.leaves(xs)[0].shape[plan.axis]
 
-    def chunk(state, k):
+    def one(carry, u, other_u, control):
+        """The new carry, the output, and what is kept of the step."""
+        if plan.keep in ("nothing", "boundaries"):
+            return *plain(carry, joined(u, other_u), control, initial), None
+        if plan.keep == "carries":
+            new, y = plain(carry, joined(u, other_u), control, initial)
+            return new, y, without(carry, new, y)
+        (new, y), states, products, pullback = linearise(carry, u, other_u, control, initial)
+        if plan.keep == "products":
+            return new, y, (without(carry, new, y), products)
+        return new, y, (states, jax.tree.leaves(pullback))
+
+    def projected(k):
         here = take(control, k, plan)
-        u = projection(cell, here)(source, take(xs, k, plan))
+        u = projection(cell, here)(joined(source, other_source), joined(take(xs, k, plan), take(others[1], k, plan)))
+        return *parted(u), here
+
+    def chunk(state, k):
+        sequences = projected(k)
 
         def step(state, time):
-            carry, ys, carries = state
-            new, y = one(carry, at(u, time, plan), at(here, time, plan), initial)
-            time = k * plan.chunk + time
-            carries = put_at(carries, carry, time, plan) if plan.keep == "carries" else None
-            return (new, put_at(ys, y, time, plan), carries), None
+            carry, *kept = state
+            new, *made = one(carry, *at(sequences, time, plan))
+            return (new, *put_at(kept, made, k * plan.chunk + time, plan)), None
 
-        first = state[0] if plan.keep == "boundaries" else None
-        return lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0], first
+        return lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0], state[0]
 
-    u = lambda: projection(cell, take(control, 0, plan))(source, take(xs, 0, plan))
-    y = jax.eval_shape(lambda: one(carry, at(u(), 0, plan), at(control, 0, plan), initial)[1])
-    carries = room(carry, length, plan) if plan.keep == "carries" else None
-    state = (carry, room(y, length, plan), carries)
-    (carry, ys, carries), firsts = lax.scan(chunk, state, jnp.arange(length // plan.chunk), reverse=plan.reverse)
-    return carry, ys, carries if plan.keep == "carries" else firsts
+    _, *made = jax.eval_shape(lambda: one(carry, *at(projected(0), 0, plan)))
+    state = (carry, *room(made, length, plan))
+    (carry, ys, of_steps), firsts = lax.scan(chunk, state, jnp.arange(length // plan.chunk), reverse=plan.reverse)
+    return carry, ys, Kept(firsts, of_steps, ys)
 
 
 chunked.defvjp(_chunked_fwd, backward)

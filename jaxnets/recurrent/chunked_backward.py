@@ -8,13 +8,13 @@ the cell's step with a ``dot`` whose result is known.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Cell, Params, matmul, plain_dot, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, plain_dot, split_params
 from jaxnets.recurrent.steps import (
     Plan,
     add,
@@ -31,6 +31,28 @@ from jaxnets.recurrent.steps import (
 )
 
 
+class Kept(NamedTuple):
+    """What a forward pass leaves to ``backward``.
+
+    Attributes:
+        firsts: The carry before each chunk ``[n, ...]``.
+        of_steps: By ``plan.keep``. "carries": the carry before each step, without what is in ys too. "products": that,
+            and the state products of each step. "linearisation": what the steps multiplied and the leaves of their
+            pullbacks. Else None: the chunks run once more.
+        ys: The outputs.
+    """
+
+    firsts: Carry
+    of_steps: Any
+    ys: jax.Array
+
+
+def without(carry: Carry, new: Carry, y: jax.Array) -> list[jax.Array | None]:
+    """The leaves of a carry, None for one that the step before has put out as it is."""
+    pairs = zip(jax.tree.leaves(carry), jax.tree.leaves(new), strict=True)
+    return [None if after is y else before for before, after in pairs]
+
+
 def backward(cell, plan, residuals, cotangents):
     """The reverse rule of ``chunked``."""
     params, xs, initial, others, control, kept = residuals
@@ -38,22 +60,35 @@ def backward(cell, plan, residuals, cotangents):
     source, recurrent, rest = split_params(params)
     other_source, _, other_rest = split_params(others[0])
     weights = ready(cell, recurrent, plan.dtype)
-    linearise = _linearised(cell, plan, weights, rest, other_rest)
+    linearise = linearised(cell, plan, weights, rest, other_rest)
     times = jnp.arange(plan.chunk)
 
-    def carries_of(k, first, u, here):
-        """The carry before each step of a chunk."""
-        if plan.keep == "carries":
-            return take(kept, k, plan)
+    def carries_of(k, first, leaves):
+        """The carry before each step of a chunk, from what is kept of it."""
+        ours, tree = jax.tree.flatten(first)
+        beside = take(kept.ys, k, plan)
+
+        def before(first, leaf):
+            if leaf is not None:
+                return leaf
+            first = jnp.expand_dims(first, plan.axis)
+            if plan.reverse:
+                return jnp.concatenate([lax.slice_in_dim(beside, 1, None, axis=plan.axis), first], plan.axis)
+            return jnp.concatenate([first, lax.slice_in_dim(beside, 0, -1, axis=plan.axis)], plan.axis)
+
+        return jax.tree.unflatten(tree, list(map(before, ours, leaves)))
+
+    def rerun(first, u, here):
+        """The carry before each step of a chunk, computed once more."""
         one = full_step(cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype)
 
-        def rerun(state, time):
+        def step(state, time):
             carry, carries = state
-            new = one(carry, at(u, time, plan), at(here, time, plan), initial)[0]
+            new = one(carry, *at((u, here), time, plan), initial)[0]
             return (new, put_at(carries, carry, time, plan)), None
 
         state = (first, room(first, plan.chunk, plan))
-        return lax.scan(rerun, state, times, reverse=plan.reverse, unroll=plan.unroll)[0][1]
+        return lax.scan(step, state, times, reverse=plan.reverse, unroll=plan.unroll)[0][1]
 
     def chunk(state, inputs):
         carry_gradient, sums, x_gradients = state
@@ -65,8 +100,16 @@ def backward(cell, plan, residuals, cotangents):
             return parted(projection(cell, here)(joined(source, other_source), joined(xs, other_xs)))
 
         u, project_vjp, other_u = jax.vjp(project, source, take(xs, k, plan), has_aux=True)
-        carries = carries_of(k, first, joined(u, other_u), here)
-        states, pullback = _at_all_times(linearise, plan, (carries, u, other_u, here), initial)
+        of_steps, products = take(kept.of_steps, k, plan), None
+        if plan.keep == "products":
+            of_steps, products = of_steps
+        if plan.keep == "linearisation":
+            now = (first, *at((u, other_u, here), 0, plan))
+            tree = _pullback_tree(lambda: linearise(*now, initial))
+            states, pullback = of_steps[0], jax.tree.unflatten(tree, of_steps[1])
+        else:
+            carries = rerun(first, joined(u, other_u), here) if of_steps is None else carries_of(k, first, of_steps)
+            states, pullback = _at_all_times(linearise, plan, (carries, u, other_u, here), initial, products)
 
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""
@@ -100,46 +143,52 @@ def backward(cell, plan, residuals, cotangents):
     zeros = functools.partial(jax.tree.map, jnp.zeros_like)
     sums = zeros({"input": source, "recurrent": recurrent, "rest": rest, "initial": initial})
     chunks = jnp.arange(jax.tree.leaves(xs)[0].shape[plan.axis] // plan.chunk)
-    firsts = kept if plan.keep == "boundaries" else None
     state = (last_carry, sums, zeros(xs))
-    (carry_gradient, sums, x_gradients), _ = lax.scan(chunk, state, (chunks, firsts), reverse=not plan.reverse)
+    (carry_gradient, sums, x_gradients), _ = lax.scan(chunk, state, (chunks, kept.firsts), reverse=not plan.reverse)
     gradients = {**sums["rest"], "input": sums["input"], "recurrent": sums["recurrent"]}
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None
 
 
-def _at_all_times(linearise: Callable, plan: Plan, sequences: tuple, initial: Any) -> Any:
-    """``linearise`` of every step of a chunk, with time where it is in the sequences."""
+def _pullback_tree(linearise: Callable) -> Any:
+    """The structure of the pullback that is returned."""
+    trees = []
+    jax.eval_shape(lambda: trees.append(jax.tree.structure(linearise()[3])))
+    return trees[0]
+
+
+def _at_all_times(linearise: Callable, plan: Plan, sequences: tuple, initial: Any, products: Any) -> Any:
+    """States and pullbacks of every step of a chunk, with time where it is in the sequences."""
     trees = []
 
-    def flat(*arguments):
-        states, pullback = linearise(*arguments)
+    def flat(sequences, products, initial):
+        _, states, _, pullback = linearise(*sequences, initial, products)
         leaves, tree = jax.tree.flatten(pullback)
         trees.append(tree)
         return states, leaves
 
-    now = jax.eval_shape(lambda sequences: flat(*at(sequences, 0, plan), initial), sequences)
+    now = jax.eval_shape(lambda: flat(at(sequences, 0, plan), at(products, 0, plan), initial))
     axes = jax.tree.map(lambda leaf: min(plan.axis, leaf.ndim), now)
-    states, leaves = jax.vmap(flat, (*(plan.axis,) * len(sequences), None), axes)(*sequences, initial)
+    states, leaves = jax.vmap(flat, (plan.axis, plan.axis, None), axes)(sequences, products, initial)
     return states, jax.tree.unflatten(trees[-1], leaves)
 
 
-def _linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
-    """``(carry, u, other_u, control, initial) -> (states, pullback)``, of one step, or of many at once.
+def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
+    """``(carry, u, other_u, control, initial, products=None) -> ((carry, y), states, products, pullback)`` of one step.
 
-    ``states`` are what the step multiplied, as ``{name: h}`` in the order of its products. ``pullback`` goes from the
-    gradients of (carry, y) to those of carry, u, rest, initial and of each product; through it flows everything but
-    the gradients of the recurrent weights.
+    ``states`` are what the step multiplied, as ``{name: h}`` in the order of its products, which may be given.
+    ``pullback`` goes from the gradients of (carry, y) to those of carry, u, rest, initial and of each product; through
+    it flows everything but the gradients of the recurrent weights.
     """
     dot, known = plain_dot(cell, weights, plan.dtype), _known_product(cell, weights, plan.dtype)
 
-    def linearise(carry, u, other_u, control, initial):
+    def linearise(carry, u, other_u, control, initial, products=None):
         states: list[dict[str, jax.Array]] = []
-        products: list[jax.Array] = []
+        computed: list[jax.Array] = []
 
         def record(name, h):
+            computed.append(dot(name, h) if products is None else products[len(states)])
             states.append({name: h})
-            products.append(dot(name, h))
-            return products[-1]
+            return computed[-1]
 
         full_step(cell, joined(rest, other_rest), record, plan.dtype)(carry, joined(u, other_u), control, initial)
 
@@ -149,7 +198,8 @@ def _linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: 
             one = full_step(cell, joined(rest, other_rest), replay, plan.dtype)
             return one(carry, joined(u, other_u), control, initial)
 
-        return states, jax.vjp(step, carry, u, rest, initial, products)[1]
+        outputs, pullback = jax.vjp(step, carry, u, rest, initial, computed)
+        return outputs, states, computed, pullback
 
     return linearise
 

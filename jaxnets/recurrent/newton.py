@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.chunked_backward import backward
+from jaxnets.recurrent.chunked_backward import Kept, backward
 from jaxnets.recurrent.jacobian import (
     dense_jacobian,
     dense_recurrence,
@@ -116,10 +116,11 @@ def newton(
 
 def _newton_fwd(settings, cell, plan, params, xs, carry, initial, others, control):
     last, ys, solution, carries = _forward(settings, cell, plan, params, xs, carry, initial, others, control)
-    if plan.keep == "boundaries":
-        kept = jax.tree.map(lambda a: a[plan.chunk - 1 if plan.reverse else 0 :: plan.chunk], carries)
-    else:
-        kept = jax.tree.map(lambda a: jnp.moveaxis(a, 0, plan.axis), carries)
+    firsts = jax.tree.map(lambda a: a[plan.chunk - 1 if plan.reverse else 0 :: plan.chunk], carries)
+    of_steps = None
+    if plan.keep != "boundaries":
+        of_steps = [jnp.moveaxis(a, 0, plan.axis) for a in jax.tree.leaves(carries)]
+    kept = Kept(firsts, of_steps, ys)
     return (last, ys, solution), (params, xs, initial, others, control, kept)
 
 

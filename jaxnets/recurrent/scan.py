@@ -195,7 +195,7 @@ def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int) ->
         raise ValueError(f"chunk: at least 1, or None to choose; given {chunk}")
     if unroll < 1:
         raise ValueError(f"unroll: at least 1; given {unroll}")
-    if keep not in ("carries", "boundaries"):
+    if keep not in ("carries", "boundaries", "products", "linearisation"):
         raise ValueError(f"keep: one of carries, boundaries; given {keep!r}")
 
 
