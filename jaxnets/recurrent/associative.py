@@ -75,7 +75,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     def body(state, k):
         first, ys = state
         states, y = run_block(first, k)
-        kept = {"carries": (first, states), "boundaries": (first, None), "nothing": None}[plan.keep]
+        kept = {"boundaries": (first, None), "nothing": None}.get(plan.keep, (first, states))
         return (_at(states, -1), _put(ys, y, k, plan)), kept
 
     y = jax.eval_shape(run_block, carry, 0)[1]

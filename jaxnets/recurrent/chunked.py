@@ -67,10 +67,8 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
         if plan.keep == "carries":
             new, y = plain(carry, joined(u, other_u), control, initial)
             return new, y, without(carry, new, y)
-        (new, y), states, products, pullback = linearise(carry, u, other_u, control, initial)
-        if plan.keep == "products":
-            return new, y, (without(carry, new, y), products)
-        return new, y, (states, jax.tree.leaves(pullback))
+        (new, y), _, products, _ = linearise(carry, u, other_u, control, initial)
+        return new, y, (without(carry, new, y), products)
 
     def projected(k):
         here = take(control, k, plan)

@@ -28,6 +28,7 @@ from jaxnets.recurrent.steps import (
     ready,
     room,
     take,
+    where,
 )
 
 
@@ -103,13 +104,11 @@ def backward(cell, plan, residuals, cotangents):
         of_steps, products = take(kept.of_steps, k, plan), None
         if plan.keep == "products":
             of_steps, products = of_steps
-        if plan.keep == "linearisation":
-            now = (first, *at((u, other_u, here), 0, plan))
-            tree = _pullback_tree(lambda: linearise(*now, initial))
-            states, pullback = of_steps[0], jax.tree.unflatten(tree, of_steps[1])
-        else:
-            carries = rerun(first, joined(u, other_u), here) if of_steps is None else carries_of(k, first, of_steps)
-            states, pullback = _at_all_times(linearise, plan, (carries, u, other_u, here), initial, products)
+        carries = rerun(first, joined(u, other_u), here) if of_steps is None else carries_of(k, first, of_steps)
+        known = take(kept.ys, k, plan), products
+        if here.active is not None:  # zeros there: a number that no derivative divides by
+            known = where(here.active, known[0], jnp.full_like(known[0], 0.5)), products
+        states, pullback = _at_all_times(linearise, plan, (carries, u, other_u, here), known, initial)
 
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""
@@ -149,39 +148,32 @@ def backward(cell, plan, residuals, cotangents):
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None
 
 
-def _pullback_tree(linearise: Callable) -> Any:
-    """The structure of the pullback that is returned."""
-    trees = []
-    jax.eval_shape(lambda: trees.append(jax.tree.structure(linearise()[3])))
-    return trees[0]
-
-
-def _at_all_times(linearise: Callable, plan: Plan, sequences: tuple, initial: Any, products: Any) -> Any:
+def _at_all_times(linearise: Callable, plan: Plan, sequences: tuple, known: tuple, initial: Any) -> Any:
     """States and pullbacks of every step of a chunk, with time where it is in the sequences."""
     trees = []
 
-    def flat(sequences, products, initial):
-        _, states, _, pullback = linearise(*sequences, initial, products)
+    def flat(sequences, known, initial):
+        _, states, _, pullback = linearise(*sequences, initial, *known)
         leaves, tree = jax.tree.flatten(pullback)
         trees.append(tree)
         return states, leaves
 
-    now = jax.eval_shape(lambda: flat(at(sequences, 0, plan), at(products, 0, plan), initial))
+    now = jax.eval_shape(lambda: flat(at(sequences, 0, plan), at(known, 0, plan), initial))
     axes = jax.tree.map(lambda leaf: min(plan.axis, leaf.ndim), now)
-    states, leaves = jax.vmap(flat, (plan.axis, plan.axis, None), axes)(sequences, products, initial)
+    states, leaves = jax.vmap(flat, (plan.axis, plan.axis, None), axes)(sequences, known, initial)
     return states, jax.tree.unflatten(trees[-1], leaves)
 
 
 def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
-    """``(carry, u, other_u, control, initial, products=None) -> ((carry, y), states, products, pullback)`` of one step.
+    """``(carry, u, other_u, control, initial, y=None, products=None) -> ((carry, y), states, products, pullback)``.
 
-    ``states`` are what the step multiplied, as ``{name: h}`` in the order of its products, which may be given.
-    ``pullback`` goes from the gradients of (carry, y) to those of carry, u, rest, initial and of each product; through
-    it flows everything but the gradients of the recurrent weights.
+    Of one step, of which output and state products may be known. ``states`` are what it multiplied, as ``{name: h}`` in
+    the order of its products. ``pullback`` goes from the gradients of (carry, y) to those of carry, u, rest, initial
+    and of each product; through it flows everything but the gradients of the recurrent weights.
     """
     dot, known = plain_dot(cell, weights, plan.dtype), _known_product(cell, weights, plan.dtype)
 
-    def linearise(carry, u, other_u, control, initial, products=None):
+    def linearise(carry, u, other_u, control, initial, y=None, products=None):
         states: list[dict[str, jax.Array]] = []
         computed: list[jax.Array] = []
 
@@ -191,17 +183,48 @@ def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: A
             return computed[-1]
 
         full_step(cell, joined(rest, other_rest), record, plan.dtype)(carry, joined(u, other_u), control, initial)
+        tree = None
 
-        def step(carry, u, rest, initial, products):
-            remaining = iter(products)
-            replay = lambda name, h: known(name, next(remaining), h)
-            one = full_step(cell, joined(rest, other_rest), replay, plan.dtype)
-            return one(carry, joined(u, other_u), control, initial)
+        def linear():
+            """The cell's own output, the outputs, and the leaves of the pullback."""
+            nonlocal tree
+            own = []
 
-        outputs, pullback = jax.vjp(step, carry, u, rest, initial, computed)
-        return outputs, states, computed, pullback
+            def noted(*arguments):
+                new, y = cell.step(*arguments)
+                own.append(y)
+                return new, y
+
+            def step(carry, u, rest, initial, products):
+                remaining = iter(products)
+                replay = lambda name, h: known(name, next(remaining), h)
+                one = full_step(cell._replace(step=noted), joined(rest, other_rest), replay, plan.dtype)
+                return one(carry, joined(u, other_u), control, initial), own.pop()
+
+            outputs, pullback, y = jax.vjp(step, carry, u, rest, initial, computed, has_aux=True)
+            leaves, tree = jax.tree.flatten(pullback)
+            return y, outputs, leaves
+
+        _, outputs, leaves = linear() if y is None else _with_first_output(linear, y)
+        return outputs, states, computed, jax.tree.unflatten(tree, leaves)
 
     return linearise
+
+
+def _with_first_output(f: Callable, value: jax.Array) -> Any:
+    """``f()``, whose first output is known: what else is computed from it is computed from that value.
+
+    What was needed for that output alone is not computed at all. An Elman network's tanh, whose derivative is one of
+    its value, needs no products then.
+    """
+    closed, shapes = jax.make_jaxpr(f, return_shape=True)()
+    jaxpr = closed.jaxpr
+    first = jaxpr.outvars[0]
+    others = [eqn for eqn in jaxpr.eqns if first not in eqn.outvars]
+    if len(others) + 1 != len(jaxpr.eqns) or first.aval != jax.typeof(value):  # not computed, or rounded since
+        return f()
+    changed = jaxpr.replace(invars=[first], eqns=others, debug_info=jaxpr.debug_info.with_unknown_names())
+    return jax.tree.unflatten(jax.tree.structure(shapes), jax.core.eval_jaxpr(changed, closed.consts, value))
 
 
 def _known_product(cell: Cell, weights: Params, dtype: Any) -> Callable:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxnets.recurrent.associative import block_length
-from jaxnets.recurrent.cell import Carry, Cell, Params, main_input, plain_dot, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, main_input, matmul, plain_dot, split_params
 from jaxnets.recurrent.methods import Executor, executor, newton_executor, resolve_method
 from jaxnets.recurrent.newton import Newton, Solution, worst
 from jaxnets.recurrent.steps import Control, Plan
@@ -19,7 +19,7 @@ class Options(TypedDict, total=False):
     """How ``scan`` computes, not what: its arguments of these names."""
 
     chunk: int | None
-    keep: str
+    keep: str | None
     unroll: int
     method: str | Newton
 
@@ -35,7 +35,7 @@ def scan(
     reverse: bool = False,
     time_major: bool = False,
     chunk: int | None = None,
-    keep: str = "carries",
+    keep: str | None = None,
     unroll: int = 1,
     method: str | Newton | Executor = "auto",
 ) -> tuple[Carry, jax.Array]:
@@ -57,8 +57,10 @@ def scan(
         reverse: From the last real time to the first. ``ys[t]`` still belongs to ``xs[t]``.
         time_major: Whether time is the first axis of ``xs``, ``resets`` and ``ys``.
         chunk: Steps whose projection and gradient are computed at once; None chooses. T need not be a multiple.
-        keep: What the backward pass keeps: ``"carries"`` (of every step) or ``"boundaries"`` (each chunk's first
-            carry: less memory, the chunk runs once more).
+        keep: What the backward pass keeps: ``"carries"`` (of every step), ``"boundaries"`` (each chunk's first carry:
+            less memory, the chunk runs once more) or ``"products"`` (carries and state products: more memory, they are
+            not computed twice). None chooses: carries, but products where a CPU's products are large and all of them
+            are at most 256 MB.
         unroll: Steps unrolled in the inner loop.
         method: ``"sequential"``, or ``"autodiff"``: a plain ``jax.lax.scan``, for forward-mode and second derivatives;
             ``"associative"``: parallel over time, for cells that are linear in their state (their step is a
@@ -95,7 +97,9 @@ def scan(
         if start == stop:
             continue
         cut = lambda x, at, start=start, stop=stop: lax.slice_in_dim(x, start, stop, axis=at)
-        plan = Plan(size, keep, unroll, reverse, axis, leaf.dtype)
+        plan = Plan(
+            size, keep or _choose_keep(cell, params, length, math.prod(batch)), unroll, reverse, axis, leaf.dtype
+        )
         here = jax.tree.map(lambda x, cut=cut: cut(x, axis), control)
         carry, ys = run(cell, plan, params, jax.tree.map(lambda x, cut=cut: cut(x, axis), xs), carry, initial, here)
         outputs.append(ys)
@@ -103,6 +107,14 @@ def scan(
         return carry, _empty_outputs(cell, params, one, carry, axis)
     ordered = outputs[::-1] if reverse else outputs
     return carry, ordered[0] if len(ordered) == 1 else jnp.concatenate(ordered, axis)
+
+
+def _choose_keep(cell: Cell, params: Params, length: int, rows: int) -> str:
+    """Products where one step's are so large that a chunk's at once are no faster, which is known of CPUs."""
+    if cell.product is not matmul or jax.default_backend() != "cpu":
+        return "carries"
+    numbers = rows * sum(weight.shape[-1] for weight in jax.tree.leaves(params["recurrent"]))
+    return "products" if numbers >= 2**17 and numbers * length <= 2**26 else "carries"
 
 
 def _choose_chunk(length: int, rows: int) -> int:
@@ -188,15 +200,15 @@ def _check_inputs(cell: Cell, params: Params, xs: Any, leaf: jax.Array) -> None:
         raise ValueError(f"xs: the parameters were made for {kernel.shape[-2]} features; given shape {leaf.shape}")
 
 
-def _check_choices(params: Params, chunk: int | None, keep: str, unroll: int) -> None:
+def _check_choices(params: Params, chunk: int | None, keep: str | None, unroll: int) -> None:
     if not {"input", "recurrent"} <= set(params):
         raise ValueError(f'params: "input" and "recurrent" expected, as cell.init makes them; given {sorted(params)}')
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: at least 1, or None to choose; given {chunk}")
     if unroll < 1:
         raise ValueError(f"unroll: at least 1; given {unroll}")
-    if keep not in ("carries", "boundaries", "products", "linearisation"):
-        raise ValueError(f"keep: one of carries, boundaries; given {keep!r}")
+    if keep not in ("carries", "boundaries", "products", None):
+        raise ValueError(f"keep: one of carries, boundaries, products, or None to choose; given {keep!r}")
 
 
 def _checked_carry(cell: Cell, params: Params, one: Any, carry: Carry) -> Carry:
