@@ -7,6 +7,20 @@ import jax.numpy as jnp
 
 from jaxnets.recurrent.cell import Cell, chrono_bias, dense_gates, dense_init, zero_state
 
+# What a plain LSTM consists of is one function each, so that it can be recognised.
+lstm_project = functools.partial(dense_gates, gates=4)
+coupled_project = functools.partial(dense_gates, gates=3)
+
+
+def lstm_step(rest, carry, u, dot):
+    """The step of an LSTM, coupled where u has three gates."""
+    h, c = carry
+    *i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), len(u), axis=-1), strict=True))
+    f = jax.nn.sigmoid(f)
+    c = f * c + (jax.nn.sigmoid(i[0]) if i else 1 - f) * jnp.tanh(g)
+    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    return (h, c), h
+
 
 @functools.cache
 def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bool = False, memory: float = 0) -> Cell:
@@ -52,16 +66,13 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
         return zero_state(x, projection or hidden), zero_state(x, hidden)
 
     def step(rest, carry, u, dot):
-        h, c = carry
-        *i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), gates, axis=-1), strict=True))
-        f = jax.nn.sigmoid(f)
-        c = f * c + (1 - f if coupled else jax.nn.sigmoid(i[0])) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        (h, c), _ = lstm_step(rest, carry, u, dot)
         if projection:
             h = dot("projection", h)
         return (h, c), h
 
-    return Cell(init=init, carry=carry, project=lambda params, xs: dense_gates(params, xs, gates), step=step)
+    project = coupled_project if coupled else lstm_project
+    return Cell(init=init, carry=carry, project=project, step=step if projection else lstm_step)
 
 
 @functools.cache

@@ -14,12 +14,13 @@ from jax import lax
 from jaxnets.recurrent.associative import associative
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked import chunked
+from jaxnets.recurrent.cudnn import check_cudnn, cudnn
 from jaxnets.recurrent.newton import Newton, Solution, checked, newton
 from jaxnets.recurrent.steps import Control, Plan, full_step, parted, projection
 
 Executor = Callable[..., tuple[Carry, jax.Array]]
 
-METHODS = ("auto", "sequential", "associative", "newton", "autodiff")
+METHODS = ("auto", "sequential", "associative", "newton", "cudnn", "autodiff")
 
 
 def choose_method(cell: Cell, backend: str | None = None) -> str:
@@ -56,6 +57,8 @@ def resolve_method(cell: Cell, method: Any) -> Any:
             "method: associative needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
             "given one whose step is no LinearStep"
         )
+    if method == "cudnn":
+        check_cudnn(cell, jax.default_backend())
     return choose_method(cell) if method == "auto" else Newton() if method == "newton" else method
 
 
@@ -65,8 +68,8 @@ def executor(method: Any) -> Executor:
         return lambda *arguments: newton_executor(method, *arguments)[:2]
     if callable(method):
         return method
-    if method == "autodiff":
-        return _plain
+    if method in ("autodiff", "cudnn"):
+        return {"autodiff": _plain, "cudnn": cudnn}[method]
     return functools.partial(_with_own_gradient, {"sequential": chunked, "associative": associative}[method])
 
 

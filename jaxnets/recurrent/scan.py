@@ -65,7 +65,8 @@ def scan(
         method: ``"sequential"``, or ``"autodiff"``: a plain ``jax.lax.scan``, for forward-mode and second derivatives;
             ``"associative"``: parallel over time, for cells that are linear in their state (their step is a
             ``LinearStep``); ``"newton"``, or a ``Newton(...)`` with its tolerance and limits: parallel over time for
-            any cell; ``"auto"``: what ``choose_method`` says. Or an executor, as in ``methods.py``.
+            any cell; ``"cudnn"``: NVIDIA's own LSTM, for a plain one on whole float32 sequences; ``"auto"``: what
+            ``choose_method`` says. Or an executor, as in ``methods.py``.
 
     Returns:
         The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when
