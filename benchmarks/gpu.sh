@@ -49,6 +49,7 @@ case $part in
   cudnn)
     recurrence cudnn "$small" float32 --cells=lstm --methods=auto,sequential --peers='jax cudnn,torch'
     recurrence newton "$small" float32 --cells=lstm,gru --methods=sequential,newton --peers=none
+    $python -m benchmarks.variants --shapes="$small" --json="$out/variants.json"
     $python -m benchmarks.linear --sizes="$sizes" --json="$out/linear.json"
     ;;
   memory)

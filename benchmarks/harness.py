@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnets.training.errors import UsageError
+
+SHAPES = ["32x128x128x128", "64x256x256x256", "32x512x512x512", "1x1000x64x64", "128x50x64x512"]
 CONTENTION = 0.05  # of all cores, used by others during a round, above which it is repeated
 
 
@@ -137,6 +140,23 @@ def _others_use_cpu() -> Iterator[bool]:
     return answer(used())
 
 
+# ---- the command line
+
+
+def command() -> str:
+    """The command line of this process, as a user would type it."""
+    spec = sys.modules["__main__"].__spec__
+    module = spec.name.removesuffix(".__main__") if spec else sys.argv[0]
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise UsageError(f"--shapes: BxTxDxH expected, such as {SHAPES[0]}; given {text!r}")
+    return tuple(map(int, sizes))
+
+
 # ---- the machine
 
 
@@ -178,10 +198,3 @@ def write(path: str, result: dict[str, Any]) -> None:
     """Writes a result as JSON, and the folder it lies in."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(result, indent=1) + "\n")
-
-
-def command() -> str:
-    """The command line of this process, as a user would type it."""
-    spec = sys.modules["__main__"].__spec__
-    module = spec.name.removesuffix(".__main__") if spec else sys.argv[0]
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])

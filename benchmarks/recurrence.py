@@ -22,7 +22,6 @@ from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
 
-SHAPES = ["32x128x128x128", "64x256x256x256", "32x512x512x512", "1x1000x64x64", "128x50x64x512"]
 CELLS: dict[str, Callable[[int], recurrent.Cell]] = {
     "lstm": recurrent.lstm,
     "gru": functools.partial(recurrent.gru, reset="after"),
@@ -34,7 +33,7 @@ GATES = {"lstm": 4, "gru": 3, "elman": 1, "gru_before": 3, "peephole": 4}
 PASSES = ("forward", "gradient")
 
 flags.DEFINE_list("cells", ["lstm", "gru", "elman"], f"Of {', '.join(CELLS)}.")
-flags.DEFINE_list("shapes", SHAPES, "BxTxDxH: batch, time, input and hidden features.")
+flags.DEFINE_list("shapes", harness.SHAPES, "BxTxDxH: batch, time, input and hidden features.")
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute type.")
 flags.DEFINE_list("passes", list(PASSES), "forward, gradient (forward and backward).")
 flags.DEFINE_list("methods", ["auto"], "Methods of recurrent.scan; method:boundaries keeps boundaries only.")
@@ -121,13 +120,6 @@ def show(cell: str, shape: tuple[int, ...], which: str, found: dict[str, Any], d
         )
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    sizes = text.split("x")
-    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise UsageError(f"--shapes: BxTxDxH expected, such as {SHAPES[0]}; given {text!r}")
-    return tuple(map(int, sizes))
-
-
 def check_choices(flag: str, given: list[str], known: list[str]) -> None:
     for name in given:
         if name not in known:
@@ -138,7 +130,7 @@ def main(overrides: program.Overrides) -> None:
     check_choices("cells", FLAGS.cells, list(CELLS))
     check_choices("passes", FLAGS.passes, list(PASSES))
     check_choices("peers", FLAGS.peers, ["all", "none", *peers.JAX_PEERS, "torch"])
-    shapes = [parse_shape(text) for text in FLAGS.shapes]
+    shapes = [harness.parse_shape(text) for text in FLAGS.shapes]
     rate = harness.product_rate(jnp.dtype(FLAGS.dtype))
     print(f"{jax.devices()[0].device_kind}: {rate / 1e9:,.0f} GFLOP/s in a large {FLAGS.dtype} product", flush=True)
     result = {"command": harness.command(), **harness.machine(), "product_gflops": rate / 1e9, "rows": []}

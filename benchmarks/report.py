@@ -28,13 +28,17 @@ median over the rounds of the ratio within a round. "share" is what our row's pr
 one large product, measured in the same run. MB is the temporary memory of the compiled gradient.
 """
 
-TARGETS = {"best": "at most 0.75 in the geometric mean, no row above 1.0", "torch": "at most 1.0 for GRU and Elman"}
+TARGETS = {
+    "best": "at most 0.75 in the geometric mean, no row above 1.0",
+    "torch": "at most 1.0 for GRU and Elman",
+    "compile": "at most 1.5",
+}
 
 
-def recurrences(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results of benchmarks.recurrence, by name of their file."""
+def results(folder: Path, key: str) -> dict[str, dict[str, Any]]:
+    """The results that have this key, by name of their file."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    return {name: result for name, result in found.items() if "product_gflops" in result}
+    return {name: result for name, result in found.items() if key in result}
 
 
 def peers_of(row: dict[str, Any], which: str) -> dict[str, float]:
@@ -83,7 +87,16 @@ def summary(result: dict[str, Any]) -> list[str]:
             f"Gradient against torch: geometric mean {geometric_mean(list(of_torch.values())):.2f} "
             f"(aim: {TARGETS['torch']}); above 1.0: {', '.join(above) or 'none'}."
         )
-    return lines
+    linen = [(row, row["gradient"]["flax linen"]) for row in rows if "flax linen" in row["gradient"]]
+    if linen:
+        ours = [next(iter(row["gradient"].values())) for row, _ in linen]
+        of = lambda key: [mine[key] / theirs[key] for mine, (_, theirs) in zip(ours, linen, strict=True)]
+        lines.append(
+            f"Against flax linen: time to compile {min(of('compile_seconds')):.2f} to {max(of('compile_seconds')):.2f} "
+            f"(aim: {TARGETS['compile']}), temporary memory {min(of('temporary_mb')):.2f} to "
+            f"{max(of('temporary_mb')):.2f}."
+        )
+    return [f"- {line}" for line in lines]
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
@@ -111,19 +124,71 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     figure.savefig(path, dpi=100)
 
 
+def heading(name: str, result: dict[str, Any]) -> list[str]:
+    """Device, command and versions of a result."""
+    versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
+    title = f"## {result['device']}, {result['cores']} cores: {name}"
+    return [title, "", f"`{result['command']}`", "", f"Python {result['python']}, {versions}.", ""]
+
+
+def recurrence(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.recurrence."""
+    lines = [*heading(name, result), f"{result['product_gflops']:,.0f} GFLOP/s in a large product.", ""]
+    lines += [*summary(result), ""]
+    for which in ("gradient", "forward"):
+        if any(which in row for row in result["rows"]):
+            lines += [f"### {which.capitalize()}", "", *table(result, which), ""]
+    return [*lines, f"![Gradients beside other libraries]({name}.png)", ""]
+
+
+def variants(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.variants."""
+    names = list(dict.fromkeys(name for row in result["variants"] for name in row["ratios"] if name != "plain"))
+    lines = [*heading(name, result), "Time of a gradient over that of the plain layer.", ""]
+    lines += [f"| cell | B, T, D, H | ms | {' | '.join(names)} |", "|---|---|--:|" + "--:|" * len(names)]
+    for row in result["variants"]:
+        ratios = (f"{row['ratios'][name]:.2f}" if name in row["ratios"] else "" for name in names)
+        lines.append(
+            f"| {row['cell']} | {', '.join(map(str, row['shape']))} | {row['ms']:.2f} | {' | '.join(ratios)} |"
+        )
+    return [*lines, ""]
+
+
+def long(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.long."""
+    names = list(next(iter(result["lengths"].values())))
+    lines = [
+        *heading(name, result),
+        f"LSTM, B {result['batch']}, D = H = {result['hidden']}: ms / MB of a gradient.",
+        "",
+    ]
+    lines += [f"| T | {' | '.join(names)} |", "|--:|" + "--:|" * len(names)]
+    for length, row in result["lengths"].items():
+        time = lambda figures: "not run" if figures["ms"] is None else f"{figures['ms']:,.1f}"
+        cells = (f"{time(row[name])} / {row[name]['mb']:,.1f}" for name in names)
+        lines.append(f"| {int(length):,} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def linear(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.linear."""
+    names = list(result["linear"][0]["gradient"])
+    lines = [*heading(name, result), "Cells linear in their state, ms / MB of a gradient.", ""]
+    lines += [f"| cell | B x T x H | {' | '.join(names)} |", "|---|---|" + "--:|" * len(names)]
+    for row in result["linear"]:
+        cells = (f"{row['gradient'][name]['ms']:,.1f} / {row['gradient'][name]['mb']:,.1f}" for name in names)
+        lines.append(f"| {row['cell']} | {row['size']} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def main(overrides: program.Overrides) -> None:
-    out = Path(FLAGS.out)
+    out, folder = Path(FLAGS.out), Path(FLAGS.results)
     lines = [INTRODUCTION]
-    for name, result in recurrences(Path(FLAGS.results)).items():
-        versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
-        rate = f"{result['product_gflops']:,.0f} GFLOP/s in a large product"
-        lines += [f"## {result['device']}, {result['cores']} cores: {name}", "", f"`{result['command']}`", ""]
-        lines += [f"{rate}; Python {result['python']}, {versions}.", "", *summary(result), ""]
-        for which in ("gradient", "forward"):
-            if any(which in row for row in result["rows"]):
-                lines += [f"### {which.capitalize()}", "", *table(result, which), ""]
-        draw(out / f"{name}.png", result)
-        lines += [f"![Gradients beside other libraries]({name}.png)", ""]
+    for key, section in {"rows": recurrence, "variants": variants, "lengths": long, "linear": linear}.items():
+        for name, result in results(folder, key).items():
+            lines += section(name, result)
+            if key == "rows":
+                draw(out / f"{name}.png", result)
     (out / "README.md").write_text("\n".join(lines))
 
 

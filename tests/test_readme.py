@@ -65,6 +65,7 @@ SMALLER = {
     "benchmarks.start": ["--rounds=1"],
     "benchmarks.memory": ["--steps=3", "--lengths=5"],
     "benchmarks.recurrence": ["--cells=elman", "--shapes=1x8x2x4", "--peers=flax linen", "--rounds=1"],
+    "benchmarks.variants": ["--shapes=1x8x2x4", "--rounds=1"],
     "benchmarks.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
     "benchmarks.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
     "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
