@@ -1,8 +1,8 @@
 """The sequential executor: a scan in chunks whose gradient comes from the cell's own step.
 
 The forward pass goes chunk by chunk: one product projects the chunk's inputs while they are in cache, then the steps
-run with one state product each. Only the carries are kept. The backward pass (``chunked_backward.py``) goes through
-the chunks in reverse.
+run with one state product each. Most often only the carries are kept. The backward pass (``chunked_backward.py``)
+goes through the chunks in reverse.
 """
 
 import functools
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.chunked_backward import Kept, backward, linearised, without
+from jaxnets.recurrent.chunked_backward import Kept, backward, without
+from jaxnets.recurrent.linearised import linearised
 from jaxnets.recurrent.steps import (
     Control,
     Plan,

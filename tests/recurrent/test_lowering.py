@@ -32,5 +32,6 @@ def test_products_of_a_chunk_are_matrices_that_fill_a_tensor_unit():
     assert ("128x256", "256x512") in shapes  # the projection: 16 steps of 8 rows
     assert ("8x128", "128x512") in shapes  # a step of the forward pass
     assert ("8x512", "512x128") in shapes  # a step of the backward pass
-    steps = {pair for pair in shapes if pair[0].startswith("8x")}
+    assert ("8x16x128", "128x512") in shapes  # the products of a chunk, once more
+    steps = {pair for pair in shapes if re.fullmatch(r"8x\d+", pair[0])}
     assert len(steps) == 2, "only two products are done step by step"

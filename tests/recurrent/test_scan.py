@@ -207,7 +207,7 @@ def test_huge_inputs_stay_finite(cell):
     chunk=st.integers(1, 45),
     batch=st.integers(1, 3),
     reverse=st.booleans(),
-    keep=st.sampled_from(["carries", "boundaries"]),
+    keep=st.sampled_from(["carries", "boundaries", "products"]),
 )
 def test_any_length_and_chunk(length, chunk, batch, reverse, keep):
     cell = CELLS["lstm"]
@@ -233,14 +233,37 @@ BAD = {
     "carry of another kind": (dict(carry=(jnp.zeros((2, 6)),) * 2), "carry: shapes"),
     "chunk": (dict(chunk=0), "chunk: at least 1"),
     "unroll": (dict(unroll=0), "unroll: at least 1"),
-    "keep": (dict(keep="all"), "keep: one of carries, boundaries; given 'all'"),
-    "method": (dict(method="magic"), "method: one of auto, sequential, associative, newton, autodiff.*given 'magic'"),
+    "keep": (dict(keep="all"), "keep: one of carries, boundaries, products, or None to choose; given 'all'"),
+    "method": (
+        dict(method="magic"),
+        "method: one of auto, sequential, associative, newton, cudnn, autodiff.*given 'magic'",
+    ),
     "associative": (
         dict(method="associative"),
         "method: associative needs a cell that is linear in its state, such as",
     ),
     "params": (dict(params={"kernel": jnp.zeros(3)}), 'params: "input" and "recurrent" expected'),
 }
+
+
+def compiled_gradient(cell, batch, length, **options):
+    f = jax.grad(lambda params, xs: jnp.sum(recurrent.scan(cell, params, xs, **options)[1] ** 2), (0, 1))
+    shapes = jax.eval_shape(lambda: (cell.init(jax.random.key(0), 8), jnp.zeros((batch, length, 8))))
+    return jax.jit(f).lower(*shapes).compile()
+
+
+@pytest.mark.parametrize("batch, length, chosen", [(256, 16, "products"), (128, 16, "carries"), (256, 4096, "carries")])
+def test_products_are_kept_where_they_are_large_and_not_too_many(batch, length, chosen):
+    memory = lambda keep: compiled_gradient(recurrent.lstm(128), batch, length, keep=keep).memory_analysis()
+    by_keep = {keep: memory(keep).temp_size_in_bytes for keep in ("carries", "products", None)}
+    assert by_keep["carries"] < by_keep["products"]
+    assert by_keep[None] == by_keep[chosen]
+
+
+def test_what_the_outputs_tell_is_not_computed_again():
+    """tanh's derivative is one of its value; relu's is not, for JAX, and needs the products once more."""
+    flops = [compiled_gradient(recurrent.elman(64, a), 8, 16).cost_analysis()["flops"] for a in (jnp.tanh, jax.nn.relu)]
+    assert flops[1] - flops[0] > 2 * 8 * 16 * 64 * 64
 
 
 @pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
