@@ -15,11 +15,11 @@ python=${PYTHON:-python}
 
 if [ -n "${TINY:-}" ]; then
   small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
-  sizes=2x16x8 memory=2x32x8x8
+  sizes=2x16x8 memory=2x32x8x8 cudnn=auto
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
-  sizes=8x4096x256,1x65536x64 memory=32x4096x256x256
+  sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
 fi
 
 recurrence() { # name, shapes, type, then more flags
@@ -47,7 +47,7 @@ case $part in
     $python -m benchmarks.long --lengths="$lengths" --rounds=3 --json="$out/long.json"
     ;;
   cudnn)
-    recurrence cudnn "$small" float32 --cells=lstm --methods=auto,sequential --peers='jax cudnn,torch'
+    recurrence cudnn "$small" float32 --cells=lstm --methods=sequential,$cudnn --peers='jax cudnn,torch'
     recurrence newton "$small" float32 --cells=lstm,gru --methods=sequential,newton --peers=none
     $python -m benchmarks.variants --shapes="$small" --json="$out/variants.json"
     $python -m benchmarks.linear --sizes="$sizes" --json="$out/linear.json"
