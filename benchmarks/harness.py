@@ -28,6 +28,9 @@ SHAPES = ["32x128x128x128", "64x256x256x256", "32x512x512x512", "1x1000x64x64", 
 CONTENTION = 0.05  # of all cores, used by others during a round, above which it is repeated
 
 
+jax.config.update("jax_enable_compilation_cache", False)  # times to compile are those of a program not seen before
+
+
 class Case(NamedTuple):
     """Something to time.
 
@@ -52,8 +55,7 @@ class Timing(NamedTuple):
 
 
 def compiled(f: Callable, *arguments: Any) -> Case:
-    """``f(*arguments)`` as a case, compiled ahead of time for these arguments, without a cache of programs."""
-    jax.config.update("jax_enable_compilation_cache", False)
+    """``f(*arguments)`` as a case, compiled ahead of time for these arguments."""
     begin = time.perf_counter()
     program = jax.jit(f).lower(*arguments).compile()
     seconds = time.perf_counter() - begin
@@ -62,7 +64,7 @@ def compiled(f: Callable, *arguments: Any) -> Case:
     return Case(lambda: jax.block_until_ready(program(*arguments)), seconds, temporary)
 
 
-def interleaved(cases: dict[str, Case], rounds: int, seconds: float = 0.03) -> tuple[dict[str, Timing], int]:
+def interleaved(cases: dict[str, Case], rounds: int, seconds: float = 0.15) -> tuple[dict[str, Timing], int]:
     """Times all cases in turns.
 
     Args:
@@ -99,10 +101,13 @@ def _second_call(case: Case) -> float:
 
 
 def _turn(run: Callable[[], Any], calls: int) -> tuple[float, float]:
-    """The median time of some calls, and page faults a call; a first call that brings the data into cache is free."""
+    """The median time of some calls, and page faults a call.
+
+    A first call is free: it finds caches that another implementation and the garbage collector have emptied, and
+    sleeping threads, which in a training loop it would not.
+    """
     gc.collect()
-    if calls > 1:
-        run()
+    run()
     before, durations = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, []
     for _ in range(calls):
         begin = time.perf_counter()

@@ -45,7 +45,7 @@ flags.DEFINE_string("json", None, "Write the result to this file.")
 def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
     method, _, keep = method.partition(":")
     layer = CELLS[cell](hidden)
-    options: recurrent.Options = {"method": method, "keep": keep or "carries"}
+    options: recurrent.Options = {"method": method, "keep": keep or None}
     return lambda params, xs: recurrent.scan(layer, params, xs, **options)[1], layer.init(jax.random.key(0), features)
 
 
