@@ -119,14 +119,14 @@ def _choose_keep(cell: Cell, params: Params, length: int, rows: int) -> str:
 
 
 def _choose_chunk(length: int, rows: int) -> int:
-    """Steps of about 1024 rows in all: enough for one efficient product, few enough to stay in cache.
+    """Steps of about 768 rows in all: enough for one efficient product, few enough to stay in cache.
 
-    Between 8 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter.
+    Between 4 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter.
     """
-    wished = min(max(1024 // max(rows, 1), 8), 64)
+    wished = min(max(768 // max(rows, 1), 4), 64)
     if length <= 2 * wished:
         return max(length, 1) if length <= wished else -(-length // 2)
-    near = sorted(range(max(wished // 2, 1), 2 * wished), key=lambda size: abs(size - wished))
+    near = sorted(range(wished // 2, 2 * wished), key=lambda size: max(size / wished, wished / size))
     return next((size for size in near if length % size == 0), wished)
 
 
