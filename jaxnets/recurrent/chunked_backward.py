@@ -63,6 +63,8 @@ def backward(cell, plan, residuals, cotangents):
     weights = ready(cell, recurrent, plan.dtype)
     linearise = linearised(cell, plan, weights, rest, other_rest)
     times = jnp.arange(plan.chunk)
+    # Where xs is like ys, the gradient of each chunk of xs takes the place of that of ys, which is not needed any more.
+    shared = [(a.shape, a.dtype) for a in jax.tree.leaves(xs)] == [(ys.shape, ys.dtype)]
 
     def carries_of(k, first, leaves):
         """The carry before each step of a chunk, from what is kept of it."""
@@ -94,6 +96,7 @@ def backward(cell, plan, residuals, cotangents):
     def chunk(state, inputs):
         carry_gradient, sums, x_gradients = state
         k, first = inputs
+        arriving = jax.tree.leaves(x_gradients)[0] if shared else ys
         here = take(control, k, plan)
         other_xs = take(others[1], k, plan)
 
@@ -113,7 +116,7 @@ def backward(cell, plan, residuals, cotangents):
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""
             carry_gradient, du, drest, dinitial, dproducts = at(pullback, time, plan)(
-                (carry_gradient, at(ys, k * plan.chunk + time, plan))
+                (carry_gradient, at(arriving, k * plan.chunk + time, plan))
             )
             return carry_gradient, {"rest": drest, "initial": dinitial}, (du, dproducts)
 
@@ -142,7 +145,7 @@ def backward(cell, plan, residuals, cotangents):
     zeros = functools.partial(jax.tree.map, jnp.zeros_like)
     sums = zeros({"input": source, "recurrent": recurrent, "rest": rest, "initial": initial})
     chunks = jnp.arange(jax.tree.leaves(xs)[0].shape[plan.axis] // plan.chunk)
-    state = (last_carry, sums, zeros(xs))
+    state = (last_carry, sums, jax.tree.map(lambda _: ys, xs) if shared else zeros(xs))
     (carry_gradient, sums, x_gradients), _ = lax.scan(chunk, state, (chunks, kept.firsts), reverse=not plan.reverse)
     gradients = {**sums["rest"], "input": sums["input"], "recurrent": sums["recurrent"]}
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None

@@ -90,6 +90,7 @@ def scan(
     steps = chunk or (
         block_length(length, carry) if method == "associative" else _choose_chunk(length, math.prod(batch))
     )
+    keep = keep or _choose_keep(cell, params, carry, length, math.prod(batch))
     whole = length - length % steps
     pieces = [(0, whole, steps), (whole, length, length - whole)]
     run = executor(method)
@@ -98,9 +99,7 @@ def scan(
         if start == stop:
             continue
         cut = lambda x, at, start=start, stop=stop: lax.slice_in_dim(x, start, stop, axis=at)
-        plan = Plan(
-            size, keep or _choose_keep(cell, params, length, math.prod(batch)), unroll, reverse, axis, leaf.dtype
-        )
+        plan = Plan(size, keep, unroll, reverse, axis, leaf.dtype)
         here = jax.tree.map(lambda x, cut=cut: cut(x, axis), control)
         carry, ys = run(cell, plan, params, jax.tree.map(lambda x, cut=cut: cut(x, axis), xs), carry, initial, here)
         outputs.append(ys)
@@ -110,12 +109,16 @@ def scan(
     return carry, ordered[0] if len(ordered) == 1 else jnp.concatenate(ordered, axis)
 
 
-def _choose_keep(cell: Cell, params: Params, length: int, rows: int) -> str:
-    """Products where one step's are so large that a chunk's at once are no faster, which is known of CPUs."""
+def _choose_keep(cell: Cell, params: Params, carry: Carry, length: int, rows: int) -> str:
+    """Products where one step's are so large that a chunk's at once are no faster, which is known of CPUs.
+
+    Not those of a cell with a single gate: it has little else to keep, and outputs that tell most of it.
+    """
     if cell.product is not matmul or jax.default_backend() != "cpu":
         return "carries"
     numbers = rows * sum(weight.shape[-1] for weight in jax.tree.leaves(params["recurrent"]))
-    return "products" if numbers >= 2**17 and numbers * length <= 2**26 else "carries"
+    large = numbers >= 2**16 and numbers > sum(leaf.size for leaf in jax.tree.leaves(carry))
+    return "products" if large and numbers * length <= 2**26 else "carries"
 
 
 def _choose_chunk(length: int, rows: int) -> int:
