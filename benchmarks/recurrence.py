@@ -69,6 +69,8 @@ def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str
                 found[name] = cases(peers.JAX_PEERS[name](cell, features, hidden, dtype), xs)
         except (ImportError, KeyError):
             continue
+        except TypeError as error:  # such as carries of two types
+            print(f"{name} cannot run {cell} in {dtype}: {str(error).splitlines()[0]}", flush=True)
     return found
 
 
