@@ -138,7 +138,7 @@ def recurrence(name: str, result: dict[str, Any]) -> list[str]:
     for which in ("gradient", "forward"):
         if any(which in row for row in result["rows"]):
             lines += [f"### {which.capitalize()}", "", *table(result, which), ""]
-    return [*lines, f"![Gradients beside other libraries]({name}.png)", ""]
+    return [*lines, f"![Gradients beside other libraries]({name}.png)", ""] if len(result["rows"]) > 1 else lines
 
 
 def variants(name: str, result: dict[str, Any]) -> list[str]:
@@ -167,7 +167,8 @@ def long(name: str, result: dict[str, Any]) -> list[str]:
         time = lambda figures: "not run" if figures["ms"] is None else f"{figures['ms']:,.1f}"
         cells = (f"{time(row[name])} / {row[name]['mb']:,.1f}" for name in names)
         lines.append(f"| {int(length):,} | {' | '.join(cells)} |")
-    return [*lines, ""]
+    picture = ["![Time and memory against T](../docs/pictures/long.png)", ""] if name == "long" else []
+    return [*lines, "", *picture]
 
 
 def linear(name: str, result: dict[str, Any]) -> list[str]:
@@ -187,7 +188,7 @@ def main(overrides: program.Overrides) -> None:
     for key, section in {"rows": recurrence, "variants": variants, "lengths": long, "linear": linear}.items():
         for name, result in results(folder, key).items():
             lines += section(name, result)
-            if key == "rows":
+            if key == "rows" and len(result["rows"]) > 1:
                 draw(out / f"{name}.png", result)
     (out / "README.md").write_text("\n".join(lines))
 
