@@ -62,14 +62,12 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     length = jax.tree.leaves(xs)[0].shape[plan.axis]
 
     def one(carry, u, other_u, control):
-        """The new carry, the output, and what is kept of the step."""
-        if plan.keep in ("nothing", "boundaries"):
-            return *plain(carry, joined(u, other_u), control, initial), None
-        if plan.keep == "carries":
-            new, y = plain(carry, joined(u, other_u), control, initial)
-            return new, y, without(carry, new, y)
-        (new, y), _, products, _ = linearise(carry, u, other_u, control, initial)
-        return new, y, (without(carry, new, y), products)
+        """The new carry, the output, and what is kept of the step: its carry and its products, None if not."""
+        if plan.keep == "products":
+            (new, y), _, products, _ = linearise(carry, u, other_u, control, initial)
+            return new, y, without(carry, new, y), products
+        new, y = plain(carry, joined(u, other_u), control, initial)
+        return new, y, without(carry, new, y) if plan.keep == "carries" else None, None
 
     def projected(k):
         here = take(control, k, plan)
@@ -88,8 +86,10 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
 
     _, *made = jax.eval_shape(lambda: one(carry, *at(projected(0), 0, plan)))
     state = (carry, *room(made, length, plan))
-    (carry, ys, of_steps), firsts = lax.scan(chunk, state, jnp.arange(length // plan.chunk), reverse=plan.reverse)
-    return carry, ys, Kept(firsts, of_steps, ys)
+    (carry, ys, carries, products), firsts = lax.scan(
+        chunk, state, jnp.arange(length // plan.chunk), reverse=plan.reverse
+    )
+    return carry, ys, Kept(firsts, carries, products, ys)
 
 
 chunked.defvjp(_chunked_fwd, backward)

@@ -38,13 +38,15 @@ class Kept(NamedTuple):
 
     Attributes:
         firsts: The carry before each chunk ``[n, ...]``.
-        of_steps: By ``plan.keep``. "carries": the carry before each step, without what is in ys too. "products": that,
-            and the state products of each step. Else None: the chunks run once more.
+        carries: The leaves of the carry before each step, None for one that is in ys too; or None: the chunks run once
+            more.
+        products: The state products of each step; or None: they are computed once more.
         ys: The outputs.
     """
 
     firsts: Carry
-    of_steps: Any
+    carries: list[jax.Array | None] | None
+    products: list[jax.Array] | None
     ys: jax.Array
 
 
@@ -66,18 +68,17 @@ def backward(cell, plan, residuals, cotangents):
     # Where xs is like ys, the gradient of each chunk of xs takes the place of that of ys, which is not needed any more.
     shared = [(a.shape, a.dtype) for a in jax.tree.leaves(xs)] == [(ys.shape, ys.dtype)]
 
-    def carries_of(k, first, leaves):
+    def carries_of(first, leaves, y):
         """The carry before each step of a chunk, from what is kept of it."""
         ours, tree = jax.tree.flatten(first)
-        beside = take(kept.ys, k, plan)
 
         def before(first, leaf):
             if leaf is not None:
                 return leaf
             first = jnp.expand_dims(first, plan.axis)
             if plan.reverse:
-                return jnp.concatenate([lax.slice_in_dim(beside, 1, None, axis=plan.axis), first], plan.axis)
-            return jnp.concatenate([first, lax.slice_in_dim(beside, 0, -1, axis=plan.axis)], plan.axis)
+                return jnp.concatenate([lax.slice_in_dim(y, 1, None, axis=plan.axis), first], plan.axis)
+            return jnp.concatenate([first, lax.slice_in_dim(y, 0, -1, axis=plan.axis)], plan.axis)
 
         return jax.tree.unflatten(tree, list(map(before, ours, leaves)))
 
@@ -104,14 +105,11 @@ def backward(cell, plan, residuals, cotangents):
             return parted(projection(cell, here)(joined(source, other_source), joined(xs, other_xs)))
 
         u, project_vjp, other_u = jax.vjp(project, source, take(xs, k, plan), has_aux=True)
-        of_steps, products = take(kept.of_steps, k, plan), None
-        if plan.keep == "products":
-            of_steps, products = of_steps
-        carries = rerun(first, joined(u, other_u), here) if of_steps is None else carries_of(k, first, of_steps)
-        known = take(kept.ys, k, plan), products
+        leaves, y, products = take((kept.carries, kept.ys, kept.products), k, plan)
+        carries = rerun(first, joined(u, other_u), here) if leaves is None else carries_of(first, leaves, y)
         if here.active is not None:  # zeros there: a number that no derivative divides by
-            known = where(here.active, known[0], jnp.full_like(known[0], 0.5)), products
-        states, pullback = linearised_at_all_times(linearise, plan, (carries, u, other_u, here), known, initial)
+            y = where(here.active, y, jnp.full_like(y, 0.5))
+        states, pullback = linearised_at_all_times(linearise, plan, (carries, u, other_u, here), (y, products), initial)
 
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""

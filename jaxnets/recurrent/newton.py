@@ -117,10 +117,10 @@ def newton(
 def _newton_fwd(settings, cell, plan, params, xs, carry, initial, others, control):
     last, ys, solution, carries = _forward(settings, cell, plan, params, xs, carry, initial, others, control)
     firsts = jax.tree.map(lambda a: a[plan.chunk - 1 if plan.reverse else 0 :: plan.chunk], carries)
-    of_steps = None
+    kept_carries: list | None = None
     if plan.keep != "boundaries":
-        of_steps = [jnp.moveaxis(a, 0, plan.axis) for a in jax.tree.leaves(carries)]
-    kept = Kept(firsts, of_steps, ys)
+        kept_carries = [jnp.moveaxis(a, 0, plan.axis) for a in jax.tree.leaves(carries)]
+    kept = Kept(firsts, kept_carries, None, ys)
     return (last, ys, solution), (params, xs, initial, others, control, kept)
 
 

@@ -87,6 +87,8 @@ def scan(
     control = _control(lengths, resets, length, batch, axis)
     initial = () if resets is None else cell.carry(params, one)
 
+    if method == "cudnn":
+        chunk = length  # in one call
     steps = chunk or (
         block_length(length, carry) if method == "associative" else _choose_chunk(length, math.prod(batch))
     )

@@ -254,3 +254,11 @@ def test_forward_mode_is_refused():
     f = lambda x: recurrent.scan(CELLS["gru"], params, x, carry, method="newton")[1]
     with pytest.raises(ValueError, match="forward-mode"):
         jax.jvp(f, (xs,), (xs,))
+
+
+@pytest.mark.parametrize("keep", ["carries", "boundaries", "products"])
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_gradients_are_right_whatever_is_asked_to_be_kept(name, keep):
+    arguments = problem(CELLS[name], 10)
+    got = gradient(CELLS[name], method="newton", keep=keep, chunk=4)(*arguments)
+    chex.assert_trees_all_close(got, gradient(CELLS[name])(*arguments), atol=1e-5)
