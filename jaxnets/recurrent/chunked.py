@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.chunked_backward import Kept, backward, without
+from jaxnets.recurrent.chunked_backward import Kept, backward
 from jaxnets.recurrent.linearised import linearised
 from jaxnets.recurrent.steps import (
     Control,
@@ -60,14 +60,18 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     linearise = linearised(cell, plan, weights, rest, other_rest)
     plain = full_step(cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype)
     length = jax.tree.leaves(xs)[0].shape[plan.axis]
+    told: list[bool] = []  # for each leaf of a carry whether the step before puts it out as it is
+
+    def untold(carry):
+        return [None if same else leaf for leaf, same in zip(jax.tree.leaves(carry), told, strict=True)]
 
     def one(carry, u, other_u, control):
         """The new carry, the output, and what is kept of the step: its carry and its products, None if not."""
         if plan.keep == "products":
             (new, y), _, products, _ = linearise(carry, u, other_u, control, initial)
-            return new, y, without(carry, new, y), products
+            return new, y, untold(carry), products
         new, y = plain(carry, joined(u, other_u), control, initial)
-        return new, y, without(carry, new, y) if plan.keep == "carries" else None, None
+        return new, y, untold(carry) if plan.keep == "carries" else None, None
 
     def projected(k):
         here = take(control, k, plan)
@@ -84,7 +88,13 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
 
         return lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0], state[0]
 
-    _, *made = jax.eval_shape(lambda: one(carry, *at(projected(0), 0, plan)))
+    def first():
+        u, other_u, control = at(projected(0), 0, plan)
+        new, y = plain(carry, joined(u, other_u), Control(), initial)
+        told.extend(leaf is y for leaf in jax.tree.leaves(new))
+        return one(carry, u, other_u, control)
+
+    _, *made = jax.eval_shape(first)
     state = (carry, *room(made, length, plan))
     (carry, ys, carries, products), firsts = lax.scan(
         chunk, state, jnp.arange(length // plan.chunk), reverse=plan.reverse

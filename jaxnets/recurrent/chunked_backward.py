@@ -50,12 +50,6 @@ class Kept(NamedTuple):
     ys: jax.Array
 
 
-def without(carry: Carry, new: Carry, y: jax.Array) -> list[jax.Array | None]:
-    """The leaves of a carry, None for one that the step before has put out as it is."""
-    pairs = zip(jax.tree.leaves(carry), jax.tree.leaves(new), strict=True)
-    return [None if after is y else before for before, after in pairs]
-
-
 def backward(cell, plan, residuals, cotangents):
     """The reverse rule of ``chunked``."""
     params, xs, initial, others, control, kept = residuals
@@ -68,17 +62,19 @@ def backward(cell, plan, residuals, cotangents):
     # Where xs is like ys, the gradient of each chunk of xs takes the place of that of ys, which is not needed any more.
     shared = [(a.shape, a.dtype) for a in jax.tree.leaves(xs)] == [(ys.shape, ys.dtype)]
 
-    def carries_of(first, leaves, y):
+    def carries_of(first, leaves, y, active):
         """The carry before each step of a chunk, from what is kept of it."""
         ours, tree = jax.tree.flatten(first)
 
         def before(first, leaf):
             if leaf is not None:
                 return leaf
-            first = jnp.expand_dims(first, plan.axis)
-            if plan.reverse:
-                return jnp.concatenate([lax.slice_in_dim(y, 1, None, axis=plan.axis), first], plan.axis)
-            return jnp.concatenate([first, lax.slice_in_dim(y, 0, -1, axis=plan.axis)], plan.axis)
+            told = _shifted(jnp.expand_dims(first, plan.axis), y, plan)
+            if active is None:
+                return told
+            # Padding puts out nothing and leaves the carry alone: before it there is no step, or none that matters.
+            past = _shifted(jnp.zeros_like(lax.slice_in_dim(active, 0, 1, axis=plan.axis)), active, plan)
+            return where(past, told, jnp.expand_dims(first, plan.axis))
 
         return jax.tree.unflatten(tree, list(map(before, ours, leaves)))
 
@@ -106,7 +102,9 @@ def backward(cell, plan, residuals, cotangents):
 
         u, project_vjp, other_u = jax.vjp(project, source, take(xs, k, plan), has_aux=True)
         leaves, y, products = take((kept.carries, kept.ys, kept.products), k, plan)
-        carries = rerun(first, joined(u, other_u), here) if leaves is None else carries_of(first, leaves, y)
+        carries = (
+            rerun(first, joined(u, other_u), here) if leaves is None else carries_of(first, leaves, y, here.active)
+        )
         if here.active is not None:  # zeros there: a number that no derivative divides by
             y = where(here.active, y, jnp.full_like(y, 0.5))
         states, pullback = linearised_at_all_times(linearise, plan, (carries, u, other_u, here), (y, products), initial)
@@ -147,6 +145,13 @@ def backward(cell, plan, residuals, cotangents):
     (carry_gradient, sums, x_gradients), _ = lax.scan(chunk, state, (chunks, kept.firsts), reverse=not plan.reverse)
     gradients = {**sums["rest"], "input": sums["input"], "recurrent": sums["recurrent"]}
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None
+
+
+def _shifted(first: jax.Array, chunk: jax.Array, plan: Plan) -> jax.Array:
+    """What was there before each step of a chunk: ``first`` before the first one, which comes last in reverse."""
+    if plan.reverse:
+        return jnp.concatenate([lax.slice_in_dim(chunk, 1, None, axis=plan.axis), first], plan.axis)
+    return jnp.concatenate([first, lax.slice_in_dim(chunk, 0, -1, axis=plan.axis)], plan.axis)
 
 
 def _each_once(make: Callable[[], Any]) -> tuple[Callable, list[Any], Callable]:
