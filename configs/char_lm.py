@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
                 "batch": 64,
                 "length": 64,
                 "validation": 0.1,
+                "pieces": 4096,
             },
             "model": {
                 "name": "recurrent.CharRNN",

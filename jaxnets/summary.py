@@ -5,11 +5,13 @@ python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocabulary=65
 """
 
 import dataclasses
+import inspect
 import json
 
 import jax
 import jax.numpy as jnp
 from absl import flags
+from flax import linen as nn
 
 from jaxnets import program
 from jaxnets.training import build, config, flops
@@ -21,7 +23,11 @@ flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of 
 flags.DEFINE_string(
     "model", None, "Where a model lives, instead of a config's; arguments as --config.model.NAME=VALUE."
 )
-flags.DEFINE_string("input", None, "Shape of the input, such as 1,64; int32 where it has two axes, else float32.")
+flags.DEFINE_string(
+    "input",
+    None,
+    "Shape of the input (of each, where there are more), such as 1,64; int32 where it has two axes, else float32.",
+)
 flags.DEFINE_bool("json", False, "Print one line of JSON.")
 
 
@@ -38,7 +44,7 @@ def main(overrides: program.Overrides) -> None:
     shape = _shape(FLAGS.input) if FLAGS.input else default
     given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
     try:
-        parts = flops.count(model, given)
+        parts = flops.count(model, *[given] * _inputs(model))
     except (ValueError, TypeError) as error:
         raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {error}") from error
     if FLAGS.json:
@@ -71,6 +77,12 @@ def _arguments(name: str, overrides: program.Overrides) -> dict[str, object]:
         default = defaults.get(argument)
         arguments[argument] = config.parse(key, text, default) if argument in defaults else config.literal(text)
     return arguments
+
+
+def _inputs(model: nn.Module) -> int:
+    """How many inputs a model needs: one, or such as source and target two."""
+    parameters = inspect.signature(model.__call__).parameters.values()
+    return sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 def _shape(text: str) -> tuple[int, ...]:

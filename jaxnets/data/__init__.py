@@ -8,7 +8,7 @@ from jaxnets.data.memory import adding, copying, temporal_order
 from jaxnets.data.sequences import once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read, standard_library
-from jaxnets.data.vocabulary import Vocabulary
+from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
     "Classes",
@@ -21,6 +21,7 @@ __all__ = [
     "digits",
     "idx",
     "in_order",
+    "learn_pieces",
     "mnist1d",
     "once",
     "read",

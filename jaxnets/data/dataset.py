@@ -47,18 +47,20 @@ def text(
     batch: int = 64,
     length: int = 64,
     validation: float = 0.1,
+    pieces: int = 4096,
     seed: int = 0,
 ) -> Dataset:
     """Text for language models; its last part is held out.
 
     Args:
         path: A text file, a folder of text files, or "" for the sources of Python's standard library.
-        unit: ``"byte"`` or ``"character"``.
+        unit: ``"byte"``, ``"character"`` or ``"piece"``.
         read_as: ``"streams"`` (contiguous, the recurrent state carried from batch to batch) or ``"windows"``
             (shuffled, each from a fresh state).
         batch: B, rows.
         length: T, tokens of a row.
         validation: The part of the text that is held out, at its end.
+        pieces: How many, where they are the unit.
         seed: Of the order.
 
     Raises:
@@ -68,7 +70,7 @@ def text(
     readers = {"streams": streams, "windows": windows}
     if read_as not in readers:
         raise ValueError(f"read_as: streams or windows; given {read_as!r}")
-    tokens, vocabulary = read(path, unit)
+    tokens, vocabulary = read(path, unit, pieces)
     held_out = int(len(tokens) * validation)
     if held_out < 2:
         raise ValueError(f"text too short: {len(tokens)} tokens leave {held_out} for validation, at least 2 are needed")

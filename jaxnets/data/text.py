@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.data.vocabulary import Vocabulary
+from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 _NOT_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
@@ -35,12 +35,14 @@ def files_of(path: str) -> list[Path]:
     return sorted(visible)
 
 
-def read(path: str = "", unit: str = "byte") -> tuple[np.ndarray, Vocabulary]:
+def read(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[np.ndarray, Vocabulary]:
     """Reads text as token numbers.
 
     Args:
         path: A text file, a folder of text files, or "" for the standard library's sources.
-        unit: ``"byte"``, or ``"character"`` (UTF-8; the vocabulary is the characters that occur).
+        unit: ``"byte"``; ``"character"`` (UTF-8; the vocabulary is the characters that occur); or ``"piece"``: pieces
+            of words, learned from the text by merging pairs of bytes.
+        pieces: How many of them.
 
     Returns:
         int32 ``[N]`` and the vocabulary.
@@ -48,8 +50,8 @@ def read(path: str = "", unit: str = "byte") -> tuple[np.ndarray, Vocabulary]:
     Raises:
         ValueError: Nothing is there, nothing is in it, or it is not UTF-8 (the file and the byte are named).
     """
-    if unit not in ("byte", "character"):
-        raise ValueError(f"unit: byte or character; given {unit!r}")
+    if unit not in ("byte", "character", "piece"):
+        raise ValueError(f"unit: byte, character or piece; given {unit!r}")
     files = files_of(path) if path else standard_library()
     contents = [_content(file) for file in files]
     if not any(contents):
@@ -57,6 +59,10 @@ def read(path: str = "", unit: str = "byte") -> tuple[np.ndarray, Vocabulary]:
     if unit == "byte":
         return np.frombuffer(b"".join(contents), np.uint8).astype(np.int32), Vocabulary()
     text = "".join(_decoded(file, content) for file, content in zip(files, contents, strict=True))
+    if unit == "piece":
+        lines = text.splitlines(keepends=True)
+        vocabulary = learn_pieces(lines, pieces)
+        return np.concatenate([vocabulary.encode(line) for line in lines]), vocabulary
     points, tokens = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
     return tokens.astype(np.int32), Vocabulary("".join(map(chr, points)))
 

@@ -2,26 +2,42 @@
 
 import codecs
 import dataclasses
+import functools
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens are the 256 bytes of UTF-8, or characters.
+    """Tokens are the 256 bytes of UTF-8, or characters, or pieces of words.
 
     Attributes:
-        characters: The known characters in the order of their numbers; None for bytes.
+        characters: The known characters in the order of their numbers; None for bytes and pieces.
+        pieces: A tokeniser of the ``tokenizers`` library, as its JSON, such as ``learn_pieces`` makes; None for bytes
+            and characters.
     """
 
     characters: str | None = None
+    pieces: str | None = None
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer  # only those need it who use it
+
+        return Tokenizer.from_str(self.pieces or "")
 
     @property
     def size(self) -> int:
+        if self.pieces is not None:
+            return self._tokenizer.get_vocab_size()
         return 256 if self.characters is None else len(self.characters)
 
     @property
     def unit(self) -> str:
+        if self.pieces is not None:
+            return "piece"
         return "byte" if self.characters is None else "character"
 
     @property
@@ -35,6 +51,8 @@ class Vocabulary:
         Raises:
             ValueError: It has characters outside the vocabulary; they are named.
         """
+        if self.pieces is not None:
+            return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
         if self.characters is None:
             return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
         unknown = sorted(set(text) - set(self.characters))
@@ -49,16 +67,56 @@ class Vocabulary:
     def decode(self, tokens) -> str:
         """The text of token numbers ``[T]``; bytes that are no UTF-8 become U+FFFD."""
         if self.characters is None:
-            return bytes(int(token) for token in tokens).decode(errors="replace")
+            return b"".join(self._bytes(int(token)) for token in tokens).decode(errors="replace")
         return "".join(self.characters[int(token)] for token in tokens)
 
     def decoder(self):
         """A function from one token to the text that is complete with it (a UTF-8 character has up to 4 bytes)."""
-        if self.characters is None:
-            incremental = codecs.getincrementaldecoder("utf-8")(errors="replace")
-            return lambda token: incremental.decode(bytes([int(token)]))
-        return lambda token: self.decode([token])
+        if self.characters is not None:
+            return lambda token: self.decode([token])
+        incremental = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return lambda token: incremental.decode(self._bytes(int(token)))
+
+    def _bytes(self, token: int) -> bytes:
+        """What a byte or a piece stands for."""
+        if self.pieces is None:
+            return bytes([token])
+        return bytes(map(_byte_of().__getitem__, self._tokenizer.id_to_token(token)))
 
     def show(self, token: int) -> str:
         """One token as a person reads it: ``'a'``, ``'\\n'``, or ``0xc3`` for a byte that is no character."""
-        return f"0x{token:02x}" if self.characters is None and token > 127 else repr(self.decode([token]))
+        no_character = self.unit == "byte" and token > 127
+        return f"0x{token:02x}" if no_character else repr(self.decode([token]))
+
+
+@functools.cache
+def _byte_of() -> dict[str, int]:
+    """The bytes by the characters that GPT-2 writes them with: those that can be printed as they are."""
+    printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def learn_pieces(texts: Iterable[str], size: int) -> Vocabulary:
+    """A vocabulary of the pieces that are most frequent in some texts, by merging pairs of bytes (BPE).
+
+    Sennrich et al. 2016 (arXiv:1508.07909), on bytes as in GPT-2: every text can be written with it.
+
+    Args:
+        texts: Such as the lines of a file.
+        size: How many pieces, 256 bytes among them; fewer where the texts have not that many.
+
+    Raises:
+        ValueError: ``size`` is below 256.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if size < 256:
+        raise ValueError(f"pieces: at least the 256 bytes; given {size}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return Vocabulary(pieces=tokenizer.to_str())

@@ -1,5 +1,6 @@
-"""Decoding: sampling and trees of continuations over any step function."""
+"""Decoding over any step function: greedy, sampling, beam search, and trees of continuations."""
 
-from jaxnets.decoding.sampling import stream, tree, truncate
+from jaxnets.decoding.beam import Hypotheses, beam_search, length_penalty
+from jaxnets.decoding.sampling import greedy, sample, stream, tree, truncate
 
-__all__ = ["stream", "tree", "truncate"]
+__all__ = ["Hypotheses", "beam_search", "greedy", "length_penalty", "sample", "stream", "tree", "truncate"]

@@ -79,6 +79,50 @@ def stream(
         carry, token = advance(carry, token, t)
 
 
+def sample(
+    step: Step,
+    carry: Any,
+    start: int | jax.Array,
+    key: jax.Array,
+    *,
+    length: int,
+    end: int | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> jax.Array:
+    """The tokens that follow one, drawn one after the other; pure: it can be jitted and mapped over a batch.
+
+    Args:
+        step: As in ``stream``.
+        carry: Before ``start``.
+        start: A token, such as a start symbol.
+        key: Token t is drawn with ``fold_in(key, t)``.
+        length: T, how many.
+        end: The end symbol: after it there is nothing but it; None: there is none.
+        temperature, top_k, top_p: As in ``truncate``; temperature 0 is greedy.
+
+    Returns:
+        int32 ``[T]``.
+    """
+
+    def advance(state, t):
+        carry, token = state
+        carry, logits = step(carry, token)
+        drawn = jax.random.categorical(jax.random.fold_in(key, t), truncate(logits, temperature, top_k, top_p))
+        drawn = drawn.astype(jnp.int32)
+        if end is not None:
+            drawn = jnp.where((t > 0) & (token == end), end, drawn)
+        return (carry, drawn), drawn
+
+    return jax.lax.scan(advance, (carry, jnp.asarray(start, jnp.int32)), jnp.arange(length))[1]
+
+
+def greedy(step: Step, carry: Any, start: int | jax.Array, *, length: int, end: int | None = None) -> jax.Array:
+    """The most likely token after each, as ``sample`` at temperature 0."""
+    return sample(step, carry, start, jax.random.key(0), length=length, end=end, temperature=0.0)
+
+
 def tree(
     step: Step, carry: Any, prompt: Sequence[int] | np.ndarray, branches: int = 5, depth: int = 2
 ) -> list[tuple[int, float, list]]:

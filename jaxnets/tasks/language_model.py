@@ -20,7 +20,7 @@ SAMPLE_LENGTH = 400
 
 
 def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
-    """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``, such as ``CharRNN``.
+    """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``: ``CharRNN``, ``DecoderLM``.
 
     The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
     ``start`` begin from the model's initial carry, others go on from the batch before.
@@ -74,12 +74,29 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
 
 
 def step_of(model: nn.Module, variables):
-    """The model as a step function for ``jaxnets.decoding``: ``(carry, token []) -> (carry, logits [V])``."""
+    """The model as a step function for ``jaxnets.decoding``: ``(carry, token []) -> (carry, logits [V])``.
+
+    The carry None begins a text. A model with a ``context``, such as ``DecoderLM``, reads the later half of it once
+    more where it is full, and goes on from there.
+    """
+    context = getattr(model, "context", None)
+
+    def run(tokens, carry):
+        result: Any = model.apply(variables, tokens[None], carry)
+        carry, logits = result
+        return carry, logits[0, -1]
+
+    if context is None:
+        return lambda carry, token: run(token[None], carry)
+    start: Any = model.start
 
     def step(carry, token):
-        result: Any = model.apply(variables, token[None, None], carry)
-        carry, logits = result
-        return carry, logits[0, 0]
+        read, cache = (jnp.zeros(context, jnp.int32), start()) if carry is None else carry
+        read = jnp.append(read[1:], token)
+        later_half = lambda read, _: run(read[context // 2 :], start())
+        go_on = lambda read, cache: run(read[-1:], cache)
+        cache, logits = jax.lax.cond(cache.length[0] == context, later_half, go_on, read, cache)
+        return (read, cache), logits
 
     return step
 

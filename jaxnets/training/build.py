@@ -71,12 +71,20 @@ OUTPUTS = ("vocabulary", "classes", "outputs")
 
 
 def _accepted(what: str, function: Callable, arguments: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a function; a ``UsageError`` where an argument is none of them."""
+    """The parameters of a function; a ``UsageError`` where an argument is none of them.
+
+    ``**options`` are those of what the function says it returns.
+    """
+    signature = inspect.signature(function)
     accepted = {
         name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in signature.parameters.items()
         if name not in ("parent", "name")  # what every Linen module has
     }
+    others = [name for name, parameter in accepted.items() if parameter.kind is parameter.VAR_KEYWORD]
+    if others:
+        accepted = {**_accepted(what, signature.return_annotation, {}), **accepted}
+        del accepted[others[0]]
     for name in arguments:
         if name not in accepted:
             raise UsageError(f"{what} has no argument {name!r}{nearest(name, accepted)}")

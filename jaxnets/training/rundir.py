@@ -108,7 +108,7 @@ def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
         batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in found["batch"].items()}
         targets = found["targets"]
         if targets["kind"] == "Vocabulary":
-            return Vocabulary(targets["characters"]), batch
+            return Vocabulary(targets["characters"], targets.get("pieces")), batch
         return {"Classes": Classes, "Quantities": Quantities}[targets["kind"]](tuple(targets["names"])), batch
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{path} cannot be read: {error!r}") from error

@@ -58,5 +58,23 @@ def test_what_cannot_be_read_is_told(tmp_path):
     (tmp_path / "latin.txt").write_bytes("señor".encode("latin-1"))
     with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8: byte 2 is 0xf1"):
         data.read(str(tmp_path), "character")
-    with pytest.raises(ValueError, match="unit: byte or character; given 'word'"):
+    with pytest.raises(ValueError, match="unit: byte, character or piece; given 'word'"):
         data.read(str(tmp_path), "word")
+
+
+def test_pieces_are_learned_and_give_every_text_back(tmp_path):
+    path = tmp_path / "verse.txt"
+    path.write_text("hello wörld, hello world\n" * 30)
+    tokens, vocabulary = data.read(str(path), "piece", 300)
+    assert 256 < vocabulary.size <= 300 and vocabulary.unit == "piece"
+    assert vocabulary.decode(tokens) == path.read_text()
+    assert len(tokens) < len(path.read_text()) / 2
+    unseen = "日本\x00é" + "".join(map(chr, range(300)))
+    assert vocabulary.decode(vocabulary.encode(unseen)) == unseen
+    text_of = vocabulary.decoder()
+    assert "".join(text_of(token) for token in vocabulary.encode(unseen)) == unseen
+    broken = vocabulary.encode("日")[:1]
+    assert vocabulary.decode(broken) == "\ufffd" and text_of(broken[0]) == ""
+    assert vocabulary.show(int(tokens[0])) == "'hello'"
+    with pytest.raises(ValueError, match="pieces: at least the 256 bytes; given 100"):
+        data.read(str(path), "piece", 100)

@@ -106,3 +106,9 @@ def test_a_module_of_the_user_is_imported_only_when_trusted(tmp_path, monkeypatc
         build.model({"name": "my_models.number"}, trusted=None)
     with pytest.raises(UsageError, match="cannot import nowhere"):
         build.model({"name": "nowhere.Net"}, trusted=None)
+
+
+def test_options_of_a_function_are_those_of_what_it_returns():
+    assert build.model({"name": "attention.gpt2", "context": 7, "dropout": 0.1}, outputs=5).context == 7
+    with pytest.raises(UsageError, match="attention.gpt2 has no argument 'contxt'; the nearest is context"):
+        build.model({"name": "attention.gpt2", "contxt": 7}, outputs=5)

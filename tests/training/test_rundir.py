@@ -13,6 +13,7 @@ from jaxnets.training.errors import RunError
 TARGETS = [
     data.Vocabulary(),
     data.Vocabulary("\n\"'aé日\U0001f600"),
+    data.learn_pieces(["one\n", "öne two\n"], 260),
     data.Classes(("0", "été", "日")),
     data.Quantities(("sum",)),
 ]

@@ -1,0 +1,41 @@
+"""Attention: pure functions of arrays, right under every mask, and the transformers built of them."""
+
+from jaxnets.attention.alignment import (
+    additive_init,
+    additive_scores,
+    attend,
+    multiplicative_init,
+    multiplicative_scores,
+)
+from jaxnets.attention.blocks import Block, MultiHeadAttention, stack
+from jaxnets.attention.cache import Cache, empty_cache, extend
+from jaxnets.attention.decoder_lm import DecoderLM, gpt2, modern_lm
+from jaxnets.attention.dot_product import attention, attention_weights, choose_implementation
+from jaxnets.attention.positions import alibi, relative_buckets, rotary, sinusoidal
+from jaxnets.attention.transformer import Memory, Transformer
+
+__all__ = [
+    "Block",
+    "Cache",
+    "DecoderLM",
+    "Memory",
+    "MultiHeadAttention",
+    "Transformer",
+    "additive_init",
+    "additive_scores",
+    "alibi",
+    "attend",
+    "attention",
+    "attention_weights",
+    "choose_implementation",
+    "empty_cache",
+    "extend",
+    "gpt2",
+    "modern_lm",
+    "multiplicative_init",
+    "multiplicative_scores",
+    "relative_buckets",
+    "rotary",
+    "sinusoidal",
+    "stack",
+]

@@ -1,0 +1,87 @@
+"""Attention of recurrent decoders: additive (Bahdanau et al. 2014) and multiplicative (Luong et al. 2015) scores."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.attention.masking import softmax
+
+Params = dict[str, jax.Array]
+
+
+def additive_init(key: jax.Array, query: int, memory: int, hidden: int) -> Params:
+    """Parameters ``{query [Q, H], memory [M, H], bias [H], score [H]}`` of ``additive_scores``."""
+    glorot = jax.nn.initializers.glorot_uniform()
+    first, second, third = jax.random.split(key, 3)
+    return {
+        "query": glorot(first, (query, hidden)),
+        "memory": glorot(second, (memory, hidden)),
+        "bias": jnp.zeros(hidden),
+        "score": glorot(third, (hidden, 1))[:, 0],
+    }
+
+
+def additive_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.Array:
+    r"""Bahdanau's scores (arXiv:1409.0473), a small network of both:
+
+    .. math:: e_s = v^\top \tanh(q W_q + m_s W_m + b)
+
+    Args:
+        params: As ``additive_init`` makes them.
+        query: q, ``[*batch, Q]``, such as a decoder's state.
+        memory: m, ``[*batch, S, M]``, such as an encoder's outputs.
+
+    Returns:
+        ``[*batch, S]``.
+    """
+    units = jnp.tanh((query @ params["query"])[..., None, :] + memory @ params["memory"] + params["bias"])
+    return units @ params["score"]
+
+
+def multiplicative_init(key: jax.Array, query: int, memory: int) -> Params:
+    """Parameters ``{kernel [Q, M]}`` of ``multiplicative_scores``."""
+    return {"kernel": jax.nn.initializers.glorot_uniform()(key, (query, memory))}
+
+
+def multiplicative_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.Array:
+    r"""Luong's general scores (arXiv:1508.04025): :math:`e_s = q W m_s`; without parameters, ``{}``, the product alone.
+
+    Args:
+        params: As ``multiplicative_init`` makes them, or {}.
+        query: q, ``[*batch, Q]``.
+        memory: m, ``[*batch, S, M]``.
+
+    Returns:
+        ``[*batch, S]``.
+    """
+    query = query @ params["kernel"] if params else query
+    return jnp.einsum("...m,...sm->...s", query, memory)
+
+
+def attend(
+    scores: Callable[[Params, jax.Array, jax.Array], jax.Array],
+    params: Params,
+    query: jax.Array,
+    memory: jax.Array,
+    lengths: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    r"""The context that a decoder's state reads from a memory: :math:`\sum_s a_s m_s`, :math:`a = \mathrm{softmax}(e)`.
+
+    Args:
+        scores: ``additive_scores`` or ``multiplicative_scores``.
+        params: Of them.
+        query: ``[*batch, Q]``.
+        memory: ``[*batch, S, M]``.
+        lengths: Integers ``[*batch]``, how many of the memory's steps are real; None: all.
+
+    Returns:
+        The context ``[*batch, M]`` and the weights ``[*batch, S]``, both zeros where nothing is real.
+    """
+    s = memory.shape[-2]
+    if lengths is not None:
+        real = jnp.arange(s) < lengths[..., None]
+        memory = jnp.where(real[..., None], memory, 0)
+    logits = scores(params, query, memory).astype(jnp.promote_types(memory.dtype, jnp.float32))
+    weights = softmax(logits if lengths is None else jnp.where(real, logits, -jnp.inf))
+    return jnp.einsum("...s,...sm->...m", weights.astype(memory.dtype), memory), weights

@@ -1,0 +1,248 @@
+"""What transformers are built of: attention with its projections, the two-layer network, and both with norms around."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.attention.cache import Cache, extend
+from jaxnets.attention.dot_product import attention
+from jaxnets.attention.masking import Bias
+from jaxnets.attention.positions import rotary
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "swiglu": nn.silu}
+REMAT: dict[str, Any] = {
+    "none": None,
+    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "blocks": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class MultiHeadAttention(nn.Module):
+    r"""Attention of N heads, each with its own projections (Vaswani et al. 2017, arXiv:1706.03762):
+
+    .. math::
+        y = \sum_n \mathrm{attention}(x W^Q_n, m W^K_n, m W^V_n)\, W^O_n, \quad m = x \text{ or a memory}
+
+    Parameters: ``query``, ``key``, ``value`` with ``kernel [D, N, D / N]`` (K heads for key and value), ``out`` with
+    ``kernel [N, D / N, D]``, and a ``bias`` each.
+
+    Attributes:
+        width: D.
+        heads: N, a divisor of D.
+        key_heads: K, a divisor of N: how many heads keys and values have; 0: N.
+        bias: Whether the projections have biases.
+        rotary: Whether queries and keys are turned by their positions.
+        dropout: Probability of dropping a weight.
+        dtype: Compute type.
+        implementation: As in ``attention``.
+    """
+
+    width: int
+    heads: int
+    key_heads: int = 0
+    bias: bool = True
+    rotary: bool = False
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    def setup(self):
+        key_heads = self.key_heads or self.heads
+        if self.heads < 1 or self.width % self.heads:
+            raise ValueError(f"heads: a divisor of the width {self.width} expected; given {self.heads}")
+        if key_heads < 1 or self.heads % key_heads:
+            raise ValueError(f"key_heads: a divisor of the {self.heads} heads expected; given {self.key_heads}")
+        depth = self.width // self.heads
+        dense = functools.partial(nn.DenseGeneral, use_bias=self.bias, dtype=self.dtype)
+        self.query = dense((self.heads, depth))
+        self.key = dense((key_heads, depth))
+        self.value = dense((key_heads, depth))
+        self.out = dense(self.width, axis=(-2, -1))
+
+    def memory(self, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Keys and values ``[*batch, S, K, D / N]`` of ``memory [*batch, S, M]``."""
+        return self.key(memory), self.value(memory)
+
+    def __call__(
+        self,
+        xs: jax.Array,
+        memory: tuple[jax.Array, jax.Array] | None = None,
+        *,
+        cache: Cache | None = None,
+        causal: bool = False,
+        lengths: jax.Array | None = None,
+        bias: Bias | None = None,
+        train: bool = False,
+    ) -> tuple[jax.Array, Cache | None]:
+        """Attention of ``xs [*batch, T, D]`` to itself, or to a memory.
+
+        Args:
+            xs: Where the queries come from.
+            memory: Keys and values, as the method ``memory`` makes them; None: those of ``xs``.
+            cache: Keys and values of what came before ``xs``, or None.
+            causal, lengths, bias: As in ``attention``.
+            train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
+
+        Returns:
+            ``[*batch, T, D]``, and the cache with the keys and values of ``xs``.
+        """
+        query, start = self.query(xs), jnp.zeros((), jnp.int32) if cache is None else cache.length
+        if memory is None:
+            key, value = self.memory(xs)
+            if self.rotary:
+                positions = start + jnp.arange(xs.shape[-2])
+                query, key = rotary(query, positions), rotary(key, positions)
+            if cache is not None:
+                cache = extend(cache, key, value)
+                # In the cache's type: so that a step gives what the whole sequence gives.
+                key, value, causal = cache.key.astype(key.dtype), cache.value.astype(value.dtype), True
+        else:
+            key, value = memory
+        dropout = self.dropout if train else 0.0
+        ys = attention(
+            query,
+            key,
+            value,
+            causal=causal,
+            lengths=lengths,
+            bias=bias,
+            offset=start if memory is None else 0,
+            dropout=dropout,
+            rng=self.make_rng("dropout") if dropout else None,
+            implementation=self.implementation,
+        )
+        return self.out(ys), cache
+
+
+class Block(nn.Module):
+    r"""One layer of a transformer: attention to itself, to a memory where there is one, and a two-layer network.
+
+    Each of these, f, is put into the stream either before the norm, :math:`\mathrm{norm}(x + f(x))`, as in the first
+    transformer, or after it, :math:`x + f(\mathrm{norm}(x))`. The network is :math:`\phi(x W_1 + b_1) W_2 + b_2`, for
+    ``"swiglu"`` :math:`(\mathrm{silu}(x W_1) \odot x W_3) W_2` (Shazeer 2020, arXiv:2002.05202).
+
+    Attributes:
+        width, heads, key_heads, bias, rotary, dtype, implementation: As in ``MultiHeadAttention``.
+        hidden: Width of the network's first layer.
+        activation: ``"relu"``, ``"gelu"`` (its tanh form) or ``"swiglu"``.
+        norm: ``"layer"`` or ``"rms"`` (Zhang and Sennrich 2019, arXiv:1910.07467).
+        norm_first: Whether norms come before.
+        crossed: Whether there is attention to a memory.
+        causal: Whether no position sees a later one.
+        dropout: Probability of dropping an element of what each part adds, and a weight of attention.
+        positions: A bias as a function of positions, or None.
+        train: Whether dropout is on.
+    """
+
+    width: int
+    heads: int
+    hidden: int
+    key_heads: int = 0
+    bias: bool = True
+    rotary: bool = False
+    activation: str = "gelu"
+    norm: str = "layer"
+    norm_first: bool = True
+    crossed: bool = False
+    causal: bool = True
+    dropout: float = 0.0
+    positions: Bias | None = None
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+    train: bool = False
+
+    def setup(self):
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation: one of {', '.join(ACTIVATIONS)}; given {self.activation!r}")
+        heads = MultiHeadAttention(
+            self.width,
+            self.heads,
+            self.key_heads,
+            self.bias,
+            self.rotary,
+            self.dropout,
+            self.dtype,
+            self.implementation,
+        )
+        dense = functools.partial(nn.Dense, use_bias=self.bias, dtype=self.dtype)
+        self.attention, self.attention_norm = heads, norm(self.norm, self.dtype)
+        if self.crossed:
+            self.cross, self.cross_norm = heads.clone(rotary=False), norm(self.norm, self.dtype)
+        self.inner, self.outer, self.network_norm = dense(self.hidden), dense(self.width), norm(self.norm, self.dtype)
+        if self.activation == "swiglu":
+            self.gate = dense(self.hidden)
+        self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
+
+    def memory(self, memory: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """The memory as it is, for the next layer, and its keys and values for this one."""
+        return memory, self.cross.memory(memory)
+
+    def __call__(
+        self,
+        xs: jax.Array,
+        cache: Cache | None = None,
+        memory: tuple[jax.Array, jax.Array] | None = None,
+        lengths: jax.Array | None = None,
+        memory_lengths: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache | None]:
+        """From ``xs [*batch, T, D]`` to the like, and the cache with what is new."""
+
+        def attend(xs):
+            nonlocal cache
+            ys, cache = self.attention(
+                xs, cache=cache, causal=self.causal, lengths=lengths, bias=self.positions, train=self.train
+            )
+            return ys
+
+        def network(xs):
+            units = ACTIVATIONS[self.activation](self.inner(xs))
+            return self.outer(units * self.gate(xs) if self.activation == "swiglu" else units)
+
+        xs = self._added(xs, self.attention_norm, attend)
+        if self.crossed:
+            cross = lambda xs: self.cross(xs, memory, lengths=memory_lengths, train=self.train)[0]
+            xs = self._added(xs, self.cross_norm, cross)
+        return self._added(xs, self.network_norm, network), cache
+
+    def _added(self, xs: jax.Array, norm: nn.Module, f: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        if self.norm_first:
+            return xs + self.drop(f(norm(xs)))
+        return norm(xs + self.drop(f(xs)))
+
+
+def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
+    """A norm over features, in float32 inside: ``"layer"`` or ``"rms"``."""
+    if kind not in ("layer", "rms"):
+        raise ValueError(f"norm: layer or rms expected; given {kind!r}")
+    return (nn.LayerNorm if kind == "layer" else nn.RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)
+
+
+def stack(layers: int, remat: str, **options: Any) -> nn.Module:
+    """``layers`` blocks one after the other, their parameters stacked, run by one scan over depth.
+
+    Args:
+        layers: How many.
+        remat: What the gradient finds again instead of computing it once more: ``"none"``: everything is kept;
+            ``"products"``: products with parameters are; ``"blocks"``: only each block's input is.
+        **options: Of ``Block``.
+
+    Returns:
+        A module called like ``Block``; caches, memories and parameters begin with an axis of layers.
+    """
+    if remat not in REMAT:
+        raise ValueError(f"remat: one of {', '.join(REMAT)}; given {remat!r}")
+    if layers < 1:
+        raise ValueError(f"layers: at least 1; given {layers}")
+    block: Any = Block
+    if REMAT[remat] is not None:
+        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=False)
+    over_depth: dict[str, Any] = dict(
+        variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=layers
+    )
+    methods = {"__call__": {**over_depth, "in_axes": (0, 0, nn.broadcast, nn.broadcast)}, "memory": over_depth}
+    return nn.scan(block, methods=methods)(**options)

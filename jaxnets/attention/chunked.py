@@ -1,0 +1,163 @@
+"""Exact attention in memory linear in the length: blocks of queries and keys, and a gradient that makes them again.
+
+Rabe and Staats 2021 (arXiv:2112.05682); Dao et al. 2022 (FlashAttention, arXiv:2205.14135). Of the forward pass are
+kept the outputs and, of each query, the logarithm of its softmax's sum. Blocks in which no query sees a key are not
+computed.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.attention.masking import Limits, Pattern, dropped, part, scores
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def chunked(
+    pattern: Pattern,
+    blocks: tuple[int, int],
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    bias: jax.Array | None,
+    limits: Limits,
+) -> jax.Array:
+    """Attention of ``query [B, K, G, T, D]`` on ``key [B, K, S, D]`` and ``value [B, K, S, E]``.
+
+    Args:
+        pattern, blocks: Static; blocks are the sizes of queries and keys, which divide T and S.
+        query, key, value, bias: What is differentiated.
+        limits: What is not.
+
+    Returns:
+        ``[B, K, G, T, E]``, float32 at least.
+    """
+    return _forward(pattern, blocks, query, key, value, bias, limits)[0]
+
+
+def _forward(pattern, blocks, query, key, value, bias, limits):
+    """Outputs, and logarithms of the sums ``[B, K, G, T]``, 0 where a query sees nothing."""
+    t, s = blocks
+    accumulate = jnp.promote_types(query.dtype, jnp.float32)
+    low, high = _bounds(pattern, limits)
+
+    def row(_, i):
+        here = lax.dynamic_slice_in_dim(query, i, t, 3)
+
+        def block(number, state):
+            highest, total, weighted = state
+            j = number * s
+            logits = scores(pattern, limits, bias, here, lax.dynamic_slice_in_dim(key, j, s, 2), i, j)
+            higher = jnp.maximum(highest, jnp.max(logits, axis=-1))
+            shift = _finite(higher)
+            weights = jnp.exp(logits - shift[..., None])
+            shrink = jnp.exp(highest - shift)
+            total = total * shrink + jnp.sum(weights, axis=-1)
+            weights = dropped(pattern, limits, weights, i, j).astype(value.dtype)
+            values = lax.dynamic_slice_in_dim(value, j, s, 2)
+            more = jnp.einsum("bkgts,bkse->bkgte", weights, values, preferred_element_type=accumulate)
+            return higher, total, weighted * shrink[..., None] + more
+
+        shape = here.shape[:-1]
+        state = (
+            jnp.full(shape, -jnp.inf, accumulate),
+            jnp.zeros(shape, accumulate),
+            jnp.zeros((*shape, value.shape[-1]), accumulate),
+        )
+        first, last = low(i) // s, -(-high(i, t) // s)
+        highest, total, weighted = lax.fori_loop(first, jnp.minimum(last, key.shape[2] // s), block, state)
+        total = jnp.where(total > 0, total, 1)
+        return None, (weighted / total[..., None], _finite(highest) + jnp.log(total))
+
+    _, (outputs, sums) = lax.scan(row, None, jnp.arange(0, query.shape[3], t))
+    join = lambda blocks: jnp.moveaxis(blocks, 0, 3).reshape(*query.shape[:4], *blocks.shape[5:])
+    return join(outputs), join(sums)
+
+
+def _forward_rule(pattern, blocks, query, key, value, bias, limits):
+    outputs, sums = _forward(pattern, blocks, query, key, value, bias, limits)
+    return outputs, (query, key, value, bias, limits, outputs, sums)
+
+
+def _backward_rule(pattern, blocks, kept, gradient):
+    query, key, value, bias, limits, outputs, sums = kept
+    t, s = blocks
+    accumulate = outputs.dtype
+    dot = functools.partial(jnp.einsum, preferred_element_type=accumulate)
+    along = jnp.sum(gradient * outputs, axis=-1)
+    gradient = gradient.astype(value.dtype)
+    low, high = _bounds(pattern, limits)
+
+    def column(state, j):
+        keys, values = lax.dynamic_slice_in_dim(key, j, s, 2), lax.dynamic_slice_in_dim(value, j, s, 2)
+
+        def block(number, state):
+            dquery, dbias, dkeys, dvalues = state
+            i = number * t
+            here, arriving, total, inner = (
+                lax.dynamic_slice_in_dim(a, i, t, 3) for a in (query, gradient, sums, along)
+            )
+            weights = jnp.exp(scores(pattern, limits, bias, here, keys, i, j) - total[..., None])
+            used = dropped(pattern, limits, weights, i, j).astype(value.dtype)
+            dvalues += dot("bkgts,bkgte->bkse", used, arriving)
+            dweights = dropped(pattern, limits, dot("bkgte,bkse->bkgts", arriving, values), i, j)
+            dlogits = weights * (dweights - inner[..., None])
+            dbias = _added(dbias, dlogits, i, j)
+            dlogits = (pattern.scale * dlogits).astype(query.dtype)
+            dkeys += dot("bkgts,bkgtd->bksd", dlogits, here)
+            sofar = lax.dynamic_slice_in_dim(dquery, i, t, 3)
+            dhere = dot("bkgts,bksd->bkgtd", dlogits, keys)
+            return lax.dynamic_update_slice_in_dim(dquery, sofar + dhere, i, 3), dbias, dkeys, dvalues
+
+        zeros = (jnp.zeros(a.shape, accumulate) for a in (keys, values))
+        numbers = jnp.arange(query.shape[3] // t)
+        # The queries that see some key of this column are neighbours.
+        seen = (low(numbers * t) < j + s) & (high(numbers * t, t) > j)
+        first, last = jnp.argmax(seen), len(numbers) - jnp.argmax(seen[::-1])
+        last = jnp.where(jnp.any(seen), last, first)
+        dquery, dbias, *made = lax.fori_loop(first, last, block, (*state, *zeros))
+        return (dquery, dbias), tuple(made)
+
+    state = (jnp.zeros(query.shape, accumulate), jax.tree.map(jnp.zeros_like, bias))
+    (dquery, dbias), (dkey, dvalue) = lax.scan(column, state, jnp.arange(0, key.shape[2], s))
+    join = lambda blocks, like: jnp.moveaxis(blocks, 0, 2).reshape(like.shape).astype(like.dtype)
+    return dquery.astype(query.dtype), join(dkey, key), join(dvalue, value), dbias, None
+
+
+chunked.defvjp(_forward_rule, _backward_rule)
+
+
+def _bounds(pattern: Pattern, limits: Limits) -> tuple[Any, Any]:
+    """Functions of the first query of a block: the first key that one of the block sees, and the one after the last."""
+
+    def low(i):
+        if pattern.window is None:
+            return jnp.zeros_like(i)
+        return jnp.maximum(jnp.min(limits.offset) + i - pattern.window[0], 0)
+
+    def high(i, t):
+        after = min([0] * pattern.causal + ([] if pattern.window is None else [pattern.window[1]]), default=None)
+        last = jnp.max(limits.lengths)
+        return last + 0 * i if after is None else jnp.minimum(last, jnp.max(limits.offset) + i + t + after)
+
+    return low, high
+
+
+def _finite(highest: jax.Array) -> jax.Array:
+    """The largest logit, 0 where there is none, so that differences are no NaN."""
+    return jnp.where(jnp.isneginf(highest), 0, highest)
+
+
+def _added(total: jax.Array | None, block: jax.Array, i, j) -> jax.Array | None:
+    """The gradient of a bias with that of one block added, summed over the axes along which the bias is the same."""
+    if total is None:
+        return None
+    t, s = block.shape[-2:]
+    for axis, size in enumerate(total.shape):
+        if size == 1:
+            block = jnp.sum(block, axis, keepdims=True)
+    start = [0, 0, 0, i if total.shape[3] != 1 else 0, j if total.shape[4] != 1 else 0]
+    return lax.dynamic_update_slice(total, part(total, i, j, t, s) + block.astype(total.dtype), start)

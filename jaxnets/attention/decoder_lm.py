@@ -1,0 +1,161 @@
+"""``DecoderLM``: a decoder-only language model (Radford et al. 2019, GPT-2), and its modern variant."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.attention.blocks import norm, stack
+from jaxnets.attention.cache import Cache, empty_cache, known_length
+from jaxnets.attention.positions import alibi, sinusoidal
+
+POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
+
+
+class DecoderLM(nn.Module):
+    r"""Blocks of causal attention that predict the next token from all tokens before it:
+
+    .. math::
+        x = E_w + P, \quad x \leftarrow \mathrm{block}^l(x), \quad
+        p(w_{t+1} \mid w_{\le t}) = \mathrm{softmax}(\mathrm{norm}(x_t) V)
+
+    Attributes:
+        vocabulary: Number of tokens.
+        width: D.
+        layers: L.
+        heads: N, a divisor of D.
+        key_heads: Heads of keys and values, a divisor of N; 0: N.
+        hidden: Width inside a block's network; 0: 4 D.
+        context: Most tokens at once.
+        positions: ``"learned"``, ``"sinusoidal"``, ``"rotary"`` or ``"alibi"``.
+        activation, norm, bias, remat, implementation: As in ``blocks``.
+        dropout: Probability of dropping an element of the embedded tokens, of what each part of a block adds, and a
+            weight of attention.
+        tie: Whether the output matrix V is the transposed embedding.
+        dtype: Compute type; parameters and logits are float32.
+    """
+
+    vocabulary: int
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    key_heads: int = 0
+    hidden: int = 0
+    context: int = 256
+    positions: str = "learned"
+    activation: str = "gelu"
+    norm: str = "layer"
+    bias: bool = True
+    dropout: float = 0.0
+    tie: bool = True
+    remat: str = "none"
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    @nn.compact
+    def __call__(
+        self, tokens: jax.Array, carry: Cache | tuple[()] | None = None, *, train: bool = False
+    ) -> tuple[Cache | tuple[()], jax.Array]:
+        """Logits of the next token after every token.
+
+        Args:
+            tokens: Integers ``[*batch, T]``.
+            carry: What ``start`` or a call before gave, to go on from; None or (): these are the first tokens, and
+                nothing is kept.
+            train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
+
+        Returns:
+            The carry after the last token, and logits ``[*batch, T, vocabulary]`` in float32.
+
+        Raises:
+            ValueError: There are more tokens than the context has, or an attribute does not fit.
+        """
+        cache = carry or None
+        self._check(tokens, cache)
+        start = jnp.zeros((), jnp.int32) if cache is None else cache.length[0]
+        at = start + jnp.arange(tokens.shape[-1])
+        # Tied, the embedding is also the output's matrix, whose logits must begin small.
+        small = nn.initializers.normal(0.02)
+        embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=small, name="embed")
+        xs = embed(tokens)
+        if self.positions == "learned":
+            xs += jnp.take(self.param("positions", small, (self.context, self.width)), at, axis=0).astype(self.dtype)
+        elif self.positions == "sinusoidal":
+            xs += sinusoidal(at, self.width).astype(self.dtype)
+        xs = nn.Dropout(self.dropout, deterministic=not train)(xs)
+        xs, cache = self._blocks(train)(xs, cache, None, None, None)
+        xs = norm(self.norm, self.dtype, "norm")(xs)
+        if self.tie:
+            kernel = embed.embedding.T
+        else:
+            kernel = self.param("head", nn.initializers.lecun_normal(), (self.width, self.vocabulary))
+        logits = jnp.matmul(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+        return () if cache is None else cache, logits
+
+    def start(self, batch: tuple[int, ...] = (1,)) -> Cache:
+        """The carry before the first token, of a batch of this shape."""
+        heads = self.key_heads or self.heads
+        one = empty_cache(batch, self.context, heads, self.width // self.heads, self.dtype)
+        return jax.tree.map(lambda leaf: jnp.zeros((self.layers, *leaf.shape), leaf.dtype), one)
+
+    def _blocks(self, train: bool) -> nn.Module:
+        options: dict[str, Any] = dict(
+            width=self.width,
+            heads=self.heads,
+            key_heads=self.key_heads,
+            hidden=self.hidden or 4 * self.width,
+            bias=self.bias,
+            rotary=self.positions == "rotary",
+            positions=alibi(self.heads) if self.positions == "alibi" else None,
+            activation=self.activation,
+            norm=self.norm,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            train=train,
+            name="blocks",
+        )
+        return stack(self.layers, self.remat, **options)
+
+    def _check(self, tokens: jax.Array, cache: Cache | None) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions: one of {', '.join(POSITIONS)}; given {self.positions!r}")
+        for name in ("vocabulary", "width", "context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: at least 1; given {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: from 0 to below 1; given {self.dropout}")
+        if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
+            raise ValueError(f"tokens: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
+        before = 0 if cache is None else known_length(cache)
+        if before + tokens.shape[-1] > self.context:
+            given = f"{tokens.shape[-1]} after {before}" if before else f"{tokens.shape[-1]}"
+            raise ValueError(f"tokens: at most the context's {self.context} expected; given {given}")
+
+
+def gpt2(vocabulary: int = 50257, width: int = 768, layers: int = 12, heads: int = 12, **options: Any) -> DecoderLM:
+    """GPT-2: learned positions, layer norm, GELU, biases, tied embeddings; 124,439,808 parameters by default.
+
+    Args:
+        vocabulary, width, layers, heads: As in ``DecoderLM``.
+        **options: Its other attributes; ``context`` is 1024 by default.
+    """
+    given: dict[str, Any] = {"context": 1024, **options}
+    return DecoderLM(vocabulary, width, layers, heads, **given)
+
+
+def modern_lm(
+    vocabulary: int, width: int = 768, layers: int = 12, heads: int = 12, key_heads: int = 4, **options: Any
+) -> DecoderLM:
+    """Rotary positions, RMS norm, SwiGLU (hidden 8/3 D, in 64s), grouped heads, no biases (Touvron et al. 2023,
+    arXiv:2302.13971; Ainslie et al. 2023, arXiv:2305.13245).
+
+    Args:
+        vocabulary, width, layers, heads, key_heads: As in ``DecoderLM``.
+        **options: Its other attributes.
+    """
+    hidden = -(-8 * width // 3 // 64) * 64
+    given: dict[str, Any] = dict(hidden=hidden, positions="rotary", norm="rms", activation="swiglu", bias=False)
+    return DecoderLM(vocabulary, width, layers, heads, key_heads, **{**given, "context": 1024, **options})

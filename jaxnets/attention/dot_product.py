@@ -1,0 +1,248 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), right under every mask."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.attention.chunked import chunked
+from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, scores, softmax
+
+IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
+# Numbers of one matrix of weights, all heads and rows, above which it is not worth its memory.
+LARGE = 2**26
+
+
+def attention(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    bias: jax.Array | Bias | None = None,
+    causal: bool = False,
+    window: int | tuple[int, int] | None = None,
+    lengths: jax.Array | None = None,
+    offset: int | jax.Array = 0,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    rng: jax.Array | None = None,
+    implementation: str = "auto",
+    blocks: tuple[int, int] | None = None,
+) -> jax.Array:
+    r"""Attention of every query to the keys that it may see:
+
+    .. math::
+        y_t = \sum_s a_{ts} v_s, \quad a_t = \mathrm{softmax}_s(\alpha\, q_t \cdot k_s + b_{ts})
+
+    A query that sees no key gives zeros, with gradients of zero.
+
+    Args:
+        query: ``[*batch, T, N, D]``, N heads.
+        key: ``[*batch, S, K, D]``. N is a multiple of K: each key head serves N / K neighbouring query heads (grouped
+            heads, Ainslie et al. 2023, arXiv:2305.13245; K = 1: multi-query, Shazeer 2019, arXiv:1911.02150).
+        value: ``[*batch, S, K, E]``.
+        mask: bool, what broadcasts to ``[*batch, N, T, S]``: True where a query may see a key.
+        bias: b, floating point, what broadcasts to the same, differentiated; or a function of the positions of queries
+            ``[*batch, T]`` and keys ``[S]`` to that, without parameters, such as ``alibi(N)``.
+        causal: Whether a query sees no key after its own position.
+        window: A query sees this many keys before and after its own position; (before, after) where they differ.
+        lengths: Integers ``[*batch]`` from 0 to S: how many keys are real, from the first on. What is not real has no
+            effect, whatever is in it.
+        offset: The position of the first query where that of the first key is 0; one integer or ``[*batch]``.
+        scale: :math:`\alpha`; None: :math:`D^{-1/2}`.
+        dropout: Probability of dropping a weight; the others grow to make up for it.
+        rng: A ``jax.random.key``, for dropout.
+        implementation: ``"xla"``: all weights at once; ``"chunked"``: blocks of them, memory linear in T and S, its own
+            gradient; ``"cudnn"``: NVIDIA's, through ``jax.nn.dot_product_attention``, in half precision, without
+            dropout and functions of positions; ``"auto"``: what ``choose_implementation`` says.
+        blocks: Queries and keys of a block of ``"chunked"``; None chooses.
+
+    Returns:
+        ``[*batch, T, N, E]`` in the dtype of ``query``. Products are computed in it, and accumulated in float32, in
+        which the softmax is taken.
+
+    Raises:
+        ValueError: An argument has a shape, dtype or value that does not fit.
+    """
+    batch = query.shape[:-3]
+    _check(query, key, value)
+    pattern, limits, array = _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng)
+    if implementation == "auto":
+        implementation = choose_implementation(query.shape, key.shape)
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation: one of {', '.join(IMPLEMENTATIONS)}; given {implementation!r}")
+    if implementation == "cudnn":
+        return _cudnn(query, key, value, mask, bias, causal, pattern.window, lengths, offset, scale, dropout)
+    (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
+    rows = math.prod(batch)
+    if t == 0 or s == 0 or rows == 0:
+        return jnp.zeros((*batch, t, heads, width), query.dtype)
+    key, value = (a.reshape(rows, s, groups, -1) for a in (key, value))
+    if lengths is not None:  # what is not real may be NaN, which no weight of zero removes
+        real = (jnp.arange(s) < limits.lengths[:, None])[..., None, None]
+        key, value = (jnp.where(real, a, 0) for a in (key, value))
+    query = query.reshape(rows, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
+    key, value = (a.transpose(0, 2, 1, 3) for a in (key, value))
+    if implementation == "xla":
+        ys = _whole(pattern, limits, array, query, key, value)
+    else:
+        ys = _in_blocks(pattern, limits, array, query, key, value, blocks)
+    return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
+
+
+def attention_weights(query: jax.Array, key: jax.Array, **masking: Any) -> jax.Array:
+    """The weights of ``attention``, to be looked at: ``[*batch, N, T, S]``, zeros for a query that sees nothing.
+
+    Args:
+        query, key: As in ``attention``.
+        **masking: Its ``mask``, ``bias``, ``causal``, ``window``, ``lengths``, ``offset`` and ``scale``.
+    """
+    names = ("mask", "bias", "causal", "window", "lengths", "offset", "scale")
+    for name in masking:
+        if name not in names:
+            raise ValueError(f"attention_weights has no argument {name!r}; it has {', '.join(names)}")
+    _check(query, key, key)
+    given: dict[str, Any] = {**dict.fromkeys(names), "causal": False, "offset": 0, **masking}
+    pattern, limits, array = _masking(query, key, **given, dropout=0.0, rng=None)
+    *batch, t, heads, depth = query.shape
+    s, groups = key.shape[-3:-1]
+    query = query.reshape(-1, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
+    key = key.reshape(-1, s, groups, depth).transpose(0, 2, 1, 3)
+    return softmax(scores(pattern, limits, array, query, key, 0, 0)).reshape(*batch, heads, t, s)
+
+
+def choose_implementation(query: tuple[int, ...], key: tuple[int, ...]) -> str:
+    """What ``"auto"`` means for a query and key of these shapes.
+
+    Args:
+        query: ``[*batch, T, N, D]``.
+        key: ``[*batch, S, K, D]``.
+
+    Returns:
+        ``"chunked"`` where the weights of all heads and rows would be more than 2^26 numbers (256 MB), else ``"xla"``.
+    """
+    return "chunked" if math.prod(query[:-1]) * key[-3] > LARGE else "xla"
+
+
+def _whole(pattern, limits, bias, query, key, value):
+    weights = softmax(scores(pattern, limits, bias, query, key, 0, 0))
+    weights = dropped(pattern, limits, weights, 0, 0).astype(value.dtype)
+    return jnp.einsum("bkgts,bkse->bkgte", weights, value, preferred_element_type=jnp.float32)
+
+
+def _in_blocks(pattern, limits, bias, query, key, value, blocks):
+    """Pads to whole blocks: keys that are not real, queries whose outputs are cut off."""
+    t, s = query.shape[3], key.shape[2]
+    size = tuple(min(wished, length) for wished, length in zip(blocks or (256, 512), (t, s), strict=True))
+    if min(size) < 1:
+        raise ValueError(f"blocks: at least 1 query and 1 key; given {blocks}")
+    more_t, more_s = -t % size[0], -s % size[1]
+    query = _padded(query, {3: more_t})
+    key, value = _padded(key, {2: more_s}), _padded(value, {2: more_s})
+    widen = lambda a: _padded(a, {axis: n for axis, n in ((3, more_t), (4, more_s)) if a.shape[axis] != 1})
+    bias, mask = (None if a is None else widen(a) for a in (bias, limits.mask))
+    return chunked(pattern, size, query, key, value, bias, limits._replace(mask=mask))[:, :, :, :t]
+
+
+def _padded(array, more: dict[int, int]):
+    if not any(more.values()):
+        return array
+    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
+
+
+def _cudnn(query, key, value, mask, bias, causal, window, lengths, offset, scale, dropout):
+    if dropout or callable(bias) or not isinstance(offset, int) or offset:
+        raise ValueError('implementation="cudnn": no dropout, no bias as a function and no offset expected')
+    *batch, t, heads, _ = query.shape
+    flat = lambda a: a.reshape(-1, *a.shape[len(batch) :])
+    s = key.shape[-3]
+    whole = lambda a: None if a is None else flat(jnp.broadcast_to(a, (*batch, heads, t, s)))
+    ys = jax.nn.dot_product_attention(
+        flat(query),
+        flat(key),
+        flat(value),
+        bias=whole(bias),
+        mask=whole(mask),
+        scale=scale,
+        is_causal=causal,
+        key_value_seq_lengths=None if lengths is None else lengths.reshape(-1).astype(jnp.int32),
+        local_window_size=window,
+        implementation="cudnn",
+    ).reshape(*batch, t, heads, -1)
+    if mask is None and lengths is None:
+        return ys
+    nothing = jnp.zeros((*batch, t, heads, 1), query.dtype)
+    shown = dict(mask=mask, causal=causal, window=window, lengths=lengths)
+    weights = attention_weights(nothing, nothing[..., :1, :, :].repeat(s, -3), **shown)
+    return jnp.where(jnp.any(weights > 0, axis=-1).swapaxes(-1, -2)[..., None], ys, 0)
+
+
+# ---- what a user gets wrong
+
+
+def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng):
+    """The arguments of ``attention`` as its executors read them: pattern, limits, bias array."""
+    *batch, t, heads, depth = query.shape
+    s, groups = key.shape[-3:-1]
+    rows, whole = math.prod(batch), (*batch, heads, t, s)
+    for name, array, kind, text in (("mask", mask, jnp.bool_, "bool"), ("bias", bias, jnp.floating, "floating point")):
+        if array is None or callable(array):
+            continue
+        fits = array.ndim <= len(whole) and all(
+            given in (1, size) for given, size in zip(array.shape[::-1], whole[::-1], strict=False)
+        )
+        if not fits or not jnp.issubdtype(array.dtype, kind):
+            raise ValueError(
+                f"{name}: {text} that broadcasts to [*batch, N, T, S] = {whole} expected; "
+                f"given {array.dtype} of shape {array.shape}"
+            )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: from 0 to below 1; given {dropout}")
+    if dropout and rng is None:
+        raise ValueError("dropout: a jax.random.key as rng expected with it")
+    if window is not None:
+        window = (window, window) if isinstance(window, int) else tuple(window)
+        if len(window) != 2 or min(window) < 0:
+            raise ValueError(f"window: keys before and after, not below 0, expected; given {window}")
+    pattern = Pattern(
+        causal, window, bias if callable(bias) else None, depth**-0.5 if scale is None else scale, dropout
+    )
+    limits = Limits(
+        None if mask is None else grouped(mask, tuple(batch), groups),
+        _integers("lengths", s if lengths is None else lengths, tuple(batch), s).reshape(rows),
+        _integers("offset", offset, tuple(batch), None).reshape(rows),
+        rng,
+    )
+    return pattern, limits, None if bias is None or callable(bias) else grouped(bias, tuple(batch), groups)
+
+
+def _integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None) -> jax.Array:
+    array = given if isinstance(given, jax.Array) else np.asarray(given)
+    if not jnp.issubdtype(array.dtype, jnp.integer) or array.shape not in ((), batch):
+        raise ValueError(f"{name}: integers of shape {batch} expected; given {array.dtype} of shape {array.shape}")
+    if largest is not None and not isinstance(array, jax.core.Tracer):  # within jit the values are not known
+        wrong = [int(n) for n in np.ravel(array) if not 0 <= n <= largest]
+        if wrong:
+            raise ValueError(f"{name}: from 0 to S = {largest} expected; given {wrong[0]}")
+    return jnp.broadcast_to(jnp.asarray(array, jnp.int32), batch)
+
+
+def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:
+    for name, array in (("query", query), ("key", key), ("value", value)):
+        if array.ndim < 3 or not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(
+                f"{name}: floating point [*batch, length, heads, features] expected; "
+                f"given {array.dtype} of shape {array.shape}"
+            )
+    if key.shape[:-1] != value.shape[:-1] or query.shape[:-3] != key.shape[:-3] or query.shape[-1] != key.shape[-1]:
+        raise ValueError(
+            "query [*batch, T, N, D], key [*batch, S, K, D] and value [*batch, S, K, E] expected; "
+            f"given {query.shape}, {key.shape} and {value.shape}"
+        )
+    if query.shape[-2] % key.shape[-2]:
+        raise ValueError(
+            f"query: heads that are a multiple of the key's {key.shape[-2]} expected; given {query.shape[-2]}"
+        )

@@ -1,0 +1,120 @@
+"""Who may attend to whom: what attention has of masks, in one place, for any block of queries and keys."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# Of positions of queries [*batch, T] and of keys [S]: [*batch, heads, T, S], or what broadcasts to it.
+Bias = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class Pattern(NamedTuple):
+    """The static part.
+
+    Attributes:
+        causal: Whether a query sees no key after its own position.
+        window: How many keys before and after its own position a query sees; None: all.
+        bias: A bias as a function of positions, or None.
+        scale: Of the products.
+        dropout: Probability of dropping a weight.
+    """
+
+    causal: bool
+    window: tuple[int, int] | None
+    bias: Bias | None
+    scale: float
+    dropout: float
+
+
+class Limits(NamedTuple):
+    """What is not differentiated.
+
+    Attributes:
+        mask: bool ``[B or 1, K or 1, G or 1, T or 1, S or 1]``, or None.
+        lengths: int32 ``[B]``, how many keys are real.
+        offset: int32 ``[B]``, the position of the first query.
+        key: Of dropout, or None.
+    """
+
+    mask: jax.Array | None
+    lengths: jax.Array
+    offset: jax.Array
+    key: jax.Array | None
+
+
+def scores(
+    pattern: Pattern, limits: Limits, bias: jax.Array | None, query: jax.Array, key: jax.Array, i, j
+) -> jax.Array:
+    """The logits of a block, minus infinity where a query may not see a key.
+
+    Args:
+        pattern, limits: For all queries and keys.
+        bias: As ``limits.mask``, floating point.
+        query: ``[B, K, G, t, D]``, the queries from number i on.
+        key: ``[B, K, s, D]``, the keys from number j on.
+        i, j: Integers.
+
+    Returns:
+        ``[B, K, G, t, s]``, float32 at least.
+    """
+    groups, t, s = query.shape[1], query.shape[3], key.shape[-2]
+    accumulate = jnp.promote_types(query.dtype, jnp.float32)
+    logits = pattern.scale * jnp.einsum("bkgtd,bksd->bkgts", query, key, preferred_element_type=accumulate)
+    at, of = limits.offset[:, None] + i + jnp.arange(t), j + jnp.arange(s)
+    if pattern.bias is not None:
+        found = pattern.bias(at, of)
+        found = found.reshape(*(1,) * (4 - found.ndim), *found.shape)
+        logits += found.reshape(found.shape[0], *_heads(found.shape[1], groups), *found.shape[2:])
+    if bias is not None:
+        logits += part(bias, i, j, t, s)
+    seen = (of < limits.lengths[:, None])[:, None, None, None]
+    distance = (of - at[..., None])[:, None, None]
+    if pattern.causal:
+        seen &= distance <= 0
+    if pattern.window is not None:
+        before, after = pattern.window
+        seen &= (distance >= -before) & (distance <= after)
+    if limits.mask is not None:
+        seen &= part(limits.mask, i, j, t, s)
+    return jnp.where(seen, logits, -jnp.inf)
+
+
+def _heads(count: int, groups: int) -> tuple[int, int]:
+    """A number of heads as (key heads, query heads of each), 1 for all of them."""
+    return (1, 1) if count == 1 else (groups, count // groups)
+
+
+def grouped(array: jax.Array, batch: tuple[int, ...], groups: int) -> jax.Array:
+    """What broadcasts to ``[*batch, N, T, S]`` as ``[B or 1, K or 1, G or 1, T or 1, S or 1]``."""
+    array = array.reshape(*(1,) * (len(batch) + 3 - array.ndim), *array.shape)
+    heads, t, s = array.shape[-3:]
+    if any(size != 1 for size in array.shape[:-3]):
+        array = jnp.broadcast_to(array, (*batch, heads, t, s))
+    return array.reshape(-1, *_heads(heads, groups), t, s)
+
+
+def part(array: jax.Array, i, j, t: int, s: int) -> jax.Array:
+    """The block of t queries from i on and s keys from j on; axes of one stay so."""
+    if array.shape[-2] != 1:
+        array = lax.dynamic_slice_in_dim(array, i, t, -2)
+    return array if array.shape[-1] == 1 else lax.dynamic_slice_in_dim(array, j, s, -1)
+
+
+def dropped(pattern: Pattern, limits: Limits, weights: jax.Array, i, j) -> jax.Array:
+    """Weights of a block, or their gradients, with dropout: the same weights are dropped whenever a block is made."""
+    if pattern.dropout == 0 or limits.key is None:
+        return weights
+    key = jax.random.fold_in(jax.random.fold_in(limits.key, i), j)
+    kept = jax.random.bernoulli(key, 1 - pattern.dropout, weights.shape)
+    return jnp.where(kept, weights / (1 - pattern.dropout), 0)
+
+
+def softmax(logits: jax.Array) -> jax.Array:
+    """Over the last axis; zeros where all are minus infinity."""
+    highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    weights = jnp.exp(logits - jnp.where(jnp.isneginf(highest), 0, highest))
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    return weights / jnp.where(total > 0, total, 1)

@@ -1,0 +1,137 @@
+"""``Transformer``: encoder and decoder (Vaswani et al. 2017, arXiv:1706.03762)."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.attention.blocks import norm, stack
+from jaxnets.attention.cache import Cache, empty_cache, known_length
+from jaxnets.attention.positions import sinusoidal
+
+
+class Memory(NamedTuple):
+    """What a decoder knows of a source, and of what it has written.
+
+    Attributes:
+        memory: Keys and values of the encoded source for every layer, ``[L, *batch, S, N, D / N]`` each.
+        lengths: Integers ``[*batch]``, how many tokens of the source are real; None: all.
+        cache: Keys and values of what was written, or None.
+    """
+
+    memory: tuple[jax.Array, jax.Array]
+    lengths: jax.Array | None
+    cache: Cache | None
+
+
+class Transformer(nn.Module):
+    r"""An encoder reads the source, a causal decoder that attends to it predicts the target's next token.
+
+    Both embed tokens as :math:`\sqrt{D} E_w` plus sinusoidal positions; source, target and output share E. With the
+    attributes of the paper, base (the defaults) has 63,082,496 parameters for 37,000 tokens, big (width 1024, heads 16,
+    hidden 4096) 214,245,376.
+
+    Attributes:
+        vocabulary: Number of tokens, of source and target together.
+        width: D.
+        layers: Of the encoder, and of the decoder.
+        heads: N, a divisor of D.
+        hidden: Width inside a block's network; 0: 4 D.
+        context: Most tokens of a source or target.
+        norm_first: Whether norms come before attention and network (and once more at the end) instead of after.
+        activation, norm, bias, remat, implementation: As in ``blocks``.
+        dropout: As in ``DecoderLM``.
+        dtype: Compute type; parameters and logits are float32.
+    """
+
+    vocabulary: int
+    width: int = 512
+    layers: int = 6
+    heads: int = 8
+    hidden: int = 0
+    context: int = 1024
+    norm_first: bool = False
+    activation: str = "relu"
+    norm: str = "layer"
+    bias: bool = True
+    dropout: float = 0.1
+    remat: str = "none"
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+    train: bool = False
+
+    def setup(self):
+        scaled = nn.initializers.normal(self.width**-0.5)
+        self.embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=scaled)
+        options: dict[str, Any] = dict(
+            width=self.width,
+            heads=self.heads,
+            hidden=self.hidden or 4 * self.width,
+            bias=self.bias,
+            activation=self.activation,
+            norm=self.norm,
+            norm_first=self.norm_first,
+            dropout=self.dropout,
+            dtype=self.dtype,
+            implementation=self.implementation,
+            train=self.train,
+        )
+        self.encoder = stack(self.layers, self.remat, causal=False, **options)
+        self.decoder = stack(self.layers, self.remat, crossed=True, **options)
+        if self.norm_first:
+            self.encoder_norm, self.decoder_norm = norm(self.norm, self.dtype), norm(self.norm, self.dtype)
+        self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
+
+    def __call__(
+        self,
+        source: jax.Array,
+        target: jax.Array,
+        source_lengths: jax.Array | None = None,
+        target_lengths: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits ``[*batch, T, vocabulary]``, float32, of the token after each of ``target``.
+
+        Args:
+            source: Integers ``[*batch, S]``.
+            target: Integers ``[*batch, T]``, a start symbol first.
+            source_lengths, target_lengths: Integers ``[*batch]``, how many tokens are real; None: all.
+
+        Raises:
+            ValueError: There are more tokens than the context has, or an attribute does not fit.
+        """
+        return self.decode(self.encode(source, source_lengths), target, target_lengths)[1]
+
+    def encode(self, source: jax.Array, lengths: jax.Array | None = None) -> Memory:
+        """What the decoder needs to know of ``source [*batch, S]``."""
+        xs, _ = self.encoder(self._embedded(source, "source"), None, None, lengths, None)
+        if self.norm_first:
+            xs = self.encoder_norm(xs)
+        return Memory(self.decoder.memory(xs)[1], lengths, None)
+
+    def start(self, memory: Memory) -> Memory:
+        """The same with room for what will be written, to decode step by step."""
+        batch = memory.memory[0].shape[1:-3]
+        one = empty_cache(batch, self.context, self.heads, self.width // self.heads, self.dtype)
+        return memory._replace(cache=jax.tree.map(lambda leaf: jnp.zeros((self.layers, *leaf.shape), leaf.dtype), one))
+
+    def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
+        """The memory with what is new, and logits of the token after each of ``target [*batch, T]``."""
+        xs = self._embedded(target, "target", memory.cache)
+        xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
+        if self.norm_first:
+            xs = self.decoder_norm(xs)
+        logits = jnp.matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
+        return memory._replace(cache=cache), logits
+
+    def _embedded(self, tokens: jax.Array, name: str, cache: Cache | None = None) -> jax.Array:
+        if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
+            raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
+        length = tokens.shape[-1] + (0 if cache is None else known_length(cache))
+        if length > self.context:
+            raise ValueError(f"{name}: at most the context's {self.context} tokens expected; given {length}")
+        at = (0 if cache is None else cache.length[0]) + jnp.arange(tokens.shape[-1])
+        xs = math.sqrt(self.width) * self.embed(tokens) + sinusoidal(at, self.width).astype(self.dtype)
+        return self.drop(xs)

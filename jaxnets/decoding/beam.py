@@ -1,0 +1,87 @@
+"""Beam search over any step function ``step(carry, token) -> (carry, logits)``."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.decoding.sampling import Step
+
+
+class Hypotheses(NamedTuple):
+    """Attributes:
+    tokens: int32 ``[K, T]``, best first; the end symbol and what would come after it are ``end``.
+    lengths: int32 ``[K]``, without the end symbol.
+    scores: ``[K]``, logarithm of the probability, end symbol included, over the penalty of its length; minus infinity
+        where there are fewer than K.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    scores: jax.Array
+
+
+def length_penalty(length: jax.Array | int, alpha: float) -> jax.Array:
+    r""":math:`((5 + n) / 6)^\alpha` (Wu et al. 2016, arXiv:1609.08144)."""
+    return ((5 + jnp.asarray(length, jnp.float32)) / 6) ** alpha
+
+
+def beam_search(
+    step: Step, carry: Any, start: int | jax.Array, *, end: int, beams: int, length: int, alpha: float = 0.6
+) -> Hypotheses:
+    r"""The most likely sequences that follow a start symbol, by keeping the best K beginnings of each length.
+
+    .. math:: \mathrm{score}(w_1 \ldots w_n) = \frac{\log p(w_1 \ldots w_n)}{((5 + n) / 6)^\alpha}
+
+    Pure: it can be jitted, and mapped over a batch with ``jax.vmap``.
+
+    Args:
+        step: ``(carry, token []) -> (carry, logits [V])``, pure.
+        carry: Before the start symbol.
+        start: Its number.
+        end: The number of the end symbol.
+        beams: K.
+        length: T, the most tokens of a sequence; one that has not ended by then counts as it is.
+        alpha: 0 prefers short sequences, 1 nearly none.
+
+    Raises:
+        ValueError: ``beams`` or ``length`` is below 1.
+    """
+    if beams < 1 or length < 1:
+        raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
+
+    def advance(state, t):
+        alive, done = state
+        carry, last, tokens, scores = alive
+        carry, logits = jax.vmap(step)(carry, last)
+        found = scores[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
+        size = found.shape[-1]
+        # Of the best 2 K at most K end, so that K go on.
+        best, at = jax.lax.top_k(found.reshape(-1), min(2 * beams, found.size))
+        parent, token = at // size, (at % size).astype(jnp.int32)
+        written = tokens[parent].at[:, t].set(token)
+        ended = token == end
+
+        penalised = jnp.where(ended, best / length_penalty(t + 1, alpha), -jnp.inf)
+        done = _best(beams, done, Hypotheses(written, t + 0 * token, penalised))
+
+        best, chosen = jax.lax.top_k(jnp.where(ended, -jnp.inf, best), beams)
+        carry = jax.tree.map(lambda leaf: leaf[parent[chosen]], carry)
+        return ((carry, token[chosen], written[chosen], best), done), None
+
+    every = lambda leaf: jnp.broadcast_to(leaf, (beams, *jnp.shape(leaf)))
+    nothing = jnp.full((beams, length), end, jnp.int32)
+    impossible = jnp.full(beams, -jnp.inf)
+    alive = (jax.tree.map(every, carry), every(jnp.asarray(start, jnp.int32)), nothing, impossible.at[0].set(0.0))
+    done = Hypotheses(nothing, jnp.zeros(beams, jnp.int32), impossible)
+    (alive, done), _ = jax.lax.scan(advance, (alive, done), jnp.arange(length))
+    _, _, tokens, scores = alive
+    whole = Hypotheses(tokens, jnp.full(beams, length, jnp.int32), scores / length_penalty(length, alpha))
+    return _best(beams, done, whole)
+
+
+def _best(count: int, left: Hypotheses, right: Hypotheses) -> Hypotheses:
+    """The best of two sets of hypotheses."""
+    tokens, lengths, scores = (jnp.concatenate(pair) for pair in zip(left, right, strict=True))
+    scores, at = jax.lax.top_k(scores, count)
+    return Hypotheses(tokens[at], lengths[at], scores)

@@ -1,0 +1,171 @@
+"""Layers of a transformer against torch's, outputs and gradients of everything."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.attention.blocks import Block, MultiHeadAttention, stack
+
+GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "attention.npz")
+WIDTH, HEADS, HIDDEN = 8, 2, 12
+LENGTHS = jnp.array([5, 3])
+NAMES = {
+    "encoder": {"self_attn": "attention", "norm1": "attention_norm", "norm2": "network_norm"},
+    "decoder": {
+        "self_attn": "attention",
+        "multihead_attn": "cross",
+        "norm1": "attention_norm",
+        "norm2": "cross_norm",
+        "norm3": "network_norm",
+    },
+}
+
+
+def params_of(case, what):
+    """torch's weights, or their gradients, in the layout of ``Block``."""
+    weights = {k.split(f"{what}/")[1]: GOLDEN[k] for k in GOLDEN if k.startswith(f"{case}/{what}/")}
+    params = {}
+    for theirs, ours in NAMES[case.split("/")[0]].items():
+        if "norm" in theirs:
+            params[ours] = {"scale": weights[f"{theirs}.weight"], "bias": weights[f"{theirs}.bias"]}
+            continue
+        kernels = np.split(weights[f"{theirs}.in_proj_weight"], 3)
+        biases = np.split(weights[f"{theirs}.in_proj_bias"], 3)
+        params[ours] = {
+            name: {"kernel": kernel.T.reshape(WIDTH, HEADS, -1), "bias": bias.reshape(HEADS, -1)}
+            for name, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True)
+        }
+        out = weights[f"{theirs}.out_proj.weight"].T.reshape(HEADS, -1, WIDTH)
+        params[ours]["out"] = {"kernel": out, "bias": weights[f"{theirs}.out_proj.bias"]}
+    for theirs, ours in (("linear1", "inner"), ("linear2", "outer")):
+        params[ours] = {"kernel": weights[f"{theirs}.weight"].T, "bias": weights[f"{theirs}.bias"]}
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
+
+
+def close(left, right):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), left, right)
+
+
+@pytest.mark.parametrize("implementation", ["xla", "chunked"])
+@pytest.mark.parametrize("case", ["encoder/after", "encoder/before", "decoder/after", "decoder/before"])
+def test_layer_equals_torchs(case, implementation):
+    crossed = case.startswith("decoder")
+    block = Block(
+        WIDTH,
+        HEADS,
+        HIDDEN,
+        activation="relu",
+        norm_first=case.endswith("before"),
+        crossed=crossed,
+        causal=crossed,
+        implementation=implementation,
+    )
+    params = params_of(case, "weight")
+    given = [jnp.asarray(GOLDEN[f"{case}/{name}"], jnp.float32) for name in (("x", "memory") if crossed else ("x",))]
+
+    def f(params, x, memory=None):
+        variables = {"params": params}
+        keys = None if memory is None else block.apply(variables, memory, method="memory")[1]
+        return block.apply(variables, x, None, keys, LENGTHS, None)[0]
+
+    def objective(*arguments):
+        output = f(*arguments)
+        real = (jnp.arange(output.shape[1]) < LENGTHS[:, None])[..., None]
+        weights = jnp.cos(jnp.arange(output.size)).reshape(output.shape)
+        return jnp.sum(weights * (output * real) ** 2)
+
+    real = np.arange(6) < np.asarray(LENGTHS)[:, None]
+    close(f(params, *given)[real], GOLDEN[f"{case}/output"][real])
+    gradients = jax.jit(jax.grad(objective, tuple(range(1 + len(given)))))(params, *given)
+    close(gradients[1], GOLDEN[f"{case}/gradient/x"])
+    if crossed:
+        close(gradients[2], GOLDEN[f"{case}/gradient/memory"])
+    close(gradients[0], params_of(case, "gradient/weight"))
+
+
+@pytest.mark.parametrize("remat", ["none", "products", "blocks"])
+def test_a_stack_is_its_blocks_one_after_the_other(remat):
+    options = dict(width=8, heads=2, hidden=12, norm="rms", activation="swiglu", bias=False, rotary=True)
+    network, xs = stack(3, remat, **options), jax.random.normal(jax.random.key(0), (2, 5, 8))
+    variables = network.init(jax.random.key(1), xs, None, None, None, None)
+    assert not np.allclose(*np.asarray(variables["params"]["inner"]["kernel"][:2]))
+
+    def one_by_one(params, xs):
+        for layer in range(3):
+            mine = jax.tree.map(lambda leaf, layer=layer: leaf[layer], params)
+            xs, _ = Block(**options).apply({"params": mine}, xs)
+        return xs
+
+    whole = lambda params, xs: network.apply({"params": params}, xs, None, None, None, None)[0]
+    close(whole(variables["params"], xs), one_by_one(variables["params"], xs))
+    loss = lambda f: jax.jit(jax.grad(lambda params, xs: jnp.sum(f(params, xs) ** 3), (0, 1)))(variables["params"], xs)
+    close(loss(whole), loss(one_by_one))
+
+
+def test_every_parameter_matters():
+    block = Block(8, 4, 12, key_heads=2, norm="rms", activation="swiglu", crossed=True, rotary=True)
+    xs, memory = jax.random.normal(jax.random.key(0), (2, 2, 5, 8))
+
+    def f(variables):
+        return block.apply(variables, xs, None, block.apply(variables, memory, method="memory")[1])[0]
+
+    variables = _all(block, xs, memory)
+    gradients = jax.jit(jax.grad(lambda v: jnp.sum(jnp.sin(f(v)))))(variables)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        # A bias of all keys shifts all logits of a query alike, which a softmax does not see; rotary turns it.
+        if "'cross'" in str(path) and "'key'" in str(path) and "'bias'" in str(path):
+            continue
+        assert jnp.abs(leaf).max() > 1e-6, path
+
+
+def _all(block, xs, memory):
+    """Parameters of a block with a memory, whose projections are made by the block too."""
+
+    def init(block, xs, memory):
+        return block(xs, None, block.memory(memory)[1])
+
+    return block.init(jax.random.key(1), xs, memory, method=init)
+
+
+def test_dropout_is_on_when_training_only():
+    xs = jax.random.normal(jax.random.key(0), (2, 5, 8))
+    network = stack(2, "none", width=8, heads=2, hidden=12, dropout=0.5)
+    variables = network.init(jax.random.key(1), xs, None, None, None, None)
+    run = lambda train, key: stack(2, "none", width=8, heads=2, hidden=12, dropout=0.5, train=train).apply(
+        variables, xs, None, None, None, None, rngs={"dropout": jax.random.key(key)}
+    )[0]
+    assert (run(False, 0) == run(False, 1)).all()
+    assert (run(True, 0) != run(True, 1)).any() and (run(True, 0) == run(True, 0)).all()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(heads=3), "heads: a divisor of the width 8 expected; given 3"),
+        (dict(heads=4, key_heads=3), "key_heads: a divisor of the 4 heads expected; given 3"),
+    ],
+)
+def test_heads_that_do_not_divide_are_told(options, message):
+    with pytest.raises(ValueError, match=message):
+        MultiHeadAttention(8, **options).init(jax.random.key(0), jnp.ones((2, 3, 8)))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: stack(0, "none"), "layers: at least 1; given 0"),
+        (lambda: stack(1, "all"), "remat: one of none, products, blocks; given 'all'"),
+        (lambda: _init(activation="elu"), "activation: one of relu, gelu, swiglu; given 'elu'"),
+        (lambda: _init(norm="batch"), "norm: layer or rms expected; given 'batch'"),
+    ],
+)
+def test_wrong_options_are_told(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def _init(**options):
+    Block(8, 2, 12, **options).init(jax.random.key(0), jnp.ones((2, 3, 8)))

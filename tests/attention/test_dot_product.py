@@ -1,0 +1,260 @@
+"""Attention against torch, against its own full form, and at its edges."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnets import attention as at
+
+GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "attention.npz")
+OPTIONS = {"causal": {"causal": True}, "scale": {"scale": 0.3}, "multi_query": {"causal": True}}
+IMPLEMENTATIONS = {"xla": {"implementation": "xla"}, "chunked": {"implementation": "chunked", "blocks": (4, 4)}}
+CASES = ["plain", "boolean", "additive", "causal", "scale", "grouped", "multi_query"]
+
+
+def objective(output):
+    return jnp.sum(jnp.cos(jnp.arange(output.size)).reshape(output.shape) * output**2)
+
+
+def problem(seed=0, batch=(2,), t=6, s=9, heads=4, key_heads=2, depth=3, width=5, dtype=jnp.float32):
+    keys = jax.random.split(jax.random.key(seed), 3)
+    shapes = [(*batch, t, heads, depth), (*batch, s, key_heads, depth), (*batch, s, key_heads, width)]
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=True)]
+
+
+def both(arguments, **options):
+    """Outputs and gradients, whole and in blocks."""
+    results = []
+    for chosen in IMPLEMENTATIONS.values():
+
+        def f(*arguments, chosen=chosen):
+            output = at.attention(*arguments, **options, **chosen)
+            return objective(output), output
+
+        (_, output), gradients = jax.jit(jax.value_and_grad(f, (0, 1, 2), has_aux=True))(*arguments)
+        results.append((output, gradients))
+    return results
+
+
+def same(left, right, tolerance=1e-5):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("case", CASES)
+def test_equals_torch(case, implementation):
+    arguments = [jnp.asarray(GOLDEN[f"attention/{case}/{name}"], jnp.float32) for name in ("query", "key", "value")]
+    options = dict(OPTIONS.get(case, {}))
+    if case == "boolean":
+        options["mask"] = jnp.asarray(GOLDEN["attention/boolean/mask"])
+    if case == "additive":
+        options["bias"] = jnp.asarray(GOLDEN["attention/additive/bias"], jnp.float32)
+    f = lambda *a: at.attention(*a, **options, **IMPLEMENTATIONS[implementation])
+    same(f(*arguments), GOLDEN[f"attention/{case}/output"])
+    gradients = jax.grad(lambda *a: objective(f(*a)), (0, 1, 2))(*arguments)
+    same(gradients, [GOLDEN[f"attention/{case}/gradient/{name}"] for name in ("query", "key", "value")])
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    t=st.integers(1, 11),
+    s=st.integers(1, 11),
+    key_heads=st.sampled_from([1, 2, 4]),
+    causal=st.booleans(),
+    window=st.sampled_from([None, 0, 2, (3, 0), (0, 4)]),
+    lengths=st.booleans(),
+    offset=st.sampled_from([0, 3, "each"]),
+    masked=st.booleans(),
+    biased=st.sampled_from([None, "array", "alibi"]),
+)
+def test_blocks_equal_the_whole(t, s, key_heads, causal, window, lengths, offset, masked, biased):
+    arguments = problem(t=t, s=s, key_heads=key_heads)
+    options = dict(causal=causal, window=window)
+    options["offset"] = jnp.array([1, 4]) if offset == "each" else offset
+    if lengths:
+        options["lengths"] = jnp.array([s, s // 2])
+    if masked:
+        options["mask"] = jax.random.bernoulli(jax.random.key(5), 0.6, (2, 1, t, s))
+    if biased == "alibi":
+        options["bias"] = at.alibi(4)
+    whole, blocks = both(arguments, **options)
+    same(whole, blocks)
+    if biased == "array":
+        bias = jax.random.normal(jax.random.key(7), (4, t, s))
+        one, other = (
+            jax.jit(jax.grad(lambda b, c=c: objective(at.attention(*arguments, bias=b, **options, **c))))(bias)
+            for c in IMPLEMENTATIONS.values()
+        )
+        same(one, other)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 9), (1, 4, 1, 9), (4, 6, 1), (2, 1, 6, 9), ()])
+def test_a_bias_of_any_shape_gets_its_gradient(shape):
+    arguments, bias = problem(), jax.random.normal(jax.random.key(3), shape)
+    f = lambda bias, chosen: objective(at.attention(*arguments, bias=bias, causal=True, offset=2, **chosen))
+    whole, blocks = (jax.grad(f)(bias, chosen) for chosen in IMPLEMENTATIONS.values())
+    assert whole.shape == shape
+    same(whole, blocks)
+    step = 1e-2 * jnp.ones(shape) if shape == () else 1e-2 * jax.random.normal(jax.random.key(4), shape)
+    chosen = IMPLEMENTATIONS["xla"]
+    found = (f(bias + step, chosen) - f(bias - step, chosen)) / 2
+    np.testing.assert_allclose(found, jnp.sum(whole * step), atol=2e-4)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_query_that_sees_nothing_gives_zeros_and_finite_gradients(implementation):
+    chosen = IMPLEMENTATIONS[implementation]
+    arguments = problem()
+    mask = jnp.ones((6, 9), bool).at[2].set(False)
+    f = lambda *a: at.attention(*a, mask=mask, lengths=jnp.array([9, 0]), **chosen)
+    output, gradients = f(*arguments), jax.grad(lambda *a: jnp.sum(f(*a) ** 2), (0, 1, 2))(*arguments)
+    assert not output[:, 2].any() and not output[1].any() and output[0, 3].all()
+    for gradient in gradients:
+        assert jnp.isfinite(gradient).all()
+        assert not gradient[1].any()
+    infinite = jnp.where(mask, 0.0, -jnp.inf)  # an additive mask
+    same(at.attention(*arguments, bias=infinite, **chosen), at.attention(*arguments, mask=mask, **chosen))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_what_is_in_the_padding_has_no_effect(implementation):
+    chosen = IMPLEMENTATIONS[implementation]
+    query, key, value = problem()
+    lengths = jnp.array([4, 7])
+    real = (jnp.arange(9) < lengths[:, None])[..., None, None]
+    f = lambda *a: objective(at.attention(*a, lengths=lengths, **chosen))
+    clean = jax.value_and_grad(f, (0, 1, 2))(query, key, value)
+    spoilt = [jnp.where(real, a, jnp.nan) for a in (key, value)]
+    same(clean, jax.value_and_grad(f, (0, 1, 2))(query, *spoilt))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_causality_by_gradient(implementation):
+    query, key, value = problem(t=7, s=7)
+    options = dict(causal=True, window=(3, 3), **IMPLEMENTATIONS[implementation])
+    for t in range(7):
+        f = lambda key, value, t=t: jnp.sum(at.attention(query, key, value, **options)[:, t] ** 2)
+        for gradient in jax.grad(f, (0, 1))(key, value):
+            seen = jnp.any(gradient != 0, axis=(0, 2, 3))
+            # A single key has no rival: its own gradient is zero, its value's is not.
+            if not (t == 0 and gradient.shape[-1] == 3):
+                assert seen.tolist() == [max(0, t - 3) <= s <= t for s in range(7)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_accumulates_in_float32(dtype):
+    arguments = problem(t=33, s=65, depth=16, dtype=dtype)
+    whole, blocks = both(arguments, causal=True, offset=32)
+    exact = at.attention(*(a.astype(jnp.float32) for a in arguments), causal=True, offset=32)
+    for output, gradients in (whole, blocks):
+        assert output.dtype == dtype and {g.dtype for g in gradients} == {jnp.dtype(dtype)}
+        np.testing.assert_allclose(output.astype(jnp.float32), exact, atol=0.02)
+    huge = at.attention(1000 * arguments[0], arguments[1], arguments[2], **IMPLEMENTATIONS["chunked"])
+    assert jnp.isfinite(huge).all()
+
+
+def test_blocks_against_finite_differences(float64):
+    query, key, value = problem(dtype=jnp.float64)
+    f = lambda *a: objective(
+        at.attention(*a, causal=True, offset=3, lengths=jnp.array([9, 5]), **IMPLEMENTATIONS["chunked"])
+    )
+    gradients = jax.grad(f, (0, 1, 2))(query, key, value)
+    for i, (array, gradient) in enumerate(zip((query, key, value), gradients, strict=True)):
+        step = 1e-6 * jax.random.normal(jax.random.key(i), array.shape, jnp.float64)
+        given = [query, key, value]
+        moved = lambda sign, i=i, step=step, given=given: f(*given[:i], given[i] + sign * step, *given[i + 1 :])
+        np.testing.assert_allclose((moved(1) - moved(-1)) / 2, jnp.sum(gradient * step), rtol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_dropout_keeps_the_mean_and_its_gradient(implementation):
+    chosen = IMPLEMENTATIONS[implementation]
+    query, key, value = problem(t=8, s=8)
+    f = lambda value, rng: at.attention(query, key, value, dropout=0.4, rng=rng, causal=True, **chosen)
+    many = jax.vmap(lambda rng: f(value, rng))(jax.random.split(jax.random.key(0), 3000))
+    np.testing.assert_allclose(many.mean(0), at.attention(query, key, value, causal=True), atol=0.15)
+    assert (many[0] != many[1]).any()
+    # Linear in the values: the gradient must drop what the output dropped.
+    rng, direction = jax.random.key(1), jax.random.normal(jax.random.key(2), value.shape)
+    gradient = jax.grad(lambda value: jnp.sum(f(value, rng)))(value)
+    np.testing.assert_allclose(jnp.sum(f(direction, rng)), jnp.sum(gradient * direction), rtol=1e-4)
+    loss = lambda query: objective(at.attention(query, key, value, dropout=0.4, rng=rng, **chosen))
+    step = 1e-2 * jax.random.normal(jax.random.key(3), query.shape)
+    found = (loss(query + step) - loss(query - step)) / 2
+    np.testing.assert_allclose(found, jnp.sum(jax.grad(loss)(query) * step), rtol=2e-2)
+
+
+def test_batch_axes_empty_axes_and_one_row():
+    query, key, value = problem(batch=(2, 3), s=6)
+    whole = at.attention(query, key, value, causal=True)
+    same(whole[1, 2], at.attention(query[1, 2], key[1, 2], value[1, 2], causal=True))
+    assert at.attention(query, key[:, :, :0], value[:, :, :0]).shape == whole.shape
+    assert not at.attention(query, key[:, :, :0], value[:, :, :0]).any()
+    assert at.attention(query[:, :, :0], key, value).shape == (2, 3, 0, 4, 5)
+    mask = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 1, 6, 6))
+    same(
+        at.attention(query, key, value, mask=mask)[:, 1],
+        at.attention(query[:, 1], key[:, 1], value[:, 1], mask=mask[1]),
+    )
+
+
+def test_weights_are_those_of_attention():
+    query, key, value = problem()
+    options = dict(causal=True, offset=3, lengths=jnp.array([9, 0]))
+    weights = at.attention_weights(query, key, **options)
+    np.testing.assert_allclose(weights[0].sum(-1), 1, rtol=1e-6)
+    assert not weights[1].any()
+    expected = jnp.einsum("bnts,bsne->btne", weights, jnp.repeat(value, 2, axis=2))
+    same(at.attention(query, key, value, **options), expected)
+
+
+def test_memory_of_blocks_is_linear_in_the_length():
+    def temporary(length, **options):
+        shapes = [jax.ShapeDtypeStruct((1, length, 2, 16), jnp.float32)] * 3
+        loss = lambda *a: jnp.sum(at.attention(*a, causal=True, **options) ** 2)
+        return jax.jit(jax.grad(loss, (0, 1, 2))).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+
+    chunked = [temporary(n, implementation="chunked", blocks=(128, 128)) for n in (1024, 4096)]
+    assert chunked[1] < 5 * chunked[0]
+    assert temporary(4096, implementation="xla") > 10 * chunked[1]
+    assert at.choose_implementation((1, 4096, 2, 16), (1, 4096, 2, 16)) == "xla"
+    assert at.choose_implementation((1, 8192, 2, 16), (1, 8192, 2, 16)) == "chunked"
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_lowers_for_tpu_and_cuda(implementation):
+    arguments = problem()
+    options = dict(causal=True, lengths=jnp.array([9, 4]), bias=at.alibi(4), **IMPLEMENTATIONS[implementation])
+    f = jax.jit(jax.grad(lambda *a: objective(at.attention(*a, **options)), (0, 1, 2)))
+    assert "dot_general" in f.trace(*arguments).lower(lowering_platforms=("tpu", "cuda")).as_text()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(mask=jnp.ones((6, 9))), "mask: bool that broadcasts to .* = \\(2, 4, 6, 9\\) expected; given float32"),
+        (dict(mask=jnp.ones((6, 8), bool)), "mask: bool .* given bool of shape \\(6, 8\\)"),
+        (dict(bias=jnp.ones((6, 9), jnp.int32)), "bias: floating point .* given int32"),
+        (dict(lengths=jnp.array([10, 1])), "lengths: from 0 to S = 9 expected; given 10"),
+        (dict(lengths=jnp.array([1.0, 1.0])), "lengths: integers of shape \\(2,\\) expected; given float32"),
+        (dict(dropout=1.0), "dropout: from 0 to below 1; given 1.0"),
+        (dict(dropout=0.1), "dropout: a jax.random.key as rng expected"),
+        (dict(window=-1), "window: keys before and after, not below 0"),
+        (dict(implementation="flash"), "implementation: one of auto, xla, chunked, cudnn; given 'flash'"),
+        (dict(implementation="chunked", blocks=(0, 4)), "blocks: at least 1"),
+        (dict(implementation="cudnn", offset=2), "cudnn"),
+        (dict(key=jnp.ones((2, 9, 3, 3))), "query \\[\\*batch, T, N, D\\], key"),
+        (dict(query=jnp.ones((2, 6, 3, 3))), "a multiple of the key's 2 expected; given 3"),
+        (dict(query=jnp.ones((6, 3))), "query: floating point \\[\\*batch, length, heads, features\\] expected"),
+    ],
+)
+def test_wrong_arguments_are_told(change, message):
+    given = dict(zip(("query", "key", "value"), problem(), strict=True))
+    with pytest.raises(ValueError, match=message):
+        at.attention(**{**given, **change})

@@ -1,0 +1,120 @@
+"""Language model and transformer: counts of the papers, decoding step by step, causality, bad input, lowering."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import attention as at
+
+SMALL = dict(width=16, layers=2, heads=4, context=12)
+VARIANTS = {
+    "gpt2": at.gpt2(17, **SMALL),
+    "modern": at.modern_lm(17, key_heads=2, **SMALL),
+    "alibi": at.DecoderLM(17, positions="alibi", tie=False, **SMALL),
+    "sinusoidal": at.DecoderLM(17, positions="sinusoidal", implementation="chunked", **SMALL),
+    "bfloat16": at.modern_lm(17, key_heads=2, dtype=jnp.bfloat16, **SMALL),
+}
+TOKENS = jax.random.randint(jax.random.key(0), (2, 12), 0, 17)
+
+
+def count(model, *inputs):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def test_parameter_counts_of_the_papers():
+    tokens = jnp.zeros((1, 8), jnp.int32)
+    base, big = at.Transformer(37_000), at.Transformer(37_000, width=1024, heads=16, hidden=4096)
+    assert count(base, tokens, tokens) == 63_082_496
+    assert count(big, tokens, tokens) == 214_245_376
+    assert count(at.Transformer(37_000, norm_first=True), tokens, tokens) == 63_082_496 + 2_048
+    assert count(at.gpt2(), tokens) == 124_439_808
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_steps_with_a_cache_equal_the_whole(name):
+    model = VARIANTS[name]
+    variables = jax.jit(model.init)(jax.random.key(1), TOKENS)
+    nothing, whole = jax.jit(model.apply)(variables, TOKENS)
+    assert nothing == () and whole.dtype == jnp.float32
+    carry, parts = model.start((2,)), []
+    step = jax.jit(model.apply)
+    for start, stop in ((0, 5), (5, 6), (6, 7), (7, 12)):
+        carry, logits = step(variables, TOKENS[:, start:stop], carry)
+        parts.append(logits)
+    tolerance = 0.05 if name == "bfloat16" else 1e-5
+    np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_token_sees_a_later_one(name):
+    model = VARIANTS[name]
+    variables = jax.jit(model.init)(jax.random.key(1), TOKENS)
+    changed = TOKENS.at[:, 7].add(1) % 17
+    apply = jax.jit(model.apply)
+    one, other = (apply(variables, tokens)[1] for tokens in (TOKENS, changed))
+    assert (one[:, :7] == other[:, :7]).all()
+    assert (one[:, 7:] != other[:, 7:]).any(axis=(0, 2)).all()
+
+
+def transformer(**options):
+    model = at.Transformer(17, **{**SMALL, **options})
+    return model, jax.jit(model.init)(jax.random.key(1), TOKENS[:, :9], TOKENS)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_transformer_decodes_step_by_step_what_it_computes_at_once(norm_first):
+    model, variables = transformer(norm_first=norm_first)
+    lengths = jnp.array([9, 4])
+    apply = jax.jit(model.apply, static_argnames="method")
+    whole = apply(variables, TOKENS[:, :9], TOKENS, lengths)
+    memory = model.start(apply(variables, TOKENS[:, :9], lengths, method="encode"))
+    for t in range(12):
+        memory, logits = apply(variables, memory, TOKENS[:, t : t + 1], method="decode")
+        np.testing.assert_allclose(logits[:, 0], whole[:, t], atol=1e-5)
+
+
+def test_padding_of_source_and_target_has_no_effect():
+    model, variables = transformer()
+    lengths, real = jnp.array([6, 3]), jnp.arange(9) < jnp.array([6, 3])[:, None]
+    sources = TOKENS[:, :9], jnp.where(real, TOKENS[:, :9], 0)
+    apply = jax.jit(model.apply)
+    one, other = (apply(variables, source, TOKENS, lengths) for source in sources)
+    np.testing.assert_array_equal(one, other)
+    alone = apply(variables, TOKENS[1:, :3], TOKENS[1:])
+    np.testing.assert_allclose(one[1:], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "modern"])
+def test_language_models_lower_for_tpu_and_cuda(name):
+    model = VARIANTS[name]
+    variables = jax.jit(model.init)(jax.random.key(1), TOKENS)
+    loss = jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, TOKENS)[1] ** 2)))
+    assert "stablehlo.while" in loss.trace(variables).lower(lowering_platforms=("tpu", "cuda")).as_text()
+    step = jax.jit(model.apply).trace(variables, TOKENS[:, :1], model.start((2,)))
+    assert "dynamic_update_slice" in step.lower(lowering_platforms=("tpu", "cuda")).as_text()
+
+
+def test_transformer_lowers_for_tpu_and_cuda():
+    model, variables = transformer()
+    loss = jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, TOKENS[:, :9], TOKENS) ** 2)))
+    assert "stablehlo.while" in loss.trace(variables).lower(lowering_platforms=("tpu", "cuda")).as_text()
+
+
+def test_what_does_not_fit_is_told():
+    model = VARIANTS["gpt2"]
+    variables = jax.jit(model.init)(jax.random.key(1), TOKENS)
+    long = jnp.zeros((2, 13), jnp.int32)
+    with pytest.raises(ValueError, match="tokens: at most the context's 12 expected; given 13"):
+        model.apply(variables, long)
+    carry, _ = model.apply(variables, TOKENS, model.start((2,)))
+    with pytest.raises(ValueError, match="tokens: at most the context's 12 expected; given 1 after 12"):
+        model.apply(variables, TOKENS[:, :1], carry)
+    with pytest.raises(ValueError, match="tokens: integers"):
+        model.apply(variables, jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match="positions: one of learned, sinusoidal, rotary, alibi; given 'none'"):
+        at.DecoderLM(5, positions="none").init(jax.random.key(0), TOKENS)
+    model, variables = transformer()
+    with pytest.raises(ValueError, match="source: at most the context's 12 tokens expected; given 13"):
+        model.apply(variables, long, TOKENS)
