@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.attention.masking import Limits, Pattern, dropped, part, scores
+from jaxnets.attention.masking import Limits, Pattern, dropped, part, product, rows, scores
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -58,10 +58,9 @@ def _forward(pattern, blocks, query, key, value, bias, limits):
             total = total * shrink + jnp.sum(weights, axis=-1)
             weights = dropped(pattern, limits, weights, i, j).astype(value.dtype)
             values = lax.dynamic_slice_in_dim(value, j, s, 2)
-            more = jnp.einsum("bkgts,bkse->bkgte", weights, values, preferred_element_type=accumulate)
-            return higher, total, weighted * shrink[..., None] + more
+            return higher, total, weighted * shrink[..., None] + product("rs,se->re", weights, values)
 
-        shape = here.shape[:-1]
+        shape = rows(here).shape[:-1]
         state = (
             jnp.full(shape, -jnp.inf, accumulate),
             jnp.zeros(shape, accumulate),
@@ -73,7 +72,12 @@ def _forward(pattern, blocks, query, key, value, bias, limits):
         return None, (weighted / total[..., None], _finite(highest) + jnp.log(total))
 
     _, (outputs, sums) = lax.scan(row, None, jnp.arange(0, query.shape[3], t))
-    join = lambda blocks: jnp.moveaxis(blocks, 0, 3).reshape(*query.shape[:4], *blocks.shape[5:])
+
+    def join(blocks):
+        """``[n, B, K, G t, ...]`` as ``[B, K, G, n t, ...]``."""
+        apart = blocks.reshape(-1, *query.shape[:3], t, *blocks.shape[4:])
+        return jnp.moveaxis(apart, 0, 3).reshape(*query.shape[:4], *blocks.shape[4:])
+
     return join(outputs), join(sums)
 
 
@@ -86,7 +90,6 @@ def _backward_rule(pattern, blocks, kept, gradient):
     query, key, value, bias, limits, outputs, sums = kept
     t, s = blocks
     accumulate = outputs.dtype
-    dot = functools.partial(jnp.einsum, preferred_element_type=accumulate)
     along = jnp.sum(gradient * outputs, axis=-1)
     gradient = gradient.astype(value.dtype)
     low, high = _bounds(pattern, limits)
@@ -97,20 +100,18 @@ def _backward_rule(pattern, blocks, kept, gradient):
         def block(number, state):
             dquery, dbias, dkeys, dvalues = state
             i = number * t
-            here, arriving, total, inner = (
-                lax.dynamic_slice_in_dim(a, i, t, 3) for a in (query, gradient, sums, along)
-            )
+            cut = lambda a: lax.dynamic_slice_in_dim(a, i, t, 3)
+            here, arriving, total, inner = cut(query), rows(cut(gradient)), rows(cut(sums)), rows(cut(along))
             weights = jnp.exp(scores(pattern, limits, bias, here, keys, i, j) - total[..., None])
             used = dropped(pattern, limits, weights, i, j).astype(value.dtype)
-            dvalues += dot("bkgts,bkgte->bkse", used, arriving)
-            dweights = dropped(pattern, limits, dot("bkgte,bkse->bkgts", arriving, values), i, j)
+            dvalues += product("rs,re->se", used, arriving)
+            dweights = dropped(pattern, limits, product("re,se->rs", arriving, values), i, j)
             dlogits = weights * (dweights - inner[..., None])
-            dbias = _added(dbias, dlogits, i, j)
+            dbias = _added(dbias, dlogits.reshape(*here.shape[:4], s), i, j)
             dlogits = (pattern.scale * dlogits).astype(query.dtype)
-            dkeys += dot("bkgts,bkgtd->bksd", dlogits, here)
-            sofar = lax.dynamic_slice_in_dim(dquery, i, t, 3)
-            dhere = dot("bkgts,bksd->bkgtd", dlogits, keys)
-            return lax.dynamic_update_slice_in_dim(dquery, sofar + dhere, i, 3), dbias, dkeys, dvalues
+            dkeys += product("rs,rd->sd", dlogits, rows(here))
+            dhere = product("rs,sd->rd", dlogits, keys).reshape(here.shape)
+            return lax.dynamic_update_slice_in_dim(dquery, cut(dquery) + dhere, i, 3), dbias, dkeys, dvalues
 
         zeros = (jnp.zeros(a.shape, accumulate) for a in (keys, values))
         numbers = jnp.arange(query.shape[3] // t)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.attention.chunked import chunked
-from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, scores, softmax
+from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
-# Numbers of one matrix of weights, all heads and rows, above which it is not worth its memory.
-LARGE = 2**26
+# Numbers of one head's matrix of weights from which on blocks of it are faster, and need less memory.
+LARGE = 512**2
 
 
 def attention(
@@ -77,14 +77,14 @@ def attention(
     if implementation == "cudnn":
         return _cudnn(query, key, value, mask, bias, causal, pattern.window, lengths, offset, scale, dropout)
     (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
-    rows = math.prod(batch)
-    if t == 0 or s == 0 or rows == 0:
+    count = math.prod(batch)
+    if t == 0 or s == 0 or count == 0:
         return jnp.zeros((*batch, t, heads, width), query.dtype)
-    key, value = (a.reshape(rows, s, groups, -1) for a in (key, value))
+    key, value = (a.reshape(count, s, groups, -1) for a in (key, value))
     if lengths is not None:  # what is not real may be NaN, which no weight of zero removes
         real = (jnp.arange(s) < limits.lengths[:, None])[..., None, None]
         key, value = (jnp.where(real, a, 0) for a in (key, value))
-    query = query.reshape(rows, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
+    query = query.reshape(count, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
     key, value = (a.transpose(0, 2, 1, 3) for a in (key, value))
     if implementation == "xla":
         ys = _whole(pattern, limits, array, query, key, value)
@@ -122,15 +122,16 @@ def choose_implementation(query: tuple[int, ...], key: tuple[int, ...]) -> str:
         key: ``[*batch, S, K, D]``.
 
     Returns:
-        ``"chunked"`` where the weights of all heads and rows would be more than 2^26 numbers (256 MB), else ``"xla"``.
+        ``"chunked"`` where a head's weights are 512 x 512 or more, else ``"xla"``. (For forward-mode and second
+        derivatives, which blocks do not have, ask for ``"xla"``.)
     """
-    return "chunked" if math.prod(query[:-1]) * key[-3] > LARGE else "xla"
+    return "chunked" if query[-3] * key[-3] >= LARGE else "xla"
 
 
 def _whole(pattern, limits, bias, query, key, value):
     weights = softmax(scores(pattern, limits, bias, query, key, 0, 0))
     weights = dropped(pattern, limits, weights, 0, 0).astype(value.dtype)
-    return jnp.einsum("bkgts,bkse->bkgte", weights, value, preferred_element_type=jnp.float32)
+    return product("rs,se->re", weights, value).reshape(*query.shape[:-1], value.shape[-1])
 
 
 def _in_blocks(pattern, limits, bias, query, key, value, blocks):
@@ -187,7 +188,7 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     """The arguments of ``attention`` as its executors read them: pattern, limits, bias array."""
     *batch, t, heads, depth = query.shape
     s, groups = key.shape[-3:-1]
-    rows, whole = math.prod(batch), (*batch, heads, t, s)
+    count, whole = math.prod(batch), (*batch, heads, t, s)
     for name, array, kind, text in (("mask", mask, jnp.bool_, "bool"), ("bias", bias, jnp.floating, "floating point")):
         if array is None or callable(array):
             continue
@@ -212,8 +213,8 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     )
     limits = Limits(
         None if mask is None else grouped(mask, tuple(batch), groups),
-        _integers("lengths", s if lengths is None else lengths, tuple(batch), s).reshape(rows),
-        _integers("offset", offset, tuple(batch), None).reshape(rows),
+        _integers("lengths", s if lengths is None else lengths, tuple(batch), s).reshape(count),
+        _integers("offset", offset, tuple(batch), None).reshape(count),
         rng,
     )
     return pattern, limits, None if bias is None or callable(bias) else grouped(bias, tuple(batch), groups)
