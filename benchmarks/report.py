@@ -182,10 +182,52 @@ def linear(name: str, result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def attention(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.attention."""
+    sizes = f"Causal, {result['heads']} heads of {result['features']} features, {result['dtype']}"
+    lines = [*heading(name, result), f"{sizes}: ms / MB.", ""]
+    for part in dict.fromkeys(row["part"] for row in result["attention"]):
+        for which in ("gradient", "forward"):
+            rows = [row for row in result["attention"] if row["part"] == part]
+            names = list(dict.fromkeys(name for row in rows for name in row[which]))
+            lines += [f"### {part.capitalize()}, {which}", ""]
+            lines += [f"| B, T | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
+            for row in rows:
+                cells = (_time_and_memory(row[which][name]) if name in row[which] else "" for name in names)
+                lines.append(f"| {row['batch']}, {row['length']:,} | {' | '.join(cells)} |")
+            lines.append("")
+    if "decoder" in result:
+        found = result["decoder"]
+        lines += [
+            f"A decoder of {found['parameters']:,} parameters, B {found['batch']}, T {found['length']}: "
+            f"{found['ms']:,.0f} ms a gradient, {found['share']:.0%} of the machine's rate in one large product.",
+            "",
+        ]
+    if "decoding" in result:
+        found = result["decoding"]
+        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["tokens_per_second"].items())
+        lines += [
+            f"Decoding with a cache, {found['layers']} layers of width {found['width']}, B 1: {rates} tokens a second.",
+            "",
+        ]
+    return lines
+
+
+def _time_and_memory(figures: dict[str, Any]) -> str:
+    time = "not run" if figures["ms"] is None else f"{figures['ms']:,.1f}"
+    return time if figures["mb"] is None else f"{time} / {figures['mb']:,.0f}"
+
+
 def main(overrides: program.Overrides) -> None:
     out, folder = Path(FLAGS.out), Path(FLAGS.results)
     lines = [INTRODUCTION]
-    for key, section in {"rows": recurrence, "variants": variants, "lengths": long, "linear": linear}.items():
+    for key, section in {
+        "rows": recurrence,
+        "variants": variants,
+        "lengths": long,
+        "linear": linear,
+        "attention": attention,
+    }.items():
         for name, result in results(folder, key).items():
             lines += section(name, result)
             if key == "rows" and len(result["rows"]) > 1:

@@ -31,12 +31,18 @@ def main(overrides: program.Overrides) -> None:
     if batches is None:
         raise UsageError(f"--split=test: {run.config.data.name} has no test part")
     metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, batches)
+    examples = ""
+    if run.task.score is not None:
+        scores, examples = run.task.score(run.variables, batches)
+        metrics |= scores
     if FLAGS.json:
         print(json.dumps({"workdir": FLAGS.workdir, "step": run.step, "split": FLAGS.split, **metrics}))
         return
     print(f"{FLAGS.workdir}, step {run.step}, {FLAGS.split}; {dataset.description}")
     for name, value in metrics.items():
         print(f"{name:<20} {value:.4f}{f' {run.task.measure}' if name == 'loss' else ''}")
+    if examples:
+        print(f"\n{examples}")
 
 
 if __name__ == "__main__":

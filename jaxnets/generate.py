@@ -37,6 +37,11 @@ def main(overrides: program.Overrides) -> None:
     vocabulary = run.targets
     if not isinstance(vocabulary, Vocabulary):
         raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}; only a language model writes")
+    if run.task.answer is not None:
+        if FLAGS.prompt is None or not FLAGS.prompt.strip():
+            raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
+        print(run.task.answer(run.variables, FLAGS.prompt))
+        return
     text = vocabulary.start if FLAGS.prompt is None else FLAGS.prompt
     try:
         prompt = vocabulary.encode(text)

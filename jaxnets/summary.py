@@ -5,13 +5,11 @@ python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocabulary=65
 """
 
 import dataclasses
-import inspect
 import json
 
 import jax
 import jax.numpy as jnp
 from absl import flags
-from flax import linen as nn
 
 from jaxnets import program
 from jaxnets.training import build, config, flops
@@ -44,7 +42,7 @@ def main(overrides: program.Overrides) -> None:
     shape = _shape(FLAGS.input) if FLAGS.input else default
     given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
     try:
-        parts = flops.count(model, *[given] * _inputs(model))
+        parts = flops.count(model, given)
     except (ValueError, TypeError) as error:
         raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {error}") from error
     if FLAGS.json:
@@ -77,12 +75,6 @@ def _arguments(name: str, overrides: program.Overrides) -> dict[str, object]:
         default = defaults.get(argument)
         arguments[argument] = config.parse(key, text, default) if argument in defaults else config.literal(text)
     return arguments
-
-
-def _inputs(model: nn.Module) -> int:
-    """How many inputs a model needs: one, or such as source and target two."""
-    parameters = inspect.signature(model.__call__).parameters.values()
-    return sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
 
 
 def _shape(text: str) -> tuple[int, ...]:

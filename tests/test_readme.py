@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from jaxnets import recurrent, weights
+from jaxnets import attention, recurrent, weights
 
 README = (ROOT / "README.md").read_text()
 GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
@@ -69,6 +69,7 @@ SMALLER = {
     "benchmarks.variants": ["--shapes=1x8x2x4", "--rounds=1"],
     "benchmarks.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
     "benchmarks.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
+    "benchmarks.attention": ["--lengths=8", "--tokens=8", "--heads=2", "--features=4", "--written=2", "--rounds=1"],
     "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
 }
 
@@ -95,6 +96,7 @@ def test_every_shipped_config_is_in_the_table():
         assert f"`{config.stem}`" in README
 
 
-def test_every_public_name_of_the_recurrent_family_is_in_the_table():
-    for name in set(recurrent.__all__) - {"matmul"}:
+@pytest.mark.parametrize("family", [attention, recurrent])
+def test_every_public_name_of_a_family_is_in_the_table(family):
+    for name in set(family.__all__) - {"matmul"}:
         assert re.search(rf"`{name}\b", README), name

@@ -25,17 +25,18 @@ def additive_init(key: jax.Array, query: int, memory: int, hidden: int) -> Param
 def additive_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.Array:
     r"""Bahdanau's scores (arXiv:1409.0473), a small network of both:
 
-    .. math:: e_s = v^\top \tanh(q W_q + m_s W_m + b)
+    .. math:: e_{ts} = v^\top \tanh(q_t W_q + m_s W_m + b)
 
     Args:
         params: As ``additive_init`` makes them.
-        query: q, ``[*batch, Q]``, such as a decoder's state.
+        query: q, ``[*batch, T, Q]``, such as a decoder's states.
         memory: m, ``[*batch, S, M]``, such as an encoder's outputs.
 
     Returns:
-        ``[*batch, S]``.
+        ``[*batch, T, S]``.
     """
-    units = jnp.tanh((query @ params["query"])[..., None, :] + memory @ params["memory"] + params["bias"])
+    of_memory = memory @ params["memory"] + params["bias"]
+    units = jnp.tanh((query @ params["query"])[..., None, :] + of_memory[..., None, :, :])
     return units @ params["score"]
 
 
@@ -45,18 +46,18 @@ def multiplicative_init(key: jax.Array, query: int, memory: int) -> Params:
 
 
 def multiplicative_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.Array:
-    r"""Luong's general scores (arXiv:1508.04025): :math:`e_s = q W m_s`; without parameters, ``{}``, the product alone.
+    r"""Luong's general scores (arXiv:1508.04025): :math:`e_{ts} = q_t W m_s`; without W, of ``{}``, the product alone.
 
     Args:
         params: As ``multiplicative_init`` makes them, or {}.
-        query: q, ``[*batch, Q]``.
+        query: q, ``[*batch, T, Q]``.
         memory: m, ``[*batch, S, M]``.
 
     Returns:
-        ``[*batch, S]``.
+        ``[*batch, T, S]``.
     """
     query = query @ params["kernel"] if params else query
-    return jnp.einsum("...m,...sm->...s", query, memory)
+    return jnp.einsum("...tm,...sm->...ts", query, memory)
 
 
 def attend(
@@ -66,22 +67,22 @@ def attend(
     memory: jax.Array,
     lengths: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    r"""The context that a decoder's state reads from a memory: :math:`\sum_s a_s m_s`, :math:`a = \mathrm{softmax}(e)`.
+    r"""What a decoder reads from a memory: :math:`c_t = \sum_s a_{ts} m_s`, :math:`a_t = \mathrm{softmax}(e_t)`.
 
     Args:
         scores: ``additive_scores`` or ``multiplicative_scores``.
         params: Of them.
-        query: ``[*batch, Q]``.
+        query: ``[*batch, T, Q]``.
         memory: ``[*batch, S, M]``.
         lengths: Integers ``[*batch]``, how many of the memory's steps are real; None: all.
 
     Returns:
-        The context ``[*batch, M]`` and the weights ``[*batch, S]``, both zeros where nothing is real.
+        The contexts ``[*batch, T, M]`` and the weights ``[*batch, T, S]``, both zeros where nothing is real.
     """
     s = memory.shape[-2]
     if lengths is not None:
         real = jnp.arange(s) < lengths[..., None]
         memory = jnp.where(real[..., None], memory, 0)
     logits = scores(params, query, memory).astype(jnp.promote_types(memory.dtype, jnp.float32))
-    weights = softmax(logits if lengths is None else jnp.where(real, logits, -jnp.inf))
-    return jnp.einsum("...s,...sm->...m", weights.astype(memory.dtype), memory), weights
+    weights = softmax(logits if lengths is None else jnp.where(real[..., None, :], logits, -jnp.inf))
+    return weights.astype(memory.dtype) @ memory, weights

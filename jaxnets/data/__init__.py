@@ -5,6 +5,7 @@ from jaxnets.data.examples import Examples, in_order, shuffled
 from jaxnets.data.idx_format import read_idx
 from jaxnets.data.labelled_series import digits, idx, mnist1d, series
 from jaxnets.data.memory import adding, copying, temporal_order
+from jaxnets.data.pairs import pairs, read_pairs
 from jaxnets.data.sequences import once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read, standard_library
@@ -24,8 +25,10 @@ __all__ = [
     "learn_pieces",
     "mnist1d",
     "once",
+    "pairs",
     "read",
     "read_idx",
+    "read_pairs",
     "series",
     "shuffled",
     "standard_library",

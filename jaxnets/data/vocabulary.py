@@ -3,7 +3,7 @@
 import codecs
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ class Vocabulary:
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer  # only those need it who use it
 
-        return Tokenizer.from_str(self.pieces or "")
+        tokenizer = Tokenizer.from_str(self.pieces or "")
+        tokenizer.encode_special_tokens = True  # a symbol's name within a text is text
+        return tokenizer
 
     @property
     def size(self) -> int:
@@ -44,6 +46,17 @@ class Vocabulary:
     def start(self) -> str:
         """Where a text may begin: after a new line, where there are any."""
         return "\n" if self.characters is None or "\n" in self.characters else self.characters[0]
+
+    def symbol(self, name: str) -> int:
+        """The number of a symbol that pieces were learned with, such as ``"<end>"``; it is part of no text.
+
+        Raises:
+            ValueError: There is none of this name.
+        """
+        number = None if self.pieces is None else self._tokenizer.token_to_id(name)
+        if number is None:
+            raise ValueError(f"no symbol {name} in this vocabulary of {self.unit}s")
+        return number
 
     def encode(self, text: str) -> np.ndarray:
         """``text`` as int32 ``[T]``.
@@ -97,14 +110,15 @@ def _byte_of() -> dict[str, int]:
     return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
-def learn_pieces(texts: Iterable[str], size: int) -> Vocabulary:
+def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = ()) -> Vocabulary:
     """A vocabulary of the pieces that are most frequent in some texts, by merging pairs of bytes (BPE).
 
     Sennrich et al. 2016 (arXiv:1508.07909), on bytes as in GPT-2: every text can be written with it.
 
     Args:
         texts: Such as the lines of a file.
-        size: How many pieces, 256 bytes among them; fewer where the texts have not that many.
+        size: How many pieces, 256 bytes and the symbols among them; fewer where the texts have not that many.
+        symbols: Pieces that are part of no text, such as ``"<end>"``.
 
     Raises:
         ValueError: ``size`` is below 256.
@@ -117,6 +131,8 @@ def learn_pieces(texts: Iterable[str], size: int) -> Vocabulary:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=alphabet, special_tokens=list(symbols), show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return Vocabulary(pieces=tokenizer.to_str())

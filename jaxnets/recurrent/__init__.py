@@ -4,6 +4,7 @@ from jaxnets.recurrent.cell import Cell, LinearStep, matmul, step
 from jaxnets.recurrent.char_rnn import CharRNN
 from jaxnets.recurrent.conv_lstm import conv_lstm
 from jaxnets.recurrent.elman import elman
+from jaxnets.recurrent.encoder_decoder import Encoded, EncoderDecoder
 from jaxnets.recurrent.gru import gru, mgu
 from jaxnets.recurrent.layer_norm import layer_norm_gru, layer_norm_lstm
 from jaxnets.recurrent.layers import bidirectional, stacked
@@ -29,6 +30,8 @@ __all__ = [
     "BidirectionalRNN",
     "Cell",
     "CharRNN",
+    "Encoded",
+    "EncoderDecoder",
     "LinearStep",
     "Newton",
     "Options",

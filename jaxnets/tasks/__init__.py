@@ -3,5 +3,6 @@
 from jaxnets.tasks.language_model import language_model, step_of
 from jaxnets.tasks.supervised import classification, regression
 from jaxnets.tasks.task import Task
+from jaxnets.tasks.translation import translation
 
-__all__ = ["Task", "classification", "language_model", "regression", "step_of"]
+__all__ = ["Task", "classification", "language_model", "regression", "step_of", "translation"]

@@ -21,6 +21,9 @@ class Task(NamedTuple):
         unit: What an item is called.
         measure: What the loss is measured in, such as ``"nats per byte"``.
         derive: ``{name: function of the mean metrics}``, the metrics people ask for that follow from the others.
+        score: ``(variables, batches) -> ({name: number}, text)``, what is measured once on trained models only, with
+            examples to read, or None.
+        answer: ``(variables, text) -> text``, what a model makes of a text that is no beginning, or None.
     """
 
     init: Callable[[jax.Array, Any], Any]
@@ -32,3 +35,5 @@ class Task(NamedTuple):
     unit: str
     measure: str
     derive: dict[str, Callable[[dict[str, float]], float]]
+    score: Callable[[Any, Any], tuple[dict[str, float], str]] | None = None
+    answer: Callable[[Any, str], str] | None = None

@@ -148,10 +148,12 @@ def dataset(config: ConfigDict) -> Dataset:
 
 
 def task(config: ConfigDict, network: nn.Module, targets: Any) -> Task:
-    """The task of ``config.task``, for targets of the kind it learns."""
-    function = resolve(config.task)
-    learned = list(inspect.signature(function).parameters)[-1]  # vocabulary, classes, quantities
+    """The task of ``config.task``, a name or a name with arguments, for targets of the kind it learns."""
+    arguments = {"name": config.task} if isinstance(config.task, str) else dict(config.task)
+    name = arguments.pop("name")
+    function = resolve(name)
+    learned = list(inspect.signature(function).parameters)[1]  # vocabulary, classes, quantities
     kind = type(targets).__name__.lower()
     if kind != learned:
-        raise UsageError(f"{config.task} learns from data with {learned}; {config.data.name} has {kind}")
-    return call(config.task, function, {"model": network, kind: targets})
+        raise UsageError(f"{name} learns from data with {learned}; {config.data.name} has {kind}")
+    return call(name, function, {"model": network, kind: targets, **arguments})

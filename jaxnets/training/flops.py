@@ -1,5 +1,6 @@
 """Counts of a model: parameters and the work of one forward pass, by part, without allocating anything."""
 
+import inspect
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ class Part(NamedTuple):
     flops: int
 
 
-def count(model: nn.Module, *inputs: Any) -> list[Part]:
-    """The parts of a model for given inputs (arrays or ``jax.ShapeDtypeStruct``)."""
+def count(model: nn.Module, given: Any) -> list[Part]:
+    """The parts of a model for a given input (an array or ``jax.ShapeDtypeStruct``), or for as many as it needs."""
+    needed = [p for p in inspect.signature(model.__call__).parameters.values() if p.default is p.empty]
+    inputs = [given] * len([p for p in needed if p.kind is p.POSITIONAL_OR_KEYWORD])
     names: list[str] = []  # in the order in which the model makes them; a traced dict comes back sorted
 
     def init(*inputs):

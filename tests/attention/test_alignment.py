@@ -32,18 +32,19 @@ def test_additive_is_bahdanaus(lengths):
             for q, ms in zip(QUERY, MEMORY, strict=True)
         ]
     )
-    found = at.attend(at.additive_scores, params, QUERY, MEMORY, None if lengths is None else jnp.array(lengths))
+    given = None if lengths is None else jnp.array(lengths)
+    found = at.attend(at.additive_scores, params, QUERY[:, None], MEMORY, given)
     for a, b in zip(found, expected(scores, lengths or (5, 5)), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a[:, 0], b, atol=1e-6)
 
 
 def test_multiplicative_is_luongs():
     params = at.multiplicative_init(jax.random.key(2), 3, 4)
     scores = np.einsum("bq,qm,bsm->bs", QUERY, np.asarray(params["kernel"]), MEMORY)
-    found = at.attend(at.multiplicative_scores, params, QUERY, MEMORY)
-    np.testing.assert_allclose(found[1], expected(scores, (5, 5))[1], atol=1e-6)
-    alone = at.multiplicative_scores({}, MEMORY[:, 0], MEMORY)
-    np.testing.assert_allclose(alone, np.einsum("bm,bsm->bs", MEMORY[:, 0], MEMORY), rtol=1e-5)
+    found = at.attend(at.multiplicative_scores, params, QUERY[:, None], MEMORY)
+    np.testing.assert_allclose(found[1][:, 0], expected(scores, (5, 5))[1], atol=1e-6)
+    alone = at.multiplicative_scores({}, MEMORY, MEMORY)
+    np.testing.assert_allclose(alone, np.einsum("btm,bsm->bts", MEMORY, MEMORY), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scores", ["additive", "multiplicative"])
@@ -57,7 +58,7 @@ def test_what_is_not_real_has_no_effect(scores):
     spoilt = jnp.where((jnp.arange(5) < lengths[:, None])[..., None], MEMORY, jnp.nan)
     loss = lambda params, query, memory: jnp.sum(at.attend(f, params, query, memory, lengths)[0] ** 2)
     clean, other = (
-        jax.value_and_grad(loss, (0, 1))(params, jnp.asarray(QUERY), m) for m in (jnp.asarray(MEMORY), spoilt)
+        jax.value_and_grad(loss, (0, 1))(params, jnp.asarray(QUERY)[:, None], m) for m in (jnp.asarray(MEMORY), spoilt)
     )
     jax.tree.map(np.testing.assert_array_equal, clean, other)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))

@@ -14,7 +14,7 @@ def test_shipped_configs_name_a_model_that_exists(name):
     model = build.model(settings.model, outputs=10)
     assert 10 in (getattr(model, "vocabulary", None), getattr(model, "outputs", None))
     assert callable(build.resolve(settings.data.name))
-    assert callable(build.resolve(settings.task))
+    assert callable(build.resolve(settings.task if isinstance(settings.task, str) else settings.task.name))
 
 
 def test_overrides_take_the_type_of_the_setting():

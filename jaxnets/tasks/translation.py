@@ -1,0 +1,155 @@
+"""Translation: p(target | source) = prod_t p(w_t | w_<t, source), by maximum likelihood; found by beam search."""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from jaxnets import decoding
+from jaxnets.data import Vocabulary
+from jaxnets.data.pairs import END, START
+from jaxnets.tasks.task import Task
+
+EXAMPLES = 10
+
+
+def translation(
+    model: nn.Module, vocabulary: Vocabulary, sampling: float = 0.0, smoothing: float = 0.0, beams: int = 4
+) -> Task:
+    """The task of an encoder and decoder, ``Transformer`` or ``EncoderDecoder``, on batches of ``data.pairs``.
+
+    The loss is the mean of ``-log p`` over real target tokens, the end symbol included, in nats.
+
+    Args:
+        model: ``(source, target, source_lengths, target_lengths) -> logits``, with the methods ``encode``, ``start``
+            and ``decode`` and an attribute ``train``.
+        vocabulary: Of both sides, with start and end symbols.
+        sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in training, the
+            decoder reads what it would itself have written instead of the target's token. What it would have written
+            comes from one pass over all steps at once (Duckworth et al. 2019, arXiv:1906.04331). 0: teacher forcing.
+        smoothing: Part of each target's probability that all tokens share (label smoothing), in training only.
+        beams: Of the beam search.
+
+    Raises:
+        ValueError: ``sampling`` or ``smoothing`` is not from 0 to below 1.
+    """
+    for name, part in (("sampling", sampling), ("smoothing", smoothing)):
+        if not 0 <= part < 1:
+            raise ValueError(f"{name}: from 0 to below 1; given {part}")
+    start, end = vocabulary.symbol(START), vocabulary.symbol(END)
+    training = model.clone(train=True)
+
+    def read(batch):
+        """What the decoder reads: the start symbol, then the target but its last token."""
+        return jnp.pad(batch["targets"][:, :-1], ((0, 0), (1, 0)), constant_values=start)
+
+    def real(batch):
+        return (jnp.arange(batch["targets"].shape[1]) < batch["target_lengths"][:, None]) & batch["mask"][:, None]
+
+    def logits_of(network, variables, batch, given, **options):
+        return network.apply(variables, batch["inputs"], given, batch["lengths"], batch["target_lengths"], **options)
+
+    def loss(variables, batch, key, carry):
+        first, second, third = jax.random.split(key, 3)
+        given = read(batch)
+        if sampling:
+            logits = logits_of(training, variables, batch, given, rngs={"dropout": first})
+            written = jnp.pad(jnp.argmax(logits, -1)[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+            given = jnp.where(jax.random.bernoulli(third, sampling, given.shape), written, given)
+        logits = logits_of(training, variables, batch, given, rngs={"dropout": second})
+        labels = optax.smooth_labels(jax.nn.one_hot(batch["targets"], vocabulary.size), smoothing)
+        mask = real(batch)
+        return jnp.sum(optax.softmax_cross_entropy(logits, labels) * mask) / jnp.maximum(jnp.sum(mask), 1), ()
+
+    def evaluate(variables, batch, carry):
+        logits, mask = logits_of(model, variables, batch, read(batch)), real(batch)
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        right = jnp.argmax(logits, -1) == batch["targets"]
+        count = jnp.sum(mask)
+        return {"loss": (jnp.sum(nats * mask), count), "accuracy": (jnp.sum(right * mask), count)}, ()
+
+    @functools.partial(jax.jit, static_argnames="length")
+    def translate(variables, sources, lengths, length):
+        """Tokens ``[B, length]`` and how many of each are a translation ``[B]``."""
+
+        def one(source, source_length):
+            encoded = model.apply(variables, source[None], source_length[None], method="encode")
+
+            def step(carry, token):
+                result: Any = model.apply(variables, carry, token[None, None], method="decode")
+                return result[0], result[1][0, -1]
+
+            begun: Any = model.start(encoded)
+            found = decoding.beam_search(step, begun, start, end=end, beams=beams, length=length)
+            return found.tokens[0], found.lengths[0]
+
+        return jax.vmap(one)(sources, lengths)
+
+    def texts(tokens, lengths):
+        return [
+            vocabulary.decode(row[:length]) for row, length in zip(np.asarray(tokens), np.asarray(lengths), strict=True)
+        ]
+
+    def score(variables, batches):
+        import sacrebleu  # seconds to import
+
+        sources, found, expected = [], [], []
+        for batch in batches:
+            rows = np.asarray(batch["mask"])
+            made = translate(variables, batch["inputs"], batch["lengths"], batch["targets"].shape[1])
+            found += list(itertools.compress(texts(*made), rows))
+            sources += list(itertools.compress(texts(batch["inputs"], batch["lengths"]), rows))
+            expected += list(itertools.compress(texts(batch["targets"], batch["target_lengths"] - 1), rows))
+        bleu = sacrebleu.corpus_bleu(found, [expected]).score
+        chosen = np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)
+        shown = (f"{sources[i]}\n  model: {found[i]}\n  given: {expected[i]}" for i in chosen)
+        return {"bleu": bleu}, "\n".join(shown)
+
+    def answer(variables, text):
+        tokens = vocabulary.encode(text)
+        length = min(2 * len(tokens) + 10, getattr(model, "context", 512))
+        return texts(*translate(variables, tokens[None], np.array([len(tokens)], np.int32), length))[0]
+
+    def draw(variables, batches):
+        if getattr(model, "attention", "none") == "none":
+            return {}
+        batch = {name: array[:1] for name, array in batches[0].items()}
+        encoded = model.apply(variables, batch["inputs"], batch["lengths"], method="encode")
+        weights = np.asarray(model.apply(variables, encoded, read(batch), method="alignment"))[0]
+        source = batch["inputs"][0, : batch["lengths"][0]]
+        target = batch["targets"][0, : batch["target_lengths"][0]]
+        return {"attention": _map(vocabulary, source, target, weights[: len(target), : len(source)])}
+
+    return Task(
+        init=lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]),
+        loss=loss,
+        evaluate=evaluate,
+        draw=draw,
+        sample=None,
+        items=lambda batch: batch["targets"].size,
+        unit=vocabulary.unit,
+        measure=f"nats per {vocabulary.unit}",
+        derive={},
+        score=score,
+        answer=answer,
+    )
+
+
+def _map(vocabulary: Vocabulary, source, target, weights) -> Figure:
+    """Which pieces of the source (columns) each piece of the target (rows) was read from."""
+    figure = Figure(figsize=(1.5 + 0.28 * len(source), 1.5 + 0.24 * len(target)))
+    axes = figure.subplots()
+    axes.imshow(weights, cmap="Blues", vmin=0, aspect="auto")
+    piece = lambda token: vocabulary.decode([token]).replace("\n", "\\n")
+    axes.set_xticks(range(len(source)), [piece(token) for token in source], rotation=90)
+    axes.set_yticks(range(len(target)), [piece(token) for token in target])
+    axes.xaxis.tick_top()
+    axes.set(xlabel="source", ylabel="target, from top to bottom")
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,90 @@
+"""Pairs of texts: reading, batches, what is held out, and what is told of wrong files."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from jaxnets import data
+from jaxnets.data.pairs import END
+
+LINES = [f"{n}\tthe number {n}\tel número {n}" for n in range(100)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "pairs.tsv"
+    file.write_text("\n".join(LINES) + "\n\n")
+    return str(file)
+
+
+def test_columns_are_read_plain_and_gzipped(path, tmp_path):
+    found = data.read_pairs(path, (1, 2))
+    assert len(found) == 100 and found[7] == ("the number 7", "el número 7")
+    packed = tmp_path / "pairs.tsv.gz"
+    packed.write_bytes(gzip.compress("\n".join(LINES).encode()))
+    assert data.read_pairs(str(packed), (1, 2)) == found
+
+
+def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
+    made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    vocabulary, sources = made.targets, {}
+    for name, batches in (("train", [made.train[i] for i in range(8)]), ("test", made.test), ("val", made.validation)):
+        sources[name] = set()
+        for batch in batches:
+            assert batch["inputs"].dtype == batch["targets"].dtype == np.int32
+            for row in np.flatnonzero(batch["mask"]):
+                source = vocabulary.decode(batch["inputs"][row, : batch["lengths"][row]])
+                target = batch["targets"][row, : batch["target_lengths"][row]]
+                assert target[-1] == vocabulary.symbol(END)
+                assert vocabulary.decode(target[:-1]) == source.replace("the number", "el número")
+                sources[name].add(source)
+    assert (len(sources["test"]), len(sources["val"])) == (20, 10)
+    assert not sources["train"] & (sources["test"] | sources["val"]) and not sources["test"] & sources["val"]
+    assert (
+        "70 pairs to learn from, 10 to validate on, 20 to test on; 0 longer than 20 pieces left out" in made.description
+    )
+
+
+def test_long_pairs_are_left_out_and_counted(path):
+    with open(path, "a") as file:
+        file.write("100\t" + "a long story " * 30 + "\tx\n")
+    made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    assert "; 1 longer than 20 pieces left out" in made.description
+
+
+def test_symbols_are_part_of_no_text(path):
+    vocabulary = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2).targets
+    tokens = vocabulary.encode("say <end> now")
+    assert vocabulary.symbol(END) not in tokens and vocabulary.decode(tokens) == "say <end> now"
+    with pytest.raises(ValueError, match="no symbol <end> in this vocabulary of bytes"):
+        data.Vocabulary().symbol(END)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(columns=(1, 3)), "pairs.tsv, line 1: column 3 expected; it has 3, from 0 on"),
+        (dict(columns=(1,)), "columns: those of source and target"),
+        (dict(test=0.95, validation=0.1), "test: a part between 0 and what validation leaves"),
+        (dict(length=1), "length: no pair has at most 1 pieces"),
+        (dict(batch=0), "batch: at least 1; given 0"),
+        (dict(pieces=10), "pieces: at least the 256 bytes; given 10"),
+        (dict(path="nowhere.tsv"), "cannot read nowhere.tsv"),
+    ],
+)
+def test_what_is_wrong_is_told(path, change, message):
+    given = dict(path=path, columns=(1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    with pytest.raises(ValueError, match=message):
+        data.pairs(**{**given, **change})
+
+
+def test_a_line_without_its_column_is_named(path, tmp_path):
+    with open(path, "a") as file:
+        file.write("only one\n")
+    with pytest.raises(ValueError, match="line 102: column 2 expected; it has 1"):
+        data.read_pairs(path, (1, 2))
+    broken = tmp_path / "broken.gz"
+    broken.write_bytes(b"\x1f\x8b nonsense")
+    with pytest.raises(ValueError, match="broken.gz"):
+        data.read_pairs(str(broken))

@@ -1,0 +1,83 @@
+"""Translation: its loss against one computed by hand, scheduled sampling, and a small language learned whole."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from jaxnets import attention, data, recurrent
+from jaxnets.data.pairs import START
+from jaxnets.tasks import translation
+
+WORDS = {"zero": "nula", "one": "un", "two": "dos", "three": "tres", "four": "kvar"}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Four words each, translated in reverse."""
+    random = np.random.default_rng(0)
+    chosen = random.choice(list(WORDS), (300, 4))
+    lines = {f"{' '.join(row)}\t{' '.join(WORDS[word] for word in row[::-1])}" for row in chosen}
+    path = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
+    path.write_text("\n".join(sorted(lines)))
+    return data.pairs(str(path), pieces=300, length=10, batch=32, validation=0.1, test=0.1)
+
+
+MODELS = {
+    "recurrent": lambda size: recurrent.EncoderDecoder(size, hidden=32, embedding=24, dropout=0.0),
+    "transformer": lambda size: attention.Transformer(
+        size, width=32, layers=1, heads=2, context=16, dropout=0.0, norm_first=True
+    ),
+}
+
+
+def made(name, pairs, **options):
+    model = MODELS[name](pairs.targets.size)
+    task = translation(model, pairs.targets, **options)
+    return model, task, jax.jit(task.init)(jax.random.key(0), pairs.train[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_loss_is_that_of_real_tokens(name, pairs):
+    model, task, variables = made(name, pairs)
+    batch = {**pairs.train[0], "mask": np.arange(32) < 31}
+    given = np.concatenate([np.full((32, 1), pairs.targets.symbol(START)), batch["targets"][:, :-1]], axis=1)
+    logits = model.apply(variables, batch["inputs"], given, batch["lengths"])
+    nats = -jax.nn.log_softmax(logits)[np.arange(32)[:, None], np.arange(10), batch["targets"]]
+    real = (np.arange(10) < batch["target_lengths"][:, None]) & batch["mask"][:, None]
+    expected = nats[real].mean()
+    np.testing.assert_allclose(task.loss(variables, batch, jax.random.key(0), None)[0], expected, rtol=1e-5)
+    metrics, _ = task.evaluate(variables, batch, ())
+    np.testing.assert_allclose(metrics["loss"][0] / metrics["loss"][1], expected, rtol=1e-5)
+    spoilt = {**batch, "inputs": np.where(np.arange(10) < batch["lengths"][:, None], batch["inputs"], 0)}
+    np.testing.assert_allclose(task.loss(variables, spoilt, jax.random.key(0), None)[0], expected, rtol=1e-5)
+
+
+def test_scheduled_sampling_reads_what_the_model_writes(pairs):
+    _, teacher, variables = made("recurrent", pairs)
+    _, sampled, _ = made("recurrent", pairs, sampling=0.9)
+    losses = [float(task.loss(variables, pairs.train[0], jax.random.key(0), None)[0]) for task in (teacher, sampled)]
+    assert np.isfinite(losses).all() and losses[0] != losses[1]
+    with pytest.raises(ValueError, match="sampling: from 0 to below 1; given 1.0"):
+        made("recurrent", pairs, sampling=1.0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_small_language_is_learned_and_spoken(name, pairs):
+    _, task, variables = made(name, pairs, smoothing=0.01)
+    transform = optax.adam(1e-2)
+
+    @jax.jit
+    def update(variables, state, batch):
+        gradients = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0), None)[0])(variables)
+        updates, state = transform.update(gradients, state)
+        return optax.apply_updates(variables, updates), state
+
+    state = transform.init(variables)
+    for step in range(150):
+        variables, state = update(variables, state, pairs.train[step])
+    scores, examples = task.score(variables, pairs.validation)
+    assert scores["bleu"] > 90
+    assert "model: " in examples and "given: " in examples
+    assert task.answer(variables, "one two three four") == "kvar tres dos un"
+    assert set(task.draw(variables, [pairs.validation[0]])) == ({"attention"} if name == "recurrent" else set())
