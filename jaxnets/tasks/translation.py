@@ -63,9 +63,12 @@ def translation(
             written = jnp.pad(jnp.argmax(logits, -1)[:, :-1], ((0, 0), (1, 0)), constant_values=start)
             given = jnp.where(jax.random.bernoulli(third, sampling, given.shape), written, given)
         logits = logits_of(training, variables, batch, given, rngs={"dropout": second})
-        labels = optax.smooth_labels(jax.nn.one_hot(batch["targets"], vocabulary.size), smoothing)
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        if smoothing:
+            evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+            nats = (1 - smoothing) * nats + smoothing * evenly
         mask = real(batch)
-        return jnp.sum(optax.softmax_cross_entropy(logits, labels) * mask) / jnp.maximum(jnp.sum(mask), 1), ()
+        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), ()
 
     def evaluate(variables, batch, carry):
         logits, mask = logits_of(model, variables, batch, read(batch)), real(batch)

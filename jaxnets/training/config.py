@@ -62,13 +62,15 @@ REQUIRED = {
 
 
 def _check(path: Path, flat: dict[str, Any]) -> None:
+    if "task.name" in flat:  # with arguments
+        flat = {**flat, "task": flat["task.name"]}
     for key, kind in REQUIRED.items():
         if key not in flat:
             raise UsageError(f"config {path}: {key} is missing")
         if type(flat[key]) is not kind:
             raise UsageError(f"config {path}: {key}: {kind.__name__} expected; given {flat[key]!r}")
     for key in flat:
-        if key not in REQUIRED and key.partition(".")[0] not in ("data", "model", "optimizer"):
+        if key not in REQUIRED and key.partition(".")[0] not in ("task", "data", "model", "optimizer"):
             raise UsageError(f"config {path}: nothing reads {key}{nearest(key, REQUIRED)}")
 
 
