@@ -1,4 +1,4 @@
-"""Lets a trained language model write on.
+"""Lets a trained language model write on, or a trained translator translate.
 
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 --temperature=0.8
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
@@ -20,7 +20,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
 flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
-flags.DEFINE_string("prompt", None, "The text to go on from; default a new line.")
+flags.DEFINE_string("prompt", None, "The text to go on from (default a new line), or to translate: that needs no more.")
 flags.DEFINE_integer("length", 500, "How many tokens to write.", lower_bound=0)
 flags.DEFINE_float("temperature", 0.8, "Below 1 safer, above 1 wilder; 0 always takes the most likely.", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "Choose among the k most likely only; 0: among all.", lower_bound=0)
@@ -40,7 +40,10 @@ def main(overrides: program.Overrides) -> None:
     if run.task.answer is not None:
         if FLAGS.prompt is None or not FLAGS.prompt.strip():
             raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
-        print(run.task.answer(run.variables, FLAGS.prompt))
+        try:
+            print(run.task.answer(run.variables, FLAGS.prompt.strip()))
+        except ValueError as error:
+            raise UsageError(f"--prompt: {error}") from error
         return
     text = vocabulary.start if FLAGS.prompt is None else FLAGS.prompt
     try:

@@ -80,6 +80,7 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     assert len(commands) >= 8
     (tmp_path / "my_texts").mkdir()
     (tmp_path / "my_texts" / "a.txt").write_text(small_text.read_text())
+    (tmp_path / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in commands:
         arguments = shlex.split(command, comments=True)[2:]

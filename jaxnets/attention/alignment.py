@@ -37,7 +37,7 @@ def additive_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.
     """
     of_memory = memory @ params["memory"] + params["bias"]
     units = jnp.tanh((query @ params["query"])[..., None, :] + of_memory[..., None, :, :])
-    return units @ params["score"]
+    return jnp.matmul(units, params["score"], preferred_element_type=jnp.promote_types(units.dtype, jnp.float32))
 
 
 def multiplicative_init(key: jax.Array, query: int, memory: int) -> Params:
@@ -57,7 +57,8 @@ def multiplicative_scores(params: Params, query: jax.Array, memory: jax.Array) -
         ``[*batch, T, S]``.
     """
     query = query @ params["kernel"] if params else query
-    return jnp.einsum("...tm,...sm->...ts", query, memory)
+    accumulate = jnp.promote_types(query.dtype, jnp.float32)
+    return jnp.einsum("...tm,...sm->...ts", query, memory, preferred_element_type=accumulate)
 
 
 def attend(

@@ -85,12 +85,14 @@ class MultiHeadAttention(nn.Module):
             xs: Where the queries come from.
             memory: Keys and values, as the method ``memory`` makes them; None: those of ``xs``.
             cache: Keys and values of what came before ``xs``, or None.
-            causal, lengths, bias: As in ``attention``.
+            causal, lengths, bias: As in ``attention``; no lengths together with a cache.
             train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
 
         Returns:
             ``[*batch, T, D]``, and the cache with the keys and values of ``xs``.
         """
+        if cache is not None and lengths is not None:
+            raise ValueError("lengths: not together with a cache, whose rows are all of one length")
         query, start = self.query(xs), jnp.zeros((), jnp.int32) if cache is None else cache.length
         if memory is None:
             key, value = self.memory(xs)
@@ -213,6 +215,15 @@ class Block(nn.Module):
         if self.norm_first:
             return xs + self.drop(f(norm(xs)))
         return norm(xs + self.drop(f(xs)))
+
+
+def check_sizes(model: Any) -> None:
+    """A ``ValueError`` where a model's vocabulary, width, context or dropout is out of range."""
+    for name in ("vocabulary", "width", "context"):
+        if getattr(model, name) < 1:
+            raise ValueError(f"{name}: at least 1; given {getattr(model, name)}")
+    if not 0 <= model.dropout < 1:
+        raise ValueError(f"dropout: from 0 to below 1; given {model.dropout}")
 
 
 def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:

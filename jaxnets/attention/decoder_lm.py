@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import norm, stack
+from jaxnets.attention.blocks import check_sizes, norm, stack
 from jaxnets.attention.cache import Cache, empty_cache, known_length
 from jaxnets.attention.positions import alibi, sinusoidal
 
@@ -122,11 +122,7 @@ class DecoderLM(nn.Module):
     def _check(self, tokens: jax.Array, cache: Cache | None) -> None:
         if self.positions not in POSITIONS:
             raise ValueError(f"positions: one of {', '.join(POSITIONS)}; given {self.positions!r}")
-        for name in ("vocabulary", "width", "context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: at least 1; given {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: from 0 to below 1; given {self.dropout}")
+        check_sizes(self)
         if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
             raise ValueError(f"tokens: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
         before = 0 if cache is None else known_length(cache)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.attention.chunked import chunked
+from jaxnets.attention.cudnn import cudnn
 from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
@@ -74,8 +75,6 @@ def attention(
         implementation = choose_implementation(query.shape, key.shape)
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation: one of {', '.join(IMPLEMENTATIONS)}; given {implementation!r}")
-    if implementation == "cudnn":
-        return _cudnn(query, key, value, mask, bias, causal, pattern.window, lengths, offset, scale, dropout)
     (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
     count = math.prod(batch)
     if t == 0 or s == 0 or count == 0:
@@ -84,6 +83,11 @@ def attention(
     if lengths is not None:  # what is not real may be NaN, which no weight of zero removes
         real = (jnp.arange(s) < limits.lengths[:, None])[..., None, None]
         key, value = (jnp.where(real, a, 0) for a in (key, value))
+    if implementation == "cudnn":
+        if dropout or callable(bias) or not isinstance(offset, int) or offset:
+            raise ValueError('implementation="cudnn": no dropout, no bias as a function and no offset expected')
+        ys = cudnn(pattern, limits, array, query.reshape(count, t, heads, depth), key, value)
+        return ys.reshape(*batch, t, heads, width)
     query = query.reshape(count, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
     key, value = (a.transpose(0, 2, 1, 3) for a in (key, value))
     if implementation == "xla":
@@ -109,8 +113,9 @@ def attention_weights(query: jax.Array, key: jax.Array, **masking: Any) -> jax.A
     pattern, limits, array = _masking(query, key, **given, dropout=0.0, rng=None)
     *batch, t, heads, depth = query.shape
     s, groups = key.shape[-3:-1]
-    query = query.reshape(-1, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
-    key = key.reshape(-1, s, groups, depth).transpose(0, 2, 1, 3)
+    count = math.prod(batch)
+    query = query.reshape(count, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
+    key = key.reshape(count, s, groups, depth).transpose(0, 2, 1, 3)
     return softmax(scores(pattern, limits, array, query, key, 0, 0)).reshape(*batch, heads, t, s)
 
 
@@ -137,9 +142,10 @@ def _whole(pattern, limits, bias, query, key, value):
 def _in_blocks(pattern, limits, bias, query, key, value, blocks):
     """Pads to whole blocks: keys that are not real, queries whose outputs are cut off."""
     t, s = query.shape[3], key.shape[2]
-    size = tuple(min(wished, length) for wished, length in zip(blocks or (256, 512), (t, s), strict=True))
-    if min(size) < 1:
+    wished = blocks or (256, 512)
+    if len(wished) != 2 or min(wished) < 1:
         raise ValueError(f"blocks: at least 1 query and 1 key; given {blocks}")
+    size = (min(wished[0], t), min(wished[1], s))
     more_t, more_s = -t % size[0], -s % size[1]
     query = _padded(query, {3: more_t})
     key, value = _padded(key, {2: more_s}), _padded(value, {2: more_s})
@@ -152,33 +158,6 @@ def _padded(array, more: dict[int, int]):
     if not any(more.values()):
         return array
     return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
-
-
-def _cudnn(query, key, value, mask, bias, causal, window, lengths, offset, scale, dropout):
-    if dropout or callable(bias) or not isinstance(offset, int) or offset:
-        raise ValueError('implementation="cudnn": no dropout, no bias as a function and no offset expected')
-    *batch, t, heads, _ = query.shape
-    flat = lambda a: a.reshape(-1, *a.shape[len(batch) :])
-    s = key.shape[-3]
-    whole = lambda a: None if a is None else flat(jnp.broadcast_to(a, (*batch, heads, t, s)))
-    ys = jax.nn.dot_product_attention(
-        flat(query),
-        flat(key),
-        flat(value),
-        bias=whole(bias),
-        mask=whole(mask),
-        scale=scale,
-        is_causal=causal,
-        key_value_seq_lengths=None if lengths is None else lengths.reshape(-1).astype(jnp.int32),
-        local_window_size=window,
-        implementation="cudnn",
-    ).reshape(*batch, t, heads, -1)
-    if mask is None and lengths is None:
-        return ys
-    nothing = jnp.zeros((*batch, t, heads, 1), query.dtype)
-    shown = dict(mask=mask, causal=causal, window=window, lengths=lengths)
-    weights = attention_weights(nothing, nothing[..., :1, :, :].repeat(s, -3), **shown)
-    return jnp.where(jnp.any(weights > 0, axis=-1).swapaxes(-1, -2)[..., None], ys, 0)
 
 
 # ---- what a user gets wrong
@@ -205,9 +184,11 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     if dropout and rng is None:
         raise ValueError("dropout: a jax.random.key as rng expected with it")
     if window is not None:
-        window = (window, window) if isinstance(window, int) else tuple(window)
+        window = (int(window), int(window)) if np.ndim(window) == 0 else tuple(window)
         if len(window) != 2 or min(window) < 0:
             raise ValueError(f"window: keys before and after, not below 0, expected; given {window}")
+    if isinstance(scale, jax.Array):
+        raise ValueError("scale: a number expected; multiply the query by an array")
     pattern = Pattern(
         causal, window, bias if callable(bias) else None, depth**-0.5 if scale is None else scale, dropout
     )
@@ -228,7 +209,8 @@ def _integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None
         wrong = [int(n) for n in np.ravel(array) if not 0 <= n <= largest]
         if wrong:
             raise ValueError(f"{name}: from 0 to S = {largest} expected; given {wrong[0]}")
-    return jnp.broadcast_to(jnp.asarray(array, jnp.int32), batch)
+    array = jnp.asarray(array, jnp.int32)
+    return jnp.broadcast_to(array if largest is None else jnp.minimum(array, largest), batch)
 
 
 def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:

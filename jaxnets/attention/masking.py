@@ -1,5 +1,6 @@
 """Who may attend to whom: what attention has of masks, in one place, for any block of queries and keys."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,9 +67,10 @@ def scores(
     if pattern.bias is not None:
         found = pattern.bias(at, of)
         found = found.reshape(*(1,) * (4 - found.ndim), *found.shape)
-        logits += _by_row(found.reshape(found.shape[0], *_heads(found.shape[1], groups), *found.shape[2:]), heads, t)
+        found = found.reshape(found.shape[0], *_heads(found.shape[1], groups), *found.shape[2:])
+        logits += _by_row(found, heads, t).astype(logits.dtype)
     if bias is not None:
-        logits += _by_row(part(bias, i, j, t, s), heads, t)
+        logits += _by_row(part(bias, i, j, t, s), heads, t).astype(logits.dtype)
     seen = (of < limits.lengths[:, None])[:, None, None]
     distance = (of - jnp.tile(at, (1, heads))[..., None])[:, None]
     if pattern.causal:
@@ -113,9 +115,10 @@ def grouped(array: jax.Array, batch: tuple[int, ...], groups: int) -> jax.Array:
     """What broadcasts to ``[*batch, N, T, S]`` as ``[B or 1, K or 1, G or 1, T or 1, S or 1]``."""
     array = array.reshape(*(1,) * (len(batch) + 3 - array.ndim), *array.shape)
     heads, t, s = array.shape[-3:]
+    rows = 1
     if any(size != 1 for size in array.shape[:-3]):
-        array = jnp.broadcast_to(array, (*batch, heads, t, s))
-    return array.reshape(-1, *_heads(heads, groups), t, s)
+        array, rows = jnp.broadcast_to(array, (*batch, heads, t, s)), math.prod(batch)
+    return array.reshape(rows, *_heads(heads, groups), t, s)
 
 
 def part(array: jax.Array, i, j, t: int, s: int) -> jax.Array:
@@ -136,7 +139,7 @@ def dropped(pattern: Pattern, limits: Limits, weights: jax.Array, i, j) -> jax.A
 
 def softmax(logits: jax.Array) -> jax.Array:
     """Over the last axis; zeros where all are minus infinity."""
-    highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    highest = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True, initial=-jnp.inf))
     weights = jnp.exp(logits - jnp.where(jnp.isneginf(highest), 0, highest))
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weights / jnp.where(total > 0, total, 1)

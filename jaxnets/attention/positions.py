@@ -25,7 +25,9 @@ def sinusoidal(positions: jax.Array, features: int, longest: float = 10_000.0) -
         ValueError: D is odd.
     """
     angles = _angles(positions, features, longest)
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, features)
+    return (
+        jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, features).astype(jnp.float32)
+    )
 
 
 def rotary(xs: jax.Array, positions: jax.Array, longest: float = 10_000.0) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import norm, stack
+from jaxnets.attention.blocks import check_sizes, norm, stack
 from jaxnets.attention.cache import Cache, empty_cache, known_length
 from jaxnets.attention.positions import sinusoidal
 
@@ -64,6 +64,7 @@ class Transformer(nn.Module):
     train: bool = False
 
     def setup(self):
+        check_sizes(self)
         scaled = nn.initializers.normal(self.width**-0.5)
         self.embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=scaled)
         options: dict[str, Any] = dict(
@@ -118,7 +119,10 @@ class Transformer(nn.Module):
         return memory._replace(cache=jax.tree.map(lambda leaf: jnp.zeros((self.layers, *leaf.shape), leaf.dtype), one))
 
     def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
-        """The memory with what is new, and logits of the token after each of ``target [*batch, T]``."""
+        """The memory with what is new, and logits of the token after each of ``target [*batch, T]``.
+
+        ``lengths`` ``[*batch]`` tells how many of its tokens are real, not together with a cache.
+        """
         xs = self._embedded(target, "target", memory.cache)
         xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
         if self.norm_first:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import itertools
 import zlib
 from pathlib import Path
 
@@ -22,24 +23,27 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
         columns: Of source and target, from 0 on.
 
     Raises:
-        ValueError: It cannot be read, or a line lacks a column (the line is named).
+        ValueError: It cannot be read, or a line lacks a column or has an empty one (the line is named).
     """
     file = Path(path).expanduser()
     try:
         content = file.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is no UTF-8 text, plain or gzipped: {error}") from error
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         fields = line.split("\t")
         if not line.strip():
             continue
         if max(columns) >= len(fields):
             raise ValueError(f"{path}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on")
-        found.append((fields[columns[0]].strip(), fields[columns[1]].strip()))
+        source, target = (fields[column].strip() for column in columns)
+        if not source or not target:
+            raise ValueError(f"{path}, line {number}: a source and a target expected; given {source!r} and {target!r}")
+        found.append((source, target))
     if not found:
         raise ValueError(f"no pairs in {path}")
     return found
@@ -66,7 +70,7 @@ def pairs(
         pieces: Size of the vocabulary, learned from what is neither for validation nor for testing.
         length: S = T: pairs with a side of more pieces are left out, and counted.
         batch: B, rows.
-        validation, test: The parts that are held out, drawn with the seed.
+        validation, test: The parts of the sources that are held out, drawn with the seed.
         seed: Of the order and of what is held out.
 
     Raises:
@@ -78,35 +82,38 @@ def pairs(
     if len(columns) != 2 or min(columns) < 0:
         raise ValueError(f"columns: those of source and target, from 0 on, expected; given {columns}")
     found = read_pairs(path, (columns[0], columns[1]))
-    order = np.random.default_rng(seed).permutation(len(found))
-    first, second = round(len(found) * test), round(len(found) * (test + validation))
-    parts = {"test": order[:first], "validation": order[first:second], "train": order[second:]}
-    if not all(len(rows) for rows in parts.values()):
+    # By source: what one source may be translated to is in one part.
+    sources = list(dict.fromkeys(source for source, _ in found))
+    order = np.random.default_rng(seed).permutation(len(sources))
+    first, second = round(len(sources) * test), round(len(sources) * (test + validation))
+    part_of = {
+        sources[i]: "test" if at < first else "validation" if at < second else "train" for at, i in enumerate(order)
+    }
+    parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in ("train", "validation", "test")}
+    if not all(parts.values()):
         raise ValueError(f"too few pairs in {path}: {len(found)}")
-    learned = (side for row in np.sort(parts["train"]) for side in found[row])
-    vocabulary = learn_pieces(learned, pieces, (START, END))
-    arrays, left_out = {}, 0
-    for name, rows in parts.items():
-        arrays[name], without = _arrays([found[row] for row in np.sort(rows)], vocabulary, length)
-        left_out += without
+    vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), pieces, (START, END))
+    arrays = {name: _arrays(part, vocabulary, length) for name, part in parts.items()}
     digest = hashlib.sha256()
     for part in arrays.values():
         for array in part.values():
             digest.update(array.tobytes())
     counts = {name: len(part["mask"]) for name, part in arrays.items()}
+    left_out = {name: len(part) - counts[name] for name, part in parts.items()}
     return Dataset(
         train=shuffled(arrays["train"], batch, seed),
         validation=in_order(arrays["validation"], batch),
         targets=vocabulary,
         fingerprint=digest.hexdigest(),
         description=f"{path}: {counts['train']:,} pairs to learn from, {counts['validation']:,} to validate on, "
-        f"{counts['test']:,} to test on; {left_out:,} longer than {length} pieces left out",
+        f"{counts['test']:,} to test on; {sum(left_out.values()):,} longer than {length} pieces left out, "
+        f"{left_out['test']:,} of them to test on",
         test=in_order(arrays["test"], batch),
     )
 
 
-def _arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -> tuple[Batch, int]:
-    """The pairs of at most ``length`` pieces as arrays, and how many are longer."""
+def _arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -> Batch:
+    """The pairs of at most ``length`` pieces as arrays."""
     end = vocabulary.symbol(END)
     sides = [(vocabulary.encode(source), np.append(vocabulary.encode(target), end)) for source, target in found]
     short = [pair for pair in sides if max(map(len, pair)) <= length]
@@ -120,11 +127,10 @@ def _arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -
         return array
 
     sources, targets = [source for source, _ in short], [target for _, target in short]
-    arrays = {
+    return {
         "inputs": padded(sources),
         "lengths": np.array([len(text) for text in sources], np.int32),
         "targets": padded(targets),
         "target_lengths": np.array([len(text) for text in targets], np.int32),
         "mask": np.ones(len(short), bool),
     }
-    return arrays, len(sides) - len(short)

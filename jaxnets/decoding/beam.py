@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnets.decoding.sampling import Step
+from jaxnets.decoding.sampling import Step, check_carry
 
 
 class Hypotheses(NamedTuple):
@@ -37,7 +37,7 @@ def beam_search(
 
     Args:
         step: ``(carry, token []) -> (carry, logits [V])``, pure.
-        carry: Before the start symbol.
+        carry: Before the start symbol, of the structure that ``step`` returns.
         start: Its number.
         end: The number of the end symbol.
         beams: K.
@@ -49,6 +49,7 @@ def beam_search(
     """
     if beams < 1 or length < 1:
         raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
+    check_carry(step, carry, start)
 
     def advance(state, t):
         alive, done = state
@@ -63,7 +64,7 @@ def beam_search(
         ended = token == end
 
         penalised = jnp.where(ended, best / length_penalty(t + 1, alpha), -jnp.inf)
-        done = _best(beams, done, Hypotheses(written, t + 0 * token, penalised))
+        done = _best(beams, done, Hypotheses(written, jnp.full_like(token, t), penalised))
 
         best, chosen = jax.lax.top_k(jnp.where(ended, -jnp.inf, best), beams)
         carry = jax.tree.map(lambda leaf: leaf[parent[chosen]], carry)

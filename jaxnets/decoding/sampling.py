@@ -79,6 +79,16 @@ def stream(
         carry, token = advance(carry, token, t)
 
 
+def check_carry(step: Step, carry: Any, start: int | jax.Array) -> None:
+    """A ``ValueError`` where a step does not return a carry of the structure that it is given."""
+    after = jax.eval_shape(step, carry, jnp.asarray(start, jnp.int32))[0]
+    if jax.tree.structure(after) != jax.tree.structure(carry):  # type: ignore[operator]
+        given = "None" if carry is None else f"{jax.tree.structure(carry)}"
+        raise ValueError(
+            f"carry: one like that which the step returns expected, {jax.tree.structure(after)}; given {given}"
+        )
+
+
 def sample(
     step: Step,
     carry: Any,
@@ -95,7 +105,7 @@ def sample(
 
     Args:
         step: As in ``stream``.
-        carry: Before ``start``.
+        carry: Before ``start``, of the structure that ``step`` returns.
         start: A token, such as a start symbol.
         key: Token t is drawn with ``fold_in(key, t)``.
         length: T, how many.
@@ -105,6 +115,8 @@ def sample(
     Returns:
         int32 ``[T]``.
     """
+
+    check_carry(step, carry, start)
 
     def advance(state, t):
         carry, token = state

@@ -88,11 +88,8 @@ class EncoderDecoder(nn.Module):
         self.decoder = [RNN(cell, options=self.options) for _ in range(self.layers)]
         # A dense layer for every array of every carry, made where the carries are known.
         self.bridge = Bridge(self.layers)
-        if self.attention == "additive":
-            sizes_of = (self.hidden, 2 * self.hidden, self.hidden)
-            self.scores = self.param("scores", lambda key: additive_init(key, *sizes_of))
-        elif self.attention == "multiplicative":
-            self.scores = self.param("scores", lambda key: multiplicative_init(key, self.hidden, 2 * self.hidden))
+        if self.attention != "none":
+            self.attend = Alignment(self.attention, self.hidden, self.dtype)
         self.combine = nn.Dense(self.embedding, dtype=self.dtype)
         self.head = Logits(self.vocabulary)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
@@ -117,10 +114,9 @@ class EncoderDecoder(nn.Module):
         """What the decoder needs to know of ``source [*batch, S]``."""
         xs = self._embedded(source, "source")
         lasts = []
-        for layer in self.encoder:
-            last, xs = layer(xs, lengths=lengths)
+        for number, layer in enumerate(self.encoder):
+            last, xs = layer(self.drop(xs) if number else xs, lengths=lengths)
             lasts.append(last)
-            xs = self.drop(xs)
         return Encoded(xs, lengths, self.bridge(lasts))
 
     def start(self, encoded: Encoded) -> Encoded:
@@ -133,7 +129,8 @@ class EncoderDecoder(nn.Module):
         """What is known after it, and logits of the token after each of ``target [*batch, T]``."""
         encoded, hs = self._states(encoded, target, lengths)
         if self.attention != "none":
-            hs = jnp.concatenate([self._attend(encoded, hs)[0].astype(hs.dtype), hs], axis=-1)
+            context, _ = self.attend(hs, encoded.outputs, encoded.lengths)
+            hs = jnp.concatenate([context.astype(hs.dtype), hs], axis=-1)
         xs = self.drop(jnp.tanh(self.combine(hs)))
         return encoded, self.head(xs, self.embed.embedding.T)
 
@@ -142,25 +139,43 @@ class EncoderDecoder(nn.Module):
         if self.attention == "none":
             raise ValueError('alignment: attention expected; this model has attention="none"')
         encoded, hs = self._states(encoded, target, None)
-        return self._attend(encoded, hs)[1]
+        return self.attend(hs, encoded.outputs, encoded.lengths)[1]
 
     def _states(self, encoded, target, lengths):
         xs, carries = self._embedded(target, "target"), []
-        for layer, carry in zip(self.decoder, encoded.carries, strict=True):
-            last, xs = layer(xs, carry, lengths=lengths)
+        for number, layer in enumerate(self.decoder):
+            last, xs = layer(self.drop(xs) if number else xs, encoded.carries[number], lengths=lengths)
             carries.append(last)
-            xs = self.drop(xs)
         return encoded._replace(carries=tuple(carries)), xs
-
-    def _attend(self, encoded, hs):
-        scores = additive_scores if self.attention == "additive" else multiplicative_scores
-        params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), self.scores)
-        return attend(scores, params, hs, encoded.outputs, encoded.lengths)
 
     def _embedded(self, tokens: jax.Array, name: str) -> jax.Array:
         if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
             raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
         return self.drop(self.embed(tokens))
+
+
+class Alignment(nn.Module):
+    """What a decoder's states read from an encoder's outputs: ``attention.attend`` with parameters of its own.
+
+    Attributes:
+        kind: ``"additive"`` or ``"multiplicative"``.
+        hidden: Units of the additive scores.
+        dtype: Compute type.
+    """
+
+    kind: str
+    hidden: int
+    dtype: Dtype
+
+    @nn.compact
+    def __call__(self, hs: jax.Array, memory: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        widths = hs.shape[-1], memory.shape[-1]
+        if self.kind == "additive":
+            scores, params = additive_scores, self.param("scores", additive_init, *widths, self.hidden)
+        else:
+            scores, params = multiplicative_scores, self.param("scores", multiplicative_init, *widths)
+        params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
+        return attend(scores, params, hs, memory, lengths)
 
 
 class Bridge(nn.Module):

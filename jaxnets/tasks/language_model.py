@@ -74,12 +74,12 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
 
 
 def step_of(model: nn.Module, variables):
-    """The model as a step function for ``jaxnets.decoding``: ``(carry, token []) -> (carry, logits [V])``.
+    """The model as a step function for ``stream`` and ``tree``: ``(carry, token []) -> (carry, logits [V])``.
 
     The carry None begins a text. A model with a ``context``, such as ``DecoderLM``, reads the later half of it once
     more where it is full, and goes on from there.
     """
-    context = getattr(model, "context", None)
+    context = getattr(model, "context", None) if hasattr(model, "start") else None
 
     def run(tokens, carry):
         result: Any = model.apply(variables, tokens[None], carry)

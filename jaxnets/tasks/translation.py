@@ -120,7 +120,7 @@ def translation(
         return texts(*translate(variables, tokens[None], np.array([len(tokens)], np.int32), length))[0]
 
     def draw(variables, batches):
-        if getattr(model, "attention", "none") == "none":
+        if not hasattr(model, "alignment") or getattr(model, "attention", "") == "none":
             return {}
         batch = {name: array[:1] for name, array in batches[0].items()}
         encoded = model.apply(variables, batch["inputs"], batch["lengths"], method="encode")

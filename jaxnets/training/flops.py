@@ -23,6 +23,8 @@ class Part(NamedTuple):
 
 def count(model: nn.Module, given: Any) -> list[Part]:
     """The parts of a model for a given input (an array or ``jax.ShapeDtypeStruct``), or for as many as it needs."""
+    if getattr(model, "implementation", None) == "auto":  # blocks are a loop whose length is not known
+        model = model.clone(implementation="xla")
     needed = [p for p in inspect.signature(model.__call__).parameters.values() if p.default is p.empty]
     inputs = [given] * len([p for p in needed if p.kind is p.POSITIONAL_OR_KEYWORD])
     names: list[str] = []  # in the order in which the model makes them; a traced dict comes back sorted

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import attention as at
+from jaxnets.attention.cudnn import _sees
+from jaxnets.attention.masking import Limits, Pattern, grouped
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "attention.npz")
 OPTIONS = {"causal": {"causal": True}, "scale": {"scale": 0.3}, "multi_query": {"causal": True}}
@@ -197,11 +199,38 @@ def test_batch_axes_empty_axes_and_one_row():
     assert at.attention(query, key[:, :, :0], value[:, :, :0]).shape == whole.shape
     assert not at.attention(query, key[:, :, :0], value[:, :, :0]).any()
     assert at.attention(query[:, :, :0], key, value).shape == (2, 3, 0, 4, 5)
+    nothing = jnp.ones((2, 1, 1, 0, 6), bool)
+    assert at.attention(query[:, :, :0], key, value, mask=nothing).shape == (2, 3, 0, 4, 5)
+    assert at.attention_weights(query, key[:, :, :0]).shape == (2, 3, 4, 6, 0)
     mask = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 1, 6, 6))
     same(
         at.attention(query, key, value, mask=mask)[:, 1],
         at.attention(query[:, 1], key[:, 1], value[:, 1], mask=mask[1]),
     )
+
+
+@pytest.mark.parametrize("options", [{}, dict(causal=True, window=2), dict(window=(1, 3)), dict(masked=True)])
+def test_cudnns_path_knows_which_queries_see_a_key(options):
+    """What it does beside NVIDIA's kernel, which is not here."""
+    options = dict(options)
+    if options.pop("masked", False):
+        options["mask"] = jax.random.bernoulli(jax.random.key(1), 0.2, (2, 4, 9, 5))
+    query, key, _ = problem(t=9, s=5)
+    lengths = jnp.array([5, 2])
+    weights = at.attention_weights(query, key, lengths=lengths, **options)
+    window = options.get("window")
+    pattern = Pattern(options.get("causal", False), (2, 2) if window == 2 else window, None, 1.0, 0.0)
+    mask = options.get("mask")
+    limits = Limits(None if mask is None else grouped(mask, (2,), 2), lengths, jnp.zeros(2, jnp.int32), None)
+    found = jnp.broadcast_to(_sees(pattern, limits, 4, 9, 5), (2, 9, 4))
+    assert (found == jnp.any(weights > 0, axis=-1).swapaxes(1, 2)).all()
+
+
+def test_float32_stays_float32_where_64_bits_are_on(float64):
+    arguments = problem()
+    for chosen in IMPLEMENTATIONS.values():
+        assert at.attention(*arguments, bias=at.alibi(4), causal=True, **chosen).dtype == jnp.float32
+    assert at.sinusoidal(jnp.arange(3), 4).dtype == jnp.float32
 
 
 def test_weights_are_those_of_attention():
@@ -235,6 +264,19 @@ def test_lowers_for_tpu_and_cuda(implementation):
     assert "dot_general" in f.trace(*arguments).lower(lowering_platforms=("tpu", "cuda")).as_text()
 
 
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(
+    "options", [{}, dict(causal=True), dict(lengths=jnp.array([64, 0])), dict(mask=jnp.eye(64) == 0)]
+)
+def test_cudnn_equals_the_whole(options):
+    arguments = problem(t=64, s=64, depth=64, width=64, dtype=jnp.bfloat16)
+    f = lambda *a: at.attention(*a, **options, implementation="cudnn")
+    expected = at.attention(*arguments, **options, implementation="xla")
+    np.testing.assert_allclose(f(*arguments).astype(jnp.float32), expected.astype(jnp.float32), atol=0.03)
+    for gradient in jax.grad(lambda *a: jnp.sum(f(*a).astype(jnp.float32) ** 2), (0, 1, 2))(*arguments):
+        assert jnp.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -250,6 +292,7 @@ def test_lowers_for_tpu_and_cuda(implementation):
         (dict(implementation="chunked", blocks=(0, 4)), "blocks: at least 1"),
         (dict(implementation="cudnn", offset=2), "cudnn"),
         (dict(key=jnp.ones((2, 9, 3, 3))), "query \\[\\*batch, T, N, D\\], key"),
+        (dict(scale=jnp.ones(())), "scale: a number expected; multiply the query by an array"),
         (dict(query=jnp.ones((2, 6, 3, 3))), "a multiple of the key's 2 expected; given 3"),
         (dict(query=jnp.ones((6, 3))), "query: floating point \\[\\*batch, length, heads, features\\] expected"),
     ],

@@ -116,5 +116,10 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(ValueError, match="positions: one of learned, sinusoidal, rotary, alibi; given 'none'"):
         at.DecoderLM(5, positions="none").init(jax.random.key(0), TOKENS)
     model, variables = transformer()
+    memory = model.start(model.apply(variables, TOKENS[:, :9], method="encode"))
+    with pytest.raises(ValueError, match="lengths: not together with a cache"):
+        model.apply(variables, memory, TOKENS[:, :3], jnp.array([3, 1]), method="decode")
+    with pytest.raises(ValueError, match="vocabulary: at least 1; given 0"):
+        at.Transformer(0).init(jax.random.key(0), TOKENS, TOKENS)
     with pytest.raises(ValueError, match="source: at most the context's 12 tokens expected; given 13"):
         model.apply(variables, long, TOKENS)

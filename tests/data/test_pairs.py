@@ -41,9 +41,7 @@ def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
                 sources[name].add(source)
     assert (len(sources["test"]), len(sources["val"])) == (20, 10)
     assert not sources["train"] & (sources["test"] | sources["val"]) and not sources["test"] & sources["val"]
-    assert (
-        "70 pairs to learn from, 10 to validate on, 20 to test on; 0 longer than 20 pieces left out" in made.description
-    )
+    assert "70 pairs to learn from, 10 to validate on, 20 to test on; 0 longer than 20 pieces" in made.description
 
 
 def test_long_pairs_are_left_out_and_counted(path):
@@ -51,6 +49,18 @@ def test_long_pairs_are_left_out_and_counted(path):
         file.write("100\t" + "a long story " * 30 + "\tx\n")
     made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
     assert "; 1 longer than 20 pieces left out" in made.description
+
+
+def test_translations_of_one_source_are_in_one_part(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text(
+        "\ufeff" + "".join(f"number {n}\t{word} {n}\r\n" for n in range(40) for word in ("num", "nr\u2028"))
+    )
+    assert data.read_pairs(str(path))[0] == ("number 0", "num 0")
+    made = data.pairs(str(path), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    assert "56 pairs to learn from, 8 to validate on, 16 to test on" in made.description
+    of = lambda batch: {tuple(row) for row in batch["inputs"][batch["mask"]]}
+    assert len(set.union(*map(of, made.test))) == 8
 
 
 def test_symbols_are_part_of_no_text(path):
@@ -84,6 +94,10 @@ def test_a_line_without_its_column_is_named(path, tmp_path):
         file.write("only one\n")
     with pytest.raises(ValueError, match="line 102: column 2 expected; it has 1"):
         data.read_pairs(path, (1, 2))
+    empty = tmp_path / "empty.tsv"
+    empty.write_text("one\tuno\ntwo\t \n")
+    with pytest.raises(ValueError, match="line 2: a source and a target expected; given 'two' and ''"):
+        data.read_pairs(str(empty))
     broken = tmp_path / "broken.gz"
     broken.write_bytes(b"\x1f\x8b nonsense")
     with pytest.raises(ValueError, match="broken.gz"):

@@ -84,6 +84,19 @@ def test_wrong_sizes_are_told():
         decoding.beam_search(table_step(0), 0, START, end=END, beams=0, length=4)
 
 
+def test_a_carry_that_changes_its_structure_is_told():
+    step = lambda carry, token: ((0,), jnp.zeros(3))
+    with pytest.raises(ValueError, match="carry: one like that which the step returns expected"):
+        decoding.greedy(step, None, 0, length=2)
+    with pytest.raises(ValueError, match="carry: one like that which the step returns expected"):
+        decoding.beam_search(step, None, 0, end=1, beams=2, length=2)
+
+
+def test_beam_search_where_64_bits_are_on(float64):
+    step = lambda carry, token: (carry, jnp.array([0.0, 1.0], jnp.float32))
+    assert decoding.beam_search(step, (), 1, end=0, beams=2, length=3).lengths.dtype == jnp.int32
+
+
 def test_sample_draws_what_stream_draws_and_stops_at_the_end():
     step, carry, key = table_step(4), jnp.zeros((), jnp.int32), jax.random.key(5)
     drawn = jax.jit(lambda: decoding.sample(step, carry, START, key, length=12, temperature=0.9, top_k=2))()

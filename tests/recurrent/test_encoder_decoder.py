@@ -1,5 +1,7 @@
 """The recurrent encoder and decoder: steps against the whole, padding, parameters, bad input."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from jaxnets import recurrent
 
 SOURCE, TARGET = jax.random.randint(jax.random.key(0), (2, 3, 6), 0, 11)
 LENGTHS = jnp.array([6, 1, 4])
-KINDS = [("none", recurrent.gru), ("additive", recurrent.lstm), ("multiplicative", recurrent.gru)]
+PROJECTED = functools.partial(recurrent.lstm, projection=3)  # outputs that are not H wide
+KINDS = [("none", recurrent.gru), ("additive", PROJECTED), ("multiplicative", recurrent.gru)]
 
 
 def model_of(attention, cell, **options):

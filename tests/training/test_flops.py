@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxnets import recurrent
+from jaxnets.attention import DecoderLM
 from jaxnets.training import flops
 
 
@@ -49,3 +50,11 @@ def test_parts_of_a_character_model():
         2 * tokens * (512 + 512) * 2048,
         2 * tokens * 512 * 65,
     ]
+
+
+def test_attention_in_blocks_counts_as_the_whole():
+    """T x T products of all heads twice a layer, which a loop of blocks would hide."""
+    of = lambda length: sum(p.flops for p in flops.count(DecoderLM(7, 8, 2, 2, context=1024), tokens(length)))
+    tokens = lambda length: jax.ShapeDtypeStruct((1, length), jnp.int32)
+    linear = of(1024) - 2 * of(512)
+    assert linear == 2 * 2 * 2 * 8 * (1024**2 - 2 * 512**2)
