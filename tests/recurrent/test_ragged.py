@@ -66,7 +66,7 @@ def test_padding_has_no_effect_whatever_is_in_it(cell):
     x, others = xs if isinstance(xs, tuple) else (xs, None)
     spoiled = jnp.where(real.reshape(3, 13, *(1,) * (x.ndim - 2)), x, jnp.nan)
     again = spoiled if others is None else (spoiled, others)
-    run = lambda xs: recurrent.scan(cell, params, xs, carry, lengths=LENGTHS)
+    run = jax.jit(lambda xs: recurrent.scan(cell, params, xs, carry, lengths=LENGTHS))
     chex.assert_trees_all_equal(run(again), run(xs))
     f = gradient(cell, lengths=LENGTHS)
     chex.assert_trees_all_equal(f(params, again, carry), f(params, xs, carry))
@@ -76,9 +76,17 @@ def test_padding_has_no_effect_whatever_is_in_it(cell):
 def test_a_reset_begins_anew(cell):
     params, xs, carry = problem(cell, 13)
     resets = jnp.zeros((3, 13), bool).at[:, 6].set(True)
-    last, ys = recurrent.scan(cell, params, xs, carry, resets=resets, chunk=4)
-    _before, first = recurrent.scan(cell, params, jax.tree.map(lambda a: a[:, :6], xs), carry)
-    end, second = recurrent.scan(cell, params, jax.tree.map(lambda a: a[:, 6:], xs))
+
+    @jax.jit
+    def at_once_and_in_parts():
+        parts = (jax.tree.map(lambda a, cut=cut: a[:, cut], xs) for cut in (slice(6), slice(6, None)))
+        return (
+            recurrent.scan(cell, params, xs, carry, resets=resets, chunk=4),
+            recurrent.scan(cell, params, next(parts), carry),
+            recurrent.scan(cell, params, next(parts)),
+        )
+
+    (last, ys), (_before, first), (end, second) = at_once_and_in_parts()
     chex.assert_trees_all_close(ys, jnp.concatenate([first, second], axis=1), atol=1e-5)
     chex.assert_trees_all_close(last, end, atol=1e-5)
 
@@ -87,8 +95,9 @@ def test_a_reset_begins_anew(cell):
 def test_half_precision_keeps_float32_carries_and_gradients(cell):
     params, xs, carry = problem(cell, 13)
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, xs)
-    last, ys = recurrent.scan(cell, params, half, carry, lengths=LENGTHS)
-    _exact_last, exact = recurrent.scan(cell, params, xs, carry, lengths=LENGTHS)
+    run = jax.jit(lambda xs: recurrent.scan(cell, params, xs, carry, lengths=LENGTHS))
+    last, ys = run(half)
+    _exact_last, exact = run(xs)
     assert ys.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype(jnp.float32)}
     assert jnp.linalg.norm(ys.astype(jnp.float32) - exact) < 0.1 * jnp.linalg.norm(exact)
@@ -110,7 +119,7 @@ def test_any_lengths_and_resets(data, length, chunk, reverse):
     options = dict(lengths=lengths, resets=jnp.asarray(resets), reverse=reverse)
     last, ys = recurrent.scan(cell, params, xs, carry, chunk=chunk, **options)
     # The definition, a step at a time.
-    step = lambda c, x: recurrent.step(cell, params, c, x)
+    step = jax.jit(lambda c, x: recurrent.step(cell, params, c, x))
     expected = np.zeros(ys.shape, np.float32)
     state = np.array(carry)
     for row in range(3):
