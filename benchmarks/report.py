@@ -32,6 +32,9 @@ TARGETS = {
     "best": "at most 0.75 in the geometric mean, no row above 1.0",
     "torch": "at most 1.0 for GRU and Elman",
     "compile": "at most 1.5",
+    "memory": "at most 0.25 at T 4096, in less than its time",
+    "variants": "lengths and resets at most 1.05, peepholes and reset before at most 1.2",
+    "long": "T = 10^6 in less than 2048 MB",
 }
 
 
@@ -94,7 +97,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"Against flax linen: time to compile {min(of('compile_seconds')):.2f} to {max(of('compile_seconds')):.2f} "
             f"(aim: {TARGETS['compile']}), temporary memory {min(of('temporary_mb')):.2f} to "
-            f"{max(of('temporary_mb')):.2f}."
+            f"{max(of('temporary_mb')):.2f} (aim: {TARGETS['memory']})."
         )
     return [f"- {line}" for line in lines]
 
@@ -144,7 +147,11 @@ def recurrence(name: str, result: dict[str, Any]) -> list[str]:
 def variants(name: str, result: dict[str, Any]) -> list[str]:
     """A result of benchmarks.variants."""
     names = list(dict.fromkeys(name for row in result["variants"] for name in row["ratios"] if name != "plain"))
-    lines = [*heading(name, result), "Time of a gradient over that of the plain layer.", ""]
+    lines = [
+        *heading(name, result),
+        f"Time of a gradient over that of the plain layer (aim: {TARGETS['variants']}).",
+        "",
+    ]
     lines += [f"| cell | B, T, D, H | ms | {' | '.join(names)} |", "|---|---|--:|" + "--:|" * len(names)]
     for row in result["variants"]:
         ratios = (f"{row['ratios'][name]:.2f}" if name in row["ratios"] else "" for name in names)
@@ -159,7 +166,7 @@ def long(name: str, result: dict[str, Any]) -> list[str]:
     names = list(next(iter(result["lengths"].values())))
     lines = [
         *heading(name, result),
-        f"LSTM, B {result['batch']}, D = H = {result['hidden']}: ms / MB of a gradient.",
+        f"LSTM, B {result['batch']}, D = H = {result['hidden']}: ms / MB of a gradient (aim: {TARGETS['long']}).",
         "",
     ]
     lines += [f"| T | {' | '.join(names)} |", "|--:|" + "--:|" * len(names)]
