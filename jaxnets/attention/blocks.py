@@ -226,6 +226,12 @@ def check_sizes(model: Any) -> None:
         raise ValueError(f"dropout: from 0 to below 1; given {model.dropout}")
 
 
+def check_tokens(name: str, tokens: jax.Array) -> None:
+    """A ``ValueError`` where an argument of this name is no ``[*batch, T]`` of integers."""
+    if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
+        raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
+
+
 def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
     """A norm over features, in float32 inside: ``"layer"`` or ``"rms"``."""
     if kind not in ("layer", "rms"):

@@ -26,6 +26,11 @@ def empty_cache(batch: tuple[int, ...], size: int, heads: int, features: int, dt
     return Cache(zeros, zeros, jnp.zeros((), jnp.int32))
 
 
+def empty_caches(layers: int, *arguments: Any) -> Cache:
+    """Those of ``layers`` layers, their axis first in every array; ``arguments`` as of ``empty_cache``."""
+    return jax.tree.map(lambda leaf: jnp.zeros((layers, *leaf.shape), leaf.dtype), empty_cache(*arguments))
+
+
 def known_length(cache: Cache) -> int:
     """How many keys are there, of caches of several layers in each; 0 within jit, where it is not known."""
     return 0 if isinstance(cache.length, jax.core.Tracer) else int(np.ravel(cache.length)[0])

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import check_sizes, norm, stack
-from jaxnets.attention.cache import Cache, empty_cache, known_length
+from jaxnets.attention.blocks import check_sizes, check_tokens, norm, stack
+from jaxnets.attention.cache import Cache, empty_caches, known_length
 from jaxnets.attention.positions import alibi, sinusoidal
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
@@ -97,8 +97,7 @@ class DecoderLM(nn.Module):
     def start(self, batch: tuple[int, ...] = (1,)) -> Cache:
         """The carry before the first token, of a batch of this shape."""
         heads = self.key_heads or self.heads
-        one = empty_cache(batch, self.context, heads, self.width // self.heads, self.dtype)
-        return jax.tree.map(lambda leaf: jnp.zeros((self.layers, *leaf.shape), leaf.dtype), one)
+        return empty_caches(self.layers, batch, self.context, heads, self.width // self.heads, self.dtype)
 
     def _blocks(self, train: bool) -> nn.Module:
         options: dict[str, Any] = dict(
@@ -123,8 +122,7 @@ class DecoderLM(nn.Module):
         if self.positions not in POSITIONS:
             raise ValueError(f"positions: one of {', '.join(POSITIONS)}; given {self.positions!r}")
         check_sizes(self)
-        if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
-            raise ValueError(f"tokens: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
+        check_tokens("tokens", tokens)
         before = 0 if cache is None else known_length(cache)
         if before + tokens.shape[-1] > self.context:
             given = f"{tokens.shape[-1]} after {before}" if before else f"{tokens.shape[-1]}"

@@ -88,7 +88,7 @@ def attention(
             raise ValueError('implementation="cudnn": no dropout, no bias as a function and no offset expected')
         ys = cudnn(pattern, limits, array, query.reshape(count, t, heads, depth), key, value)
         return ys.reshape(*batch, t, heads, width)
-    query = query.reshape(count, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
+    query = _by_key_head(query, groups)
     key, value = (a.transpose(0, 2, 1, 3) for a in (key, value))
     if implementation == "xla":
         ys = _whole(pattern, limits, array, query, key, value)
@@ -113,10 +113,15 @@ def attention_weights(query: jax.Array, key: jax.Array, **masking: Any) -> jax.A
     pattern, limits, array = _masking(query, key, **given, dropout=0.0, rng=None)
     *batch, t, heads, depth = query.shape
     s, groups = key.shape[-3:-1]
-    count = math.prod(batch)
-    query = query.reshape(count, t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
-    key = key.reshape(count, s, groups, depth).transpose(0, 2, 1, 3)
-    return softmax(scores(pattern, limits, array, query, key, 0, 0)).reshape(*batch, heads, t, s)
+    key = key.reshape(math.prod(batch), s, groups, depth).transpose(0, 2, 1, 3)
+    logits = scores(pattern, limits, array, _by_key_head(query, groups), key, 0, 0)
+    return softmax(logits).reshape(*batch, heads, t, s)
+
+
+def _by_key_head(query: jax.Array, groups: int) -> jax.Array:
+    """``[*batch, T, N, D]`` as ``[B, K, G, T, D]``."""
+    *batch, t, heads, depth = query.shape
+    return query.reshape(math.prod(batch), t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
 
 
 def choose_implementation(query: tuple[int, ...], key: tuple[int, ...]) -> str:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import check_sizes, norm, stack
-from jaxnets.attention.cache import Cache, empty_cache, known_length
+from jaxnets.attention.blocks import check_sizes, check_tokens, norm, stack
+from jaxnets.attention.cache import Cache, empty_caches, known_length
 from jaxnets.attention.positions import sinusoidal
 
 
@@ -115,8 +115,8 @@ class Transformer(nn.Module):
     def start(self, memory: Memory) -> Memory:
         """The same with room for what will be written, to decode step by step."""
         batch = memory.memory[0].shape[1:-3]
-        one = empty_cache(batch, self.context, self.heads, self.width // self.heads, self.dtype)
-        return memory._replace(cache=jax.tree.map(lambda leaf: jnp.zeros((self.layers, *leaf.shape), leaf.dtype), one))
+        depth = self.width // self.heads
+        return memory._replace(cache=empty_caches(self.layers, batch, self.context, self.heads, depth, self.dtype))
 
     def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
         """The memory with what is new, and logits of the token after each of ``target [*batch, T]``.
@@ -131,8 +131,7 @@ class Transformer(nn.Module):
         return memory._replace(cache=cache), logits
 
     def _embedded(self, tokens: jax.Array, name: str, cache: Cache | None = None) -> jax.Array:
-        if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
-            raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
+        check_tokens(name, tokens)
         length = tokens.shape[-1] + (0 if cache is None else known_length(cache))
         if length > self.context:
             raise ValueError(f"{name}: at most the context's {self.context} tokens expected; given {length}")

@@ -16,6 +16,7 @@ from jaxnets.attention.alignment import (
     multiplicative_init,
     multiplicative_scores,
 )
+from jaxnets.attention.blocks import check_tokens
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.char_rnn import Logits
 from jaxnets.recurrent.gru import gru
@@ -149,8 +150,7 @@ class EncoderDecoder(nn.Module):
         return encoded._replace(carries=tuple(carries)), xs
 
     def _embedded(self, tokens: jax.Array, name: str) -> jax.Array:
-        if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
-            raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
+        check_tokens(name, tokens)
         return self.drop(self.embed(tokens))
 
 
