@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from benchmarks import harness
 from jaxnets import decoding, program
-from jaxnets.attention import Block, attention, gpt2
+from jaxnets.attention import Block, attention, gpt2, unstack
 from jaxnets.training import flops
 from jaxnets.training.errors import UsageError
 
@@ -215,14 +215,18 @@ def decoding_row() -> dict[str, Any]:
     model = gpt2(vocabulary, width, FLAGS.layers, FLAGS.heads, context=FLAGS.written, dtype=jnp.dtype(FLAGS.dtype))
     variables = model.init(jax.random.key(1), jnp.zeros((1, 2), jnp.int32))
 
-    def write(variables):
+    def write(model, variables):
         def step(cache, token):
             result: Any = model.apply(variables, token[None, None], cache)
             return result[0], result[1][0, 0]
 
         return decoding.greedy(step, model.start(), 0, length=FLAGS.written)
 
-    cases = {"jaxnets": harness.compiled(write, variables)}
+    apart, parts = unstack(model, dict(variables))
+    cases = {
+        "jaxnets": harness.compiled(functools.partial(write, apart), parts),
+        "jaxnets, stacked": harness.compiled(functools.partial(write, model), variables),
+    }
     try:
         import torch
 

@@ -7,9 +7,10 @@ from jaxnets.attention.alignment import (
     multiplicative_init,
     multiplicative_scores,
 )
-from jaxnets.attention.blocks import Block, MultiHeadAttention, stack
-from jaxnets.attention.cache import Cache, empty_cache, extend
+from jaxnets.attention.blocks import Block, MultiHeadAttention
+from jaxnets.attention.cache import Cache, contents, empty_cache, extend, length_of
 from jaxnets.attention.decoder_lm import DecoderLM, gpt2, modern_lm
+from jaxnets.attention.depth import stack, unstack
 from jaxnets.attention.dot_product import attention, attention_weights, choose_implementation
 from jaxnets.attention.positions import alibi, relative_buckets, rotary, sinusoidal
 from jaxnets.attention.transformer import Memory, Transformer
@@ -28,9 +29,11 @@ __all__ = [
     "attention",
     "attention_weights",
     "choose_implementation",
+    "contents",
     "empty_cache",
     "extend",
     "gpt2",
+    "length_of",
     "modern_lm",
     "multiplicative_init",
     "multiplicative_scores",
@@ -38,4 +41,5 @@ __all__ = [
     "rotary",
     "sinusoidal",
     "stack",
+    "unstack",
 ]

@@ -9,17 +9,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.cache import Cache, extend
+from jaxnets.attention.cache import Cache, contents, extend
 from jaxnets.attention.dot_product import attention
 from jaxnets.attention.masking import Bias
 from jaxnets.attention.positions import rotary
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "swiglu": nn.silu}
-REMAT: dict[str, Any] = {
-    "none": None,
-    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "blocks": jax.checkpoint_policies.nothing_saveable,
-}
 
 
 class MultiHeadAttention(nn.Module):
@@ -102,7 +97,8 @@ class MultiHeadAttention(nn.Module):
             if cache is not None:
                 cache = extend(cache, key, value)
                 # In the cache's type: so that a step gives what the whole sequence gives.
-                key, value, causal = cache.key.astype(key.dtype), cache.value.astype(value.dtype), True
+                (all_keys, all_values), causal = contents(cache), True
+                key, value = all_keys.astype(key.dtype), all_values.astype(value.dtype)
         else:
             key, value = memory
         dropout = self.dropout if train else 0.0
@@ -237,29 +233,3 @@ def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
     if kind not in ("layer", "rms"):
         raise ValueError(f"norm: layer or rms expected; given {kind!r}")
     return (nn.LayerNorm if kind == "layer" else nn.RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)
-
-
-def stack(layers: int, remat: str, **options: Any) -> nn.Module:
-    """``layers`` blocks one after the other, their parameters stacked, run by one scan over depth.
-
-    Args:
-        layers: How many.
-        remat: What the gradient finds again instead of computing it once more: ``"none"``: everything is kept;
-            ``"products"``: products with parameters are; ``"blocks"``: only each block's input is.
-        **options: Of ``Block``.
-
-    Returns:
-        A module called like ``Block``; caches, memories and parameters begin with an axis of layers.
-    """
-    if remat not in REMAT:
-        raise ValueError(f"remat: one of {', '.join(REMAT)}; given {remat!r}")
-    if layers < 1:
-        raise ValueError(f"layers: at least 1; given {layers}")
-    block: Any = Block
-    if REMAT[remat] is not None:
-        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=False)
-    over_depth: dict[str, Any] = dict(
-        variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=layers
-    )
-    methods = {"__call__": {**over_depth, "in_axes": (0, 0, nn.broadcast, nn.broadcast)}, "memory": over_depth}
-    return nn.scan(block, methods=methods)(**options)

@@ -4,15 +4,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 
 class Cache(NamedTuple):
-    """Attributes:
-    key: ``[*batch, S, K, D]``, room for S keys.
-    value: ``[*batch, S, K, E]``.
-    length: int32 scalar, how many of them are there.
+    """What one layer has seen; ``contents`` gives it as ``attention`` wants it.
+
+    Heads come before the length, as the products of a step read them: nothing is transposed.
+
+    Attributes:
+        key: ``[*batch, K, S, D]``, room for S keys.
+        value: ``[*batch, K, S, E]``.
+        length: int32 scalar, how many of them are there.
     """
 
     key: jax.Array
@@ -22,38 +25,60 @@ class Cache(NamedTuple):
 
 def empty_cache(batch: tuple[int, ...], size: int, heads: int, features: int, dtype: Any = jnp.float32) -> Cache:
     """A cache with room for ``size`` keys and values of ``heads`` times ``features``."""
-    zeros = jnp.zeros((*batch, size, heads, features), dtype)
+    zeros = jnp.zeros((*batch, heads, size, features), dtype)
     return Cache(zeros, zeros, jnp.zeros((), jnp.int32))
 
 
-def empty_caches(layers: int, *arguments: Any) -> Cache:
-    """Those of ``layers`` layers, their axis first in every array; ``arguments`` as of ``empty_cache``."""
-    return jax.tree.map(lambda leaf: jnp.zeros((layers, *leaf.shape), leaf.dtype), empty_cache(*arguments))
+Caches = Cache | tuple[Cache, ...]  # of all layers: with an axis of layers first in every array, or one for each layer
 
 
-def known_length(cache: Cache) -> int:
-    """How many keys are there, of caches of several layers in each; 0 within jit, where it is not known."""
-    return 0 if isinstance(cache.length, jax.core.Tracer) else int(np.ravel(cache.length)[0])
+def empty_caches(layers: int, stacked: bool, *arguments: Any) -> Caches:
+    """Those of ``layers`` layers; ``arguments`` as of ``empty_cache``."""
+    one = empty_cache(*arguments)
+    if not stacked:
+        return (one,) * layers
+    return jax.tree.map(lambda leaf: jnp.zeros((layers, *leaf.shape), leaf.dtype), one)
+
+
+def length_of(caches: Caches) -> jax.Array:
+    """How many keys are there in each layer."""
+    return caches.length[0] if isinstance(caches, Cache) else caches[0].length
+
+
+def known_length(length: jax.Array) -> int:
+    """A length as a number; 0 within jit, where it is not known."""
+    return 0 if isinstance(length, jax.core.Tracer) else int(length)
 
 
 def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
     """The cache with more keys ``[*batch, T, K, D]`` and values ``[*batch, T, K, E]``.
 
-    ``attention(query, cache.key, cache.value, causal=True, offset=length_before)`` then sees what is there and no more.
+    ``attention(query, *contents(cache), causal=True, offset=length_before)`` then sees what is there and no more.
 
     Raises:
         ValueError: There is no room, or they do not fit. (Within jit, where the length is not known, only what is
             longer than the whole cache is seen; what does not fit replaces the last ones.)
     """
     axis = key.ndim - 3
-    size, more = cache.key.shape[axis], key.shape[axis]
-    for name, old, new in (("key", cache.key, key), ("value", cache.value, value)):
+    before = jax.eval_shape(contents, cache)
+    size, more = before[0].shape[axis], key.shape[axis]
+    for name, old, new in zip(("key", "value"), before, (key, value), strict=True):
         if (*old.shape[:axis], *old.shape[axis + 1 :]) != (*new.shape[:axis], *new.shape[axis + 1 :]):
             raise ValueError(
                 f"{name}: the cache has {old.shape}, all axes but the length must agree; given {new.shape}"
             )
-    length = known_length(cache)
+    length = known_length(cache.length)
     if length + more > size:
         raise ValueError(f"cache: room for {size}, of which {length} are taken; given {more} more")
-    put = lambda old, new: lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), cache.length, axis)
+    put = lambda old, new: lax.dynamic_update_slice_in_dim(
+        old, jnp.swapaxes(new, -3, -2).astype(old.dtype), cache.length, axis + 1
+    )
     return Cache(put(cache.key, key), put(cache.value, value), cache.length + more)
+
+
+def contents(cache: Cache) -> tuple[jax.Array, jax.Array]:
+    """Keys ``[*batch, S, K, D]`` and values ``[*batch, S, K, E]``, zeros from ``cache.length`` on."""
+    # Chosen once more where zeros are anyway: without it XLA's CPU backend copies a cache four times in every step.
+    there = (jnp.arange(cache.key.shape[-2]) < cache.length)[:, None]
+    one = lambda array: jnp.swapaxes(jnp.where(there, array, 0), -3, -2)
+    return one(cache.key), one(cache.value)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import check_sizes, check_tokens, norm, stack
-from jaxnets.attention.cache import Cache, empty_caches, known_length
+from jaxnets.attention.blocks import check_sizes, check_tokens, norm
+from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
+from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
@@ -30,10 +31,11 @@ class DecoderLM(nn.Module):
         hidden: Width inside a block's network; 0: 4 D.
         context: Most tokens at once.
         positions: ``"learned"``, ``"sinusoidal"``, ``"rotary"`` or ``"alibi"``.
-        activation, norm, bias, remat, implementation: As in ``blocks``.
+        activation, norm, bias, implementation: As in ``Block``.
         dropout: Probability of dropping an element of the embedded tokens, of what each part of a block adds, and a
             weight of attention.
         tie: Whether the output matrix V is the transposed embedding.
+        remat, stacked: As in ``stack``.
         dtype: Compute type; parameters and logits are float32.
     """
 
@@ -51,13 +53,16 @@ class DecoderLM(nn.Module):
     dropout: float = 0.0
     tie: bool = True
     remat: str = "none"
+    stacked: bool = True
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
+    depths = ("blocks",)
+
     @nn.compact
     def __call__(
-        self, tokens: jax.Array, carry: Cache | tuple[()] | None = None, *, train: bool = False
-    ) -> tuple[Cache | tuple[()], jax.Array]:
+        self, tokens: jax.Array, carry: Caches | None = None, *, train: bool = False
+    ) -> tuple[Caches, jax.Array]:
         """Logits of the next token after every token.
 
         Args:
@@ -74,7 +79,7 @@ class DecoderLM(nn.Module):
         """
         cache = carry or None
         self._check(tokens, cache)
-        start = jnp.zeros((), jnp.int32) if cache is None else cache.length[0]
+        start = jnp.zeros((), jnp.int32) if cache is None else length_of(cache)
         at = start + jnp.arange(tokens.shape[-1])
         # Tied, the embedding is also the output's matrix, whose logits must begin small.
         small = nn.initializers.normal(0.02)
@@ -94,10 +99,11 @@ class DecoderLM(nn.Module):
         logits = jnp.matmul(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return () if cache is None else cache, logits
 
-    def start(self, batch: tuple[int, ...] = (1,)) -> Cache:
+    def start(self, batch: tuple[int, ...] = (1,)) -> Caches:
         """The carry before the first token, of a batch of this shape."""
         heads = self.key_heads or self.heads
-        return empty_caches(self.layers, batch, self.context, heads, self.width // self.heads, self.dtype)
+        sizes = batch, self.context, heads, self.width // self.heads, self.dtype
+        return empty_caches(self.layers, self.stacked, *sizes)
 
     def _blocks(self, train: bool) -> nn.Module:
         options: dict[str, Any] = dict(
@@ -116,14 +122,14 @@ class DecoderLM(nn.Module):
             train=train,
             name="blocks",
         )
-        return stack(self.layers, self.remat, **options)
+        return stack(self.layers, self.remat, self.stacked, **options)
 
-    def _check(self, tokens: jax.Array, cache: Cache | None) -> None:
+    def _check(self, tokens: jax.Array, cache: Caches | None) -> None:
         if self.positions not in POSITIONS:
             raise ValueError(f"positions: one of {', '.join(POSITIONS)}; given {self.positions!r}")
         check_sizes(self)
         check_tokens("tokens", tokens)
-        before = 0 if cache is None else known_length(cache)
+        before = 0 if cache is None else known_length(length_of(cache))
         if before + tokens.shape[-1] > self.context:
             given = f"{tokens.shape[-1]} after {before}" if before else f"{tokens.shape[-1]}"
             raise ValueError(f"tokens: at most the context's {self.context} expected; given {given}")

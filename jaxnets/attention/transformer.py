@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import check_sizes, check_tokens, norm, stack
-from jaxnets.attention.cache import Cache, empty_caches, known_length
+from jaxnets.attention.blocks import check_sizes, check_tokens, norm
+from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
+from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import sinusoidal
 
 
@@ -17,14 +18,15 @@ class Memory(NamedTuple):
     """What a decoder knows of a source, and of what it has written.
 
     Attributes:
-        memory: Keys and values of the encoded source for every layer, ``[L, *batch, S, N, D / N]`` each.
+        memory: Keys and values of the encoded source for every layer, ``[L, *batch, S, N, D / N]`` each; where layers
+            are apart, a tuple of pairs ``[*batch, S, N, D / N]``.
         lengths: Integers ``[*batch]``, how many tokens of the source are real; None: all.
         cache: Keys and values of what was written, or None.
     """
 
-    memory: tuple[jax.Array, jax.Array]
+    memory: Any
     lengths: jax.Array | None
-    cache: Cache | None
+    cache: Caches | None
 
 
 class Transformer(nn.Module):
@@ -42,8 +44,9 @@ class Transformer(nn.Module):
         hidden: Width inside a block's network; 0: 4 D.
         context: Most tokens of a source or target.
         norm_first: Whether norms come before attention and network (and once more at the end) instead of after.
-        activation, norm, bias, remat, implementation: As in ``blocks``.
+        activation, norm, bias, implementation: As in ``Block``.
         dropout: As in ``DecoderLM``.
+        remat, stacked: As in ``stack``.
         dtype: Compute type; parameters and logits are float32.
     """
 
@@ -59,9 +62,12 @@ class Transformer(nn.Module):
     bias: bool = True
     dropout: float = 0.1
     remat: str = "none"
+    stacked: bool = True
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
     train: bool = False
+
+    depths = ("encoder", "decoder")
 
     def setup(self):
         check_sizes(self)
@@ -80,8 +86,8 @@ class Transformer(nn.Module):
             implementation=self.implementation,
             train=self.train,
         )
-        self.encoder = stack(self.layers, self.remat, causal=False, **options)
-        self.decoder = stack(self.layers, self.remat, crossed=True, **options)
+        self.encoder = stack(self.layers, self.remat, self.stacked, causal=False, **options)
+        self.decoder = stack(self.layers, self.remat, self.stacked, crossed=True, **options)
         if self.norm_first:
             self.encoder_norm, self.decoder_norm = norm(self.norm, self.dtype), norm(self.norm, self.dtype)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
@@ -114,9 +120,9 @@ class Transformer(nn.Module):
 
     def start(self, memory: Memory) -> Memory:
         """The same with room for what will be written, to decode step by step."""
-        batch = memory.memory[0].shape[1:-3]
-        depth = self.width // self.heads
-        return memory._replace(cache=empty_caches(self.layers, batch, self.context, self.heads, depth, self.dtype))
+        batch = jax.tree.leaves(memory.memory)[0].shape[int(self.stacked) : -3]
+        sizes = batch, self.context, self.heads, self.width // self.heads, self.dtype
+        return memory._replace(cache=empty_caches(self.layers, self.stacked, *sizes))
 
     def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
         """The memory with what is new, and logits of the token after each of ``target [*batch, T]``.
@@ -130,11 +136,11 @@ class Transformer(nn.Module):
         logits = jnp.matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
         return memory._replace(cache=cache), logits
 
-    def _embedded(self, tokens: jax.Array, name: str, cache: Cache | None = None) -> jax.Array:
+    def _embedded(self, tokens: jax.Array, name: str, cache: Caches | None = None) -> jax.Array:
         check_tokens(name, tokens)
-        length = tokens.shape[-1] + (0 if cache is None else known_length(cache))
+        length = tokens.shape[-1] + (0 if cache is None else known_length(length_of(cache)))
         if length > self.context:
             raise ValueError(f"{name}: at most the context's {self.context} tokens expected; given {length}")
-        at = (0 if cache is None else cache.length[0]) + jnp.arange(tokens.shape[-1])
+        at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1])
         xs = math.sqrt(self.width) * self.embed(tokens) + sinusoidal(at, self.width).astype(self.dtype)
         return self.drop(xs)

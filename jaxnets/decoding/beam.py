@@ -50,11 +50,12 @@ def beam_search(
     if beams < 1 or length < 1:
         raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
     check_carry(step, carry, start)
+    changing, advanced = _changing(step, carry, start)
 
     def advance(state, t):
         alive, done = state
         carry, last, tokens, scores = alive
-        carry, logits = jax.vmap(step)(carry, last)
+        carry, logits = jax.vmap(advanced)(carry, last)
         found = scores[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
         size = found.shape[-1]
         # Of the best 2 K at most K end, so that K go on.
@@ -73,12 +74,31 @@ def beam_search(
     every = lambda leaf: jnp.broadcast_to(leaf, (beams, *jnp.shape(leaf)))
     nothing = jnp.full((beams, length), end, jnp.int32)
     impossible = jnp.full(beams, -jnp.inf)
-    alive = (jax.tree.map(every, carry), every(jnp.asarray(start, jnp.int32)), nothing, impossible.at[0].set(0.0))
+    alive = (jax.tree.map(every, changing), every(jnp.asarray(start, jnp.int32)), nothing, impossible.at[0].set(0.0))
     done = Hypotheses(nothing, jnp.zeros(beams, jnp.int32), impossible)
     (alive, done), _ = jax.lax.scan(advance, (alive, done), jnp.arange(length))
     _, _, tokens, scores = alive
     whole = Hypotheses(tokens, jnp.full(beams, length, jnp.int32), scores / length_penalty(length, alpha))
     return _best(beams, done, whole)
+
+
+def _changing(step: Step, carry: Any, start: int | jax.Array) -> tuple[list[jax.Array], Step]:
+    """The leaves of a carry that a step changes, and the step for them.
+
+    What it passes on as it is, such as the keys of an encoded source, is one for all beams then.
+    """
+    leaves, tree = jax.tree.flatten(carry)
+    jaxpr = jax.make_jaxpr(step)(carry, jnp.asarray(start, jnp.int32)).jaxpr
+    same = [new is old for new, old in zip(jaxpr.outvars, jaxpr.invars[: len(leaves)], strict=False)]
+    chosen = lambda leaves: [leaf for leaf, alike in zip(leaves, same, strict=True) if not alike]
+
+    def advanced(changing, token):
+        given = iter(changing)
+        whole = [leaf if alike else next(given) for leaf, alike in zip(leaves, same, strict=True)]
+        after, logits = step(jax.tree.unflatten(tree, whole), token)
+        return chosen(jax.tree.leaves(after)), logits
+
+    return chosen(leaves), advanced
 
 
 def _best(count: int, left: Hypotheses, right: Hypotheses) -> Hypotheses:

@@ -67,8 +67,7 @@ def stream(
     @jax.jit
     def advance(carry, token, t):
         carry, logits = step(carry, token)
-        drawn = jax.random.categorical(jax.random.fold_in(key, t), truncate(logits, temperature, top_k, top_p))
-        return carry, drawn
+        return carry, _drawn(logits, key, t, temperature, top_k, top_p)
 
     for given in prompt:
         carry, token = advance(carry, jnp.asarray(given, jnp.int32), 0)
@@ -77,6 +76,14 @@ def stream(
         yield int(token)
         t += 1
         carry, token = advance(carry, token, t)
+
+
+def _drawn(logits: jax.Array, key: jax.Array, t: Any, temperature: float, top_k: int, top_p: float) -> jax.Array:
+    """Token t, int32; without a random number where there is nothing to choose."""
+    if temperature == 0:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    kept = truncate(logits, temperature, top_k, top_p)
+    return jax.random.categorical(jax.random.fold_in(key, t), kept).astype(jnp.int32)
 
 
 def check_carry(step: Step, carry: Any, start: int | jax.Array) -> None:
@@ -121,8 +128,7 @@ def sample(
     def advance(state, t):
         carry, token = state
         carry, logits = step(carry, token)
-        drawn = jax.random.categorical(jax.random.fold_in(key, t), truncate(logits, temperature, top_k, top_p))
-        drawn = drawn.astype(jnp.int32)
+        drawn = _drawn(logits, key, t, temperature, top_k, top_p)
         if end is not None:
             drawn = jnp.where((t > 0) & (token == end), end, drawn)
         return (carry, drawn), drawn

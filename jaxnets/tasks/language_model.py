@@ -13,6 +13,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from jaxnets import decoding
+from jaxnets.attention import length_of, unstack
 from jaxnets.data import Vocabulary
 from jaxnets.tasks.task import Task
 
@@ -79,6 +80,7 @@ def step_of(model: nn.Module, variables):
     The carry None begins a text. A model with a ``context``, such as ``DecoderLM``, reads the later half of it once
     more where it is full, and goes on from there.
     """
+    model, variables = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
     context = getattr(model, "context", None) if hasattr(model, "start") else None
 
     def run(tokens, carry):
@@ -95,7 +97,7 @@ def step_of(model: nn.Module, variables):
         read = jnp.append(read[1:], token)
         later_half = lambda read, _: run(read[context // 2 :], start())
         go_on = lambda read, cache: run(read[-1:], cache)
-        cache, logits = jax.lax.cond(cache.length[0] == context, later_half, go_on, read, cache)
+        cache, logits = jax.lax.cond(length_of(cache) == context, later_half, go_on, read, cache)
         return (read, cache), logits
 
     return step

@@ -12,6 +12,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from jaxnets import decoding
+from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.pairs import END, START
 from jaxnets.tasks.task import Task
@@ -80,15 +81,16 @@ def translation(
     @functools.partial(jax.jit, static_argnames="length")
     def translate(variables, sources, lengths, length):
         """Tokens ``[B, length]`` and how many of each are a translation ``[B]``."""
+        network, parts = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
 
         def one(source, source_length):
-            encoded = model.apply(variables, source[None], source_length[None], method="encode")
+            encoded = network.apply(parts, source[None], source_length[None], method="encode")
 
             def step(carry, token):
-                result: Any = model.apply(variables, carry, token[None, None], method="decode")
+                result: Any = network.apply(parts, carry, token[None, None], method="decode")
                 return result[0], result[1][0, -1]
 
-            begun: Any = model.start(encoded)
+            begun: Any = network.start(encoded)
             found = decoding.beam_search(step, begun, start, end=end, beams=beams, length=length)
             return found.tokens[0], found.lengths[0]
 

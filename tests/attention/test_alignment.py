@@ -71,7 +71,7 @@ def test_a_cache_gives_what_the_whole_gives():
     for start, stop in ((0, 3), (3, 4), (4, 7)):
         cut = slice(start, stop)
         before, cache = cache.length, at.extend(cache, key[:, cut], value[:, cut])
-        parts.append(at.attention(query[:, cut], cache.key, cache.value, causal=True, offset=before))
+        parts.append(at.attention(query[:, cut], *at.contents(cache), causal=True, offset=before))
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-6)
     with pytest.raises(ValueError, match="cache: room for 9, of which 7 are taken; given 3 more"):
         at.extend(cache, key[:, :3], value[:, :3])

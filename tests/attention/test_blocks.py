@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.attention.blocks import Block, MultiHeadAttention, stack
+from jaxnets.attention.blocks import Block, MultiHeadAttention
+from jaxnets.attention.depth import stack
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "attention.npz")
 WIDTH, HEADS, HIDDEN = 8, 2, 12

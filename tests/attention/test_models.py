@@ -47,6 +47,23 @@ def test_steps_with_a_cache_equal_the_whole(name):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "modern"])
+def test_layers_apart_compute_the_same(name):
+    model = VARIANTS[name]
+    variables = jax.jit(model.init)(jax.random.key(1), TOKENS)
+    apart, parts = at.unstack(model, variables)
+    apply = jax.jit(lambda model, *given: model.apply(*given), static_argnums=0)
+    whole = apply(model, variables, TOKENS)[1]
+    np.testing.assert_allclose(apply(apart, parts, TOKENS)[1], whole, atol=1e-5)
+    carry, first = apply(apart, parts, TOKENS[:, :7], apart.start((2,)))
+    assert int(at.length_of(carry)) == 7
+    _, second = apply(apart, parts, TOKENS[:, 7:], carry)
+    np.testing.assert_allclose(jnp.concatenate([first, second], 1), whole, atol=1e-5)
+    fresh = jax.jit(apart.init)(jax.random.key(1), TOKENS)
+    assert jax.tree.map(jnp.shape, fresh["params"]) == jax.tree.map(jnp.shape, parts["params"])
+    assert at.unstack(apart, parts) == (apart, parts)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_no_token_sees_a_later_one(name):
     model = VARIANTS[name]
@@ -63,12 +80,14 @@ def transformer(**options):
     return model, jax.jit(model.init)(jax.random.key(1), TOKENS[:, :9], TOKENS)
 
 
-@pytest.mark.parametrize("norm_first", [False, True])
-def test_transformer_decodes_step_by_step_what_it_computes_at_once(norm_first):
+@pytest.mark.parametrize("norm_first, stacked", [(False, True), (True, False)])
+def test_transformer_decodes_step_by_step_what_it_computes_at_once(norm_first, stacked):
     model, variables = transformer(norm_first=norm_first)
     lengths = jnp.array([9, 4])
+    whole = jax.jit(model.apply)(variables, TOKENS[:, :9], TOKENS, lengths)
+    if not stacked:
+        model, variables = at.unstack(model, variables)
     apply = jax.jit(model.apply, static_argnames="method")
-    whole = apply(variables, TOKENS[:, :9], TOKENS, lengths)
     memory = model.start(apply(variables, TOKENS[:, :9], lengths, method="encode"))
     for t in range(12):
         memory, logits = apply(variables, memory, TOKENS[:, t : t + 1], method="decode")

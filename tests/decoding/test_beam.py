@@ -51,6 +51,25 @@ def test_a_wide_beam_finds_the_best_of_all_sequences(seed, alpha):
         assert found.lengths[i] == len(words)
 
 
+def test_what_a_step_passes_on_is_not_copied_for_each_beam():
+    logits = 2 * jax.random.normal(jax.random.key(0), (4**5, V))
+
+    def step(carry, token):
+        table, past = carry
+        past = (4 * past + token + 1) % 4**5
+        return (table, past), table[past]
+
+    search = jax.jit(
+        lambda step, carry: decoding.beam_search(step, carry, START, end=END, beams=16, length=T), static_argnums=0
+    )
+    carry = logits, jnp.zeros((), jnp.int32)
+    found = search(step, carry)
+    expected = search(table_step(0), carry[1])
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert f"16x{4**5}x{V}x" not in search.lower(step, carry).as_text()
+
+
 def test_one_beam_is_greedy_and_more_are_no_worse():
     step, carry = table_step(2), jnp.zeros((), jnp.int32)
     search = lambda beams: decoding.beam_search(step, carry, START, end=END, beams=beams, length=T, alpha=0.0)

@@ -1,0 +1,103 @@
+"""Blocks one after the other: their parameters stacked and run by one scan, or apart."""
+
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from jaxnets.attention.blocks import Block
+from jaxnets.attention.cache import Cache
+
+REMAT: dict[str, Any] = {
+    "none": None,
+    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "blocks": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def stack(layers: int, remat: str = "none", stacked: bool = True, **options: Any) -> nn.Module:
+    """``layers`` blocks one after the other.
+
+    Args:
+        layers: How many.
+        remat: What the gradient finds again instead of computing it once more: ``"none"``: everything is kept;
+            ``"products"``: products with parameters are; ``"blocks"``: only each block's input is.
+        stacked: Whether their parameters are stacked and one scan runs over depth, so that the time to compile does
+            not depend on it. Each step of the scan copies its layer's parameters: nothing where they meet many tokens,
+            most of the time where tokens are written one by one (see ``unstack``).
+        **options: Of ``Block``.
+
+    Returns:
+        A module called like ``Block``; where stacked, caches, memories and parameters begin with an axis of layers,
+        else caches and memories are tuples.
+    """
+    if remat not in REMAT:
+        raise ValueError(f"remat: one of {', '.join(REMAT)}; given {remat!r}")
+    if layers < 1:
+        raise ValueError(f"layers: at least 1; given {layers}")
+    block: Any = Block
+    if REMAT[remat] is not None:
+        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=not stacked)
+    if not stacked:
+        name = options.pop("name", None)
+        return Chain(block, layers, options, name=name)
+    over_depth: dict[str, Any] = dict(
+        variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=layers
+    )
+    methods = {"__call__": {**over_depth, "in_axes": (0, 0, nn.broadcast, nn.broadcast)}, "memory": over_depth}
+    return nn.scan(block, methods=methods)(**options)
+
+
+class Chain(nn.Module):
+    """Blocks with parameters of their own, ``block_0`` and so on, called like the scan of them.
+
+    Attributes:
+        block: The class.
+        layers: How many.
+        options: Its attributes.
+    """
+
+    block: Any
+    layers: int
+    options: dict[str, Any]
+
+    def setup(self):
+        self.blocks = [self.block(**self.options, name=f"block_{i}") for i in range(self.layers)]
+
+    def memory(self, memory: jax.Array) -> tuple[jax.Array, tuple[tuple[jax.Array, jax.Array], ...]]:
+        return memory, tuple(block.memory(memory)[1] for block in self.blocks)
+
+    def __call__(
+        self,
+        xs: jax.Array,
+        caches: tuple[Cache, ...] | None = None,
+        memories: tuple[tuple[jax.Array, jax.Array], ...] | None = None,
+        lengths: jax.Array | None = None,
+        memory_lengths: jax.Array | None = None,
+    ) -> tuple[jax.Array, tuple[Cache, ...] | None]:
+        after = []
+        for i, block in enumerate(self.blocks):
+            cache, memory = (None if each is None else each[i] for each in (caches, memories))
+            xs, cache = block(xs, cache, memory, lengths, memory_lengths)
+            after.append(cache)
+        return xs, None if caches is None else tuple(after)
+
+
+def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The same model with its layers apart, to write with: two to three times as fast where B is small on a CPU.
+
+    Args:
+        model: A ``DecoderLM`` or ``Transformer``.
+        variables: Its variables.
+
+    Returns:
+        The model with ``stacked=False``, and its variables: copies of the layers.
+    """
+    if not model.stacked:
+        return model, variables
+    params = dict(variables["params"])
+    for name in model.depths:
+        params[name] = {
+            f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.layers)
+        }
+    return model.clone(stacked=False), {**variables, "params": params}
