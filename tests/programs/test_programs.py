@@ -80,8 +80,20 @@ SMALL_SERIES = ("--config.model.hidden=8", "--config.train.steps=6", "--config.t
     "config, flags, figures, metric",
     [
         ("digits", (), ("confusion", "mistakes"), "accuracy"),
-        ("copying", ("--config.data.delay=2", "--config.data.symbols=2"), ("confusion",), "accuracy"),
-        ("adding", ("--config.data.length=5", "--config.model.cell=recurrent.elman"), ("predicted",), "absolute_error"),
+        pytest.param(
+            "copying",
+            ("--config.data.delay=2", "--config.data.symbols=2"),
+            ("confusion",),
+            "accuracy",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "adding",
+            ("--config.data.length=5", "--config.model.cell=recurrent.elman"),
+            ("predicted",),
+            "absolute_error",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_supervised_tasks_train_and_are_measured_on_their_test_part(

@@ -17,7 +17,13 @@ RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
 
 
 @each_cell
-@pytest.mark.parametrize("reverse, keep", [(False, "carries"), (True, "boundaries")], ids=["forward", "reverse"])
+@pytest.mark.parametrize(
+    "reverse, keep",
+    [
+        pytest.param(False, "carries", id="forward"),
+        pytest.param(True, "boundaries", id="reverse", marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_equal_plain_autodiff_in_float64(float64, cell, reverse, keep):
     arguments = problem(cell, 13, dtype=jnp.float64)
     options = dict(lengths=LENGTHS, resets=RESETS, reverse=reverse)
