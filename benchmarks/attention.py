@@ -15,12 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from absl import flags
 from flax import linen as nn
 
 from benchmarks import harness
+from benchmarks.side_by_side import Cases, side_by_side, torch_case, work
 from jaxnets import decoding, program
 from jaxnets.attention import Block, attention, gpt2, unstack
 from jaxnets.training import flops
@@ -42,45 +42,6 @@ flags.DEFINE_list("implementations", ["xla", "chunked"], "Of jaxnets.attention.a
 flags.DEFINE_integer("memory_mb", 8192, "The most temporary memory a program may need to be run.", lower_bound=1)
 flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
 flags.DEFINE_string("json", None, "Write the result to this file.")
-
-Cases = dict[str, Callable[[], harness.Case]]  # by name, made when wanted
-
-
-def work(f: Callable, which: str, count: int) -> Callable:
-    """``f``, or the gradient of the sum of the squares of what it returns in its first ``count`` arguments."""
-    if which == "forward":
-        return f
-    return jax.grad(lambda *arguments: jnp.sum(f(*arguments).astype(jnp.float32) ** 2), tuple(range(count)))
-
-
-def torch_case(make: Callable, which: str, *arrays: jax.Array) -> harness.Case:
-    """``make(torch, device)`` returns a function of tensors like ``arrays``, and parameters."""
-    import torch
-
-    cuda = jax.default_backend() == "gpu"
-    if cuda and not torch.cuda.is_available():
-        raise ImportError("torch was built without CUDA")
-    device, dtype = "cuda" if cuda else "cpu", getattr(torch, arrays[0].dtype.name)
-    tensors = [torch.from_numpy(np.array(a, np.float32)).to(device, dtype) for a in arrays]
-    wait = torch.cuda.synchronize if cuda else lambda: None
-    f, module = make(torch, dict(device=device, dtype=dtype))
-    if which == "gradient":
-        tensors = [tensor.requires_grad_(True) for tensor in tensors]
-
-    def forward() -> None:
-        with torch.inference_mode():
-            f(*tensors)
-        wait()
-
-    def gradient() -> None:
-        for tensor in tensors:
-            tensor.grad = None
-        if module is not None:
-            module.zero_grad(set_to_none=True)
-        (f(*tensors).float() ** 2).sum().backward()
-        wait()
-
-    return harness.Case(forward if which == "forward" else gradient)
 
 
 def attention_cases(batch: int, length: int, dtype: Any, which: str) -> Cases:
@@ -157,31 +118,12 @@ def block_cases(batch: int, length: int, dtype: Any, which: str) -> Cases:
 
 def row(part: str, length: int) -> dict[str, Any]:
     batch = max(1, FLAGS.tokens // length)
-    result: dict[str, Any] = {"part": part, "batch": batch, "length": length}
     make = {"attention": attention_cases, "block": block_cases}[part]
-    for which in ("forward", "gradient"):
-        cases: dict[str, harness.Case] = {}
-        for name, case in make(batch, length, jnp.dtype(FLAGS.dtype), which).items():
-            try:
-                cases[name] = case()
-            except ImportError:
-                continue
-        memory = {name: (case.temporary_bytes or 0) / 2**20 for name, case in cases.items()}
-        runs = {name: case for name, case in cases.items() if memory[name] <= FLAGS.memory_mb}
-        timings, result[which + "_disturbed"] = harness.interleaved(runs, FLAGS.rounds)
-        result[which] = {
-            name: {
-                "ms": timings[name].ms if name in timings else None,
-                "mb": None if name == "torch" else memory[name],
-            }
-            for name in cases
-        }
-        print(f"\n{part} B={batch} T={length}, {which}")
-        for name, figures in result[which].items():
-            time = "not run" if figures["ms"] is None else f"{figures['ms']:.2f} ms"
-            space = "" if figures["mb"] is None else f"{figures['mb']:.1f} MB"
-            print(f"{name:<20}{time:>14}{space:>14}", flush=True)
-    return result
+    title, dtype = f"{part} B={batch} T={length}", jnp.dtype(FLAGS.dtype)
+    found = side_by_side(
+        title, lambda which: make(batch, length, dtype, which), rounds=FLAGS.rounds, memory_mb=FLAGS.memory_mb
+    )
+    return {"part": part, "batch": batch, "length": length, **found}
 
 
 VOCABULARY = 50_257  # GPT-2's

@@ -196,13 +196,8 @@ def attention(name: str, result: dict[str, Any]) -> list[str]:
     for part in dict.fromkeys(row["part"] for row in result["attention"]):
         for which in ("gradient", "forward"):
             rows = [row for row in result["attention"] if row["part"] == part]
-            names = list(dict.fromkeys(name for row in rows for name in row[which]))
-            lines += [f"### {part.capitalize()}, {which}", ""]
-            lines += [f"| B, T | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
-            for row in rows:
-                cells = (_time_and_memory(row[which][name]) if name in row[which] else "" for name in names)
-                lines.append(f"| {row['batch']}, {row['length']:,} | {' | '.join(cells)} |")
-            lines.append("")
+            shapes = [f"{row['batch']}, {row['length']:,}" for row in rows]
+            lines += [f"### {part.capitalize()}, {which}", "", *_table("B, T", shapes, rows, which), ""]
     if "decoder" in result:
         found = result["decoder"]
         lines += [
@@ -220,6 +215,36 @@ def attention(name: str, result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def sets(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.sets."""
+    bins = f"{result['bins']} bins of {result['features']} features"
+    points = f"{result['points']} points, width {result['width']}"
+    lines = [*heading(name, result), f"Histograms of {bins}; ISAB with {points}; PMA of one seed: ms / MB.", ""]
+    if "streamed" in result:
+        found = result["streamed"]
+        seconds = ", ".join(f"{model} {value:.1f} s" for model, value in found["seconds"].items())
+        lines += [
+            f"A set of {found['elements']:,} elements, read chunk by chunk: {seconds}; the whole process needed "
+            f"{found['process_mb']:,.0f} MB (aim: below 2,048).",
+            "",
+        ]
+    for part in dict.fromkeys(row["part"] for row in result["sets"]):
+        for which in ("gradient", "forward"):
+            rows = [row for row in result["sets"] if row["part"] == part]
+            lines += [f"### {part}, {which}", "", *_table("N", [f"{row['size']:,}" for row in rows], rows, which), ""]
+    return lines
+
+
+def _table(label: str, sizes: list[str], rows: list[dict[str, Any]], which: str) -> list[str]:
+    """A row for each size, a column for each implementation."""
+    names = list(dict.fromkeys(name for row in rows for name in row[which]))
+    lines = [f"| {label} | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
+    for size, row in zip(sizes, rows, strict=True):
+        cells = (_time_and_memory(row[which][name]) if name in row[which] else "" for name in names)
+        lines.append(f"| {size} | {' | '.join(cells)} |")
+    return lines
+
+
 def _time_and_memory(figures: dict[str, Any]) -> str:
     time = "not run" if figures["ms"] is None else f"{figures['ms']:,.1f}"
     return time if figures["mb"] is None else f"{time} / {figures['mb']:,.0f}"
@@ -234,6 +259,7 @@ def main(overrides: program.Overrides) -> None:
         "lengths": long,
         "linear": linear,
         "attention": attention,
+        "sets": sets,
     }.items():
         for name, result in results(folder, key).items():
             lines += section(name, result)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from jaxnets import attention, recurrent, weights
+from jaxnets import attention, recurrent, sets, weights
 
 README = (ROOT / "README.md").read_text()
 GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
@@ -70,6 +70,7 @@ SMALLER = {
     "benchmarks.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
     "benchmarks.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
     "benchmarks.attention": ["--lengths=8", "--tokens=8", "--heads=2", "--features=4", "--written=2", "--rounds=1"],
+    "benchmarks.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
     "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
 }
 
@@ -97,7 +98,7 @@ def test_every_shipped_config_is_in_the_table():
         assert f"`{config.stem}`" in README
 
 
-@pytest.mark.parametrize("family", [attention, recurrent])
+@pytest.mark.parametrize("family", [attention, recurrent, sets])
 def test_every_public_name_of_a_family_is_in_the_table(family):
     for name in set(family.__all__) - {"matmul"}:
         assert re.search(rf"`{name}\b", README), name

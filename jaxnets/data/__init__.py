@@ -7,6 +7,7 @@ from jaxnets.data.labelled_series import digits, idx, mnist1d, series
 from jaxnets.data.memory import adding, copying, temporal_order
 from jaxnets.data.pairs import pairs, read_pairs
 from jaxnets.data.sequences import once, streams, windows
+from jaxnets.data.sets import digit_sum, maximum, set_statistics
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read, standard_library
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
@@ -19,10 +20,12 @@ __all__ = [
     "Vocabulary",
     "adding",
     "copying",
+    "digit_sum",
     "digits",
     "idx",
     "in_order",
     "learn_pieces",
+    "maximum",
     "mnist1d",
     "once",
     "pairs",
@@ -30,6 +33,7 @@ __all__ = [
     "read_idx",
     "read_pairs",
     "series",
+    "set_statistics",
     "shuffled",
     "standard_library",
     "streams",

@@ -1,15 +1,11 @@
 """Synthetic tests of memory: what must be remembered stands long before it is asked for. No example is repeated."""
 
-from collections.abc import Callable
-
-import grain
 import numpy as np
 
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Batch
+from jaxnets.data.generated import generated
 from jaxnets.data.targets import Classes, Quantities
-
-VALIDATION_BATCHES = 10
 
 
 def adding(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset:
@@ -37,7 +33,7 @@ def adding(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset:
         total = np.take_along_axis(values, marked, axis=1).sum(1, keepdims=True)
         return {"inputs": np.stack([values, markers], -1), "targets": total, "mask": np.ones(batch, bool)}
 
-    return _generated(make, Quantities(("sum",)), seed, f"adding problem of {length} steps, batches of {batch}")
+    return generated(make, Quantities(("sum",)), seed, f"adding problem of {length} steps, batches of {batch}")
 
 
 def copying(delay: int = 100, symbols: int = 10, batch: int = 64, seed: int = 0) -> Dataset:
@@ -70,7 +66,7 @@ def copying(delay: int = 100, symbols: int = 10, batch: int = 64, seed: int = 0)
         return {"inputs": np.eye(10, dtype=np.float32)[tokens], "targets": targets, "mask": counts}
 
     source = f"{symbols} symbols to copy after {delay} steps, batches of {batch}"
-    return _generated(make, Classes(tuple(map(str, range(alphabet)))), seed, source)
+    return generated(make, Classes(tuple(map(str, range(alphabet)))), seed, source)
 
 
 def temporal_order(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset:
@@ -101,33 +97,7 @@ def temporal_order(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset
         return {"inputs": np.eye(8, dtype=np.float32)[tokens], "targets": targets, "mask": np.ones(batch, bool)}
 
     classes = Classes(("XX", "XY", "YX", "YY"))
-    return _generated(make, classes, seed, f"temporal order over {length} steps, batches of {batch}")
-
-
-def _generated(
-    make: Callable[[np.random.Generator], Batch], targets: Classes | Quantities, seed: int, source: str
-) -> Dataset:
-    """Batches made from (seed, part, step) alone; the test part is the same for every seed."""
-
-    class Made:
-        def __init__(self, *key: int):
-            self._key = key
-
-        def __len__(self) -> int:
-            return np.iinfo(np.int32).max
-
-        def __getitem__(self, step: int) -> Batch:
-            return make(np.random.default_rng((*self._key, int(step))))
-
-    part: Callable[..., grain.MapDataset] = lambda *key: grain.MapDataset.source(Made(*key))
-    return Dataset(
-        train=part(seed, 0),
-        validation=part(seed, 1)[:VALIDATION_BATCHES],
-        targets=targets,
-        fingerprint=source,  # says all that the data depends on, beside the seed of the config
-        description=source,
-        test=part(0, 2)[:VALIDATION_BATCHES],
-    )
+    return generated(make, classes, seed, f"temporal order over {length} steps, batches of {batch}")
 
 
 def _check(length: int, least: int, batch: int, seed: int) -> None:

@@ -2,8 +2,9 @@
 
 A batch is a dict: ``inputs`` ``[B, ...]``; ``targets`` of one answer per example ``[B]`` or per step ``[B, T]`` (and a
 last axis for quantities); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are ragged;
-``width`` int32 ``[B]`` where rows are the pixels of images, for pictures.
-A model is ``(inputs, train=) -> answers``, or ``(inputs, lengths=, train=) -> answers``.
+``members`` bool ``[B, N]``, which elements of sets are real; ``width`` int32 ``[B]`` where rows are the pixels of
+images, for pictures.
+A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``members=`` too where the batch has them.
 """
 
 from collections.abc import Callable
@@ -39,19 +40,31 @@ def classification(model: nn.Module, classes: Classes) -> Task:
     return _supervised(model, metrics, draw, "nats per label")
 
 
-def regression(model: nn.Module, quantities: Quantities) -> Task:
-    """The task of a model that gives ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean squared error."""
+def regression(model: nn.Module, quantities: Quantities, error: str = "squared") -> Task:
+    """The task of a model that gives ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
+
+    Args:
+        model: As above.
+        quantities: What is measured.
+        error: ``"squared"`` or ``"absolute"``.
+
+    Raises:
+        ValueError: ``error`` is neither.
+    """
+    if error not in ("squared", "absolute"):
+        raise ValueError(f"error: squared or absolute; given {error!r}")
 
     def metrics(answers, targets):
         chex.assert_equal_shape([answers, targets])
-        error = answers - targets
-        return {"loss": jnp.mean(error**2, axis=-1), "absolute_error": jnp.mean(jnp.abs(error), axis=-1)}
+        away = jnp.abs(answers - targets)
+        squared, absolute = jnp.mean(away**2, axis=-1), jnp.mean(away, axis=-1)
+        return {"loss": squared if error == "squared" else absolute, "absolute_error": absolute}
 
     def draw(answers, batch):
         real = batch["mask"]
         return {"predicted": pictures.predicted(answers[real], batch["targets"][real], quantities.names)}
 
-    return _supervised(model, metrics, draw, "mean squared error")
+    return _supervised(model, metrics, draw, f"mean {error} error")
 
 
 def _supervised(
@@ -63,8 +76,8 @@ def _supervised(
     """A task from ``metrics``: (answers, targets) -> one number per answer, by name; ``"loss"`` is one of them."""
 
     def answers(variables, batch, **options):
-        ragged = {"lengths": batch["lengths"]} if "lengths" in batch else {}
-        return model.apply(variables, batch["inputs"], **ragged, **options)
+        real = {name: batch[name] for name in ("lengths", "members") if name in batch}
+        return model.apply(variables, batch["inputs"], **real, **options)
 
     def loss(variables, batch, key, carry):
         found = metrics(answers(variables, batch, train=True, rngs={"dropout": key}), batch["targets"])

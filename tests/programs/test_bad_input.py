@@ -253,7 +253,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("do, code, sentence", CASES.values(), ids=CASES)
+SLOW = ("disk full for metrics", "text changed, as bytes", "no such step")  # each is near to another
+
+
+@pytest.mark.parametrize(
+    "do, code, sentence",
+    [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
+)
 def test_bad_input_is_told_in_one_sentence(tmp_path, do, code, sentence):
     done = do(tmp_path)
     assert done.returncode == code, done.stderr

@@ -158,7 +158,9 @@ def test_a_run_may_stop_by_minutes(tmp_path, run_program, small_flags):
     assert f"at step {reached}" in done.stdout
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_says_where_and_how_to_go_on(tmp_path, environment, run_program, small_flags, number, code):
     workdir = tmp_path / "run"
     flags = [f"--workdir={workdir}", *small_flags, "--config.train.steps=1000000", "--config.train.evaluate_every=50"]

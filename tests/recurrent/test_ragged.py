@@ -41,7 +41,9 @@ def test_every_parameter_has_a_gradient(cell):
 
 
 @each_cell
-@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize(
+    "reverse", [pytest.param(False, id="forward"), pytest.param(True, id="reverse", marks=pytest.mark.slow)]
+)
 def test_a_row_is_what_it_is_alone(cell, reverse):
     params, xs, carry = problem(cell, 13)
 

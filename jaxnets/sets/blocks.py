@@ -1,0 +1,263 @@
+r"""Attention among the elements of sets (Lee et al. 2019, arXiv:1810.00825).
+
+``MAB`` attends from one set to another, and is what the others consist of:
+
+* ``SAB(X) = MAB(X, X)``: all elements see each other, O(n^2);
+* ``ISAB(X) = MAB(X, MAB(I, X))``: by way of m learned inducing points I, O(n m);
+* ``PMA(X) = MAB(S, X)``: k learned seeds S read the set: k vectors, whatever its size.
+
+Elements are ``[*batch, N, D]`` with a bool mask ``[*batch, N]`` or None, or ``[M, D]`` with ``Segments``, for which
+attention is masked to what is of the same set: less memory than padding, but work for all pairs of sets. Results are
+zeros where not real.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.attention import attention
+from jaxnets.sets.members import Members, Segments, check_members, only_real
+from jaxnets.sets.norms import layer_norm, set_norm
+from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read
+
+NORMS = {"layer": layer_norm, "set": set_norm}
+
+
+class Norm(nn.Module):
+    """``layer`` or ``set`` norm with parameters ``scale`` and ``bias``; ``none`` leaves all as it is.
+
+    Attributes:
+        kind: ``"none"``, ``"layer"`` or ``"set"``.
+    """
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+        if self.kind == "none":
+            return xs
+        if self.kind not in NORMS:
+            raise ValueError(f"norm: none, layer or set expected; given {self.kind!r}")
+        width = xs.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (width,))
+        bias = self.param("bias", nn.initializers.zeros, (width,))
+        return NORMS[self.kind](xs, scale, bias, members)
+
+
+class MAB(nn.Module):
+    r"""A set X looks at a set Y, with N heads:
+
+    .. math::
+        h &= \mathrm{norm}(X W_q + [A_1 Y W_v^1; \ldots; A_N Y W_v^N]), \quad
+        A_n = \mathrm{softmax}(X W_q^n (Y W_k^n)^\top / \sqrt{D}) \\
+        \mathrm{MAB}(X, Y) &= \mathrm{norm}(h + \mathrm{relu}(h W_o + b_o))
+
+    as published: the scale is that of all heads together, what is added is the projected query, and there is no other
+    projection. ``clean`` norms before instead of after and leaves the stream itself alone (Zhang et al. 2022,
+    arXiv:2206.11925): :math:`h = X + A(\mathrm{norm} X, \mathrm{norm} Y)`, :math:`h + \mathrm{relu}(\mathrm{norm}(h)
+    W_o + b_o)`; X has D features then.
+
+    Parameters: ``query``, ``key``, ``value``, ``out`` with ``kernel`` and ``bias``; norms.
+
+    Attributes:
+        width: D.
+        heads: N, a divisor of D.
+        norm: ``"none"``, ``"layer"`` or ``"set"``.
+        clean: Whether residuals are.
+        dtype: Compute type.
+        implementation: As in ``attention``.
+    """
+
+    width: int
+    heads: int = 4
+    norm: str = "none"
+    clean: bool = False
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    def setup(self):
+        if self.heads < 1 or self.width % self.heads:
+            raise ValueError(f"heads: a divisor of the width {self.width} expected; given {self.heads}")
+        dense = functools.partial(nn.Dense, self.width, dtype=self.dtype)
+        self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
+        self.norm_x, self.norm_y, self.norm_out = Norm(self.norm), Norm(self.norm), Norm(self.norm)
+
+    def __call__(self, xs: jax.Array, ys: jax.Array, members: Members = None, y_members: Members = None) -> jax.Array:
+        """From X ``[*batch, N, ...]`` and Y ``[*batch, M, ...]`` to ``[*batch, N, D]``."""
+        members, y_members = check_members(xs, members), check_members(ys, y_members, "ys")
+        if isinstance(members, Segments) and isinstance(y_members, Segments):
+            seen = members.ids[:, None] == y_members.ids
+        elif isinstance(members, Segments) or isinstance(y_members, Segments):
+            raise ValueError("members: segments of both sets, or of neither, expected")
+        else:
+            seen = y_members[..., None, None, :]
+        xs = only_real(xs, members)
+        query = self._queries(xs, members)
+        read = attention(
+            self._apart(query),
+            *self._memory(ys, y_members),
+            mask=seen,
+            scale=self.width**-0.5,
+            implementation=self.implementation,
+        )
+        return self._rest(xs, query, read.reshape(query.shape), members)
+
+    def update(self, reading: Reading | None, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None) -> Reading:
+        """What X has read of one more chunk of Y; None is before the first one."""
+        if self.clean and self.norm == "set":
+            raise ValueError("set norm needs all of a set at once")
+        if isinstance(y_members, Segments):
+            raise ValueError("members: a mask or None expected chunk by chunk; given segments")
+        mask: Any = check_members(ys, y_members, "ys")
+        query = self._apart(self._queries(xs, check_members(xs, None)))
+        key, value = self._memory(ys, mask)
+        reading = nothing_read(query, value.shape[-1]) if reading is None else reading
+        return read_on(reading, query, key, value, mask, self.width**-0.5)
+
+    def finish(self, reading: Reading, xs: jax.Array) -> jax.Array:
+        """``MAB(X, Y)`` of what X has read of Y."""
+        members = check_members(xs, None)
+        query = self._queries(xs, members)
+        return self._rest(xs, query, what_was_read(reading).astype(query.dtype).reshape(query.shape), members)
+
+    def _queries(self, xs, members):
+        return self.query(self.norm_x(xs, members) if self.clean else xs)
+
+    def _memory(self, ys, members):
+        ys = only_real(ys, members)
+        ys = self.norm_y(ys, members) if self.clean else ys
+        return self._apart(self.key(ys)), self._apart(self.value(ys))
+
+    def _rest(self, xs, query, read, members):
+        if self.clean:
+            if xs.shape[-1] != self.width:
+                raise ValueError(f"xs: {self.width} features expected with clean residuals; given {xs.shape}")
+            hs = xs.astype(read.dtype) + read
+            return only_real(hs + nn.relu(self.out(self.norm_out(hs, members))), members)
+        hs = self.norm_x(query + read, members)
+        return only_real(self.norm_out(hs + nn.relu(self.out(hs)), members), members)
+
+    def _apart(self, a):
+        return a.reshape(*a.shape[:-1], self.heads, self.width // self.heads)
+
+
+class SAB(nn.Module):
+    """Set attention block: every element sees all of its set. Attributes as of ``MAB``."""
+
+    width: int
+    heads: int = 4
+    norm: str = "none"
+    clean: bool = False
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    @nn.compact
+    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+        """From ``[*batch, N, ...]`` to ``[*batch, N, D]``."""
+        return _mab(self, "mab")(xs, xs, members, members)
+
+
+class ISAB(nn.Module):
+    """Induced set attention block: elements see what m learned points have seen of their set.
+
+    Parameters: ``inducing [m, D]``; ``first`` and ``second``, two of ``MAB``.
+
+    Attributes:
+        width, heads, norm, clean, dtype, implementation: As in ``MAB``.
+        points: m.
+    """
+
+    width: int
+    points: int = 16
+    heads: int = 4
+    norm: str = "none"
+    clean: bool = False
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    def setup(self):
+        self.inducing = _seeds(self, "inducing", self.points)
+        self.first, self.second = _mab(self), _mab(self)
+
+    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+        """From ``[*batch, N, ...]`` to ``[*batch, N, D]``."""
+        points, of = _in_every_set(self.inducing, xs, members)
+        return self.second(xs, self.first(points, xs, of, members), members, of)
+
+    def update(self, reading: Reading | None, xs: jax.Array, members: jax.Array | None) -> Reading:
+        """What the points have read of one more chunk."""
+        return self.first.update(reading, _in_every_set(self.inducing, xs, members)[0], xs, members)
+
+    def finish(self, reading: Reading) -> jax.Array:
+        """What the points have seen of their set, ``[*batch, m, D]``."""
+        return self.first.finish(reading, _of_reading(self.inducing, reading))
+
+    def read(self, xs: jax.Array, seen: jax.Array, members: jax.Array | None) -> jax.Array:
+        """A chunk, of a set of which the points have seen this."""
+        return self.second(xs, seen, members)
+
+
+class PMA(nn.Module):
+    """Pooling by multi-head attention: k learned seeds read a set.
+
+    Parameters: ``seed_vectors [k, D]``; ``mab``, of ``MAB``.
+
+    Attributes:
+        width, heads, norm, clean, dtype, implementation: As in ``MAB``.
+        seeds: k.
+    """
+
+    width: int
+    seeds: int = 1
+    heads: int = 4
+    norm: str = "none"
+    clean: bool = False
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    def setup(self):
+        self.seed_vectors = _seeds(self, "seed_vectors", self.seeds)
+        self.mab = _mab(self)
+
+    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+        """From ``[*batch, N, ...]`` to ``[*batch, k, D]``, or ``[S, k, D]``."""
+        seeds, of = _in_every_set(self.seed_vectors, xs, members)
+        ys = self.mab(seeds, xs, of, members)
+        return ys.reshape(members.count, self.seeds, self.width) if isinstance(members, Segments) else ys
+
+    def update(self, reading: Reading | None, xs: jax.Array, members: jax.Array | None) -> Reading:
+        """What the seeds have read of one more chunk."""
+        return self.mab.update(reading, _in_every_set(self.seed_vectors, xs, members)[0], xs, members)
+
+    def finish(self, reading: Reading) -> jax.Array:
+        """``[*batch, k, D]``, of what the seeds have read."""
+        return self.mab.finish(reading, _of_reading(self.seed_vectors, reading))
+
+
+def _mab(module: Any, name: str | None = None) -> MAB:
+    """An ``MAB`` with a module's attributes."""
+    options = (module.width, module.heads, module.norm, module.clean, module.dtype, module.implementation)
+    return MAB(*options, name=name)
+
+
+def _seeds(module: Any, name: str, count: int) -> jax.Array:
+    """Learned elements, the same in every set."""
+    if count < 1:
+        raise ValueError(f"{name}: at least 1; given {count}")
+    return module.param(name, nn.initializers.glorot_uniform(), (count, module.width)).astype(module.dtype)
+
+
+def _in_every_set(seeds: jax.Array, xs: jax.Array, members: Members) -> tuple[jax.Array, Members]:
+    """Learned elements for each of the sets of ``xs``, and which sets they are of."""
+    if isinstance(members, Segments):
+        ids = jnp.repeat(jnp.arange(members.count), len(seeds))
+        return jnp.tile(seeds, (members.count, 1)), Segments(ids, members.count)
+    return jnp.broadcast_to(seeds, (*xs.shape[:-2], *seeds.shape)), None
+
+
+def _of_reading(seeds: jax.Array, reading: Reading) -> jax.Array:
+    return jnp.broadcast_to(seeds, (*reading.highest.shape[:-3], *seeds.shape))

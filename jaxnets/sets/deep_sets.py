@@ -1,0 +1,144 @@
+"""``DeepSets``: an elementwise network, pooling, and a network of the whole (Zaheer et al. 2017, arXiv:1703.06114)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.sets.members import Members, check_members, only_real, spread
+from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
+from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
+
+POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
+    "sum": sum_pool,
+    "mean": mean_pool,
+    "max": max_pool,
+    "min": min_pool,
+    "median": median_pool,
+}
+FOLDS: dict[str, Fold] = {"sum": sum_fold, "mean": mean_fold, "max": max_fold, "min": min_fold}
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "elu": nn.elu}
+
+
+def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
+    """A function of ``pooling`` by its name."""
+    if name not in POOLS:
+        raise ValueError(f"pooling: one of {', '.join(POOLS)}; given {name!r}")
+    return POOLS[name]
+
+
+def activation_of(name: str) -> Callable[[jax.Array], jax.Array]:
+    """An activation by its name."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation: one of {', '.join(ACTIVATIONS)}; given {name!r}")
+    return ACTIVATIONS[name]
+
+
+class DeepSets(nn.Module):
+    r"""An invariant function of a set:
+
+    .. math:: y = \rho\left(\mathrm{pool}_i\, \phi(x_i)\right)
+
+    Attributes:
+        outputs: Numbers of an answer.
+        elementwise: Widths of the layers of phi.
+        whole: Widths of the layers of rho, before a linear one.
+        pooling: ``"sum"``, ``"mean"``, ``"max"``, ``"min"`` or ``"median"``.
+        activation: ``"relu"``, ``"tanh"``, ``"gelu"`` or ``"elu"``, after each layer.
+        tokens: How many kinds of element there are, where elements are integers ``[*batch, N]`` to be embedded;
+            0: they are vectors.
+        dropout: Probability of dropping an element between the layers of rho.
+        dtype: Compute type; parameters, pooling and answers are float32.
+    """
+
+    outputs: int
+    elementwise: Sequence[int] = (128, 128)
+    whole: Sequence[int] = (128,)
+    pooling: str = "sum"
+    activation: str = "relu"
+    tokens: int = 0
+    dropout: float = 0.0
+    dtype: Dtype = jnp.float32
+
+    def setup(self):
+        self.pool, self.activate = pool_of(self.pooling), activation_of(self.activation)
+        dense = lambda width, name: nn.Dense(width, dtype=self.dtype, name=name)
+        widths = list(self.elementwise)
+        if self.tokens:
+            self.embed = nn.Embed(self.tokens, widths.pop(0), self.dtype)
+        self.elementwise_layers = [dense(width, f"elementwise_{i}") for i, width in enumerate(widths)]
+        self.whole_layers = [dense(width, f"whole_{i}") for i, width in enumerate(self.whole)]
+        self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.outputs)
+
+    def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+        """From ``[*batch, N, D]`` to ``[*batch, outputs]``, float32.
+
+        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+        """
+        return self.answer((self.pool(self._elements(xs, members), members),), train=train)
+
+    def passes(self) -> int:
+        """How often ``apply_in_chunks`` reads the set."""
+        if self.pooling not in FOLDS:
+            raise ValueError(
+                f"pooling: {', '.join(FOLDS)} go chunk by chunk; {self.pooling} needs all of a set at once"
+            )
+        return 1
+
+    def update(self, carry: Any, xs: jax.Array, members: Members, seen: tuple) -> Any:
+        """The carry of the pooling after one more chunk; None is before the first one."""
+        ys = self._elements(xs, members)
+        fold = FOLDS[self.pooling]
+        return fold.add(fold.start(ys, members) if carry is None else carry, ys, members)
+
+    def finish(self, carry: Any, seen: tuple) -> jax.Array:
+        """What was pooled."""
+        return FOLDS[self.pooling].result(carry)
+
+    def answer(self, seen: tuple[jax.Array], *, train: bool = False) -> jax.Array:
+        """Of what was pooled."""
+        (ys,) = seen
+        for layer in self.whole_layers:
+            ys = self.drop(self.activate(layer(ys)), deterministic=not train)
+        return self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+
+    def _elements(self, xs, members):
+        if self.tokens:
+            xs = self.embed(xs)
+        xs = only_real(xs, check_members(xs, members))
+        for layer in self.elementwise_layers:
+            xs = self.activate(layer(xs))
+        return xs.astype(jnp.promote_types(xs.dtype, jnp.float32))
+
+
+class EquivariantLayer(nn.Module):
+    r"""A layer whose outputs are permuted as its inputs are:
+
+    .. math:: y_i = \phi(x_i \Gamma + \mathrm{pool}_j(x_j)\, \Lambda + b)
+
+    Parameters: ``own`` with ``kernel`` and ``bias``, ``pooled`` with ``kernel``.
+
+    Attributes:
+        width: Features of an output.
+        pooling: As in ``DeepSets``; ``"max"`` in the paper's experiments.
+        activation: As in ``DeepSets``.
+        dtype: Compute type.
+    """
+
+    width: int
+    pooling: str = "max"
+    activation: str = "tanh"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+        """From ``[*batch, N, D]`` to ``[*batch, N, width]``, zeros where not real."""
+        members = check_members(xs, members)
+        xs = only_real(xs, members)
+        pooled = pool_of(self.pooling)(xs, members)
+        own = nn.Dense(self.width, dtype=self.dtype, name="own")(xs)
+        shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
+        return only_real(activation_of(self.activation)(own + spread(shared, members)), members)

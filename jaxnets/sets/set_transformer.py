@@ -1,0 +1,100 @@
+"""``SetTransformer`` (Lee et al. 2019, arXiv:1810.00825)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.sets.blocks import ISAB, PMA, SAB
+from jaxnets.sets.members import Members, check_members, only_real
+from jaxnets.sets.streaming import Reading
+
+
+class SetTransformer(nn.Module):
+    r"""Attention among the elements of a set, k seeds that read it, attention among these, and a linear output:
+
+    .. math::
+        Z = \mathrm{ISAB}_m(\ldots \mathrm{ISAB}_m(X)), \quad
+        Y = \mathrm{SAB}(\ldots \mathrm{PMA}_k(Z))\, W + b
+
+    Attributes:
+        outputs: Numbers of an answer of each seed.
+        seeds: k: answers of a set.
+        width: D.
+        heads: N, a divisor of D.
+        points: m inducing points; 0: ``SAB`` instead of ``ISAB``.
+        encoder: Blocks before the pooling.
+        decoder: ``SAB`` after it.
+        norm: ``"none"`` as published, ``"layer"`` or ``"set"``.
+        clean: Whether residuals are clean, as in ``MAB``; elements are projected to D features first then.
+        dtype: Compute type; parameters and answers are float32.
+        implementation: As in ``attention``.
+    """
+
+    outputs: int
+    seeds: int = 1
+    width: int = 128
+    heads: int = 4
+    points: int = 32
+    encoder: int = 2
+    decoder: int = 2
+    norm: str = "none"
+    clean: bool = False
+    dtype: Dtype = jnp.float32
+    implementation: str = "auto"
+
+    def setup(self):
+        options: dict[str, Any] = dict(
+            heads=self.heads, norm=self.norm, clean=self.clean, dtype=self.dtype, implementation=self.implementation
+        )
+        if self.clean:
+            self.embed = nn.Dense(self.width, dtype=self.dtype)
+        induced = lambda: ISAB(self.width, self.points, **options) if self.points else SAB(self.width, **options)
+        self.encoder_blocks = [induced() for _ in range(self.encoder)]
+        self.pool = PMA(self.width, self.seeds, **options)
+        self.decoder_blocks = [SAB(self.width, **options) for _ in range(self.decoder)]
+        self.head = nn.Dense(self.outputs)
+
+    def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+        """From ``[*batch, N, D]`` to ``[*batch, k, outputs]``, without the axis of seeds where k is 1, float32."""
+        del train  # it has no dropout
+        xs = self._elements(xs, members)
+        for block in self.encoder_blocks:
+            xs = block(xs, members)
+        return self.answer((self.pool(xs, members),))
+
+    def passes(self) -> int:
+        """How often ``apply_in_chunks`` reads the set."""
+        if not self.points:
+            raise ValueError("points: blocks with inducing points go chunk by chunk; SAB needs all of a set at once")
+        if self.norm == "set":
+            raise ValueError("norm: none or layer go chunk by chunk; set norm needs all of a set at once")
+        return self.encoder + 1
+
+    def update(self, carry: Reading | None, xs: jax.Array, members: jax.Array | None, seen: tuple) -> Reading:
+        """What the points of the next block, or the seeds, have read after one more chunk; None is before the first."""
+        xs = self._elements(xs, members)
+        for block, of_set in zip(self.encoder_blocks, seen, strict=False):
+            xs = block.read(xs, of_set, members)
+        return self._next(seen).update(carry, xs, members)
+
+    def finish(self, carry: Reading, seen: tuple) -> jax.Array:
+        """What they have seen of the set."""
+        return self._next(seen).finish(carry)
+
+    def answer(self, seen: tuple) -> jax.Array:
+        """Of what the seeds have seen, which comes last."""
+        ys = seen[-1]
+        for block in self.decoder_blocks:
+            ys = block(ys)
+        ys = self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        return ys[..., 0, :] if self.seeds == 1 else ys
+
+    def _next(self, seen):
+        return self.pool if len(seen) == self.encoder else self.encoder_blocks[len(seen)]
+
+    def _elements(self, xs, members):
+        xs = only_real(xs, check_members(xs, members))
+        return self.embed(xs) if self.clean else xs

@@ -1,0 +1,124 @@
+"""Sets that do not fit: their summaries chunk by chunk, equal to those of the whole."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.sets.histogram import Bins, histogram
+from jaxnets.sets.members import Members, check_members, largest, sizes, total
+
+Carry = Any
+
+
+class Fold(NamedTuple):
+    """A summary of sets that is made chunk by chunk.
+
+    Attributes:
+        start: ``(xs, members) -> carry`` before the first chunk, which gives the shapes only.
+        add: ``(carry, xs, members) -> carry``: with one more chunk, elements and members as in ``pooling``.
+        result: ``carry -> summary``.
+    """
+
+    start: Callable[[jax.Array, Members], Carry]
+    add: Callable[[Carry, jax.Array, Members], Carry]
+    result: Callable[[Carry], jax.Array]
+
+
+def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:
+    """A fold whose carry is a summary ``what`` of the chunks so far, and how many elements they had."""
+
+    def start(xs, members):
+        members = check_members(xs, members)
+        shape = jax.eval_shape(what, xs, members)
+        return jnp.full(shape.shape, begin, shape.dtype), jnp.zeros_like(sizes(members))
+
+    def add(carry, xs, members):
+        members = check_members(xs, members)
+        return join(carry[0], what(xs, members)), carry[1] + sizes(members)
+
+    return Fold(start, add, lambda carry: result(*carry))
+
+
+_or_zero = lambda found, count: jnp.where(count > 0, found, 0)
+sum_fold = _count_and(total, jnp.add, 0.0, lambda found, _: found)
+mean_fold = _count_and(total, jnp.add, 0.0, lambda found, count: found / jnp.maximum(count, 1))
+max_fold = _count_and(largest, jnp.maximum, -np.inf, _or_zero)
+min_fold = _count_and(lambda xs, members: -largest(-xs, members), jnp.minimum, np.inf, _or_zero)
+
+
+def histogram_fold(bins: Bins, kind: str = "linear", cumulative: bool = False) -> Fold:
+    """Of ``histogram``, whose arguments these are."""
+    votes = lambda xs, members: (
+        histogram(xs, bins, members, kind=kind, cumulative=cumulative) * sizes(members)[..., None]
+    )
+    mean = lambda found, count: found / jnp.maximum(count, 1)[..., None]
+    return _count_and(votes, jnp.add, 0.0, mean)
+
+
+class Reading(NamedTuple):
+    """What queries have read of keys and values so far (Milakov and Gimelshein 2018, arXiv:1805.02867).
+
+    Attributes:
+        highest: The largest score, ``[*batch, N, T, 1]``.
+        normaliser: The sum of ``exp(score - highest)``.
+        weighted: The sum of values with these weights, ``[*batch, N, T, E]``.
+    """
+
+    highest: jax.Array
+    normaliser: jax.Array
+    weighted: jax.Array
+
+
+def nothing_read(query: jax.Array, features: int) -> Reading:
+    """Before the first chunk, of queries ``[*batch, T, N, D]`` and values of so many features."""
+    *batch, length, heads, _ = query.shape
+    zeros = jnp.zeros((*batch, heads, length, 1), jnp.promote_types(query.dtype, jnp.float32))
+    return Reading(zeros - np.inf, zeros, jnp.tile(zeros, features))
+
+
+def read_on(
+    reading: Reading, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float
+) -> Reading:
+    """With keys and values ``[*batch, S, N, D]`` of one more chunk, of which ``mask [*batch, S]`` are real."""
+    scores = scale * jnp.einsum("...tnd,...snd->...nts", query, key, preferred_element_type=reading.highest.dtype)
+    scores = jnp.where(mask[..., None, None, :], scores, -jnp.inf)
+    highest = jnp.maximum(reading.highest, jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
+    finite = jnp.where(jnp.isneginf(highest), 0, highest)
+    weights, before = jnp.exp(scores - finite), jnp.exp(reading.highest - finite)
+    new = jnp.einsum("...nts,...sne->...nte", weights, value.astype(weights.dtype))
+    normaliser = before * reading.normaliser + jnp.sum(weights, axis=-1, keepdims=True)
+    return Reading(highest, normaliser, before * reading.weighted + new)
+
+
+def what_was_read(reading: Reading) -> jax.Array:
+    """``[*batch, T, N, E]``, zeros where there was nothing to read."""
+    found = reading.weighted / jnp.where(reading.normaliser > 0, reading.normaliser, 1)
+    return jnp.swapaxes(found, -3, -2)
+
+
+def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tuple[jax.Array, Members]]]) -> jax.Array:
+    """A model of sets that are read chunk by chunk, equal to ``model.apply`` of the whole; not differentiated.
+
+    Args:
+        model: ``DeepSets`` (all poolings but the median), ``HistNetQ``, or ``SetTransformer`` with inducing points and
+            without set norm: it reads the set once for each block.
+        variables: Its variables.
+        chunks: Makes an iterable of ``(xs [*batch, n, D], mask or None)``, anew for each time the set is read.
+            Chunks of one shape are compiled once.
+
+    Raises:
+        ValueError: The model needs all of a set at once, or there is no chunk.
+    """
+    update = jax.jit(lambda *given: model.apply(variables, *given, method="update"))
+    seen: tuple = ()
+    for _ in range(model.passes()):
+        carry = None
+        for xs, members in chunks():
+            carry = update(carry, xs, members, seen)
+        if carry is None:
+            raise ValueError("chunks: at least one expected")
+        seen = (*seen, model.apply(variables, carry, seen, method="finish"))
+    return model.apply(variables, seen, method="answer")

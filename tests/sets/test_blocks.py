@@ -1,0 +1,171 @@
+"""Set attention against torch code of the published form; models under permutation, padding and as segments."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import sets
+
+GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "sets.npz")
+WIDTH = 8
+weigh = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2)
+PUBLISHED = {
+    "SAB": lambda **o: sets.SAB(WIDTH, 2, **o),
+    "ISAB": lambda **o: sets.ISAB(WIDTH, 4, 2, **o),
+    "PMA": lambda **o: sets.PMA(WIDTH, 3, 2, **o),
+}
+
+
+def from_golden(prefix):
+    """Ours of torch's names."""
+    names = {"weight": "kernel", "norms.0": "norm_x", "norms.1": "norm_out"}
+    params = {}
+    for key in GOLDEN.files:
+        if key.startswith(prefix):
+            path, array = key[len(prefix) :], GOLDEN[key]
+            for theirs, ours in list(names.items())[1:]:
+                path = path.replace(theirs, ours)
+            *scopes, leaf = path.split(".")
+            if leaf == "weight":
+                leaf, array = ("scale", array) if array.ndim == 1 else ("kernel", array.T)
+            place = params
+            for scope in scopes:
+                place = place.setdefault(scope, {})
+            place[leaf] = jnp.array(array)
+    return params
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_equals_the_published_form(float64, name, norm):
+    case = f"{name}/{norm}"
+    module = PUBLISHED[name](norm=norm, dtype=jnp.float64)
+    params, x = from_golden(f"{case}/weight/"), jnp.array(GOLDEN[f"{case}/x"])
+    run = jax.jit(lambda params, x: module.apply({"params": params}, x))
+    np.testing.assert_allclose(run(params, x), GOLDEN[f"{case}/output"], atol=1e-10)
+    dparams, dx = jax.jit(jax.grad(lambda *given: weigh(run(*given)), (0, 1)))(params, x)
+    np.testing.assert_allclose(dx, GOLDEN[f"{case}/gradient/x"], atol=1e-9)
+    expected = from_golden(f"{case}/gradient/weight/")
+    assert jax.tree.structure(dparams) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), dparams, expected)
+
+
+SMALL = dict(width=8, heads=2)
+MODELS = {
+    "deep sets": sets.DeepSets(2, (6, 5), (4,)),
+    "deep sets, median": sets.DeepSets(2, (6, 5), (4,), pooling="median", activation="tanh"),
+    "equivariant": sets.EquivariantLayer(4),
+    "equivariant, mean": sets.EquivariantLayer(4, pooling="mean"),
+    "set transformer": sets.SetTransformer(2, points=3, **SMALL),
+    "set transformer, all": sets.SetTransformer(2, seeds=3, points=0, norm="layer", **SMALL),
+    "set transformer, clean": sets.SetTransformer(2, points=3, norm="set", clean=True, **SMALL),
+    "set transformer, in blocks": sets.SetTransformer(2, points=3, implementation="chunked", **SMALL),
+    "hist net": sets.HistNetQ(3, (6, 4), (5,), bins=5),
+    "hist net, hard": sets.HistNetQ(3, (), (5,), bins=5, kind="hard", prevalences=False),
+}
+each = pytest.mark.parametrize("name", MODELS)
+MASK = jnp.array([[True] * 6, [True, False, True, True, False, True], [False] * 6])
+
+
+def problem(name):
+    model = MODELS[name]
+    xs = jax.random.uniform(jax.random.key(0), (3, 6, 3))
+    variables = jax.jit(model.init)(jax.random.key(1), xs)
+    move = lambda path, a: a + 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
+    if not name.startswith("hist"):
+        variables = jax.tree_util.tree_map_with_path(move, variables)
+    return model, variables, xs
+
+
+@each
+def test_order_padding_and_form_have_no_effect(float64, name):
+    model, variables, xs = problem(name)
+    variables, xs = jax.tree.map(lambda a: a.astype(jnp.float64), (variables, xs))
+    model = model.clone(dtype=jnp.float64)
+    order = jnp.array([3, 0, 5, 1, 4, 2])
+    equivariant = isinstance(model, sets.EquivariantLayer)
+
+    @jax.jit
+    def run(xs, variables, members):
+        ys = model.apply(variables, xs, members)
+        again = ys if not equivariant else sets.sum_pool(ys, members)
+        return weigh(again), again
+
+    gradient = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnums=())
+    ((_, whole), dx) = gradient(xs, variables, MASK)
+    rubbish = jnp.where(MASK[..., None], xs, jnp.nan)[:, order]
+    ((_, moved), dmoved) = gradient(rubbish, variables, MASK[:, order])
+    np.testing.assert_allclose(moved, whole, atol=1e-12)
+    np.testing.assert_allclose(dmoved, dx[:, order], atol=1e-12)
+    assert not np.asarray(dx)[~np.asarray(MASK)].any() and np.isfinite(np.asarray(dx)).all()
+    longer = jnp.pad(xs, [(0, 0), (0, 3), (0, 0)], constant_values=jnp.inf), jnp.pad(MASK, [(0, 0), (0, 3)])
+    np.testing.assert_allclose(run(longer[0], variables, longer[1])[1], whole, atol=1e-12)
+    if name.startswith("set transformer, in blocks"):
+        return
+    segments = lambda ids: sets.Segments(ids, 3)
+    flat_order = jax.random.permutation(jax.random.key(7), 18)
+    ids = jnp.where(MASK, jnp.arange(3)[:, None], -1).reshape(-1)[flat_order]
+    flat = jnp.where(MASK[..., None], xs, jnp.nan).reshape(-1, 3)[flat_order]
+    one = lambda xs: run.__wrapped__(xs, variables, segments(ids))
+    ((_, of_flat), dflat) = jax.jit(jax.value_and_grad(one, has_aux=True))(flat)
+    np.testing.assert_allclose(of_flat, whole, atol=1e-12)
+    np.testing.assert_allclose(dflat, dx.reshape(-1, 3)[flat_order], atol=1e-12)
+
+
+@each
+def test_a_set_is_what_it_is_alone_in_float32(name):
+    model, variables, xs = problem(name)
+    run = jax.jit(lambda xs, mask: model.apply(variables, xs, mask))
+    together = run(xs, MASK)
+    alone = jax.jit(model.apply)(variables, xs[1][MASK[1]][None])
+    expected = together[1:2][:, MASK[1]] if isinstance(model, sets.EquivariantLayer) else together[1:2]
+    np.testing.assert_allclose(expected, alone, rtol=1e-5, atol=1e-6)
+
+
+@each
+def test_models_lower_for_tpu_and_cuda(name):
+    model, variables, xs = problem(name)
+    loss = jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, xs, MASK) ** 2)))
+    assert "stablehlo" in loss.trace(variables).lower(lowering_platforms=("tpu", "cuda")).as_text()
+
+
+def test_bfloat16_computes_and_answers_in_float32():
+    xs = jax.random.uniform(jax.random.key(0), (2, 6, 3), jnp.bfloat16)
+    for model in (
+        sets.SetTransformer(2, points=3, dtype=jnp.bfloat16, **SMALL),
+        sets.HistNetQ(3, (4,), dtype=jnp.bfloat16),
+    ):
+        ys = model.apply(model.init(jax.random.key(0), xs), xs)
+        assert ys.dtype == jnp.float32 and bool(jnp.isfinite(ys).all())
+
+
+def test_embedded_tokens():
+    model = sets.DeepSets(1, (5, 4), (), tokens=11, activation="tanh")
+    tokens = jnp.array([[1, 2, 3], [3, 2, 1]])
+    variables = model.init(jax.random.key(0), tokens)
+    assert variables["params"]["embed"]["embedding"].shape == (11, 5)
+    ys = model.apply(variables, tokens)
+    np.testing.assert_allclose(ys[0], ys[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "heads: a divisor of the width 9 expected; given 2"),
+        (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "inducing: at least 1; given 0"),
+        (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "norm: none, layer or set expected"),
+        (
+            lambda xs: sets.SAB(8, clean=True).init(jax.random.key(0), xs),
+            "xs: 8 features expected with clean residuals",
+        ),
+        (lambda xs: sets.DeepSets(1, pooling="first").init(jax.random.key(0), xs), "pooling: one of sum, mean"),
+        (lambda xs: sets.DeepSets(1, activation="sin").init(jax.random.key(0), xs), "activation: one of relu"),
+        (lambda xs: sets.HistNetQ(1, kind="round").init(jax.random.key(0), xs), "kind: one of hard"),
+    ],
+)
+def test_what_does_not_fit_is_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.ones((2, 4, 3)))

@@ -1,0 +1,182 @@
+"""Pooling, norms and Gaussians of sets against numpy; any order, padding and segment form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnets import sets
+
+D = 3
+WEIGHTS = jax.random.normal(jax.random.key(5), (D, 4))
+GAUSSIANS = jax.tree.map(
+    lambda a, key: a + 0.3 * jax.random.normal(key, a.shape),
+    sets.gaussians_init(jax.random.key(1), D, 2),
+    dict(zip(("means", "logs", "factors"), jax.random.split(jax.random.key(2), 3), strict=True)),
+)
+POOLS = {
+    "sum": sets.sum_pool,
+    "mean": sets.mean_pool,
+    "max": sets.max_pool,
+    "min": sets.min_pool,
+    "median": sets.median_pool,
+    "quantile": lambda xs, members=None: sets.quantile_pool(xs, 0.3, members),
+    "softmax": lambda xs, members=None: sets.softmax_pool(xs, 3 * xs[..., :1], members),
+    "power": lambda xs, members=None: sets.power_mean_pool(xs + 10, jnp.array([-2.0, 0.0, 3.0]), members),
+    "sorted": lambda xs, members=None: sets.sorted_pool(xs, WEIGHTS, members),
+    "gaussian": lambda xs, members=None: sets.gaussian_pool(GAUSSIANS, xs, members),
+    "set norm": lambda xs, members=None: sets.sum_pool(
+        sets.set_norm(xs, WEIGHTS[:, 0], WEIGHTS[:, 1], members) ** 2, members
+    ),
+    "layer norm": lambda xs, members=None: sets.sum_pool(
+        sets.layer_norm(xs, WEIGHTS[:, 0], WEIGHTS[:, 1], members), members
+    ),
+}
+
+
+def piecewise(place):
+    return np.stack([np.interp(place, np.linspace(0, 1, 4), row) for row in np.asarray(WEIGHTS)], -1)
+
+
+def density(xs):
+    """With numpy, from the covariances."""
+    factors = np.tril(GAUSSIANS["factors"], -1) + np.stack(
+        [np.diag(np.exp(row)) for row in np.asarray(GAUSSIANS["logs"])]
+    )
+    covariance = np.linalg.inv(factors @ factors.transpose(0, 2, 1))
+    away = xs[:, None] - np.asarray(GAUSSIANS["means"])
+    exponent = np.einsum("nkd,kde,nke->nk", away, np.linalg.inv(covariance), away)
+    return np.exp(-exponent / 2) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
+
+
+def normed(xs, axes):
+    normal = (xs - xs.mean(axes, keepdims=True)) / np.sqrt(xs.var(axes, keepdims=True) + 1e-5)
+    return normal * np.asarray(WEIGHTS[:, 0]) + np.asarray(WEIGHTS[:, 1])
+
+
+def softmaxed(xs):
+    weights = np.exp(3 * xs[:, :1] - (3 * xs[:, :1]).max())
+    return (weights * xs).sum(0) / weights.sum()
+
+
+EXPECTED = {
+    "sum": lambda xs: xs.sum(0),
+    "mean": lambda xs: xs.mean(0),
+    "max": lambda xs: xs.max(0),
+    "min": lambda xs: xs.min(0),
+    "median": lambda xs: np.median(xs, 0),
+    "quantile": lambda xs: np.quantile(xs, 0.3, axis=0),
+    "softmax": softmaxed,
+    "power": lambda xs: np.stack(
+        [
+            np.mean((xs[:, 0] + 10) ** -2) ** -0.5,
+            np.exp(np.log(xs[:, 1] + 10).mean()),
+            np.mean((xs[:, 2] + 10) ** 3) ** (1 / 3),
+        ]
+    ),
+    "sorted": lambda xs: (piecewise(np.arange(len(xs)) / max(len(xs) - 1, 1)) * -np.sort(-xs, axis=0)).sum(0),
+    "gaussian": lambda xs: density(xs).mean(0),
+    "set norm": lambda xs: (normed(xs, (0, 1)) ** 2).sum(0),
+    "layer norm": lambda xs: normed(xs, 1).sum(0),
+}
+each = pytest.mark.parametrize("name", POOLS)
+
+
+@each
+@pytest.mark.parametrize("n", [1, 2, 6, 9])
+def test_equals_numpy(float64, name, n):
+    xs = jax.random.normal(jax.random.key(n), (n, D), jnp.float64)
+    np.testing.assert_allclose(
+        POOLS[name](xs), EXPECTED[name](np.asarray(xs)), rtol=2e-6 if "norm" not in name else 1e-5
+    )
+
+
+def forms(sizes, seed):
+    """The same sets one by one, padded (with NaN), and as segments in a random order; always of the same shapes."""
+    random = np.random.default_rng(seed)
+    rows = [random.standard_normal((n, D)) for n in sizes]
+    padded, mask = np.full((len(sizes), 7, D), np.nan), np.zeros((len(sizes), 7), bool)
+    for row, xs in enumerate(rows):
+        at = random.permutation(7)[: len(xs)]
+        padded[row, at], mask[row, at] = xs, True
+    flat = np.full((17, D), np.nan)
+    flat[: sum(sizes)] = np.concatenate(rows)
+    ids = np.resize([-1, len(sizes)], 17)
+    ids[: sum(sizes)] = np.repeat(np.arange(len(sizes)), sizes)
+    order = random.permutation(17)
+    segments = sets.Segments(jnp.array(ids[order]), len(sizes))
+    return rows, (jnp.array(padded), jnp.array(mask)), (jnp.array(flat[order]), segments)
+
+
+@functools.cache
+def pooled_and_gradient(name):
+    """Jitted: the pooled sets, and the gradient of a number made of them."""
+
+    def objective(xs, members):
+        ys = POOLS[name](xs, members)
+        return jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2), ys
+
+    return jax.jit(jax.grad(objective, has_aux=True))
+
+
+@each
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(sizes=st.lists(st.integers(0, 5), min_size=2, max_size=2).map(lambda s: [*s, 4]), seed=st.integers(0, 99))
+def test_order_padding_and_form_have_no_effect(name, sizes, seed):
+    with jax.enable_x64(True):
+        rows, (padded, mask), (flat, segments) = forms(sizes, seed)
+        expected = [EXPECTED[name](xs) if len(xs) else np.zeros_like(EXPECTED[name](rows[-1])) for xs in rows]
+        gradients = []
+        for xs, members, real in ((padded, mask, mask), (flat, segments, (segments.ids >= 0) & (segments.ids < 3))):
+            gradient, ys = map(np.asarray, pooled_and_gradient(name)(xs, members))
+            np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-9)
+            assert not gradient[~np.asarray(real)].any() and np.isfinite(gradient).all()
+            gradients.append((ys, np.sort(gradient[np.asarray(real)], axis=0)))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *gradients)
+
+
+@each
+def test_empty_sets_give_zeros_with_finite_gradients(name):
+    xs, mask = jnp.full((2, 4, D), jnp.nan), jnp.zeros((2, 4), bool)
+    value, gradient = jax.value_and_grad(lambda xs: jnp.sum(POOLS[name](xs, mask)))(xs)
+    assert value == 0 and not np.asarray(gradient).any()
+    assert not np.asarray(POOLS[name](jnp.zeros((2, 0, D)))).any()
+
+
+def test_half_precision_is_summed_in_float32():
+    xs = jnp.full((5000, 1), 0.25, jnp.bfloat16)
+    assert sets.sum_pool(xs).dtype == jnp.bfloat16 and float(sets.sum_pool(xs)[0]) == 1248  # of 1250, rounded once
+    assert float(sets.mean_pool(xs)[0]) == 0.25
+
+
+def test_learned_power_has_a_gradient_through_zero():
+    xs = jnp.array([[1.0], [2.0], [4.0]])
+    slope = jax.grad(lambda p: sets.power_mean_pool(xs, p)[0])
+    around = [float(slope(p)) for p in (-0.03, -0.009, 0.0, 0.009, 0.03)]
+    assert (np.diff(around) < 0).all() or (np.diff(around) > 0).all()
+    np.testing.assert_allclose(around[2], np.mean(around[::4]), rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"mask: bool of shape \(2, 4\)"),
+        (
+            lambda xs: sets.mean_pool(xs, jnp.ones((2, 5), bool)),
+            r"mask: bool of shape \(2, 4\).*given bool of shape \(2, 5\)",
+        ),
+        (lambda xs: sets.mean_pool(xs.astype(int)), "xs: floating point"),
+        (lambda xs: sets.mean_pool(xs, sets.Segments(jnp.zeros(4, int), 1)), "with segments, elements"),
+        (lambda xs: sets.quantile_pool(xs, 1.5), "quantile: from 0 to 1; given 1.5"),
+        (lambda xs: sets.softmax_pool(xs, xs[..., :2]), "scores:"),
+        (lambda xs: sets.sorted_pool(xs, jnp.ones((2, 4))), r"weights: \[3, K\]"),
+        (lambda xs: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), 2, 4), xs), "xs: 2 features expected"),
+    ],
+)
+def test_what_does_not_fit_is_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.ones((2, 4, D)))

@@ -1,0 +1,83 @@
+"""Sets chunk by chunk equal the whole; what cannot go chunk by chunk says so."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxnets import sets
+
+XS = jax.random.uniform(jax.random.key(0), (2, 17, 3))
+MASK = jax.random.bernoulli(jax.random.key(1), 0.7, (2, 17)).at[1].set(False)
+BINS = sets.bins_init("linear", 3, 5)
+FOLDS = {
+    "sum": (sets.sum_fold, sets.sum_pool),
+    "mean": (sets.mean_fold, sets.mean_pool),
+    "max": (sets.max_fold, sets.max_pool),
+    "min": (sets.min_fold, sets.min_pool),
+    "histogram": (sets.histogram_fold(BINS), lambda xs, members: sets.histogram(xs, BINS, members)),
+}
+SIZES = dict(width=8, heads=2, points=3)
+MODELS = {
+    "deep sets": sets.DeepSets(2, (6, 5), (4,)),
+    "deep sets, max": sets.DeepSets(2, (6, 5), (4,), pooling="max"),
+    "hist net": sets.HistNetQ(3, (6, 4), (5,), bins=5),
+    "hist net, hard": sets.HistNetQ(3, (6, 4), (5,), bins=5, kind="hard", cumulative=True),
+    "set transformer": sets.SetTransformer(2, **SIZES),
+    "set transformer, clean": sets.SetTransformer(2, seeds=2, encoder=1, norm="layer", clean=True, **SIZES),
+}
+CUTS = {"one": (0, 17), "two": (0, 5, 17), "by one": tuple(range(18)), "an empty one": (0, 9, 9, 17)}
+
+
+def chunks(cut, mask):
+    for start, stop in itertools.pairwise(CUTS[cut]):
+        yield XS[:, start:stop], None if mask is None else mask[:, start:stop]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("name", FOLDS)
+def test_folds_equal_the_whole(name, masked, cut):
+    fold, pool = FOLDS[name]
+    mask = MASK if masked else None
+    carry = None
+    for xs, members in chunks(cut, mask):
+        carry = fold.start(xs, members) if carry is None else carry
+        carry = fold.add(carry, xs, members)
+    np.testing.assert_allclose(fold.result(carry), pool(XS, mask), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("cut", ["two", "an empty one"])
+@pytest.mark.parametrize("name", MODELS)
+def test_models_equal_the_whole(name, cut):
+    model = MODELS[name]
+    variables = jax.jit(model.init)(jax.random.key(2), XS)
+    mask = MASK if cut == "two" else None
+    whole = jax.jit(model.apply)(variables, XS, mask)
+    np.testing.assert_allclose(
+        sets.apply_in_chunks(model, variables, lambda: chunks(cut, mask)), whole, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (
+            sets.DeepSets(2, pooling="median"),
+            "pooling: sum, mean, max, min go chunk by chunk; median needs all of a set",
+        ),
+        (sets.SetTransformer(2, width=8, heads=2, points=0), "points:.*SAB needs all of a set at once"),
+        (sets.SetTransformer(2, norm="set", **SIZES), "norm:.*set norm needs all of a set at once"),
+    ],
+)
+def test_what_needs_the_whole_says_so(model, message):
+    variables = model.init(jax.random.key(2), XS)
+    with pytest.raises(ValueError, match=message):
+        sets.apply_in_chunks(model, variables, lambda: chunks("two", None))
+
+
+def test_no_chunk_is_told():
+    model = MODELS["deep sets"]
+    with pytest.raises(ValueError, match="chunks: at least one expected"):
+        sets.apply_in_chunks(model, model.init(jax.random.key(2), XS), lambda: iter(()))
