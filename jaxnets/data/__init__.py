@@ -7,7 +7,7 @@ from jaxnets.data.labelled_series import digits, idx, mnist1d, series
 from jaxnets.data.memory import adding, copying, temporal_order
 from jaxnets.data.pairs import pairs, read_pairs
 from jaxnets.data.sequences import once, streams, windows
-from jaxnets.data.sets import digit_sum, maximum, set_statistics
+from jaxnets.data.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read, standard_library
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
@@ -24,11 +24,14 @@ __all__ = [
     "digits",
     "idx",
     "in_order",
+    "intruder",
     "learn_pieces",
     "maximum",
+    "mixture",
     "mnist1d",
     "once",
     "pairs",
+    "prevalence",
     "read",
     "read_idx",
     "read_pairs",

@@ -91,6 +91,128 @@ def digit_sum(shortest: int = 1, longest: int = 9, batch: int = 128, seed: int =
     return generated(make, Quantities(("sum",)), seed, source)
 
 
+def mixture(
+    components: int = 4,
+    shortest: int = 100,
+    longest: int = 500,
+    deviation: float = 0.3,
+    batch: int = 10,
+    seed: int = 0,
+) -> Dataset:
+    """Points of the plane from mixtures of Gaussians (Lee et al. 2019, section 5.3), each set from another one.
+
+    Means are uniform from -4 to 4, weights from a Dirichlet distribution of ones. ``oracle`` ``[B]`` is the mean log
+    density of a set's points in the mixture that they are from; ``targets`` ``[B, N]`` are their components.
+
+    Args:
+        components: K.
+        shortest, longest: Points of a set; all of a batch have as many.
+        deviation: Of every component.
+        batch: B, sets.
+        seed: Of the sets.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    check_arguments(seed, batch=batch, components=components, shortest=shortest)
+    if longest < shortest:
+        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
+    if deviation <= 0:
+        raise ValueError(f"deviation: above 0; given {deviation}")
+
+    def make(random: np.random.Generator) -> Batch:
+        size = random.integers(shortest, longest + 1)
+        means = random.uniform(-4, 4, (batch, components, 2))
+        shares = random.dirichlet(np.ones(components), batch)
+        chosen = (random.random((batch, longest, 1)) > np.cumsum(shares, -1)[:, None]).sum(-1)
+        chosen = np.minimum(chosen, components - 1)
+        centres = np.take_along_axis(means, chosen[..., None], 1)
+        points = centres + deviation * random.standard_normal((batch, longest, 2))
+        away = ((points[:, :, None] - means[:, None]) ** 2).sum(-1) / deviation**2
+        highest = -away.min(-1, keepdims=True) / 2
+        density = (shares[:, None] * np.exp(-away / 2 - highest)).sum(-1)
+        logs = np.log(density) + highest[..., 0] - np.log(2 * np.pi * deviation**2)
+        points[:, size:] = 0
+        made = _batch(points.astype(np.float32), chosen.astype(np.int32), np.full(batch, size))
+        return {**made, "oracle": logs[:, :size].mean(1).astype(np.float32)}
+
+    names = ("share", "mean x", "mean y", "deviation x", "deviation y")
+    source = f"{shortest} to {longest} points from mixtures of {components} Gaussians, {batch} sets a batch"
+    return generated(make, Quantities(names), seed, source)
+
+
+def intruder(size: int = 8, batch: int = 64, seed: int = 0) -> Dataset:
+    """Digits of one class and one of another: which one? (After Lee et al. 2019, section 5.5.)
+
+    The digits are scikit-learn's: three fifths to learn from, one to validate on, one to test on.
+
+    Args:
+        size: N, digits of a set.
+        batch: B, sets.
+        seed: Of the sets.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    check_arguments(seed, batch=batch)
+    if size < 2:
+        raise ValueError(f"size: at least 2; given {size}")
+
+    def make(random: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> Batch:
+        usual = random.integers(0, 10, batch)
+        other = (usual + random.integers(1, 10, batch)) % 10
+        targets = random.integers(0, size, batch).astype(np.int32)
+        classes = np.where(np.arange(size) == targets[:, None], other[:, None], usual[:, None])
+        return _batch(images[_drawn(random, labels, classes)], targets, np.full(batch, size))
+
+    source = f"an intruder among {size} digits, {batch} sets a batch"
+    return generated(make, Quantities(("score",)), seed, source, parts=_digits())
+
+
+def prevalence(size: int = 100, batch: int = 20, seed: int = 0) -> Dataset:
+    """Which part of a bag of digits is of each class? The classes' shares are uniform among all there are.
+
+    They are drawn from a Dirichlet distribution of ones (the artificial prevalence protocol); the answer is what a bag
+    really has. Digits as of ``intruder``.
+
+    Args:
+        size: N, digits of a bag.
+        batch: B, bags.
+        seed: Of the bags.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    check_arguments(seed, batch=batch, size=size)
+
+    def make(random: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> Batch:
+        shares = random.dirichlet(np.ones(10), batch)
+        classes = (random.random((batch, size, 1)) > np.cumsum(shares, -1)[:, None]).sum(-1)
+        classes = np.minimum(classes, 9)
+        realised = (classes[..., None] == np.arange(10)).mean(1).astype(np.float32)
+        return _batch(images[_drawn(random, labels, classes)], realised, np.full(batch, size))
+
+    source = f"shares of classes in bags of {size} digits, {batch} bags a batch"
+    return generated(make, Quantities(tuple(map(str, range(10)))), seed, source, parts=_digits())
+
+
+def _digits() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images ``[n, 64]`` from 0 to 1 and labels, to learn from, to validate on and to test on."""
+    from sklearn.datasets import load_digits  # seconds to import
+
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).astype(np.float32)
+    fifth = np.arange(len(labels)) % 5
+    return [(images[here], labels[here]) for here in (fifth < 3, fifth == 3, fifth == 4)]
+
+
+def _drawn(random: np.random.Generator, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Numbers of examples of these classes, each drawn from all of its class."""
+    order, counts = np.argsort(labels, kind="stable"), np.bincount(labels, minlength=10)
+    first = np.cumsum(counts) - counts
+    return order[first[classes] + (random.random(classes.shape) * counts[classes]).astype(int)]
+
+
 def _batch(inputs: np.ndarray, targets: np.ndarray, sizes: np.ndarray) -> Batch:
     members = np.arange(inputs.shape[1]) < sizes[:, None]
     return {"inputs": inputs, "targets": targets, "mask": np.ones(len(inputs), bool), "members": members}

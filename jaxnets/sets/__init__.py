@@ -1,7 +1,7 @@
 """Sets: functions and models that do not depend on the order of elements, right under every mask."""
 
 from jaxnets.sets.blocks import ISAB, MAB, PMA, SAB
-from jaxnets.sets.deep_sets import DeepSets, EquivariantLayer
+from jaxnets.sets.deep_sets import DeepSets, EquivariantDeepSets, EquivariantLayer
 from jaxnets.sets.gaussian import gaussian_pool, gaussians_init, log_likelihoods
 from jaxnets.sets.hist_net import HistNetQ, Histogram
 from jaxnets.sets.histogram import bins_init, histogram, votes
@@ -27,6 +27,7 @@ __all__ = [
     "PMA",
     "SAB",
     "DeepSets",
+    "EquivariantDeepSets",
     "EquivariantLayer",
     "Fold",
     "HistNetQ",

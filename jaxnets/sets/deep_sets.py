@@ -142,3 +142,28 @@ class EquivariantLayer(nn.Module):
         own = nn.Dense(self.width, dtype=self.dtype, name="own")(xs)
         shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
         return only_real(activation_of(self.activation)(own + spread(shared, members)), members)
+
+
+class EquivariantDeepSets(nn.Module):
+    """An answer for every element: equivariant layers, one after the other, and a linear one.
+
+    Attributes:
+        outputs: Numbers of an answer.
+        widths: Of the layers.
+        pooling, activation, dtype: As in ``EquivariantLayer``.
+    """
+
+    outputs: int
+    widths: Sequence[int] = (128, 128)
+    pooling: str = "mean"
+    activation: str = "relu"
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+        """From ``[*batch, N, D]`` to ``[*batch, N, outputs]``, float32, zeros where not real."""
+        del train  # it has no dropout
+        for i, width in enumerate(self.widths):
+            xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, members)
+        ys = nn.Dense(self.outputs, name="head")(xs.astype(jnp.promote_types(xs.dtype, jnp.float32)))
+        return only_real(ys, check_members(xs, members))

@@ -21,7 +21,7 @@ class SetTransformer(nn.Module):
 
     Attributes:
         outputs: Numbers of an answer of each seed.
-        seeds: k: answers of a set.
+        seeds: k: answers of a set; 0: an answer for every element, without pooling.
         width: D.
         heads: N, a divisor of D.
         points: m inducing points; 0: ``SAB`` instead of ``ISAB``.
@@ -53,20 +53,28 @@ class SetTransformer(nn.Module):
             self.embed = nn.Dense(self.width, dtype=self.dtype)
         induced = lambda: ISAB(self.width, self.points, **options) if self.points else SAB(self.width, **options)
         self.encoder_blocks = [induced() for _ in range(self.encoder)]
-        self.pool = PMA(self.width, self.seeds, **options)
-        self.decoder_blocks = [SAB(self.width, **options) for _ in range(self.decoder)]
+        if self.seeds:
+            self.pool = PMA(self.width, self.seeds, **options)
+            self.decoder_blocks = [SAB(self.width, **options) for _ in range(self.decoder)]
         self.head = nn.Dense(self.outputs)
 
     def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
-        """From ``[*batch, N, D]`` to ``[*batch, k, outputs]``, without the axis of seeds where k is 1, float32."""
+        """From ``[*batch, N, D]`` to ``[*batch, k, outputs]``, float32.
+
+        Without the axis of seeds where k is 1; ``[*batch, N, outputs]`` where it is 0, zeros where not real.
+        """
         del train  # it has no dropout
         xs = self._elements(xs, members)
         for block in self.encoder_blocks:
             xs = block(xs, members)
+        if self.seeds == 0:
+            return only_real(self._answers(xs), check_members(xs, members))
         return self.answer((self.pool(xs, members),))
 
     def passes(self) -> int:
         """How often ``apply_in_chunks`` reads the set."""
+        if not self.seeds:
+            raise ValueError("seeds: at least 1 to go chunk by chunk")
         if not self.points:
             raise ValueError("points: blocks with inducing points go chunk by chunk; SAB needs all of a set at once")
         if self.norm == "set":
@@ -89,8 +97,11 @@ class SetTransformer(nn.Module):
         ys = seen[-1]
         for block in self.decoder_blocks:
             ys = block(ys)
-        ys = self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        ys = self._answers(ys)
         return ys[..., 0, :] if self.seeds == 1 else ys
+
+    def _answers(self, ys):
+        return self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
 
     def _next(self, seen):
         return self.pool if len(seen) == self.encoder else self.encoder_blocks[len(seen)]

@@ -1,8 +1,10 @@
 """Tasks: loss, metrics and pictures of one kind of problem each."""
 
+from jaxnets.tasks.choice import choice
+from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.language_model import language_model, step_of
 from jaxnets.tasks.supervised import classification, regression
 from jaxnets.tasks.task import Task
 from jaxnets.tasks.translation import translation
 
-__all__ = ["Task", "classification", "language_model", "regression", "step_of", "translation"]
+__all__ = ["Task", "choice", "classification", "clustering", "language_model", "regression", "step_of", "translation"]

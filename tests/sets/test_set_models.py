@@ -58,7 +58,8 @@ MODELS = {
     "deep sets": sets.DeepSets(2, (6, 5), (4,)),
     "deep sets, median": sets.DeepSets(2, (6, 5), (4,), pooling="median", activation="tanh"),
     "equivariant": sets.EquivariantLayer(4),
-    "equivariant, mean": sets.EquivariantLayer(4, pooling="mean"),
+    "equivariant, mean": sets.EquivariantDeepSets(2, (5, 4)),
+    "set transformer, elements": sets.SetTransformer(2, seeds=0, points=3, encoder=1, **SMALL),
     "set transformer": sets.SetTransformer(2, points=3, **SMALL),
     "set transformer, all": sets.SetTransformer(2, seeds=3, points=0, norm="layer", **SMALL),
     "set transformer, clean": sets.SetTransformer(2, points=3, norm="set", clean=True, **SMALL),
@@ -66,6 +67,7 @@ MODELS = {
     "hist net": sets.HistNetQ(3, (6, 4), (5,), bins=5),
     "hist net, hard": sets.HistNetQ(3, (), (5,), bins=5, kind="hard", prevalences=False),
 }
+EQUIVARIANT = ("equivariant", "equivariant, mean", "set transformer, elements")
 each = pytest.mark.parametrize("name", MODELS)
 MASK = jnp.array([[True] * 6, [True, False, True, True, False, True], [False] * 6])
 
@@ -86,7 +88,7 @@ def test_order_padding_and_form_have_no_effect(float64, name):
     variables, xs = jax.tree.map(lambda a: a.astype(jnp.float64), (variables, xs))
     model = model.clone(dtype=jnp.float64)
     order = jnp.array([3, 0, 5, 1, 4, 2])
-    equivariant = isinstance(model, sets.EquivariantLayer)
+    equivariant = name in EQUIVARIANT
 
     @jax.jit
     def run(xs, variables, members):
@@ -121,7 +123,7 @@ def test_a_set_is_what_it_is_alone_in_float32(name):
     run = jax.jit(lambda xs, mask: model.apply(variables, xs, mask))
     together = run(xs, MASK)
     alone = jax.jit(model.apply)(variables, xs[1][MASK[1]][None])
-    expected = together[1:2][:, MASK[1]] if isinstance(model, sets.EquivariantLayer) else together[1:2]
+    expected = together[1:2][:, MASK[1]] if name in EQUIVARIANT else together[1:2]
     np.testing.assert_allclose(expected, alone, rtol=1e-5, atol=1e-6)
 
 

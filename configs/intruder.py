@@ -1,0 +1,49 @@
+"""Which of eight digits is of another class than the others? By attention; by mean pooling instead:
+
+python -m jaxnets.train --config=intruder
+python -m jaxnets.train --config=intruder_pooled
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "seed": 0,
+            "task": "tasks.choice",
+            "data": {
+                "name": "data.intruder",
+                "size": 8,
+                "batch": 64,
+            },
+            "model": {
+                "name": "sets.SetTransformer",
+                "seeds": 0,
+                "width": 128,
+                "heads": 4,
+                "points": 0,
+                "encoder": 3,
+                "decoder": 0,
+                "norm": "none",
+                "clean": False,
+                "dtype": "float32",
+            },
+            "optimizer": {
+                "learning_rate": 0.001,
+                "warmup": 0,
+                "final": 0.02,
+                "b1": 0.9,
+                "b2": 0.999,
+                "weight_decay": 0.0,
+                "clip": 1.0,
+            },
+            "train": {
+                "steps": 4000,
+                "minutes": 0.0,
+                "accumulate": 1,
+                "evaluate_every": 500,
+                "log_every": 100,
+            },
+        }
+    )

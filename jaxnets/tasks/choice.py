@@ -1,0 +1,81 @@
+"""Choosing one element of a set: p(i | x) = softmax_i(score(x_i, x)), by maximum likelihood."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from jaxnets.data.targets import Quantities
+from jaxnets.tasks.task import Task
+
+SHOWN = 6
+
+
+def choice(model: nn.Module, quantities: Quantities) -> Task:
+    """The task of a model that scores every element of a set, of which one is to be chosen.
+
+    Args:
+        model: ``(inputs [B, N, D], members=, train=) -> [B, N, 1]``.
+        quantities: What the score is called.
+    """
+
+    def scores(variables, batch, **options):
+        found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)
+        return jnp.where(batch["members"], found[..., 0], -jnp.inf)
+
+    def loss(variables, batch, key, carry):
+        logits = scores(variables, batch, train=True, rngs={"dropout": key})
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        return jnp.sum(jnp.where(batch["mask"], nats, 0)) / jnp.maximum(jnp.sum(batch["mask"]), 1), ()
+
+    def evaluate(variables, batch, carry):
+        logits, mask = scores(variables, batch), batch["mask"]
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        right = jnp.argmax(logits, axis=-1) == batch["targets"]
+        chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1)
+        sums = {"loss": nats, "accuracy": right, "chance": chance}
+        return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in sums.items()}, ()
+
+    def draw(variables, batches):
+        batch = {name: array[:SHOWN] for name, array in batches[0].items()}
+        side = round(batch["inputs"].shape[-1] ** 0.5)
+        if side**2 != batch["inputs"].shape[-1]:
+            return {}
+        return {"chosen": _chosen(batch, np.asarray(jax.nn.softmax(scores(variables, batch))), side)}
+
+    return Task(
+        init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),
+        loss=loss,
+        evaluate=evaluate,
+        draw=draw,
+        sample=None,
+        items=lambda batch: len(batch["inputs"]),
+        unit="set",
+        measure="nats per set",
+        derive={},
+    )
+
+
+def _chosen(batch, probabilities, side: int) -> Figure:
+    """A set of images a row, each with its probability; the right one is framed."""
+    rows, columns = probabilities.shape
+    figure = Figure(figsize=(0.9 * columns, 1.15 * rows))
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = panels[row, column]
+            axes.set(xticks=[], yticks=[])
+            if not batch["members"][row, column]:
+                axes.set_axis_off()
+                continue
+            axes.imshow(batch["inputs"][row, column].reshape(side, side), cmap="gray_r")
+            axes.set_title(f"{probabilities[row, column]:.0%}", fontsize=8)
+            right = column == batch["targets"][row]
+            for spine in axes.spines.values():
+                spine.set(color="tab:green" if right else "lightgray", linewidth=3 if right else 1)
+    figure.tight_layout()
+    return figure

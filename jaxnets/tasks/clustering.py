@@ -1,0 +1,95 @@
+"""Amortised clustering: a model reads a set of points and says of which mixture of Gaussians they are."""
+
+import math
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+from jaxnets.data.targets import Quantities
+from jaxnets.tasks.task import Task
+
+SHOWN = 8
+
+
+def clustering(model: nn.Module, quantities: Quantities) -> Task:
+    r"""The task of Lee et al. 2019 (arXiv:1810.00825, section 5.3): the likelihood of each set's own points.
+
+    .. math:: -\frac{1}{n} \sum_i \log \sum_k \pi_k\, \mathcal{N}(x_i; \mu_k, \mathrm{diag}(\sigma_k^2))
+
+    Args:
+        model: ``(inputs [B, N, D], members=, train=) -> [B, K, 1 + 2 D]``: for each of K clusters the logit of
+            :math:`\pi`, then :math:`\mu`, then what ``softplus`` makes :math:`\sigma` of.
+        quantities: What these numbers are called.
+    """
+
+    def mixtures(variables, batch, **options):
+        found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)
+        dimensions = batch["inputs"].shape[-1]
+        chex.assert_shape(found, (len(batch["inputs"]), None, 1 + 2 * dimensions))
+        logits, means, deviations = jnp.split(found, [1, 1 + dimensions], axis=-1)
+        return jax.nn.log_softmax(logits[..., 0]), means, jax.nn.softplus(deviations)
+
+    def densities(mixture, points):
+        """``log pi_k N_k(x_i)``: ``[B, N, K]``."""
+        shares, means, deviations = (leaf[:, None] for leaf in mixture)
+        away = (points[:, :, None] - means) / deviations
+        logs = jnp.sum(-0.5 * away**2 - jnp.log(deviations), axis=-1) - 0.5 * points.shape[-1] * math.log(2 * math.pi)
+        return shares + logs
+
+    def total(variables, batch, **options):
+        """The sum of the log-likelihoods of real points, and their number."""
+        logs = jax.nn.logsumexp(densities(mixtures(variables, batch, **options), batch["inputs"]), axis=-1)
+        real = batch["members"] & batch["mask"][:, None]
+        return jnp.sum(jnp.where(real, logs, 0)), jnp.sum(real)
+
+    def loss(variables, batch, key, carry):
+        logs, count = total(variables, batch, train=True, rngs={"dropout": key})
+        return -logs / jnp.maximum(count, 1), ()
+
+    def evaluate(variables, batch, carry):
+        logs, count = total(variables, batch)
+        points = jnp.sum(batch["members"], axis=1) * batch["mask"]
+        return {"loss": (-logs, count), "oracle": (-jnp.sum(points * batch["oracle"]), jnp.sum(points))}, ()
+
+    def draw(variables, batches):
+        batch = {name: array[:SHOWN] for name, array in batches[0].items()}
+        mixture = mixtures(variables, batch)
+        chosen = np.asarray(jnp.argmax(densities(mixture, batch["inputs"]), axis=-1))
+        return {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
+
+    return Task(
+        init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),
+        loss=loss,
+        evaluate=evaluate,
+        draw=draw,
+        sample=None,
+        items=lambda batch: len(batch["inputs"]),
+        unit="set",
+        measure="nats per point",
+        derive={"log_likelihood": lambda means: -means["loss"]},
+    )
+
+
+def _clusters(batch, chosen, shares, means, deviations) -> Figure:
+    """The first two features of points in the colour of their cluster, and twice its deviations around its mean."""
+    columns = 4
+    figure = Figure(figsize=(3 * columns, 3 * -(-len(chosen) // columns)))
+    panels = figure.subplots(-(-len(chosen) // columns), columns, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for axes, i in zip(panels.flat, range(len(chosen)), strict=False):
+        real = batch["members"][i]
+        points, clusters = batch["inputs"][i][real], chosen[i][real]
+        axes.scatter(*points[:, :2].T, c=clusters, cmap="tab10", vmin=0, vmax=9, s=6)
+        for share, mean, deviation in zip(np.exp(shares[i]), means[i], deviations[i], strict=True):
+            axes.add_patch(Ellipse(mean[:2], *(4 * deviation[:2]), fill=False, lw=1, alpha=min(1.0, 0.2 + 2 * share)))
+        axes.set_axis_on()
+        axes.set(xticks=[], yticks=[], title=f"{len(points)} points")
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,81 @@
+"""Tasks on sets against scikit-learn; what is not real counts for nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.mixture import GaussianMixture
+
+from jaxnets import data, tasks
+
+RANDOM = np.random.default_rng(0)
+K = 3
+ANSWERS = RANDOM.normal(size=(4, K, 5)).astype(np.float32)
+
+
+class Told(nn.Module):
+    """A model whose answers do not depend on what it reads."""
+
+    answers: tuple
+
+    @nn.compact
+    def __call__(self, xs, members=None, train=False):
+        return jnp.array(self.answers) + self.param("shift", nn.initializers.zeros, ())
+
+
+class Given(nn.Module):
+    """A model that scores an element by its first feature."""
+
+    @nn.compact
+    def __call__(self, xs, members=None, train=False):
+        return xs[..., :1] + self.param("shift", nn.initializers.zeros, ())
+
+
+def test_clustering_measures_what_scikit_learn_measures():
+    members = RANDOM.random((4, 30)) < 0.7
+    inputs = RANDOM.normal(size=(4, 30, 2)).astype(np.float32)
+    mask = np.array([True, True, False, True])
+    batch = {"inputs": inputs, "members": members, "mask": mask, "oracle": np.zeros(4, np.float32)}
+    logs = []
+    for points, real, answer in zip(inputs[mask], members[mask], ANSWERS[mask].astype(np.float64), strict=True):
+        model = GaussianMixture(K, covariance_type="diag")
+        shares = np.exp(answer[:, 0])
+        model.weights_, model.means_ = shares / shares.sum(), answer[:, 1:3]
+        model.covariances_ = np.log1p(np.exp(answer[:, 3:])) ** 2
+        model.precisions_cholesky_ = 1 / np.sqrt(model.covariances_)
+        logs.append(model.score_samples(points[real]))
+    wanted = -np.concatenate(logs).mean()
+    task = tasks.clustering(Told(tuple(map(tuple, ANSWERS.tolist()))), data.Quantities(tuple("abcde")))
+    variables = task.init(jax.random.key(0), batch)
+    found, _ = task.evaluate(variables, batch, None)
+    assert float(found["loss"][0] / found["loss"][1]) == pytest.approx(wanted, rel=1e-5)
+    assert float(task.loss(variables, batch, jax.random.key(0), ())[0]) == pytest.approx(wanted, rel=1e-5)
+    rubbish = {**batch, "inputs": np.where(members[..., None], inputs, 1e6).astype(np.float32)}
+    assert float(task.loss(variables, rubbish, jax.random.key(0), ())[0]) == pytest.approx(wanted, rel=1e-5)
+    assert task.derive["log_likelihood"]({"loss": wanted}) == -wanted
+    assert set(task.draw(variables, [batch])) == {"clusters"}
+
+
+def test_choice_measures_what_scikit_learn_measures():
+    members = np.ones((50, 6), bool)
+    members[::2, 4:] = False
+    inputs = RANDOM.normal(size=(50, 6, 4)).astype(np.float32)
+    batch = {
+        "inputs": inputs,
+        "members": members,
+        "targets": RANDOM.integers(0, 4, 50).astype(np.int32),
+        "mask": RANDOM.random(50) < 0.8,
+    }
+    task = tasks.choice(Given(), data.Quantities(("score",)))
+    variables = task.init(jax.random.key(0), batch)
+    means = {name: float(total / count) for name, (total, count) in task.evaluate(variables, batch, None)[0].items()}
+    scores = np.where(members, inputs[..., 0].astype(np.float64), -np.inf)[batch["mask"]]
+    probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    targets = batch["targets"][batch["mask"]]
+    assert means["loss"] == pytest.approx(log_loss(targets, probabilities, labels=range(6)), rel=1e-5)
+    assert means["accuracy"] == pytest.approx(accuracy_score(targets, scores.argmax(1)))
+    assert means["chance"] == pytest.approx((1 / members.sum(1))[batch["mask"]].mean())
+    assert float(task.loss(variables, batch, jax.random.key(0), ())[0]) == pytest.approx(means["loss"], rel=1e-6)
+    assert set(task.draw(variables, [batch])) == {"chosen"}
