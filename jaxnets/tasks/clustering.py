@@ -15,6 +15,7 @@ from jaxnets.data.targets import Quantities
 from jaxnets.tasks.task import Task
 
 SHOWN = 8
+LEAST = 1e-3  # of a deviation: a cluster on one point would be infinitely likely
 
 
 def clustering(model: nn.Module, quantities: Quantities) -> Task:
@@ -24,7 +25,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
 
     Args:
         model: ``(inputs [B, N, D], members=, train=) -> [B, K, 1 + 2 D]``: for each of K clusters the logit of
-            :math:`\pi`, then :math:`\mu`, then what ``softplus`` makes :math:`\sigma` of.
+            :math:`\pi`, then :math:`\mu`, then what ``softplus`` makes :math:`\sigma` of, 0.001 at least.
         quantities: What these numbers are called.
     """
 
@@ -33,7 +34,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         dimensions = batch["inputs"].shape[-1]
         chex.assert_shape(found, (len(batch["inputs"]), None, 1 + 2 * dimensions))
         logits, means, deviations = jnp.split(found, [1, 1 + dimensions], axis=-1)
-        return jax.nn.log_softmax(logits[..., 0]), means, jax.nn.softplus(deviations)
+        return jax.nn.log_softmax(logits[..., 0]), means, jnp.maximum(jax.nn.softplus(deviations), LEAST)
 
     def densities(mixture, points):
         """``log pi_k N_k(x_i)``: ``[B, N, K]``."""
