@@ -106,7 +106,8 @@ def mixture(
 
     Args:
         components: K.
-        shortest, longest: Points of a set; all of a batch have as many.
+        shortest, longest: Points of a set; all of a batch have as many, and are padded to the next quarter of
+            ``longest``: four shapes to compile for, and little work for points that are not there.
         deviation: Of every component.
         batch: B, sets.
         seed: Of the sets.
@@ -120,14 +121,17 @@ def mixture(
     if deviation <= 0:
         raise ValueError(f"deviation: above 0; given {deviation}")
 
+    quarters = [-(-longest * i // 4) for i in (1, 2, 3, 4)]
+
     def make(random: np.random.Generator) -> Batch:
         size = random.integers(shortest, longest + 1)
         means = random.uniform(-4, 4, (batch, components, 2))
         shares = random.dirichlet(np.ones(components), batch)
-        chosen = (random.random((batch, longest, 1)) > np.cumsum(shares, -1)[:, None]).sum(-1)
+        padded = next(length for length in quarters if length >= size)
+        chosen = (random.random((batch, padded, 1)) > np.cumsum(shares, -1)[:, None]).sum(-1)
         chosen = np.minimum(chosen, components - 1)
         centres = np.take_along_axis(means, chosen[..., None], 1)
-        points = centres + deviation * random.standard_normal((batch, longest, 2))
+        points = centres + deviation * random.standard_normal((batch, padded, 2))
         away = ((points[:, :, None] - means[:, None]) ** 2).sum(-1) / deviation**2
         highest = -away.min(-1, keepdims=True) / 2
         density = (shares[:, None] * np.exp(-away / 2 - highest)).sum(-1)
