@@ -82,6 +82,8 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "my_texts").mkdir()
     (tmp_path / "my_texts" / "a.txt").write_text(small_text.read_text())
     (tmp_path / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
+    clouds, classes = np.random.default_rng(0).normal(size=(90, 5, 3)), np.arange(90) % 2
+    np.savez(tmp_path / "my_sets.npz", x_train=clouds, y_train=classes, x_test=clouds[:20], y_test=classes[:20])
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in commands:
         arguments = shlex.split(command, comments=True)[2:]

@@ -4,10 +4,12 @@ from jaxnets.data.dataset import Dataset, text
 from jaxnets.data.examples import Examples, in_order, shuffled
 from jaxnets.data.idx_format import read_idx
 from jaxnets.data.labelled_series import digits, idx, mnist1d, series
+from jaxnets.data.labelled_sets import labelled_sets
 from jaxnets.data.memory import adding, copying, temporal_order
 from jaxnets.data.pairs import pairs, read_pairs
 from jaxnets.data.sequences import once, streams, windows
 from jaxnets.data.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
+from jaxnets.data.solids import solids
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read, standard_library
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
@@ -25,6 +27,7 @@ __all__ = [
     "idx",
     "in_order",
     "intruder",
+    "labelled_sets",
     "learn_pieces",
     "maximum",
     "mixture",
@@ -38,6 +41,7 @@ __all__ = [
     "series",
     "set_statistics",
     "shuffled",
+    "solids",
     "standard_library",
     "streams",
     "temporal_order",

@@ -22,12 +22,14 @@ class Examples(NamedTuple):
     labels: ``[N]``, numbers or text, a class each.
     lengths: int32 ``[N]``, how many steps of a row are real; None: all.
     width: Of the images whose pixels, a step each, the rows are; None: they are something else.
+    members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     lengths: np.ndarray | None = None
     width: int | None = None
+    members: np.ndarray | None = None
 
 
 def shuffled(arrays: Batch, batch: int, seed: int) -> grain.MapDataset:
@@ -79,10 +81,10 @@ def dataset(train: Examples, test: Examples, *, batch: int, validation: float, s
     held_out = round(len(numbers) * validation)
     if not 0 < held_out < len(numbers):
         raise ValueError(f"too few examples: {len(numbers)} leave {held_out} for validation")
-    whole = _arrays(train, numbers, source)
+    whole = _arrays(train, numbers, f"{source}, training part")
     order = np.random.default_rng(seed).permutation(len(numbers))
     take = lambda rows: {name: array[np.sort(rows)] for name, array in whole.items()}
-    rest = _arrays(test, np.searchsorted(names, test.labels), source)
+    rest = _arrays(test, np.searchsorted(names, test.labels), f"{source}, test part")
     digest = hashlib.sha256()
     for arrays in (whole, rest):
         for array in arrays.values():
@@ -109,4 +111,6 @@ def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> Batch:
         where = ", ".join(map(str, wrong[0][1:]))
         raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
     arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(inputs), bool)}
+    if examples.members is not None:
+        arrays["members"] = examples.members
     return arrays if examples.lengths is None else {**arrays, "lengths": examples.lengths.astype(np.int32)}

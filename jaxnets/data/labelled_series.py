@@ -1,12 +1,11 @@
 """Series of one class each, and images read as series."""
 
-from pathlib import Path
-
 import numpy as np
 
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.idx_format import idx_folder
+from jaxnets.data.npz_file import is_real, ragged_parts
 
 
 def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, seed: int = 0) -> Dataset:
@@ -85,17 +84,8 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    arrays = _read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
-    train, test = (_ragged(path, arrays[f"x_{part}"], arrays[f"y_{part}"], part) for part in ("train", "test"))
-    if train.inputs.shape[1:] != test.inputs.shape[1:]:
-        raise ValueError(f"{path}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}")
-    if standardise:
-        known = train.inputs[_real(train)]
-        mean, deviation = np.nanmean(known, 0), np.maximum(np.nanstd(known, 0), 1e-6)
-        train, test = (
-            part._replace(inputs=(part.inputs - mean) / deviation * _real(part)[..., None]) for part in (train, test)
-        )
-    if all(_real(part).all() for part in (train, test)):
+    train, test = ragged_parts(path, standardise)
+    if all(is_real(part).all() for part in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
 
@@ -107,39 +97,3 @@ def _image_series(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examp
     if read_as == "rows":
         return Examples(images, labels)
     return Examples(images.reshape(len(images), -1, 1), labels, width=images.shape[2])
-
-
-def _read_npz(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if not Path(path).expanduser().is_file():
-        raise ValueError(f"no file at {path}")
-    try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
-            found = list(file)
-            arrays = {name: file[name] for name in names if name in found}
-    except Exception as error:  # NumPy lets the errors of zip, zlib and its own parser through
-        raise ValueError(f"{path} is no npz file of plain arrays ({error})") from error
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(found)}")
-    return arrays
-
-
-def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
-    """The rows with their own lengths: NaN at a row's end is padding, and becomes zero."""
-    if x.ndim not in (2, 3) or not np.issubdtype(x.dtype, np.number) or y.shape != x.shape[:1]:
-        raise ValueError(
-            f"{path}: x_{part} as numbers [N, T] or [N, T, D] and y_{part} as [N] expected; "
-            f"given {x.dtype} {x.shape} and {y.dtype} {y.shape}"
-        )
-    x = np.asarray(x, np.float32).reshape(*x.shape[:2], -1)
-    known = np.any(~np.isnan(x), axis=-1)
-    lengths = np.where(np.any(known, axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
-    padded = Examples(x, y, lengths)
-    return padded._replace(inputs=np.where(_real(padded)[..., None], x, 0))
-
-
-def _real(examples: Examples) -> np.ndarray:
-    """Which steps are real, ``[N, T]``."""
-    length = examples.inputs.shape[1]
-    lengths = np.full(len(examples.labels), length) if examples.lengths is None else examples.lengths
-    return np.arange(length) < lengths[:, None]

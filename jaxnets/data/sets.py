@@ -65,7 +65,9 @@ def maximum(largest: int = 10, scale: float = 100.0, batch: int = 128, seed: int
     return generated(make, Quantities(("maximum",)), seed, f"maximum of 1 to {largest} numbers, {batch} sets a batch")
 
 
-def digit_sum(shortest: int = 1, longest: int = 9, batch: int = 128, seed: int = 0) -> Dataset:
+def digit_sum(
+    shortest: int = 1, longest: int = 9, batch: int = 128, seed: int = 0, as_sequence: bool = False
+) -> Dataset:
     """The sum of digits given as symbols 0 to 9 (Zaheer et al. 2017, section 4.1.2), each set of another size.
 
     Args:
@@ -73,6 +75,8 @@ def digit_sum(shortest: int = 1, longest: int = 9, batch: int = 128, seed: int =
         longest: Most.
         batch: B, sets.
         seed: Of the sets.
+        as_sequence: Whether the same digits come as vectors ``[B, N, 10]`` of zeros and a one, with ``lengths`` instead
+            of ``members``: for a recurrent network, to compare.
 
     Raises:
         ValueError: An argument out of range.
@@ -85,9 +89,16 @@ def digit_sum(shortest: int = 1, longest: int = 9, batch: int = 128, seed: int =
         sizes = random.integers(shortest, longest + 1, batch)
         digits = random.integers(0, 10, (batch, longest)).astype(np.int32)
         digits[np.arange(longest) >= sizes[:, None]] = 0
-        return _batch(digits, digits.sum(1, keepdims=True).astype(np.float32), sizes)
+        made = _batch(digits, digits.sum(1, keepdims=True).astype(np.float32), sizes)
+        if as_sequence:
+            real = made.pop("members")
+            made |= {
+                "inputs": np.eye(10, dtype=np.float32)[digits] * real[..., None],
+                "lengths": real.sum(1, dtype=np.int32),
+            }
+        return made
 
-    source = f"sum of {shortest} to {longest} digits, {batch} sets a batch"
+    source = f"sum of {shortest} to {longest} digits, {batch} {'sequences' if as_sequence else 'sets'} a batch"
     return generated(make, Quantities(("sum",)), seed, source)
 
 
@@ -170,7 +181,7 @@ def intruder(size: int = 8, batch: int = 64, seed: int = 0) -> Dataset:
         return _batch(images[_drawn(random, labels, classes)], targets, np.full(batch, size))
 
     source = f"an intruder among {size} digits, {batch} sets a batch"
-    return generated(make, Quantities(("score",)), seed, source, parts=_digits())
+    return generated(make, Quantities(("score",)), seed, source, parts=digit_parts())
 
 
 def prevalence(size: int = 100, batch: int = 20, seed: int = 0) -> Dataset:
@@ -197,10 +208,10 @@ def prevalence(size: int = 100, batch: int = 20, seed: int = 0) -> Dataset:
         return _batch(images[_drawn(random, labels, classes)], realised, np.full(batch, size))
 
     source = f"shares of classes in bags of {size} digits, {batch} bags a batch"
-    return generated(make, Quantities(tuple(map(str, range(10)))), seed, source, parts=_digits())
+    return generated(make, Quantities(tuple(map(str, range(10)))), seed, source, parts=digit_parts())
 
 
-def _digits() -> list[tuple[np.ndarray, np.ndarray]]:
+def digit_parts() -> list[tuple[np.ndarray, np.ndarray]]:
     """Images ``[n, 64]`` from 0 to 1 and labels, to learn from, to validate on and to test on."""
     from sklearn.datasets import load_digits  # seconds to import
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention import attention
+from jaxnets.attention import attention, attention_weights
 from jaxnets.sets.members import Members, Segments, check_members, only_real
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read
@@ -108,6 +108,12 @@ class MAB(nn.Module):
         )
         return self._rest(xs, query, read.reshape(query.shape), members)
 
+    def weights(self, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None = None) -> jax.Array:
+        """How much each of X attends to each of Y, to be looked at: ``[*batch, heads, N, M]``."""
+        mask: Any = check_members(ys, y_members, "ys")
+        query, (key, _) = self._apart(self._queries(xs, check_members(xs, None))), self._memory(ys, mask)
+        return attention_weights(query, key, mask=mask[..., None, None, :], scale=self.width**-0.5)
+
     def update(self, reading: Reading | None, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None) -> Reading:
         """What X has read of one more chunk of Y; None is before the first one."""
         if self.clean and self.norm == "set":
@@ -189,6 +195,10 @@ class ISAB(nn.Module):
         """From ``[*batch, N, ...]`` to ``[*batch, N, D]``."""
         points, of = _in_every_set(self.inducing, xs, members)
         return self.second(xs, self.first(points, xs, of, members), members, of)
+
+    def weights(self, xs: jax.Array, members: jax.Array | None = None) -> jax.Array:
+        """How much each point attends to each element, to be looked at: ``[*batch, heads, m, N]``."""
+        return self.first.weights(_in_every_set(self.inducing, xs, members)[0], xs, members)
 
     def update(self, reading: Reading | None, xs: jax.Array, members: jax.Array | None) -> Reading:
         """What the points have read of one more chunk."""

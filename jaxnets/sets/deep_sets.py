@@ -51,6 +51,7 @@ class DeepSets(nn.Module):
         tokens: How many kinds of element there are, where elements are integers ``[*batch, N]`` to be embedded;
             0: they are vectors.
         dropout: Probability of dropping an element between the layers of rho.
+        prevalences: Whether answers are parts of 1 (a softmax).
         dtype: Compute type; parameters, pooling and answers are float32.
     """
 
@@ -61,6 +62,7 @@ class DeepSets(nn.Module):
     activation: str = "relu"
     tokens: int = 0
     dropout: float = 0.0
+    prevalences: bool = False
     dtype: Dtype = jnp.float32
 
     def setup(self):
@@ -103,7 +105,8 @@ class DeepSets(nn.Module):
         (ys,) = seen
         for layer in self.whole_layers:
             ys = self.drop(self.activate(layer(ys)), deterministic=not train)
-        return self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        ys = self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        return nn.softmax(ys) if self.prevalences else ys
 
     def _elements(self, xs, members):
         if self.tokens:

@@ -76,7 +76,7 @@ class HistNetQ(nn.Module):
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
-        return self.answer((self.histogram(self._elements(xs, members, train), members),), train=train)
+        return self.answer((self.histogram(self.elements(xs, members, train=train), members),), train=train)
 
     def passes(self) -> int:
         """How often ``apply_in_chunks`` reads the set."""
@@ -86,7 +86,7 @@ class HistNetQ(nn.Module):
         """The sums of votes, and how many elements there were, after one more chunk; None is before the first one."""
         members = check_members(xs, members)
         count = sizes(members)
-        found = self.histogram(self._elements(xs, members, False), members) * count[..., None]
+        found = self.histogram(self.elements(xs, members), members) * count[..., None]
         return (found, count) if carry is None else (carry[0] + found, carry[1] + count)
 
     def finish(self, carry: Any, seen: tuple) -> jax.Array:
@@ -103,7 +103,8 @@ class HistNetQ(nn.Module):
         ys = self.output(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
         return nn.softmax(ys) if self.prevalences else ys
 
-    def _elements(self, xs, members, train):
+    def elements(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+        """The features of every element, from 0 to 1, of which histograms are taken: ``[*batch, N, features]``."""
         xs = only_real(xs, check_members(xs, members))
         for layer in self.feature_layers[:-1]:
             xs = self.drop(nn.leaky_relu(layer(xs)), deterministic=not train)

@@ -29,6 +29,7 @@ class SetTransformer(nn.Module):
         decoder: ``SAB`` after it.
         norm: ``"none"`` as published, ``"layer"`` or ``"set"``.
         clean: Whether residuals are clean, as in ``MAB``; elements are projected to D features first then.
+        prevalences: Whether each answer is parts of 1 (a softmax).
         dtype: Compute type; parameters and answers are float32.
         implementation: As in ``attention``.
     """
@@ -42,6 +43,7 @@ class SetTransformer(nn.Module):
     decoder: int = 2
     norm: str = "none"
     clean: bool = False
+    prevalences: bool = False
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
@@ -70,6 +72,19 @@ class SetTransformer(nn.Module):
         if self.seeds == 0:
             return only_real(self._answers(xs), check_members(xs, members))
         return self.answer((self.pool(xs, members),))
+
+    def inducing_weights(self, xs: jax.Array, members: jax.Array | None = None) -> tuple[jax.Array, ...]:
+        """How much the points of each block attend to each element, to be looked at: ``[*batch, heads, m, N]`` each.
+
+        ``model.apply(variables, xs, members, method="inducing_weights")``.
+        """
+        if not self.points:
+            raise ValueError("points: there are none")
+        xs, found = self._elements(xs, members), []
+        for block in self.encoder_blocks:
+            found.append(block.weights(xs, members))
+            xs = block(xs, members)
+        return tuple(found)
 
     def passes(self) -> int:
         """How often ``apply_in_chunks`` reads the set."""
@@ -101,7 +116,8 @@ class SetTransformer(nn.Module):
         return ys[..., 0, :] if self.seeds == 1 else ys
 
     def _answers(self, ys):
-        return self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        ys = self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        return nn.softmax(ys) if self.prevalences else ys
 
     def _next(self, seen):
         return self.pool if len(seen) == self.encoder else self.encoder_blocks[len(seen)]

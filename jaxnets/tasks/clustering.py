@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from jaxnets.data.targets import Quantities
+from jaxnets.tasks import set_pictures
 from jaxnets.tasks.task import Task
 
 SHOWN = 8
@@ -62,7 +63,8 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         batch = {name: array[:SHOWN] for name, array in batches[0].items()}
         mixture = mixtures(variables, batch)
         chosen = np.asarray(jnp.argmax(densities(mixture, batch["inputs"]), axis=-1))
-        return {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
+        figures = {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
+        return {**figures, **set_pictures.of_model(model, variables, batch)}
 
     return Task(
         init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),

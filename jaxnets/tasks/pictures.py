@@ -31,7 +31,7 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
 def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> Figure:
     """The examples whose true class the model thought least likely.
 
-    Series are drawn as lines; more features, and pixels whose ``width`` is in the batch, as an image.
+    Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image.
     """
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
@@ -47,7 +47,10 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
         if "width" in batch:
             series = series.reshape(-1, batch["width"][i])
         axes.set_axis_on()
-        if series.shape[-1] <= 3:
+        if "members" in batch and 2 <= series.shape[-1] <= 3:
+            axes.scatter(*series[batch["members"][i]][:, :2].T, s=4)
+            axes.set(aspect="equal", xticks=[])
+        elif series.shape[-1] <= 3:
             axes.plot(series, lw=1)
             axes.set_xticks([0, max(length - 1, 1)])
         else:

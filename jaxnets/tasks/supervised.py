@@ -18,7 +18,7 @@ import optax
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Quantities
-from jaxnets.tasks import pictures
+from jaxnets.tasks import pictures, set_pictures
 from jaxnets.tasks.task import Task
 
 
@@ -93,7 +93,8 @@ def _supervised(
         run = jax.jit(answers)
         pieces = [(np.asarray(run(variables, batch)), batch) for batch in batches]
         whole = {name: np.concatenate([batch[name] for _, batch in pieces]) for name in pieces[0][1]}
-        return draw(np.concatenate([found for found, _ in pieces]), whole)
+        figures = draw(np.concatenate([found for found, _ in pieces]), whole)
+        return {**figures, **set_pictures.of_model(model, variables, whole)}
 
     return Task(
         init=lambda key, batch: model.init(key, batch["inputs"][:1]),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxnets import data
+from jaxnets.data.solids import SURFACES
 
 PROBLEMS = {
     "mean": lambda **o: data.set_statistics("mean", size=30, batch=5, **o),
@@ -13,6 +14,7 @@ PROBLEMS = {
     "mixture": lambda **o: data.mixture(3, 20, 40, batch=5, **o),
     "intruder": lambda **o: data.intruder(6, batch=5, **o),
     "prevalence": lambda **o: data.prevalence(50, batch=5, **o),
+    "solids": lambda **o: data.solids(20, 40, batch=5, **o),
 }
 
 
@@ -65,6 +67,50 @@ def test_prevalences_are_realised_ones():
     np.testing.assert_allclose(batch["targets"] * 50, np.round(batch["targets"] * 50), atol=1e-4)
 
 
+def test_digits_as_a_sequence_are_the_same_digits():
+    as_set, as_sequence = (data.digit_sum(2, 7, batch=5, as_sequence=form).train[3] for form in (False, True))
+    np.testing.assert_array_equal(as_sequence["inputs"].argmax(-1), as_set["inputs"])
+    np.testing.assert_array_equal(as_sequence["inputs"].sum(-1), as_set["members"])
+    np.testing.assert_array_equal(as_sequence["lengths"], as_set["members"].sum(1))
+    np.testing.assert_array_equal(as_sequence["targets"], as_set["targets"])
+
+
+# The mean distance from the axis, or what the points of a surface satisfy, worked out by hand.
+ON_SURFACE = {
+    "sphere": lambda x, y, z: np.hypot(np.hypot(x, y), z) - 1,
+    "cube": lambda x, y, z: np.maximum(np.maximum(abs(x), abs(y)), abs(z)) - 1,
+    "cylinder": lambda x, y, z: np.maximum(np.hypot(x, y), abs(z)) - 1,
+    "cone": lambda x, y, z: np.minimum(abs(z), abs(np.hypot(x, y) + z / 2 - 1)),
+    "torus": lambda x, y, z: np.hypot(np.hypot(x, y) - 1, z) - 0.4,
+    "tetrahedron": lambda x, y, z: np.maximum.reduce([x + y - z, x - y + z, -x + y + z, -x - y - z]) - 1,
+}
+# The mean squared distance from the origin of points that are uniform on these surfaces: integrals by hand.
+SPREAD = {
+    "sphere": 1,
+    "cube": 1 + 2 / 3,
+    "cylinder": 2 / 3 * (1 + 1 / 3) + 1 / 3 * (1 / 2 + 1),
+    "cone": 1 / 2 + 5**0.5 / (5**0.5 + 1) * 4 * (1 - 4 / 3 + 1 / 2),
+    "torus": 1 + 0.4 * 0.4 * 2,
+    "tetrahedron": 1 / 3 + 2 / 3,
+}
+
+
+@pytest.mark.parametrize("name", ON_SURFACE)
+def test_points_are_uniform_on_the_surface_of_a_solid(name):
+    points = SURFACES[name](np.random.default_rng(0), 200_000)
+    np.testing.assert_allclose(ON_SURFACE[name](*points.T), 0, atol=1e-12)
+    np.testing.assert_allclose((points**2).sum(1).mean(), SPREAD[name], rtol=5e-3)
+
+
+def test_clouds_tell_neither_place_nor_size():
+    batch = data.solids(20, 40, batch=50).train[0]
+    assert not batch["inputs"][~batch["members"]].any()
+    assert set(batch["members"].sum(1)) <= set(range(20, 41)) and len(set(batch["targets"])) == 6
+    counts = batch["members"].sum(1)
+    np.testing.assert_allclose(batch["inputs"].sum(1), 0, atol=1e-4)
+    np.testing.assert_allclose((batch["inputs"] ** 2).sum((1, 2)) / counts, 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -73,6 +119,8 @@ def test_prevalences_are_realised_ones():
         (lambda: data.mixture(deviation=0), "deviation: above 0; given 0"),
         (lambda: data.intruder(1), "size: at least 2; given 1"),
         (lambda: data.prevalence(0), "size: at least 1; given 0"),
+        (lambda: data.solids(5, 4), "longest: at least shortest, 5; given 4"),
+        (lambda: data.solids(noise=-1), "noise: not below 0; given -1"),
     ],
 )
 def test_what_does_not_fit_is_told(call, message):

@@ -144,6 +144,33 @@ def test_bfloat16_computes_and_answers_in_float32():
         assert ys.dtype == jnp.float32 and bool(jnp.isfinite(ys).all())
 
 
+def test_weights_of_inducing_points_are_those_that_they_read_with():
+    module, xs = sets.ISAB(WIDTH, 4, 2), jax.random.normal(jax.random.key(0), (2, 7, WIDTH))
+    real = jnp.arange(7) < jnp.array([[7], [3]])
+    variables = module.init(jax.random.key(1), xs)
+    weights = module.apply(variables, xs, real, method="weights")
+    assert weights.shape == (2, 2, 4, 7)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
+    assert not np.asarray(weights)[~np.broadcast_to(real[:, None, None], weights.shape)].any()
+    # X + A V, then the block's own network, is what the first of its two blocks gives.
+    first = variables["params"]["first"]
+    dense = lambda name, a: a @ first[name]["kernel"] + first[name]["bias"]
+    value = dense("value", xs).reshape(2, 7, 2, WIDTH // 2)
+    read = jnp.einsum("bhmn,bnhd->bmhd", weights, value).reshape(2, 4, WIDTH)
+    hs = dense("query", variables["params"]["inducing"]) + read
+    reading = module.apply(variables, None, xs, real, method="update")
+    found = module.apply(variables, reading, method="finish")
+    np.testing.assert_allclose(hs + jax.nn.relu(dense("out", hs)), found, rtol=1e-5, atol=1e-6)
+
+
+def test_prevalences_are_parts_of_one():
+    xs = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    for model in (sets.DeepSets(4, (8,), ()), sets.SetTransformer(4, width=8, heads=2, encoder=1, decoder=0)):
+        variables = model.init(jax.random.key(1), xs)
+        logits, shares = model.apply(variables, xs), model.clone(prevalences=True).apply(variables, xs)
+        np.testing.assert_allclose(shares, jax.nn.softmax(logits), rtol=1e-6)
+
+
 def test_embedded_tokens():
     model = sets.DeepSets(1, (5, 4), (), tokens=11, activation="tanh")
     tokens = jnp.array([[1, 2, 3], [3, 2, 1]])

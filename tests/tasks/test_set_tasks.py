@@ -8,7 +8,8 @@ from flax import linen as nn
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.mixture import GaussianMixture
 
-from jaxnets import data, tasks
+from jaxnets import data, sets, tasks
+from jaxnets.tasks import set_pictures
 
 RANDOM = np.random.default_rng(0)
 K = 3
@@ -79,3 +80,16 @@ def test_choice_measures_what_scikit_learn_measures():
     assert means["chance"] == pytest.approx((1 / members.sum(1))[batch["mask"]].mean())
     assert float(task.loss(variables, batch, jax.random.key(0), ())[0]) == pytest.approx(means["loss"], rel=1e-6)
     assert set(task.draw(variables, [batch])) == {"chosen"}
+
+
+def test_models_of_sets_are_looked_at():
+    batch = {"inputs": RANDOM.random((3, 20, 2)).astype(np.float32), "members": np.ones((3, 20), bool)}
+    for name, model in {
+        "histograms": sets.HistNetQ(2, (4,), (4,), bins=8),
+        "inducing_points": sets.SetTransformer(2, width=8, heads=2, points=3, encoder=1, decoder=0),
+    }.items():
+        variables = jax.jit(model.init)(jax.random.key(0), batch["inputs"])
+        figures = set_pictures.of_model(model, variables, batch)
+        assert set(figures) == {name}
+        figures[name].canvas.draw()
+    assert set_pictures.of_model(sets.DeepSets(2), variables, batch) == {}

@@ -1,0 +1,75 @@
+"""What models of sets are looked at with, whatever their task."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from jaxnets.sets import HistNetQ, SetTransformer, bins_init, votes
+
+SHOWN = 4
+
+
+def of_model(model: nn.Module, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> dict[str, Figure]:
+    """The pictures that there are of a kind of model, by name; of other models none."""
+    if "members" not in batch:
+        return {}
+    if isinstance(model, HistNetQ) and model.learned:
+        return {"histograms": _histograms(model, variables, batch)}
+    if isinstance(model, SetTransformer) and model.points and model.encoder and batch["inputs"].shape[-1] in (2, 3):
+        return {"inducing_points": _inducing(model, variables, batch)}
+    return {}
+
+
+def _histograms(model: HistNetQ, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> Figure:
+    """Of some features: the votes for each bin before and after learning, and the histogram of the first set."""
+    learned: Any = variables["params"]["histogram"]
+    xs: Any = model.apply(variables, batch["inputs"][:1], batch["members"][:1], method="elements")
+    features = min(xs.shape[-1], SHOWN)
+    rows = {"before": bins_init(model.kind, xs.shape[-1], model.bins), "after": learned}
+    grid = np.linspace(0, 1, 1001)
+    figure = Figure(figsize=(4 * max(features, 2), 5))
+    panels = figure.subplots(2, features, squeeze=False)
+    for row, (when, bins) in enumerate(rows.items()):
+        curves = np.asarray(votes(model.kind, bins, jnp.broadcast_to(grid[:, None], (len(grid), xs.shape[-1]))))
+        found = np.asarray(votes(model.kind, bins, xs[0][batch["members"][0]])).mean(0)
+        for column in range(features):
+            axes = panels[row, column]
+            axes.plot(grid, curves[:, column], lw=0.8)
+            axes.set(xlim=(0, 1), ylim=(0, None), title=f"{when}: feature {column}", xlabel="x" if row else None)
+            bars = axes.twinx()
+            centres = np.sort(np.asarray(bins["centres"][column]))
+            bars.bar(
+                centres, found[column][np.argsort(bins["centres"][column])], 0.7 / model.bins, color="0.5", alpha=0.5
+            )
+            bars.set(ylim=(0, 1.5 * max(found[column].max(), 1e-6)), yticks=[])
+        panels[row, 0].set_ylabel("vote for each bin")
+    figure.suptitle("votes of a number x for each bin (lines), and the histogram of a set (bars)")
+    figure.tight_layout()
+    return figure
+
+
+def _inducing(model: SetTransformer, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> Figure:
+    """Which elements of the first set the inducing points of the last block look at, the mean of its heads."""
+    look = jax.jit(lambda v, xs, members: model.apply(v, xs, members, method="inducing_weights")[-1])
+    weights = np.asarray(look(variables, batch["inputs"][:1], batch["members"][:1]))[0].mean(0)
+    real = batch["members"][0]
+    points, columns = batch["inputs"][0][real], 4
+    shown = min(len(weights), 2 * columns)
+    figure = Figure(figsize=(3 * columns, 3 * -(-shown // columns)))
+    panels = figure.subplots(-(-shown // columns), columns, squeeze=False)
+    for i, axes in enumerate(panels.flat):
+        axes.set_axis_off()
+        if i >= shown:
+            continue
+        seen = weights[i][real]
+        order = np.argsort(seen)
+        axes.scatter(*points[order, :2].T, c=seen[order], cmap="viridis_r", vmin=0, vmax=seen.max(), s=10)
+        axes.set(aspect="equal", title=f"point {i}: at most {seen.max():.1%}")
+    figure.suptitle(f"how much inducing points look at each of {len(points)} elements (dark: most)")
+    figure.tight_layout()
+    return figure

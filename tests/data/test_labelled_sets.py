@@ -1,0 +1,51 @@
+"""Sets of a user's file: their sizes, and what is wrong in it told by its place."""
+
+import numpy as np
+import pytest
+
+from jaxnets import data
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(50, 6, 3)).astype(np.float32)
+X[4, 2:] = X[9, 0:] = np.nan  # two elements; none
+Y = np.array(["odd", "even"] * 25)
+
+
+def saved(folder, x=X, y=Y):
+    np.savez(folder / "sets.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    return str(folder / "sets.npz")
+
+
+def test_a_set_that_ends_in_nan_is_that_much_smaller(tmp_path):
+    made = data.labelled_sets(saved(tmp_path), batch=4, validation=0.2, standardise=False)
+    assert made.targets.names == ("even", "odd")
+    seen = [row for batch in made.validation for row in zip(batch["inputs"], batch["members"], strict=True)]
+    for step in range(16):
+        batch = made.train[step]
+        assert "lengths" not in batch and batch["members"].dtype == bool
+        seen += list(zip(batch["inputs"], batch["members"], strict=True))
+    assert {0, 2, 6} == {int(real.sum()) for _, real in seen}
+    for xs, real in seen:
+        assert np.isfinite(xs).all() and not xs[~real].any() and xs[real].all()
+
+
+def test_features_are_standardised_over_what_is_real(tmp_path):
+    made = data.labelled_sets(saved(tmp_path, 5 + 3 * X), batch=8, validation=0.2)
+    batches = [*made.validation, *(made.train[step] for step in range(4))]
+    known = np.concatenate([batch["inputs"][batch["members"] & batch["mask"][:, None]] for batch in batches])
+    np.testing.assert_allclose(known.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(known.std(0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "row, element, feature, message",
+    [
+        (3, 2, 1, "training part: nan in example 3 at position 2, 1"),
+        (41, 5, 0, "test part: nan in example 1 at position 5, 0"),
+    ],
+)
+def test_nan_is_told_by_its_place(tmp_path, row, element, feature, message):
+    x = X.copy()
+    x[row, element, feature] = np.nan
+    with pytest.raises(ValueError, match=message):
+        data.labelled_sets(saved(tmp_path, x))
