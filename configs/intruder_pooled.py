@@ -33,10 +33,10 @@ def get_config() -> ConfigDict:
                 "clip": 1.0,
             },
             "train": {
-                "steps": 4000,
+                "steps": 2000,
                 "minutes": 0.0,
                 "accumulate": 1,
-                "evaluate_every": 500,
+                "evaluate_every": 250,
                 "log_every": 100,
             },
         }

@@ -43,10 +43,10 @@ def get_config() -> ConfigDict:
                 "clip": 1.0,
             },
             "train": {
-                "steps": 20000,
+                "steps": 5000,
                 "minutes": 0.0,
                 "accumulate": 1,
-                "evaluate_every": 2000,
+                "evaluate_every": 500,
                 "log_every": 100,
             },
         }

@@ -95,15 +95,16 @@ def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, S
 
     Returns:
         The elements, real ones first; the members of that order; and the rank of each element in its set
-        ``[..., N, 1]``, float32.
+        ``[..., N, 1]``, float32 at least.
     """
+    dtype = jnp.promote_types(xs.dtype, jnp.float32)
     if isinstance(members, Segments):
         columns = jax.vmap(lambda column: jnp.lexsort((column, members.ids)), in_axes=-1, out_axes=-1)(xs)
         ids = jnp.sort(members.ids)
         first = jnp.searchsorted(ids, ids)
-        rank = (jnp.arange(len(ids)) - first)[:, None].astype(jnp.float32)
+        rank = (jnp.arange(len(ids)) - first)[:, None].astype(dtype)
         return jnp.take_along_axis(xs, columns, axis=0), Segments(ids, members.count), rank
     ordered = jnp.sort(only_real(xs, members, np.inf), axis=-2)
-    rank = jnp.arange(xs.shape[-2], dtype=jnp.float32)[:, None]
+    rank = jnp.arange(xs.shape[-2], dtype=dtype)[:, None]
     real = rank[:, 0] < sizes(members)
     return ordered, real, jnp.broadcast_to(rank, (*xs.shape[:-1], 1))

@@ -49,7 +49,7 @@ def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> ja
     members = check_members(xs, members)
     ordered, members, rank = in_order(xs, members)
     # Each element's share in the quantile: 1 - |its rank - the place of the quantile|, not below 0.
-    place = spread(quantile * (sizes(members) - 1), members)
+    place = spread(quantile * (sizes(members).astype(rank.dtype) - 1), members)
     share = jnp.maximum(1 - jnp.abs(rank - place), 0)
     return total(share * only_real(ordered, members), members).astype(xs.dtype)
 
@@ -91,7 +91,8 @@ def power_mean_pool(xs: jax.Array, power: jax.Array | float, members: Members = 
     small = jnp.abs(power) < 0.01
     safe = jnp.where(small, 1.0, power)
     highest = jax.lax.stop_gradient(jnp.maximum(largest(safe * logs, members), np.finfo(np.float32).min))
-    mean = total(jnp.exp(safe * logs - spread(highest, members)), members) / count
+    # Of what is not real too nothing may overflow: the gradient of p would be NaN.
+    mean = total(jnp.exp(only_real(safe * logs - spread(highest, members), members)), members) / count
     # Near p = 0 by the cumulants k of the logarithms: k_1 + p/2 k_2 + p^2/6 k_3 + ...
     middle = total(logs, members) / count
     second, third = (total((logs - spread(middle, members)) ** n, members) / count for n in (2, 3))
@@ -115,7 +116,7 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
         raise ValueError(f"weights: [{xs.shape[-1]}, K] expected, K at least 1; given {weights.shape}")
     ordered, members, rank = in_order(-xs, check_members(xs, members))
     pieces = weights.shape[1] - 1
-    place = pieces * rank / jnp.maximum(spread(sizes(members), members) - 1, 1)
+    place = pieces * rank / jnp.maximum(spread(sizes(members), members).astype(rank.dtype) - 1, 1)
     left = jnp.clip(jnp.floor(place), 0, max(pieces - 1, 0)).astype(jnp.int32)[..., 0]
     first = jnp.take(weights.T, left, axis=0)
     second = jnp.take(weights.T, jnp.minimum(left + 1, pieces), axis=0)
