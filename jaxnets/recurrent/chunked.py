@@ -23,10 +23,12 @@ from jaxnets.recurrent.steps import (
     joined,
     parted,
     projection,
+    put,
     put_at,
     ready,
     room,
     take,
+    where,
 )
 
 
@@ -58,7 +60,9 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     other_source, _, other_rest = split_params(others[0])
     weights = ready(cell, recurrent, plan.dtype)
     linearise = linearised(cell, plan, weights, rest, other_rest)
-    plain = full_step(cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype)
+    plain = full_step(
+        cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype, mask_output=False
+    )
     length = jax.tree.leaves(xs)[0].shape[plan.axis]
     told: list[bool] = []  # for each leaf of a carry whether the step before puts it out as it is
 
@@ -86,7 +90,11 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
             new, *made = one(carry, *at(sequences, time, plan))
             return (new, *put_at(kept, made, k * plan.chunk + time, plan)), None
 
-        return lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0], state[0]
+        carry, ys, *kept = lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0]
+        if sequences[2].active is not None:
+            y = take(ys, k, plan)
+            ys = put(ys, where(sequences[2].active, y, jnp.zeros_like(y)), k, plan)
+        return (carry, ys, *kept), state[0]
 
     def first():
         u, other_u, control = at(projected(0), 0, plan)

@@ -34,18 +34,24 @@ class Control(NamedTuple):
     reset: jax.Array | None = None
 
 
-def full_step(cell: Cell, rest: Params, dot: Callable, dtype: Any) -> Callable:
-    """``(carry, u, control, initial) -> (carry, y)``: the cell's step, with padding and resets around it."""
+def full_step(cell: Cell, rest: Params, dot: Callable, dtype: Any, mask_output: bool = True) -> Callable:
+    """``(carry, u, control, initial) -> (carry, y)``: the cell's step, with padding and resets around it.
+
+    Without ``mask_output`` it is the caller who zeroes what padding puts out, all at once; an output that goes on as
+    carry is chosen once then, not twice, which a batch of one feels.
+    """
 
     def step(carry, u, control, initial):
         if control.reset is not None:
             carry = jax.tree.map(functools.partial(where, control.reset), initial, carry)
         new, y = cell.step(rest, carry, u, dot)
-        y = y.astype(dtype)
-        if control.active is not None:
-            new = jax.tree.map(functools.partial(where, control.active), new, carry)
-            y = where(control.active, y, jnp.zeros_like(y))
-        return new, y
+        if control.active is None:
+            return new, y.astype(dtype)
+        held = jax.tree.map(functools.partial(where, control.active), new, carry)
+        if mask_output:
+            return held, where(control.active, y, jnp.zeros_like(y)).astype(dtype)
+        same = [kept for leaf, kept in zip(jax.tree.leaves(new), jax.tree.leaves(held), strict=True) if leaf is y]
+        return held, (same[0] if same else y).astype(dtype)
 
     return step
 
@@ -99,28 +105,32 @@ def add(left: Any, right: Any) -> Any:
 
 
 # ---- sequences: time stays at the plan's axis, so that nothing is transposed
+# No index is negative; to say so saves a comparison and a select at each of them, in every step.
 
 
 def take(tree: Any, k: Any, plan: Plan) -> Any:
     """Chunk k of a sequence."""
-    return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * plan.chunk, plan.chunk, plan.axis), tree)
+    cut = functools.partial(lax.dynamic_slice_in_dim, allow_negative_indices=False)
+    return jax.tree.map(lambda a: cut(a, k * plan.chunk, plan.chunk, plan.axis), tree)
 
 
 def put(buffers: Any, chunks: Any, k: Any, plan: Plan) -> Any:
     """A sequence with chunk k replaced."""
-    one = lambda a, c: lax.dynamic_update_slice_in_dim(a, c, k * plan.chunk, plan.axis)
-    return jax.tree.map(one, buffers, chunks)
+    one = functools.partial(lax.dynamic_update_slice_in_dim, allow_negative_indices=False)
+    return jax.tree.map(lambda a, c: one(a, c, k * plan.chunk, plan.axis), buffers, chunks)
 
 
 def at(tree: Any, time: Any, plan: Plan) -> Any:
     """One step of a sequence."""
+    one = functools.partial(lax.dynamic_index_in_dim, keepdims=False, allow_negative_indices=False)
     # What has fewer axes than a row's index, such as a number for all rows, has time last.
-    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, time, min(plan.axis, a.ndim - 1), keepdims=False), tree)
+    return jax.tree.map(lambda a: one(a, time, min(plan.axis, a.ndim - 1)), tree)
 
 
 def put_at(buffers: Any, one: Any, time: Any, plan: Plan) -> Any:
     """A sequence with one step replaced."""
-    return jax.tree.map(lambda a, x: lax.dynamic_update_index_in_dim(a, x, time, plan.axis), buffers, one)
+    put_one = functools.partial(lax.dynamic_update_index_in_dim, allow_negative_indices=False)
+    return jax.tree.map(lambda a, x: put_one(a, x, time, plan.axis), buffers, one)
 
 
 def room(one: Any, length: int, plan: Plan) -> Any:
