@@ -41,10 +41,10 @@ def get_config() -> ConfigDict:
                 "clip": 1.0,
             },
             "train": {
-                "steps": 5000,
+                "steps": 20000,
                 "minutes": 0.0,
                 "accumulate": 1,
-                "evaluate_every": 500,
+                "evaluate_every": 2000,
                 "log_every": 100,
             },
         }
