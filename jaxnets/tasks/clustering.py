@@ -94,5 +94,6 @@ def _clusters(batch, chosen, shares, means, deviations) -> Figure:
             axes.add_patch(Ellipse(mean[:2], *(4 * deviation[:2]), fill=False, lw=1, alpha=min(1.0, 0.2 + 2 * share)))
         axes.set_axis_on()
         axes.set(xticks=[], yticks=[], title=f"{len(points)} points")
+        axes.set_aspect("equal", adjustable="datalim")
     figure.tight_layout()
     return figure
