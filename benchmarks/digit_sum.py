@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
@@ -49,20 +48,22 @@ def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
 
 def main(overrides: program.Overrides) -> None:
     lengths, labels = [int(n) for n in FLAGS.lengths], FLAGS.labels or [Path(run).name for run in FLAGS.runs]
-    if len(labels) != len(FLAGS.runs):
-        raise UsageError(f"--labels: one for each of {len(FLAGS.runs)} runs; given {len(labels)}")
-    result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "lengths": lengths, "accuracy": {}}
+    if len(labels) != len(FLAGS.runs) or len(set(labels)) != len(labels):
+        raise UsageError(f"--labels: a name of its own for each of {len(FLAGS.runs)} runs; given {labels}")
+    result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "digits": lengths, "accuracy": {}}
+    learned: set[tuple[int, int]] = set()
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     for folder, label in zip(FLAGS.runs, labels, strict=True):
-        run = restore.open_run(Path(folder), "last")
+        run = restore.open_run(Path(folder))
         if run.config.data.name != "data.digit_sum":
             raise UsageError(f"--runs: runs on data.digit_sum; {folder} is one on {run.config.data.name}")
         found = result["accuracy"][label] = accuracies(run, lengths)
         axes.plot(lengths, found, "o-", ms=3, label=label)
         print(f"{label:<20} " + " ".join(f"{n}: {share:.1%}" for n, share in zip(lengths, found, strict=True)))
-        learned = run.config.data.longest
-    axes.axvspan(0, np.float64(learned) + 0.5, color="0.9", label="learned from")
+        learned.add((run.config.data.shortest, run.config.data.longest))
+    for shortest, longest in learned:
+        axes.axvspan(shortest - 0.5, longest + 0.5, color="0.9", label="learned from")
     axes.set(xlabel="digits", ylabel="sums that are right", ylim=(0, 1.03), xlim=(0, max(lengths) + 2))
     axes.grid(alpha=0.3)
     axes.legend()

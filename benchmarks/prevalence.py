@@ -74,6 +74,8 @@ def _probabilities(classifier: Any, bags: np.ndarray) -> np.ndarray:
 
 def main(overrides: program.Overrides) -> None:
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "errors": {}}
+    if len({Path(folder).name for folder in FLAGS.runs}) != len(FLAGS.runs):
+        raise UsageError(f"--runs: folders with names of their own; given {FLAGS.runs}")
     runs = {Path(folder).name: restore.open_run(Path(folder)) for folder in FLAGS.runs}
     for folder, run in runs.items():
         if run.config.data.name != "data.prevalence":

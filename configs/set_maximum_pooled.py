@@ -2,6 +2,9 @@
 
 python -m jaxnets.train --config=set_maximum_pooled
 python -m jaxnets.train --config=set_maximum_pooled --workdir=runs/mean --config.model.pooling=mean
+
+Expected: a mean absolute error of 0.01 by the largest feature, 1.2 by means and 1.1 by sums, in a minute on a CPU core
+(published: 0.14, 2.1, 1.9).
 """
 
 from ml_collections import ConfigDict

@@ -2,6 +2,8 @@
 
 python -m jaxnets.train --config=set_statistics
 python -m jaxnets.train --config=set_statistics --workdir=runs/median --config.data.statistic=median
+
+Expected: a mean absolute error of 0.001 (mean, variance), 0.008 (median) or 0.018 (maximum) in ten seconds.
 """
 
 from ml_collections import ConfigDict

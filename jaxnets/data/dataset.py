@@ -40,6 +40,12 @@ def check_arguments(seed: int, validation: float | None = None, **sizes: int) ->
         raise ValueError(f"validation: a part between 0 and 1; given {validation}")
 
 
+def check_range(shortest: int, longest: int) -> None:
+    """A ``ValueError`` where nothing is so long."""
+    if longest < shortest:
+        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
+
+
 def text(
     path: str = "",
     unit: str = "byte",

@@ -5,7 +5,7 @@ import numpy as np
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.idx_format import idx_folder
-from jaxnets.data.npz_file import is_real, ragged_parts
+from jaxnets.data.npz_file import in_row, ragged_parts
 
 
 def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, seed: int = 0) -> Dataset:
@@ -85,7 +85,7 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
     train, test = ragged_parts(path, standardise)
-    if all(is_real(part).all() for part in (train, test)):
+    if all(in_row(part).all() for part in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
 

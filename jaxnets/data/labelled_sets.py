@@ -2,7 +2,7 @@
 
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import dataset
-from jaxnets.data.npz_file import is_real, ragged_parts
+from jaxnets.data.npz_file import in_row, ragged_parts
 
 
 def labelled_sets(
@@ -22,5 +22,5 @@ def labelled_sets(
         ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
             an argument is out of range.
     """
-    train, test = (part._replace(lengths=None, members=is_real(part)) for part in ragged_parts(path, standardise))
+    train, test = (part._replace(lengths=None, members=in_row(part)) for part in ragged_parts(path, standardise))
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)

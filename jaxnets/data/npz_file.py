@@ -23,16 +23,17 @@ def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples]:
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise ValueError(f"{path}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}")
     if standardise:
-        known = train.inputs[is_real(train)]
+        known = train.inputs[in_row(train)]
+        known = np.where(np.isfinite(known), known, np.nan)  # infinite ones are told later, by their place
         mean, deviation = np.nanmean(known, 0), np.maximum(np.nanstd(known, 0), 1e-6)
         train, test = (
-            part._replace(inputs=(part.inputs - mean) / deviation * is_real(part)[..., None]) for part in (train, test)
+            part._replace(inputs=(part.inputs - mean) / deviation * in_row(part)[..., None]) for part in (train, test)
         )
     return train, test
 
 
-def is_real(examples: Examples) -> np.ndarray:
-    """Which steps are real, ``[N, T]``."""
+def in_row(examples: Examples) -> np.ndarray:
+    """Which steps or elements of each row are real, ``[N, T]``."""
     length = examples.inputs.shape[1]
     lengths = np.full(len(examples.labels), length) if examples.lengths is None else examples.lengths
     return np.arange(length) < lengths[:, None]
@@ -64,4 +65,4 @@ def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
     known = np.any(~np.isnan(x), axis=-1)
     lengths = np.where(np.any(known, axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
     padded = Examples(x, y, lengths)
-    return padded._replace(inputs=np.where(is_real(padded)[..., None], x, 0))
+    return padded._replace(inputs=np.where(in_row(padded)[..., None], x, 0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.dataset import Dataset, check_arguments, check_range
 from jaxnets.data.examples import Batch
 from jaxnets.data.generated import generated
 from jaxnets.data.targets import Quantities
@@ -37,7 +37,7 @@ def set_statistics(statistic: str = "mean", size: int = 100, batch: int = 20, se
     def make(random: np.random.Generator) -> Batch:
         numbers = (random.random((batch, 1)) * random.random((batch, size))).astype(np.float32)
         answers = STATISTICS[statistic](numbers, axis=1).astype(np.float32)
-        return _batch(numbers[..., None], answers[:, None], np.full(batch, size))
+        return set_batch(numbers[..., None], answers[:, None], np.full(batch, size))
 
     return generated(make, Quantities((statistic,)), seed, f"{statistic} of {size} numbers, {batch} sets a batch")
 
@@ -60,14 +60,12 @@ def maximum(largest: int = 10, scale: float = 100.0, batch: int = 128, seed: int
         sizes = random.integers(1, largest + 1, batch)
         numbers = (scale * random.random((batch, largest))).astype(np.float32)
         numbers[np.arange(largest) >= sizes[:, None]] = 0
-        return _batch(numbers[..., None], numbers.max(1, keepdims=True), sizes)
+        return set_batch(numbers[..., None], numbers.max(1, keepdims=True), sizes)
 
     return generated(make, Quantities(("maximum",)), seed, f"maximum of 1 to {largest} numbers, {batch} sets a batch")
 
 
-def digit_sum(
-    shortest: int = 1, longest: int = 9, batch: int = 128, seed: int = 0, as_sequence: bool = False
-) -> Dataset:
+def digit_sum(shortest: int = 1, longest: int = 9, batch: int = 128, seed: int = 0, read_as: str = "set") -> Dataset:
     """The sum of digits given as symbols 0 to 9 (Zaheer et al. 2017, section 4.1.2), each set of another size.
 
     Args:
@@ -75,22 +73,23 @@ def digit_sum(
         longest: Most.
         batch: B, sets.
         seed: Of the sets.
-        as_sequence: Whether the same digits come as vectors ``[B, N, 10]`` of zeros and a one, with ``lengths`` instead
-            of ``members``: for a recurrent network, to compare.
+        read_as: ``"set"``, or ``"sequence"``: the same digits as vectors ``[B, N, 10]`` of zeros and a one, with
+            ``lengths`` instead of ``members``, for a recurrent network.
 
     Raises:
         ValueError: An argument out of range.
     """
     check_arguments(seed, batch=batch, shortest=shortest)
-    if longest < shortest:
-        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
+    check_range(shortest, longest)
+    if read_as not in ("set", "sequence"):
+        raise ValueError(f"read_as: set or sequence; given {read_as!r}")
 
     def make(random: np.random.Generator) -> Batch:
         sizes = random.integers(shortest, longest + 1, batch)
         digits = random.integers(0, 10, (batch, longest)).astype(np.int32)
         digits[np.arange(longest) >= sizes[:, None]] = 0
-        made = _batch(digits, digits.sum(1, keepdims=True).astype(np.float32), sizes)
-        if as_sequence:
+        made = set_batch(digits, digits.sum(1, keepdims=True).astype(np.float32), sizes)
+        if read_as == "sequence":
             real = made.pop("members")
             made |= {
                 "inputs": np.eye(10, dtype=np.float32)[digits] * real[..., None],
@@ -98,7 +97,7 @@ def digit_sum(
             }
         return made
 
-    source = f"sum of {shortest} to {longest} digits, {batch} {'sequences' if as_sequence else 'sets'} a batch"
+    source = f"sum of {shortest} to {longest} digits, {batch} {read_as}s a batch"
     return generated(make, Quantities(("sum",)), seed, source)
 
 
@@ -127,8 +126,7 @@ def mixture(
         ValueError: An argument out of range.
     """
     check_arguments(seed, batch=batch, components=components, shortest=shortest)
-    if longest < shortest:
-        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
+    check_range(shortest, longest)
     if deviation <= 0:
         raise ValueError(f"deviation: above 0; given {deviation}")
 
@@ -148,7 +146,7 @@ def mixture(
         density = (shares[:, None] * np.exp(-away / 2 - highest)).sum(-1)
         logs = np.log(density) + highest[..., 0] - np.log(2 * np.pi * deviation**2)
         points[:, size:] = 0
-        made = _batch(points.astype(np.float32), chosen.astype(np.int32), np.full(batch, size))
+        made = set_batch(points.astype(np.float32), chosen.astype(np.int32), np.full(batch, size))
         return {**made, "oracle": logs[:, :size].mean(1).astype(np.float32)}
 
     names = ("share", "mean x", "mean y", "deviation x", "deviation y")
@@ -178,7 +176,7 @@ def intruder(size: int = 8, batch: int = 64, seed: int = 0) -> Dataset:
         other = (usual + random.integers(1, 10, batch)) % 10
         targets = random.integers(0, size, batch).astype(np.int32)
         classes = np.where(np.arange(size) == targets[:, None], other[:, None], usual[:, None])
-        return _batch(images[_drawn(random, labels, classes)], targets, np.full(batch, size))
+        return set_batch(images[_drawn(random, labels, classes)], targets, np.full(batch, size))
 
     source = f"an intruder among {size} digits, {batch} sets a batch"
     return generated(make, Quantities(("score",)), seed, source, parts=digit_parts())
@@ -205,7 +203,7 @@ def prevalence(size: int = 100, batch: int = 20, seed: int = 0) -> Dataset:
         classes = (random.random((batch, size, 1)) > np.cumsum(shares, -1)[:, None]).sum(-1)
         classes = np.minimum(classes, 9)
         realised = (classes[..., None] == np.arange(10)).mean(1).astype(np.float32)
-        return _batch(images[_drawn(random, labels, classes)], realised, np.full(batch, size))
+        return set_batch(images[_drawn(random, labels, classes)], realised, np.full(batch, size))
 
     source = f"shares of classes in bags of {size} digits, {batch} bags a batch"
     return generated(make, Quantities(tuple(map(str, range(10)))), seed, source, parts=digit_parts())
@@ -221,13 +219,14 @@ def digit_parts() -> list[tuple[np.ndarray, np.ndarray]]:
     return [(images[here], labels[here]) for here in (fifth < 3, fifth == 3, fifth == 4)]
 
 
+def set_batch(inputs: np.ndarray, targets: np.ndarray, sizes: np.ndarray) -> Batch:
+    """Sets of which the first so many elements are real."""
+    members = np.arange(inputs.shape[1]) < sizes[:, None]
+    return {"inputs": inputs, "targets": targets, "mask": np.ones(len(inputs), bool), "members": members}
+
+
 def _drawn(random: np.random.Generator, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Numbers of examples of these classes, each drawn from all of its class."""
     order, counts = np.argsort(labels, kind="stable"), np.bincount(labels, minlength=10)
     first = np.cumsum(counts) - counts
     return order[first[classes] + (random.random(classes.shape) * counts[classes]).astype(int)]
-
-
-def _batch(inputs: np.ndarray, targets: np.ndarray, sizes: np.ndarray) -> Batch:
-    members = np.arange(inputs.shape[1]) < sizes[:, None]
-    return {"inputs": inputs, "targets": targets, "mask": np.ones(len(inputs), bool), "members": members}

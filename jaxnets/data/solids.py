@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.dataset import Dataset, check_arguments, check_range
 from jaxnets.data.examples import Batch
 from jaxnets.data.generated import generated
+from jaxnets.data.sets import set_batch
 from jaxnets.data.targets import Classes
 
 
@@ -26,8 +27,7 @@ def solids(shortest: int = 64, longest: int = 256, noise: float = 0.02, batch: i
         ValueError: An argument out of range.
     """
     check_arguments(seed, batch=batch, shortest=shortest)
-    if longest < shortest:
-        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
+    check_range(shortest, longest)
     if noise < 0:
         raise ValueError(f"noise: not below 0; given {noise}")
     names, surfaces = tuple(SURFACES), tuple(SURFACES.values())
@@ -35,18 +35,12 @@ def solids(shortest: int = 64, longest: int = 256, noise: float = 0.02, batch: i
     def make(random: np.random.Generator) -> Batch:
         classes = random.integers(0, len(names), batch)
         sizes = random.integers(shortest, longest + 1, batch)
-        members = np.arange(longest) < sizes[:, None]
         points = np.stack([surfaces[i](random, longest) for i in classes])
         points = (points + noise * random.standard_normal(points.shape)) @ _rotations(random, batch)
-        real, counts = members[..., None], sizes[:, None, None]
+        real, counts = (np.arange(longest) < sizes[:, None])[..., None], sizes[:, None, None]
         points = (points - (points * real).sum(1, keepdims=True) / counts) * real
         points /= np.sqrt(np.maximum((points**2).sum((1, 2), keepdims=True) / counts, 1e-12))
-        return {
-            "inputs": points.astype(np.float32),
-            "targets": classes.astype(np.int32),
-            "mask": np.ones(batch, bool),
-            "members": members,
-        }
+        return set_batch(points.astype(np.float32), classes.astype(np.int32), sizes)
 
     source = f"clouds of {shortest} to {longest} points of {len(names)} solids, noise {noise:g}, {batch} a batch"
     return generated(make, Classes(names), seed, source)

@@ -110,19 +110,14 @@ class MAB(nn.Module):
 
     def weights(self, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None = None) -> jax.Array:
         """How much each of X attends to each of Y, to be looked at: ``[*batch, heads, N, M]``."""
-        mask: Any = check_members(ys, y_members, "ys")
-        query, (key, _) = self._apart(self._queries(xs, check_members(xs, None))), self._memory(ys, mask)
+        query, key, _, mask = self._reading(xs, ys, y_members)
         return attention_weights(query, key, mask=mask[..., None, None, :], scale=self.width**-0.5)
 
     def update(self, reading: Reading | None, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None) -> Reading:
         """What X has read of one more chunk of Y; None is before the first one."""
         if self.clean and self.norm == "set":
             raise ValueError("set norm needs all of a set at once")
-        if isinstance(y_members, Segments):
-            raise ValueError("members: a mask or None expected chunk by chunk; given segments")
-        mask: Any = check_members(ys, y_members, "ys")
-        query = self._apart(self._queries(xs, check_members(xs, None)))
-        key, value = self._memory(ys, mask)
+        query, key, value, mask = self._reading(xs, ys, y_members)
         reading = nothing_read(query, value.shape[-1]) if reading is None else reading
         return read_on(reading, query, key, value, mask, self.width**-0.5)
 
@@ -131,6 +126,13 @@ class MAB(nn.Module):
         members = check_members(xs, None)
         query = self._queries(xs, members)
         return self._rest(xs, query, what_was_read(reading).astype(query.dtype).reshape(query.shape), members)
+
+    def _reading(self, xs, ys, y_members):
+        """Queries of all X, keys, values and mask of Y."""
+        if isinstance(y_members, Segments):
+            raise ValueError("members: a mask or None expected here; given segments")
+        mask: Any = check_members(ys, y_members, "ys")
+        return self._apart(self._queries(xs, check_members(xs, None))), *self._memory(ys, mask), mask
 
     def _queries(self, xs, members):
         return self.query(self.norm_x(xs, members) if self.clean else xs)

@@ -77,6 +77,9 @@ class SetTransformer(nn.Module):
         """How much the points of each block attend to each element, to be looked at: ``[*batch, heads, m, N]`` each.
 
         ``model.apply(variables, xs, members, method="inducing_weights")``.
+
+        Raises:
+            ValueError: The model has no inducing points, or ``members`` are segments.
         """
         if not self.points:
             raise ValueError("points: there are none")

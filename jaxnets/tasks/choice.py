@@ -10,6 +10,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from jaxnets.data.targets import Quantities
+from jaxnets.tasks import set_pictures
 from jaxnets.tasks.task import Task
 
 SHOWN = 6
@@ -42,10 +43,11 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
 
     def draw(variables, batches):
         batch = {name: array[:SHOWN] for name, array in batches[0].items()}
+        figures = set_pictures.of_model(model, variables, batch)
         side = round(batch["inputs"].shape[-1] ** 0.5)
-        if side**2 != batch["inputs"].shape[-1]:
-            return {}
-        return {"chosen": _chosen(batch, np.asarray(jax.nn.softmax(scores(variables, batch))), side)}
+        if side**2 == batch["inputs"].shape[-1]:
+            figures["chosen"] = _chosen(batch, np.asarray(jax.nn.softmax(scores(variables, batch))), side)
+        return figures
 
     return Task(
         init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),

@@ -44,16 +44,18 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     for axes, i in zip(panels.flat, worst, strict=False):
         length = batch["lengths"][i] if "lengths" in batch else len(batch["inputs"][i])
         series = batch["inputs"][i][:length]
+        if "members" in batch:
+            series = series[batch["members"][i]]
         if "width" in batch:
             series = series.reshape(-1, batch["width"][i])
         axes.set_axis_on()
         if "members" in batch and 2 <= series.shape[-1] <= 3:
-            axes.scatter(*series[batch["members"][i]][:, :2].T, s=4)
+            axes.scatter(*series[:, :2].T, s=4)
             axes.set(aspect="equal", xticks=[])
         elif series.shape[-1] <= 3:
-            axes.plot(series, lw=1)
+            axes.plot(series, "." if "members" in batch else "-", lw=1)
             axes.set_xticks([0, max(length - 1, 1)])
-        else:
+        elif len(series):
             axes.imshow(series, cmap="gray_r", aspect="equal" if len(series) < 4 * series.shape[-1] else "auto")
             axes.set_xticks([])
         axes.set_yticks([])

@@ -18,34 +18,37 @@ def of_model(model: nn.Module, variables: Mapping[str, Any], batch: dict[str, np
     """The pictures that there are of a kind of model, by name; of other models none."""
     if "members" not in batch:
         return {}
+    filled = np.flatnonzero(batch["members"].any(1) & batch["mask"])
+    if not len(filled):
+        return {}
+    xs, members = (batch[name][filled[:1]] for name in ("inputs", "members"))
     if isinstance(model, HistNetQ) and model.learned:
-        return {"histograms": _histograms(model, variables, batch)}
-    if isinstance(model, SetTransformer) and model.points and model.encoder and batch["inputs"].shape[-1] in (2, 3):
-        return {"inducing_points": _inducing(model, variables, batch)}
+        return {"histograms": _histograms(model, variables, xs, members)}
+    if isinstance(model, SetTransformer) and model.points and model.encoder and xs.shape[-1] in (2, 3):
+        return {"inducing_points": _inducing(model, variables, xs, members)}
     return {}
 
 
-def _histograms(model: HistNetQ, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> Figure:
-    """Of some features: the votes for each bin before and after learning, and the histogram of the first set."""
+def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> Figure:
+    """Of some features: the votes for each bin before and after learning, and the histogram of one set."""
     learned: Any = variables["params"]["histogram"]
-    xs: Any = model.apply(variables, batch["inputs"][:1], batch["members"][:1], method="elements")
+    xs: Any = model.apply(variables, inputs, members, method="elements")
     features = min(xs.shape[-1], SHOWN)
-    rows = {"before": bins_init(model.kind, xs.shape[-1], model.bins), "after": learned}
+    rows = {"bins at first": bins_init(model.kind, xs.shape[-1], model.bins), "bins learned": learned}
     grid = np.linspace(0, 1, 1001)
     figure = Figure(figsize=(4 * max(features, 2), 5))
     panels = figure.subplots(2, features, squeeze=False)
     for row, (when, bins) in enumerate(rows.items()):
         curves = np.asarray(votes(model.kind, bins, jnp.broadcast_to(grid[:, None], (len(grid), xs.shape[-1]))))
-        found = np.asarray(votes(model.kind, bins, xs[0][batch["members"][0]])).mean(0)
+        found = np.asarray(votes(model.kind, bins, xs[0][members[0]])).mean(0)
         for column in range(features):
             axes = panels[row, column]
             axes.plot(grid, curves[:, column], lw=0.8)
             axes.set(xlim=(0, 1), ylim=(0, None), title=f"{when}: feature {column}", xlabel="x" if row else None)
             bars = axes.twinx()
-            centres = np.sort(np.asarray(bins["centres"][column]))
-            bars.bar(
-                centres, found[column][np.argsort(bins["centres"][column])], 0.7 / model.bins, color="0.5", alpha=0.5
-            )
+            centres = np.asarray(bins["centres"][column])
+            centres = np.sort(centres) if model.kind == "linear" else centres  # as its votes are
+            bars.bar(centres, found[column], 0.7 / model.bins, color="0.5", alpha=0.5)
             bars.set(ylim=(0, 1.5 * max(found[column].max(), 1e-6)), yticks=[])
         panels[row, 0].set_ylabel("vote for each bin")
     figure.suptitle("votes of a number x for each bin (lines), and the histogram of a set (bars)")
@@ -53,12 +56,12 @@ def _histograms(model: HistNetQ, variables: Mapping[str, Any], batch: dict[str, 
     return figure
 
 
-def _inducing(model: SetTransformer, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> Figure:
-    """Which elements of the first set the inducing points of the last block look at, the mean of its heads."""
+def _inducing(model: SetTransformer, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> Figure:
+    """Which elements of one set the inducing points of the last block look at, the mean of its heads."""
     look = jax.jit(lambda v, xs, members: model.apply(v, xs, members, method="inducing_weights")[-1])
-    weights = np.asarray(look(variables, batch["inputs"][:1], batch["members"][:1]))[0].mean(0)
-    real = batch["members"][0]
-    points, columns = batch["inputs"][0][real], 4
+    weights = np.asarray(look(variables, inputs, members))[0].mean(0)
+    real = members[0]
+    points, columns = inputs[0][real], 4
     shown = min(len(weights), 2 * columns)
     figure = Figure(figsize=(3 * columns, 3 * -(-shown // columns)))
     panels = figure.subplots(-(-shown // columns), columns, squeeze=False)

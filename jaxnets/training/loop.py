@@ -78,7 +78,7 @@ def evaluate(task: Task, compiled: Callable, variables: Any, batches: Any) -> di
         task: What is measured.
         compiled: ``jax.jit(task.evaluate)``.
         variables: The model's.
-        batches: An iterable of batches of one shape.
+        batches: An iterable of batches; what ``carry`` has is of one shape.
     """
     sums: dict[str, list[float]] = {}
     carry = None

@@ -38,14 +38,15 @@ def test_features_are_standardised_over_what_is_real(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "row, element, feature, message",
+    "row, element, feature, number, message",
     [
-        (3, 2, 1, "training part: nan in example 3 at position 2, 1"),
-        (41, 5, 0, "test part: nan in example 1 at position 5, 0"),
+        (3, 2, 1, np.nan, "training part: nan in example 3 at position 2, 1"),
+        (41, 5, 0, np.nan, "test part: nan in example 1 at position 5, 0"),
+        (7, 1, 2, np.inf, "training part: inf in example 7 at position 1, 2"),
     ],
 )
-def test_nan_is_told_by_its_place(tmp_path, row, element, feature, message):
+def test_what_is_not_finite_is_told_by_its_place(tmp_path, row, element, feature, number, message):
     x = X.copy()
-    x[row, element, feature] = np.nan
+    x[row, element, feature] = number
     with pytest.raises(ValueError, match=message):
         data.labelled_sets(saved(tmp_path, x))

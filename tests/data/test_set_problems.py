@@ -68,14 +68,14 @@ def test_prevalences_are_realised_ones():
 
 
 def test_digits_as_a_sequence_are_the_same_digits():
-    as_set, as_sequence = (data.digit_sum(2, 7, batch=5, as_sequence=form).train[3] for form in (False, True))
+    as_set, as_sequence = (data.digit_sum(2, 7, batch=5, read_as=form).train[3] for form in ("set", "sequence"))
     np.testing.assert_array_equal(as_sequence["inputs"].argmax(-1), as_set["inputs"])
     np.testing.assert_array_equal(as_sequence["inputs"].sum(-1), as_set["members"])
     np.testing.assert_array_equal(as_sequence["lengths"], as_set["members"].sum(1))
     np.testing.assert_array_equal(as_sequence["targets"], as_set["targets"])
 
 
-# The mean distance from the axis, or what the points of a surface satisfy, worked out by hand.
+# What the points of each surface make zero.
 ON_SURFACE = {
     "sphere": lambda x, y, z: np.hypot(np.hypot(x, y), z) - 1,
     "cube": lambda x, y, z: np.maximum(np.maximum(abs(x), abs(y)), abs(z)) - 1,
@@ -116,6 +116,7 @@ def test_clouds_tell_neither_place_nor_size():
     [
         (lambda: data.set_statistics("mode"), "statistic: one of mean, median, maximum, variance; given 'mode'"),
         (lambda: data.digit_sum(5, 4), "longest: at least shortest, 5; given 4"),
+        (lambda: data.digit_sum(read_as="list"), "read_as: set or sequence; given 'list'"),
         (lambda: data.mixture(deviation=0), "deviation: above 0; given 0"),
         (lambda: data.intruder(1), "size: at least 2; given 1"),
         (lambda: data.prevalence(0), "size: at least 1; given 0"),

@@ -69,6 +69,11 @@ MODELS = {
 }
 EQUIVARIANT = ("equivariant", "equivariant, mean", "set transformer, elements")
 each = pytest.mark.parametrize("name", MODELS)
+# Those that test_set_properties.py tries more thoroughly are slow ones here.
+TRIED = ("deep sets", "equivariant, mean", "set transformer", "hist net")
+each_but_once = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in TRIED else name for name in MODELS]
+)
 MASK = jnp.array([[True] * 6, [True, False, True, True, False, True], [False] * 6])
 
 
@@ -82,7 +87,7 @@ def problem(name):
     return model, variables, xs
 
 
-@each
+@each_but_once
 def test_order_padding_and_form_have_no_effect(float64, name):
     model, variables, xs = problem(name)
     variables, xs = jax.tree.map(lambda a: a.astype(jnp.float64), (variables, xs))
@@ -117,7 +122,7 @@ def test_order_padding_and_form_have_no_effect(float64, name):
     np.testing.assert_allclose(dflat, dx.reshape(-1, 3)[flat_order], atol=1e-12)
 
 
-@each
+@each_but_once
 def test_a_set_is_what_it_is_alone_in_float32(name):
     model, variables, xs = problem(name)
     run = jax.jit(lambda xs, mask: model.apply(variables, xs, mask))

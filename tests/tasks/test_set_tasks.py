@@ -83,7 +83,8 @@ def test_choice_measures_what_scikit_learn_measures():
 
 
 def test_models_of_sets_are_looked_at():
-    batch = {"inputs": RANDOM.random((3, 20, 2)).astype(np.float32), "members": np.ones((3, 20), bool)}
+    members = np.arange(20) < np.array([[0], [20], [7]])
+    batch = {"inputs": RANDOM.random((3, 20, 2)).astype(np.float32), "members": members, "mask": np.ones(3, bool)}
     for name, model in {
         "histograms": sets.HistNetQ(2, (4,), (4,), bins=8),
         "inducing_points": sets.SetTransformer(2, width=8, heads=2, points=3, encoder=1, decoder=0),
@@ -92,4 +93,5 @@ def test_models_of_sets_are_looked_at():
         figures = set_pictures.of_model(model, variables, batch)
         assert set(figures) == {name}
         figures[name].canvas.draw()
+        assert set_pictures.of_model(model, variables, {**batch, "mask": np.zeros(3, bool)}) == {}
     assert set_pictures.of_model(sets.DeepSets(2), variables, batch) == {}
