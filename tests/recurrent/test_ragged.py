@@ -12,6 +12,15 @@ from hypothesis import strategies as st
 from jaxnets import recurrent
 
 each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+# Where it is the executor that is tried, cells that are like others are slow tests.
+LIKE_OTHERS = (
+    *("elman, identity", "gru, none", "mgu", "lstm, projection", "lstm, coupled"),
+    *("layer norm gru", "conv lstm 1-D", "min lstm", "residual", "zoneout"),
+)
+each_kind = pytest.mark.parametrize(
+    "cell",
+    [pytest.param(cell, id=name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name, cell in CELLS.items()],
+)
 LENGTHS = np.array([13, 5, 0], np.int32)
 RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
 
@@ -80,7 +89,7 @@ def test_padding_has_no_effect_whatever_is_in_it(cell):
     chex.assert_trees_all_equal(f(params, again, carry), f(params, xs, carry))
 
 
-@each_cell
+@each_kind
 def test_a_reset_begins_anew(cell):
     params, xs, carry = problem(cell, 13)
     resets = jnp.zeros((3, 13), bool).at[:, 6].set(True)
@@ -99,7 +108,7 @@ def test_a_reset_begins_anew(cell):
     chex.assert_trees_all_close(last, end, atol=1e-5)
 
 
-@each_cell
+@each_kind
 def test_half_precision_keeps_float32_carries_and_gradients(cell):
     params, xs, carry = problem(cell, 13)
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16) if a.dtype == jnp.float32 else a, xs)

@@ -203,6 +203,8 @@ MODELS = {
     "hist net, soft cumulative": sets.HistNetQ(3, (8, 4), (), bins=8, kind="soft", cumulative=True),
 }
 SLOW = (
+    "deep sets, mean",
+    "hist net, soft cumulative",
     "set transformer, layer norm",
     "set transformer, clean",
     "hist net, cumulative",
