@@ -37,12 +37,11 @@ def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
         answers = run.model.apply(variables, batch["inputs"], **real)
         return {"right": ((abs(answers - batch["targets"]) < 0.5).sum(), len(answers))}, carry
 
-    found = []
+    task, compiled, found = run.task._replace(derive={}), jax.jit(right), []
     for length in lengths:
         config = copy.deepcopy(run.config)
         config.data.shortest = config.data.longest = length
-        means = loop.evaluate(run.task._replace(derive={}), jax.jit(right), run.variables, build.dataset(config).test)
-        found.append(means["right"])
+        found.append(loop.evaluate(task, compiled, run.variables, build.dataset(config).test)["right"])
     return found
 
 

@@ -82,8 +82,9 @@ def main(overrides: program.Overrides) -> None:
             raise UsageError(f"--runs: runs on data.prevalence; {folder} is one on {run.config.data.name}")
         apply: Any = jax.jit(functools.partial(run.model.apply, run.variables))
         result["errors"][folder] = errors(apply, run.dataset())
+    dataset = next(iter(runs.values())).dataset()
     for name, answer in counters().items():
-        result["errors"][name] = errors(answer, next(iter(runs.values())).dataset())
+        result["errors"][name] = errors(answer, dataset)
     for name, found in result["errors"].items():
         print(f"{name:<44} absolute {found['absolute']:.4f}  relative {found['relative']:.3f}")
     if FLAGS.json:

@@ -91,7 +91,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
             return (new, *put_at(kept, made, k * plan.chunk + time, plan)), None
 
         carry, ys, *kept = lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0]
-        if sequences[2].active is not None:
+        if sequences[2].active is not None and plan.keep != "products":  # a linearised step has done it
             y = take(ys, k, plan)
             ys = put(ys, where(sequences[2].active, y, jnp.zeros_like(y)), k, plan)
         return (carry, ys, *kept), state[0]
