@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Everything that wants a GPU, in parts of less than ten minutes each:
 #
-#     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory attention decoder sets tests
+#     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory attention decoder sets convolution
+#                                           tests
 #     TINY=1 benchmarks/gpu.sh PART OUT     the same with tiny sizes, to try the parts on a CPU
 #
 # Each part writes its result to OUT/<part>.json and can be run again by itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets or tests}
+part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution or tests}
 out=${2:?OUT: a folder for the results}
 mkdir -p "$out"
 export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONPATH=.
@@ -17,13 +18,13 @@ if [ -n "${TINY:-}" ]; then
   small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
   sizes=2x16x8 memory=2x32x8x8 cudnn=auto
   spans=16,32 tokens=32 heads=2 features=8 layers=2 written=8 fast=chunked workers=2
-  elements=64,200 streamed=1000
+  elements=64,200 streamed=1000 images=2
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
   sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
   spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 written=512 fast=chunked,cudnn workers=8
-  elements=1000,10000,100000,1000000 streamed=10000000
+  elements=1000,10000,100000,1000000 streamed=10000000 images=128
 fi
 
 recurrence() { # name, shapes, type, then more flags
@@ -78,8 +79,14 @@ case $part in
   sets)
     $python -m benchmarks.sets --sizes="$elements" --streamed="$streamed" --rounds="$rounds" --json="$out/sets.json"
     ;;
+  convolution)
+    for dtype in float32 bfloat16; do
+      $python -m benchmarks.convolution --dtype=$dtype --batch="$images" --rounds="$rounds" \
+        --json="$out/convolution_$dtype.json"
+    done
+    ;;
   tests)
-    $python -m pytest -q -n "$workers" -p no:cacheprovider tests/recurrent tests/attention tests/sets
+    $python -m pytest -q -n "$workers" -p no:cacheprovider tests/recurrent tests/attention tests/sets tests/convolution
     ;;
   *)
     echo "unknown part $part" >&2

@@ -175,7 +175,7 @@ def product_rate(dtype: Any = jnp.float32, size: int = 2048) -> float:
 
 def machine() -> dict[str, Any]:
     """Device and versions, for the head of a result."""
-    names = ("jax", "jaxlib", "jaxnets", "flax", "dm-haiku", "keras", "equinox", "torch", "numpy")
+    names = ("jax", "jaxlib", "jaxnets", "flax", "dm-haiku", "keras", "equinox", "torch", "torchvision", "numpy")
     device = jax.devices()[0]
     return {
         "device": device.device_kind if device.platform != "cpu" else _processor(),

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from jaxnets import data, program, recurrent, tasks
 from jaxnets.training import loop
-from jaxnets.training.optimizer import optimizer
+from jaxnets.training.optimizer import adamw
 from jaxnets.training.state import create, make_step
 
 FLAGS = flags.FLAGS
@@ -48,7 +48,7 @@ def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -
     """The part of the variance of held-out sums that a trained network explains; None where training diverged."""
     examples = data.adding(length, seed=seed)
     task = tasks.regression(recurrent.SequenceModel(1, cell=cell, hidden=hidden), data.Quantities(("sum",)))
-    transform = optimizer(steps, 5e-3, warmup=min(100, steps // 10), final=0.01, b2=0.99, clip=1.0)
+    transform = adamw(steps, 5e-3, warmup=min(100, steps // 10), final=0.01, b2=0.99, clip=1.0)
     state = create(task, transform, examples.train[0], seed)
     step = jax.jit(make_step(task, transform, seed), donate_argnums=0)
     for i in range(steps):

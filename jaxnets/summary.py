@@ -2,6 +2,7 @@
 
 python -m jaxnets.summary --config=char_lm
 python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocabulary=65 --config.model.hidden=512 --json
+python -m jaxnets.summary --model=convolution.resnet50 --input=1,224,224,3
 """
 
 import dataclasses
@@ -53,6 +54,7 @@ def main(overrides: program.Overrides) -> None:
                     "input": shape,
                     "parameters": sum(part.parameters for part in parts),
                     "flops": sum(part.flops for part in parts),
+                    "activation_bytes": sum(part.activation_bytes for part in parts),
                     "parts": [part._asdict() for part in parts],
                 }
             )

@@ -3,6 +3,8 @@
 from jaxnets.data.dataset import Dataset, text
 from jaxnets.data.examples import Examples, in_order, shuffled
 from jaxnets.data.idx_format import read_idx
+from jaxnets.data.image_arrays import image_arrays, jpeg_images
+from jaxnets.data.labelled_images import images
 from jaxnets.data.labelled_series import digits, idx, mnist1d, series
 from jaxnets.data.labelled_sets import labelled_sets
 from jaxnets.data.memory import adding, copying, temporal_order
@@ -25,8 +27,11 @@ __all__ = [
     "digit_sum",
     "digits",
     "idx",
+    "image_arrays",
+    "images",
     "in_order",
     "intruder",
+    "jpeg_images",
     "labelled_sets",
     "learn_pieces",
     "maximum",

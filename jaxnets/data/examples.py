@@ -1,11 +1,13 @@
 """Examples with an answer each, as grain pipelines: shuffled without end to learn from, in order to measure.
 
-A batch is a dict of arrays that begin with B: ``inputs`` float32, ``targets``, ``mask`` bool (False fills up the last
-batch), ``lengths`` int32 where the rows are ragged, and ``width`` int32 where a row is the pixels of an image.
+A batch is a dict of arrays that begin with B: ``inputs`` float32, or uint8 ``[B, H, W, C]`` where they are images,
+``targets``, ``mask`` bool (False fills up the last batch), ``lengths`` int32 where the rows are ragged, and ``width``
+int32 where a row is the pixels of an image.
 """
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -14,103 +16,142 @@ from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
+Arrays = Mapping[str, Any]  # all examples: arrays, or what is indexed like them
 
 
 class Examples(NamedTuple):
     """Attributes:
-    inputs: float32 ``[N, ...]``.
+    inputs: float32 ``[N, ...]``, or uint8 ``[N, H, W, C]``, images, which stay bytes; an array, or what has its
+        ``shape`` and ``dtype`` and gives rows by their numbers.
     labels: ``[N]``, numbers or text, a class each.
     lengths: int32 ``[N]``, how many steps of a row are real; None: all.
     width: Of the images whose pixels, a step each, the rows are; None: they are something else.
     members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
     """
 
-    inputs: np.ndarray
+    inputs: Any
     labels: np.ndarray
     lengths: np.ndarray | None = None
     width: int | None = None
     members: np.ndarray | None = None
 
 
-def shuffled(arrays: Batch, batch: int, seed: int) -> grain.MapDataset:
+def shuffled(arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = None) -> grain.MapDataset:
     """Endless batches in an order shuffled anew each epoch.
+
+    Args:
+        arrays: All examples.
+        batch: B.
+        seed: Of the order.
+        rows: Numbers of those to take; None: all.
 
     Raises:
         ValueError: There are fewer examples than a batch.
     """
-    count = len(arrays["inputs"])
-    if count < batch:
-        raise ValueError(f"too few examples: {count} to learn from, fewer than one batch of {batch}")
-    rows = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
-    return rows.map(lambda chosen: {name: array[chosen] for name, array in arrays.items()})
+    taken = np.arange(len(arrays["inputs"])) if rows is None else rows
+    if len(taken) < batch:
+        raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch}")
+    places = grain.MapDataset.range(len(taken)).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
+    return places.map(lambda at: {name: array[taken[at]] for name, array in arrays.items()})
 
 
-def in_order(arrays: Batch, batch: int) -> grain.MapDataset:
-    """All examples once, in order; the last batch is filled up with masked ones."""
-    count = len(arrays["inputs"])
+def in_order(arrays: Arrays, batch: int, rows: np.ndarray | None = None) -> grain.MapDataset:
+    """All examples once, in order, or those of ``rows``; the last batch is filled up with masked ones."""
+    taken = np.arange(len(arrays["inputs"])) if rows is None else rows
+    count = len(taken)
     batch = min(batch, count)
 
-    def rows(step: int) -> Batch:
+    def of_step(step: int) -> Batch:
         at = step * batch + np.arange(batch)
-        found = {name: array[np.minimum(at, count - 1)] for name, array in arrays.items()}  # copies
+        found = {name: array[taken[np.minimum(at, count - 1)]] for name, array in arrays.items()}  # copies
         found["mask"][at >= count] = False
         return found
 
-    return grain.MapDataset.range(-(-count // batch)).map(rows)
+    return grain.MapDataset.range(-(-count // batch)).map(of_step)
 
 
-def dataset(train: Examples, test: Examples, *, batch: int, validation: float, seed: int, source: str) -> Dataset:
-    """Examples of classes as a dataset; a part of ``train``, drawn with the seed, is held out for validation.
+def dataset(
+    train: Examples,
+    test: Examples | None,
+    *,
+    batch: int,
+    validation: float | Examples,
+    seed: int,
+    source: str,
+    names: Sequence[str] = (),
+    fingerprint: str = "",
+) -> Dataset:
+    """Examples of classes as a dataset.
 
     Args:
         train: To learn from, and to validate on.
         test: Never seen while training.
         batch: B, rows.
-        validation: The part of ``train`` that is held out.
+        validation: The part of ``train`` that is held out, drawn with the seed; or examples of their own.
         seed: Of the order and of what is held out.
         source: What the data is called.
+        names: Of the classes, where the labels are their numbers.
+        fingerprint: Of the data; "": that of all examples.
 
     Raises:
-        ValueError: An argument out of range, a class that only ``test`` has, or an input that is not finite.
+        ValueError: An argument out of range, a class that ``train`` lacks, or an input that is not finite.
     """
-    check_arguments(seed, validation, batch=batch)
-    names, numbers = np.unique(train.labels, return_inverse=True)
-    strange = np.setdiff1d(test.labels, names)
-    if len(strange):
-        raise ValueError(f"{source}: class {strange[0]} is in the test part only")
-    held_out = round(len(numbers) * validation)
-    if not 0 < held_out < len(numbers):
+    part = None if isinstance(validation, Examples) else validation
+    check_arguments(seed, part, batch=batch)
+    found, numbers = np.unique(train.labels, return_inverse=True)
+    classes = tuple(names[label] if names else str(label) for label in found)
+    given = {name: e for name, e in (("validation", validation), ("test", test)) if isinstance(e, Examples)}
+    for name, examples in given.items():
+        strange = np.setdiff1d(examples.labels, found)
+        if len(strange):
+            called = names[strange[0]] if names else strange[0]
+            raise ValueError(f"{source}: class {called} is in the {name} part only")
+    held_out = 0 if part is None else round(len(numbers) * part)
+    if part is not None and not 0 < held_out < len(numbers):
         raise ValueError(f"too few examples: {len(numbers)} leave {held_out} for validation")
-    whole = _arrays(train, numbers, f"{source}, training part")
     order = np.random.default_rng(seed).permutation(len(numbers))
-    take = lambda rows: {name: array[np.sort(rows)] for name, array in whole.items()}
-    rest = _arrays(test, np.searchsorted(names, test.labels), f"{source}, test part")
-    digest = hashlib.sha256()
-    for arrays in (whole, rest):
-        for array in arrays.values():
-            digest.update(np.ascontiguousarray(array).tobytes())
+    arrays = {"train": _arrays(train, numbers, f"{source}, training part")}
+    for name, examples in given.items():
+        arrays[name] = _arrays(examples, np.searchsorted(found, examples.labels), f"{source}, {name} part")
+    fingerprint = fingerprint or _digest(arrays.values())
     if train.width is not None:  # not digested: it is for pictures, nothing is learned from it
-        for arrays in (whole, rest):
-            arrays["width"] = np.full(len(arrays["mask"]), train.width, np.int32)
+        for each in arrays.values():
+            each["width"] = np.full(len(each["mask"]), train.width, np.int32)
+    if part is None:
+        to_validate, count = in_order(arrays["validation"], batch), len(given["validation"].labels)
+    else:
+        to_validate, count = in_order(arrays["train"], batch, np.sort(order[:held_out])), held_out
     shape = "x".join(map(str, train.inputs.shape[1:]))
     return Dataset(
-        train=shuffled(take(order[held_out:]), batch, seed),
-        validation=in_order(take(order[:held_out]), batch),
-        targets=Classes(tuple(map(str, names))),
-        fingerprint=digest.hexdigest(),
-        description=f"{source}: {len(names)} classes, {len(numbers) - held_out:,} examples of {shape} to learn from, "
-        f"{held_out:,} to validate on, {len(test.labels):,} to test on",
-        test=in_order(rest, batch),
+        train=shuffled(arrays["train"], batch, seed, np.sort(order[held_out:])),
+        validation=to_validate,
+        targets=Classes(classes),
+        fingerprint=fingerprint,
+        description=f"{source}: {len(classes)} classes, {len(numbers) - held_out:,} examples of {shape} to learn from, "
+        f"{count:,} to validate on" + ("" if test is None else f", {len(test.labels):,} to test on"),
+        test=None if test is None else in_order(arrays["test"], batch),
     )
 
 
-def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> Batch:
-    inputs = np.asarray(examples.inputs, np.float32)
-    wrong = np.argwhere(~np.isfinite(inputs))
-    if len(wrong):
-        where = ", ".join(map(str, wrong[0][1:]))
-        raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
-    arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(inputs), bool)}
+def _digest(parts: Iterable[Arrays]) -> str:
+    digest = hashlib.sha256()
+    for arrays in parts:
+        for array in arrays.values():
+            digest.update(
+                np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+            )  # not its bytes: those are a copy
+    return digest.hexdigest()
+
+
+def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> dict[str, Any]:
+    inputs = examples.inputs
+    if inputs.dtype != np.uint8:
+        inputs = np.asarray(inputs, np.float32)
+        wrong = np.argwhere(~np.isfinite(inputs))
+        if len(wrong):
+            where = ", ".join(map(str, wrong[0][1:]))
+            raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
+    arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(numbers), bool)}
     if examples.members is not None:
         arrays["members"] = examples.members
     return arrays if examples.lengths is None else {**arrays, "lengths": examples.lengths.astype(np.int32)}

@@ -1,4 +1,4 @@
-"""Series of one class each, and images read as series."""
+"""Series of one class each, and images read as series or as what they are."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
     """1797 handwritten digits of 8 x 8 (Alpaydin and Kaynak 1998), from scikit-learn; every fifth is for testing.
 
     Args:
-        read_as: ``"rows"`` (T 8, D 8) or ``"pixels"`` (T 64, D 1).
+        read_as: ``"rows"`` (T 8, D 8), ``"pixels"`` (T 64, D 1) or ``"images"`` (H 8, W 8, C 1, bytes 0 to 255).
         batch: B, rows.
         validation: The part held out of what is not for testing.
         seed: Of the order and of what is held out.
@@ -24,32 +24,38 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
 
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8) / 16
+    if read_as == "images":
+        images = np.round(255 * images).astype(np.uint8)
     fifth = np.arange(len(labels)) % 5 == 4
     return dataset(
-        _image_series(images[~fifth], labels[~fifth], read_as),
-        _image_series(images[fifth], labels[fifth], read_as),
+        _examples(images[~fifth], labels[~fifth], read_as),
+        _examples(images[fifth], labels[fifth], read_as),
         batch=batch,
         validation=validation,
         seed=seed,
-        source=f"digits by {read_as}",
+        source=_called("digits", read_as),
     )
 
 
 def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
-    """Images in the four IDX files of MNIST's layout, one row or pixel after the other.
+    """Images in the four IDX files of MNIST's layout, as such, or one row or pixel after the other.
 
     Args:
         path: The folder of ``train-images-idx3-ubyte`` and the other three, plain or gzipped.
-        read_as: ``"rows"`` (T height, D width) or ``"pixels"`` (T height times width, D 1).
+        read_as: ``"rows"`` (T height, D width), ``"pixels"`` (T height times width, D 1) or ``"images"`` (bytes).
         batch, validation, seed: As in ``digits``.
 
     Raises:
         ValueError: A file is missing or damaged, or an argument is out of range.
     """
     arrays = idx_folder(path)
-    part = lambda name: _image_series(arrays[f"{name}-images"] / np.float32(255), arrays[f"{name}-labels"], read_as)
-    source = f"{path} by {read_as}"
-    return dataset(part("train"), part("t10k"), batch=batch, validation=validation, seed=seed, source=source)
+    for name in ("train-images", "t10k-images"):
+        if read_as != "images":
+            arrays[name] = arrays[name] / np.float32(255)
+        elif arrays[name].dtype != np.uint8:
+            raise ValueError(f"{path}: {name} of unsigned bytes expected; given {arrays[name].dtype}")
+    train, test = (_examples(arrays[f"{part}-images"], arrays[f"{part}-labels"], read_as) for part in ("train", "t10k"))
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=_called(path, read_as))
 
 
 def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
@@ -90,10 +96,16 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
 
 
-def _image_series(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:
-    """Images ``[N, H, W]`` as series of rows or of pixels."""
-    if read_as not in ("rows", "pixels"):
-        raise ValueError(f"read_as: rows or pixels; given {read_as!r}")
+def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:
+    """Images ``[N, H, W]`` as series of rows or of pixels, or as they are, with an axis of channels."""
+    if read_as not in ("rows", "pixels", "images"):
+        raise ValueError(f"read_as: rows, pixels or images; given {read_as!r}")
+    if read_as == "images":
+        return Examples(images[..., None], labels)
     if read_as == "rows":
         return Examples(images, labels)
     return Examples(images.reshape(len(images), -1, 1), labels, width=images.shape[2])
+
+
+def _called(source: str, read_as: str) -> str:
+    return f"{source} as images" if read_as == "images" else f"{source} by {read_as}"

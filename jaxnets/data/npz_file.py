@@ -1,4 +1,4 @@
-"""npz files of labelled rows of several lengths: ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+"""npz files, among them those of labelled rows of several lengths: ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples]:
     Raises:
         ValueError: The file cannot be read or lacks something.
     """
-    arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
+    arrays = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
     train, test = (_ragged(path, arrays[f"x_{part}"], arrays[f"y_{part}"], part) for part in ("train", "test"))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise ValueError(f"{path}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}")
@@ -39,13 +39,23 @@ def in_row(examples: Examples) -> np.ndarray:
     return np.arange(length) < lengths[:, None]
 
 
-def _read(path: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Arrays of an npz file by their names; nothing is unpickled.
+
+    Args:
+        path: The file.
+        names: What it must have.
+        optional: What it may have beside.
+
+    Raises:
+        ValueError: It cannot be read, or lacks something.
+    """
     if not Path(path).expanduser().is_file():
         raise ValueError(f"no file at {path}")
     try:
         with np.load(Path(path).expanduser(), allow_pickle=False) as file:
             found = list(file)
-            arrays = {name: file[name] for name in names if name in found}
+            arrays = {name: file[name] for name in (*names, *optional) if name in found}
     except Exception as error:  # NumPy lets the errors of zip, zlib and its own parser through
         raise ValueError(f"{path} is no npz file of plain arrays ({error})") from error
     missing = [name for name in names if name not in arrays]

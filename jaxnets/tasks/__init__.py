@@ -2,9 +2,20 @@
 
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
+from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_of
 from jaxnets.tasks.supervised import classification, regression
 from jaxnets.tasks.task import Task
 from jaxnets.tasks.translation import translation
 
-__all__ = ["Task", "choice", "classification", "clustering", "language_model", "regression", "step_of", "translation"]
+__all__ = [
+    "Task",
+    "choice",
+    "classification",
+    "clustering",
+    "image_classification",
+    "language_model",
+    "regression",
+    "step_of",
+    "translation",
+]

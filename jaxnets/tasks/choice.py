@@ -31,7 +31,7 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
     def loss(variables, batch, key, carry):
         logits = scores(variables, batch, train=True, rngs={"dropout": key})
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
-        return jnp.sum(jnp.where(batch["mask"], nats, 0)) / jnp.maximum(jnp.sum(batch["mask"]), 1), ()
+        return jnp.sum(jnp.where(batch["mask"], nats, 0)) / jnp.maximum(jnp.sum(batch["mask"]), 1), ((), {})
 
     def evaluate(variables, batch, carry):
         logits, mask = scores(variables, batch), batch["mask"]

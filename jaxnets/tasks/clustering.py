@@ -52,7 +52,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
 
     def loss(variables, batch, key, carry):
         logs, count = total(variables, batch, train=True, rngs={"dropout": key})
-        return -logs / jnp.maximum(count, 1), ()
+        return -logs / jnp.maximum(count, 1), ((), {})
 
     def evaluate(variables, batch, carry):
         logs, count = total(variables, batch)

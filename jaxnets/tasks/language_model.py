@@ -40,7 +40,7 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
     def loss(variables, batch, key, carry):
         carry, nats = run(variables, batch, carry, train=True, rngs={"dropout": key})
         mask = batch["mask"]
-        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), jax.lax.stop_gradient(carry)
+        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), (jax.lax.stop_gradient(carry), {})
 
     def evaluate(variables, batch, carry):
         carry, nats = run(variables, batch, carry)

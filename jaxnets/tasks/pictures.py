@@ -31,7 +31,8 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
 def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> Figure:
     """The examples whose true class the model thought least likely.
 
-    Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image.
+    Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image;
+    images as they are.
     """
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
@@ -49,7 +50,10 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
         if "width" in batch:
             series = series.reshape(-1, batch["width"][i])
         axes.set_axis_on()
-        if "members" in batch and 2 <= series.shape[-1] <= 3:
+        if series.ndim == 3:
+            axes.imshow(series if series.shape[-1] == 3 else series.mean(-1), cmap="gray")
+            axes.set_xticks([])
+        elif "members" in batch and 2 <= series.shape[-1] <= 3:
             axes.scatter(*series[:, :2].T, s=4)
             axes.set(aspect="equal", xticks=[])
         elif series.shape[-1] <= 3:
@@ -65,6 +69,23 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
             fontsize=9,
         )
     figure.suptitle("the least expected of the held-out examples: true class and its probability, and the answer")
+    figure.tight_layout()
+    return figure
+
+
+def filters(kernel: np.ndarray, count: int = 64) -> Figure:
+    """The filters of a first convolution ``[height, width, C, F]``, each with its own range of greys or colours."""
+    shown = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)[:count]
+    low, high = shown.min((1, 2, 3), keepdims=True), shown.max((1, 2, 3), keepdims=True)
+    shown = (shown - low) / np.maximum(high - low, 1e-12)
+    columns = min(8, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(0.8 * columns, 0.8 * rows + 0.4))
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, one in zip(figure.axes, shown, strict=False):
+        axes.imshow(one if one.shape[-1] == 3 else one.mean(-1), cmap="gray", vmin=0, vmax=1)
+    figure.suptitle(f"{len(shown)} of {kernel.shape[-1]} filters of the first convolution", fontsize=9)
     figure.tight_layout()
     return figure
 

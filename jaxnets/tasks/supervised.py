@@ -4,7 +4,8 @@ A batch is a dict: ``inputs`` ``[B, ...]``; ``targets`` of one answer per exampl
 last axis for quantities); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are ragged;
 ``members`` bool ``[B, N]``, which elements of sets are real; ``width`` int32 ``[B]`` where rows are the pixels of
 images, for pictures.
-A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``members=`` too where the batch has them.
+A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``members=`` too where the batch has them; while
+training it may answer with a tuple, whose first is the answer and whose others are those of auxiliary heads.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,11 @@ from flax import linen as nn
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.tasks import pictures, set_pictures
 from jaxnets.tasks.task import Task
+
+# What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
+AUXILIARY = 0.3
+
+DRAWN = 2**28  # bytes of examples that pictures are made of, at most
 
 
 def classification(model: nn.Module, classes: Classes) -> Task:
@@ -37,7 +43,7 @@ def classification(model: nn.Module, classes: Classes) -> Task:
             figures["mistakes"] = pictures.mistakes(logits, batch, classes.names)
         return figures
 
-    return _supervised(model, metrics, draw, "nats per label")
+    return supervised(model, metrics, draw, "nats per label")
 
 
 def regression(model: nn.Module, quantities: Quantities, error: str = "squared") -> Task:
@@ -64,40 +70,63 @@ def regression(model: nn.Module, quantities: Quantities, error: str = "squared")
         real = batch["mask"]
         return {"predicted": pictures.predicted(answers[real], batch["targets"][real], quantities.names)}
 
-    return _supervised(model, metrics, draw, f"mean {error} error")
+    return supervised(model, metrics, draw, f"mean {error} error")
 
 
-def _supervised(
+def supervised(
     model: nn.Module,
     metrics: Callable[[jax.Array, jax.Array], dict[str, jax.Array]],
     draw: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, Any]],
     measure: str,
+    prepare: Callable[[Any, jax.Array | None], Any] = lambda batch, key: batch,
+    of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_pictures.of_model,
 ) -> Task:
-    """A task from ``metrics``: (answers, targets) -> one number per answer, by name; ``"loss"`` is one of them."""
+    """A task from what it measures and draws.
+
+    Args:
+        model: As above.
+        metrics: ``(answers, targets) -> {name: one number per answer}``; ``"loss"`` is one of them.
+        draw: ``(answers, batch) -> {name: figure}``, of all held-out examples.
+        measure: What the loss is measured in.
+        prepare: ``(batch, key) -> batch``, what the model sees; the key is for what is drawn anew in every step of
+            training, and None otherwise.
+        of_model: ``(model, variables, batch) -> {name: figure}``, what this kind of model is looked at with.
+    """
 
     def answers(variables, batch, **options):
         real = {name: batch[name] for name in ("lengths", "members") if name in batch}
         return model.apply(variables, batch["inputs"], **real, **options)
 
     def loss(variables, batch, key, carry):
-        found = metrics(answers(variables, batch, train=True, rngs={"dropout": key}), batch["targets"])
+        batch = prepare(batch, jax.random.fold_in(key, 1))
+        options = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
+        given, changed = answers(variables, batch, **options)
+        given, *auxiliary = given if isinstance(given, tuple) else (given,)
+        nats = metrics(given, batch["targets"])["loss"]
+        nats += sum(AUXILIARY * metrics(other, batch["targets"])["loss"] for other in auxiliary)
         mask = batch["mask"]
-        return jnp.sum(jnp.where(mask, found["loss"], 0)) / jnp.maximum(jnp.sum(mask), 1), ()
+        return jnp.sum(jnp.where(mask, nats, 0)) / jnp.maximum(jnp.sum(mask), 1), ((), changed)
 
     def evaluate(variables, batch, carry):
+        batch = prepare(batch, None)
         mask = batch["mask"]
         found = metrics(answers(variables, batch), batch["targets"])
         return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in found.items()}, ()
 
     def draw_all(variables, batches):
-        run = jax.jit(answers)
-        pieces = [(np.asarray(run(variables, batch)), batch) for batch in batches]
+        run = jax.jit(lambda variables, batch: answers(variables, prepare(batch, None)))
+        pieces, size = [], 0
+        for batch in batches:
+            pieces.append((np.asarray(run(variables, batch)), batch))
+            size += batch["inputs"].nbytes
+            if size > DRAWN:
+                break
         whole = {name: np.concatenate([batch[name] for _, batch in pieces]) for name in pieces[0][1]}
         figures = draw(np.concatenate([found for found, _ in pieces]), whole)
-        return {**figures, **set_pictures.of_model(model, variables, whole)}
+        return {**figures, **of_model(model, variables, whole)}
 
     return Task(
-        init=lambda key, batch: model.init(key, batch["inputs"][:1]),
+        init=lambda key, batch: model.init(key, prepare(batch, None)["inputs"][:1]),
         loss=loss,
         evaluate=evaluate,
         draw=draw_all,

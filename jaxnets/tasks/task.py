@@ -11,8 +11,10 @@ class Task(NamedTuple):
 
     Attributes:
         init: ``(key, batch) -> variables``, ``{"params": ...}`` and what else the model has.
-        loss: ``(variables, batch, key, carry) -> (loss, carry)``. ``carry`` is what goes on from one training batch to
-            the next (a recurrent state; ``()`` where there is none); None asks for one to begin with.
+        loss: ``(variables, batch, key, carry) -> (loss, (carry, changed))``. ``carry`` is what goes on from one
+            training batch to the next (a recurrent state; ``()`` where there is none); None asks for one to begin with.
+            ``changed`` are the variables that training moves otherwise than by gradients, such as ``{"batch_stats":
+            ...}``; ``{}`` where there are none.
         evaluate: ``(variables, batch, carry) -> ({name: (sum, count)}, carry)``: metrics as sums, so that they add up
             over batches; ``"loss"`` is one of them.
         draw: ``(variables, batches) -> {name: figure}``, matplotlib figures, what this kind of model is looked at with.
@@ -27,7 +29,7 @@ class Task(NamedTuple):
     """
 
     init: Callable[[jax.Array, Any], Any]
-    loss: Callable[[Any, Any, jax.Array, Any], tuple[jax.Array, Any]]
+    loss: Callable[[Any, Any, jax.Array, Any], tuple[jax.Array, tuple[Any, dict[str, Any]]]]
     evaluate: Callable[[Any, Any, Any], tuple[dict[str, tuple[jax.Array, jax.Array]], Any]]
     draw: Callable[[Any, Any], dict[str, Any]]
     sample: Callable[[Any, jax.Array], str] | None

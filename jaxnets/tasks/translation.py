@@ -69,7 +69,7 @@ def translation(
             evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
             nats = (1 - smoothing) * nats + smoothing * evenly
         mask = real(batch)
-        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), ()
+        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), ((), {})
 
     def evaluate(variables, batch, carry):
         logits, mask = logits_of(model, variables, batch, read(batch)), real(batch)

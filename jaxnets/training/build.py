@@ -113,7 +113,7 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
     if not is_module and not (callable(builder) and builder.__module__.startswith("jaxnets.")):
         raise UsageError(f"{name} is neither a Linen module nor a function of jaxnets that returns one")
     if outputs is not None:
-        accepted = inspect.signature(builder).parameters
+        accepted = _accepted(name, builder, {})
         argument = next((argument for argument in OUTPUTS if argument in accepted), None)
         if argument is None:
             raise UsageError(

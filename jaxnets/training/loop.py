@@ -17,11 +17,12 @@ from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
-from jaxnets.training.optimizer import optimizer
+from jaxnets.training.optimizer import OPTIMIZERS
 from jaxnets.training.progress import Progress
-from jaxnets.training.state import SAMPLE, State, create, key_for, make_step
+from jaxnets.training.state import SAMPLE, State, create, in_use, key_for, make_step
 
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
+READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
 
 class Outcome(NamedTuple):
@@ -57,18 +58,30 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     for name in ("steps", "evaluate_every", "log_every"):
         if settings[name] < 1:
             raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
-    transform = build.call("the optimizer", optimizer, {"steps": settings.steps, **config.optimizer})
+    transform, average = _optimizer(settings.steps, config.optimizer)
     try:
-        initialise = lambda: create(task, transform, batch, config.seed)
+        initialise = lambda: create(task, transform, batch, config.seed, average)
         abstract = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     return Compiled(
-        step=jax.jit(make_step(task, transform, config.seed, settings.accumulate), donate_argnums=0),
+        step=jax.jit(make_step(task, transform, config.seed, settings.accumulate, average), donate_argnums=0),
         evaluate=jax.jit(task.evaluate),
         abstract=abstract,
         create=jax.jit(initialise),
     )
+
+
+def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
+    """The optimiser, and the decay of the average of parameters."""
+    arguments = dict(config)
+    average = arguments.pop("average", 0.0)
+    if not 0 <= average < 1:
+        raise UsageError(f"--config.optimizer.average={average}: from 0 to below 1 expected; 0 keeps no average")
+    name = arguments.pop("name", "adamw")
+    if name not in OPTIMIZERS:
+        raise UsageError(f"--config.optimizer.name={name}: one of {', '.join(OPTIMIZERS)} expected")
+    return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average
 
 
 def evaluate(task: Task, compiled: Callable, variables: Any, batches: Any) -> dict[str, float]:
@@ -82,6 +95,8 @@ def evaluate(task: Task, compiled: Callable, variables: Any, batches: Any) -> di
     """
     sums: dict[str, list[float]] = {}
     carry = None
+    if isinstance(batches, grain.MapDataset):  # by itself it reads 500 batches ahead, gigabytes of images
+        batches = batches.to_iter_dataset(READING)
     for batch in batches:
         if carry is None:
             zeros = jax.eval_shape(compiled, variables, batch, None)[1]
@@ -102,11 +117,11 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
         RunError: The loss or its gradient is not finite, or something cannot be written. Checkpoints stay.
     """
     settings = config.train
-    batches = iter(dataset.train.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)))
+    batches = iter(dataset.train.to_iter_dataset(READING))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         state, step = _begin(checkpoints, compiled, batches)
         if step >= settings.steps:
-            return Outcome(step, None, state.variables)
+            return Outcome(step, None, in_use(state.variables))
         with Interruption() as interruption, MetricWriter(workdir, step) as writer:
             progress = Progress(settings, task, step)
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
@@ -128,7 +143,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                 paused = time.monotonic()
                 validation = None
                 if interruption.signal is None or step % settings.evaluate_every == 0 or step >= settings.steps:
-                    found = evaluate(task, compiled.evaluate, state.variables, dataset.validation)
+                    found = evaluate(task, compiled.evaluate, in_use(state.variables), dataset.validation)
                     validation = {f"val/{name}": value for name, value in found.items()}
                     _check_finite(step, "val/loss", validation["val/loss"], checkpoints)
                     writer.write(step, validation)
@@ -144,7 +159,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
             checkpoints.wait()
         if interruption.signal is None:  # else somebody waits for the end
             _draw(workdir, dataset, task, state)
-        return Outcome(step, interruption.signal, state.variables)
+        return Outcome(step, interruption.signal, in_use(state.variables))
 
 
 def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int]:
@@ -179,7 +194,7 @@ def _check_finite(step: int, name: str, value: float, checkpoints: Checkpoints) 
 
 def _draw(workdir: Path, dataset: Dataset, task: Task, state: State) -> None:
     draw_curves(workdir, task)
-    for name, figure in task.draw(state.variables, dataset.validation).items():
+    for name, figure in task.draw(in_use(state.variables), dataset.validation).items():
         save_figure(workdir, name, figure)
 
 

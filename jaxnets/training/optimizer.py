@@ -1,10 +1,10 @@
-"""The optimiser of a config: clipping, warm-up and cosine, AdamW."""
+"""The optimisers of a config: clipping, warm-up and cosine, then AdamW or SGD."""
 
 import jax
 import optax
 
 
-def optimizer(
+def adamw(
     steps: int,
     learning_rate: float,
     warmup: int = 0,
@@ -28,27 +28,69 @@ def optimizer(
     Raises:
         ValueError: An argument is out of range.
     """
-    least = {
-        "learning_rate": learning_rate,
-        "warmup": warmup,
-        "final": final,
-        "weight_decay": weight_decay,
-        "clip": clip,
-    }
-    for name, value in least.items():
-        if not value >= 0:
-            raise ValueError(f"{name}: not below 0; given {value}")
-    for name, value in {"b1": b1, "b2": b2}.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name}: from 0 to below 1; given {value}")
+    _check_decays(b1=b1, b2=b2)
+    rate = _rate(steps, learning_rate, warmup, final)
+    _check_least(weight_decay=weight_decay, clip=clip)
+    return _clipped(clip, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices))
+
+
+def sgd(
+    steps: int,
+    learning_rate: float,
+    warmup: int = 0,
+    final: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    clip: float = 0.0,
+) -> optax.GradientTransformation:
+    """Gradient descent with momentum; the decay is added to the gradient, as in He et al. 2016.
+
+    Args:
+        steps, learning_rate, warmup, final, weight_decay, clip: As in ``adamw``.
+        momentum: Decay of the sum of gradients.
+        nesterov: Whether a step looks ahead (Sutskever et al. 2013).
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    _check_decays(momentum=momentum)
+    rate = _rate(steps, learning_rate, warmup, final)
+    _check_least(weight_decay=weight_decay, clip=clip)
+    decay = optax.add_decayed_weights(weight_decay, _matrices)
+    return _clipped(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)))
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
+
+
+def _rate(steps: int, learning_rate: float, warmup: int, final: float) -> optax.Schedule:
+    _check_least(learning_rate=learning_rate, warmup=warmup, final=final)
     warmup = min(warmup, max(steps - 1, 0))
-    rate = optax.warmup_cosine_decay_schedule(
+    return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else learning_rate,
         peak_value=learning_rate,
         warmup_steps=warmup,
         decay_steps=max(steps, 1),
         end_value=learning_rate * final,
     )
-    matrices = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-    adamw = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=matrices)
-    return optax.chain(optax.clip_by_global_norm(clip), adamw) if clip else adamw
+
+
+def _matrices(params):
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def _clipped(clip: float, transform: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform
+
+
+def _check_least(**values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name}: not below 0; given {value}")
+
+
+def _check_decays(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name}: from 0 to below 1; given {value}")

@@ -12,6 +12,7 @@ from jaxnets.tasks import Task
 from jaxnets.training import build, rundir
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.state import first_variables, in_use
 
 
 class Run(NamedTuple):
@@ -60,10 +61,11 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
         raise RunError(f"no checkpoint in {workdir}: train there first")
     model = build.model(config.model, trusted, outputs=targets.size)
     task = build.task(config, model, targets)
-    shapes = jax.eval_shape(task.init, jax.random.key(0), batch)
+    average = config.optimizer.get("average", 0.0)
+    shapes = jax.eval_shape(lambda batch: first_variables(task, batch, config.seed, average), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen = checkpoints.choose(step)
-        variables = checkpoints.restore_variables(chosen, shapes)
+        variables = in_use(checkpoints.restore_variables(chosen, shapes))
     return Run(workdir, config, targets, model, task, chosen, variables)
 
 

@@ -16,7 +16,8 @@ INITIALISE, DROPOUT, SAMPLE = range(3)
 class State(NamedTuple):
     """Attributes:
     step: Updates done so far, int32.
-    variables: The model's, ``{"params": ...}``.
+    variables: The model's, ``{"params": ...}`` and what else it has, such as ``"batch_stats"``; ``"average"`` beside
+        them, the moving average of the parameters, where one is kept.
     optimizer: The optimiser's state.
     carry: What goes on from one training batch to the next.
     """
@@ -32,19 +33,30 @@ def key_for(seed: int, step: jax.Array | int, purpose: int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), step), purpose)
 
 
-def create(task: Task, transform: optax.GradientTransformation, batch: Any, seed: int) -> State:
+def first_variables(task: Task, batch: Any, seed: int, average: float = 0.0) -> Any:
+    """The variables before the first update."""
+    variables = task.init(key_for(seed, 0, INITIALISE), batch)
+    return {**variables, "average": variables["params"]} if average else variables
+
+
+def in_use(variables: Any) -> Any:
+    """What a model is measured and used with: the average of its parameters in their place, where one is kept."""
+    others = {name: value for name, value in variables.items() if name != "average"}
+    return {**others, "params": variables["average"]} if "average" in variables else others
+
+
+def create(task: Task, transform: optax.GradientTransformation, batch: Any, seed: int, average: float = 0.0) -> State:
     """The state before the first update. Pure; ``jax.eval_shape`` of it gives what a checkpoint must hold."""
-    key = key_for(seed, 0, INITIALISE)
-    variables = task.init(key, batch)
-    carry = jax.eval_shape(task.loss, variables, batch, key, None)[1]
+    variables = first_variables(task, batch, seed, average)
+    _, (carry, _) = jax.eval_shape(task.loss, variables, batch, key_for(seed, 0, DROPOUT), None)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), carry)
     return State(jnp.zeros((), jnp.int32), variables, transform.init(variables["params"]), zeros)
 
 
 def make_step(
-    task: Task, transform: optax.GradientTransformation, seed: int, accumulate: int = 1
+    task: Task, transform: optax.GradientTransformation, seed: int, accumulate: int = 1, average: float = 0.0
 ) -> Callable[[State, Any], tuple[State, dict[str, jax.Array]]]:
-    """One update as a pure function ``(state, batch) -> (state, {"loss", "gradient_norm"})``.
+    r"""One update as a pure function ``(state, batch) -> (state, {"loss", "gradient_norm"})``.
 
     Args:
         task: What is learned.
@@ -52,34 +64,44 @@ def make_step(
         seed: Of the run.
         accumulate: Parts into which a batch's rows are split; their gradients are averaged before the one update, so
             that a large batch fits into a small memory.
+        average: d of the average of parameters that is kept beside them, 0: none. After update t it is
+            :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`,
+            so that the first updates do not stay in it.
     """
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         params = state.variables["params"]
+        others = {name: value for name, value in state.variables.items() if name not in ("params", "average")}
         key = key_for(seed, state.step, DROPOUT)
 
-        def gradient(batch, key, carry):
-            loss = lambda params: task.loss({**state.variables, "params": params}, batch, key, carry)
-            (value, carry), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-            return (value, gradients), carry
+        def gradient(others, batch, key, carry):
+            loss = lambda params: task.loss({**others, "params": params}, batch, key, carry)
+            (value, (carry, changed)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+            return (value, gradients), carry, {**others, **changed}
 
         if accumulate == 1:
-            (loss, gradients), carry = gradient(batch, key, state.carry)
+            (loss, gradients), carry, others = gradient(others, batch, key, state.carry)
         else:
 
-            def part(total, inputs):
-                found, carry = gradient(*inputs)
-                return jax.tree.map(jnp.add, total, found), carry
+            def part(state, inputs):
+                total, others = state
+                found, carry, others = gradient(others, *inputs)
+                return (jax.tree.map(jnp.add, total, found), others), carry
 
             split = lambda tree: jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), tree)
             nothing = jax.tree.map(jnp.zeros_like, (jnp.float32(0), params))
             parts = split(batch), jax.random.split(key, accumulate), split(state.carry)
-            total, carry = jax.lax.scan(part, nothing, parts)
+            (total, others), carry = jax.lax.scan(part, (nothing, others), parts)
             loss, gradients = jax.tree.map(lambda a: a / accumulate, total)
             carry = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)
 
         updates, optimizer = transform.update(gradients, state.optimizer, params)
-        variables = {**state.variables, "params": optax.apply_updates(params, updates)}
+        params = optax.apply_updates(params, updates)
+        variables = {**others, "params": params}
+        if average:
+            done = (state.step + 1).astype(jnp.float32)
+            kept = jnp.minimum(average, done / (done + 9))
+            variables["average"] = optax.incremental_update(params, state.variables["average"], 1 - kept)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
         return State(state.step + 1, variables, optimizer, carry), metrics
 

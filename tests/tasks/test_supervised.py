@@ -47,9 +47,9 @@ def test_classification_measures_what_scikit_learn_measures(batch):
     means = {name: float(total / count) for name, (total, count) in found.items()}
     assert means["loss"] == pytest.approx(wanted, rel=1e-5)
     assert means["accuracy"] == pytest.approx(accuracy_score(targets, logits.argmax(-1)))
-    loss, carry = task.loss(variables, batch, jax.random.key(0), ())
+    loss, (carry, changed) = task.loss(variables, batch, jax.random.key(0), ())
     assert float(loss) == pytest.approx(wanted, rel=1e-5)
-    assert carry == ()
+    assert carry == () and changed == {}
     assert task.items(batch) == len(batch["inputs"])
 
 

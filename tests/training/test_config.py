@@ -12,7 +12,7 @@ from jaxnets.training.errors import UsageError
 def test_shipped_configs_name_a_model_that_exists(name):
     settings = config.load(name)
     model = build.model(settings.model, outputs=10)
-    assert 10 in (getattr(model, "vocabulary", None), getattr(model, "outputs", None))
+    assert 10 in {getattr(model, name, None) for name in build.OUTPUTS}
     assert callable(build.resolve(settings.data.name))
     assert callable(build.resolve(settings.task if isinstance(settings.task, str) else settings.task.name))
 

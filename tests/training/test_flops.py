@@ -52,6 +52,18 @@ def test_parts_of_a_character_model():
     ]
 
 
+def test_activations_are_what_products_put_out():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(7, name="b")(nn.relu(nn.Conv(5, (3, 3), dtype=jnp.bfloat16, name="a")(x)).mean((1, 2)))
+
+    parts = flops.count(Two(), jax.ShapeDtypeStruct((2, 6, 6, 3), jnp.float32))
+    assert [part.activation_bytes for part in parts] == [2 * 6 * 6 * 5 * 2, 2 * 7 * 4]
+    loop = lambda h, w: jax.lax.scan(lambda h, _: (h @ w, None), h, None, length=11)[0]
+    assert sum(flops.activation_bytes(loop, jnp.ones((2, 3)), jnp.ones((3, 3))).values()) == 11 * 2 * 3 * 4
+
+
 def test_attention_in_blocks_counts_as_the_whole():
     """T x T products of all heads twice a layer, which a loop of blocks would hide."""
     of = lambda length: sum(p.flops for p in flops.count(DecoderLM(7, 8, 2, 2, context=1024), tokens(length)))

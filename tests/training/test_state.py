@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from jaxnets import data, recurrent, tasks
-from jaxnets.training.optimizer import optimizer
+from jaxnets.training.optimizer import adamw, sgd
 from jaxnets.training.state import create, key_for, make_step
 
 VOCABULARY = data.Vocabulary("abcdefgh")
@@ -46,7 +46,7 @@ def test_the_state_of_a_stream_is_carried_and_reset_at_its_start():
     # Two batches with the state carried see what one long batch sees.
     long = {k: np.concatenate([batches[0][k], batches[1][k]], 1) for k in ("inputs", "targets", "mask")}
     whole = float(loss({**long, "start": np.ones(4, bool)}, None)[0])
-    first, carry = loss(batches[0], None)
+    first, (carry, _) = loss(batches[0], None)
     second, _ = loss(batches[1], carry)
     assert whole == pytest.approx(float(first + second) / 2, abs=1e-5)
 
@@ -66,7 +66,7 @@ def test_masked_targets_change_nothing():
 
 
 def test_weight_decay_is_on_matrices_only():
-    transform = optimizer(10, 0.1, weight_decay=0.5)
+    transform = adamw(10, 0.1, weight_decay=0.5)
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
     np.testing.assert_allclose(updates["kernel"], -0.05)
@@ -74,7 +74,7 @@ def test_weight_decay_is_on_matrices_only():
 
 
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
-    transform = optimizer(100, 1.0, warmup=10, final=0.1, b1=0.0, b2=0.0)
+    transform = adamw(100, 1.0, warmup=10, final=0.1, b1=0.0, b2=0.0)
     params = jnp.zeros(1)
     state = transform.init(params)
     rates = []
@@ -88,8 +88,18 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     assert rates[99] == pytest.approx(0.1, abs=0.01)
 
 
+def test_gradient_descent_has_momentum_and_a_decay_in_the_gradient():
+    transform = sgd(10**9, 0.1, momentum=0.5, weight_decay=0.2)
+    params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
+    state, gradient = transform.init(params), jax.tree.map(jnp.ones_like, params)
+    first, state = transform.update(gradient, state, params)
+    second, _ = transform.update(gradient, state, params)
+    found = [float(update[name].sum()) for update in (first, second) for name in ("kernel", "bias")]
+    assert found == pytest.approx([-0.12, -0.1, -0.18, -0.15], rel=1e-5)
+
+
 def test_clipping_bounds_the_global_norm():
-    transform = optimizer(10, 1.0, clip=1.0, b1=0.0)
+    transform = adamw(10, 1.0, clip=1.0, b1=0.0)
     small, large = {"a": jnp.array([3e-3, 4e-3])}, {"a": jnp.array([3e3, 4e3])}
     chained = lambda g: optax.clip_by_global_norm(1.0).update(g, optax.EmptyState())[0]
     np.testing.assert_allclose(chained(large)["a"], [0.6, 0.8], rtol=1e-6)

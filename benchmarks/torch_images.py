@@ -1,0 +1,53 @@
+"""The torch networks that ours are timed beside: torchvision's, and a CIFAR network of the published form."""
+
+import itertools
+
+import torch
+from torch import nn
+
+
+def model_of(name: str) -> nn.Module:
+    """The network called ``name``; an ``ImportError`` where torchvision is needed and not there."""
+    if name == "cifar_resnet20":
+        return CifarResNet(3)
+    try:
+        import torchvision
+    except RuntimeError:  # without its compiled operators, which images do not need, it asks for these two
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float t) -> Tensor")
+        import torchvision
+
+    return getattr(torchvision.models, name)()
+
+
+class Block(nn.Module):
+    """Two convolutions; the shortcut takes every second pixel and adds channels of zeros."""
+
+    def __init__(self, before: int, features: int):
+        super().__init__()
+        self.stride = features // before
+        self.conv_1 = nn.Conv2d(before, features, 3, self.stride, 1, bias=False)
+        self.norm_1 = nn.BatchNorm2d(features)
+        self.conv_2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
+        self.norm_2 = nn.BatchNorm2d(features)
+
+    def forward(self, x):
+        y = self.norm_2(self.conv_2(torch.relu(self.norm_1(self.conv_1(x)))))
+        if self.stride > 1:
+            more = (y.shape[1] - x.shape[1]) // 2
+            x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, more, more))
+        return torch.relu(x + y)
+
+
+class CifarResNet(nn.Module):
+    """He et al. 2016, section 4.2, option A, of 6 n + 2 layers."""
+
+    def __init__(self, n: int, classes: int = 10):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        widths = [16] * (n + 1) + [32] * n + [64] * n
+        self.blocks = nn.Sequential(*(Block(a, b) for a, b in itertools.pairwise(widths)))
+        self.head = nn.Linear(64, classes)
+
+    def forward(self, images):
+        return self.head(self.blocks(self.stem(images)).mean((2, 3)))

@@ -1,0 +1,145 @@
+"""AlexNet: as published (Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural
+networks"), and in one tower (Krizhevsky 2014, arXiv:1404.5997) as in torchvision."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
+
+from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+
+KERNELS = (11, 5, 3, 3, 3)
+ONE_TOWER = (64, 192, 384, 256, 256)
+PUBLISHED = (96, 256, 384, 384, 256)
+
+
+def local_response_norm(
+    x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
+) -> jax.Array:
+    r"""Local response normalisation across channels, section 3.3 of the paper:
+
+    .. math::
+        b_i = a_i \Big/ \Big(k + \alpha \sum_{j=\max(0, i-n/2)}^{\min(C-1, i+n/2)} a_j^2\Big)^\beta
+
+    The alpha of torch and Caffe is n times as large, since they divide it by n.
+
+    Args:
+        x: ``[..., C]``.
+        size: n, channels in a sum; of an even number, the one more is on the lower side, as in torch.
+        alpha, beta, k: As above.
+
+    Returns:
+        ``[..., C]``; the sums are float32 at least.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    squares = jnp.pad(wide**2, around)
+    # Slices are summed as they are read; a window over the minor axis is slow, and slower in the gradient.
+    sums = sum(squares[..., i : i + x.shape[-1]] for i in range(size))
+    return (wide * (k + alpha * sums) ** -beta).astype(x.dtype)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions, three of them with max pooling, and two dense layers before the head.
+
+    Images of any size are averaged to 6 x 6 after the last pooling, which changes nothing at 224 x 224. The dense
+    layers take them channel by channel, ``[C, H, W]``.
+
+    Named activations, in order: ``conv_1`` to ``conv_5`` (before pooling), ``pooled``, ``dense_1``, ``dense_2``,
+    ``logits``.
+    Parameters: ``conv_<n>``, ``dense_<n>``, ``head``, each with ``kernel`` and ``bias``.
+
+    Attributes:
+        classes: C; 0: no head, the answer is ``dense_2``.
+        published: Whether it is the form of 2012: more channels, local response norm after the first two convolutions,
+            dropout after the dense layers and not before them, and its first weights and biases.
+        grouped: Whether convolutions 2, 4 and 5 are in two groups, as on the two GPUs of 2012.
+        dense: Units of each dense layer.
+        dropout: Probability of dropping a number that a dense layer reads; the first one reads all where ``published``,
+            and the head all where not.
+        dtype: Compute type; the head's results are float32 at least.
+    """
+
+    classes: int = 1000
+    published: bool = False
+    grouped: bool = False
+    dense: int = 4096
+    dropout: float = 0.5
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
+    ) -> jax.Array | dict[str, jax.Array]:
+        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
+
+        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+
+        Raises:
+            ValueError: The images do not fit, or a name is unknown.
+        """
+        check_images(self, images, 63, ("conv_1",))
+        found = {}
+        x = images
+        for layer, kernel in enumerate(KERNELS, 1):
+            x = found[f"conv_{layer}"] = nn.relu(self._convolution(layer, kernel, x.shape[-1])(x))
+            if layer <= 2 and self.published:
+                x = local_response_norm(x)
+            if layer in (1, 2, 5):
+                x = max_pool(x, 3, 2)
+        x = found["pooled"] = adaptive_average_pool(x, 6)
+        x = jnp.moveaxis(x, -1, 1).reshape(len(x), 36 * x.shape[-1])
+        for layer in (1, 2):
+            if not self.published:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = found[f"dense_{layer}"] = nn.relu(self._dense(self.dense, x, f"dense_{layer}", 1.0)(x))
+            if self.published:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        if self.classes:
+            found["logits"] = self._dense(self.classes, x, "head", 0.0)(x)
+        return chosen(found, features)
+
+    def _convolution(self, layer: int, kernel: int, channels: int) -> nn.Conv:
+        groups = 2 if self.grouped and layer in (2, 4, 5) else 1
+        kernel_init, bias_init = self._begin(kernel**2 * channels // groups, 1.0 if layer in (2, 4, 5) else 0.0)
+        return nn.Conv(
+            (PUBLISHED if self.published else ONE_TOWER)[layer - 1],
+            (kernel, kernel),
+            strides=4 if layer == 1 else 1,
+            padding=kernel // 2 if layer > 1 else 2,
+            feature_group_count=groups,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dtype=self.dtype,
+            name=f"conv_{layer}",
+        )
+
+    def _dense(self, units: int, x: jax.Array, name: str, bias: float) -> nn.Dense:
+        kernel_init, bias_init = self._begin(x.shape[-1], bias)
+        dtype = jnp.promote_types(self.dtype, jnp.float32) if name == "head" else self.dtype
+        return nn.Dense(units, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, name=name)
+
+    def _begin(self, inputs: int, bias: float) -> tuple[Initializer, Initializer]:
+        """Of kernel and bias, where an output reads ``inputs`` numbers; ``bias``: the published one."""
+        if self.published:
+            return nn.initializers.normal(0.01), nn.initializers.constant(bias)
+        bound = inputs**-0.5
+        uniform = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+        return uniform, uniform
+
+
+def alexnet(**options: Any) -> AlexNet:
+    """torchvision's form, 61,100,840 parameters. Options: ``classes``, ``dense``, ``dropout``, ``dtype``."""
+    return AlexNet(**options)
+
+
+def alexnet_2012(**options: Any) -> AlexNet:
+    """The published form, 60,965,224 parameters; with ``grouped=False`` 62,378,344.
+
+    Options: ``classes``, ``grouped``, ``dense``, ``dropout``, ``dtype``.
+    """
+    return AlexNet(**{"published": True, "grouped": True, **options})

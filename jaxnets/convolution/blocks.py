@@ -1,0 +1,138 @@
+"""Blocks that several of the papers share."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype, Initializer
+
+from jaxnets.convolution.batch_norm import BatchNorm
+
+Activation = Callable[[jax.Array], jax.Array]
+
+# He et al. 2015, arXiv:1502.01852: the deviation that keeps the size of gradients through ReLU.
+HE_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, batch norm, and an activation.
+
+    Padding is the same on both sides, ``dilation (kernel - 1) / 2``, as in the published models; "SAME" pads a strided
+    convolution on the far side more.
+
+    Parameters: ``conv/kernel [k, k, C / groups, features]``, ``norm``.
+
+    Attributes:
+        features: Output channels.
+        kernel: k, or ``(height, width)``.
+        stride: Between outputs.
+        groups: Into which channels are split.
+        dilation: Between the inputs of one output.
+        activation: None leaves the norm's result as it is.
+        momentum, epsilon: Of the norm.
+        norm_scale: How the norm's scale begins.
+        kernel_init: How the kernel begins.
+        dtype: Compute type.
+    """
+
+    features: int
+    kernel: int | tuple[int, int] = 3
+    stride: int = 1
+    groups: int = 1
+    dilation: int = 1
+    activation: Activation | None = nn.relu
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    norm_scale: Initializer = nn.initializers.ones
+    kernel_init: Initializer = HE_OUT
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, H', W', features]``."""
+        sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+        pads = [self.dilation * (side - 1) // 2 for side in sides]
+        x = nn.Conv(
+            self.features,
+            sides,
+            strides=self.stride,
+            padding=[(pad, pad) for pad in pads],
+            kernel_dilation=self.dilation,
+            feature_group_count=self.groups,
+            use_bias=False,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        x = BatchNorm(self.momentum, self.epsilon, self.norm_scale, dtype=self.dtype, name="norm")(x, train)
+        return x if self.activation is None else self.activation(x)
+
+
+class SqueezeExcite(nn.Module):
+    r"""Channels gated by what the whole image is like (Hu et al. 2018, arXiv:1709.01507):
+
+    .. math::
+        y = x \odot g(W_2\, a(W_1\, \mathrm{mean}_{hw}(x) + b_1) + b_2)
+
+    Parameters: ``squeeze`` and ``excite``, 1 x 1 convolutions with ``kernel`` and ``bias``, as in published weights.
+
+    Attributes:
+        squeezed: Features between.
+        activation: a.
+        gate: g.
+        dtype: Compute type.
+    """
+
+    squeezed: int
+    activation: Activation = nn.relu
+    gate: Activation = nn.sigmoid
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[B, H, W, C]`` to the same."""
+        whole = global_average(x)[:, None, None, :]
+        conv = functools.partial(nn.Conv, kernel_size=(1, 1), kernel_init=HE_OUT, dtype=self.dtype)
+        inner = self.activation(conv(self.squeezed, name="squeeze")(whole))
+        return x * self.gate(conv(x.shape[-1], name="excite")(inner))
+
+
+def stochastic_depth(key: jax.Array, branch: jax.Array, rate: float) -> jax.Array:
+    """Drops the branch of a residual block for whole examples (Huang et al. 2016, arXiv:1603.09382).
+
+    Args:
+        key: Of the draw.
+        branch: ``[B, ...]``, what is to be added to the block's input.
+        rate: Probability of dropping, below 1.
+
+    Returns:
+        ``branch / (1 - rate)`` with probability 1 - rate, else zeros, for each example.
+
+    Raises:
+        ValueError: The rate is out of range.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate: from 0 to below 1; given {rate}")
+    kept = jax.random.bernoulli(key, 1 - rate, (branch.shape[0], *(1,) * (branch.ndim - 1)))
+    return jnp.where(kept, branch / (1 - rate), 0).astype(branch.dtype)
+
+
+class StochasticDepth(nn.Module):
+    """``stochastic_depth`` with the key of the collection ``"dropout"``, while training.
+
+    Attributes:
+        rate: Probability of dropping.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, branch: jax.Array, train: bool = False) -> jax.Array:
+        return stochastic_depth(self.make_rng("dropout"), branch, self.rate) if train and self.rate else branch
+
+
+def global_average(x: jax.Array) -> jax.Array:
+    """The mean over space, ``[B, H, W, C]`` to ``[B, C]``, accumulated in float32 at least."""
+    return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)

@@ -1,0 +1,139 @@
+"""ConvNeXt (Liu et al. 2022, arXiv:2201.03545): a residual network with the habits of vision transformers."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.typing import Dtype
+
+from jaxnets.convolution.blocks import StochasticDepth, global_average
+from jaxnets.convolution.images import check_images, chosen
+
+# The published programs cut it at 2, a hundred deviations away.
+INIT = nn.initializers.normal(0.02)
+
+
+class ConvNeXtBlock(nn.Module):
+    r"""A 7 x 7 convolution of each channel by itself, and two dense layers at every place, the middle four times wider:
+
+    .. math::
+        y = x + s \odot (W_2\, \mathrm{gelu}(W_1\, \mathrm{norm}(K * x) + b_1) + b_2)
+
+    Parameters: ``depthwise``, ``norm``, ``expand``, ``project``, and ``layer_scale [C]``, which is s.
+
+    Attributes:
+        rate: Probability of dropping all but x for an example.
+        layer_scale: How s begins.
+        dtype: Compute type.
+    """
+
+    rate: float = 0.0
+    layer_scale: float = 1e-6
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """``[B, H, W, C]`` to the same."""
+        channels = x.shape[-1]
+        conv = partial(nn.Conv, kernel_init=INIT, dtype=self.dtype)
+        dense = partial(nn.Dense, kernel_init=INIT, dtype=self.dtype)
+        y = conv(channels, (7, 7), padding=3, feature_group_count=channels, name="depthwise")(x)
+        y = _norm(self.dtype, "norm")(y)
+        y = nn.gelu(dense(4 * channels, name="expand")(y), approximate=False)
+        y = dense(channels, name="project")(y)
+        scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (channels,), jnp.float32)
+        return x + StochasticDepth(self.rate)(y * scale.astype(y.dtype), train)
+
+
+def _norm(dtype: Dtype, name: str) -> nn.LayerNorm:
+    """Over channels. Its statistics are float32 whatever the type, and no large mean cancels the variance."""
+    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
+
+
+class ConvNeXt(nn.Module):
+    """Patches of 4 x 4, four stages with a 2 x 2 convolution of stride 2 between them, the mean, a norm, a dense layer.
+
+    Named activations, in order: ``stem``, ``stage_1`` to ``stage_4``, ``pooled``, ``norm`` (of ``pooled``), ``logits``.
+    Parameters: ``stem``, ``stem_norm``; ``stage_<s>_norm`` and ``stage_<s>_downsample`` (not in the first stage);
+    ``stage_<s>_block_<b>``; ``norm``; ``head``.
+
+    Attributes:
+        blocks: How many in each stage.
+        widths: Channels of each stage.
+        classes: C; 0: no head, the answer is ``norm``.
+        stochastic_depth: Probability of dropping the last block's branch; it grows evenly from 0 at the first.
+        layer_scale: How the scales of branches begin.
+        dtype: Compute type; the head's results are float32 at least.
+    """
+
+    blocks: Sequence[int] = (3, 3, 9, 3)
+    widths: Sequence[int] = (96, 192, 384, 768)
+    classes: int = 1000
+    stochastic_depth: float = 0.1
+    layer_scale: float = 1e-6
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
+    ) -> jax.Array | dict[str, jax.Array]:
+        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
+
+        Rows and columns beyond the last whole patch are not read.
+        Stochastic depth is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+
+        Raises:
+            ValueError: The images do not fit, or a name is unknown.
+        """
+        check_images(self, images, 4 * 2 ** (len(self.blocks) - 1), ("stem",))
+        found = {}
+        x = _norm(self.dtype, "stem_norm")(self._patches(self.widths[0], 4, "stem")(images))
+        found["stem"] = x
+        index, last = 0, max(1, sum(self.blocks) - 1)
+        for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), start=1):
+            if stage > 1:
+                x = _norm(self.dtype, f"stage_{stage}_norm")(x)
+                x = self._patches(width, 2, f"stage_{stage}_downsample")(x)
+            for block in range(1, count + 1):
+                rate = self.stochastic_depth * index / last
+                x = ConvNeXtBlock(rate, self.layer_scale, self.dtype, name=f"stage_{stage}_block_{block}")(x, train)
+                index += 1
+            found[f"stage_{stage}"] = x
+        found["pooled"] = global_average(x)
+        found["norm"] = _norm(self.dtype, "norm")(found["pooled"])
+        if self.classes:
+            dtype = jnp.promote_types(self.dtype, jnp.float32)
+            found["logits"] = nn.Dense(self.classes, kernel_init=INIT, dtype=dtype, name="head")(found["norm"])
+        return chosen(found, features)
+
+    def _patches(self, features: int, side: int, name: str) -> nn.Conv:
+        sides = (side, side)
+        return nn.Conv(features, sides, sides, padding="VALID", kernel_init=INIT, dtype=self.dtype, name=name)
+
+
+def convnext_tiny(**options: Any) -> ConvNeXt:
+    """28,589,128 parameters. Options: ``classes``, ``stochastic_depth``, ``layer_scale``, ``dtype``."""
+    return _sized((3, 3, 9, 3), 96, 0.1, options)
+
+
+def convnext_small(**options: Any) -> ConvNeXt:
+    """50,223,688 parameters. Options as for the tiny one."""
+    return _sized((3, 3, 27, 3), 96, 0.4, options)
+
+
+def convnext_base(**options: Any) -> ConvNeXt:
+    """88,591,464 parameters. Options as for the tiny one."""
+    return _sized((3, 3, 27, 3), 128, 0.5, options)
+
+
+def convnext_large(**options: Any) -> ConvNeXt:
+    """197,767,336 parameters. Options as for the tiny one."""
+    return _sized((3, 3, 27, 3), 192, 0.5, options)
+
+
+def _sized(blocks: Sequence[int], width: int, stochastic_depth: float, options: dict[str, Any]) -> ConvNeXt:
+    widths = tuple(width * 2**stage for stage in range(len(blocks)))
+    return ConvNeXt(blocks, widths, **{"stochastic_depth": stochastic_depth, **options})

@@ -1,0 +1,57 @@
+"""What every model of images begins and ends with: a look at what is given, and the choice of what to give back."""
+
+import difflib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequence[str]) -> None:
+    """Tells in the user's words what a model cannot read.
+
+    Args:
+        model: The module that is being called.
+        images: Given: floating point ``[B, H, W, C]`` expected.
+        smallest: The least H and W that leave every layer something to see.
+        first: Where the parameters of the first convolution are, whose channels the model was made with.
+
+    Raises:
+        ValueError: The axes, size, type or number of channels do not fit.
+    """
+    name = type(model).__name__
+    if images.ndim != 4:
+        raise ValueError(f"{name}: images [B, H, W, C] expected; given shape {images.shape}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"{name}: floating point images expected; given {images.dtype} (divide bytes by 255)")
+    if min(images.shape[1:3]) < smallest:
+        given = " x ".join(map(str, images.shape[1:3]))
+        raise ValueError(f"{name}: images of at least {smallest} x {smallest} expected; given {given}")
+    node = model.variables.get("params", {})
+    for part in (*first, "kernel"):
+        node = node.get(part, {})
+    if hasattr(node, "shape") and node.shape[-2] != images.shape[-1]:
+        raise ValueError(f"{name}: images of {node.shape[-2]} channels expected; given {images.shape[-1]}")
+
+
+def chosen(found: dict[str, jax.Array], features: Sequence[str] | None) -> jax.Array | dict[str, jax.Array]:
+    """The last of the activations, or those that are asked for, by name.
+
+    Args:
+        found: The named activations of a model, in the order in which it makes them.
+        features: Names; None: the last one, not as a dict.
+
+    Raises:
+        ValueError: A name is not among them.
+    """
+    if features is None:
+        return next(reversed(found.values()))
+    if isinstance(features, str):
+        raise ValueError(f"features: names expected, such as ({features!r},); given the text {features!r}")
+    for name in features:
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"features: no {name!r} among {', '.join(found)}{hint}")
+    return {name: found[name] for name in features}

@@ -1,0 +1,227 @@
+"""Encoded images (JPEG, PNG, ...) and what decodes them: at once, or when a batch asks for them."""
+
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+THREADS = os.cpu_count() or 1
+BLOCK = 16  # images that a thread takes at a time
+MODES = {1: "L", 3: "RGB"}
+
+
+def decode(content: bytes, size: int, channels: int) -> np.ndarray:
+    """An encoded image as uint8 ``[size, size, channels]``, turned upright as its EXIF data says.
+
+    Its middle square is resized, antialiased; transparency is dropped, 16 bits become 8.
+
+    Args:
+        content: What a file of one of Pillow's formats holds.
+        size: H and W; 0: as the image is.
+        channels: 1 or 3.
+
+    Raises:
+        ValueError: It cannot be decoded, or has more pixels than Pillow holds for safe; says why.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as file:
+            if size:
+                file.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, quarter or eighth
+            image = _converted(ImageOps.exif_transpose(file), MODES[channels])
+            if size:
+                side = min(image.size)
+                left, top = (image.width - side) / 2, (image.height - side) / 2
+                if side == size:  # nothing to resize: pixels stay as they are
+                    left, top = left // 1, top // 1
+                box = (left, top, left + side, top + side)
+                image = image.resize((size, size), Image.Resampling.BILINEAR, box)
+            return np.asarray(image).reshape(image.height, image.width, channels)
+    except Exception as error:  # Pillow's decoders let errors of many kinds through
+        raise ValueError(_reason(error)) from error
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("pixels in floating point; 8 or 16 bits expected")
+    if image.mode.startswith("I"):  # Pillow clips 16 bits instead of scaling them
+        pixels = np.asarray(image)
+        if pixels.size and not 0 <= pixels.min() <= pixels.max() < 2**16:
+            raise ValueError("pixels of more than 16 bits")
+        image = Image.fromarray((pixels >> 8).astype(np.uint8))
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # else Pillow warns of transparent colours
+    return image.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not in a format that Pillow knows"
+    return str(error) or type(error).__name__
+
+
+class EncodedImages:
+    """Images that are decoded when they are asked for: indexed by numbers like an array uint8 ``[N, H, W, C]``.
+
+    Args:
+        count: N.
+        name: ``i -> text``, what an error calls one.
+        content: ``i -> bytes``, what its file holds.
+        size: H and W; 0: of the first that can be decoded, and the others must be like it.
+        channels: C, 1 or 3.
+
+    Raises:
+        ValueError: ``channels`` is out of range, or ``size`` is 0 and there is none that can be decoded.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self, count: int, name: Callable[[int], str], content: Callable[[int], bytes], size: int, channels: int
+    ):
+        if channels not in MODES:
+            raise ValueError(f"channels: 1 or 3; given {channels}")
+        self._name, self._content, self._size = name, content, size
+        self.shape = (count, size, size, channels)
+        if not size:
+            self.shape = (count, *self._first().shape)
+
+    def _first(self) -> np.ndarray:
+        failure = "no images"
+        for i in range(len(self)):
+            try:
+                return decode(self._content(i), 0, self.shape[3])
+            except ValueError as error:
+                failure = failure if i else f"cannot decode {self._name(i)}: {error}"
+        raise ValueError(f"none of {len(self)} images can be decoded; {failure}")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        with ThreadPoolExecutor(THREADS) as pool:
+            return np.stack(list(pool.map(lambda i: self.decoded(i, self._content(i)), rows)))
+
+    def decoded(self, i: int, content: bytes) -> np.ndarray:
+        """Image ``i``; a ``ValueError`` that names it where that cannot be."""
+        try:
+            return decode(content, self._size, self.shape[3])
+        except ValueError as error:
+            raise ValueError(f"cannot decode {self._name(i)}: {error}") from error
+
+    def all(self, corrupt: str) -> "Decoded":
+        """All of them.
+
+        Args:
+            corrupt: What to do with one that cannot be decoded: ``"refuse"`` or ``"skip"`` it.
+
+        Raises:
+            ValueError: One cannot be decoded and is not skipped (it is named), none can, ``size`` is 0 and one is of
+                another size, or ``corrupt`` is neither.
+        """
+        _check_choice(corrupt)
+        images = np.empty(self.shape, np.uint8)
+
+        def work(i: int) -> tuple[bytes, str]:
+            content = self._content(i)
+            digest = hashlib.sha256(content).digest()
+            try:
+                image = self.decoded(i, content)
+            except ValueError as error:
+                if corrupt == "refuse":
+                    raise
+                return digest, str(error)
+            if image.shape != images.shape[1:]:
+                own, others = (" x ".join(map(str, shape[:2])) for shape in (image.shape, images.shape[1:]))
+                raise ValueError(f"{self._name(i)} is of {own}, others of {others}; size= makes them equal")
+            images[i] = image
+            return digest, ""
+
+        digest, failures = hashlib.sha256(), {}
+        for i, (digested, failure) in enumerate(_each(work, len(self), "decoding")):
+            digest.update(digested)
+            if failure:
+                failures[i] = failure
+        kept = _kept(failures, len(self))
+        if failures:
+            for new, old in enumerate(kept):  # in place: there may be no room for a copy
+                images[new] = images[old]
+        return Decoded(images[: len(kept)], kept, list(failures.values()), digest.digest())
+
+
+class Decoded(NamedTuple):
+    """Attributes:
+    images: uint8 ``[K, H, W, C]``.
+    kept: Their numbers among all.
+    failures: What is wrong with the others.
+    digest: SHA-256 of all of them as they were encoded.
+    """
+
+    images: Any
+    kept: np.ndarray
+    failures: list[str]
+    digest: bytes
+
+
+def told(failures: list[str]) -> str:
+    """What a description says of images that were skipped."""
+    if not failures:
+        return ""
+    count = "1 corrupt image" if len(failures) == 1 else f"{len(failures):,} corrupt images"
+    return f"; {count} skipped, the first: {failures[0]}"
+
+
+def check_headers(files: list[Path], corrupt: str) -> tuple[np.ndarray, list[str]]:
+    """The numbers of the files that begin as images do, and what is wrong with the others.
+
+    Raises:
+        ValueError: One does not and ``corrupt`` is not ``"skip"``, or none does.
+    """
+    _check_choice(corrupt)
+
+    def work(i: int) -> str:
+        try:
+            with files[i].open("rb") as file, Image.open(file):
+                return ""
+        except Exception as error:  # as above
+            failure = f"cannot decode {files[i]}: {_reason(error)}"
+            if corrupt == "refuse":
+                raise ValueError(failure) from error
+            return failure
+
+    failures = {i: failure for i, failure in enumerate(_each(work, len(files), "looking at")) if failure}
+    return _kept(failures, len(files)), list(failures.values())
+
+
+def _check_choice(corrupt: str) -> None:
+    if corrupt not in ("refuse", "skip"):
+        raise ValueError(f"corrupt: refuse or skip; given {corrupt!r}")
+
+
+def _kept(failures: dict[int, str], count: int) -> np.ndarray:
+    if len(failures) == count:
+        raise ValueError(f"none of {count} images can be decoded; {failures.get(0, 'no images')}")
+    return np.setdiff1d(np.arange(count), list(failures))
+
+
+def _each(work: Callable[[int], Any], count: int, doing: str) -> Iterator[Any]:
+    """``work(i)`` for each ``i`` in order, done in threads; shown on a terminal where it takes long."""
+
+    def block(begin: int) -> list[Any]:
+        return [work(i) for i in range(begin, min(begin + BLOCK, count))]
+
+    hidden = not sys.stderr.isatty()
+    with (
+        ThreadPoolExecutor(THREADS) as pool,
+        tqdm(total=count, desc=f"{doing} images", unit="image", delay=1, leave=False, disable=hidden) as bar,
+    ):
+        for results in pool.map(block, range(0, count, BLOCK)):
+            bar.update(len(results))
+            yield from results

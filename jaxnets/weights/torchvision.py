@@ -1,0 +1,105 @@
+"""Weights of the convolutional models from and to torchvision, batch statistics included.
+
+A kernel ``[height, width, in, out]`` is torch's ``weight [out, in, height, width]``, a dense one its transpose, a
+norm's ``scale`` its ``weight``. torch's ``num_batches_tracked`` says nothing that a model here needs: it is not read,
+and written as 0.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxnets.weights.check import as_array, compare
+from jaxnets.weights.files import read_flat
+from jaxnets.weights.torchvision_names import NAMES
+
+LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+    "layer_scale": "layer_scale",
+}
+COUNTER = "num_batches_tracked"
+
+
+def from_torchvision(
+    state_dict: Mapping[str, Any] | str | Path, model: nn.Module, images: Sequence[int] = (1, 224, 224, 3)
+) -> dict[str, Any]:
+    """The variables of a model of ``jaxnets.convolution`` for the weights of its counterpart in torchvision.
+
+    Args:
+        state_dict: Of the torch module, as tensors or arrays, or the path of a safetensors file.
+        model: Ours, such as ``convolution.resnet50()``.
+        images: Shape of what it will be given, ``[B, H, W, C]``: of matter where a layer depends on it.
+
+    Returns:
+        ``{"params": ..., "batch_stats": ...}``, float32; without ``batch_stats`` where the model has none.
+
+    Raises:
+        ValueError: Keys are missing, extra or misshapen (all are listed), such as those of another depth; torchvision
+            has no such model; or the file cannot be read.
+    """
+    source = read_flat(state_dict) if isinstance(state_dict, (str, Path)) else state_dict
+    found = {key: as_array(value) for key, value in source.items() if not key.endswith(COUNTER)}
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tuple(images))))
+    ours = flatten_dict(shapes)
+    theirs = {path: _name(model, path) for path in ours}
+    expected = {theirs[path]: _to_theirs(path, np.empty(leaf.shape, np.bool_)).shape for path, leaf in ours.items()}
+    compare(found, expected, f"weights of torchvision for {type(model).__name__}")
+    return unflatten_dict(
+        {
+            path: _to_ours(path, found[theirs[path]].astype(np.float32)).reshape(leaf.shape)
+            for path, leaf in ours.items()
+        }
+    )
+
+
+def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, np.ndarray]:
+    """The state dict of torchvision's counterpart: the inverse of ``from_torchvision``.
+
+    Raises:
+        ValueError: torchvision has no such model.
+    """
+    state: dict[str, np.ndarray] = {}
+    for path, leaf in flatten_dict(dict(variables)).items():
+        name = _name(model, path)
+        state[name] = np.ascontiguousarray(_to_theirs(path, np.asarray(leaf)))
+        if path[-1] == "var":
+            state[f"{name.removesuffix(LEAVES['var'])}{COUNTER}"] = np.zeros((), np.int64)
+    return state
+
+
+def _name(model: nn.Module, path: tuple[str, ...]) -> str:
+    """What torch calls the parameter at ``path``, which begins with its collection."""
+    kind = type(model).__name__
+    if kind not in NAMES:
+        raise ValueError(f"torchvision has no {kind}; it has the models of {', '.join(NAMES)}")
+    module = "/".join(path[1:-1])
+    for pattern, replacement in NAMES[kind](model):
+        module = re.sub(pattern, replacement, module)
+    return f"{module.replace('/', '.')}.{LEAVES[path[-1]]}"
+
+
+def _to_theirs(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
+    if path[-1] == "layer_scale":
+        return value.reshape(-1, 1, 1)
+    if path[-1] != "kernel":
+        return value
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+
+
+def _to_ours(path: tuple[str, ...], value: np.ndarray) -> np.ndarray:
+    if path[-1] == "layer_scale":
+        return value.reshape(-1)
+    if path[-1] != "kernel":
+        return value
+    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T

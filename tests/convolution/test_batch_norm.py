@@ -1,0 +1,113 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.convolution import BatchNorm
+
+RANDOM = np.random.default_rng(0)
+X = (3 + 2 * RANDOM.normal(size=(6, 4, 5, 3))).astype(np.float32)
+
+
+def run(x, train=True, variables=None, mask=None, **options):
+    norm = BatchNorm(**options)
+    variables = variables or norm.init(jax.random.key(0), x)
+    if not train:
+        return norm.apply(variables, x)
+    y, changed = norm.apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
+    return y, {**variables, **changed}
+
+
+def test_training_normalises_by_the_batch_and_moves_unbiased_statistics():
+    y, variables = run(X)
+    mean, var = X.astype(np.float64).mean((0, 1, 2)), X.astype(np.float64).var((0, 1, 2))
+    np.testing.assert_allclose(y, (X - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(variables["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(variables["batch_stats"]["var"], 0.9 + 0.1 * var * 120 / 119, rtol=1e-5)
+
+
+def test_evaluation_takes_the_running_statistics():
+    _, variables = run(X)
+    y = run(X[:1], train=False, variables=variables)
+    stats = variables["batch_stats"]
+    np.testing.assert_allclose(y, (X[:1] - stats["mean"]) / np.sqrt(stats["var"] + 1e-5), atol=1e-5)
+
+
+def test_a_large_mean_does_not_cancel_the_variance():
+    far = X.astype(np.float64) + 3e4
+    _, near = run(far.astype(np.float32), momentum=0.0)  # once, so that the running mean is about right
+    y, variables = run(far.astype(np.float32), variables=near)
+    wanted = far.astype(np.float32).astype(np.float64)
+    wanted = (wanted - wanted.mean((0, 1, 2))) / wanted.std((0, 1, 2))
+    np.testing.assert_allclose(y, wanted, atol=2e-2)
+    assert np.all(np.isfinite(y)) and np.all(variables["batch_stats"]["var"] > 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_statistics_are_float32_under_half_precision(dtype):
+    x = jnp.asarray(X, dtype)
+    y, variables = run(x, dtype=dtype)
+    assert y.dtype == dtype
+    wanted, others = run(x.astype(jnp.float32))
+    np.testing.assert_allclose(y.astype(np.float32), wanted, atol=3e-2)
+    for name, leaf in variables["batch_stats"].items():
+        assert leaf.dtype == jnp.float32
+        np.testing.assert_allclose(leaf, others["batch_stats"][name], rtol=1e-6)
+
+
+def test_masked_rows_have_no_part_in_anything():
+    mask = RANDOM.random((6, 4, 5)) < 0.6
+    rubbish = np.where(mask[..., None], X, np.nan).astype(np.float32)
+    y, variables = run(rubbish, mask=mask, variables=BatchNorm().init(jax.random.key(0), X))
+    real = X[mask].astype(np.float64)
+    np.testing.assert_allclose(y[mask], (real - real.mean(0)) / np.sqrt(real.var(0) + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(variables["batch_stats"]["mean"], 0.1 * real.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(variables["batch_stats"]["var"], 0.9 + 0.1 * real.var(0, ddof=1), rtol=1e-5)
+    _, untouched = run(X, mask=np.zeros((6, 4, 5), bool))
+    np.testing.assert_array_equal(untouched["batch_stats"]["var"], np.ones(3))
+
+
+def test_one_value_per_channel_gives_the_bias_and_a_finite_gradient():
+    x = jnp.ones((1, 1, 1, 2))
+    y, variables = run(x)
+    np.testing.assert_allclose(y, 0, atol=1e-6)
+    assert np.all(np.isfinite(variables["batch_stats"]["var"]))
+    gradient = jax.grad(lambda x: jnp.sum(run(x, variables=variables)[0] ** 2))(x)
+    assert np.all(np.isfinite(gradient))
+
+
+def test_devices_share_their_statistics():
+    norm = BatchNorm(axis_name="devices")
+    variables = BatchNorm().init(jax.random.key(0), X)
+    apart = jax.vmap(
+        lambda x: norm.apply(variables, x, train=True, mutable=["batch_stats"]), axis_name="devices", out_axes=(0, 0)
+    )
+    y, changed = apart(X.reshape(2, 3, 4, 5, 3))
+    whole, moved = run(X)
+    np.testing.assert_allclose(y.reshape(X.shape), whole, atol=1e-5)
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(changed["batch_stats"][name][1], moved["batch_stats"][name], rtol=1e-5)
+
+
+def test_a_siamese_pair_moves_the_statistics_twice():
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), X)
+
+    def pair(norm, x):
+        return norm(x, train=True), norm(x + 1, train=True)
+
+    _, changed = norm.apply(variables, X, method=pair, mutable=["batch_stats"])
+    _, once = run(X)
+    _, twice = run(X + 1, variables=once)
+    np.testing.assert_allclose(changed["batch_stats"]["mean"], twice["batch_stats"]["mean"], rtol=1e-6)
+
+
+def test_the_gradient_is_that_of_the_formula(float64):
+    weights = jnp.cos(jnp.arange(X.size)).reshape(X.shape)
+    x = jnp.asarray(X, jnp.float64)
+    ours = jax.grad(lambda x: jnp.sum(weights * run(x, dtype=jnp.float64)[0]))(x)
+
+    def plain(x):
+        return jnp.sum(weights * (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5))
+
+    np.testing.assert_allclose(ours, jax.grad(plain)(x), atol=1e-10)

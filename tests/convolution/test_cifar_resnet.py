@@ -1,0 +1,112 @@
+"""CIFAR ResNets with free shortcuts, and wide ones: counts of the papers, shapes, what a block does to its input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.convolution.cifar_resnet import (
+    CifarBlock,
+    CifarResNet,
+    cifar_resnet20,
+    cifar_resnet32,
+    cifar_resnet56,
+    cifar_resnet110,
+    padded_shortcut,
+)
+from jaxnets.convolution.wide_resnet import WideBlock, WideResNet, wide_resnet16_4, wide_resnet28_10
+
+IMAGES = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+SMALL = {"free shortcuts": CifarResNet(8, width=4), "wide": WideResNet(10, 1, dropout=0.3)}
+each = pytest.mark.parametrize("name", SMALL)
+
+
+def shapes(model, images=IMAGES):
+    return jax.eval_shape(model.init, jax.random.key(0), images)
+
+
+@pytest.mark.parametrize(
+    "make, count",
+    [
+        (cifar_resnet20, 269_722),
+        (cifar_resnet32, 464_154),
+        (cifar_resnet56, 853_018),
+        pytest.param(cifar_resnet110, 1_727_962, marks=pytest.mark.slow),
+        (wide_resnet28_10, 36_479_194),
+        (wide_resnet16_4, 2_748_890),
+    ],
+)
+def test_parameters_are_as_many_as_published(make, count):
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes(make())["params"])) == count
+
+
+def test_the_free_shortcut_keeps_every_second_pixel_before_channels_of_zeros():
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    expected = np.zeros((2, 3, 2, 6), np.float32)
+    expected[..., :3] = x[:, [0, 2, 4]][:, :, [0, 2]]
+    np.testing.assert_array_equal(padded_shortcut(jnp.asarray(x), 6, 2), expected)
+    block = CifarBlock(6, 2)
+    variables = jax.jit(block.init)(jax.random.key(0), x)
+    assert set(variables["params"]) == {"conv_1", "conv_2"}
+    variables["params"]["conv_2"]["norm"]["scale"] *= 0  # then only the shortcut is left
+    np.testing.assert_array_equal(jax.jit(block.apply)(variables, x), np.maximum(expected, 0))
+
+
+def test_a_wide_block_reads_its_shortcut_after_the_norm():
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    same, wider = WideBlock(3), WideBlock(4, 2)
+    for block in (same, wider):
+        variables = jax.jit(block.init)(jax.random.key(0), x)
+        variables["params"]["conv_2"]["kernel"] *= 0
+        found = jax.jit(block.apply)(variables, x)
+        if block is same:
+            np.testing.assert_array_equal(found, x)
+        else:
+            active = np.maximum(x[:, ::2, ::2] / np.sqrt(1 + 1e-5), 0)
+            np.testing.assert_allclose(found, active @ variables["params"]["shortcut"]["kernel"][0, 0], atol=1e-5)
+
+
+@each
+def test_any_size_any_activation(name):
+    model, odd = SMALL[name], jax.ShapeDtypeStruct((1, 33, 30, 3), jnp.float32)
+    variables = shapes(model)
+    apply = lambda images, **options: jax.eval_shape(lambda v, x: model.apply(v, x, **options), variables, images)
+    assert apply(odd, features=("stage_3",))["stage_3"].shape[1:3] == (9, 8)
+    assert apply(jax.ShapeDtypeStruct((1, 1, 1, 3), jnp.float32)).shape == (1, 10)
+    pooled = jax.eval_shape(model.clone(classes=0).apply, shapes(model.clone(classes=0)), IMAGES)
+    assert pooled.shape == apply(IMAGES, features=("pooled",))["pooled"].shape
+    with pytest.raises(ValueError, match="images of at least 1 x 1 expected; given 0 x 4"):
+        apply(jax.ShapeDtypeStruct((1, 0, 4, 3), jnp.float32))
+    with pytest.raises(ValueError, match="images of 3 channels expected; given 1"):
+        apply(jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32))
+    with pytest.raises(ValueError, match="did you mean 'stage_3'"):
+        apply(IMAGES, features=("stage_4",))
+    for depth in (2, 4, 21):
+        with pytest.raises(ValueError, match=rf"depth: 6 n \+ [24] expected, .*; given {depth}"):
+            shapes(model.clone(depth=depth))
+
+
+@each
+def test_half_precision_trains(name):
+    model = SMALL[name].clone(dtype=jnp.bfloat16)
+    images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    variables = jax.jit(model.init)(jax.random.key(1), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+
+    @jax.jit
+    def gradient(params, key):
+        def loss(params):
+            given = {**variables, "params": params}
+            found, new = model.apply(
+                given, images, train=True, mutable="batch_stats", rngs={"dropout": key}, features=("stage_1", "logits")
+            )
+            return jnp.sum(found["logits"] ** 2), (found, new)
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    grads, (found, new) = gradient(variables["params"], jax.random.key(2))
+    assert found["stage_1"].dtype == jnp.bfloat16
+    assert found["logits"].dtype == jnp.float32
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((grads, new)))
+    again = gradient(variables["params"], jax.random.key(3))[1][0]["logits"]
+    assert bool((again != found["logits"]).any()) == (name == "wide")  # by dropout

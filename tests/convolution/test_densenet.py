@@ -1,0 +1,122 @@
+"""DenseNets: counts, shapes, what a dense block is, what does not fit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.convolution import densenet
+from jaxnets.convolution.pooling import max_pool
+
+COUNTS = {
+    "densenet121": 7_978_856,
+    "densenet169": 14_149_480,
+    "densenet201": 20_013_928,
+    "densenet161": 28_681_000,
+}
+TINY = densenet.DenseNet((2, 1), growth=4, width=6, classes=5)
+
+
+def filled(model, images):
+    """Variables drawn by NumPy, which compiles nothing."""
+    rng = np.random.default_rng(1)
+    draw = lambda shape: (0.3 * rng.normal(size=shape)).astype(np.float32)
+
+    def fill(path, leaf):
+        return 1 + abs(draw(leaf.shape)) if path[-1].key in ("scale", "var") else draw(leaf.shape)
+
+    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(model.init, jax.random.key(0), images))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """Variables, and images of the smallest height and an odd width."""
+    images = np.random.default_rng(0).normal(size=(2, 5, 15, 3)).astype(np.float32)
+    return filled(TINY, images), images
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts(name):
+    model = getattr(densenet, name)()
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 29, 29, 3)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == COUNTS[name]
+
+
+def test_shapes_and_a_dense_block_keeps_what_it_was_given(tiny):
+    variables, images = tiny
+    names = ("stem", "block_1", "transition_1", "block_2", "norm", "pooled", "logits")
+    found = jax.jit(lambda v, x: TINY.apply(v, x, features=names))(variables, images)
+    assert {name: a.shape[1:] for name, a in found.items()} == {
+        "stem": (3, 8, 6),
+        "block_1": (2, 4, 14),
+        "transition_1": (1, 2, 7),
+        "block_2": (1, 2, 11),
+        "norm": (1, 2, 11),
+        "pooled": (11,),
+        "logits": (5,),
+    }
+    np.testing.assert_array_equal(found["block_1"][..., :6], max_pool(found["stem"], 3, 2, padding=1))
+    np.testing.assert_array_equal(found["block_2"][..., :7], found["transition_1"])
+
+
+def test_a_layer_is_its_equation(tiny):
+    params, stats = (tiny[0][kind]["block_1_layer_1"] for kind in ("params", "batch_stats"))
+    x = np.random.default_rng(2).normal(size=(2, 1, 1, 6)).astype(np.float32)
+    layer = densenet.DenseLayer(4)
+    y = jax.jit(layer.apply)({"params": params, "batch_stats": stats}, x)
+
+    def normed(n, a):
+        scale, bias = params[n]["scale"], params[n]["bias"]
+        return jax.nn.relu((a - stats[n]["mean"]) / jnp.sqrt(stats[n]["var"] + 1e-5) * scale + bias)
+
+    inner = normed("norm_1", x[:, 0, 0]) @ params["conv_1"]["kernel"][0, 0]
+    added = normed("norm_2", inner) @ params["conv_2"]["kernel"][1, 1]  # the middle: all around it is padding
+    np.testing.assert_allclose(y[:, 0, 0], jnp.concatenate([x[:, 0, 0], added], -1), rtol=1e-4, atol=1e-5)
+
+
+def test_training_moves_every_statistic_and_has_a_gradient_everywhere(tiny):
+    variables, images = tiny
+
+    def loss(params):
+        logits, moved = TINY.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+        return jnp.sum(logits * jnp.arange(5)), moved
+
+    gradient, moved = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
+    assert all(bool(g["kernel"].any()) for g in (gradient["stem"]["conv"], gradient["block_1_layer_1"]["conv_1"]))
+    before, after = (jax.tree.leaves(tree) for tree in (variables["batch_stats"], moved["batch_stats"]))
+    assert all(bool((a != b).any()) for a, b in zip(before, after, strict=True))
+
+
+def test_dropout_is_of_what_is_added():
+    layer, x = densenet.DenseLayer(40, dropout=0.5), np.cos(np.arange(48, dtype=np.float32)).reshape(4, 2, 2, 3)
+    variables = filled(layer, x)
+    run = jax.jit(lambda key: layer.apply(variables, x, True, rngs={"dropout": key}, mutable=["batch_stats"])[0])
+    one, other = run(jax.random.key(1)), run(jax.random.key(2))
+    np.testing.assert_array_equal(one[..., :3], x)
+    assert 0.4 < float((one[..., 3:] == 0).mean()) < 0.6 and bool((one != other).any())
+
+
+def test_bfloat16(tiny):
+    variables, images = tiny
+    model = TINY.clone(dtype=jnp.bfloat16)
+    found = jax.jit(lambda v, x: model.apply(v, x, features=("block_2", "pooled", "logits")))(variables, images)
+    types = {name: a.dtype for name, a in found.items()}
+    assert types == {"block_2": jnp.bfloat16, "pooled": jnp.bfloat16, "logits": jnp.float32}
+    np.testing.assert_allclose(found["logits"], jax.jit(TINY.apply)(variables, images), atol=0.1)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+
+
+def test_without_a_head_and_what_does_not_fit(tiny):
+    variables, images = tiny
+    run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
+    assert run(images[:1], TINY.clone(classes=0)).shape == (1, 11)
+    with pytest.raises(ValueError, match="at least 5 x 5 expected; given 4 x 15"):
+        run(images[:, :4])
+    with pytest.raises(ValueError, match="at least 29 x 29 expected; given 28 x 29"):  # 29 x 29: in test_counts
+        densenet.densenet121().init(jax.random.key(0), jnp.zeros((1, 28, 29, 3)))
+    with pytest.raises(ValueError, match="images of 3 channels expected; given 1"):
+        run(images[..., :1])
+    with pytest.raises(ValueError, match="no 'block1' among stem, block_1.*did you mean 'block_1'"):
+        run(images, features=("block1",))

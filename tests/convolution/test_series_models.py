@@ -1,0 +1,184 @@
+"""Convolutional models of series: what a TCN sees, weight norm, padding that is never seen, counts by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.convolution.series_cnn import SeriesCNN
+from jaxnets.convolution.tcn import TCN, CausalConv, TemporalBlock, receptive_field
+
+LENGTHS = np.array([7, 0, 4, 4], np.int32)
+XS = np.random.default_rng(0).normal(size=(4, 7, 3)).astype(np.float32)
+SMALL = {
+    **{f"TCN, {how}": TCN(2, hidden=4, levels=2, pooling=how) for how in ("last", "max", "mean", "none")},
+    "CNN": SeriesCNN(2, (4, 5), (4, 3)),
+    "CNN, strides": SeriesCNN(2, (4, 5), (5, 3), stride=2, pool=3, pooling="max"),
+}
+# Pooling is tried by the recurrent models' own tests.
+QUICK = ("TCN, last", "TCN, none", "CNN, strides")
+each = pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL]
+)
+
+
+def start(model, xs=XS):
+    """Variables of which nothing is 0 or 1, as biases and statistics begin."""
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(xs))
+    move = lambda path, a: (
+        a + 0.2 * abs(jax.random.normal(jax.random.fold_in(jax.random.key(1), len(str(path))), a.shape))
+    )
+    return jax.tree_util.tree_map_with_path(move, variables)
+
+
+@each
+def test_a_padded_row_gives_what_it_gives_alone(name):
+    model = SMALL[name]
+    variables, apply = start(model), jax.jit(model.apply)
+    padded = np.where(np.arange(7)[:, None] < LENGTHS[:, None, None], XS, np.nan)
+    found = apply(variables, padded, lengths=LENGTHS)
+    assert found.dtype == jnp.float32
+    for row, n, whole in zip(XS, LENGTHS, found, strict=True):
+        if n == 0:
+            np.testing.assert_array_equal(whole, np.broadcast_to(variables["params"]["head"]["bias"], whole.shape))
+        else:
+            np.testing.assert_allclose(whole[:n] if whole.ndim == 2 else whole, apply(variables, row[:n]), atol=1e-5)
+
+
+@each
+def test_padding_moves_no_gradient_and_no_statistic(name):
+    model = SMALL[name]
+    variables = start(model)
+
+    def train(params, xs, lengths):
+        given = {**variables, "params": params}
+        ys, new = model.apply(given, xs, lengths=lengths, train=True, mutable="batch_stats")
+        return jnp.sum(jnp.cos(ys[:, :4] if ys.ndim == 3 else ys)), new
+
+    step = jax.jit(jax.grad(train, (0, 1), has_aux=True))
+    (dparams, dxs), new = step(variables["params"], jnp.asarray(XS[:, :4]), None)
+    padded = np.pad(XS[:, :4], [(0, 0), (0, 3), (0, 0)], constant_values=np.nan)
+    empty = np.full((1, 7, 3), np.nan, np.float32)
+    (dpadded, dlonger), moved = step(variables["params"], padded, np.full(4, 4, np.int32))
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
+    jax.tree.map(close, (dpadded, moved), (dparams, new))
+    close(dlonger, np.pad(dxs, [(0, 0), (0, 3), (0, 0)]))
+    if new:
+        more = step(variables["params"], np.concatenate([padded, empty]), np.array([4, 4, 4, 4, 0], np.int32))
+        jax.tree.map(close, more[1], new)
+
+
+@pytest.mark.parametrize("kernel, levels", [(2, 3), (3, 2), (1, 4)])
+def test_an_output_sees_the_receptive_field_and_nothing_later(kernel, levels):
+    model = TCN(1, hidden=3, levels=levels, kernel=kernel, pooling="none")
+    xs = jax.random.uniform(jax.random.key(0), (24, 2))
+    variables = jax.tree.map(lambda a: abs(a) + 0.01, jax.jit(model.init)(jax.random.key(1), xs))  # no ReLU is closed
+    seen = jax.jit(jax.jacobian(lambda xs: model.apply(variables, xs)[:, 0]))(xs)
+    back = np.arange(24)[:, None] - np.arange(24)
+    expected = (back >= 0) & (back < model.receptive_field)
+    np.testing.assert_array_equal((np.asarray(seen) != 0).all(-1), expected)
+    assert not np.asarray(seen)[~expected].any()
+    assert (
+        model.receptive_field
+        == receptive_field(kernel, levels)
+        == 1 + sum(2 * (kernel - 1) * 2**i for i in range(levels))
+    )
+
+
+def test_a_causal_convolution_in_polar_form():
+    conv = CausalConv(4, kernel=3, dilation=2)
+    variables, apply = jax.jit(conv.init)(jax.random.key(0), XS), jax.jit(conv.apply)
+    params = variables["params"]
+    past = np.pad(XS, [(0, 0), (4, 0), (0, 0)])
+    expected = sum(past[:, 2 * i : 2 * i + 7] @ params["kernel"][i] for i in range(3))
+    np.testing.assert_allclose(apply(variables, XS), expected, atol=1e-5)  # at first g is the length of v
+    assert abs(params["kernel"]).max() <= 1 / 3  # 1 / sqrt(k D)
+    longer = {**params, "kernel": 3 * params["kernel"], "scale": 2 * params["scale"], "bias": jnp.arange(4.0)}
+    np.testing.assert_allclose(apply({"params": longer}, XS), 2 * expected + np.arange(4), atol=1e-5)
+
+
+def test_dropout_takes_a_feature_at_all_steps():
+    block = TemporalBlock(64, dropout=0.5)
+    xs = jnp.abs(XS)
+    variables = jax.tree.map(abs, jax.jit(block.init)(jax.random.key(0), xs))
+    variables["params"]["shortcut"]["kernel"] *= 0
+    run = jax.jit(lambda key: block.apply(variables, xs, train=True, rngs={"dropout": jax.random.key(key)}))
+    gone = np.asarray(run(0) == 0)
+    assert (gone.all(1) == gone.any(1)).all()
+    assert 0.3 < gone.mean() < 0.7
+    assert (run(1) != run(0)).any()
+
+
+def test_counts_and_shapes_of_the_networks_that_are_named():
+    shapes = lambda model, *shape: jax.eval_shape(
+        lambda x: model.init_with_output(jax.random.key(0), x), jax.ShapeDtypeStruct(shape, jnp.float32)
+    )
+    count = lambda variables: sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    norms = lambda *widths: 2 * sum(widths)
+    m5 = SeriesCNN(10, (128, 128, 256, 512), (80, 3, 3, 3), stride=4, pool=4)
+    ys, variables = shapes(m5, 2, 8000, 1)
+    kernels = 80 * 128 + 3 * (128 * 128 + 128 * 256 + 256 * 512)
+    assert (ys.shape, count(variables)) == ((2, 10), kernels + norms(128, 128, 256, 512) + 512 * 10 + 10)
+    fcn = SeriesCNN(10, (128, 256, 128), (8, 5, 3), pool=1)
+    ys, variables = shapes(fcn, 2, 40, 1)
+    assert count(variables) == 8 * 128 + 5 * 128 * 256 + 3 * 256 * 128 + norms(128, 256, 128) + 128 * 10 + 10
+    ys, variables = shapes(TCN(10, hidden=25, levels=8, kernel=7, pooling="none"), 2, 784, 1)
+    first, other = 2 * 25 + 7 * 25 * 1, 2 * 25 + 7 * 25 * 25  # a scale and a bias for each feature
+    assert ys.shape == (2, 784, 10)
+    assert count(variables) == first + 15 * other + (25 + 25) + 25 * 10 + 10
+    bare = SeriesCNN(0, (4, 6), (4, 3), stride=4, pool=2)
+    assert shapes(bare, 3, 2, 17, 1)[0].shape == (3, 2, 6)
+    found = jax.eval_shape(
+        lambda v, x: bare.apply(v, x, features=("block_2", "block_1")), shapes(bare, 17, 1)[1], jnp.ones((17, 1))
+    )
+    assert (found["block_1"].shape, found["block_2"].shape) == ((3, 4), (2, 6))
+
+
+@pytest.mark.parametrize("model", [TCN(2, hidden=4, levels=2), SeriesCNN(2, (4, 5), (4, 3), dropout=0.1)])
+def test_half_precision_answers_in_float32(model):
+    model = model.clone(dtype=jnp.bfloat16)
+    variables = start(model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    apply = lambda v: model.apply(
+        v,
+        XS,
+        lengths=LENGTHS,
+        train=True,
+        mutable="batch_stats",
+        rngs={"dropout": jax.random.key(0)},
+        features=("block_1", "pooled", "outputs"),
+    )[0]
+
+    def loss(v):
+        found = apply(v)
+        return jnp.sum(found["outputs"] ** 2), found
+
+    gradient, found = jax.jit(jax.grad(loss, has_aux=True))(variables)
+    assert [found[name].dtype for name in ("block_1", "pooled", "outputs")] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, gradient)))
+
+
+@pytest.mark.parametrize(
+    "model, given, message",
+    [
+        (TCN(2), XS[0, 0], r"TCN: series \[\*batch, T, D\] expected; given shape \(3,\)"),
+        (TCN(2), XS.astype(int), "floating point series expected; given int32"),
+        (TCN(2, levels=0), XS, "levels: at least 1 expected; given 0"),
+        (TCN(2, pooling="sum"), XS, "pooling: last, max, mean or none expected; given 'sum'"),
+        (SeriesCNN(2, stride=0), XS, "stride: at least 1 expected; given 0"),
+        (SeriesCNN(2, (4,)), XS, "kernels: one for each of 1 widths expected"),
+        (SeriesCNN(2, pooling="sum"), XS, "pooling: last, max or mean expected; given 'sum'"),
+    ],
+)
+def test_what_does_not_fit_is_told(model, given, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), given)
+
+
+@pytest.mark.parametrize("model", [TCN(2), SeriesCNN(2)])
+def test_other_features_and_unknown_names_are_told(model):
+    variables = jax.eval_shape(model.init, jax.random.key(0), XS)
+    with pytest.raises(ValueError, match="series of 3 features expected; given 2"):
+        jax.eval_shape(model.apply, variables, XS[..., :2])
+    with pytest.raises(ValueError, match="no 'block_9' among block_1"):
+        jax.eval_shape(lambda v: model.apply(v, XS, features=("block_9",)), variables)

@@ -1,0 +1,144 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxnets import tasks
+from jaxnets.convolution import BatchNorm
+from jaxnets.data import Classes
+from jaxnets.training.optimizer import sgd
+from jaxnets.training.state import create, in_use, make_step
+
+RANDOM = np.random.default_rng(0)
+CLASSES = Classes(tuple("abcdefg"))
+BATCH = {
+    "inputs": RANDOM.integers(0, 256, (12, 6, 6, 3), np.uint8),
+    "targets": RANDOM.integers(0, 7, 12).astype(np.int32),
+    "mask": np.arange(12) < 10,
+}
+AUGMENTED = {"crop": 1, "scale": 0.5, "flip": True, "rotation": 10.0, "cutout": 2, "mixup": 0.2, "label_smoothing": 0.1}
+
+
+class Small(nn.Module):
+    auxiliary: bool = False
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Conv(4, (3, 3))(images)
+        x = BatchNorm()(x, train).mean((1, 2))
+        logits, other = nn.Dense(7)(x), nn.Dense(7)(x)
+        return (logits, other) if self.auxiliary and train else logits
+
+
+class Seen(nn.Module):
+    """Puts out what it is given: the first pixels."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        return images.reshape(len(images), -1)[:, :7] + self.param("zero", nn.initializers.zeros, ())
+
+
+def nats(logits, targets):
+    return -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), targets[:, None], 1)[:, 0]
+
+
+def test_images_are_standardised_and_measured():
+    task = tasks.image_classification(Seen(), CLASSES, mean=(0.1, 0.2, 0.3), deviation=(0.5,))
+    found, _ = task.evaluate(task.init(jax.random.key(0), BATCH), BATCH, None)
+    logits = ((BATCH["inputs"] / 255 - [0.1, 0.2, 0.3]) / 0.5).reshape(12, -1)[:, :7]
+    real = BATCH["mask"]
+    ranks = (logits > np.take_along_axis(logits, BATCH["targets"][:, None], 1)).sum(1)
+    wanted = {
+        "loss": nats(logits, BATCH["targets"])[real].mean(),
+        "accuracy": (ranks == 0)[real].mean(),
+        "top_5_accuracy": (ranks < 5)[real].mean(),
+    }
+    assert {name: float(total / count) for name, (total, count) in found.items()} == pytest.approx(wanted, rel=1e-5)
+
+
+def test_label_smoothing_is_that_of_its_formula():
+    task = tasks.image_classification(Seen(), CLASSES, label_smoothing=0.3)
+    loss, _ = task.loss(task.init(jax.random.key(0), BATCH), BATCH, jax.random.key(0), ())
+    logits = ((BATCH["inputs"] / 255 - 0.5) / 0.25).reshape(12, -1)[:, :7]
+    each = 0.7 * nats(logits, BATCH["targets"]) + 0.3 * np.mean([nats(logits, np.full(12, c)) for c in range(7)], 0)
+    assert float(loss) == pytest.approx(each[BATCH["mask"]].mean(), rel=1e-5)
+
+
+def test_augmentation_is_drawn_by_the_key_while_training_only():
+    task = tasks.image_classification(Small(), CLASSES, **AUGMENTED)
+    variables = task.init(jax.random.key(0), BATCH)
+    loss = jax.jit(lambda key: task.loss(variables, BATCH, key, ())[0])
+    losses = [float(loss(jax.random.key(seed))) for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+    plain = tasks.image_classification(Small(), CLASSES)
+    for name, (total, _) in task.evaluate(variables, BATCH, None)[0].items():
+        assert total == plain.evaluate(variables, BATCH, None)[0][name][0]
+
+
+def test_training_moves_batch_statistics_and_keeps_an_average_of_the_parameters():
+    task, transform = tasks.image_classification(Small(), CLASSES), sgd(10, 0.5, momentum=0.9, nesterov=True)
+    state = create(task, transform, BATCH, 0, average=0.99)
+    step = jax.jit(make_step(task, transform, 0, average=0.99))
+    mean, kept = [], []
+    for _ in range(3):
+        state, _ = step(state, BATCH)
+        mean.append(np.asarray(state.variables["batch_stats"]["BatchNorm_0"]["mean"]))
+        kept.append(np.asarray(state.variables["params"]["Dense_0"]["bias"]))
+    assert not np.allclose(mean[0], mean[1])
+    first = np.zeros(7)
+    wanted = [first := d * first + (1 - d) * now for d, now in zip((1 / 10, 2 / 11, 3 / 12), kept, strict=True)][-1]
+    used = in_use(state.variables)
+    assert set(used) == {"params", "batch_stats"}
+    np.testing.assert_allclose(used["params"]["Dense_0"]["bias"], wanted, atol=1e-7)
+
+
+def test_batch_statistics_move_in_every_part_of_an_accumulated_batch():
+    task, transform = tasks.image_classification(Small(), CLASSES), sgd(10, 0.1)
+    batch = {**BATCH, "mask": np.ones(12, bool)}
+    state = create(task, transform, batch, 0)
+    apart, _ = jax.jit(make_step(task, transform, 0, accumulate=2))(state, batch)
+    variables = state.variables
+    for rows in (slice(0, 6), slice(6, 12)):
+        half = jax.tree.map(lambda a, rows=rows: a[rows], batch)
+        variables = {**variables, **task.loss(variables, half, jax.random.key(0), ())[1][1]}
+    wanted = variables["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(apart.variables["batch_stats"]["BatchNorm_0"]["mean"], wanted, atol=1e-7)
+
+
+def test_auxiliary_heads_count_a_third_each():
+    task = tasks.image_classification(Small(auxiliary=True), CLASSES)
+    variables = task.init(jax.random.key(0), BATCH)
+    loss, _ = task.loss(variables, BATCH, jax.random.key(0), ())
+    images = (BATCH["inputs"] / np.float32(255) - 0.5) / 0.25
+    answers, _ = Small(auxiliary=True).apply(variables, images, train=True, mutable=["batch_stats"])
+    one, other = (nats(a, BATCH["targets"])[BATCH["mask"]].mean() for a in answers)
+    assert float(loss) == pytest.approx(one + 0.3 * other, rel=1e-4)
+
+
+def test_pictures_are_drawn():
+    task = tasks.image_classification(Small(), CLASSES)
+    figures = task.draw(task.init(jax.random.key(0), BATCH), [BATCH, BATCH])
+    assert set(figures) == {"confusion", "mistakes", "filters"}
+    assert len(figures["filters"].axes) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"crop": -1}, "crop: not below 0"),
+        ({"scale": 0.0}, "scale: above 0 and at most 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing: from 0 to below 1"),
+        ({"deviation": (0.0,)}, "deviation: above 0"),
+        ({"mean": (0.1, 0.2)}, "mean: 1 or 3 numbers expected"),
+    ],
+)
+def test_bad_options_are_told(options, told):
+    with pytest.raises(ValueError, match=told):
+        tasks.image_classification(Small(), CLASSES, **options).init(jax.random.key(0), BATCH)
+
+
+def test_a_dataset_without_images_is_told():
+    task = tasks.image_classification(Small(), CLASSES)
+    with pytest.raises(ValueError, match=r"uint8 \[B, H, W, channels\] expected; the data gives float32"):
+        task.init(jax.random.key(0), {**BATCH, "inputs": jnp.zeros((2, 5, 5))})
