@@ -41,7 +41,8 @@ def count(model: nn.Module, given: Any) -> list[Part]:
 
     variables = jax.eval_shape(init, *inputs)
     params = variables["params"]
-    work, put_out = (_by_part(counted(model.apply, variables, *inputs), names) for counted in (flops, activation_bytes))
+    jaxpr = jax.make_jaxpr(model.apply)(variables, *inputs).jaxpr
+    work, put_out = (_by_part(_counted(jaxpr, measure), names) for measure in (_flops_of, _bytes_of))
     sizes = {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params[name])) for name in names}
     parts = [Part(name, sizes[name], work[name], put_out[name]) for name in names]
     return [*parts, Part("other", 0, work[OTHER], put_out[OTHER])] if work[OTHER] else parts
@@ -64,15 +65,17 @@ def flops(function: Any, *arguments: Any) -> Counter:
     They are counted from the traced program, where the body of a scan counts as often as it runs (XLA's own cost
     analysis counts it once). A ``while`` loop of unknown length counts once, of ``cond`` the dearest branch.
     """
-    work: Counter = Counter()
-    _count(jax.make_jaxpr(function)(*arguments).jaxpr, 1, (), work, _flops_of)
-    return work
+    return _counted(jax.make_jaxpr(function)(*arguments).jaxpr, _flops_of)
 
 
 def activation_bytes(function: Any, *arguments: Any) -> Counter:
     """Bytes that matrix products and convolutions put out, by scope of names, counted as ``flops`` are."""
+    return _counted(jax.make_jaxpr(function)(*arguments).jaxpr, _bytes_of)
+
+
+def _counted(jaxpr: Any, measure: Callable[[Any], int]) -> Counter:
     work: Counter = Counter()
-    _count(jax.make_jaxpr(function)(*arguments).jaxpr, 1, (), work, _bytes_of)
+    _count(jaxpr, 1, (), work, measure)
     return work
 
 

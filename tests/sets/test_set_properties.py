@@ -14,9 +14,6 @@ from jaxnets import sets
 SETS, MOST, LENGTH, FLAT, D = 3, 8, 12, 30, 3
 # How much a result may change, of a scale that each test has.
 BOUNDS = {"float32": 1e-6, "float64": 1e-12}
-# Nearly all of the time here is that of compilation, which takes a third of it without these.
-QUICKLY = {"xla_cpu_use_fusion_emitters": False} if jax.default_backend() == "cpu" else {}
-compiled = functools.partial(jax.jit, compiler_options=QUICKLY)
 weigh = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys)
 in_both_precisions = pytest.mark.parametrize("dtype", BOUNDS)
 of_any_sets = given(
@@ -237,14 +234,14 @@ def answers_and_gradients(name, dtype):
         ys = model.apply(variables, xs, members)
         return weigh(sets.sum_pool(ys**2, members) if name == "equivariant" else ys), ys
 
-    return compiled(jax.grad(objective, (0, 1), has_aux=True))
+    return jax.jit(jax.grad(objective, (0, 1), has_aux=True))
 
 
 @functools.cache
 def answers_in_chunks(name, dtype):
     """Jitted."""
     model = MODELS[name].clone(dtype=dtype)
-    return compiled(
+    return jax.jit(
         lambda variables, xs, mask, borders: sets.apply_in_chunks(model, variables, lambda: cut(xs, mask, borders))
     )
 
