@@ -8,10 +8,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 from conftest import ROOT
 
-from jaxnets import attention, recurrent, sets, weights
+from jaxnets import attention, convolution, recurrent, sets, weights
 
 README = (ROOT / "README.md").read_text()
 GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
@@ -27,9 +28,16 @@ def of_torch(part):
     return {name.removeprefix(case): GOLDEN[name] for name in GOLDEN.files if name.startswith(case)}
 
 
+def zeros_of(network):
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights.write("lstm.safetensors", of_torch("weight"))
+    network = convolution.resnet18(classes=10)
+    weights.write("resnet18.safetensors", weights.to_torchvision(zeros_of(network), network))
     scope: dict = {}
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), scope)
@@ -42,7 +50,7 @@ def test_weights_of_torch_give_its_outputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights.write("lstm.safetensors", of_torch("weight"))
     scope = {"recurrent": recurrent, "jnp": jnp}
-    (block,) = [block for block in blocks("python") if "from_torch" in block]
+    (block,) = [block for block in blocks("python") if "from_torch(" in block]
     x = jnp.asarray(GOLDEN["torch/lstm/2b/x"], jnp.float32)
     exec(block.replace("jnp.ones((3, 7, 4))", "x"), scope | {"x": x}, scope)
     np.testing.assert_allclose(scope["outputs"], GOLDEN["torch/lstm/2b/output"], atol=1e-5)
@@ -70,6 +78,7 @@ SMALLER = {
     "benchmarks.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
     "benchmarks.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
     "benchmarks.attention": ["--lengths=8", "--tokens=8", "--heads=2", "--features=4", "--written=2", "--rounds=1"],
+    "benchmarks.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],
     "benchmarks.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
     "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
 }
@@ -84,6 +93,11 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
     clouds, classes = np.random.default_rng(0).normal(size=(90, 5, 3)), np.arange(90) % 2
     np.savez(tmp_path / "my_sets.npz", x_train=clouds, y_train=classes, x_test=clouds[:20], y_test=classes[:20])
+    for name in ("cat", "dog"):
+        (tmp_path / "my_images" / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = np.random.default_rng(i).integers(0, 256, (9, 7, 3), np.uint8)
+            PIL.Image.fromarray(pixels).save(tmp_path / "my_images" / name / f"{i}.png")
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in commands:
         arguments = shlex.split(command, comments=True)[2:]
@@ -100,7 +114,7 @@ def test_every_shipped_config_is_in_the_table():
         assert f"`{config.stem}`" in README
 
 
-@pytest.mark.parametrize("family", [attention, recurrent, sets])
+@pytest.mark.parametrize("family", [attention, convolution, recurrent, sets])
 def test_every_public_name_of_a_family_is_in_the_table(family):
     for name in set(family.__all__) - {"matmul"}:
         assert re.search(rf"`{name}\b", README), name

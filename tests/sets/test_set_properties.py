@@ -119,7 +119,7 @@ def pool_parameters(dtype):
     return jax.tree.map(lambda a: jnp.array(a, dtype), params)
 
 
-@compiled
+@jax.jit
 def pooled(params, xs, members):
     """With every function: what it pools, and the gradients of a number made of that."""
 
@@ -133,7 +133,7 @@ def pooled(params, xs, members):
     return {name: of(pool) for name, pool in POOLS.items()}
 
 
-@compiled
+@jax.jit
 def folded(params, xs, mask, borders):
     """The same in chunks, without gradients."""
     folds = {
