@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 
@@ -106,7 +107,7 @@ class AlexNet(nn.Module):
     def _convolution(self, layer: int, kernel: int, channels: int) -> nn.Conv:
         groups = 2 if self.grouped and layer in (2, 4, 5) else 1
         kernel_init, bias_init = self._begin(kernel**2 * channels // groups, 1.0 if layer in (2, 4, 5) else 0.0)
-        return nn.Conv(
+        return Conv(
             (PUBLISHED if self.published else ONE_TOWER)[layer - 1],
             (kernel, kernel),
             strides=4 if layer == 1 else 1,

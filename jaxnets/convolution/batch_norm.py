@@ -15,8 +15,8 @@ class BatchNorm(nn.Module):
 
     with the batch's own mean and (biased) variance while training, and the running ones otherwise. The running variance
     is made of unbiased ones, as in the paper and in torch; Linen's own is made of biased ones, and its weights do not
-    agree with torch's after a step. The variance is computed in one pass, shifted by the running mean, so that a large
-    mean does not cancel it.
+    agree with torch's after a step. The variance is computed in one pass, shifted by the running mean: once that is
+    about right, a large mean does not cancel it.
 
     Where a jitted program's batch lies on several devices the statistics are those of the whole batch. A module that is
     called more than once in a step (siamese networks) moves its running statistics at each call.

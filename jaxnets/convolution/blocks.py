@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax.typing import Dtype, Initializer
 
 from jaxnets.convolution.batch_norm import BatchNorm
+from jaxnets.convolution.convolve import Conv
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -54,7 +55,7 @@ class ConvNorm(nn.Module):
         """``[B, H, W, C]`` to ``[B, H', W', features]``."""
         sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
         pads = [self.dilation * (side - 1) // 2 for side in sides]
-        x = nn.Conv(
+        x = Conv(
             self.features,
             sides,
             strides=self.stride,
@@ -94,7 +95,7 @@ class SqueezeExcite(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """``[B, H, W, C]`` to the same."""
         whole = global_average(x)[:, None, None, :]
-        conv = functools.partial(nn.Conv, kernel_size=(1, 1), kernel_init=HE_OUT, dtype=self.dtype)
+        conv = functools.partial(Conv, kernel_size=(1, 1), kernel_init=HE_OUT, dtype=self.dtype)
         inner = self.activation(conv(self.squeezed, name="squeeze")(whole))
         return x * self.gate(conv(x.shape[-1], name="excite")(inner))
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import StochasticDepth, global_average
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 
 # The published programs cut it at 2, a hundred deviations away.
@@ -111,7 +112,7 @@ class ConvNeXt(nn.Module):
 
     def _patches(self, features: int, side: int, name: str) -> nn.Conv:
         sides = (side, side)
-        return nn.Conv(features, sides, sides, padding="VALID", kernel_init=INIT, dtype=self.dtype, name=name)
+        return Conv(features, sides, sides, padding="VALID", kernel_init=INIT, dtype=self.dtype, name=name)
 
 
 def convnext_tiny(**options: Any) -> ConvNeXt:

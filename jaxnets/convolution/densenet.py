@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import ConvNorm, global_average
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
@@ -72,7 +73,7 @@ class Transition(nn.Module):
 
 def _conv(features: int, kernel: int, dtype: Dtype, name: str) -> nn.Module:
     sides, pad = (kernel, kernel), (kernel - 1) // 2
-    return nn.Conv(features, sides, padding=pad, use_bias=False, kernel_init=HE_IN, dtype=dtype, name=name)
+    return Conv(features, sides, padding=pad, use_bias=False, kernel_init=HE_IN, dtype=dtype, name=name)
 
 
 class DenseNet(nn.Module):

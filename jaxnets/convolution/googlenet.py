@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.alexnet import local_response_norm
 from jaxnets.convolution.blocks import ConvNorm, global_average
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 
@@ -37,7 +38,7 @@ def _convolution(
     if variant != "published":
         normal = nn.initializers.normal(0.01)
         return ConvNorm(features, kernel, stride, epsilon=1e-3, kernel_init=normal, dtype=dtype, name=name)
-    conv = nn.Conv(
+    conv = Conv(
         features,
         (kernel, kernel),
         strides=stride,

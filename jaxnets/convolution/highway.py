@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import Activation, global_average
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
@@ -82,7 +83,7 @@ class ConvHighwayLayer(nn.Module):
 
 
 def _conv(features: int, kernel: int, dtype: Dtype, name: str, bias: float = 0.0) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features,
         (kernel, kernel),
         padding=(kernel - 1) // 2,

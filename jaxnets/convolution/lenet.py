@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
@@ -57,7 +58,7 @@ class LeNet5(nn.Module):
         found = {}
         x = images
         for layer, (channels, padding) in enumerate(zip(self.convolutions, self.padding, strict=True), 1):
-            conv = nn.Conv(
+            conv = Conv(
                 channels,
                 (KERNEL, KERNEL),
                 padding=padding,

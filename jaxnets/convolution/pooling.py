@@ -23,7 +23,7 @@ def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
         return images
     wide = jnp.promote_types(images.dtype, jnp.float32)
     rows, columns = (jnp.asarray(_windows(length, size), wide) for length in images.shape[1:3])
-    pooled = jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images, preferred_element_type=wide)
+    pooled = jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images, precision="highest", preferred_element_type=wide)
     return pooled.astype(images.dtype)
 
 

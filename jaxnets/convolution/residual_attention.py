@@ -4,6 +4,7 @@ The layout is that of the authors' own Caffe models: where a unit stands, where 
 lets the last window be cut short, and interpolation that keeps the corners.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT, ConvNorm, global_average
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
@@ -42,7 +44,8 @@ def bilinear(images: jax.Array, height: int, width: int) -> jax.Array:
         ``[B, height, width, C]``.
     """
     rows, columns = (jnp.asarray(_weights(*sizes)) for sizes in zip(images.shape[1:3], (height, width), strict=True))
-    resized = jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images, preferred_element_type=jnp.float32)
+    mix = functools.partial(jnp.einsum, precision="highest", preferred_element_type=jnp.float32)
+    resized = mix("ih,jw,bhwc->bijc", rows, columns, images)
     return resized.astype(images.dtype)
 
 
@@ -89,7 +92,7 @@ def _active(x: jax.Array, train: bool, dtype: Dtype, name: str) -> jax.Array:
 
 
 def _conv(features: int, kernel: int, stride: int, dtype: Dtype, name: str) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features,
         (kernel, kernel),
         strides=stride,

@@ -10,6 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
@@ -67,7 +68,7 @@ class TwoConvolutions(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H', W', features]``."""
         for i in (1, 2):
-            x = nn.Conv(
+            x = Conv(
                 self.features,
                 (3, 3),
                 padding=self.padding,
@@ -135,7 +136,7 @@ class UNet(nn.Module):
             found[f"up_{i}"] = x = self._two(i, f"up_{i}")(self._beside(found[f"down_{i}"], x), train)
         if self.classes:
             dtype = jnp.promote_types(self.dtype, jnp.float32)
-            found["logits"] = nn.Conv(self.classes, (1, 1), kernel_init=HE_IN, dtype=dtype, name="head")(x)
+            found["logits"] = Conv(self.classes, (1, 1), kernel_init=HE_IN, dtype=dtype, name="head")(x)
         return chosen(found, features)
 
     def _two(self, size: int, name: str) -> TwoConvolutions:

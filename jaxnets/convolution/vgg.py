@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 
@@ -73,7 +74,7 @@ class VGG(nn.Module):
         return chosen(found, features)
 
     def _convolution(self, x: jax.Array, channels: int, name: str, train: bool) -> jax.Array:
-        x = nn.Conv(channels, (3, 3), padding=1, kernel_init=HE_OUT, dtype=self.dtype, name=f"conv_{name}")(x)
+        x = Conv(channels, (3, 3), padding=1, kernel_init=HE_OUT, dtype=self.dtype, name=f"conv_{name}")(x)
         if self.batch_norm:
             x = BatchNorm(dtype=self.dtype, name=f"norm_{name}")(x, train)
         return nn.relu(x)

@@ -13,6 +13,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT, global_average
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 
 
@@ -53,7 +54,7 @@ class WideBlock(nn.Module):
 
 
 def _conv(features: int, kernel: int, stride: int, dtype: Dtype, name: str) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features,
         (kernel, kernel),
         strides=stride,

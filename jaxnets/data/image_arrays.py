@@ -28,7 +28,6 @@ def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int 
     for part, examples in (("train", train), ("test", test)):
         if len(examples.inputs) != len(examples.labels):
             raise ValueError(f"{path}: {len(examples.inputs)} images in x_{part}, {len(examples.labels)} in y_{part}")
-    _check_alike(path, train, test)
     names = _names(arrays)
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, names=names)
 
@@ -68,7 +67,6 @@ def jpeg_images(
         failures += decoded.failures
         digest.update(decoded.digest + np.ascontiguousarray(labels).tobytes())
     train, test = found
-    _check_alike(path, train, test)
     made = dataset(
         train,
         test,
@@ -137,9 +135,3 @@ def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, cha
         size,
         channels,
     )
-
-
-def _check_alike(path: str, train: Examples, test: Examples) -> None:
-    shapes = ["x".join(map(str, examples.inputs.shape[1:])) for examples in (train, test)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{path}: images to learn from are of {shapes[0]}, those to test on of {shapes[1]}")

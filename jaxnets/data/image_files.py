@@ -181,6 +181,8 @@ def told(failures: list[str]) -> str:
 def check_headers(files: list[Path], corrupt: str) -> tuple[np.ndarray, list[str]]:
     """The numbers of the files that begin as images do, and what is wrong with the others.
 
+    Where corrupt ones are to be skipped, all are decoded once to find them, for later would be too late.
+
     Raises:
         ValueError: One does not and ``corrupt`` is not ``"skip"``, or none does.
     """
@@ -188,7 +190,9 @@ def check_headers(files: list[Path], corrupt: str) -> tuple[np.ndarray, list[str
 
     def work(i: int) -> str:
         try:
-            with files[i].open("rb") as file, Image.open(file):
+            with files[i].open("rb") as file, Image.open(file) as image:
+                if corrupt == "skip":
+                    image.load()
                 return ""
         except Exception as error:  # as above
             failure = f"cannot decode {files[i]}: {_reason(error)}"

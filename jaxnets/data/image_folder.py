@@ -49,7 +49,12 @@ def find(path: str) -> tuple[tuple[str, ...], dict[str, Part]]:
             folders[part] = folder
     if folders and len(folders) == len(inside) and "train" not in folders:
         raise ValueError(f"{path} has {', '.join(folder.name for folder in inside)}, but no train")
-    if "train" not in folders:  # its folders are classes, whatever they are called
+    if folders and len(folders) < len(inside) and "train" in folders:
+        odd = [folder.name for folder in inside if folder not in folders.values()]
+        raise ValueError(
+            f"{path} has {folders['train'].name} beside {_listed(odd)}: parts or classes expected, not both"
+        )
+    if "train" not in folders:  # its folders are classes, one of them perhaps called "test"
         folders = {"train": root}
     found = {part: _classes(folders[part]) for part in PARTS if part in folders}
     names = tuple(found["train"])

@@ -37,8 +37,9 @@ def images(
         test: The part of all for testing, where folders are of classes only.
         corrupt: ``"refuse"``: a file that cannot be decoded is an error that names it; ``"skip"``: it is left out, and
             how many were is in the description.
-        memory: In gigabytes. If all images fit, they are decoded once, at the start. Else only their headers are read
-            at the start, and every batch decodes its own; a body that is corrupt is then an error when it is met.
+        memory: In gigabytes. If all images fit, they are decoded once, at the start. Else every batch decodes its own:
+            at the start only headers are read, and a body that is corrupt is an error when it is met; with ``"skip"``
+            all are decoded at the start too, to find those.
         seed: Of the order and of what is held out.
 
     Raises:

@@ -116,7 +116,8 @@ def supervised(
     def draw_all(variables, batches):
         run = jax.jit(lambda variables, batch: answers(variables, prepare(batch, None)))
         pieces, size = [], 0
-        for batch in batches:
+        for i in range(len(batches)):  # one by one: iterated over, it would be read far ahead
+            batch = batches[i]
             pieces.append((np.asarray(run(variables, batch)), batch))
             size += batch["inputs"].nbytes
             if size > DRAWN:
@@ -126,7 +127,7 @@ def supervised(
         return {**figures, **of_model(model, variables, whole)}
 
     return Task(
-        init=lambda key, batch: model.init(key, prepare(batch, None)["inputs"][:1]),
+        init=lambda key, batch: model.init(key, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"]),
         loss=loss,
         evaluate=evaluate,
         draw=draw_all,

@@ -64,6 +64,10 @@ def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
         return function(**arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except TypeError as error:
+        if "multiple values" not in str(error):  # not what a builder fixes itself, and hands on
+            raise
+        raise UsageError(f"{what}: {str(error).partition(') ')[2] or error}") from error
 
 
 # What a model may call the number of values it gives.

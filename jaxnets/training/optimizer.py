@@ -44,7 +44,7 @@ def sgd(
     weight_decay: float = 0.0,
     clip: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Gradient descent with momentum; the decay is added to the gradient, as in He et al. 2016.
+    """Gradient descent with momentum; the decay of matrices is added to the gradient.
 
     Args:
         steps, learning_rate, warmup, final, weight_decay, clip: As in ``adamw``.

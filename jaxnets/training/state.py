@@ -17,7 +17,7 @@ class State(NamedTuple):
     """Attributes:
     step: Updates done so far, int32.
     variables: The model's, ``{"params": ...}`` and what else it has, such as ``"batch_stats"``; ``"average"`` beside
-        them, the moving average of the parameters, where one is kept.
+        them, the moving average of those, where one is kept.
     optimizer: The optimiser's state.
     carry: What goes on from one training batch to the next.
     """
@@ -36,13 +36,12 @@ def key_for(seed: int, step: jax.Array | int, purpose: int) -> jax.Array:
 def first_variables(task: Task, batch: Any, seed: int, average: float = 0.0) -> Any:
     """The variables before the first update."""
     variables = task.init(key_for(seed, 0, INITIALISE), batch)
-    return {**variables, "average": variables["params"]} if average else variables
+    return {**variables, "average": variables} if average else variables
 
 
 def in_use(variables: Any) -> Any:
-    """What a model is measured and used with: the average of its parameters in their place, where one is kept."""
-    others = {name: value for name, value in variables.items() if name != "average"}
-    return {**others, "params": variables["average"]} if "average" in variables else others
+    """What a model is measured and used with: the average of its variables, where one is kept."""
+    return variables.get("average", variables)
 
 
 def create(task: Task, transform: optax.GradientTransformation, batch: Any, seed: int, average: float = 0.0) -> State:
@@ -64,7 +63,7 @@ def make_step(
         seed: Of the run.
         accumulate: Parts into which a batch's rows are split; their gradients are averaged before the one update, so
             that a large batch fits into a small memory.
-        average: d of the average of parameters that is kept beside them, 0: none. After update t it is
+        average: d of the average of parameters and statistics that is kept beside them, 0: none. After update t it is
             :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`,
             so that the first updates do not stay in it.
     """
@@ -101,7 +100,7 @@ def make_step(
         if average:
             done = (state.step + 1).astype(jnp.float32)
             kept = jnp.minimum(average, done / (done + 9))
-            variables["average"] = optax.incremental_update(params, state.variables["average"], 1 - kept)
+            variables["average"] = optax.incremental_update(variables, state.variables["average"], 1 - kept)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
         return State(state.step + 1, variables, optimizer, carry), metrics
 

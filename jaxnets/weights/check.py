@@ -8,7 +8,10 @@ import numpy as np
 
 def as_array(value: Any) -> np.ndarray:
     """A numpy array of an array, or of a tensor of torch (which need not be installed)."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
 
 
 def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], source: str) -> None:

@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxnets.weights.check import as_array, compare
 from jaxnets.weights.files import read_flat
-from jaxnets.weights.torchvision_names import NAMES
+from jaxnets.weights.torchvision_names import NAMES, Rules
 
 LEAVES = {
     "kernel": "weight",
@@ -48,11 +48,12 @@ def from_torchvision(
         ValueError: Keys are missing, extra or misshapen (all are listed), such as those of another depth; torchvision
             has no such model; or the file cannot be read.
     """
+    rules = _rules(model)
     source = read_flat(state_dict) if isinstance(state_dict, (str, Path)) else state_dict
     found = {key: as_array(value) for key, value in source.items() if not key.endswith(COUNTER)}
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tuple(images))))
     ours = flatten_dict(shapes)
-    theirs = {path: _name(model, path) for path in ours}
+    theirs = {path: name_of(rules, path) for path in ours}
     expected = {theirs[path]: _to_theirs(path, np.empty(leaf.shape, np.bool_)).shape for path, leaf in ours.items()}
     compare(found, expected, f"weights of torchvision for {type(model).__name__}")
     return unflatten_dict(
@@ -69,22 +70,27 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
     Raises:
         ValueError: torchvision has no such model.
     """
+    rules = _rules(model)
     state: dict[str, np.ndarray] = {}
     for path, leaf in flatten_dict(dict(variables)).items():
-        name = _name(model, path)
+        name = name_of(rules, path)
         state[name] = np.ascontiguousarray(_to_theirs(path, np.asarray(leaf)))
         if path[-1] == "var":
             state[f"{name.removesuffix(LEAVES['var'])}{COUNTER}"] = np.zeros((), np.int64)
     return state
 
 
-def _name(model: nn.Module, path: tuple[str, ...]) -> str:
-    """What torch calls the parameter at ``path``, which begins with its collection."""
+def _rules(model: nn.Module) -> Rules:
     kind = type(model).__name__
     if kind not in NAMES:
         raise ValueError(f"torchvision has no {kind}; it has the models of {', '.join(NAMES)}")
+    return NAMES[kind](model)
+
+
+def name_of(rules: Rules, path: tuple[str, ...]) -> str:
+    """What torch calls the parameter at ``path``, which begins with its collection."""
     module = "/".join(path[1:-1])
-    for pattern, replacement in NAMES[kind](model):
+    for pattern, replacement in rules:
         module = re.sub(pattern, replacement, module)
     return f"{module.replace('/', '.')}.{LEAVES[path[-1]]}"
 

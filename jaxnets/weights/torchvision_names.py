@@ -29,17 +29,28 @@ def vgg(model: Any) -> Rules:
     return [*names, ("^dense_1$", "classifier.0"), ("^dense_2$", "classifier.3"), ("^head$", "classifier.6")]
 
 
+def of_torchvision(model: Any, same: bool, rules: Rules) -> Rules:
+    """The rules, if the model is of the form that torchvision has."""
+    if not same:
+        raise ValueError(f"torchvision has no such {type(model).__name__}: it is of another form")
+    return rules
+
+
 NAMES: dict[str, Callable[[Any], Rules]] = {
-    "AlexNet": lambda _: [
-        ("^conv_1$", "features.0"),
-        ("^conv_2$", "features.3"),
-        ("^conv_3$", "features.6"),
-        ("^conv_4$", "features.8"),
-        ("^conv_5$", "features.10"),
-        ("^dense_1$", "classifier.1"),
-        ("^dense_2$", "classifier.4"),
-        ("^head$", "classifier.6"),
-    ],
+    "AlexNet": lambda model: of_torchvision(
+        model,
+        not model.published and not model.grouped,
+        [
+            ("^conv_1$", "features.0"),
+            ("^conv_2$", "features.3"),
+            ("^conv_3$", "features.6"),
+            ("^conv_4$", "features.8"),
+            ("^conv_5$", "features.10"),
+            ("^dense_1$", "classifier.1"),
+            ("^dense_2$", "classifier.4"),
+            ("^head$", "classifier.6"),
+        ],
+    ),
     "ConvNeXt": lambda _: [
         ("^stem$", "features/0/0"),
         ("^stem_norm$", "features/0/1"),
@@ -63,40 +74,48 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
         ("^norm$", "features/norm5"),
         ("^head$", "classifier"),
     ],
-    "EfficientNet": lambda _: [
-        ("^stem/", "features/0/"),
-        ("^last/", "features/8/"),
-        ("^head$", "classifier/1"),
-        # The first stage's blocks have no "expand".
-        (r"^(stage_1_block_\d+)/depthwise/", r"\1/block/0/"),
-        (r"^(stage_1_block_\d+)/squeeze_excite/", r"\1/block/1/"),
-        (r"^(stage_1_block_\d+)/project/", r"\1/block/2/"),
-        ("/expand/", "/block/0/"),
-        ("/depthwise/", "/block/1/"),
-        ("/squeeze_excite/", "/block/2/"),
-        ("/project/", "/block/3/"),
-        (r"_block_(\d+)", _less_one("/{0}")),
-        ("^stage_", "features/"),
-        ("/conv$", "/0"),
-        ("/norm$", "/1"),
-        ("/squeeze$", "/fc1"),
-        ("/excite$", "/fc2"),
-    ],
-    "GoogLeNet": lambda _: [
-        (r"^auxiliary_(\d)/", r"aux\1/"),
-        ("^inception_", "inception"),
-        ("/conv_1x1/", "/branch1/"),
-        ("/reduce_3x3/", "/branch2/0/"),
-        ("/conv_3x3/", "/branch2/1/"),
-        ("/reduce_5x5/", "/branch3/0/"),
-        ("/conv_5x5/", "/branch3/1/"),
-        ("/pool_projection/", "/branch4/1/"),
-        (r"^conv_(\d)/", r"conv\1/"),
-        ("/norm$", "/bn"),
-        ("/dense$", "/fc1"),
-        (r"^(aux\d)/head$", r"\1/fc2"),
-        ("^head$", "fc"),
-    ],
+    "EfficientNet": lambda model: of_torchvision(
+        model,
+        len(model.stages) == 7,
+        [
+            ("^stem/", "features/0/"),
+            ("^last/", "features/8/"),
+            ("^head$", "classifier/1"),
+            # The first stage's blocks have no "expand".
+            (r"^(stage_1_block_\d+)/depthwise/", r"\1/block/0/"),
+            (r"^(stage_1_block_\d+)/squeeze_excite/", r"\1/block/1/"),
+            (r"^(stage_1_block_\d+)/project/", r"\1/block/2/"),
+            ("/expand/", "/block/0/"),
+            ("/depthwise/", "/block/1/"),
+            ("/squeeze_excite/", "/block/2/"),
+            ("/project/", "/block/3/"),
+            (r"_block_(\d+)", _less_one("/{0}")),
+            ("^stage_", "features/"),
+            ("/conv$", "/0"),
+            ("/norm$", "/1"),
+            ("/squeeze$", "/fc1"),
+            ("/excite$", "/fc2"),
+        ],
+    ),
+    "GoogLeNet": lambda model: of_torchvision(
+        model,
+        model.variant == "torchvision",
+        [
+            (r"^auxiliary_(\d)/", r"aux\1/"),
+            ("^inception_", "inception"),
+            ("/conv_1x1/", "/branch1/"),
+            ("/reduce_3x3/", "/branch2/0/"),
+            ("/conv_3x3/", "/branch2/1/"),
+            ("/reduce_5x5/", "/branch3/0/"),
+            ("/conv_5x5/", "/branch3/1/"),
+            ("/pool_projection/", "/branch4/1/"),
+            (r"^conv_(\d)/", r"conv\1/"),
+            ("/norm$", "/bn"),
+            ("/dense$", "/fc1"),
+            (r"^(aux\d)/head$", r"\1/fc2"),
+            ("^head$", "fc"),
+        ],
+    ),
     "ResNet": lambda _: [
         ("^stem/conv$", "conv1"),
         ("^stem/norm$", "bn1"),

@@ -60,7 +60,7 @@ ROWS = [
     ("densenet161", {}, (224, 224, 3), 28_681_000, (1000,)),
     ("efficientnet_b0", {}, (224, 224, 3), 5_288_548, (1000,)),
     ("efficientnet_b1", {}, (240, 240, 3), 7_794_184, (1000,)),
-    ("efficientnet_b2", {}, (288, 288, 3), 9_109_994, (1000,)),
+    ("efficientnet_b2", {}, (260, 260, 3), 9_109_994, (1000,)),
     ("efficientnet_b3", {}, (300, 300, 3), 12_233_232, (1000,)),
     ("efficientnet_b4", {}, (380, 380, 3), 19_341_616, (1000,)),
     ("efficientnet_b5", {}, (456, 456, 3), 30_389_784, (1000,)),
@@ -76,10 +76,10 @@ ROWS = [
 HEAD = """# Convolutional models
 
 Made by a test, which compares the parameters with the published counts (or with counts layer by layer, where the paper
-has none) and this page with itself. GFLOPs and MB of activations are those of convolutions and products in a forward
+has none) and this page with itself. GFLOPs and MiB of activations are those of convolutions and products in a forward
 pass of one image; a multiply-add is two operations. Batch statistics are not parameters.
 
-| `jaxnets.convolution` | input | parameters | GFLOPs | MB | output |
+| `jaxnets.convolution` | input | parameters | GFLOPs | MiB | output |
 |---|---|--:|--:|--:|---|
 """
 

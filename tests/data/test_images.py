@@ -156,9 +156,12 @@ def test_a_body_that_is_cut_short_is_named_when_it_is_met(tmp_path):
     file.write_bytes(encoded(RANDOM.integers(0, 256, (9, 9, 3)).astype(np.uint8))[:200])
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
         data.images(path, size=6, batch=4)
-    made = data.images(path, size=6, batch=4, memory=0, corrupt="skip")
+    made = data.images(path, size=6, batch=4, memory=0)
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
         list(made.test)
+    made = data.images(path, size=6, batch=4, memory=0, corrupt="skip")
+    assert f"1 corrupt image skipped, the first: cannot decode {file}" in made.description
+    assert len(list(made.test)) > 0
 
 
 def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):

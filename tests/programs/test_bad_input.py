@@ -8,10 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxnets.training import rundir
 
@@ -46,6 +49,21 @@ def train(*flags: str):
 
 def classify(*flags: str):
     return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *flags])
+
+
+def images(spoil: Callable[[Path], Any], *flags: str):
+    """Trains on a folder of images that ``spoil`` changes."""
+
+    def run(folder: Path):
+        for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+            (folder / name).mkdir(parents=True)
+            for i in range(8):
+                Image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)).save(folder / name / f"{i}.png")
+        spoil(folder)
+        own = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch=4")
+        return classify("--config=images", *own, *flags)(folder.parent)
+
+    return lambda folder: run(folder / "images")
 
 
 def train_on(content: bytes, *flags: str):
@@ -238,6 +256,22 @@ CASES = {
         classify("--config=pixel_mnist", "--config.data.path=nowhere"),
         2,
         "no folder at nowhere",
+    ),
+    "corrupt image": (images(lambda root: (root / "train/cat/3.png").write_bytes(b"no image")), 2, "train/cat/3.png"),
+    "other classes to test on": (
+        images(lambda root: (root / "test/cat").rename(root / "test/cow")),
+        2,
+        "1 of train not in test: cat; 1 of test not in train: cow",
+    ),
+    "images too small": (
+        images(lambda root: None, "--config.model.name=convolution.vgg11"),
+        2,
+        "VGG: images of at least 32 x 32 expected; given 8 x 8",
+    ),
+    "an option that a builder fixes": (
+        lambda folder: launch("summary", ["--model=convolution.resnet50", "--config.model.bottleneck=False"]),
+        2,
+        "convolution.resnet50: got multiple values for keyword argument 'bottleneck'",
     ),
     "task for other data": (
         classify("--config=digits", "--config.task=tasks.regression"),

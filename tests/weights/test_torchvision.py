@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxnets import convolution
 from jaxnets.weights import from_torchvision, to_torchvision
-from jaxnets.weights.torchvision import COUNTER, _name, _to_theirs
+from jaxnets.weights.torchvision import COUNTER, _rules, _to_theirs, name_of
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 spec = importlib.util.spec_from_file_location("make_convolution", REFERENCE / "make_convolution.py")
@@ -37,7 +37,9 @@ def model_of(name):
 def foreign(model, size):
     """The state dict that the reference used, by our own list of names, which a strict reading has to agree with."""
     shapes = flatten_dict(jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))))
-    arrays = {_name(model, path): _to_theirs(path, np.empty(leaf.shape, bool)) for path, leaf in shapes.items()}
+    arrays = {
+        name_of(_rules(model), path): _to_theirs(path, np.empty(leaf.shape, bool)) for path, leaf in shapes.items()
+    }
     return {name: made.fill(name, array.shape) for name, array in arrays.items()}
 
 
@@ -59,7 +61,13 @@ def test_logits_statistics_and_gradients_are_those_of_torchvision(name, float64)
     @jax.jit
     def train(variables):
         def objective(params):
-            answer, changed = model.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+            answer, changed = model.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},  # GoogLeNet's auxiliary heads draw, and are not compared
+            )
             logits = answer[0] if isinstance(answer, tuple) else answer
             weights = jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)
             return jnp.sum(weights * logits), (logits, changed)
@@ -98,3 +106,17 @@ def test_weights_of_another_depth_are_refused_with_all_that_is_wrong():
         from_torchvision(state, model_of("resnet18"))
     with pytest.raises(ValueError, match=r"missing fc\.bias \(10,\)"):
         from_torchvision({}, model_of("resnet18"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        convolution.alexnet_2012(),
+        convolution.googlenet(variant="published_bn"),
+        convolution.cifar_resnet20(),
+        convolution.unet(),
+    ],
+)
+def test_models_that_torchvision_lacks_are_told(model):
+    with pytest.raises(ValueError, match="torchvision has no"):
+        from_torchvision({}, model)

@@ -1,0 +1,120 @@
+"""Blocks that networks share, and the residual networks made of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxnets import convolution
+from jaxnets.convolution import Bottleneck, ConvNorm, ResidualBlock, SqueezeExcite, StochasticDepth, stochastic_depth
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(3, 5, 7, 8)).astype(np.float32)
+
+
+def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
+    branch = jnp.ones((4000, 2, 3))
+    found = stochastic_depth(jax.random.key(0), branch, 0.25)
+    each = np.asarray(found).reshape(4000, -1)
+    assert np.all(each == each[:, :1])
+    assert set(np.unique(each)) == {0.0, np.float32(1 / 0.75)}
+    assert np.mean(each == 0) == pytest.approx(0.25, abs=0.03)
+    assert stochastic_depth(jax.random.key(0), branch.astype(jnp.bfloat16), 0.25).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match="rate: from 0 to below 1; given 1"):
+        stochastic_depth(jax.random.key(0), branch, 1.0)
+
+
+def test_stochastic_depth_is_off_when_not_training():
+    module = StochasticDepth(0.5)
+    np.testing.assert_array_equal(module.apply({}, X), X)
+    assert np.any(module.apply({}, X, train=True, rngs={"dropout": jax.random.key(0)}) != X)
+
+
+def test_squeeze_and_excite_is_its_formula():
+    module = SqueezeExcite(3)
+    params = module.init(jax.random.key(0), X)["params"]
+    dense = lambda x, layer: x @ layer["kernel"][0, 0] + layer["bias"]
+    inner = jax.nn.relu(dense(X.mean((1, 2)), params["squeeze"]))
+    wanted = X * jax.nn.sigmoid(dense(inner, params["excite"]))[:, None, None]
+    np.testing.assert_allclose(module.apply({"params": params}, X), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stride, groups, dilation, kernel", [(1, 1, 1, 3), (2, 2, 1, 5), (1, 1, 2, (3, 1))])
+def test_conv_norm_is_a_convolution_padded_alike_on_all_sides(stride, groups, dilation, kernel):
+    module = ConvNorm(6, kernel, stride, groups, dilation, activation=None)
+    variables = module.init(jax.random.key(0), X)
+    sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+    wanted = jax.lax.conv_general_dilated(
+        X,
+        variables["params"]["conv"]["kernel"],
+        (stride, stride),
+        [(dilation * (side // 2),) * 2 for side in sides],
+        rhs_dilation=(dilation, dilation),
+        feature_group_count=groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    np.testing.assert_allclose(module.apply(variables, X), wanted / np.sqrt(1 + 1e-5), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [ResidualBlock(8), Bottleneck(8, 4), Bottleneck(8, 4, groups=2)])
+def test_a_block_whose_last_scale_is_zero_is_a_relu(block):
+    variables = block.init(jax.random.key(0), X)
+    last = "conv_3" if isinstance(block, Bottleneck) else "conv_2"
+    variables["params"][last]["norm"]["scale"] *= 0
+    np.testing.assert_allclose(block.apply(variables, X), nn.relu(X), atol=1e-6)
+    assert "shortcut" not in variables["params"]
+    assert "shortcut" in block.clone(features=16).init(jax.random.key(0), X)["params"]
+    assert "shortcut" in block.clone(stride=2).init(jax.random.key(0), X)["params"]
+
+
+NETWORK = convolution.ResNet((1, 1, 1, 1), classes=4, bottleneck=True, groups=2)
+
+
+def shapes(model, images, **options):
+    return jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), jnp.zeros(images), **options))
+
+
+def test_named_activations_halve_the_image():
+    names = ("stem", "stage_1", "stage_2", "stage_3", "stage_4", "pooled", "logits")
+    found, _ = shapes(NETWORK, (2, 33, 64, 3), features=names)
+    assert [found[name].shape[1:] for name in names] == [
+        (17, 32, 64),
+        (9, 16, 256),
+        (5, 8, 512),
+        (3, 4, 1024),
+        (2, 2, 2048),
+        (2048,),
+        (4,),
+    ]
+    answer, variables = shapes(NETWORK.clone(classes=0), (1, 1, 1, 1))
+    assert answer.shape == (1, 2048) and "head" not in variables["params"]
+
+
+def test_half_precision_computes_in_it_and_answers_in_float32():
+    found, variables = shapes(NETWORK.clone(dtype="bfloat16"), (2, 32, 32, 3), features=("stage_4", "logits"))
+    assert (found["stage_4"].dtype, found["logits"].dtype) == (jnp.bfloat16, jnp.float32)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    "images, options, told",
+    [
+        ((32, 32, 3), {}, r"ResNet: images \[B, H, W, C\] expected; given shape \(32, 32, 3\)"),
+        ((2, 0, 32, 3), {}, "images of at least 1 x 1 expected; given 0 x 32"),
+        ((2, 32, 32, 3), {"features": ("stage4",)}, "no 'stage4' among stem, .*; did you mean 'stage_4'"),
+        ((2, 32, 32, 3), {"features": "stem"}, r"names expected, such as \('stem',\)"),
+    ],
+)
+def test_what_does_not_fit_is_told(images, options, told):
+    with pytest.raises(ValueError, match=told):
+        shapes(NETWORK, images, **options)
+
+
+def test_other_channels_and_bytes_are_told():
+    _, variables = shapes(NETWORK, (1, 32, 32, 3))
+    apply = lambda images: jax.eval_shape(NETWORK.apply, variables, images)
+    with pytest.raises(ValueError, match="ResNet: images of 3 channels expected; given 1"):
+        apply(jnp.zeros((2, 32, 32, 1)))
+    with pytest.raises(ValueError, match=r"floating point images expected; given uint8 \(divide bytes by 255\)"):
+        apply(jnp.zeros((2, 32, 32, 3), jnp.uint8))

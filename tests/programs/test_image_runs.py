@@ -1,0 +1,40 @@
+"""A run with batch statistics, averages, augmentation and accumulation: stopped, gone on with, and used."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxnets.training import restore
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.slow
+def test_a_run_with_batch_statistics_goes_on_as_if_it_had_not_stopped(tmp_path, run_program):
+    x, y = RANDOM.integers(0, 256, (60, 8, 8, 3), np.uint8), np.arange(60) % 10
+    np.savez(tmp_path / "images.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    flags = (
+        "--config=cifar10",
+        "--config.data.name=data.image_arrays",
+        f"--config.data.path={tmp_path / 'images.npz'}",
+        "--config.data.batch=8",
+        "--config.optimizer.average=0.9",
+        "--config.optimizer.warmup=2",
+        "--config.train.accumulate=2",
+        "--config.train.evaluate_every=3",
+    )
+    runs = []
+    for name, stops in (("whole", (6,)), ("stopped", (3, 6))):
+        for steps in stops:
+            # The schedule ends at the steps of its run: a constant one is not changed by stopping.
+            own = (f"--workdir={tmp_path / name}", f"--config.train.steps={steps}", "--config.optimizer.final=1.0")
+            done = run_program("train", *flags, *own)
+            assert done.returncode == 0, done.stderr
+        runs.append(restore.open_run(tmp_path / name, "last"))
+    one, other = runs
+    assert set(one.variables) == {"params", "batch_stats"}
+    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
+    assert np.any(one.variables["batch_stats"]["stem"]["norm"]["mean"] != 0)
+    done = run_program("evaluate", f"--workdir={tmp_path / 'whole'}", "--split=test")
+    assert done.returncode == 0, done.stderr
+    assert "top_5_accuracy" in done.stdout
