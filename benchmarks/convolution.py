@@ -43,7 +43,7 @@ def ours(name: str, images: jax.Array, labels: jax.Array, which: str) -> harness
         return harness.compiled(model.apply, variables, images)
     transform = optax.sgd(1e-3, 0.9)
 
-    def step(variables, momenta, key):
+    def step(variables, momenta, key, images, labels):
         def loss(params):
             logits, changed = model.apply(
                 {**variables, "params": params}, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
@@ -54,7 +54,7 @@ def ours(name: str, images: jax.Array, labels: jax.Array, which: str) -> harness
         updates, momenta = transform.update(gradients, momenta)
         return {**changed, "params": optax.apply_updates(variables["params"], updates)}, momenta
 
-    return harness.compiled(step, variables, transform.init(variables["params"]), jax.random.key(1))
+    return harness.compiled(step, variables, transform.init(variables["params"]), jax.random.key(1), images, labels)
 
 
 def theirs(name: str, images: jax.Array, labels: jax.Array, which: str, last: bool) -> harness.Case:
@@ -65,6 +65,7 @@ def theirs(name: str, images: jax.Array, labels: jax.Array, which: str, last: bo
     cuda = jax.default_backend() == "gpu"
     if cuda and not torch.cuda.is_available():
         raise ImportError("torch was built without CUDA")
+    torch.backends.cudnn.benchmark = True  # XLA tries its ways too
     device = "cuda" if cuda else "cpu"
     order = torch.channels_last if last else torch.contiguous_format
     model = model_of(name).to(device, memory_format=order)

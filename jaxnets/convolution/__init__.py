@@ -7,6 +7,7 @@ from jaxnets.convolution.cifar_resnet import (
     CifarResNet,
     cifar_resnet20,
     cifar_resnet32,
+    cifar_resnet44,
     cifar_resnet56,
     cifar_resnet110,
 )
@@ -18,7 +19,16 @@ from jaxnets.convolution.convnext import (
     convnext_small,
     convnext_tiny,
 )
-from jaxnets.convolution.densenet import DenseNet, densenet121, densenet161, densenet169, densenet201
+from jaxnets.convolution.convolve import convolve
+from jaxnets.convolution.densenet import (
+    DenseLayer,
+    DenseNet,
+    Transition,
+    densenet121,
+    densenet161,
+    densenet169,
+    densenet201,
+)
 from jaxnets.convolution.efficientnet import (
     EfficientNet,
     MBConv,
@@ -75,6 +85,7 @@ __all__ = [
     "ConvNeXt",
     "ConvNeXtBlock",
     "ConvNorm",
+    "DenseLayer",
     "DenseNet",
     "EfficientNet",
     "GoogLeNet",
@@ -90,6 +101,7 @@ __all__ = [
     "SqueezeExcite",
     "StochasticDepth",
     "TemporalBlock",
+    "Transition",
     "UNet",
     "WideResNet",
     "adaptive_average_pool",
@@ -98,12 +110,14 @@ __all__ = [
     "attention_gate",
     "cifar_resnet20",
     "cifar_resnet32",
+    "cifar_resnet44",
     "cifar_resnet56",
     "cifar_resnet110",
     "convnext_base",
     "convnext_large",
     "convnext_small",
     "convnext_tiny",
+    "convolve",
     "densenet121",
     "densenet161",
     "densenet169",

@@ -20,54 +20,47 @@ HE_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 class ConvNorm(nn.Module):
     """A convolution without bias, batch norm, and an activation.
 
-    Padding is the same on both sides, ``dilation (kernel - 1) / 2``, as in the published models; "SAME" pads a strided
+    Padding is the same on both sides, ``(kernel - 1) / 2``, as in the published models; "SAME" pads a strided
     convolution on the far side more.
 
     Parameters: ``conv/kernel [k, k, C / groups, features]``, ``norm``.
 
     Attributes:
         features: Output channels.
-        kernel: k, or ``(height, width)``.
+        kernel: k.
         stride: Between outputs.
         groups: Into which channels are split.
-        dilation: Between the inputs of one output.
         activation: None leaves the norm's result as it is.
         momentum, epsilon: Of the norm.
-        norm_scale: How the norm's scale begins.
         kernel_init: How the kernel begins.
         dtype: Compute type.
     """
 
     features: int
-    kernel: int | tuple[int, int] = 3
+    kernel: int = 3
     stride: int = 1
     groups: int = 1
-    dilation: int = 1
     activation: Activation | None = nn.relu
     momentum: float = 0.9
     epsilon: float = 1e-5
-    norm_scale: Initializer = nn.initializers.ones
     kernel_init: Initializer = HE_OUT
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H', W', features]``."""
-        sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
-        pads = [self.dilation * (side - 1) // 2 for side in sides]
         x = Conv(
             self.features,
-            sides,
+            (self.kernel, self.kernel),
             strides=self.stride,
-            padding=[(pad, pad) for pad in pads],
-            kernel_dilation=self.dilation,
+            padding=(self.kernel - 1) // 2,
             feature_group_count=self.groups,
             use_bias=False,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv",
         )(x)
-        x = BatchNorm(self.momentum, self.epsilon, self.norm_scale, dtype=self.dtype, name="norm")(x, train)
+        x = BatchNorm(self.momentum, self.epsilon, dtype=self.dtype, name="norm")(x, train)
         return x if self.activation is None else self.activation(x)
 
 
@@ -75,20 +68,18 @@ class SqueezeExcite(nn.Module):
     r"""Channels gated by what the whole image is like (Hu et al. 2018, arXiv:1709.01507):
 
     .. math::
-        y = x \odot g(W_2\, a(W_1\, \mathrm{mean}_{hw}(x) + b_1) + b_2)
+        y = x \odot \sigma(W_2\, a(W_1\, \mathrm{mean}_{hw}(x) + b_1) + b_2)
 
     Parameters: ``squeeze`` and ``excite``, 1 x 1 convolutions with ``kernel`` and ``bias``, as in published weights.
 
     Attributes:
         squeezed: Features between.
         activation: a.
-        gate: g.
         dtype: Compute type.
     """
 
     squeezed: int
     activation: Activation = nn.relu
-    gate: Activation = nn.sigmoid
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -97,7 +88,7 @@ class SqueezeExcite(nn.Module):
         whole = global_average(x)[:, None, None, :]
         conv = functools.partial(Conv, kernel_size=(1, 1), kernel_init=HE_OUT, dtype=self.dtype)
         inner = self.activation(conv(self.squeezed, name="squeeze")(whole))
-        return x * self.gate(conv(x.shape[-1], name="excite")(inner))
+        return x * nn.sigmoid(conv(x.shape[-1], name="excite")(inner))
 
 
 def stochastic_depth(key: jax.Array, branch: jax.Array, rate: float) -> jax.Array:

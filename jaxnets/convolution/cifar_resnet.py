@@ -106,6 +106,11 @@ def cifar_resnet32(**options: Any) -> CifarResNet:
     return CifarResNet(32, **options)
 
 
+def cifar_resnet44(**options: Any) -> CifarResNet:
+    """44 layers, 658,586 parameters with 10 classes. Options: ``classes``, ``dtype``."""
+    return CifarResNet(44, **options)
+
+
 def cifar_resnet56(**options: Any) -> CifarResNet:
     """56 layers, 853,018 parameters with 10 classes. Options: ``classes``, ``dtype``."""
     return CifarResNet(56, **options)

@@ -106,7 +106,7 @@ def test_batch_statistics_move_in_every_part_of_an_accumulated_batch():
     np.testing.assert_allclose(apart.variables["batch_stats"]["BatchNorm_0"]["mean"], wanted, atol=1e-7)
 
 
-def test_auxiliary_heads_count_a_third_each():
+def test_auxiliary_heads_count_three_tenths_each():
     task = tasks.image_classification(Small(auxiliary=True), CLASSES)
     variables = task.init(jax.random.key(0), BATCH)
     loss, _ = task.loss(variables, BATCH, jax.random.key(0), ())
