@@ -19,7 +19,7 @@ from jaxnets.convolution.convnext import (
     convnext_small,
     convnext_tiny,
 )
-from jaxnets.convolution.convolve import convolve
+from jaxnets.convolution.convolve import Conv, convolve
 from jaxnets.convolution.densenet import (
     DenseLayer,
     DenseNet,
@@ -80,6 +80,7 @@ __all__ = [
     "BatchNorm",
     "Bottleneck",
     "CifarResNet",
+    "Conv",
     "ConvHighwayLayer",
     "ConvHighwayNetwork",
     "ConvNeXt",
