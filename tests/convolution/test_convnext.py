@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from filled_variables import filled
 from flax import linen as nn
 
 from jaxnets.convolution import convnext
@@ -17,17 +18,6 @@ COUNTS = {
     "convnext_large": 197_767_336,
 }
 TINY = convnext.ConvNeXt((1, 2), (4, 6), classes=5)
-
-
-def filled(model, images):
-    """Variables drawn by NumPy, which compiles nothing."""
-    rng = np.random.default_rng(1)
-    draw = lambda shape: (0.3 * rng.normal(size=shape)).astype(np.float32)
-
-    def fill(path, leaf):
-        return 1 + abs(draw(leaf.shape)) if path[-1].key in ("scale", "var") else draw(leaf.shape)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(model.init, jax.random.key(0), images))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filled_variables import filled
 
 from jaxnets.convolution import densenet
 from jaxnets.convolution.pooling import max_pool
@@ -15,17 +16,6 @@ COUNTS = {
     "densenet161": 28_681_000,
 }
 TINY = densenet.DenseNet((2, 1), growth=4, width=6, classes=5)
-
-
-def filled(model, images):
-    """Variables drawn by NumPy, which compiles nothing."""
-    rng = np.random.default_rng(1)
-    draw = lambda shape: (0.3 * rng.normal(size=shape)).astype(np.float32)
-
-    def fill(path, leaf):
-        return 1 + abs(draw(leaf.shape)) if path[-1].key in ("scale", "var") else draw(leaf.shape)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(model.init, jax.random.key(0), images))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filled_variables import filled
 from flax import linen as nn
 
 from jaxnets.convolution import efficientnet
@@ -12,17 +13,6 @@ from jaxnets.convolution.blocks import StochasticDepth
 COUNTS = [5_288_548, 7_794_184, 9_109_994, 12_233_232, 19_341_616, 30_389_784, 43_040_704, 66_347_960]
 STAGES = (efficientnet.Stage(1, 3, 1, 16, 1), efficientnet.Stage(6, 5, 2, 20, 2))
 TINY = efficientnet.EfficientNet(0.5, 0.6, STAGES, classes=5)
-
-
-def filled(model, images):
-    """Variables drawn by NumPy, which compiles nothing."""
-    rng = np.random.default_rng(1)
-    draw = lambda shape: (0.3 * rng.normal(size=shape)).astype(np.float32)
-
-    def fill(path, leaf):
-        return 1 + abs(draw(leaf.shape)) if path[-1].key in ("scale", "var") else draw(leaf.shape)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(model.init, jax.random.key(0), images))
 
 
 @pytest.fixture(scope="module")
