@@ -18,13 +18,13 @@ if [ -n "${TINY:-}" ]; then
   small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
   sizes=2x16x8 memory=2x32x8x8 cudnn=auto
   spans=16,32 tokens=32 heads=2 features=8 layers=2 written=8 fast=chunked workers=2
-  elements=64,200 streamed=1000 images=2
+  elements=64,200 streamed=1000 images=2 networks=cifar_resnet20
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
   sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
   spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 written=512 fast=chunked,cudnn workers=8
-  elements=1000,10000,100000,1000000 streamed=10000000 images=128
+  elements=1000,10000,100000,1000000 streamed=10000000 images=128 networks=resnet50,efficientnet_b0,cifar_resnet20
 fi
 
 recurrence() { # name, shapes, type, then more flags
@@ -81,7 +81,7 @@ case $part in
     ;;
   convolution)
     for dtype in float32 bfloat16; do
-      $python -m benchmarks.convolution --dtype=$dtype --batch="$images" --rounds="$rounds" \
+      $python -m benchmarks.convolution --models="$networks" --dtype=$dtype --batch="$images" --rounds="$rounds" \
         --json="$out/convolution_$dtype.json"
     done
     ;;
