@@ -15,6 +15,31 @@ Activation = Callable[[jax.Array], jax.Array]
 
 # He et al. 2015, arXiv:1502.01852: the deviation that keeps the size of gradients through ReLU.
 HE_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+HE_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the same of activations
+
+
+def unbiased_conv(
+    features: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    kernel_init: Initializer = HE_OUT,
+    dtype: Dtype = jnp.float32,
+    name: str,
+) -> nn.Conv:
+    """A convolution without bias, beside a norm, padded alike on all sides by ``(kernel - 1) / 2``."""
+    return Conv(
+        features,
+        (kernel, kernel),
+        strides=stride,
+        padding=(kernel - 1) // 2,
+        feature_group_count=groups,
+        use_bias=False,
+        kernel_init=kernel_init,
+        dtype=dtype,
+        name=name,
+    )
 
 
 class ConvNorm(nn.Module):
@@ -49,13 +74,11 @@ class ConvNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H', W', features]``."""
-        x = Conv(
+        x = unbiased_conv(
             self.features,
-            (self.kernel, self.kernel),
-            strides=self.stride,
-            padding=(self.kernel - 1) // 2,
-            feature_group_count=self.groups,
-            use_bias=False,
+            self.kernel,
+            self.stride,
+            groups=self.groups,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv",

@@ -9,12 +9,10 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import ConvNorm, global_average
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
-HE_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 # Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -43,9 +41,9 @@ class DenseLayer(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H, W, C + growth]``."""
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
-        y = _conv(self.bottleneck * self.growth, 1, self.dtype, "conv_1")(y)
+        y = unbiased_conv(self.bottleneck * self.growth, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv_1")(y)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(y, train))
-        y = _conv(self.growth, 3, self.dtype, "conv_2")(y)
+        y = unbiased_conv(self.growth, 3, kernel_init=HE_IN, dtype=self.dtype, name="conv_2")(y)
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         return jnp.concatenate([x, y], axis=-1)
 
@@ -67,13 +65,8 @@ class Transition(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H / 2, W / 2, features]``, rounded down."""
         x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
-        x = _conv(self.features, 1, self.dtype, "conv")(x)
+        x = unbiased_conv(self.features, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv")(x)
         return nn.avg_pool(x, (2, 2), (2, 2))
-
-
-def _conv(features: int, kernel: int, dtype: Dtype, name: str) -> nn.Module:
-    sides, pad = (kernel, kernel), (kernel - 1) // 2
-    return Conv(features, sides, padding=pad, use_bias=False, kernel_init=HE_IN, dtype=dtype, name=name)
 
 
 class DenseNet(nn.Module):

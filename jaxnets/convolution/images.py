@@ -28,11 +28,16 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
     if min(images.shape[1:3]) < smallest:
         given = " x ".join(map(str, images.shape[1:3]))
         raise ValueError(f"{name}: images of at least {smallest} x {smallest} expected; given {given}")
+    if (channels := features_of(model, first, images)) != images.shape[-1]:
+        raise ValueError(f"{name}: images of {channels} channels expected; given {images.shape[-1]}")
+
+
+def features_of(model: nn.Module, first: Sequence[str], given: jax.Array) -> int:
+    """How many features the layer at ``first`` was made to read: those that are given, where it is made now."""
     node = model.variables.get("params", {})
     for part in (*first, "kernel"):
         node = node.get(part, {})
-    if hasattr(node, "shape") and node.shape[-2] != images.shape[-1]:
-        raise ValueError(f"{name}: images of {node.shape[-2]} channels expected; given {images.shape[-1]}")
+    return node.shape[-2] if hasattr(node, "shape") else given.shape[-1]
 
 
 def chosen(found: dict[str, jax.Array], features: Sequence[str] | None) -> jax.Array | dict[str, jax.Array]:

@@ -15,8 +15,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import HE_OUT, ConvNorm, global_average
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.blocks import ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 
@@ -79,29 +78,18 @@ class PreActivationUnit(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``."""
         active = _active(x, train, self.dtype, "norm_1")
-        y = _conv(self.features // 4, 1, 1, self.dtype, "conv_1")(active)
-        y = _conv(self.features // 4, 3, self.stride, self.dtype, "conv_2")(_active(y, train, self.dtype, "norm_2"))
-        y = _conv(self.features, 1, 1, self.dtype, "conv_3")(_active(y, train, self.dtype, "norm_3"))
+        y = unbiased_conv(self.features // 4, 1, 1, dtype=self.dtype, name="conv_1")(active)
+        y = unbiased_conv(self.features // 4, 3, self.stride, dtype=self.dtype, name="conv_2")(
+            _active(y, train, self.dtype, "norm_2")
+        )
+        y = unbiased_conv(self.features, 1, 1, dtype=self.dtype, name="conv_3")(_active(y, train, self.dtype, "norm_3"))
         if self.stride == 1 and x.shape[-1] == self.features:
             return x + y
-        return _conv(self.features, 1, self.stride, self.dtype, "shortcut")(active) + y
+        return unbiased_conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(active) + y
 
 
 def _active(x: jax.Array, train: bool, dtype: Dtype, name: str) -> jax.Array:
     return nn.relu(BatchNorm(dtype=dtype, name=name)(x, train))
-
-
-def _conv(features: int, kernel: int, stride: int, dtype: Dtype, name: str) -> nn.Conv:
-    return Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=(kernel - 1) // 2,
-        use_bias=False,
-        kernel_init=HE_OUT,
-        dtype=dtype,
-        name=name,
-    )
 
 
 class SoftMask(nn.Module):
@@ -133,8 +121,8 @@ class SoftMask(nn.Module):
         for i in reversed(range(1, self.poolings)):
             y = unit(f"up_{i}", skips[i - 1] + bilinear(y, *sizes[i]))
         y = bilinear(y, *sizes[0])
-        y = _conv(channels, 1, 1, self.dtype, "conv_1")(_active(y, train, self.dtype, "norm_1"))
-        return _conv(channels, 1, 1, self.dtype, "conv_2")(_active(y, train, self.dtype, "norm_2"))
+        y = unbiased_conv(channels, 1, 1, dtype=self.dtype, name="conv_1")(_active(y, train, self.dtype, "norm_1"))
+        return unbiased_conv(channels, 1, 1, dtype=self.dtype, name="conv_2")(_active(y, train, self.dtype, "norm_2"))
 
 
 class AttentionModule(nn.Module):

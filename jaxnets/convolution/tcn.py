@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.images import chosen
+from jaxnets.convolution.images import chosen, features_of
 from jaxnets.recurrent.pooling import pool
 
 # Uniform within 1 / sqrt(k D). The published program asks for a deviation of 0.01, but its weight norm overwrites that
@@ -192,8 +192,5 @@ def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes:
         raise ValueError(f"{name}: series [*batch, T, D] expected; given shape {xs.shape}")
     if not jnp.issubdtype(xs.dtype, jnp.floating):
         raise ValueError(f"{name}: floating point series expected; given {xs.dtype}")
-    node = model.variables.get("params", {})
-    for part in (*first, "kernel"):
-        node = node.get(part, {})
-    if hasattr(node, "shape") and node.shape[-2] != xs.shape[-1]:
-        raise ValueError(f"{name}: series of {node.shape[-2]} features expected; given {xs.shape[-1]}")
+    if (features := features_of(model, first, xs)) != xs.shape[-1]:
+        raise ValueError(f"{name}: series of {features} features expected; given {xs.shape[-1]}")

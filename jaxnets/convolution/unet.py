@@ -10,12 +10,10 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
+from jaxnets.convolution.blocks import HE_IN  # the paper's: deviation sqrt(2 / N), N the inputs of one output
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
-
-# The paper's: deviation sqrt(2 / N), N the numbers that one output is made of.
-HE_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class UpConvolution(nn.Module):

@@ -12,8 +12,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import HE_OUT, global_average
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.blocks import global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 
 
@@ -44,26 +43,13 @@ class WideBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``."""
         active = nn.relu(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
-        y = _conv(self.features, 3, self.stride, self.dtype, "conv_1")(active)
+        y = unbiased_conv(self.features, 3, self.stride, dtype=self.dtype, name="conv_1")(active)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(y, train))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
-        y = _conv(self.features, 3, 1, self.dtype, "conv_2")(y)
+        y = unbiased_conv(self.features, 3, 1, dtype=self.dtype, name="conv_2")(y)
         if self.stride == 1 and x.shape[-1] == self.features:
             return x + y
-        return _conv(self.features, 1, self.stride, self.dtype, "shortcut")(active) + y
-
-
-def _conv(features: int, kernel: int, stride: int, dtype: Dtype, name: str) -> nn.Conv:
-    return Conv(
-        features,
-        (kernel, kernel),
-        strides=stride,
-        padding=(kernel - 1) // 2,
-        use_bias=False,
-        kernel_init=HE_OUT,
-        dtype=dtype,
-        name=name,
-    )
+        return unbiased_conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(active) + y
 
 
 class WideResNet(nn.Module):
@@ -102,7 +88,7 @@ class WideResNet(nn.Module):
             raise ValueError(f"depth: 6 n + 4 expected, such as 16, 28 or 40; given {self.depth}")
         check_images(self, images, 1, ("stem",))
         found = {}
-        x = _conv(16, 3, 1, self.dtype, "stem")(images)
+        x = unbiased_conv(16, 3, 1, dtype=self.dtype, name="stem")(images)
         found["stem"] = x
         for stage in range(3):
             for block in range(count):

@@ -104,7 +104,8 @@ def dataset(
     for name, examples in given.items():
         shapes = ["x".join(map(str, part.inputs.shape[1:])) for part in (train, examples)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"{source}: examples to learn from are of {shapes[0]}, those to test on of {shapes[1]}")
+            verb = "validate" if name == "validation" else name
+            raise ValueError(f"{source}: examples to learn from are of {shapes[0]}, those to {verb} on of {shapes[1]}")
         strange = np.setdiff1d(examples.labels, found)
         if len(strange):
             called = names[strange[0]] if names else strange[0]
