@@ -1,8 +1,9 @@
 """Convolutions as Linen's, computed in the way that is fast where they run.
 
 XLA's CPU backend has one fast path, for the outputs of dense convolutions: a depthwise one takes twenty times as long
-as its arithmetic, and the gradient of a 1 x 1 kernel ten times. Here a 1 x 1 convolution is a matrix product
-everywhere, and a depthwise one on a CPU a sum of shifted images.
+as its arithmetic, the gradient of a 1 x 1 kernel ten times, and that of a 3 x 3 kernel two to ten times as long as the
+outputs. Here a 1 x 1 convolution is a matrix product everywhere, a depthwise one on a CPU a sum of shifted images, and
+the gradient of a dense kernel on a CPU a product of images shifted along rows and of gradients shifted along columns.
 """
 
 import functools
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 
 def convolve(
@@ -42,11 +44,72 @@ def convolve(
         padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
     if kernel.shape[:2] == (1, 1) and groups == 1 and all(tuple(pads) == (0, 0) for pads in padding):
         x = x[:, :: strides[0], :: strides[1]]
-        return jnp.matmul(x, kernel[0, 0], precision=options.get("precision"))
+        # Of a table: where several axes are contracted, as in its gradient, XLA's CPU backend transposes a copy.
+        y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=options.get("precision"))
+        return y.reshape(*x.shape[:-1], features)
     if groups == x.shape[-1] == features:
         shifted = functools.partial(_depthwise, strides=strides, padding=padding, dilation=rhs_dilation)
         return lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
+    empty = 0 in jax.eval_shape(plain, x, kernel).shape
+    if groups == 1 and x.shape[-1] >= 8 and max(strides) <= 2 and min(map(min, padding)) >= 0 and not empty:
+        table = functools.partial(
+            _by_rows, strides=strides, padding=padding, dilation=rhs_dilation, precision=options.get("precision")
+        )
+        return _with_kernel_tangent(plain, table)(x, kernel)
     return plain(x, kernel)
+
+
+def _with_kernel_tangent(plain: Callable, table: Callable) -> Callable:
+    """``plain`` with the gradient of its kernel through ``table``, an equal function, where a CPU computes it.
+
+    Tangents are linear: what reverse mode runs is ``table`` transposed, and never ``table``.
+    """
+    of_kernel = functools.partial(lax.platform_dependent, cpu=table, default=plain)
+    convolution = jax.custom_jvp(plain)
+
+    def jvp(primals, tangents):
+        (x, kernel), (dx, dkernel) = primals, tangents
+        terms = []
+        if not isinstance(dx, SymbolicZero):
+            terms.append(plain(dx, kernel))
+        if not isinstance(dkernel, SymbolicZero):
+            terms.append(jax.checkpoint(of_kernel, prevent_cse=False)(x, dkernel))  # keeps x, and no copies of it
+        y = convolution(x, kernel)
+        return y, sum(terms[1:], start=terms[0]) if terms else jnp.zeros_like(y)
+
+    convolution.defjvp(jvp, symbolic_zeros=True)
+    return convolution
+
+
+def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, precision) -> jax.Array:
+    """The convolution as one product of rows with the kernel as a table ``[h C, w F]``, a few images at a time.
+
+    Row ``r`` of ``y`` is the sum over columns ``j`` of the kernel of ``[x_r, x_{r+1}, ...] K_j``, moved by ``j``.
+    The gradient of the table is then a product of h-fold images with w-fold gradients, where the usual one, of patches
+    with gradients, moves ``h w`` copies for as much arithmetic.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    (images, _, _, channels), (high, across, _, features) = x.shape, kernel.shape
+    rows, columns = (length + sum(pads) for length, pads in zip(x.shape[1:3], padding, strict=True))
+    reach = [step * (side - 1) for step, side in zip(dilation, (high, across), strict=True)]
+    last = [length - far for length, far in zip((rows, columns), reach, strict=True)]
+    heights = -(-last[0] // strides[0])
+    # A few MB in flight stay in the cache; a product of less than 1024 rows is no faster for that.
+    together = max(2**20 // (high * channels + across * features), 1024) // (heights * columns)
+    together = next(count for count in range(max(1, min(together, images)), 0, -1) if images % count == 0)
+    table = kernel.astype(wide).transpose(0, 2, 1, 3).reshape(high * channels, across * features)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def some(table, x):
+        x = jnp.pad(x.astype(wide), ((0, 0), *padding, (0, 0)))
+        tall = [x[:, far : far + last[0] : strides[0]] for far in range(0, reach[0] + 1, dilation[0])]
+        y = jnp.matmul(jnp.concatenate(tall, axis=-1).reshape(-1, len(table)), table, precision=precision)
+        parts = lax.split(y.reshape(together, heights, columns, -1), [features] * across, axis=-1)
+        return sum(part[:, :, j * dilation[1] :][:, :, : last[1] : strides[1]] for j, part in enumerate(parts))
+
+    chunks = x.reshape(images // together, together, *x.shape[1:])
+    _, y = lax.scan(lambda table, x: (table, some(table, x).astype(x.dtype)), table, chunks)
+    return y.reshape(images, *y.shape[2:])
 
 
 def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
