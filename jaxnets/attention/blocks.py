@@ -13,6 +13,7 @@ from jaxnets.attention.cache import Cache, contents, extend
 from jaxnets.attention.dot_product import attention
 from jaxnets.attention.masking import Bias
 from jaxnets.attention.positions import rotary
+from jaxnets.dense import Dense, DenseGeneral
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "swiglu": nn.silu}
 
@@ -53,7 +54,7 @@ class MultiHeadAttention(nn.Module):
         if key_heads < 1 or self.heads % key_heads:
             raise ValueError(f"key_heads: a divisor of the {self.heads} heads expected; given {self.key_heads}")
         depth = self.width // self.heads
-        dense = functools.partial(nn.DenseGeneral, use_bias=self.bias, dtype=self.dtype)
+        dense = functools.partial(DenseGeneral, use_bias=self.bias, dtype=self.dtype)
         self.query = dense((self.heads, depth))
         self.key = dense((key_heads, depth))
         self.value = dense((key_heads, depth))
@@ -167,7 +168,7 @@ class Block(nn.Module):
             self.dtype,
             self.implementation,
         )
-        dense = functools.partial(nn.Dense, use_bias=self.bias, dtype=self.dtype)
+        dense = functools.partial(Dense, use_bias=self.bias, dtype=self.dtype)
         self.attention, self.attention_norm = heads, norm(self.norm, self.dtype)
         if self.crossed:
             self.cross, self.cross_norm = heads.clone(rotary=False), norm(self.norm, self.dtype)

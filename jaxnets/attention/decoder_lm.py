@@ -11,6 +11,7 @@ from jaxnets.attention.blocks import check_sizes, check_tokens, norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
+from jaxnets.dense import matmul
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
@@ -96,7 +97,7 @@ class DecoderLM(nn.Module):
             kernel = embed.embedding.T
         else:
             kernel = self.param("head", nn.initializers.lecun_normal(), (self.width, self.vocabulary))
-        logits = jnp.matmul(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = matmul(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return () if cache is None else cache, logits
 
     def start(self, batch: tuple[int, ...] = (1,)) -> Caches:

@@ -12,6 +12,7 @@ from jaxnets.attention.blocks import check_sizes, check_tokens, norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import sinusoidal
+from jaxnets.dense import matmul
 
 
 class Memory(NamedTuple):
@@ -133,7 +134,7 @@ class Transformer(nn.Module):
         xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
         if self.norm_first:
             xs = self.decoder_norm(xs)
-        logits = jnp.matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
         return memory._replace(cache=cache), logits
 
     def _embedded(self, tokens: jax.Array, name: str, cache: Caches | None = None) -> jax.Array:

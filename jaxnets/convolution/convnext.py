@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.blocks import StochasticDepth, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.dense import Dense
 
 # The published programs cut it at 2, a hundred deviations away.
 INIT = nn.initializers.normal(0.02)
@@ -40,7 +41,7 @@ class ConvNeXtBlock(nn.Module):
         """``[B, H, W, C]`` to the same."""
         channels = x.shape[-1]
         conv = partial(nn.Conv, kernel_init=INIT, dtype=self.dtype)
-        dense = partial(nn.Dense, kernel_init=INIT, dtype=self.dtype)
+        dense = partial(Dense, kernel_init=INIT, dtype=self.dtype)
         y = conv(channels, (7, 7), padding=3, feature_group_count=channels, name="depthwise")(x)
         y = _norm(self.dtype, "norm")(y)
         y = nn.gelu(dense(4 * channels, name="expand")(y), approximate=False)

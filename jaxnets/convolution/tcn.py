@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.images import chosen, features_of
+from jaxnets.dense import Dense
 from jaxnets.recurrent.pooling import pool
 
 # Uniform within 1 / sqrt(k D). The published program asks for a deviation of 0.01, but its weight norm overwrites that
@@ -94,7 +95,7 @@ class TemporalBlock(nn.Module):
             y = CausalConv(self.features, self.kernel, self.dilation, self.dtype, name=f"conv_{i}")(y)
             y = nn.Dropout(self.dropout, broadcast_dims=(-2,), deterministic=not train)(nn.relu(y))
         if x.shape[-1] != self.features:
-            x = nn.Dense(self.features, kernel_init=UNIFORM, dtype=self.dtype, name="shortcut")(x)
+            x = Dense(self.features, kernel_init=UNIFORM, dtype=self.dtype, name="shortcut")(x)
         return nn.relu(x + y)
 
 

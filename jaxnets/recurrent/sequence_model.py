@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.dense import Dense
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.pooling import attention_pool, pool
@@ -69,7 +70,7 @@ class SequenceModel(nn.Module):
         if self.pooling == "none":
             return ys
         if self.pooling == "attention":
-            units = nn.tanh(nn.Dense(self.hidden, dtype=self.dtype, name="attention")(ys))
+            units = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="attention")(ys))
             return attention_pool(ys, nn.Dense(1, use_bias=False, name="score")(units)[..., 0], lengths)
         if self.pooling == "last" and self.bidirectional:
             forward, backward = jnp.split(ys, 2, axis=-1)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.attention import attention, attention_weights
+from jaxnets.dense import Dense
 from jaxnets.sets.members import Members, Segments, check_members, only_real
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read
@@ -84,7 +85,7 @@ class MAB(nn.Module):
     def setup(self):
         if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"heads: a divisor of the width {self.width} expected; given {self.heads}")
-        dense = functools.partial(nn.Dense, self.width, dtype=self.dtype, kernel_init=INIT)
+        dense = functools.partial(Dense, self.width, dtype=self.dtype, kernel_init=INIT)
         self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
         self.norm_x, self.norm_y, self.norm_out = Norm(self.norm), Norm(self.norm), Norm(self.norm)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.dense import Dense
 from jaxnets.sets.members import Members, check_members, only_real, spread
 from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
 from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
@@ -67,7 +68,7 @@ class DeepSets(nn.Module):
 
     def setup(self):
         self.pool, self.activate = pool_of(self.pooling), activation_of(self.activation)
-        dense = lambda width, name: nn.Dense(width, dtype=self.dtype, name=name)
+        dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         widths = list(self.elementwise)
         if self.tokens:
             self.embed = nn.Embed(self.tokens, widths.pop(0), self.dtype)
@@ -142,7 +143,7 @@ class EquivariantLayer(nn.Module):
         members = check_members(xs, members)
         xs = only_real(xs, members)
         pooled = pool_of(self.pooling)(xs, members)
-        own = nn.Dense(self.width, dtype=self.dtype, name="own")(xs)
+        own = Dense(self.width, dtype=self.dtype, name="own")(xs)
         shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
         return only_real(activation_of(self.activation)(own + spread(shared, members)), members)
 
@@ -168,5 +169,5 @@ class EquivariantDeepSets(nn.Module):
         del train  # it has no dropout
         for i, width in enumerate(self.widths):
             xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, members)
-        ys = nn.Dense(self.outputs, name="head")(xs.astype(jnp.promote_types(xs.dtype, jnp.float32)))
+        ys = Dense(self.outputs, name="head")(xs.astype(jnp.promote_types(xs.dtype, jnp.float32)))
         return only_real(ys, check_members(xs, members))

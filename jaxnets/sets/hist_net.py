@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.dense import Dense
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
 from jaxnets.sets.members import Members, check_members, only_real, sizes
 
@@ -65,7 +66,7 @@ class HistNetQ(nn.Module):
     def setup(self):
         if self.kind not in KINDS:
             raise ValueError(f"kind: one of {', '.join(KINDS)}; given {self.kind!r}")
-        dense = lambda width, name: nn.Dense(width, dtype=self.dtype, name=name)
+        dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         self.feature_layers = [dense(width, f"features_{i}") for i, width in enumerate(self.features)]
         self.histogram = Histogram(self.bins, self.kind, self.learned, self.cumulative)
         self.head_layers = [dense(width, f"head_{i}") for i, width in enumerate(self.head)]

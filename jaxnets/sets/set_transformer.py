@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.dense import Dense
 from jaxnets.sets.blocks import ISAB, PMA, SAB
 from jaxnets.sets.members import Members, check_members, only_real
 from jaxnets.sets.streaming import Reading
@@ -52,7 +53,7 @@ class SetTransformer(nn.Module):
             heads=self.heads, norm=self.norm, clean=self.clean, dtype=self.dtype, implementation=self.implementation
         )
         if self.clean:
-            self.embed = nn.Dense(self.width, dtype=self.dtype)
+            self.embed = Dense(self.width, dtype=self.dtype)
         induced = lambda: ISAB(self.width, self.points, **options) if self.points else SAB(self.width, **options)
         self.encoder_blocks = [induced() for _ in range(self.encoder)]
         if self.seeds:
