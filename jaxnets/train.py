@@ -15,7 +15,7 @@ import jax
 from absl import flags
 
 from jaxnets import program
-from jaxnets.training import build, config, flops, loop, rundir
+from jaxnets.training import build, config, flops, loop, rundir, sharding
 
 FLAGS = flags.FLAGS
 
@@ -35,6 +35,8 @@ def main(overrides: program.Overrides) -> None:
 
     device = jax.devices()[0].device_kind
     print(f"{dataset.description}\n{jax.device_count()} x {device}; run in {workdir}", file=sys.stderr)
+    if (copies := compiled.mesh.shape[sharding.COPIES]) > 1:
+        print(f"the batch cannot be divided by all devices: every {copies} read the same rows", file=sys.stderr)
     batch = jax.eval_shape(lambda: dataset.train[0])["inputs"]
     caption = f"{settings.model.name}, one batch {'x'.join(map(str, batch.shape))}"
     print(flops.table(flops.count(model, batch), caption), file=sys.stderr, flush=True)

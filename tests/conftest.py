@@ -44,9 +44,12 @@ def environment(tmp_path_factory):
 def run_program(environment):
     """``run_program("train", "--workdir=...")`` runs a program to its end; the result has its output and exit code."""
 
-    def run(name: str, *arguments: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess:
+    def run(
+        name: str, *arguments: str, cwd: Path = ROOT, timeout: float = 300, devices: int = 1
+    ) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", f"jaxnets.{name}", *map(str, arguments)]
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
+        own = {**environment, "JAX_NUM_CPU_DEVICES": str(devices)}
+        return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout)
 
     return run
 

@@ -1,14 +1,23 @@
-"""Checkpoints of a run, through orbax: the last two and the best; written in the background, committed whole."""
+"""Checkpoints of a run, through orbax: the last two and the best; written in the background, committed whole.
 
+A step's record has a digest of every array and one of itself, and all are compared when it is read: arrays on a disk
+carry no checksum, and a flipped bit would load as a wrong number.
+"""
+
+import hashlib
+import itertools
+import json
 import math
 import re
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from jaxnets.training.digests import digests
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.state import State
 
@@ -18,19 +27,15 @@ class Checkpoints:
 
     def __init__(self, folder: Path, read_only: bool = False):
         self.folder = folder
-        best = preservation_policy.BestN(
-            get_metric_fn=lambda metrics: metrics["val/loss"], reverse=True, n=1, keep_checkpoints_without_metrics=False
-        )
-        policy = preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(2), best])
+        self._losses: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
-            preservation_policy=policy,
-            best_fn=lambda metrics: metrics["val/loss"],
-            best_mode="min",
+            preservation_policy=_LastTwoAndBest(self._losses),
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "data"))
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
+        self._losses.update({step: self._loss(step) for step in self.steps()})
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -45,20 +50,21 @@ class Checkpoints:
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
-    def metrics(self, step: int) -> dict[str, float]:
-        return self._manager.metrics(step) or {}
-
-    def best(self) -> int | None:
-        """The step of the smallest validation loss, or the last where none was measured."""
-        losses = {step: self.metrics(step).get("val/loss", math.nan) for step in self.steps()}
-        measured = {step: loss for step, loss in losses.items() if math.isfinite(loss)}
-        return min(measured, key=lambda step: measured[step]) if measured else max(self.steps(), default=None)
-
     def save(self, step: int, state: State, data: Any, metrics: dict[str, float] | None) -> None:
-        """Saves in the background. Raises a ``RunError`` for this save or the one before; older steps stay whole."""
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data))
+        """Saves in the background. Raises a ``RunError`` for this save or the one before; older steps stay whole.
+
+        Args:
+            step: Updates done.
+            state: Theirs.
+            data: The position in the data, of which JSON can be made.
+            metrics: Those of the validation, or None where there was none.
+        """
+        record = {"data": data, "metrics": metrics, "digests": digests(state)}
+        record["sha256"] = _sha256(record)
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
+        self._losses[step] = (metrics or {}).get("val/loss", math.inf)
         try:
-            self._manager.save(step, args=arguments, metrics=metrics, force=True)
+            self._manager.save(step, args=arguments, force=True)
         except Exception as error:
             raise self._failed(error) from error
 
@@ -70,34 +76,111 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(error) from error
 
-    def restore(self, step: int, like: State) -> tuple[State, Any]:
-        """State and data position of a step; ``like`` has the shapes, as ``jax.eval_shape`` gives them."""
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # not that of the machine which saved it
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore())
-        try:
-            restored = self._manager.restore(step, args=arguments)
-        except Exception as error:
-            raise self._unreadable(step, error) from error
+    def restore(self, like: State) -> tuple[int, State, Any] | None:
+        """Step, state and data position to go on from, or None where nothing was saved.
+
+        Damaged checkpoints after it are told of on stderr and moved beside the others, into ``damaged``.
+
+        Args:
+            like: The shapes, as ``jax.eval_shape`` gives them, with shardings where they are to lie so.
+
+        Raises:
+            RunError: There are checkpoints, and none can be read.
+        """
+        found = self._first_whole(self._by_preference("last"), lambda step: self._state(step, like))
+        if found is None:
+            return None
+        step, (state, data), damaged = found
+        for other in damaged:
+            self._set_aside(other)
         # Fresh buffers: those of orbax may be shared, and the training step donates them.
-        return jax.tree.map(jax.numpy.copy, restored["state"]), restored["data"]
+        return step, jax.tree.map(jax.numpy.copy, state), data
 
-    def restore_variables(self, step: int, like: Any) -> Any:
-        """The model's variables of a step, without optimiser state."""
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        restore = jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(sharding=here, dtype=leaf.dtype), {"variables": like})
-        arguments = ocp.args.PyTreeRestore(item={"variables": like}, restore_args=restore, partial_restore=True)
-        handlers = {"state": ocp.PyTreeCheckpointHandler()}
+    def restore_variables(self, which: str, like: Any) -> tuple[int, Any]:
+        """A step, and the model's variables at it, without optimiser state.
+
+        Args:
+            which: ``best``, ``last`` or the number of a step. Where the one meant is damaged, the next best or the one
+                before is taken, and stderr told so; a number means that one only.
+            like: The shapes, as ``jax.eval_shape`` gives them.
+
+        Raises:
+            UsageError: It means none.
+            RunError: There are no checkpoints, or none that was asked for can be read.
+        """
+        steps = self._by_preference(which) if which in ("best", "last") else [self._numbered(which)]
+        found = self._first_whole(steps, lambda step: self._variables(step, like))
+        if found is None:
+            raise RunError(f"no checkpoint in {self.folder.parent}: train there first")
+        return found[0], found[1]
+
+    def _by_preference(self, which: str) -> list[int]:
+        """The steps from the last to the first, or from the smallest validation loss to what has none."""
+        steps = self.steps()[::-1]
+        return steps if which == "last" else sorted(steps, key=lambda step: self._losses[step])
+
+    def _loss(self, step: int) -> float:
+        """The validation loss of a step; infinite where none was measured, or it is damaged."""
         try:
-            with ocp.CheckpointManager(self.folder.absolute(), item_handlers=handlers) as manager:
-                return manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]["variables"]
-        except Exception as error:
-            raise self._unreadable(step, error) from error
+            return (self._record(step)["metrics"] or {}).get("val/loss", math.inf)
+        except Exception:  # told of when it is to be used
+            return math.inf
 
-    def _unreadable(self, step: int, error: Exception) -> RunError:
-        others = ", ".join(str(other) for other in self.steps() if other != step)
-        way_out = f"; remove {self.folder / str(step)} to use step {others}" if others else ""
-        return RunError(f"checkpoint of step {step} in {self.folder} cannot be read: {_short(error)}{way_out}")
+    def _numbered(self, text: str) -> int:
+        steps = self.steps()
+        if not (text.isdecimal() and int(text) in steps):
+            raise UsageError(f"--step={text}: best, last or one of {', '.join(map(str, steps)) or 'none'} expected")
+        return int(text)
+
+    def _first_whole(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any, list[int]] | None:
+        """The first step that can be read, what was read, and the steps before it; None for no steps."""
+        for number, step in enumerate(steps):
+            try:
+                return step, read(step), steps[:number]
+            except Exception as error:
+                following = steps[number + 1 :]
+                damaged = f"checkpoint of step {step} in {self.folder} cannot be read: {_short(error)}"
+                if not following:
+                    raise RunError(damaged) from error
+                print(f"{damaged}; step {following[0]} is used", file=sys.stderr)
+        return None
+
+    def _record(self, step: int) -> dict[str, Any]:
+        """What was noted with a step; a ``ValueError`` where it is not what was written."""
+        restore = ocp.args.Composite(record=ocp.args.JsonRestore())
+        record = self._manager.restore(step, args=restore)["record"]
+        if record.pop("sha256", None) != _sha256(record):
+            raise ValueError("its record is damaged")
+        return record
+
+    def _state(self, step: int, like: State) -> tuple[State, Any]:
+        record = self._record(step)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_here(like)))
+        state = self._manager.restore(step, args=arguments)["state"]
+        _check_digests(record["digests"], state)
+        return state, record["data"]
+
+    def _variables(self, step: int, like: Any) -> Any:
+        record = self._record(step)
+        item = {"variables": _here(like)}
+        restore = jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype), item)
+        arguments = ocp.args.PyTreeRestore(item=item, restore_args=restore, partial_restore=True)
+        handlers = {"state": ocp.PyTreeCheckpointHandler()}
+        with ocp.CheckpointManager(self.folder.absolute(), item_handlers=handlers) as manager:
+            state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        _check_digests(record["digests"], state)
+        return state["variables"]
+
+    def _set_aside(self, step: int) -> None:
+        """Moves a damaged step out of the way of the one that will be saved in its place."""
+        beside = self.folder.with_name("damaged")
+        names = (beside / (f"{step}-{number}" if number else str(step)) for number in itertools.count())
+        try:
+            beside.mkdir(exist_ok=True)
+            (self.folder / str(step)).rename(next(name for name in names if not name.exists()))
+        except OSError as error:
+            raise RunError(f"cannot move the damaged checkpoint {self.folder / str(step)}: {error.strerror}") from error
+        self._manager.reload()
 
     def _failed(self, error: Exception) -> RunError:
         self._manager.reload()
@@ -105,21 +188,34 @@ class Checkpoints:
         kept = f"the checkpoint of step {good} is intact" if good is not None else "there is no earlier checkpoint"
         return RunError(f"a checkpoint could not be written to {self.folder}: {_short(error)}; {kept}")
 
-    def choose(self, which: str) -> int:
-        """The step that ``best``, ``last`` or a number means.
 
-        Raises:
-            UsageError: It means none.
-        """
-        steps = self.steps()
-        if not steps:
-            raise RunError(f"no checkpoint in {self.folder.parent}: train there first")
-        if which in ("best", "last"):
-            best = self.best()
-            return steps[-1] if which == "last" or best is None else best
-        if which.isdecimal() and int(which) in steps:
-            return int(which)
-        raise UsageError(f"--step={which}: best, last or one of {', '.join(map(str, steps))} expected")
+class _LastTwoAndBest:
+    """Which checkpoints stay, by validation loss; orbax's own policy reads losses from files that may be damaged."""
+
+    def __init__(self, losses: dict[int, float]):
+        self._losses = losses
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        best = min(steps, key=lambda step: self._losses.get(step, math.inf), default=None)
+        measured = best is not None and self._losses.get(best, math.inf) < math.inf
+        return [step in steps[-2:] or (measured and step == best) for step in steps]
+
+
+def _here(like: Any) -> Any:
+    """The shapes where they say, or else on the first device: not on those of the machine that saved them."""
+    first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding or first), like)
+
+
+def _check_digests(noted: dict[str, str], tree: Any) -> None:
+    wrong = [path for path, digest in digests(tree).items() if noted.get(path) != digest]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not what was saved")
+
+
+def _sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _short(error: BaseException) -> str:

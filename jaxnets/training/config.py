@@ -42,6 +42,11 @@ def load(name: str) -> ConfigDict:
         raise UsageError(f"config {path} cannot be run: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise UsageError(f"config {path}: a function get_config() that returns an ml_collections.ConfigDict is needed")
+    if "devices" not in config:
+        config.devices = ConfigDict()
+    for key, value in DEFAULTS.items():
+        if key not in flatten(config):
+            config.devices[key.removeprefix("devices.")] = value
     _check(path, flatten(config))
     return config
 
@@ -61,17 +66,22 @@ REQUIRED = {
 }
 
 
+# What a config may leave out.
+DEFAULTS = {"devices.model": 1, "devices.fully_sharded": False}
+
+
 def _check(path: Path, flat: dict[str, Any]) -> None:
     if "task.name" in flat:  # with arguments
         flat = {**flat, "task": flat["task.name"]}
-    for key, kind in REQUIRED.items():
+    for key, kind in {**REQUIRED, **{key: type(value) for key, value in DEFAULTS.items()}}.items():
         if key not in flat:
             raise UsageError(f"config {path}: {key} is missing")
         if type(flat[key]) is not kind:
             raise UsageError(f"config {path}: {key}: {kind.__name__} expected; given {flat[key]!r}")
     for key in flat:
-        if key not in REQUIRED and key.partition(".")[0] not in ("task", "data", "model", "optimizer"):
-            raise UsageError(f"config {path}: nothing reads {key}{nearest(key, REQUIRED)}")
+        known = [*REQUIRED, *DEFAULTS]
+        if key not in known and key.partition(".")[0] not in ("task", "data", "model", "optimizer"):
+            raise UsageError(f"config {path}: nothing reads {key}{nearest(key, known)}")
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import grain
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import build
+from jaxnets.training import build, sharding
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import Interruption
@@ -40,10 +41,12 @@ class Outcome(NamedTuple):
 class Compiled(NamedTuple):
     """The jitted functions of a run."""
 
+    mesh: Mesh
     step: Callable
     evaluate: Callable
-    abstract: State  # shapes of the state, as ``jax.eval_shape`` gives them
+    abstract: State  # shapes of the state and where its arrays lie
     create: Callable[[], State]
+    place: Callable[[Any], Any]  # the rows of a batch on their devices
 
 
 def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
@@ -59,17 +62,30 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         if settings[name] < 1:
             raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
     transform, average = _optimizer(settings.steps, config.optimizer)
+    mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
     try:
         initialise = lambda: create(task, transform, batch, config.seed, average)
-        abstract = jax.eval_shape(initialise)
+        shapes = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+    there = _shardings(mesh, shapes, config.devices.fully_sharded)
+    whole = sharding.everywhere(mesh)
+    update = make_step(task, transform, config.seed, settings.accumulate, average)
     return Compiled(
-        step=jax.jit(make_step(task, transform, config.seed, settings.accumulate, average), donate_argnums=0),
+        mesh=mesh,
+        step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
         evaluate=jax.jit(task.evaluate),
-        abstract=abstract,
-        create=jax.jit(initialise),
+        abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
+        create=jax.jit(initialise, out_shardings=there),
+        place=lambda batch: jax.device_put(batch, sharding.of_rows(mesh, batch)),
     )
+
+
+def _shardings(mesh: Mesh, state: State, fully: bool) -> State:
+    """Where the arrays of a state lie."""
+    whole: Any = sharding.everywhere(mesh)
+    variables, optimizer = sharding.of_parameters(mesh, (state.variables, state.optimizer), fully)
+    return State(whole, variables, optimizer, sharding.of_rows(mesh, state.carry))
 
 
 def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
@@ -84,7 +100,9 @@ def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
     return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average
 
 
-def evaluate(task: Task, compiled: Callable, variables: Any, batches: Any) -> dict[str, float]:
+def evaluate(
+    task: Task, compiled: Callable, variables: Any, batches: Any, place: Callable[[Any], Any] = lambda batch: batch
+) -> dict[str, float]:
     """Mean metrics over batches, and what the task derives from them.
 
     Args:
@@ -92,15 +110,16 @@ def evaluate(task: Task, compiled: Callable, variables: Any, batches: Any) -> di
         compiled: ``jax.jit(task.evaluate)``.
         variables: The model's.
         batches: An iterable of batches; what ``carry`` has is of one shape.
+        place: Puts a batch where it is computed; as ``Compiled`` has it.
     """
     sums: dict[str, list[float]] = {}
     carry = None
     if isinstance(batches, grain.MapDataset):  # by itself it reads 500 batches ahead, gigabytes of images
         batches = batches.to_iter_dataset(READING)
-    for batch in batches:
+    for batch in map(place, batches):
         if carry is None:
             zeros = jax.eval_shape(compiled, variables, batch, None)[1]
-            carry = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros)
+            carry = place(jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros))
         metrics, carry = compiled(variables, batch, carry)
         for name, (total, number) in metrics.items():
             row = sums.setdefault(name, [0.0, 0.0])
@@ -129,7 +148,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
             pending = None
             while True:
                 batch = next(batches)
-                state, metrics = compiled.step(state, batch)
+                state, metrics = compiled.step(state, compiled.place(batch))
                 step += 1
                 # The numbers of the step before are read while this one runs.
                 if pending is not None:
@@ -143,7 +162,8 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                 paused = time.monotonic()
                 validation = None
                 if interruption.signal is None or step % settings.evaluate_every == 0 or step >= settings.steps:
-                    found = evaluate(task, compiled.evaluate, in_use(state.variables), dataset.validation)
+                    variables = in_use(state.variables)
+                    found = evaluate(task, compiled.evaluate, variables, dataset.validation, compiled.place)
                     validation = {f"val/{name}": value for name, value in found.items()}
                     _check_finite(step, "val/loss", validation["val/loss"], checkpoints)
                     writer.write(step, validation)
@@ -164,10 +184,10 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
 
 def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int]:
     """The state and step of the last checkpoint, with the data at its place, or a fresh state."""
-    step = max(checkpoints.steps(), default=None)
-    if step is None:
+    found = checkpoints.restore(compiled.abstract)
+    if found is None:
         return compiled.create(), 0
-    state, position = checkpoints.restore(step, compiled.abstract)
+    step, state, position = found
     batches.set_state(position)
     return state, step
 

@@ -64,9 +64,8 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
     average = config.optimizer.get("average", 0.0)
     shapes = jax.eval_shape(lambda batch: first_variables(task, batch, config.seed, average), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        chosen = checkpoints.choose(step)
-        variables = in_use(checkpoints.restore_variables(chosen, shapes))
-    return Run(workdir, config, targets, model, task, chosen, variables)
+        chosen, variables = checkpoints.restore_variables(step, shapes)
+    return Run(workdir, config, targets, model, task, chosen, in_use(variables))
 
 
 def no_overrides(overrides: list[tuple[str, str]]) -> None:

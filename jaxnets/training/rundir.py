@@ -13,11 +13,11 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
-from jaxnets.training.config import difference
+from jaxnets.training.config import DEFAULTS, difference
 from jaxnets.training.errors import RunError, UsageError
 
-# What may change between two starts of one run: how far it goes and how often it reports.
-FREE = ("train.steps", "train.minutes", "train.evaluate_every", "train.log_every")
+# What may change between two starts of one run: how far it goes, how often it reports, and on which devices.
+FREE = ("train.steps", "train.minutes", "train.evaluate_every", "train.log_every", *DEFAULTS)
 
 
 def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:

@@ -1,0 +1,93 @@
+"""Where a run's arrays lie: rows of a batch over devices, parameters by ordered rules, all else on every device."""
+
+import math
+import re
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from jaxnets.training.errors import UsageError
+
+DATA, COPIES, MODEL = "data", "copies", "model"  # the axes of a mesh
+
+# Path of a parameter, and what its last axes are split over; the first rule that matches counts. Megatron-LM's way
+# (Shoeybi et al. 2019, arXiv:1909.08053): heads and hidden units lie apart, so that a block adds up once per half.
+RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+    (r"(query|key|value)/kernel$", (None, MODEL, None)),  # [D, heads, depth]
+    (r"(query|key|value)/bias$", (MODEL, None)),
+    (r"attention/out/kernel$|cross/out/kernel$", (MODEL, None, None)),  # [heads, depth, D]
+    (r"(inner|gate)/kernel$", (None, MODEL)),
+    (r"(inner|gate)/bias$", (MODEL,)),
+    (r"outer/kernel$", (MODEL, None)),
+    (r"embed/embedding$", (MODEL, None)),  # [vocabulary, D]
+    (r"params/head$|head/kernel$", (None, MODEL)),  # [D, vocabulary or classes]
+)
+
+
+def make_mesh(settings: ConfigDict, rows: int) -> Mesh:
+    """All devices of all processes, as ``data`` times ``copies`` times ``model``.
+
+    Args:
+        settings: ``config.devices``.
+        rows: Of a batch, or of a part of it where gradients are accumulated. Where they cannot be divided by the
+            devices that are left for them, groups of devices read the same rows.
+
+    Raises:
+        UsageError: ``settings.model`` does not divide the number of devices.
+    """
+    count, model = jax.device_count(), settings.model
+    if model < 1 or count % model:
+        raise UsageError(f"--config.devices.model={model}: a divisor of the {count} devices expected")
+    data = math.gcd(count // model, rows)
+    sizes = data, count // model // data, model
+    return jax.make_mesh(sizes, (DATA, COPIES, MODEL), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+def of_parameters(mesh: Mesh, tree: Any, fully: bool) -> Any:
+    """Shardings of arrays named as parameters are: by the rules, and over ``data`` too where ``fully`` is set.
+
+    Then the largest axis that can be divided is: what a device keeps of parameters and optimiser is its part, and each
+    layer is gathered when it is computed (Zhao et al. 2023, arXiv:2304.11277).
+    """
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+        spec = _by_rules(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, mesh.shape[MODEL])
+        if fully:
+            spec = _split_largest(spec, leaf.shape, mesh.shape[DATA])
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def _by_rules(path: str, shape: tuple[int, ...], devices: int) -> tuple[str | None, ...]:
+    for pattern, last in RULES:
+        if re.search(pattern, path) and len(last) <= len(shape):
+            spec = (None,) * (len(shape) - len(last)) + last  # layers that are scanned over come first
+            whole = all(axis is None or size % devices == 0 for axis, size in zip(spec, shape, strict=True))
+            return spec if whole else (None,) * len(shape)
+    return (None,) * len(shape)
+
+
+def _split_largest(spec: tuple[str | None, ...], shape: tuple[int, ...], devices: int) -> tuple[str | None, ...]:
+    free = [axis for axis, size in enumerate(shape) if spec[axis] is None and size and size % devices == 0]
+    if not free:
+        return spec
+    largest = max(free, key=lambda axis: shape[axis])
+    return tuple(DATA if axis == largest else name for axis, name in enumerate(spec))
+
+
+def of_rows(mesh: Mesh, tree: Any) -> Any:
+    """Shardings of arrays whose first axis is a batch's rows; on every device where they cannot be divided."""
+
+    def place(leaf: Any) -> NamedSharding:
+        divided = leaf.ndim > 0 and leaf.shape[0] % mesh.shape[DATA] == 0
+        return NamedSharding(mesh, PartitionSpec(DATA) if divided else PartitionSpec())
+
+    return jax.tree.map(place, tree)
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device has whole."""
+    return NamedSharding(mesh, PartitionSpec())

@@ -1,0 +1,161 @@
+"""Checkpoints give back what was saved, or the step before: never a wrong number."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.state import State
+
+
+def state(step):
+    random = np.random.default_rng(step)
+    numbers = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+    params = {"dense": {"kernel": numbers(30, 20), "bias": numbers(20)}}
+    variables = {"params": params, "batch_stats": {"mean": numbers(20).astype(jnp.bfloat16)}}
+    return State(jnp.int32(step), variables, ({"mu": params, "count": jnp.int32(step)},), (numbers(4, 8),))
+
+
+LIKE = jax.eval_shape(lambda: state(0))
+
+
+def equal(one, other):
+    same = lambda a, b: a.dtype == b.dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
+    return jax.tree.all(jax.tree.map(same, one, other))
+
+
+def saved(folder, losses):
+    """Checkpoints of the steps that ``losses`` has, with these validation losses."""
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        for step, loss in losses.items():
+            metrics = None if loss is None else {"val/loss": loss}
+            checkpoints.save(step, state(step), {"next_index": step}, metrics)
+            checkpoints.wait()
+    return folder
+
+
+def read(folder):
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        step, found, data = checkpoints.restore(LIKE)
+    assert data == {"next_index": step}
+    assert equal(found, state(step))
+    return step
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("whole"), {4: 0.5, 8: 0.25})
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def kernel_file(folder, step):
+    """The largest file of a step: that of the arrays."""
+    return max((folder / "checkpoints" / str(step)).rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "deleted":
+        return path.unlink()
+    if how == "truncated":
+        content = content[: len(content) // 2]
+    elif how == "emptied":
+        content = bytearray()
+    else:
+        content[len(content) * 2 // 3] ^= 16
+    path.write_bytes(content)
+
+
+HOW = ("truncated", "emptied", "flipped", "deleted")
+
+
+@pytest.mark.slow
+def test_a_damaged_file_of_a_checkpoint_never_gives_a_wrong_number(whole, tmp_path, capsys):
+    files = [path.relative_to(whole) for path in (whole / "checkpoints" / "8").rglob("*") if path.is_file()]
+    used = {}
+    for number, file in enumerate(files):
+        for how in HOW:
+            run = shutil.copytree(whole, tmp_path / f"{number}{how}")
+            damage(run / file, how)
+            with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+                best, variables = checkpoints.restore_variables("best", LIKE.variables)
+            assert equal(variables, state(best).variables)  # of step 8, where only the optimiser's are damaged
+            used[file, how] = read(run)  # the step before, or all of this one where nothing needs the file
+            told = f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read" in capsys.readouterr().err
+            assert told == (used[file, how] == 4)
+            assert best in (8, used[file, how])
+    needed = {file for (file, how), step in used.items() if step == 4}
+    assert {"record/metadata", "state/_METADATA"} <= {str(file.relative_to("checkpoints/8")) for file in needed}
+    assert any(used[kernel_file(whole, 8).relative_to(whole), how] == 4 for how in HOW)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_arrays_that_were_damaged_are_told_and_the_step_before_is_used(run, capsys, how):
+    damage(kernel_file(run, 8), how)
+    assert read(run) == 4
+    error = capsys.readouterr().err
+    assert f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read" in error
+    assert error.endswith("; step 4 is used\n")
+    assert (run / "damaged" / "8").is_dir()
+    saved(run, {8: 0.1})  # in its place
+    assert read(run) == 8
+
+
+def test_a_number_changed_in_the_record_is_told(run, capsys):
+    path = run / "checkpoints" / "8" / "record" / "metadata"
+    path.write_text(path.read_text().replace('"next_index": 8', '"next_index": 9'))
+    assert read(run) == 4
+    assert "its record is damaged" in capsys.readouterr().err
+
+
+def test_what_is_asked_for_by_its_number_is_not_replaced(run):
+    damage(kernel_file(run, 8), "flipped")
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.restore_variables("4", LIKE.variables)[0] == 4
+        with pytest.raises(RunError, match="checkpoint of step 8 .* cannot be read"):
+            checkpoints.restore_variables("8", LIKE.variables)
+        with pytest.raises(UsageError, match="--step=5: best, last or one of 4, 8 expected"):
+            checkpoints.restore_variables("5", LIKE.variables)
+
+
+def test_where_all_are_damaged_nothing_is_moved_and_nothing_begun_anew(run, capsys):
+    for step in (4, 8):
+        damage(kernel_file(run, step), "flipped")
+    with (
+        Checkpoints(run / "checkpoints") as checkpoints,
+        pytest.raises(RunError, match=r"checkpoint of step 4 .* cannot be read: .* is not what was saved"),
+    ):
+        checkpoints.restore(LIKE)
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"4", "8"}
+
+
+@pytest.mark.parametrize(
+    ("losses", "kept", "best"),
+    [
+        ({1: 0.5, 2: 0.7, 3: 0.6, 4: 0.9}, {1, 3, 4}, 1),
+        ({1: 0.5, 2: 0.1, 3: 0.6, 4: 0.9, 5: None}, {2, 4, 5}, 2),
+        ({1: None, 2: None, 3: None}, {2, 3}, 3),
+    ],
+)
+def test_the_last_two_and_the_best_stay(tmp_path, losses, kept, best):
+    run = saved(tmp_path, losses)
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert set(checkpoints.steps()) == kept
+        assert checkpoints.restore_variables("best", LIKE.variables)[0] == best
+        assert checkpoints.restore_variables("last", LIKE.variables)[0] == max(kept)
+
+
+def test_nothing_saved_is_nothing_to_go_on_from(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.restore(LIKE) is None
+        with pytest.raises(RunError, match="no checkpoint in .*: train there first"):
+            checkpoints.restore_variables("best", LIKE.variables)

@@ -1,0 +1,143 @@
+"""Where arrays lie, and that a run on many devices is the run on one."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from jaxnets.attention import gpt2
+from jaxnets.training import sharding
+from jaxnets.training.errors import UsageError
+
+RUNS = {
+    "character model": ("--config=char_lm", "--config.model.hidden=16", "--config.model.embedding=8"),
+    "transformer": (
+        "--config=decoder_lm",
+        "--config.model.width=16",
+        "--config.model.layers=2",
+        "--config.model.heads=4",
+        "--config.model.context=8",
+    ),
+    "batch norm": (),
+}
+DIGITS = """
+from jaxnets.training.config import load
+
+def get_config():
+    config = load("cifar10")
+    config.data = {"name": "data.digits", "read_as": "images", "batch": 16, "validation": 0.15}
+    config.task.mean, config.task.deviation = (0.3,), (0.38,)
+    config.optimizer.learning_rate = 0.01  # at 0.1 so few steps are chaos, and a rounding is soon all there is
+    return config
+"""
+STEPS = 20
+EVERY = (
+    f"--config.train.steps={STEPS}",
+    "--config.train.evaluate_every=10",
+    "--config.train.log_every=1",
+    "--config.optimizer.final=1.0",  # a constant rate: fewer steps are the first of these
+    "--config.optimizer.warmup=0",
+)
+
+
+class Shape(dict):
+    """What the rules read of a mesh."""
+
+    @property
+    def shape(self):
+        return self
+
+
+def specs(tree, fully=False, **sizes):
+    mesh = Shape({"data": 1, "model": 1, **sizes})
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        spec = sharding._by_rules(name, leaf.shape, mesh.shape["model"])
+        found[name] = sharding._split_largest(spec, leaf.shape, mesh.shape["data"]) if fully else spec
+    return found
+
+
+DECODER = jax.eval_shape(
+    lambda: gpt2(vocabulary=64, width=32, layers=2, heads=4, context=16).init(
+        jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
+    )
+)
+
+
+def test_heads_and_hidden_units_lie_apart():
+    found = specs(DECODER, model=2)
+    assert found["params/blocks/attention/query/kernel"] == (None, None, "model", None)
+    assert found["params/blocks/attention/query/bias"] == (None, "model", None)
+    assert found["params/blocks/attention/out/kernel"] == (None, "model", None, None)
+    assert found["params/blocks/inner/kernel"] == (None, None, "model")
+    assert found["params/blocks/outer/kernel"] == (None, "model", None)
+    assert found["params/embed/embedding"] == ("model", None)
+    assert found["params/blocks/outer/bias"] == (None, None)
+
+
+def test_what_cannot_be_divided_lies_everywhere():
+    found = specs(DECODER, model=3)
+    assert set(found.values()) == {(None,) * n for n in (1, 2, 3, 4)}
+
+
+def test_fully_sharded_splits_the_largest_axis_that_is_left():
+    found = specs(DECODER, fully=True, data=4, model=2)
+    assert found["params/blocks/attention/query/kernel"] == (None, "data", "model", None)
+    assert found["params/blocks/inner/kernel"] == (None, "data", "model")
+    assert found["params/norm/bias"] == ("data",)
+    assert found["params/blocks/inner/bias"] == (None, "model")
+
+
+@pytest.mark.parametrize("model", [0, 2])
+def test_a_number_that_does_not_divide_the_devices_is_told(model):
+    with pytest.raises(UsageError, match=rf"--config.devices.model={model}: a divisor of the 1 devices expected"):
+        sharding.make_mesh(ConfigDict({"model": model}), 8)
+
+
+@pytest.fixture
+def train(run_program, small_text, tmp_path):
+    """``train(name, folder, devices)`` trains one of ``RUNS``: the losses of its steps, and the last of validation."""
+    (tmp_path / "resnet.py").write_text(DIGITS)
+    of_text = (f"--config.data.path={small_text}", "--config.data.length=8", "--config.data.batch=16")
+    given = {"batch norm": (f"--config={tmp_path / 'resnet.py'}",)}
+
+    def run(name, folder, devices, *more):
+        flags = (*RUNS[name], *EVERY, *given.get(name, of_text), *more)
+        done = run_program("train", f"--workdir={tmp_path / folder}", *flags, devices=devices)
+        assert done.returncode == 0, done.stderr
+        assert f"{devices} x cpu" in done.stderr
+        rows = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
+        losses = [row["train/loss"] for row in rows if "train/loss" in row]
+        return [*losses, next(row["val/loss"] for row in rows[::-1] if "val/loss" in row)]
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_losses_do_not_depend_on_the_devices(name, train):
+    one = train(name, "one", 1)
+    assert len(one) == STEPS + 1
+    np.testing.assert_allclose(train(name, "eight", 8), one, rtol=1e-5)
+    np.testing.assert_allclose(train(name, "fully", 4, "--config.devices.fully_sharded=True"), one, rtol=1e-5)
+    if name == "transformer":
+        both = ("--config.devices.model=2", "--config.devices.fully_sharded=True")
+        np.testing.assert_allclose(train(name, "both", 8, *both), one, rtol=1e-5)
+
+
+def test_rows_that_cannot_be_divided_are_read_by_several_devices(train):
+    one, four = (train("character model", str(count), count, "--config.data.batch=6") for count in (1, 4))
+    np.testing.assert_allclose(four, one, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_was_saved_on_eight_devices_goes_on_on_one_and_back(train):
+    sharded = "--config.devices.fully_sharded=True"
+    train("transformer", "moved", 8, sharded, "--config.train.steps=6")
+    train("transformer", "moved", 1, "--config.train.steps=13")
+    moved = train("transformer", "moved", 4, sharded, "--config.devices.model=2")
+    np.testing.assert_allclose(moved, train("transformer", "whole", 1), rtol=1e-5)
