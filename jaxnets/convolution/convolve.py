@@ -1,13 +1,15 @@
 """Convolutions as Linen's, computed in the way that is fast where they run.
 
 XLA's CPU backend has one fast path, for the outputs of dense convolutions: a depthwise one takes twenty times as long
-as its arithmetic, the gradient of a 1 x 1 kernel ten times, and that of a 3 x 3 kernel two to ten times as long as the
-outputs. Here a 1 x 1 convolution is a matrix product everywhere, a depthwise one on a CPU a sum of shifted images, and
-the gradient of a dense kernel on a CPU a product of images shifted along rows and of gradients shifted along columns.
+as its arithmetic, the gradient of a 1 x 1 kernel ten times, that of a 3 x 3 kernel two to ten times as long as the
+outputs, and outputs of a few pixels up to a hundred times. Here a 1 x 1 convolution is a matrix product everywhere. On
+a CPU a depthwise one is a sum of shifted images, one with few pixels a product of patches, and the gradient of a dense
+kernel a product of images shifted along rows and of gradients shifted along columns.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -50,12 +52,16 @@ def convolve(
     if groups == x.shape[-1] == features:
         shifted = functools.partial(_depthwise, strides=strides, padding=padding, dilation=rhs_dilation)
         return lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
-    empty = 0 in jax.eval_shape(plain, x, kernel).shape
-    if groups == 1 and x.shape[-1] >= 8 and max(strides) <= 2 and min(map(min, padding)) >= 0 and not empty:
-        table = functools.partial(
-            _by_rows, strides=strides, padding=padding, dilation=rhs_dilation, precision=options.get("precision")
+    pixels = math.prod(jax.eval_shape(plain, x, kernel).shape[1:3])
+    if groups == 1 and min(map(min, padding)) >= 0 and pixels and x.size:
+        numbers: dict[str, Any] = dict(
+            strides=strides, padding=padding, dilation=rhs_dilation, precision=options.get("precision")
         )
-        return _with_kernel_tangent(plain, table)(x, kernel)
+        if pixels <= 9:
+            patches = functools.partial(_of_patches, **numbers)
+            return lax.platform_dependent(x, kernel, cpu=patches, default=plain)
+        if x.shape[-1] >= 8 and max(strides) <= 2:
+            return _with_kernel_tangent(plain, functools.partial(_by_rows, **numbers))(x, kernel)
     return plain(x, kernel)
 
 
@@ -112,18 +118,33 @@ def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, pre
     return y.reshape(images, *y.shape[2:])
 
 
-def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
-    """A sum over the places of the kernel: the image shifted there, times one number for each channel."""
+def _of_patches(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, precision) -> jax.Array:
+    """The convolution as one product: what every pixel of the output sees with the kernel, ``[h w C]`` each."""
+    high, across, channels, features = kernel.shape
+    seen = jnp.concatenate([piece for _, _, piece in _pieces(x, kernel, strides, padding, dilation)], axis=-1)
+    table = kernel.reshape(high * across * channels, features)
     wide = jnp.promote_types(x.dtype, jnp.float32)
+    y = jnp.matmul(seen.reshape(-1, len(table)), table, precision=precision, preferred_element_type=wide)
+    return y.astype(x.dtype).reshape(*seen.shape[:3], features)
+
+
+def _pieces(x: jax.Array, kernel: jax.Array, strides, padding, dilation) -> Iterator[tuple[int, int, jax.Array]]:
+    """The places of the kernel, and the image that each of them sees."""
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     reach = [step * (side - 1) for step, side in zip(dilation, kernel.shape[:2], strict=True)]
     sizes = [length - far for length, far in zip(padded.shape[1:3], reach, strict=True)]  # of the unstrided output
-    total = jnp.zeros((), wide)
     for row in range(kernel.shape[0]):
         for column in range(kernel.shape[1]):
             top, left = row * dilation[0], column * dilation[1]
-            piece = padded[:, top : top + sizes[0] : strides[0], left : left + sizes[1] : strides[1]]
-            total += piece.astype(wide) * kernel[row, column, 0].astype(wide)
+            yield row, column, padded[:, top : top + sizes[0] : strides[0], left : left + sizes[1] : strides[1]]
+
+
+def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
+    """A sum over the places of the kernel: the image shifted there, times one number for each channel."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    total = jnp.zeros((), wide)
+    for row, column, piece in _pieces(x, kernel, strides, padding, dilation):
+        total += piece.astype(wide) * kernel[row, column, 0].astype(wide)
     return total.astype(x.dtype)
 
 

@@ -99,7 +99,7 @@ def draw_curves(workdir: Path, task: Task) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
     axes.set_ylabel(f"loss, {task.measure}")
     for below, name in zip(panels[1:, 0], sorted(others), strict=True):
-        _curve(below, rows, name, max if name == "val/accuracy" else min, {**_VALIDATION, "color": "C1"})
+        _curve(below, rows, name, max if name.endswith("accuracy") else min, {**_VALIDATION, "color": "C1"})
         below.set_ylabel(name.removeprefix("val/").replace("_", " "))
     for axes in panels[:, 0]:
         if axes.lines:

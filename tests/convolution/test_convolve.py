@@ -28,7 +28,9 @@ CASES = {
     "dense": dict(features=5, kernel_size=(3, 3), padding=1),
     "dense, strides": dict(features=5, kernel_size=(5, 3), strides=(1, 2), padding=((2, 1), (0, 3))),
     "dense, stride beyond the kernel": dict(features=5, kernel_size=(3, 1), strides=2),
-    "dense, dilated": dict(features=5, kernel_size=(3, 2), kernel_dilation=(2, 3), strides=2),
+    "dense, dilated": dict(features=5, kernel_size=(3, 2), kernel_dilation=(2, 3)),
+    "dense, few pixels": dict(features=5, kernel_size=(3, 5), strides=4, padding=((2, 1), (0, 3))),
+    "dense, few pixels, dilated": dict(features=5, kernel_size=(3, 2), kernel_dilation=(2, 3), strides=(2, 3)),
     "dense, no padding": dict(features=5, kernel_size=(7, 9), padding="VALID"),
     "dense, larger than the image": dict(features=5, kernel_size=(8, 9), padding="VALID"),
     "dense, around": dict(features=5, kernel_size=(3, 3), padding="CIRCULAR"),
@@ -88,6 +90,14 @@ def test_the_gradient_of_a_half_precision_kernel_is_summed_in_float32():
     gradient = jax.grad(lambda v: jnp.sum(conv.apply(v, images).astype(jnp.float32)))
     kernel = gradient(conv.init(jax.random.key(0), images))["params"]["kernel"]
     np.testing.assert_allclose(kernel, 64 * 30 * 30, rtol=2**-8)
+
+
+def test_few_pixels_of_half_precision_are_summed_in_float32():
+    x = jnp.ones((1, 2, 2, 512), jnp.bfloat16)
+    conv = Conv(1, (2, 2), padding="VALID", dtype=jnp.bfloat16, kernel_init=nn.initializers.constant(1 + 2**-7))
+    y = conv.apply(conv.init(jax.random.key(0), x), x)
+    assert y.dtype == jnp.bfloat16
+    assert float(y[0, 0, 0, 0]) == float(jnp.bfloat16(2048 * (1 + 2**-7)))
 
 
 def test_what_a_gradient_keeps_is_the_images_themselves():
