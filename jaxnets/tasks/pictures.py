@@ -38,7 +38,7 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     of_truth = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
     worst = [i for i in np.argsort(of_truth) if batch["mask"][i]][:count]
-    figure = Figure(figsize=(10, 2.1 * -(-len(worst) // 4) + 0.5))
+    figure = Figure(figsize=(10, 2.3 * -(-len(worst) // 4) + 0.5))
     panels = figure.subplots(-(-len(worst) // 4), 4, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
@@ -63,11 +63,9 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
             axes.imshow(series, cmap="gray_r", aspect="equal" if len(series) < 4 * series.shape[-1] else "auto")
             axes.set_xticks([])
         axes.set_yticks([])
-        taken = int(np.argmax(logits[i]))
-        axes.set_title(
-            f"{names[batch['targets'][i]]} {of_truth[i]:.0%}, said {names[taken]} {probabilities[i, taken]:.0%}",
-            fontsize=9,
-        )
+        true, taken = batch["targets"][i], int(np.argmax(logits[i]))
+        said = f",\nsaid {names[taken]} {probabilities[i, taken]:.0%}" if taken != true else ""
+        axes.set_title(f"{names[true]} {of_truth[i]:.0%}{said}", fontsize=9)
     figure.suptitle("the least expected of the held-out examples: true class and its probability, and the answer")
     figure.tight_layout()
     return figure
