@@ -2,8 +2,9 @@
 
 python -m jaxnets.train --config=pixel_mnist_tcn --config.data.path=folder/of/mnist
 
-The folder holds the four IDX files, plain or gzipped. Published: 99.0 % of the test part right; a recurrent network's
-config for the same data is pixel_mnist.
+The folder holds the four IDX files, plain or gzipped. Published: 99.0 % of the test part right; with
+``--config.train.steps=1500``, a quarter of an hour on two CPU cores, 98.1 %. A recurrent network's config for the same
+data is pixel_mnist.
 """
 
 from ml_collections import ConfigDict
