@@ -27,10 +27,8 @@ DIGITS = """
 from jaxnets.training.config import load
 
 def get_config():
-    config = load("cifar10")
-    config.data = {"name": "data.digits", "read_as": "images", "batch": 16, "validation": 0.15}
-    config.task.mean, config.task.deviation = (0.3,), (0.38,)
-    config.optimizer.learning_rate = 0.01  # at 0.1 so few steps are chaos, and a rounding is soon all there is
+    config = load("mnist1d_cnn")
+    config.data = {"name": "data.digits", "read_as": "rows", "batch": 64, "validation": 0.15}
     return config
 """
 STEPS = 20
@@ -101,9 +99,9 @@ def test_a_number_that_does_not_divide_the_devices_is_told(model):
 @pytest.fixture
 def train(run_program, small_text, tmp_path):
     """``train(name, folder, devices)`` trains one of ``RUNS``: the losses of its steps, and the last of validation."""
-    (tmp_path / "resnet.py").write_text(DIGITS)
+    (tmp_path / "digits.py").write_text(DIGITS)
     of_text = (f"--config.data.path={small_text}", "--config.data.length=8", "--config.data.batch=16")
-    given = {"batch norm": (f"--config={tmp_path / 'resnet.py'}",)}
+    given = {"batch norm": (f"--config={tmp_path / 'digits.py'}",)}
 
     def run(name, folder, devices, *more):
         flags = (*RUNS[name], *EVERY, *given.get(name, of_text), *more)
