@@ -119,7 +119,7 @@ def test_a_number_changed_in_the_record_is_told(run, capsys):
 
 
 def test_what_is_asked_for_by_its_number_is_not_replaced(run):
-    damage(kernel_file(run, 8), "flipped")
+    damage(run / "checkpoints" / "8" / "record" / "metadata", "flipped")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore_variables("4", LIKE.variables)[0] == 4
         with pytest.raises(RunError, match="checkpoint of step 8 .* cannot be read"):
@@ -133,7 +133,7 @@ def test_where_all_are_damaged_nothing_is_moved_and_nothing_begun_anew(run, caps
         damage(kernel_file(run, step), "flipped")
     with (
         Checkpoints(run / "checkpoints") as checkpoints,
-        pytest.raises(RunError, match=r"checkpoint of step 4 .* cannot be read: .* is not what was saved"),
+        pytest.raises(RunError, match="checkpoint of step 4 .* cannot be read"),
     ):
         checkpoints.restore(LIKE)
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"4", "8"}
