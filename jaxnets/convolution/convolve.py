@@ -18,6 +18,8 @@ from flax import linen as nn
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxnets.dense import matmul
+
 
 def convolve(
     x: jax.Array,
@@ -46,9 +48,7 @@ def convolve(
         padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
     if kernel.shape[:2] == (1, 1) and groups == 1 and all(tuple(pads) == (0, 0) for pads in padding):
         x = x[:, :: strides[0], :: strides[1]]
-        # Of a table: where several axes are contracted, as in its gradient, XLA's CPU backend transposes a copy.
-        y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=options.get("precision"))
-        return y.reshape(*x.shape[:-1], features)
+        return matmul(x, kernel[0, 0], precision=options.get("precision"))
     if groups == x.shape[-1] == features:
         shifted = functools.partial(_depthwise, strides=strides, padding=padding, dilation=rhs_dilation)
         return lax.platform_dependent(x, kernel, cpu=shifted, default=plain)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from jaxnets.training.errors import UsageError
@@ -17,7 +17,7 @@ DATA, COPIES, MODEL = "data", "copies", "model"  # the axes of a mesh
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"(query|key|value)/kernel$", (None, MODEL, None)),  # [D, heads, depth]
     (r"(query|key|value)/bias$", (MODEL, None)),
-    (r"attention/out/kernel$|cross/out/kernel$", (MODEL, None, None)),  # [heads, depth, D]
+    (r"(attention|cross)/out/kernel$", (MODEL, None, None)),  # [heads, depth, D]
     (r"(inner|gate)/kernel$", (None, MODEL)),
     (r"(inner|gate)/bias$", (MODEL,)),
     (r"outer/kernel$", (MODEL, None)),
@@ -45,7 +45,7 @@ def make_mesh(settings: ConfigDict, rows: int) -> Mesh:
     return jax.make_mesh(sizes, (DATA, COPIES, MODEL), axis_types=(AxisType.Auto,) * len(sizes))
 
 
-def of_parameters(mesh: Mesh, tree: Any, fully: bool) -> Any:
+def of_parameters(mesh: Mesh | AbstractMesh, tree: Any, fully: bool) -> Any:
     """Shardings of arrays named as parameters are: by the rules, and over ``data`` too where ``fully`` is set.
 
     Then the largest axis that can be divided is: what a device keeps of parameters and optimiser is its part, and each

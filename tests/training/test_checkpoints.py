@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnets.training import checkpoints as checkpoints_module
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.state import State
@@ -116,6 +117,17 @@ def test_a_number_changed_in_the_record_is_told(run, capsys):
     path.write_text(path.read_text().replace('"next_index": 8', '"next_index": 9'))
     assert read(run) == 4
     assert "its record is damaged" in capsys.readouterr().err
+
+
+def test_arrays_are_compared_with_their_digests(tmp_path, monkeypatch, capsys):
+    run = saved(tmp_path, {4: 0.5})
+    true = checkpoints_module.digests
+    wrong = lambda tree: true(tree) | {"variables/params/dense/bias": "0" * 16}
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints_module, "digests", wrong)
+        saved(tmp_path, {8: 0.25})
+    assert read(run) == 4
+    assert "variables/params/dense/bias is not what was saved; step 4 is used" in capsys.readouterr().err
 
 
 def test_what_is_asked_for_by_its_number_is_not_replaced(run):

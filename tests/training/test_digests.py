@@ -1,6 +1,8 @@
 """Digests of arrays: each flipped bit is seen, and where the arrays lie is not."""
 
-import jax
+import subprocess
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,8 +57,19 @@ def test_paths_name_the_leaves_and_empty_arrays_have_a_digest():
     assert all(len(text) == 16 for text in found.values())
 
 
-def test_nothing_is_gathered_for_the_digest_of_a_sharded_array():
-    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    a = array("float32", (8, 4))
-    assert digests({"a": jax.device_put(a, sharding)}) == digests({"a": a})
+SHARDED = """
+import jax, numpy as np
+from jaxnets.training.digests import _halves, digests
+mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+a = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+placed = jax.device_put(a, jax.NamedSharding(mesh, jax.P("data", "model")))
+assert len(placed.addressable_shards) == 8 and placed.addressable_shards[0].data.shape == (2, 3)
+assert digests({"a": placed}) == digests({"a": a})
+assert "all-gather" not in _halves.lower(placed).compile().as_text()
+"""
+
+
+def test_a_sharded_array_has_the_same_digest_and_is_not_gathered_for_it(environment):
+    own = {**environment, "JAX_NUM_CPU_DEVICES": "8"}
+    done = subprocess.run([sys.executable, "-c", SHARDED], env=own, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -41,22 +41,14 @@ EVERY = (
 )
 
 
-class Shape(dict):
-    """What the rules read of a mesh."""
-
-    @property
-    def shape(self):
-        return self
-
-
-def specs(tree, fully=False, **sizes):
-    mesh = Shape({"data": 1, "model": 1, **sizes})
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        spec = sharding._by_rules(name, leaf.shape, mesh.shape["model"])
-        found[name] = sharding._split_largest(spec, leaf.shape, mesh.shape["data"]) if fully else spec
-    return found
+def specs(tree, fully=False, data=1, model=1):
+    sizes = {"data": data, "copies": 1, "model": model}
+    mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
+    found = sharding.of_parameters(mesh, tree, fully)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.spec)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(found)
+    }
 
 
 DECODER = jax.eval_shape(
