@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import harness
 from jaxnets import program
-from jaxnets.training import build, loop, restore
+from jaxnets.training import build, loop, restore, sharding
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -41,7 +41,9 @@ def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
     for length in lengths:
         config = copy.deepcopy(run.config)
         config.data.shortest = config.data.longest = length
-        found.append(loop.evaluate(task, compiled, run.variables, build.dataset(config).test)["right"])
+        test = build.dataset(config).test
+        assert test is not None
+        found.append(loop.evaluate(task, compiled, run.variables, sharding.on_one_device(test))["right"])
     return found
 
 

@@ -11,7 +11,7 @@ import jax
 from absl import flags
 
 from jaxnets import program
-from jaxnets.training import loop, restore
+from jaxnets.training import loop, restore, sharding
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -30,7 +30,7 @@ def main(overrides: program.Overrides) -> None:
     batches = {"validation": dataset.validation, "test": dataset.test}[FLAGS.split]
     if batches is None:
         raise UsageError(f"--split=test: {run.config.data.name} has no test part")
-    metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, batches)
+    metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, sharding.on_one_device(batches))
     examples = ""
     if run.task.score is not None:
         scores, examples = run.task.score(run.variables, batches)

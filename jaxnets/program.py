@@ -10,10 +10,12 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
 
+from jaxnets.training import processes
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import Interrupted, raise_on_signals
 
@@ -70,6 +72,7 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         if not FLAGS.debug:
             _quiet()
         use_compile_cache()
+        _let_simulated_devices_meet()
         main(overrides)
     except UsageError as error:
         _end(2, str(error))
@@ -81,8 +84,16 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         sys.exit(128 + signal.SIGPIPE)
     except RunError as error:
         _end(1, str(error))
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            _fail(error)
+        _end(1, processes.ANOTHER_ENDED)
     except Exception as error:
-        _end(1, f"{type(error).__name__}: {error} (--debug shows where)")
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    _end(1, f"{type(error).__name__}: {error} (--debug shows where)")
 
 
 def _quiet() -> None:
@@ -92,13 +103,30 @@ def _quiet() -> None:
     sys.unraisablehook = lambda failure: None
 
 
-def _end(code: int, message: str) -> None:
+def _end(code: int, message: str) -> NoReturn:
     if FLAGS.is_parsed() and FLAGS.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    path = Path(sys.argv[0])
-    program = path.parent.name if path.stem == "__main__" else path.stem  # python -m FOLDER runs its __main__.py
-    print(f"{program}: {message}", file=sys.stderr, flush=True)
+    print(f"{name()}: {message}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        processes.end(code)
     sys.exit(code)
+
+
+def name() -> str:
+    """What the running program is called in its messages."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.stem == "__main__" else path.stem  # python -m FOLDER runs its __main__.py
+
+
+def _let_simulated_devices_meet() -> None:
+    """Gives XLA threads to spare where a CPU is made to look like several devices.
+
+    It has one for each device. A program of all of them waits for ever where one of the threads is lent to something
+    else, and then ends the process.
+    """
+    devices = jax.config.values["jax_num_cpu_devices"]
+    if devices > 1:
+        os.environ.setdefault("NPROC", str(4 * devices))
 
 
 def use_compile_cache() -> None:

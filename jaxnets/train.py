@@ -6,6 +6,7 @@
 again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
 """
 
+import contextlib
 import shlex
 import shutil
 import sys
@@ -13,17 +14,25 @@ from pathlib import Path
 
 import jax
 from absl import flags
+from flax import linen as nn
+from ml_collections import ConfigDict
 
 from jaxnets import program
-from jaxnets.training import build, config, flops, loop, rundir, sharding
+from jaxnets.data import Dataset
+from jaxnets.tasks import Task
+from jaxnets.training import build, config, flops, loop, processes, rundir, sharding
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
 flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
+flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where a run has several processes.")
+flags.DEFINE_integer("processes", None, "How many processes the run has.")
+flags.DEFINE_integer("process", None, "The number of this one, from 0 on.")
 
 
 def main(overrides: program.Overrides) -> None:
+    processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     settings = config.load(FLAGS.config)
     config.override(settings, overrides)
     workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)
@@ -31,21 +40,36 @@ def main(overrides: program.Overrides) -> None:
     model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
     task = build.task(settings, model, dataset.targets)
     compiled = loop.compile_run(settings, dataset, task)
-    rundir.claim(workdir, settings, dataset)
+    processes.check_same(rundir.identity(settings, dataset))
+    first = processes.is_first()
+    if first:
+        rundir.claim(workdir, settings, dataset)
+        _announce(workdir, settings, dataset, model, compiled)
+    processes.wait("the folder is there")
 
+    with rundir.lock(workdir) if first else contextlib.nullcontext():
+        outcome = loop.train(settings, workdir, dataset, task, compiled)
+    if first:
+        _report(workdir, settings, task, outcome)
+    if outcome.signal is not None:
+        sys.exit(128 + outcome.signal)
+
+
+def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.Module, compiled: loop.Compiled) -> None:
     device = jax.devices()[0].device_kind
-    print(f"{dataset.description}\n{jax.device_count()} x {device}; run in {workdir}", file=sys.stderr)
+    several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    print(f"{dataset.description}\n{jax.device_count()} x {device}{several}; run in {workdir}", file=sys.stderr)
     if (copies := compiled.mesh.shape[sharding.COPIES]) > 1:
         print(f"the batch cannot be divided by all devices: every {copies} read the same rows", file=sys.stderr)
     batch = jax.eval_shape(lambda: dataset.train[0])["inputs"]
     caption = f"{settings.model.name}, one batch {'x'.join(map(str, batch.shape))}"
     print(flops.table(flops.count(model, batch), caption), file=sys.stderr, flush=True)
 
-    with rundir.lock(workdir):
-        outcome = loop.train(settings, workdir, dataset, task, compiled)
+
+def _report(workdir: Path, settings: ConfigDict, task: Task, outcome: loop.Outcome) -> None:
     if outcome.signal is not None:
         print(f"saved step {outcome.step} in {workdir}; to go on: {_command()}", file=sys.stderr)
-        sys.exit(128 + outcome.signal)
+        return
     finished = outcome.step >= settings.train.steps
     print(f"at step {outcome.step}; to go on: {_command(steps=2 * settings.train.steps if finished else None)}")
     sample = loop.sample(settings, task, outcome)

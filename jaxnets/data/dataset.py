@@ -1,14 +1,18 @@
 """What a task learns from: training and validation batches, and what must be saved to use the model later."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import grain
+import numpy as np
 
 from jaxnets.data.sequences import once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read
 from jaxnets.data.vocabulary import Vocabulary
+
+RowsOf = Callable[[int], np.ndarray]
 
 
 class Dataset(NamedTuple):
@@ -19,6 +23,7 @@ class Dataset(NamedTuple):
     fingerprint: SHA-256 of the data, saved with the run: it goes on with the same data only.
     description: One line for a person.
     test: Batches of a part that nothing was chosen by, once; None where the data has none.
+    read_part: As ``part``, for data that need not read the other rows.
     """
 
     train: grain.MapDataset
@@ -27,6 +32,19 @@ class Dataset(NamedTuple):
     fingerprint: str
     description: str
     test: grain.MapDataset | None = None
+    read_part: "Callable[[RowsOf], Dataset] | None" = None
+
+    def part(self, rows: RowsOf) -> "Dataset":
+        """The same batches with some of their rows only.
+
+        Args:
+            rows: ``count -> numbers``, which of a batch's ``count`` rows.
+        """
+        if self.read_part is not None:
+            return self.read_part(rows)
+        cut = lambda batch: {name: array[rows(len(array))] for name, array in batch.items()}
+        test = None if self.test is None else self.test.map(cut)
+        return self._replace(train=self.train.map(cut), validation=self.validation.map(cut), test=test)
 
 
 def check_arguments(seed: int, validation: float | None = None, **sizes: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.dataset import Dataset, RowsOf, check_arguments
 from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
@@ -36,7 +36,9 @@ class Examples(NamedTuple):
     members: np.ndarray | None = None
 
 
-def shuffled(arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = None) -> grain.MapDataset:
+def shuffled(
+    arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
+) -> grain.MapDataset:
     """Endless batches in an order shuffled anew each epoch.
 
     Args:
@@ -44,6 +46,7 @@ def shuffled(arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = No
         batch: B.
         seed: Of the order.
         rows: Numbers of those to take; None: all.
+        part: ``count -> numbers``, which rows of a batch are read.
 
     Raises:
         ValueError: There are fewer examples than a batch.
@@ -52,17 +55,20 @@ def shuffled(arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = No
     if len(taken) < batch:
         raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch}")
     places = grain.MapDataset.range(len(taken)).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
-    return places.map(lambda at: {name: array[taken[at]] for name, array in arrays.items()})
+    return places.map(lambda at: {name: array[taken[at[part(batch)]]] for name, array in arrays.items()})
 
 
-def in_order(arrays: Arrays, batch: int, rows: np.ndarray | None = None) -> grain.MapDataset:
-    """All examples once, in order, or those of ``rows``; the last batch is filled up with masked ones."""
+def in_order(arrays: Arrays, batch: int, rows: np.ndarray | None = None, part: RowsOf = np.arange) -> grain.MapDataset:
+    """All examples once, in order, or those of ``rows``; the last batch is filled up with masked ones.
+
+    Of each batch, the rows of ``part`` are read.
+    """
     taken = np.arange(len(arrays["inputs"])) if rows is None else rows
     count = len(taken)
     batch = min(batch, count)
 
     def of_step(step: int) -> Batch:
-        at = step * batch + np.arange(batch)
+        at = step * batch + part(batch)
         found = {name: array[taken[np.minimum(at, count - 1)]] for name, array in arrays.items()}  # copies
         found["mask"][at >= count] = False
         return found
@@ -121,20 +127,24 @@ def dataset(
     if train.width is not None:  # not digested: it is for pictures, nothing is learned from it
         for each in arrays.values():
             each["width"] = np.full(len(each["mask"]), train.width, np.int32)
-    if part is None:
-        to_validate, count = in_order(arrays["validation"], batch), len(given["validation"].labels)
-    else:
-        to_validate, count = in_order(arrays["train"], batch, np.sort(order[:held_out])), held_out
+    from_train = part is not None
+    chosen = np.sort(order[:held_out]) if from_train else None
+    count = held_out if from_train else len(given["validation"].labels)
     shape = "x".join(map(str, train.inputs.shape[1:]))
-    return Dataset(
-        train=shuffled(arrays["train"], batch, seed, np.sort(order[held_out:])),
-        validation=to_validate,
-        targets=Classes(classes),
-        fingerprint=fingerprint,
-        description=f"{source}: {len(classes)} classes, {len(numbers) - held_out:,} examples of {shape} to learn from, "
-        f"{count:,} to validate on" + ("" if test is None else f", {len(test.labels):,} to test on"),
-        test=None if test is None else in_order(arrays["test"], batch),
-    )
+
+    def reading(rows: RowsOf = np.arange) -> Dataset:
+        return Dataset(
+            train=shuffled(arrays["train"], batch, seed, np.sort(order[held_out:]), rows),
+            validation=in_order(arrays["train" if from_train else "validation"], batch, chosen, rows),
+            targets=Classes(classes),
+            fingerprint=fingerprint,
+            description=f"{source}: {len(classes)} classes, {len(numbers) - held_out:,} examples of {shape} to learn "
+            f"from, {count:,} to validate on" + ("" if test is None else f", {len(test.labels):,} to test on"),
+            test=None if test is None else in_order(arrays["test"], batch, part=rows),
+            read_part=reading,
+        )
+
+    return reading()
 
 
 def _digest(parts: Iterable[Arrays]) -> str:

@@ -1,5 +1,6 @@
 """The training loop: one for every task."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -13,15 +14,18 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import build, sharding
+from jaxnets.training import build, processes, sharding
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.optimizer import OPTIMIZERS
+from jaxnets.training.processes import Agreement
 from jaxnets.training.progress import Progress
+from jaxnets.training.sharding import Share
 from jaxnets.training.state import SAMPLE, State, create, in_use, key_for, make_step
 
+TIME_IS_UP = 1  # a wish to end that is no signal: those begin with 2
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
 READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
@@ -46,7 +50,9 @@ class Compiled(NamedTuple):
     evaluate: Callable
     abstract: State  # shapes of the state and where its arrays lie
     create: Callable[[], State]
-    place: Callable[[Any], Any]  # the rows of a batch on their devices
+    train: Share
+    validation: Share
+    items: int  # what a training batch counts in the speed that is reported
 
 
 def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
@@ -55,7 +61,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     settings = config.train
     if settings.minutes < 0:
         raise UsageError(f"--config.train.minutes={settings.minutes}: not below 0 expected; 0 is no limit")
-    rows = len(jax.tree.leaves(batch)[0])
+    rows = sharding.count_rows(batch)
     if settings.accumulate < 1 or rows % settings.accumulate:
         raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
     for name in ("steps", "evaluate_every", "log_every"):
@@ -68,16 +74,19 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         shapes = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
+    own = dataset if jax.process_count() == 1 else dataset.part(lambda count: sharding.rows_here(mesh, count))
     there = _shardings(mesh, shapes, config.devices.fully_sharded)
     whole = sharding.everywhere(mesh)
     update = make_step(task, transform, config.seed, settings.accumulate, average)
     return Compiled(
         mesh=mesh,
         step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
-        evaluate=jax.jit(task.evaluate),
+        evaluate=jax.jit(task.evaluate, out_shardings=(whole, None)),
         abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
         create=jax.jit(initialise, out_shardings=there),
-        place=lambda batch: jax.device_put(batch, sharding.of_rows(mesh, batch)),
+        train=Share(own.train, rows, mesh),
+        validation=Share(own.validation, sharding.count_rows(dataset.validation[0]), mesh),
+        items=task.items(batch),
     )
 
 
@@ -100,26 +109,23 @@ def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
     return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average
 
 
-def evaluate(
-    task: Task, compiled: Callable, variables: Any, batches: Any, place: Callable[[Any], Any] = lambda batch: batch
-) -> dict[str, float]:
+def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> dict[str, float]:
     """Mean metrics over batches, and what the task derives from them.
 
     Args:
         task: What is measured.
         compiled: ``jax.jit(task.evaluate)``.
         variables: The model's.
-        batches: An iterable of batches; what ``carry`` has is of one shape.
-        place: Puts a batch where it is computed; as ``Compiled`` has it.
+        share: The batches; what ``carry`` has is of one shape.
     """
     sums: dict[str, list[float]] = {}
     carry = None
-    if isinstance(batches, grain.MapDataset):  # by itself it reads 500 batches ahead, gigabytes of images
-        batches = batches.to_iter_dataset(READING)
-    for batch in map(place, batches):
+    # By itself a map dataset reads 500 batches ahead, gigabytes of images.
+    for batch in map(share.put, share.batches.to_iter_dataset(READING)):
         if carry is None:
             zeros = jax.eval_shape(compiled, variables, batch, None)[1]
-            carry = place(jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros))
+            nothing = lambda zeros=zeros: jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros)
+            carry = jax.jit(nothing, out_shardings=sharding.of_rows(share.mesh, zeros))()
         metrics, carry = compiled(variables, batch, carry)
         for name, (total, number) in metrics.items():
             row = sums.setdefault(name, [0.0, 0.0])
@@ -136,40 +142,41 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
         RunError: The loss or its gradient is not finite, or something cannot be written. Checkpoints stay.
     """
     settings = config.train
-    batches = iter(dataset.train.to_iter_dataset(READING))
+    batches = iter(compiled.train.batches.to_iter_dataset(READING))
+    agree = Agreement(compiled.mesh)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         state, step = _begin(checkpoints, compiled, batches)
         if step >= settings.steps:
-            return Outcome(step, None, in_use(state.variables))
-        with Interruption() as interruption, MetricWriter(workdir, step) as writer:
-            progress = Progress(settings, task, step)
+            return Outcome(step, None, processes.whole(in_use(state.variables)))
+        with Interruption() as interruption, _writer(workdir, step) as writer:
+            progress = Progress(settings, task, step, writer)
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
             drawn = time.monotonic()
             pending = None
             while True:
                 batch = next(batches)
-                state, metrics = compiled.step(state, compiled.place(batch))
+                state, metrics = compiled.step(state, compiled.train.put(batch))
                 step += 1
                 # The numbers of the step before are read while this one runs.
                 if pending is not None:
-                    _read(progress, writer, checkpoints, *pending)
-                pending = (step, metrics, task.items(batch))
-                over = step >= settings.steps or time.monotonic() >= deadline or interruption.signal is not None
+                    _read(progress, checkpoints, *pending)
+                pending = (step, metrics, compiled.items)
+                asked = agree(interruption.signal or (TIME_IS_UP if time.monotonic() >= deadline else 0))
+                over = step >= settings.steps or asked > 0
                 if not over and step % settings.evaluate_every:
                     continue
-                _read(progress, writer, checkpoints, *pending)
+                _read(progress, checkpoints, *pending)
                 pending = None
                 paused = time.monotonic()
                 validation = None
-                if interruption.signal is None or step % settings.evaluate_every == 0 or step >= settings.steps:
+                if asked <= TIME_IS_UP or step % settings.evaluate_every == 0 or step >= settings.steps:
                     variables = in_use(state.variables)
-                    found = evaluate(task, compiled.evaluate, variables, dataset.validation, compiled.place)
+                    found = evaluate(task, compiled.evaluate, variables, compiled.validation)
                     validation = {f"val/{name}": value for name, value in found.items()}
                     _check_finite(step, "val/loss", validation["val/loss"], checkpoints)
-                    writer.write(step, validation)
                     progress.evaluated(step, validation)
                 checkpoints.save(step, state, batches.get_state(), validation)
-                if time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
+                if writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
                     draw_curves(workdir, task)
                     drawn = time.monotonic()
                 progress.exclude(time.monotonic() - paused)
@@ -177,9 +184,11 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                     break
             progress.close()
             checkpoints.wait()
-        if interruption.signal is None:  # else somebody waits for the end
-            _draw(workdir, dataset, task, state)
-        return Outcome(step, interruption.signal, in_use(state.variables))
+        signal = asked if asked > TIME_IS_UP else None
+        variables = processes.whole(in_use(state.variables))
+        if signal is None and writer is not None:  # after a signal somebody waits for the end
+            _draw(workdir, dataset, task, variables)
+        return Outcome(step, signal, variables)
 
 
 def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int]:
@@ -192,12 +201,17 @@ def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[
     return state, step
 
 
-def _read(progress: Progress, writer: MetricWriter, checkpoints: Checkpoints, step: int, metrics: dict, items: int):
+def _writer(workdir: Path, step: int) -> Any:
+    """What the first process writes a run's numbers with; None in the others."""
+    return MetricWriter(workdir, step) if processes.is_first() else contextlib.nullcontext()
+
+
+def _read(progress: Progress, checkpoints: Checkpoints, step: int, metrics: dict, items: int):
     """Waits for the numbers of a step, stops the run where one is not finite, and passes them on."""
     numbers = {f"train/{name}": float(metrics[name]) for name in ("loss", "gradient_norm")}
     for name, value in numbers.items():
         _check_finite(step, name, value, checkpoints)
-    progress.note(step, numbers, items, writer)
+    progress.note(step, numbers, items)
 
 
 def _check_finite(step: int, name: str, value: float, checkpoints: Checkpoints) -> None:
@@ -212,9 +226,9 @@ def _check_finite(step: int, name: str, value: float, checkpoints: Checkpoints) 
     )
 
 
-def _draw(workdir: Path, dataset: Dataset, task: Task, state: State) -> None:
+def _draw(workdir: Path, dataset: Dataset, task: Task, variables: Any) -> None:
     draw_curves(workdir, task)
-    for name, figure in task.draw(in_use(state.variables), dataset.validation).items():
+    for name, figure in task.draw(variables, dataset.validation).items():
         save_figure(workdir, name, figure)
 
 

@@ -17,9 +17,11 @@ class Progress:
         settings: ``config.train``.
         task: Names the items.
         step: Where the run begins.
+        writer: Where they are written; None: in a process that neither writes nor shows.
     """
 
-    def __init__(self, settings: ConfigDict, task: Task, step: int):
+    def __init__(self, settings: ConfigDict, task: Task, step: int, writer: MetricWriter | None):
+        self._writer = writer
         self._every = settings.log_every
         self._unit = task.unit
         self._validation = ""
@@ -28,7 +30,7 @@ class Progress:
             total=settings.steps,
             initial=step,
             unit="step",
-            disable=not sys.stderr.isatty(),
+            disable=writer is None or not sys.stderr.isatty(),
             dynamic_ncols=True,
             mininterval=0.5,
             bar_format="step {n_fmt}/{total_fmt} {bar:12} {desc} ETA {remaining}",
@@ -40,7 +42,7 @@ class Progress:
         self._items = 0
         self._since = time.monotonic()
 
-    def note(self, step: int, metrics: dict[str, float], items: int, writer: MetricWriter) -> None:
+    def note(self, step: int, metrics: dict[str, float], items: int) -> None:
         """Takes in one step's numbers."""
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -52,11 +54,15 @@ class Progress:
         self._bar.update()
         if step % self._every == 0:
             means = {name: total / self._steps for name, total in self._sums.items()}
-            writer.write(step, {**means, "items_per_second": speed})
+            if self._writer is not None:
+                self._writer.write(step, {**means, "items_per_second": speed})
             self._restart()
 
     def evaluated(self, step: int, validation: dict[str, float]) -> None:
-        """Prints a line that stays."""
+        """Writes them, and prints a line that stays."""
+        if self._writer is None:
+            return
+        self._writer.write(step, validation)
         self._validation = f"  val {validation['val/loss']:.4f}"
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in validation.items())
         tqdm.write(f"step {step}: {numbers}", file=sys.stderr)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -58,6 +59,11 @@ def _described(dataset: Dataset) -> dict[str, Any]:
         "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
         "batch": {name: [list(array.shape), str(array.dtype)] for name, array in dataset.train[0].items()},
     }
+
+
+def identity(config: ConfigDict, dataset: Dataset) -> bytes:
+    """A digest of what a run computes."""
+    return hashlib.sha256(repr((config.to_json_best_effort(), dataset.fingerprint)).encode()).digest()
 
 
 def check_data(workdir: Path, dataset: Dataset) -> None:

@@ -2,9 +2,11 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
+import grain
 import jax
+import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -86,6 +88,44 @@ def of_rows(mesh: Mesh, tree: Any) -> Any:
         return NamedSharding(mesh, PartitionSpec(DATA) if divided else PartitionSpec())
 
     return jax.tree.map(place, tree)
+
+
+def rows_here(mesh: Mesh, count: int) -> np.ndarray:
+    """Numbers of those of a batch's ``count`` rows that devices of this process hold, ascending."""
+    at = of_rows(mesh, jax.ShapeDtypeStruct((count,), np.bool_))
+    found = at.addressable_devices_indices_map((count,)).values()
+    return np.unique(np.concatenate([np.arange(count)[index] for index in found]))
+
+
+class Share(NamedTuple):
+    """Batches as one process reads them.
+
+    Attributes:
+        batches: Of each, the rows of ``rows_here``.
+        rows: How many a batch has in all processes.
+        mesh: The devices that compute.
+    """
+
+    batches: grain.MapDataset
+    rows: int
+    mesh: Mesh
+
+    def put(self, batch: Any) -> Any:
+        """One of the batches on all devices."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.rows, *leaf.shape[1:]), leaf.dtype), batch)
+        place = lambda at, leaf, whole: jax.make_array_from_process_local_data(at, leaf, whole.shape)
+        return jax.tree.map(place, of_rows(self.mesh, shapes), batch, shapes)
+
+
+def on_one_device(batches: grain.MapDataset) -> Share:
+    """Whole batches, for the first device of this process."""
+    mesh = Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1, 1), (DATA, COPIES, MODEL))
+    return Share(batches, count_rows(batches[0]), mesh)
+
+
+def count_rows(batch: Any) -> int:
+    """How many rows a batch has: all its arrays begin with them."""
+    return len(jax.tree.leaves(batch)[0])
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:

@@ -1,0 +1,28 @@
+"""Passes stderr on, without what JAX's runtime logs when a process of a run has died: one sentence instead.
+
+Run as a script, with the sentence as its argument, by ``processes.join``; it ends when what it reads does.
+"""
+
+import re
+import sys
+
+LOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d|\[Gloo\]")
+MORE = re.compile(r"(\d+|The tasks have crashed.*|RPC: .*|:UNKNOWN.*|Additional GRPC.*|\s*)$")  # of the same text
+FATAL = "distributed service detected fatal errors"
+
+
+def main(sentence: str) -> None:
+    logged = False
+    for line in sys.stdin:
+        logged = LOG.match(line) is not None or (logged and MORE.match(line) is not None)
+        if FATAL in line or sentence in line:
+            print(sentence, flush=True)
+            break  # what comes now are stacks of threads
+        if not logged:
+            print(line, end="", flush=True)
+    for _ in sys.stdin:  # a pipe nobody reads would end the process too early
+        pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
