@@ -32,7 +32,7 @@ flags.DEFINE_integer("process", None, "The number of this one, from 0 on.")
 
 
 def main(overrides: program.Overrides) -> None:
-    processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+    processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, brief=not FLAGS.debug)
     settings = config.load(FLAGS.config)
     config.override(settings, overrides)
     workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)

@@ -1,6 +1,7 @@
 """What all tests share: one place to compile into, and programs run as a user runs them."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,32 @@ def run_program(environment):
         return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout)
 
     return run
+
+
+@pytest.fixture
+def start_processes(environment):
+    """``start_processes(count, devices, *flags)`` starts a training run of several processes, which end with the test.
+
+    ``own=number -> flags`` are those of one process.
+    """
+    started = []
+
+    def start(count: int, devices: int, *flags: str, own=lambda number: ()) -> list[subprocess.Popen]:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        variables = {**environment, "JAX_NUM_CPU_DEVICES": str(devices)}
+        together = (f"--coordinator=localhost:{port}", f"--processes={count}")
+        for number in range(count):
+            command = [sys.executable, "-m", "jaxnets.train", *together, f"--process={number}", *flags, *own(number)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
+            started.append(subprocess.Popen(command, cwd=ROOT, env=variables, **pipes))
+        return started[-count:]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,11 @@ ANOTHER_ENDED = (
 )
 HEARTBEAT = 30  # seconds without a sign of a process after which it is taken for dead
 JOINING = 300  # seconds until all must be there
+MISSING = f"not all processes of this run were there within {JOINING} s: --coordinator must be the address of process 0"
 LEAVING = 24 * 3600  # seconds that the others wait at the end, while the first one draws
 
 
-def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+def join(coordinator: str | None, processes: int | None, process: int | None, brief: bool = True) -> None:
     """Joins the other processes of the run, before anything else of JAX is used; nothing where there are none.
 
     Without arguments it does so where the environment names more than one: a TPU pod's, Slurm's ``srun`` or Open MPI's
@@ -35,6 +36,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         coordinator: ``host:port`` of the first process.
         processes: How many there are.
         process: The number of this one, from 0 on.
+        brief: The runtime's own reports are one sentence.
 
     Raises:
         UsageError: Only some of these are given, or one is out of range.
@@ -50,6 +52,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         raise UsageError(f"--coordinator={coordinator}: HOST:PORT expected")
     if processes is not None and process is not None and not 0 <= process < processes:
         raise UsageError(f"--process={process}: from 0 to {processes - 1} expected, for there are {processes}")
+    if brief:
+        _tell_briefly()
     try:
         jax.distributed.initialize(
             coordinator,
@@ -60,7 +64,6 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
             shutdown_timeout_seconds=LEAVING,
             cluster_detection_method="deactivate" if coordinator else None,
         )
-        _tell_briefly()
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes of this run did not find each other: {str(error).splitlines()[0]}") from error
 
@@ -131,7 +134,7 @@ def _tell_briefly() -> None:
     """
     faulthandler.disable()  # of absl: it would add the stacks of all threads
     reader = subprocess.Popen(
-        [sys.executable, "-I", str(Path(__file__).with_name("runtime_messages.py")), ANOTHER_ENDED],
+        [sys.executable, "-I", str(Path(__file__).with_name("runtime_messages.py")), MISSING, ANOTHER_ENDED],
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
         start_new_session=True,  # it must outlive a Ctrl-C

@@ -1,6 +1,7 @@
 """Passes stderr on, without what JAX's runtime logs when a process of a run has died: one sentence instead.
 
-Run as a script, with the sentence as its argument, by ``processes.join``; it ends when what it reads does.
+Run as a script by ``processes.join``, with the sentences for a process that is not there in time and for one that has
+ended; it ends when what it reads does.
 """
 
 import re
@@ -11,12 +12,12 @@ MORE = re.compile(r"(\d+|The tasks have crashed.*|RPC: .*|:UNKNOWN.*|Additional 
 FATAL = "distributed service detected fatal errors"
 
 
-def main(sentence: str) -> None:
+def main(missing: str, ended: str) -> None:
     logged = False
     for line in sys.stdin:
         logged = LOG.match(line) is not None or (logged and MORE.match(line) is not None)
-        if FATAL in line or sentence in line:
-            print(sentence, flush=True)
+        if FATAL in line or ended in line:
+            print(missing if "DEADLINE_EXCEEDED" in line else ended, flush=True)
             break  # what comes now are stacks of threads
         if not logged:
             print(line, end="", flush=True)
@@ -25,4 +26,4 @@ def main(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -89,17 +89,26 @@ def test_a_number_that_does_not_divide_the_devices_is_told(model):
 
 
 @pytest.fixture
-def train(run_program, small_text, tmp_path):
-    """``train(name, folder, devices)`` trains one of ``RUNS``: the losses of its steps, and the last of validation."""
+def train(run_program, start_processes, small_text, tmp_path):
+    """``train(name, folder, devices)`` trains one of ``RUNS``: the losses of its steps, and the last of validation.
+
+    With ``processes=``, so many of them have so many devices each.
+    """
     (tmp_path / "digits.py").write_text(DIGITS)
     of_text = (f"--config.data.path={small_text}", "--config.data.length=8", "--config.data.batch=16")
     given = {"batch norm": (f"--config={tmp_path / 'digits.py'}",)}
 
-    def run(name, folder, devices, *more):
-        flags = (*RUNS[name], *EVERY, *given.get(name, of_text), *more)
-        done = run_program("train", f"--workdir={tmp_path / folder}", *flags, devices=devices)
-        assert done.returncode == 0, done.stderr
-        assert f"{devices} x cpu" in done.stderr
+    def run(name, folder, devices, *more, processes=1):
+        flags = (f"--workdir={tmp_path / folder}", *RUNS[name], *EVERY, *given.get(name, of_text), *more)
+        if processes == 1:
+            done = run_program("train", *flags, devices=devices)
+            codes, told = [done.returncode], done.stderr
+        else:
+            started = start_processes(processes, devices, *flags)
+            told = "".join(process.communicate(timeout=300)[1] for process in started)
+            codes = [process.returncode for process in started]
+        assert not any(codes), told
+        assert f"{processes * devices} x cpu" in told
         rows = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
         losses = [row["train/loss"] for row in rows if "train/loss" in row]
         return [*losses, next(row["val/loss"] for row in rows[::-1] if "val/loss" in row)]
@@ -119,6 +128,14 @@ def test_losses_do_not_depend_on_the_devices(name, train):
         np.testing.assert_allclose(train(name, "both", 8, *both), one, rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_losses_do_not_depend_on_the_processes(name, train):
+    one = train(name, "one", 1)
+    np.testing.assert_allclose(train(name, "two", 2, processes=2), one, rtol=1e-5)
+    np.testing.assert_allclose(train(name, "four", 2, processes=4), one, rtol=1e-5)
+
+
 def test_rows_that_cannot_be_divided_are_read_by_several_devices(train):
     one, four = (train("character model", str(count), count, "--config.data.batch=6") for count in (1, 4))
     np.testing.assert_allclose(four, one, rtol=1e-5)
@@ -129,5 +146,6 @@ def test_what_was_saved_on_eight_devices_goes_on_on_one_and_back(train):
     sharded = "--config.devices.fully_sharded=True"
     train("transformer", "moved", 8, sharded, "--config.train.steps=6")
     train("transformer", "moved", 1, "--config.train.steps=13")
+    train("transformer", "moved", 2, sharded, "--config.train.steps=17", processes=2)
     moved = train("transformer", "moved", 4, sharded, "--config.devices.model=2")
     np.testing.assert_allclose(moved, train("transformer", "whole", 1), rtol=1e-5)

@@ -1,0 +1,184 @@
+"""Runs of several processes: what each reads, and how they end."""
+
+import io
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxnets.data import dataset, examples, image_files, memory
+from jaxnets.training import processes, sharding
+from jaxnets.training.errors import UsageError
+
+ENDLESS = ("--config.train.steps=1000000", "--config.train.evaluate_every=20", "--config.train.log_every=1")
+
+
+def first(count):
+    """The first half of a batch's rows, as the first of two processes reads them."""
+    return np.arange(count // 2)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: dataset.text(__file__, batch=4, length=16),
+        lambda: memory.adding(batch=4, length=10),
+        lambda: ten_images(),
+    ],
+    ids=["text", "generated", "images"],
+)
+def test_a_part_of_the_data_has_the_rows_it_is_asked_for(made):
+    whole = made()
+    part = whole.part(first)
+    for name in ("train", "validation"):
+        for step in (0, 1, 5):
+            if step >= len(getattr(whole, name)):
+                continue
+            full, half = getattr(whole, name)[step], getattr(part, name)[step]
+            assert full.keys() == half.keys()
+            for key, array in full.items():
+                np.testing.assert_array_equal(half[key], array[first(len(array))])
+
+
+def ten_images(read=lambda i: None):
+    def content(i):
+        read(i)
+        return encoded[i]
+
+    encoded = []
+    for value in range(10):
+        file = io.BytesIO()
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(file, "png")
+        encoded.append(file.getvalue())
+    images = image_files.EncodedImages(10, str, content, size=4, channels=1)
+    found = examples.Examples(images, np.arange(10) % 2)
+    return examples.dataset(found, None, batch=4, validation=0.4, seed=0, source="ten images", fingerprint="known")
+
+
+def test_images_of_other_processes_are_not_decoded():
+    read = []
+    data = ten_images(read.append)
+    read.clear()
+    _ = data.part(first).train[0]
+    assert len(read) == 2
+
+
+def test_one_process_reads_all_rows():
+    mesh = sharding.on_one_device(dataset.text(__file__, batch=4, length=16).train).mesh
+    np.testing.assert_array_equal(sharding.rows_here(mesh, 6), np.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("localhost:1", None, None), "--processes is missing"),
+        ((None, 2, 0), "--coordinator is missing"),
+        (("localhost:1", 2, 2), "--process=2: from 0 to 1 expected"),
+        (("localhost", 2, 1), "--coordinator=localhost: HOST:PORT expected"),
+    ],
+)
+def test_what_is_missing_to_join_is_told(given, told):
+    with pytest.raises(UsageError, match=told):
+        processes.join(*given)
+
+
+def test_one_process_joins_nobody(monkeypatch):
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes.jax.distributed, "initialize", lambda *given, **more: pytest.fail("joined"))
+    processes.join(None, None, None)
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    processes.join(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SLURM_STEP_NUM_TASKS", "2"), ("OMPI_COMM_WORLD_SIZE", "4"), ("TPU_WORKER_HOSTNAMES", "10.0.0.1,10.0.0.2")],
+)
+def test_the_environment_calls_for_joining(monkeypatch, name, value):
+    joined = []
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes.jax.distributed, "initialize", lambda *given, **more: joined.append(given))
+    processes.join(None, None, None, brief=False)
+    assert joined == [(None, None, None)]
+
+
+def steps_of(workdir):
+    path = workdir / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [row["step"] for row in rows if "train/loss" in row]
+
+
+def begun(workdir, steps, started):
+    """Waits until a run has done some steps."""
+    deadline = time.monotonic() + 200
+    while not (found := steps_of(workdir)) or found[-1] < steps:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in started), [p.communicate()[1] for p in started]
+        time.sleep(0.2)
+
+
+def test_a_signal_to_one_process_saves_in_all(start_processes, small_flags, tmp_path):
+    started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, *ENDLESS)
+    begun(tmp_path, 25, started)
+    started[1].send_signal(signal.SIGTERM)
+    told = [process.communicate(timeout=100)[1] for process in started]
+    assert [process.returncode for process in started] == [128 + signal.SIGTERM] * 2, told
+    last = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert f"saved step {last} in {tmp_path}" in told[0]
+    assert last % 20 or last == steps_of(tmp_path)[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_death_of_one_process_ends_all_with_one_message(killed, start_processes, small_flags, tmp_path):
+    started = start_processes(2, 2, f"--workdir={tmp_path}", *small_flags, *ENDLESS)
+    begun(tmp_path, 25, started)
+    started[killed].kill()
+    since = time.monotonic()
+    told = started[1 - killed].communicate(timeout=100)[1]
+    assert time.monotonic() - since < 60
+    assert started[1 - killed].returncode != 0
+    sentences = [line for line in told.splitlines() if "process" in line and "x cpu" not in line]
+    assert [line.removeprefix("train: ") for line in sentences] == [processes.ANOTHER_ENDED], told
+    assert told.splitlines()[-1] == sentences[0]
+
+    goal = steps_of(tmp_path)[-1] + 10
+    again = start_processes(2, 2, f"--workdir={tmp_path}", *small_flags, *ENDLESS, f"--config.train.steps={goal}")
+    told = [process.communicate(timeout=200)[1] for process in again]
+    assert [process.returncode for process in again] == [0, 0], told
+    assert steps_of(tmp_path) == list(range(1, goal + 1))
+
+
+def test_processes_of_different_commands_are_told(start_processes, small_flags, tmp_path):
+    flags = (f"--workdir={tmp_path / 'run'}", *small_flags)
+    started = start_processes(2, 1, *flags, own=lambda number: (f"--config.train.steps={5 + number}",))
+    for told in [process.communicate(timeout=100)[1] for process in started]:
+        assert "process 1 was started with another config, or finds other data, than process 0" in told
+        assert "Traceback" not in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_several_processes_go_back_to_the_same_whole_checkpoint(damage, start_processes, small_flags, tmp_path):
+    def run(steps):
+        started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, f"--config.train.steps={steps}")
+        told = [process.communicate(timeout=200)[1] for process in started]
+        assert [process.returncode for process in started] == [0, 0], told
+        return told
+
+    run(20)
+    files = [path for path in (tmp_path / "checkpoints" / "20" / "state").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    told = run(25)
+    assert "checkpoint of step 20" in told[0] and "step 15 is used" in told[0]
+    assert (tmp_path / "damaged" / "20").is_dir()
+    assert steps_of(tmp_path) == [5, 10, 15, 20, 25]
