@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from jaxnets.training import processes
 from jaxnets.training.digests import digests
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.state import State
@@ -91,8 +92,11 @@ class Checkpoints:
         if found is None:
             return None
         step, (state, data), damaged = found
-        for other in damaged:
-            self._set_aside(other)
+        if processes.is_first():
+            for other in damaged:
+                self._set_aside(other)
+        processes.wait("damaged checkpoints are moved")
+        self._manager.reload()
         # Fresh buffers: those of orbax may be shared, and the training step donates them.
         return step, jax.tree.map(jax.numpy.copy, state), data
 
@@ -156,7 +160,7 @@ class Checkpoints:
     def _state(self, step: int, like: State) -> tuple[State, Any]:
         record = self._record(step)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_here(like)))
-        state = self._manager.restore(step, args=arguments)["state"]
+        state = processes.together(lambda: self._manager.restore(step, args=arguments))["state"]
         _check_digests(record["digests"], state)
         return state, record["data"]
 
@@ -180,7 +184,6 @@ class Checkpoints:
             (self.folder / str(step)).rename(next(name for name in names if not name.exists()))
         except OSError as error:
             raise RunError(f"cannot move the damaged checkpoint {self.folder / str(step)}: {error.strerror}") from error
-        self._manager.reload()
 
     def _failed(self, error: Exception) -> RunError:
         self._manager.reload()

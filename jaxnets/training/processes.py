@@ -7,7 +7,9 @@ import faulthandler
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -85,6 +87,23 @@ def wait(where: str) -> None:
         multihost_utils.sync_global_devices(where)
 
 
+def together(work: Callable[[], Any]) -> Any:
+    """What ``work`` gives; a ``RunError`` too where it fails in another process only."""
+    if jax.process_count() == 1:
+        return work()
+    failure, done = None, None
+    try:
+        done = work()
+    except Exception as error:
+        failure = error
+    failed = multihost_utils.process_allgather(np.array(failure is not None))
+    if failure is not None:
+        raise failure
+    if failed.any():
+        raise RunError(f"process {np.argmax(failed)} cannot read it")
+    return done
+
+
 def check_same(digest: bytes) -> None:
     """A ``RunError`` where a process has another config, or other data, than the first; told by all."""
     if jax.process_count() == 1:
@@ -120,7 +139,7 @@ class Agreement:
         return 0 if heard is None else int(heard)
 
 
-def whole(tree):
+def whole(tree: Any) -> Any:
     """Arrays that lie on devices of all processes, as those of this one; all processes must ask."""
     if jax.process_count() == 1:
         return tree
