@@ -23,8 +23,8 @@ class Ring(NamedTuple):
 
     Each of n devices has T / n queries and S / n keys, and memory linear in these; where n does not divide T or S, they
     are padded. A device sends the keys and values that it has to the next one, n - 1 times, while it computes with
-    them. With ``causal`` it computes nothing of parts that are later, but waits for the devices that do. There can be
-    no mask and no bias as an array; dropout drops other weights than on one device.
+    them. With ``causal`` or a window it computes nothing of parts that its queries do not see, but waits for the
+    devices that do. There can be no mask and no bias as an array; dropout drops other weights than on one device.
 
     Attributes:
         mesh: The devices.

@@ -16,8 +16,7 @@ QUERY, KEY, VALUE = jax.random.normal(jax.random.key(0), (3, 2, 7, 4, 3))
 
 
 def test_outputs_and_gradients_are_those_of_one_device_and_only_parts_are_sent(run_on_devices):
-    run_on_devices(CHECKS, "a_few")
-    run_on_devices(CHECKS, "nothing_but_parts_is_sent")
+    run_on_devices(CHECKS, "nothing_but_parts_is_sent", "a_few")
 
 
 @pytest.mark.slow

@@ -16,8 +16,7 @@ MESH = jax.make_mesh((1,), ("time",), (AxisType.Auto,), devices=jax.devices()[:1
 
 
 def test_states_and_gradients_are_those_of_scan_and_messages_do_not_grow(run_on_devices):
-    run_on_devices(CHECKS, "a_few")
-    run_on_devices(CHECKS, "messages_do_not_grow_with_time")
+    run_on_devices(CHECKS, "messages_do_not_grow_with_time", "a_few")
 
 
 @pytest.mark.slow
