@@ -82,6 +82,21 @@ def start_processes(environment):
 
 
 @pytest.fixture(scope="session")
+def run_on_devices(environment):
+    """``run_on_devices(file, "name", ...)`` calls functions of a file of checks, on 8 simulated devices."""
+
+    def run(file: Path, *names: str, timeout: float = 300) -> None:
+        # More threads than devices: one that waits for the others holds its own.
+        own = {**environment, "XLA_FLAGS": os.environ["XLA_FLAGS"], "JAX_NUM_CPU_DEVICES": "8", "NPROC": "16"}
+        calls = f"import {file.stem} as checks; " + "; ".join(f"checks.{name}()" for name in names)
+        own["PYTHONPATH"] = os.pathsep.join([str(file.parent), str(ROOT / "tests"), str(ROOT)])
+        done = subprocess.run([sys.executable, "-c", calls], env=own, capture_output=True, text=True, timeout=timeout)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def small_text(tmp_path_factory) -> Path:
     """A small text with some order in it."""
     path = tmp_path_factory.mktemp("text") / "verse.txt"

@@ -13,6 +13,7 @@ from jaxnets.attention.decoder_lm import DecoderLM, gpt2, modern_lm
 from jaxnets.attention.depth import stack, unstack
 from jaxnets.attention.dot_product import attention, attention_weights, choose_implementation
 from jaxnets.attention.positions import alibi, relative_buckets, rotary, sinusoidal
+from jaxnets.attention.ring import Ring
 from jaxnets.attention.transformer import Memory, Transformer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DecoderLM",
     "Memory",
     "MultiHeadAttention",
+    "Ring",
     "Transformer",
     "additive_init",
     "additive_scores",

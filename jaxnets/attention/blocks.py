@@ -13,6 +13,7 @@ from jaxnets.attention.cache import Cache, contents, extend
 from jaxnets.attention.dot_product import attention
 from jaxnets.attention.masking import Bias
 from jaxnets.attention.positions import rotary
+from jaxnets.attention.ring import Ring
 from jaxnets.dense import Dense, DenseGeneral
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "swiglu": nn.silu}
@@ -45,7 +46,7 @@ class MultiHeadAttention(nn.Module):
     rotary: bool = False
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
-    implementation: str = "auto"
+    implementation: str | Ring = "auto"
 
     def setup(self):
         key_heads = self.key_heads or self.heads
@@ -152,7 +153,7 @@ class Block(nn.Module):
     dropout: float = 0.0
     positions: Bias | None = None
     dtype: Dtype = jnp.float32
-    implementation: str = "auto"
+    implementation: str | Ring = "auto"
     train: bool = False
 
     def setup(self):

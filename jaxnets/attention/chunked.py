@@ -6,6 +6,7 @@ computed.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +14,35 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.attention.masking import Limits, Pattern, dropped, part, product, rows, scores
+from jaxnets.devices import padded
+
+
+def in_blocks(
+    run: Callable,
+    pattern: Pattern,
+    limits: Limits,
+    bias: jax.Array | None,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    blocks: tuple[int, int] | None,
+) -> jax.Array:
+    """Runs ``chunked`` or its like on whole blocks: adds keys that are not real, and queries that are cut off after."""
+    t, s = query.shape[3], key.shape[2]
+    wished = blocks or (256, 512)
+    if len(wished) != 2 or min(wished) < 1:
+        raise ValueError(f"blocks: at least 1 query and 1 key; given {blocks}")
+    size = (min(wished[0], t), min(wished[1], s))
+    whole = {3: t + -t % size[0], 4: s + -s % size[1]}
+
+    def widened(array):
+        for axis, length in whole.items():
+            array = array if array.shape[axis] == 1 else padded(array, axis, length)
+        return array
+
+    query, key, value = padded(query, 3, whole[3]), padded(key, 2, whole[4]), padded(value, 2, whole[4])
+    bias, mask = (None if a is None else widened(a) for a in (bias, limits.mask))
+    return run(pattern, size, query, key, value, bias, limits._replace(mask=mask))[:, :, :, :t]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -35,11 +65,11 @@ def chunked(
     Returns:
         ``[B, K, G, T, E]``, float32 at least.
     """
-    return _forward(pattern, blocks, query, key, value, bias, limits)[0]
+    return forward(pattern, blocks, query, key, value, bias, limits)[0]
 
 
-def _forward(pattern, blocks, query, key, value, bias, limits):
-    """Outputs, and logarithms of the sums ``[B, K, G, T]``, 0 where a query sees nothing."""
+def forward(pattern, blocks, query, key, value, bias, limits):
+    """Outputs, and logarithms of the sums ``[B, K, G, T]``, minus infinity where a query sees nothing."""
     t, s = blocks
     accumulate = jnp.promote_types(query.dtype, jnp.float32)
     low, high = _bounds(pattern, limits)
@@ -52,7 +82,7 @@ def _forward(pattern, blocks, query, key, value, bias, limits):
             j = number * s
             logits = scores(pattern, limits, bias, here, lax.dynamic_slice_in_dim(key, j, s, 2), i, j)
             higher = jnp.maximum(highest, jnp.max(logits, axis=-1))
-            shift = _finite(higher)
+            shift = finite(higher)
             weights = jnp.exp(logits - shift[..., None])
             shrink = jnp.exp(highest - shift)
             total = total * shrink + jnp.sum(weights, axis=-1)
@@ -69,7 +99,7 @@ def _forward(pattern, blocks, query, key, value, bias, limits):
         first, last = low(i) // s, -(-high(i, t) // s)
         highest, total, weighted = lax.fori_loop(first, jnp.minimum(last, key.shape[2] // s), block, state)
         total = jnp.where(total > 0, total, 1)
-        return None, (weighted / total[..., None], _finite(highest) + jnp.log(total))
+        return None, (weighted / total[..., None], highest + jnp.log(total))
 
     _, (outputs, sums) = lax.scan(row, None, jnp.arange(0, query.shape[3], t))
 
@@ -82,15 +112,22 @@ def _forward(pattern, blocks, query, key, value, bias, limits):
 
 
 def _forward_rule(pattern, blocks, query, key, value, bias, limits):
-    outputs, sums = _forward(pattern, blocks, query, key, value, bias, limits)
+    outputs, sums = forward(pattern, blocks, query, key, value, bias, limits)
     return outputs, (query, key, value, bias, limits, outputs, sums)
 
 
-def _backward_rule(pattern, blocks, kept, gradient):
+def backward(pattern, blocks, kept, gradient):
+    """The gradients of query, key, value and bias, float32 at least.
+
+    Args:
+        pattern, blocks: As above.
+        kept: ``(query, key, value, bias, limits, outputs, sums)``; outputs and sums may be of more keys than these.
+        gradient: Of the outputs.
+    """
     query, key, value, bias, limits, outputs, sums = kept
     t, s = blocks
     accumulate = outputs.dtype
-    along = jnp.sum(gradient * outputs, axis=-1)
+    along, sums = jnp.sum(gradient * outputs, axis=-1), finite(sums)
     gradient = gradient.astype(value.dtype)
     low, high = _bounds(pattern, limits)
 
@@ -124,8 +161,13 @@ def _backward_rule(pattern, blocks, kept, gradient):
 
     state = (jnp.zeros(query.shape, accumulate), jax.tree.map(jnp.zeros_like, bias))
     (dquery, dbias), (dkey, dvalue) = lax.scan(column, state, jnp.arange(0, key.shape[2], s))
-    join = lambda blocks, like: jnp.moveaxis(blocks, 0, 2).reshape(like.shape).astype(like.dtype)
-    return dquery.astype(query.dtype), join(dkey, key), join(dvalue, value), dbias, None
+    join = lambda blocks, like: jnp.moveaxis(blocks, 0, 2).reshape(like.shape)
+    return dquery, join(dkey, key), join(dvalue, value), dbias
+
+
+def _backward_rule(pattern, blocks, kept, gradient):
+    *gradients, dbias = backward(pattern, blocks, kept, gradient)
+    return *(made.astype(of.dtype) for made, of in zip(gradients, kept, strict=False)), dbias, None
 
 
 chunked.defvjp(_forward_rule, _backward_rule)
@@ -147,7 +189,7 @@ def _bounds(pattern: Pattern, limits: Limits) -> tuple[Any, Any]:
     return low, high
 
 
-def _finite(highest: jax.Array) -> jax.Array:
+def finite(highest: jax.Array) -> jax.Array:
     """The largest logit, 0 where there is none, so that differences are no NaN."""
     return jnp.where(jnp.isneginf(highest), 0, highest)
 

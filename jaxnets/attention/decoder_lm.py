@@ -11,6 +11,7 @@ from jaxnets.attention.blocks import check_sizes, check_tokens, norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
+from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
@@ -56,7 +57,7 @@ class DecoderLM(nn.Module):
     remat: str = "none"
     stacked: bool = True
     dtype: Dtype = jnp.float32
-    implementation: str = "auto"
+    implementation: str | Ring = "auto"
 
     depths = ("blocks",)
 

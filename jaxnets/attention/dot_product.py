@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.attention.chunked import chunked
+from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
 from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
+from jaxnets.attention.ring import Ring, in_ring
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
 # Numbers of one head's matrix of weights from which on blocks of it are faster, and need less memory.
@@ -30,7 +31,7 @@ def attention(
     scale: float | None = None,
     dropout: float = 0.0,
     rng: jax.Array | None = None,
-    implementation: str = "auto",
+    implementation: str | Ring = "auto",
     blocks: tuple[int, int] | None = None,
 ) -> jax.Array:
     r"""Attention of every query to the keys that it may see:
@@ -58,8 +59,9 @@ def attention(
         rng: A ``jax.random.key``, for dropout.
         implementation: ``"xla"``: all weights at once; ``"chunked"``: blocks of them, memory linear in T and S, its own
             gradient; ``"cudnn"``: NVIDIA's, through ``jax.nn.dot_product_attention``, in half precision, without
-            dropout and functions of positions; ``"auto"``: what ``choose_implementation`` says.
-        blocks: Queries and keys of a block of ``"chunked"``; None chooses.
+            dropout and functions of positions; ``"auto"``: what ``choose_implementation`` says. Or a ``Ring(...)`` of
+            devices that T and S are divided over.
+        blocks: Queries and keys of a block of ``"chunked"`` and of a ``Ring``; None chooses.
 
     Returns:
         ``[*batch, T, N, E]`` in the dtype of ``query``. Products are computed in it, and accumulated in float32, in
@@ -73,8 +75,13 @@ def attention(
     pattern, limits, array = _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng)
     if implementation == "auto":
         implementation = choose_implementation(query.shape, key.shape)
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation: one of {', '.join(IMPLEMENTATIONS)}; given {implementation!r}")
+    if isinstance(implementation, Ring):
+        if mask is not None or array is not None:
+            raise ValueError("implementation: no mask and no bias as an array expected with a Ring")
+    elif implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation: one of {', '.join(IMPLEMENTATIONS)}, or a Ring(...); given {implementation!r}"
+        )
     (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
     count = math.prod(batch)
     if t == 0 or s == 0 or count == 0:
@@ -90,10 +97,12 @@ def attention(
         return ys.reshape(*batch, t, heads, width)
     query = _by_key_head(query, groups)
     key, value = (a.transpose(0, 2, 1, 3) for a in (key, value))
-    if implementation == "xla":
+    if isinstance(implementation, Ring):
+        ys = in_ring(implementation, pattern, limits, query, key, value, blocks)
+    elif implementation == "xla":
         ys = _whole(pattern, limits, array, query, key, value)
     else:
-        ys = _in_blocks(pattern, limits, array, query, key, value, blocks)
+        ys = in_blocks(chunked, pattern, limits, array, query, key, value, blocks)
     return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
 
 
@@ -142,27 +151,6 @@ def _whole(pattern, limits, bias, query, key, value):
     weights = softmax(scores(pattern, limits, bias, query, key, 0, 0))
     weights = dropped(pattern, limits, weights, 0, 0).astype(value.dtype)
     return product("rs,se->re", weights, value).reshape(*query.shape[:-1], value.shape[-1])
-
-
-def _in_blocks(pattern, limits, bias, query, key, value, blocks):
-    """Pads to whole blocks: keys that are not real, queries whose outputs are cut off."""
-    t, s = query.shape[3], key.shape[2]
-    wished = blocks or (256, 512)
-    if len(wished) != 2 or min(wished) < 1:
-        raise ValueError(f"blocks: at least 1 query and 1 key; given {blocks}")
-    size = (min(wished[0], t), min(wished[1], s))
-    more_t, more_s = -t % size[0], -s % size[1]
-    query = _padded(query, {3: more_t})
-    key, value = _padded(key, {2: more_s}), _padded(value, {2: more_s})
-    widen = lambda a: _padded(a, {axis: n for axis, n in ((3, more_t), (4, more_s)) if a.shape[axis] != 1})
-    bias, mask = (None if a is None else widen(a) for a in (bias, limits.mask))
-    return chunked(pattern, size, query, key, value, bias, limits._replace(mask=mask))[:, :, :, :t]
-
-
-def _padded(array, more: dict[int, int]):
-    if not any(more.values()):
-        return array
-    return jnp.pad(array, [(0, more.get(axis, 0)) for axis in range(array.ndim)])
 
 
 # ---- what a user gets wrong

@@ -12,6 +12,7 @@ from jaxnets.attention.blocks import check_sizes, check_tokens, norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import sinusoidal
+from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
 
 
@@ -65,7 +66,7 @@ class Transformer(nn.Module):
     remat: str = "none"
     stacked: bool = True
     dtype: Dtype = jnp.float32
-    implementation: str = "auto"
+    implementation: str | Ring = "auto"
     train: bool = False
 
     depths = ("encoder", "decoder")

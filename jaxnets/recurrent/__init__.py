@@ -12,6 +12,7 @@ from jaxnets.recurrent.linear import lru, min_gru, min_lstm
 from jaxnets.recurrent.lstm import lstm, peephole_lstm
 from jaxnets.recurrent.methods import choose_method
 from jaxnets.recurrent.newton import Newton
+from jaxnets.recurrent.over_devices import scan_over_devices
 from jaxnets.recurrent.pooling import attention_pool, pool
 from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, StackedRNN
 from jaxnets.recurrent.scan import Options, newton_solution, scan
@@ -59,6 +60,7 @@ __all__ = [
     "recurrent_dropout_masks",
     "residual",
     "scan",
+    "scan_over_devices",
     "stacked",
     "step",
     "zoneout",

@@ -69,7 +69,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     def run_block(first, k):
         here = _take(control, k, plan)
         u = projection(cell, here)(source, _take(whole, k, plan))
-        states = _states(*_coefficients(cell, here, rest, u, initial), first)
+        states = linear_states(*_coefficients(cell, here, rest, u, initial), first)
         return states, _outputs(cell, plan, here, recurrent, rest, states, u)
 
     def body(state, k):
@@ -114,7 +114,7 @@ def _associative_bwd(cell, plan, residuals, cotangents):
         u, project_vjp, other_u = jax.vjp(project, source, _take(xs, k, plan), has_aux=True)
         decay, increment = coefficients(rest, u, initial)
         if plan.keep == "boundaries":
-            states = _states(decay, increment, first)
+            states = linear_states(decay, increment, first)
         before = jax.tree.map(lambda a, s: jnp.concatenate([a[None], s[:-1]]), first, states)
 
         output_vjp = jax.vjp(outputs, recurrent, rest, states, u)[1]
@@ -169,8 +169,8 @@ def _timed(like: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.broadcast_to(a, (len(like), *a.shape[1:]))
 
 
-def _states(decay: Any, increment: Any, first: Carry) -> Carry:
-    """All states of a block from the one before it."""
+def linear_states(decay: Any, increment: Any, first: Carry) -> Carry:
+    """All states of steps ``a_t s_{t-1} + b_t``, time first, from the one before them."""
     begun = add(times(_at(decay, 0), first), _at(increment, 0))
     return _linear_scan(decay, jax.tree.map(lambda b, new: b.at[0].set(new), increment, begun))
 

@@ -52,14 +52,20 @@ def resolve_method(cell: Cell, method: Any) -> Any:
         return method
     if method not in METHODS:
         raise ValueError(f"method: one of {', '.join(METHODS)}, or a Newton(...); given {method!r}")
-    if method == "associative" and not isinstance(cell.step, LinearStep):
-        raise ValueError(
-            "method: associative needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
-            "given one whose step is no LinearStep"
-        )
+    if method == "associative":
+        check_linear("method: associative", cell)
     if method == "cudnn":
         check_cudnn(cell, jax.default_backend())
     return choose_method(cell) if method == "auto" else Newton() if method == "newton" else method
+
+
+def check_linear(what: str, cell: Cell) -> None:
+    """A ``ValueError`` that says what needs a linear cell, where this one is not."""
+    if not isinstance(cell.step, LinearStep):
+        raise ValueError(
+            f"{what} needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
+            "given one whose step is no LinearStep"
+        )
 
 
 def executor(method: Any) -> Executor:

@@ -78,12 +78,12 @@ def scan(
     _check_choices(params, chunk, keep, unroll)
     method = resolve_method(cell, method)
     leaf = main_input(xs)
-    axis = _time_axis(cell, leaf, time_major)
+    axis = time_axis(cell, leaf, time_major)
     length = leaf.shape[axis]
     batch = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])[: leaf.ndim - 1 - cell.axes]
     _check_inputs(cell, params, xs, leaf)
-    one = jax.tree.map(lambda x: jnp.zeros((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype), xs)
-    carry = cell.carry(params, one) if carry is None else _checked_carry(cell, params, one, carry)
+    one = one_input(xs, axis)
+    carry = first_carry(cell, params, one, carry)
     control = _control(lengths, resets, length, batch, axis)
     initial = () if resets is None else cell.carry(params, one)
 
@@ -189,7 +189,7 @@ def newton_solution(cell: Cell, params: Params, xs: Any, carry: Carry | None = N
 # ---- what a user gets wrong
 
 
-def _time_axis(cell: Cell, leaf: jax.Array, time_major: bool) -> int:
+def time_axis(cell: Cell, leaf: jax.Array, time_major: bool) -> int:
     if leaf.ndim < 1 + cell.axes:
         names = {1: "D", 2: "W, C", 3: "H, W, C"}.get(cell.axes, f"{cell.axes} axes of one input")
         raise ValueError(f"xs: at least the axes [T, {names}] expected; given shape {leaf.shape}")
@@ -217,8 +217,15 @@ def _check_choices(params: Params, chunk: int | None, keep: str | None, unroll: 
         raise ValueError(f"keep: one of carries, boundaries, products, or None to choose; given {keep!r}")
 
 
-def _checked_carry(cell: Cell, params: Params, one: Any, carry: Carry) -> Carry:
-    """The carry in the dtypes of the cell's own, float32 at least."""
+def one_input(xs: Any, axis: int) -> Any:
+    """Zeros like the input of one step."""
+    return jax.tree.map(lambda x: jnp.zeros((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype), xs)
+
+
+def first_carry(cell: Cell, params: Params, one: Any, carry: Carry | None) -> Carry:
+    """The cell's initial carry, or the one given in the dtypes of the cell's own, float32 at least."""
+    if carry is None:
+        return cell.carry(params, one)
     expected = jax.eval_shape(cell.carry, params, one)
     shapes = lambda tree: jax.tree.map(lambda a: tuple(jnp.shape(a)), tree)
     different = jax.tree.structure(expected) != jax.tree.structure(carry)  # type: ignore[operator]

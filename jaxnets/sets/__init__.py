@@ -7,6 +7,7 @@ from jaxnets.sets.hist_net import HistNetQ, Histogram
 from jaxnets.sets.histogram import bins_init, histogram, votes
 from jaxnets.sets.members import Members, Segments
 from jaxnets.sets.norms import layer_norm, set_norm
+from jaxnets.sets.over_devices import fold_over_devices
 from jaxnets.sets.pooling import (
     max_pool,
     mean_pool,
@@ -37,6 +38,7 @@ __all__ = [
     "SetTransformer",
     "apply_in_chunks",
     "bins_init",
+    "fold_over_devices",
     "gaussian_pool",
     "gaussians_init",
     "histogram",

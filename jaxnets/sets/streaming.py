@@ -20,11 +20,14 @@ class Fold(NamedTuple):
         start: ``(xs, members) -> carry`` before the first chunk, which gives the shapes only.
         add: ``(carry, xs, members) -> carry``: with one more chunk, elements and members as in ``pooling``.
         result: ``carry -> summary``.
+        merge: ``(carry, carry) -> carry``: from those of some elements and of others to that of all; None where chunks
+            can only be read one after the other.
     """
 
     start: Callable[[jax.Array, Members], Carry]
     add: Callable[[Carry, jax.Array, Members], Carry]
     result: Callable[[Carry], jax.Array]
+    merge: Callable[[Carry, Carry], Carry] | None = None
 
 
 def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:
@@ -35,11 +38,14 @@ def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -
         shape = jax.eval_shape(what, xs, members)
         return jnp.full(shape.shape, begin, shape.dtype), jnp.zeros_like(sizes(members))
 
+    def merge(carry, other):
+        return join(carry[0], other[0]), carry[1] + other[1]
+
     def add(carry, xs, members):
         members = check_members(xs, members)
-        return join(carry[0], what(xs, members)), carry[1] + sizes(members)
+        return merge(carry, (what(xs, members), sizes(members)))
 
-    return Fold(start, add, lambda carry: result(*carry))
+    return Fold(start, add, lambda carry: result(*carry), merge)
 
 
 _or_zero = lambda found, count: jnp.where(count > 0, found, 0)

@@ -288,7 +288,7 @@ def test_cudnn_equals_the_whole(options):
         (dict(dropout=1.0), "dropout: from 0 to below 1; given 1.0"),
         (dict(dropout=0.1), "dropout: a jax.random.key as rng expected"),
         (dict(window=-1), "window: keys before and after, not below 0"),
-        (dict(implementation="flash"), "implementation: one of auto, xla, chunked, cudnn; given 'flash'"),
+        (dict(implementation="flash"), "implementation: one of auto, xla, chunked, cudnn, or a Ring.*given 'flash'"),
         (dict(implementation="chunked", blocks=(0, 4)), "blocks: at least 1"),
         (dict(implementation="cudnn", offset=2), "cudnn"),
         (dict(key=jnp.ones((2, 9, 3, 3))), "query \\[\\*batch, T, N, D\\], key"),

@@ -1,0 +1,29 @@
+"""What checks on simulated devices share; the files of checks are run by the fixture ``run_on_devices``."""
+
+import re
+
+import jax
+import numpy as np
+from jax.sharding import AxisType
+
+
+def make_mesh(count):
+    """A mesh of so many devices along an axis called time."""
+    return jax.make_mesh((count,), ("time",), (AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def messages(f, *arguments):
+    """What devices tell each other in a compiled function: the shapes and kinds of its collective operations."""
+    text = jax.jit(f).lower(*arguments).compile().as_text()
+    kinds = "all-gather|all-reduce|all-to-all|collective-broadcast|collective-permute|reduce-scatter"
+    return sorted(set(re.findall(rf"= (.+?)(?:{{[\d,]*}})? ({kinds})(?:-start)?\(", text)))
+
+
+def same(got, wanted, tolerance):
+    """That two trees are equal up to a tolerance, relative to 1 or to the largest number of an array."""
+    got, wanted = jax.device_get((got, wanted))
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        scale = max(np.max(np.abs(b), initial=0).astype(np.float64), 1)
+        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=tolerance)

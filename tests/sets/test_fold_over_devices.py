@@ -1,0 +1,55 @@
+"""Sets over devices: on eight simulated ones in a process of their own, on one and its errors here."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from jaxnets import sets
+
+CHECKS = Path(__file__).parent / "checks_of_fold_over_devices.py"
+MESH = jax.make_mesh((1,), ("time",), (AxisType.Auto,), devices=jax.devices()[:1])
+XS = jax.random.uniform(jax.random.key(0), (2, 7, 3))
+
+
+def test_summaries_and_gradients_are_those_of_the_whole_and_messages_do_not_grow(run_on_devices):
+    run_on_devices(CHECKS, "messages_do_not_grow_with_the_set", "a_few")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "every_fold_and_number_of_devices",
+        "float32",
+        "edges",
+        "gradients_reach_what_a_fold_is_made_of",
+        "a_batch_goes_on_being_divided",
+    ],
+)
+def test_on_eight_devices(run_on_devices, name):
+    run_on_devices(CHECKS, name)
+
+
+def test_on_one_device_as_pooling():
+    mask = jnp.arange(7) < jnp.array([[5], [0]])
+    got = sets.fold_over_devices(sets.max_fold, XS, mask, mesh=MESH, axis="time")
+    np.testing.assert_allclose(got, sets.max_pool(XS, mask))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"fold": sets.sum_fold._replace(merge=None)}, "fold: one with a merge expected"),
+        ({"axis": "space"}, "axis: one of the mesh's, 'time', expected; given 'space'"),
+        ({"mesh": jax.make_mesh((1,), ("time",), (AxisType.Explicit,))}, "mesh: axes of type Auto.*given Explicit"),
+        ({"members": jnp.ones((2, 6), bool)}, r"mask: bool of shape \(2, 7\)"),
+        ({"members": sets.Segments(jnp.zeros(7, int), 2)}, "with segments, elements"),
+    ],
+)
+def test_what_a_user_gets_wrong(changes, message):
+    with pytest.raises(ValueError, match=message):
+        sets.fold_over_devices(**{"fold": sets.sum_fold, "xs": XS, "mesh": MESH, "axis": "time", **changes})
