@@ -26,13 +26,14 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
 flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
-flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where a run has several processes.")
+flags.DEFINE_bool("join", False, "Join the run's other processes, as found by JAX: the hosts of a TPU slice, Slurm's.")
+flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where they are to be named: a port that is free.")
 flags.DEFINE_integer("processes", None, "How many processes the run has.")
 flags.DEFINE_integer("process", None, "The number of this one, from 0 on.")
 
 
 def main(overrides: program.Overrides) -> None:
-    processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, brief=not FLAGS.debug)
+    processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, FLAGS.join, brief=not FLAGS.debug)
     settings = config.load(FLAGS.config)
     config.override(settings, overrides)
     workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)

@@ -28,7 +28,9 @@ MISSING = f"not all processes of this run were there within {JOINING} s: --coord
 LEAVING = 24 * 3600  # seconds that the others wait at the end, while the first one draws
 
 
-def join(coordinator: str | None, processes: int | None, process: int | None, brief: bool = True) -> None:
+def join(
+    coordinator: str | None, processes: int | None, process: int | None, find: bool = False, brief: bool = True
+) -> None:
     """Joins the other processes of the run, before anything else of JAX is used; nothing where there are none.
 
     Without arguments it does so where the environment names more than one: a TPU pod's, Slurm's ``srun`` or Open MPI's
@@ -38,6 +40,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None, br
         coordinator: ``host:port`` of the first process.
         processes: How many there are.
         process: The number of this one, from 0 on.
+        find: The environment names them, in a way that is not looked for unasked: a TPU slice by its metadata.
         brief: The runtime's own reports are one sentence.
 
     Raises:
@@ -46,7 +49,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None, br
     """
     given = {"coordinator": coordinator, "processes": processes, "process": process}
     missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given) and not _several_in_environment():
+    if len(missing) == len(given) and not (find or _several_in_environment()):
         return
     if 0 < len(missing) < len(given):
         raise UsageError(f"--{missing[0]} is missing: several processes need --coordinator, --processes and --process")
