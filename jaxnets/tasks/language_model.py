@@ -75,13 +75,13 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
         },
         writer=Writer(
             reads={},
-            begin=lambda variables, row: begin_of(model, variables),
+            begin=lambda variables, row: _begin(model, variables),
             step=lambda variables, carry, token: step_of(model, variables)(carry, token),
         ),
     )
 
 
-def begin_of(model: nn.Module, variables):
+def _begin(model: nn.Module, variables):
     """The carry before the first token, which the step function of ``step_of`` also takes None for."""
     if hasattr(model, "start"):
         network, _ = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
