@@ -27,13 +27,9 @@ import numpy as np
 FUNCTIONS = ("forward", "begin", "step")
 
 # What safetensors calls the types of numbers.
-TYPES = {
-    **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
-    **{f"{letter}{bits}": np.dtype(f"{kind}{bits}") for letter, kind in zip("IU", ("int", "uint"), strict=True)
-       for bits in (8, 16, 32, 64)},
-    "BF16": np.dtype(jnp.bfloat16),
-    "BOOL": np.dtype(bool),
-}  # fmt: skip
+KINDS = {"F": ("float", (16, 32, 64)), "I": ("int", (8, 16, 32, 64)), "U": ("uint", (8, 16, 32, 64))}
+TYPES = {f"{letter}{bits}": np.dtype(f"{kind}{bits}") for letter, (kind, sizes) in KINDS.items() for bits in sizes}
+TYPES |= {"BF16": np.dtype(jnp.bfloat16), "BOOL": np.dtype(bool)}
 
 
 @dataclasses.dataclass
@@ -124,7 +120,8 @@ def load(folder: str | Path) -> Model:
         raise ValueError(f"{folder / 'model.json'} is damaged: {error!r}") from error
     path = folder / "weights.safetensors"
     weights = read_safetensors(path, _whole(path, about))
-    wrong = [name for name in expected.keys() | weights.keys() if _shape_of(weights, name) != _named(expected, name)]
+    found = {name: {"name": name, "shape": list(a.shape), "dtype": str(a.dtype)} for name, a in weights.items()}
+    wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
     if wrong:
         raise ValueError(f"{path}: {min(wrong)} is not what model.json says")
     functions: dict[str, Callable] = {name: jax.jit(_function(folder / f"{name}.jax_export", about)) for name in names}
@@ -176,14 +173,6 @@ def _function(path: Path, about: dict[str, Any]) -> Callable:
             f"{path} was written by jax {about['jax']}, which promises that later ones read it for six months; "
             f"jax {jax.__version__} does not: {error}. Export the run again"
         ) from error
-
-
-def _shape_of(weights: Mapping[str, np.ndarray], name: str) -> Any:
-    return (list(weights[name].shape), str(weights[name].dtype)) if name in weights else None
-
-
-def _named(expected: Mapping[str, Any], name: str) -> Any:
-    return (expected[name].get("shape"), expected[name].get("dtype")) if name in expected else None
 
 
 def _checked(

@@ -79,9 +79,13 @@ def unnamed(leaves: Mapping[str, Any], like: Any) -> Any:
 
 
 def _portable(model: nn.Module) -> nn.Module:
-    """The model with every choice of how it is computed open again: a run may ask for what one device alone has."""
-    anew: dict[str, Any] = {"options": {}, "implementation": "auto"}
-    return model.clone(**{name: value for name, value in anew.items() if hasattr(model, name)})
+    """The model without a choice of how it is computed that one device alone has, or that needs to know lengths."""
+    anew: dict[str, Any] = {}
+    if "method" in (options := getattr(model, "options", None) or {}):
+        anew["options"] = {name: value for name, value in options.items() if name != "method"}
+    if getattr(model, "implementation", None) in ("chunked", "cudnn"):
+        anew["implementation"] = "auto"
+    return model.clone(**anew)
 
 
 def _sizes(reads: Mapping[str, tuple[str, ...]], context: int | None) -> tuple[dict[str, Any], dict[str, int]]:

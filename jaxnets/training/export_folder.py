@@ -59,7 +59,8 @@ def write(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
     Raises:
         RunError: It cannot be written; what was there is as it was.
     """
-    fresh, before = (folder.with_name(f".{folder.name}.{kind}") for kind in ("tmp", "old"))
+    whole = folder.absolute()  # "." has no name
+    fresh, before = (whole.with_name(f".{whole.name}.{kind}") for kind in ("tmp", "old"))
     try:
         for left in (fresh, before):  # of a kill
             if left.exists():
@@ -67,13 +68,13 @@ def write(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
         fresh.mkdir(parents=True)
         with _removed_on_error(fresh):
             sizes = _fill(fresh, run, artifacts)
-            if folder.exists():
-                folder.rename(before)
-            fresh.rename(folder)
+            if whole.exists():
+                whole.rename(before)
+            fresh.rename(whole)
         shutil.rmtree(before, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        if before.exists() and not folder.exists():
-            before.rename(folder)
+        if before.exists() and not whole.exists():
+            before.rename(whole)
         raise RunError(f"cannot write to {folder}: {getattr(error, 'strerror', None) or error}") from error
     return sizes
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image
 
 from jaxnets import exported
-from jaxnets.data.pairs import START
-from jaxnets.training import artifacts, build, config, export_folder, restore, rundir
-from jaxnets.training.state import first_variables
+from jaxnets.training import artifacts, export_folder, restore
+from jaxnets.training.errors import RunError, UsageError
 
 RANDOM = np.random.default_rng(0)
 
@@ -159,10 +159,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage, message", DAMAGES.values(), ids=list(DAMAGES))
 def test_a_damaged_export_is_told(small_export, tmp_path, damage, message):
-    folder = tmp_path / "damaged"
-    folder.mkdir()
-    for path in small_export.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes()) if path.is_file() else None
+    folder = shutil.copytree(small_export, tmp_path / "damaged")
     damage(folder)
     with pytest.raises(ValueError, match=message):
         exported.load(folder)
@@ -189,160 +186,51 @@ def test_safetensors_of_every_type_are_read(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_only_an_export_of_the_same_run_is_replaced(small_run, small_export, run_program, tmp_path):
-    export = lambda *flags: run_program("export", f"--workdir={small_run}", *flags)
-    folder = tmp_path / "export"
-    for path in small_export.iterdir():
-        if path.is_file():
-            folder.mkdir(exist_ok=True)
-            (folder / path.name).write_bytes(path.read_bytes())
-    again = export(f"--out={folder}", "--step=15")
-    assert again.returncode == 0, again.stderr
-    assert json.loads((folder / "model.json").read_text())["step"] == 15
+def test_only_an_export_of_the_same_run_is_replaced(small_run, small_export, tmp_path):
+    run = restore.open_run(small_run, "15")
+    folder = shutil.copytree(small_export, tmp_path / "export")
+    export_folder.check_free(folder, run, overwrite=False)
+    export_folder.write(folder, run, artifacts.of_run(run))
+    assert exported.load(folder).about["step"] == 15
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
     redescribe(folder / "config.json", '"hidden": 12', '"hidden": 13')
-    refused = export(f"--out={folder}")
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert "it holds the export of another run; --overwrite replaces it" in refused.stderr
-    assert export(f"--out={folder}", "--overwrite").returncode == 0
+    with pytest.raises(UsageError, match="holds the export of another run; --overwrite replaces it"):
+        export_folder.check_free(folder, run, overwrite=False)
+    export_folder.check_free(folder, run, overwrite=True)
 
     (folder / "thesis.tex").touch()
-    refused = export(f"--out={folder}", "--overwrite")
-    assert refused.returncode == 2
-    assert "it holds thesis.tex; choose a folder of its own" in refused.stderr
-    assert (folder / "thesis.tex").exists()
+    with pytest.raises(UsageError, match="holds thesis.tex; choose a folder of its own"):
+        export_folder.check_free(folder, run, overwrite=True)
+    (tmp_path / "settings").mkdir()
+    shutil.copy(folder / "config.json", tmp_path / "settings")
+    with pytest.raises(UsageError, match="holds config.json; choose a folder of its own"):
+        export_folder.check_free(tmp_path / "settings", run, overwrite=True)
+    with pytest.raises(UsageError, match="a folder expected; there is a file"):
+        export_folder.check_free(folder / "thesis.tex", run, overwrite=True)
 
 
-def test_what_cannot_be_written_or_read_is_told(small_run, run_program, environment, tmp_path):
-    (tmp_path / "file").touch()
-    done = run_program("export", f"--workdir={small_run}", f"--out={tmp_path / 'file' / 'export'}")
-    assert done.returncode == 1
-    assert "cannot write to" in done.stderr
-    assert "Not a directory" in done.stderr
-    done = run_program("export", f"--workdir={tmp_path / 'nowhere'}")
-    assert done.returncode == 1
-    assert "no run in" in done.stderr
+def test_what_cannot_be_written_is_told_and_nothing_is_lost(small_run, small_export, environment, tmp_path):
+    folder = shutil.copytree(small_export, tmp_path / "export")
     # No file may grow beyond 12 blocks of 1 kB: the weights do not fit.
     command = ["bash", "-c", 'ulimit -f 12; exec "$@"', "-", sys.executable, "-m", "jaxnets.export"]
-    flags = [f"--workdir={small_run}", f"--out={tmp_path / 'full'}"]
+    flags = [f"--workdir={small_run}", f"--out={folder}", "--step=15"]
     done = subprocess.run([*command, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
+    assert f"cannot write to {folder}: " in done.stderr
     assert "File too large" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert exported.load(folder).about["step"] == 20
+    run = restore.open_run(small_run)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write to .*/file/export: Not a directory"):
+        export_folder.write(tmp_path / "file" / "export", run, artifacts.of_run(run))
 
 
-@pytest.fixture(scope="module")
-def data_files(tmp_path_factory, small_text) -> dict[str, dict]:
-    """Small data for the configs whose data are a user's files, or of a package that may not be there."""
-    folder = tmp_path_factory.mktemp("data")
-    labels = np.arange(80) % 4
-
-    def arrays(name: str, *shape: int, pixels: bool = False) -> str:
-        x = RANDOM.integers(0, 256, (80, *shape), np.uint8) if pixels else RANDOM.normal(size=(80, *shape))
-        np.savez(folder / f"{name}.npz", x_train=x, y_train=labels, x_test=x[:20], y_test=labels[:20])
-        return str(folder / f"{name}.npz")
-
-    (folder / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
-    for i in range(80):
-        path = folder / "images" / "ab"[i % 2] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(RANDOM.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
-    series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": 4}
-    digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": 4}
-    pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": 4}
-    return {
-        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn", "pixel_mnist", "pixel_mnist_tcn"), series),
-        **dict.fromkeys(("translation", "translation_rnn"), pairs),
-        **{
-            name: {"path": str(small_text), "length": 8, "batch": 4}
-            for name in ("char_lm", "shakespeare", "decoder_lm")
-        },
-        "mnist": digits,
-        "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
-        "images": {"path": str(folder / "images"), "size": 32, "batch": 4},
-        "labelled_sets": {"path": arrays("sets", 9, 3), "batch": 4},
-    }
-
-
-def run_of(name: str, workdir: Path, data: dict) -> tuple[restore.Run, dict[str, np.ndarray]]:
-    """A run of a shipped config as it is before its first update, some noise on its variables, and a held-out batch."""
-    settings = config.load(name)
-    with settings.ignore_type():
-        settings.data = data if "name" in data else {**settings.data, **data}
-    dataset = build.dataset(settings)
-    model = build.model(settings.model, outputs=dataset.targets.size)
-    task = build.task(settings, model, dataset.targets)
-    rundir.claim(workdir, settings, dataset)
-    variables = first_variables(task, dataset.train[0], 0)
-    noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
-    return restore.Run(workdir, settings, dataset.targets, model, task, 0, noisy), dataset.validation[0]
-
-
-def smaller(reads: dict[str, tuple[str, ...]], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Three rows of what a task reads of a batch, with about half of each length."""
-    given = {name: array for name, array in batch.items() if name in reads}
-    sizes = {
-        axis: 3 if axis == "batch" else size // 2 + 1 for name in given for axis, size in _axes(reads, batch, name)
-    }
-    cut = {name: array[tuple(slice(sizes[axis]) for axis in reads[name])] for name, array in given.items()}
-    for name, of in (("lengths", "inputs"), ("target_lengths", "targets")):
-        if name in cut:
-            cut[name] = np.minimum(cut[name], cut[of].shape[1])
-    return cut
-
-
-def _axes(reads, batch, name):
-    return zip(reads[name], batch[name].shape, strict=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", config.shipped())
-def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
-    run, batch = run_of(name, tmp_path, data_files.get(name, {}))
-    made = artifacts.of_run(run)
-    export_folder.write(tmp_path / "export", run, made)
-    model = exported.load(tmp_path / "export")
-    (reads,) = model.about["functions"]["forward"]["reads"]
-    for array, axes in run.task.reads.items():
-        if array in batch:
-            assert tuple(reads[array]["shape"][: len(axes)]) == axes  # all of them stay open
-    tolerance = dict(atol=1e-6, rtol=1e-5) if run.model.dtype in (jnp.float32, "float32") else dict(atol=0.05)
-    for given in ({array: batch[array] for array in reads}, smaller(run.task.reads, batch)):
-        expected = jax.jit(run.task.predict)(run.variables, given)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), model(**given), expected)
-    if run.task.writer is None:
-        with pytest.raises(ValueError, match="does not write token by token"):
-            model.begin()
-        return
-    answers, lengths = model(**given), given.get("target_lengths")
-    tokens = given.get("targets", given["inputs"])
-    if lengths is None:
-        carry, lengths = model.begin(batch=3), np.full(3, tokens.shape[1])
-    else:
-        carry = model.begin(given["inputs"], lengths=given["lengths"])
-        start = np.full((3, 1), run.targets.symbol(START))
-        tokens = np.concatenate([start, tokens[:, :-1]], axis=1)
-    for t in range(tokens.shape[1]):
-        carry, logits = model.step(carry, tokens[:, t])
-        # Another order of sums, and logits of up to 10.
-        np.testing.assert_allclose(logits[t < lengths], answers[t < lengths, t], atol=10 * tolerance["atol"])
-
-
-@pytest.mark.slow
-def test_a_decoder_writes_beyond_its_context(tmp_path, data_files):
-    run, _ = run_of("decoder_lm", tmp_path, data_files["decoder_lm"])
-    export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
-    model = exported.load(tmp_path / "export")
-    assert model.about["limits"] == {"length": run.model.context}
-    with pytest.raises(ValueError, match=r"\[batch, length <= 64\] expected; given int64 \[1, 65\]"):
-        model(np.zeros((1, 65), int))
-    tokens = RANDOM.integers(0, 256, (2, 100))
-    carry, steps = model.begin(batch=2), []
-    for token in tokens.T:
-        carry, logits = model.step(carry, token)
-        steps.append(logits)
-    # The 65th token does not fit: it and the 31 before it are read again, and the text goes on from there.
-    window = run.task.predict(run.variables, {"inputs": tokens[:, 33:96]})
-    np.testing.assert_allclose(np.stack(steps, 1)[:, 64:96], window[:, 31:], atol=1e-5)
+def test_the_example_of_the_guide_runs(small_export, tmp_path):
+    shutil.copytree(small_export, tmp_path / "runs" / "char_lm" / "export")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    command = [sys.executable, "-c", f"{example}\nassert len(text) == 100"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
