@@ -141,10 +141,12 @@ def choose_implementation(query: tuple[int, ...], key: tuple[int, ...]) -> str:
         key: ``[*batch, S, K, D]``.
 
     Returns:
-        ``"chunked"`` where a head's weights are 512 x 512 or more, else ``"xla"``. (For forward-mode and second
-        derivatives, which blocks do not have, ask for ``"xla"``.)
+        ``"chunked"`` where a head's weights are 512 x 512 or more, else ``"xla"``, also for lengths that are only
+        names, as ``jax.export`` may trace them. (For forward-mode and second derivatives, which blocks do not have, ask
+        for ``"xla"``.)
     """
-    return "chunked" if query[-3] * key[-3] >= LARGE else "xla"
+    numbers = query[-3] * key[-3]
+    return "chunked" if isinstance(numbers, int) and numbers >= LARGE else "xla"
 
 
 def _whole(pattern, limits, bias, query, key, value):
@@ -187,7 +189,9 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     )
     limits = Limits(
         None if mask is None else grouped(mask, tuple(batch), groups),
-        _integers("lengths", s if lengths is None else lengths, tuple(batch), s).reshape(count),
+        _integers("lengths", jnp.full(batch, s, jnp.int32) if lengths is None else lengths, tuple(batch), s).reshape(
+            count
+        ),
         _integers("offset", offset, tuple(batch), None).reshape(count),
         rng,
     )

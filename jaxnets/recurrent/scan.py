@@ -120,14 +120,17 @@ def _choose_keep(cell: Cell, params: Params, carry: Carry, length: int, rows: in
         return "carries"
     numbers = rows * sum(weight.shape[-1] for weight in jax.tree.leaves(params["recurrent"]))
     large = numbers >= 2**16 and numbers > sum(leaf.size for leaf in jax.tree.leaves(carry))
-    return "products" if large and numbers * length <= 2**26 else "carries"
+    return "products" if large and isinstance(length, int) and numbers * length <= 2**26 else "carries"
 
 
 def _choose_chunk(length: int, rows: int) -> int:
     """Steps of about 768 rows in all: enough for one efficient product, few enough to stay in cache.
 
-    Between 4 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter.
+    Between 4 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter. A length that
+    is only a name, as ``jax.export`` may trace it, is one chunk.
     """
+    if not isinstance(length, int):
+        return length
     wished = min(max(768 // max(rows, 1), 4), 64)
     if length <= 2 * wished:
         return max(length, 1) if length <= wished else -(-length // 2)

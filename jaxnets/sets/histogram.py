@@ -112,7 +112,10 @@ def histogram(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: at least 1 element, or None to choose; given {chunk}")
     length = xs.shape[-2]
-    chunk = min(chunk or max(VOTES // (math.prod(xs.shape[:-2]) * features * count), 1), max(length, 1))
+    if isinstance(length, int):
+        chunk = min(chunk or max(VOTES // (math.prod(xs.shape[:-2]) * features * count), 1), max(length, 1))
+    else:  # only a name, as jax.export may trace it
+        chunk = length
     more = -length % chunk if length else chunk
     xs = only_real(xs, members).astype(
         jnp.promote_types(jnp.promote_types(xs.dtype, jnp.float32), bins["centres"].dtype)

@@ -5,11 +5,12 @@ from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_of
 from jaxnets.tasks.supervised import classification, regression
-from jaxnets.tasks.task import Task
+from jaxnets.tasks.task import Task, Writer
 from jaxnets.tasks.translation import translation
 
 __all__ = [
     "Task",
+    "Writer",
     "choice",
     "classification",
     "clustering",

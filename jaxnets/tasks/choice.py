@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from jaxnets.data.targets import Quantities
 from jaxnets.tasks import set_pictures
+from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
 
 SHOWN = 6
@@ -53,6 +54,8 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
         init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),
         loss=loss,
         evaluate=evaluate,
+        predict=scores,
+        reads=READS,
         draw=draw,
         sample=None,
         items=lambda batch: len(batch["inputs"]),

@@ -13,6 +13,7 @@ from matplotlib.patches import Ellipse
 
 from jaxnets.data.targets import Quantities
 from jaxnets.tasks import set_pictures
+from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
 
 SHOWN = 8
@@ -59,6 +60,9 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         points = jnp.sum(batch["members"], axis=1) * batch["mask"]
         return {"loss": (-logs, count), "oracle": (-jnp.sum(points * batch["oracle"]), jnp.sum(points))}, ()
 
+    def predict(variables, batch):
+        return dict(zip(("log_shares", "means", "deviations"), mixtures(variables, batch), strict=True))
+
     def draw(variables, batches):
         batch = {name: array[:SHOWN] for name, array in batches[0].items()}
         mixture = mixtures(variables, batch)
@@ -70,6 +74,8 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),
         loss=loss,
         evaluate=evaluate,
+        predict=predict,
+        reads=READS,
         draw=draw,
         sample=None,
         items=lambda batch: len(batch["inputs"]),

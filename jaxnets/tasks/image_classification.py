@@ -61,9 +61,10 @@ def image_classification(
     soft = bool(mixup or label_smoothing)
 
     def prepare(batch, key):
-        images, targets = _standardised(batch["inputs"], mean, deviation), batch["targets"]
+        images = _standardised(batch["inputs"], mean, deviation)
         if key is None:
             return {**batch, "inputs": images}
+        targets = batch["targets"]
         cut, resized, mirrored, turned, erased, mixed = jax.random.split(key, 6)
         if crop:
             images = augmentation.random_crop(cut, images, crop)
@@ -104,7 +105,7 @@ def image_classification(
         kernel = _first_kernel(model, variables, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
         return {} if kernel is None else {"filters": pictures.filters(kernel)}
 
-    return supervised(model, metrics, draw, "nats per image", prepare, of_model)
+    return supervised(model, metrics, draw, "nats per image", prepare, of_model, reads={"inputs": ("batch",)})
 
 
 def _first_kernel(model: nn.Module, variables: Any, images: jax.Array) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from jaxnets import decoding
 from jaxnets.attention import length_of, unstack
 from jaxnets.data import Vocabulary
-from jaxnets.tasks.task import Task
+from jaxnets.tasks.task import Task, Writer
 
 SAMPLE_LENGTH = 400
 
@@ -62,6 +62,8 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
         init=lambda key, batch: model.init(key, batch["inputs"][:1, :1]),
         loss=loss,
         evaluate=evaluate,
+        predict=lambda variables, batch: model.apply(variables, batch["inputs"])[1],
+        reads={"inputs": ("batch", "length")},
         draw=draw,
         sample=sample,
         items=lambda batch: batch["inputs"].size,
@@ -71,7 +73,20 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
             f"bits_per_{vocabulary.unit}": lambda means: means["loss"] / math.log(2),
             "perplexity": lambda means: math.exp(min(means["loss"], 700.0)),
         },
+        writer=Writer(
+            reads={},
+            begin=lambda variables, row: _begin(model, variables),
+            step=lambda variables, carry, token: step_of(model, variables)(carry, token),
+        ),
     )
+
+
+def _begin(model: nn.Module, variables):
+    """The carry before the first token, which the step function of ``step_of`` also takes None for."""
+    if hasattr(model, "start"):
+        network, _ = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
+        return jnp.zeros(model.context, jnp.int32), network.start()
+    return model.apply(variables, jnp.zeros((1, 0), jnp.int32))[0]
 
 
 def step_of(model: nn.Module, variables):

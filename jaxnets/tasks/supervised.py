@@ -25,6 +25,8 @@ from jaxnets.tasks.task import Task
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
 AUXILIARY = 0.3
 
+READS = {"inputs": ("batch", "length"), "lengths": ("batch",), "members": ("batch", "length")}
+
 DRAWN = 2**28  # bytes of examples that pictures are made of, at most
 
 
@@ -80,6 +82,7 @@ def supervised(
     measure: str,
     prepare: Callable[[Any, jax.Array | None], Any] = lambda batch, key: batch,
     of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_pictures.of_model,
+    reads: dict[str, tuple[str, ...]] = READS,
 ) -> Task:
     """A task from what it measures and draws.
 
@@ -91,6 +94,7 @@ def supervised(
         prepare: ``(batch, key) -> batch``, what the model sees; the key is for what is drawn anew in every step of
             training, and None otherwise.
         of_model: ``(model, variables, batch) -> {name: figure}``, what this kind of model is looked at with.
+        reads: As of ``Task``.
     """
 
     def answers(variables, batch, **options):
@@ -107,14 +111,16 @@ def supervised(
         mask = batch["mask"]
         return jnp.sum(jnp.where(mask, nats, 0)) / jnp.maximum(jnp.sum(mask), 1), ((), changed)
 
+    def predict(variables, batch):
+        return answers(variables, prepare(batch, None))
+
     def evaluate(variables, batch, carry):
-        batch = prepare(batch, None)
         mask = batch["mask"]
-        found = metrics(answers(variables, batch), batch["targets"])
+        found = metrics(predict(variables, batch), batch["targets"])
         return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in found.items()}, ()
 
     def draw_all(variables, batches):
-        run = jax.jit(lambda variables, batch: answers(variables, prepare(batch, None)))
+        run = jax.jit(predict)
         pieces, size = [], 0
         for i in range(len(batches)):  # one by one: iterated over, it would be read far ahead
             batch = batches[i]
@@ -130,6 +136,8 @@ def supervised(
         init=lambda key, batch: model.init(key, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"]),
         loss=loss,
         evaluate=evaluate,
+        predict=predict,
+        reads=reads,
         draw=draw_all,
         sample=None,
         items=lambda batch: len(batch["inputs"]),

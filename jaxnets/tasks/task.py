@@ -6,6 +6,20 @@ from typing import Any, NamedTuple
 import jax
 
 
+class Writer(NamedTuple):
+    """How a model writes token by token. Both functions are pure, and of one row: no array has an axis of rows.
+
+    Attributes:
+        reads: As of ``Task``: what ``begin`` reads; nothing of a batch where a text begins from nothing.
+        begin: ``(variables, row) -> carry``, before the first token.
+        step: ``(variables, carry, token []) -> (carry, logits [V])``.
+    """
+
+    reads: dict[str, tuple[str, ...]]
+    begin: Callable[[Any, Any], Any]
+    step: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
+
+
 class Task(NamedTuple):
     """What is learned. All functions but ``draw`` and ``sample`` are pure and get compiled.
 
@@ -17,6 +31,10 @@ class Task(NamedTuple):
             ...}``; ``{}`` where there are none.
         evaluate: ``(variables, batch, carry) -> ({name: (sum, count)}, carry)``: metrics as sums, so that they add up
             over batches; ``"loss"`` is one of them.
+        predict: ``(variables, batch) -> answers``, an array or a dict of them, what the model answers where it is used.
+            Rows come first in all of them, and no row has an effect on another.
+        reads: ``{name: axes}``, the arrays of a batch that ``predict`` reads, where the batch has them, and what their
+            first axes are called; one of any size has the same name wherever it has the same size.
         draw: ``(variables, batches) -> {name: figure}``, matplotlib figures, what this kind of model is looked at with.
         sample: ``(variables, key) -> str``, what a model that makes something shows at its end, or None.
         items: ``batch -> int``, what a batch counts in the speed that is reported.
@@ -26,11 +44,14 @@ class Task(NamedTuple):
         score: ``(variables, batches) -> ({name: number}, text)``, what is measured once on trained models only, with
             examples to read, or None.
         answer: ``(variables, text) -> text``, what a model makes of a text that is no beginning, or None.
+        writer: How it writes token by token, or None where it does not.
     """
 
     init: Callable[[jax.Array, Any], Any]
     loss: Callable[[Any, Any, jax.Array, Any], tuple[jax.Array, tuple[Any, dict[str, Any]]]]
     evaluate: Callable[[Any, Any, Any], tuple[dict[str, tuple[jax.Array, jax.Array]], Any]]
+    predict: Callable[[Any, Any], Any]
+    reads: dict[str, tuple[str, ...]]
     draw: Callable[[Any, Any], dict[str, Any]]
     sample: Callable[[Any, jax.Array], str] | None
     items: Callable[[Any], int]
@@ -39,3 +60,4 @@ class Task(NamedTuple):
     derive: dict[str, Callable[[dict[str, float]], float]]
     score: Callable[[Any, Any], tuple[dict[str, float], str]] | None = None
     answer: Callable[[Any, str], str] | None = None
+    writer: Writer | None = None

@@ -15,7 +15,7 @@ from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.pairs import END, START
-from jaxnets.tasks.task import Task
+from jaxnets.tasks.task import Task, Writer
 
 EXAMPLES = 10
 
@@ -71,27 +71,35 @@ def translation(
         mask = real(batch)
         return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), ((), {})
 
+    def predict(variables, batch):
+        return logits_of(model, variables, batch, read(batch))
+
     def evaluate(variables, batch, carry):
-        logits, mask = logits_of(model, variables, batch, read(batch)), real(batch)
+        logits, mask = predict(variables, batch), real(batch)
         nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
         right = jnp.argmax(logits, -1) == batch["targets"]
         count = jnp.sum(mask)
         return {"loss": (jnp.sum(nats * mask), count), "accuracy": (jnp.sum(right * mask), count)}, ()
 
+    def apart(variables) -> tuple[Any, Any]:
+        return unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
+
+    def begin(network, parts, source, length):
+        return network.start(network.apply(parts, source[None], length[None], method="encode"))
+
+    def step(network, parts, carry, token):
+        result: Any = network.apply(parts, carry, token[None, None], method="decode")
+        return result[0], result[1][0, -1]
+
     @functools.partial(jax.jit, static_argnames="length")
     def translate(variables, sources, lengths, length):
         """Tokens ``[B, length]`` and how many of each are a translation ``[B]``."""
-        network, parts = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
+        network, parts = apart(variables)
 
         def one(source, source_length):
-            encoded = network.apply(parts, source[None], source_length[None], method="encode")
-
-            def step(carry, token):
-                result: Any = network.apply(parts, carry, token[None, None], method="decode")
-                return result[0], result[1][0, -1]
-
-            begun: Any = network.start(encoded)
-            found = decoding.beam_search(step, begun, start, end=end, beams=beams, length=length)
+            begun = begin(network, parts, source, source_length)
+            further = functools.partial(step, network, parts)
+            found = decoding.beam_search(further, begun, start, end=end, beams=beams, length=length)
             return found.tokens[0], found.lengths[0]
 
         return jax.vmap(one)(sources, lengths)
@@ -135,6 +143,13 @@ def translation(
         init=lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]),
         loss=loss,
         evaluate=evaluate,
+        predict=predict,
+        reads={
+            "inputs": ("batch", "source_length"),
+            "lengths": ("batch",),
+            "targets": ("batch", "target_length"),
+            "target_lengths": ("batch",),
+        },
         draw=draw,
         sample=None,
         items=lambda batch: batch["targets"].size,
@@ -143,6 +158,11 @@ def translation(
         derive={},
         score=score,
         answer=answer,
+        writer=Writer(
+            reads={"inputs": ("batch", "source_length"), "lengths": ("batch",)},
+            begin=lambda variables, row: begin(*apart(variables), source=row["inputs"], length=row["lengths"]),
+            step=lambda variables, carry, token: step(*apart(variables), carry=carry, token=token),
+        ),
     )
 
 

@@ -34,8 +34,7 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
         raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
     path = workdir / "config.json"
     if path.exists():
-        differs = [line for line in difference(load(workdir), config) if line.split(":")[0] not in FREE]
-        if differs:
+        if differs := changes(load(workdir), config):
             listed = "\n  ".join(differs)
             raise UsageError(
                 f"{workdir} holds a run of another config:\n  {listed}\n"
@@ -50,6 +49,11 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
         write(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
+    """What makes two configs those of different runs, a line each."""
+    return [line for line in difference(before, config) if line.split(":")[0] not in FREE]
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:
@@ -108,8 +112,7 @@ def load(workdir: Path) -> ConfigDict:
 
 def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
     """What the targets of the run in a folder mean, and the shapes of one of its batches."""
-    path = workdir / "data.json"
-    found = _read_json(path)
+    found = described(workdir)
     try:
         batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in found["batch"].items()}
         targets = found["targets"]
@@ -117,7 +120,12 @@ def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
             return Vocabulary(targets["characters"], targets.get("pieces")), batch
         return {"Classes": Classes, "Quantities": Quantities}[targets["kind"]](tuple(targets["names"])), batch
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{path} cannot be read: {error!r}") from error
+        raise RunError(f"{workdir / 'data.json'} cannot be read: {error!r}") from error
+
+
+def described(workdir: Path) -> dict[str, Any]:
+    """What is noted of the data of the run in a folder: fingerprint, source, targets, shapes of a batch."""
+    return _read_json(workdir / "data.json")
 
 
 def _read_json(path: Path) -> dict:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 def write(path: str | Path, tree: Mapping[str, Any]) -> None:
     """Writes a nested dict of arrays; the names of a leaf are joined with dots."""
     flat = {
-        ".".join(str(entry.key) for entry in names): np.ascontiguousarray(leaf)
+        ".".join(str(entry.key) for entry in names): np.asarray(leaf, order="C")
         for names, leaf in jax.tree.leaves_with_path(dict(tree))
     }
     save_file(flat, path)

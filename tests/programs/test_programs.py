@@ -184,7 +184,7 @@ def test_a_signal_saves_says_where_and_how_to_go_on(tmp_path, environment, run_p
     assert logged == sorted(set(logged))
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "generate", "summary"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "generate", "export", "summary"])
 def test_help_lists_the_flags(run_program, program):
     done = run_program(program, "--help")
     assert done.returncode == 0

@@ -1,0 +1,42 @@
+"""Writes a trained run out, so that it can be used without jaxnets.
+
+python -m jaxnets.export --workdir=runs/char_lm
+python -m jaxnets.export --workdir=runs/digits --step=last --out=digits_model
+
+FOLDER/load.py reads it and needs jax and flatbuffers alone; docs/export.md tells more.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from jaxnets import program
+from jaxnets.training import artifacts, export_folder, restore
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
+flags.DEFINE_string("out", None, "Folder to write; default the run's, and export in it.")
+flags.DEFINE_bool("overwrite", False, "Replace an export of another run.")
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+
+
+def main(overrides: program.Overrides) -> None:
+    restore.no_overrides(overrides)
+    run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
+    folder = Path(FLAGS.out or run.workdir / "export")
+    export_folder.check_free(folder, run, FLAGS.overwrite)
+    made = artifacts.of_run(run)
+    sizes = export_folder.write(folder, run, made)
+    print(f"{run.config.model.name}, step {run.step}, for {', '.join(artifacts.PLATFORMS)}, in {folder}")
+    for name, size in sizes.items():
+        print(f"{name:<20}  {size:>14,} bytes")
+    (reads,) = export_folder.about(made.functions["forward"])["reads"]
+    print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs jax and flatbuffers alone")
+    arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in reads)
+    print(f"answers = load({str(folder)!r})({arrays})")
+
+
+if __name__ == "__main__":
+    program.run(main)

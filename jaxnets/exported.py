@@ -1,0 +1,215 @@
+"""Runs a model that ``jaxnets.export`` wrote, with jax alone: this file needs no other of jaxnets.
+
+    from load import load
+
+    model = load("FOLDER")
+    answers = model(inputs)  # or model(inputs, lengths=lengths), ...: what model.about says it reads
+
+and, where it writes token by token:
+
+    carry = model.begin(batch=1)  # a translator: model.begin(source, lengths=lengths)
+    carry, logits = model.step(carry, token)
+
+jax reads functions with the ``flatbuffers`` package. Nothing is unpickled.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FUNCTIONS = ("forward", "begin", "step")
+
+# What safetensors calls the types of numbers.
+KINDS = {"F": ("float", (16, 32, 64)), "I": ("int", (8, 16, 32, 64)), "U": ("uint", (8, 16, 32, 64))}
+TYPES = {f"{letter}{bits}": np.dtype(f"{kind}{bits}") for letter, (kind, sizes) in KINDS.items() for bits in sizes}
+TYPES |= {"BF16": np.dtype(jnp.bfloat16), "BOOL": np.dtype(bool)}
+
+
+@dataclasses.dataclass
+class Model:
+    """An exported model.
+
+    Attributes:
+        about: What ``model.json`` says: what it reads and answers, and what its targets mean.
+        weights: By name; others of the same names, shapes and types may be put in their place.
+        functions: ``forward (weights, inputs) -> answers``, and, where it writes token by token, ``begin (weights,
+            inputs) -> carry`` and ``step (weights, carry, token) -> (carry, logits)``; jitted.
+    """
+
+    about: dict[str, Any]
+    weights: dict[str, jax.Array]
+    functions: dict[str, Callable]
+
+    def __call__(self, inputs: Any, **others: Any) -> Any:
+        """What the model answers: an array, or a dict of them.
+
+        Args:
+            inputs: The array of this name.
+            **others: The other arrays that it reads, such as ``lengths`` ``[batch]`` or ``members`` ``[batch, N]``.
+
+        Raises:
+            ValueError: An array is missing, too much, or of another shape or type.
+        """
+        return self._called("forward", {"inputs": inputs, **others})
+
+    def begin(self, inputs: Any = None, *, batch: int = 1, **others: Any) -> dict[str, jax.Array]:
+        """The carry before the first token.
+
+        Args:
+            inputs: What is to be translated; None for a model that begins from nothing.
+            batch: How many texts such a model writes at once.
+            **others: As above.
+
+        Raises:
+            ValueError: As above, or the model does not write token by token.
+        """
+        given = others if inputs is None else {"inputs": inputs, **others}
+        carry = self._called("begin", given)
+        if given:
+            return carry
+        if batch < 1:
+            raise ValueError(f"batch: at least 1 expected; given {batch}")
+        rows = {name for name, like in self._reads("step")[0].items() if like["shape"][:1] == ["batch"]}
+        return {name: jnp.repeat(a[None], batch, axis=0) if name in rows else a for name, a in carry.items()}
+
+    def step(self, carry: Mapping[str, Any], token: Any) -> tuple[dict[str, jax.Array], jax.Array]:
+        """The carry after one token more of each row, integers ``[batch]``, and logits ``[batch, V]`` of the next.
+
+        Raises:
+            ValueError: As above; or the carry is not one of this model and batch.
+        """
+        expected, like = self._reads("step")
+        known: dict[str, int] = {}
+        given = _checked({"token": token}, {"token": like}, self.about["limits"], known)["token"]
+        return self.functions["step"](self.weights, _checked(carry, expected, {}, known, "carry "), given)
+
+    def _called(self, name: str, given: Mapping[str, Any]) -> Any:
+        (expected,) = self._reads(name)
+        return self.functions[name](self.weights, _checked(given, expected, self.about["limits"], {}))
+
+    def _reads(self, name: str) -> list[Any]:
+        if name not in self.functions:
+            raise ValueError(f"{name}: this model does not write token by token; it answers, as model(inputs)")
+        return self.about["functions"][name]["reads"]
+
+
+def load(folder: str | Path) -> Model:
+    """The model in a folder that ``python -m jaxnets.export`` wrote.
+
+    Raises:
+        ValueError: There is none, a file of it is missing or damaged, or this jax cannot read its functions.
+        ImportError: The ``flatbuffers`` package is missing.
+    """
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        raise ValueError(f"no exported model in {folder}: no model.json there")
+    try:
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        names = [name for name in FUNCTIONS if name in about["functions"]]
+        expected = {weight["name"]: weight for weight in about["weights"]}
+        reads = [about["functions"][name]["reads"] for name in names]
+        about["limits"], about["jax"], about["files"]["weights.safetensors"]["sha256"], reads[0][0]
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"{folder / 'model.json'} is damaged: {error!r}") from error
+    path = folder / "weights.safetensors"
+    weights = read_safetensors(path, _whole(path, about))
+    found = {name: {"name": name, "shape": list(a.shape), "dtype": str(a.dtype)} for name, a in weights.items()}
+    wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    if wrong:
+        raise ValueError(f"{path}: {min(wrong)} is not what model.json says")
+    functions: dict[str, Callable] = {name: jax.jit(_function(folder / f"{name}.jax_export", about)) for name in names}
+    return Model(about, {name: jnp.asarray(weights[name]) for name in expected}, functions)
+
+
+def read_safetensors(path: Path, content: bytes) -> dict[str, np.ndarray]:
+    """The arrays in the content of a safetensors file: the length of a JSON header, the header, raw numbers.
+
+    Raises:
+        ValueError: It is no safetensors file; ``path`` is named.
+    """
+    try:
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
+        header.pop("__metadata__", None)
+        found = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            if not 0 <= begin <= end <= len(content) - start:
+                raise ValueError(f"{name} lies outside the file")
+            flat = np.frombuffer(content[start + begin : start + end], TYPES[entry["dtype"]])
+            found[name] = flat.reshape(entry["shape"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from error
+    return found
+
+
+def _whole(path: Path, about: dict[str, Any]) -> bytes:
+    """A file's content, if it is what was exported."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    noted = about["files"].get(path.name, {})
+    if len(content) != noted.get("bytes") or hashlib.sha256(content).hexdigest() != noted.get("sha256"):
+        raise ValueError(f"{path} is damaged: it is not what was exported")
+    return content
+
+
+def _function(path: Path, about: dict[str, Any]) -> Callable:
+    content = _whole(path, about)
+    try:
+        return jax.export.deserialize(bytearray(content)).call
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} was written by jax {about['jax']}, which promises that later ones read it for six months; "
+            f"jax {jax.__version__} does not: {error}. Export the run again"
+        ) from error
+
+
+def _checked(
+    given: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    limits: Mapping[str, int],
+    known: dict[str, int],
+    of: str = "",
+) -> dict[str, jax.Array]:
+    """The arrays as they are read; ``known`` sizes of named axes must agree, and new ones are added to it."""
+    if given.keys() != expected.keys():
+        raise ValueError(
+            f"{of}arrays {', '.join(sorted(expected)) or 'none'} expected; given {', '.join(sorted(given))}"
+        )
+    return {name: _array(of + name, given[name], like, limits, known) for name, like in expected.items()}
+
+
+def _array(
+    name: str, value: Any, like: Mapping[str, Any], limits: Mapping[str, int], known: dict[str, int]
+) -> jax.Array:
+    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    shape, dtype = like["shape"], jnp.dtype(like["dtype"])
+    size = lambda axis: f"{axis} <= {limits[axis]}" if axis in limits else str(axis)
+    wanted = f"{name}: {dtype} [{', '.join(map(size, shape))}] expected; given {array.dtype} {list(array.shape)}"
+    kinds = (jnp.bool_, jnp.integer, jnp.floating)
+    if array.ndim != len(shape) or not any(all(jnp.issubdtype(d, k) for d in (array.dtype, dtype)) for k in kinds):
+        raise ValueError(wanted)
+    for axis, length in zip(shape, array.shape, strict=True):
+        if isinstance(axis, int) and axis != length:
+            raise ValueError(wanted)
+        if isinstance(axis, str) and axis.isidentifier():
+            if not 1 <= length <= limits.get(axis, length):
+                raise ValueError(wanted if length else f"{wanted}, where {axis} must be at least 1")
+            if known.setdefault(axis, length) != length:
+                raise ValueError(f"{wanted}, where {axis} is {known[axis]}")
+    if jnp.issubdtype(dtype, jnp.integer) and array.dtype != dtype:
+        limit = jnp.iinfo(dtype)
+        if array.size and not limit.min <= array.min() <= array.max() <= limit.max:
+            raise ValueError(f"{name}: numbers from {limit.min} to {limit.max} expected; given {array.max()}")
+    return jnp.asarray(array, dtype)

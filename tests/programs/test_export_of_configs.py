@@ -1,0 +1,172 @@
+"""Exports of every shipped config, and of models that choose how they compute."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxnets import exported
+from jaxnets.data.pairs import START
+from jaxnets.training import artifacts, build, config, export_folder, restore, rundir
+from jaxnets.training.state import first_variables
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def data_files(tmp_path_factory, small_text) -> dict[str, dict]:
+    """Small data for the configs whose data are a user's files, or of a package that may not be there."""
+    folder = tmp_path_factory.mktemp("data")
+    labels = np.arange(80) % 4
+
+    def arrays(name: str, *shape: int, pixels: bool = False) -> str:
+        x = RANDOM.integers(0, 256, (80, *shape), np.uint8) if pixels else RANDOM.normal(size=(80, *shape))
+        np.savez(folder / f"{name}.npz", x_train=x, y_train=labels, x_test=x[:20], y_test=labels[:20])
+        return str(folder / f"{name}.npz")
+
+    (folder / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
+    for i in range(80):
+        path = folder / "images" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RANDOM.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+    series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": 4}
+    digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": 4}
+    pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": 4}
+    return {
+        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn", "pixel_mnist", "pixel_mnist_tcn"), series),
+        **dict.fromkeys(("translation", "translation_rnn"), pairs),
+        **{
+            name: {"path": str(small_text), "length": 8, "batch": 4}
+            for name in ("char_lm", "shakespeare", "decoder_lm")
+        },
+        "mnist": digits,
+        "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
+        "images": {"path": str(folder / "images"), "size": 32, "batch": 4},
+        "labelled_sets": {"path": arrays("sets", 9, 3), "batch": 4},
+    }
+
+
+def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, dict[str, np.ndarray]]:
+    """A run of a shipped config as it is before its first update, some noise on its variables, and a held-out batch."""
+    settings = config.load(name)
+    with settings.ignore_type():
+        settings.data = data if "name" in data else {**settings.data, **data}
+        settings.model = {**settings.model, **model}
+    dataset = build.dataset(settings)
+    network = build.model(settings.model, outputs=dataset.targets.size)
+    task = build.task(settings, network, dataset.targets)
+    rundir.claim(workdir, settings, dataset)
+    variables = first_variables(task, dataset.train[0], 0)
+    noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
+    return restore.Run(workdir, settings, dataset.targets, network, task, 0, noisy), dataset.validation[0]
+
+
+def smaller(reads: dict[str, tuple[str, ...]], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Three rows of what a task reads of a batch, with about half of each length."""
+    given = {name: array for name, array in batch.items() if name in reads}
+    sizes = {
+        axis: 3 if axis == "batch" else size // 2 + 1 for name in given for axis, size in _axes(reads, batch, name)
+    }
+    cut = {name: array[tuple(slice(sizes[axis]) for axis in reads[name])] for name, array in given.items()}
+    for name, of in (("lengths", "inputs"), ("target_lengths", "targets")):
+        if name in cut:
+            cut[name] = np.minimum(cut[name], cut[of].shape[1])
+    return cut
+
+
+def _axes(reads, batch, name):
+    return zip(reads[name], batch[name].shape, strict=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", config.shipped())
+def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
+    run, batch = run_of(name, tmp_path, data_files.get(name, {}))
+    made = artifacts.of_run(run)
+    export_folder.write(tmp_path / "export", run, made)
+    model = exported.load(tmp_path / "export")
+    (reads,) = model.about["functions"]["forward"]["reads"]
+    for array, axes in run.task.reads.items():
+        if array in batch:
+            assert tuple(reads[array]["shape"][: len(axes)]) == axes  # all of them stay open
+    tolerance = dict(atol=1e-6, rtol=1e-5) if run.model.dtype in (jnp.float32, "float32") else dict(atol=0.05)
+    for given in ({array: batch[array] for array in reads}, smaller(run.task.reads, batch)):
+        expected = jax.jit(run.task.predict)(run.variables, given)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), model(**given), expected)
+    if run.task.writer is None:
+        with pytest.raises(ValueError, match="does not write token by token"):
+            model.begin()
+        return
+    answers, lengths = model(**given), given.get("target_lengths")
+    tokens = given.get("targets", given["inputs"])
+    if lengths is None:
+        carry, lengths = model.begin(batch=3), np.full(3, tokens.shape[1])
+    else:
+        carry = model.begin(given["inputs"], lengths=given["lengths"])
+        start = np.full((3, 1), run.targets.symbol(START))
+        tokens = np.concatenate([start, tokens[:, :-1]], axis=1)
+    for t in range(tokens.shape[1]):
+        carry, logits = model.step(carry, tokens[:, t])
+        # Another order of sums, and logits of up to 10.
+        np.testing.assert_allclose(logits[t < lengths], answers[t < lengths, t], atol=10 * tolerance["atol"])
+
+
+@pytest.mark.parametrize(
+    "name, model",
+    [("digits", {"hidden": 5, "options": {"method": "newton"}}), ("decoder_lm", {"implementation": "chunked"})],
+)
+def test_how_a_run_computed_does_not_bind_its_export(tmp_path, data_files, name, model):
+    run, batch = run_of(name, tmp_path, {**data_files.get(name, {}), "batch": 4}, **model)
+    made = artifacts.of_run(run)
+    assert [str(size) for size in made.functions["forward"].in_avals[-1].shape[:2]] == ["batch", "length"]
+    given = {"inputs": batch["inputs"]}
+    expected = run.task.predict(run.variables, given)
+    np.testing.assert_allclose(made.functions["forward"].call(made.weights, given), expected, atol=1e-5)
+
+
+def test_lengths_that_a_model_cannot_leave_open_stay_those_of_its_batches(tmp_path, monkeypatch):
+    (tmp_path / "own_nets.py").write_text(
+        "from flax import linen as nn\n"
+        "class Short(nn.Module):\n"
+        "    classes: int\n"
+        "    @nn.compact\n"
+        "    def __call__(self, xs, train=False):\n"
+        "        assert xs.shape[1] <= 8, 'too long'\n"
+        "        return nn.Dense(self.classes)(xs.reshape(len(xs), -1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = config.load("digits")
+    settings.model = {"name": "own_nets.Short"}
+    dataset = build.dataset(settings)
+    network = build.model(settings.model, None, outputs=10)
+    task = build.task(settings, network, dataset.targets)
+    rundir.claim(tmp_path / "run", settings, dataset)
+    variables = first_variables(task, dataset.train[0], 0)
+    run = restore.Run(tmp_path / "run", settings, dataset.targets, network, task, 0, variables)
+    export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
+    model = exported.load(tmp_path / "export")
+    inputs = dataset.validation[0]["inputs"][:3]
+    np.testing.assert_allclose(model(inputs), network.apply(variables, inputs), atol=1e-6)
+    with pytest.raises(ValueError, match=r"float32 \[batch, 8, 8\] expected; given float32 \[3, 7, 8\]"):
+        model(inputs[:, :7])
+
+
+@pytest.mark.slow
+def test_a_decoder_writes_beyond_its_context(tmp_path, data_files):
+    run, _ = run_of("decoder_lm", tmp_path, data_files["decoder_lm"])
+    export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
+    model = exported.load(tmp_path / "export")
+    assert model.about["limits"] == {"length": run.model.context}
+    with pytest.raises(ValueError, match=r"\[batch, length <= 64\] expected; given int64 \[1, 65\]"):
+        model(np.zeros((1, 65), int))
+    tokens = RANDOM.integers(0, 256, (2, 100))
+    carry, steps = model.begin(batch=2), []
+    for token in tokens.T:
+        carry, logits = model.step(carry, token)
+        steps.append(logits)
+    # The 65th token does not fit: it and the 31 before it are read again, and the text goes on from there.
+    window = run.task.predict(run.variables, {"inputs": tokens[:, 33:96]})
+    np.testing.assert_allclose(np.stack(steps, 1)[:, 64:96], window[:, 31:], atol=1e-5)
