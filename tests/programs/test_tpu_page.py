@@ -1,0 +1,101 @@
+"""The page on cloud TPUs: its commands, and its script with local processes instead of hosts."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from absl import flags
+from conftest import ROOT
+
+import jaxnets.train  # noqa: F401  defines the flags
+from jaxnets.training import config
+from jaxnets.training.metrics import read_metrics
+
+PAGE = (ROOT / "docs" / "tpu.md").read_text()
+SCRIPT = ROOT / "docs" / "on_every_host.sh"
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_commands_are_shell():
+    assert len(BLOCKS) >= 5
+    for text in (*BLOCKS, SCRIPT.read_text()):
+        done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_commands_train_with_flags_and_configs_that_there_are():
+    calls = re.findall(r"(?:jaxnets\.train|on_every_host\.sh) (--[^\"\n;`]*)", PAGE + SCRIPT.read_text())
+    assert len(calls) >= 4
+    for call in calls:
+        for name, value in re.findall(r"--([\w.]+)=?(\S*)", call):
+            assert name in flags.FLAGS, name
+            assert name != "config" or value in config.shipped(), value
+
+
+def test_every_file_that_is_linked_is_there():
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        assert target.startswith("https://") or (ROOT / "docs" / target).exists(), target
+    for path in re.findall(r"docs/[\w./]+", PAGE):
+        assert (ROOT / path.rstrip(".")).exists(), path
+
+
+@pytest.fixture
+def hosts(environment, small_flags, tmp_path):
+    """Two "hosts" that run the script; what is left of them is ended with the test."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = (f"--coordinator=localhost:{port}", "--processes=2", f"--workdir={tmp_path / 'run'}")
+    own = {**environment, "PYTHON": sys.executable, "PAUSE": "1", "TRIES": "8", "JAX_NUM_CPU_DEVICES": "2"}
+    started = []
+
+    def start(*more):
+        for number in range(2):
+            command = ["sh", SCRIPT, *together, f"--process={number}", *small_flags, *more]
+            with (tmp_path / f"host{number}").open("w") as told:
+                started.append(
+                    subprocess.Popen(command, cwd=ROOT, env=own, stdout=told, stderr=told, start_new_session=True)
+                )
+        return started
+
+    yield start
+    for host in started:
+        try:
+            os.killpg(host.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        host.wait()
+
+
+def training_process(host):
+    """The number of the Python process below a host's shell."""
+    ids = subprocess.run(["ps", "-o", "pid=", "--ppid", str(host.pid)], capture_output=True, text=True).stdout.split()
+    return int(ids[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps to find the process to kill")
+def test_a_launch_survives_the_death_of_a_process(hosts, tmp_path):
+    started = hosts("--config.train.steps=400", "--config.train.log_every=1")
+    deadline = time.monotonic() + 200
+    while not (rows := read_metrics(tmp_path / "run")) or rows[-1]["step"] < 12:
+        assert time.monotonic() < deadline, (tmp_path / "host0").read_text()
+        time.sleep(0.1)
+    os.kill(training_process(started[1]), signal.SIGKILL)
+    told = lambda: [(tmp_path / f"host{number}").read_text() for number in range(2)]
+    assert [host.wait(timeout=300) for host in started] == [0, 0], told()
+    assert all("start 2 in 1 s" in text for text in told())
+    steps = [row["step"] for row in read_metrics(tmp_path / "run") if "train/loss" in row]
+    assert steps == list(range(1, 401))
+
+
+def test_wrong_usage_is_not_tried_again(hosts, tmp_path):
+    started = hosts("--nosuchflag")
+    assert [host.wait(timeout=60) for host in started] == [2, 2]
+    assert "Unknown command line flag 'nosuchflag'" in (tmp_path / "host0").read_text()
