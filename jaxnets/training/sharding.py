@@ -2,9 +2,11 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
+from flax import linen as nn
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -86,6 +88,37 @@ def of_rows(mesh: Mesh, tree: Any) -> Any:
         return NamedSharding(mesh, PartitionSpec(DATA) if divided else PartitionSpec())
 
     return jax.tree.map(place, tree)
+
+
+def by_rows(f: Callable) -> Callable:
+    """``f(variables, batch, ...)`` of a task, traced so that devices compute their rows and gather what is split.
+
+    Where a parameter and a batch are both split over ``data``, XLA may leave the parameter's parts where they are and
+    move the numbers of all rows instead, in every layer. So what modules give is told to stay divided by rows. What no
+    rule names is gathered before anything: a loop over time would gather it in every step. The others, which are those
+    of layers that are scanned over, are gathered layer by layer. Without a mesh nothing changes.
+    """
+
+    def traced(variables: Any, batch: Any, *others: Any) -> Any:
+        mesh = jax.typeof(jax.tree.leaves(variables)[0]).sharding.mesh
+        rows, devices = len(jax.tree.leaves(batch)[0]), mesh.shape.get(DATA, 1)
+        if devices == 1 or rows % devices:
+            return f(variables, batch, *others)
+
+        def divided(leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array) or leaf.ndim == 0 or len(leaf) != rows:
+                return leaf
+            spec = PartitionSpec(DATA, *[PartitionSpec.UNCONSTRAINED] * (leaf.ndim - 1))
+            return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
+
+        def gathered(leaf: jax.Array, there: NamedSharding) -> jax.Array:
+            return leaf if MODEL in there.spec else jax.lax.with_sharding_constraint(leaf, there)
+
+        variables = jax.tree.map(gathered, variables, of_parameters(mesh, variables, fully=False))
+        with nn.intercept_methods(lambda call, args, options, _: jax.tree.map(divided, call(*args, **options))):
+            return f(variables, batch, *others)
+
+    return traced
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
