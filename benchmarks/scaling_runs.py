@@ -96,7 +96,10 @@ def times(model: str, rounds: int) -> dict[str, dict[int, float]]:
                     found[name][n].append(ms)
     for process in started.values():
         process.communicate()
-    return {name: {n: statistics.median(ms) for n, ms in by_count.items()} for name, by_count in found.items()}
+    medians = {name: {n: statistics.median(ms) for n, ms in by_count.items()} for name, by_count in found.items()}
+    for name, by_count in medians.items():
+        print(f"{model:<12}{name:<32}" + "".join(f"{n} x {ms:,.1f} ms  " for n, ms in by_count.items()), flush=True)
+    return medians
 
 
 def _ask(process: subprocess.Popen) -> dict[str, float]:
