@@ -19,7 +19,7 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from jaxnets import data, program, recurrent, tasks
-from jaxnets.training import loop
+from jaxnets.training import loop, sharding
 from jaxnets.training.optimizer import adamw
 from jaxnets.training.state import create, make_step
 
@@ -53,7 +53,9 @@ def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -
     step = jax.jit(make_step(task, transform, seed), donate_argnums=0)
     for i in range(steps):
         state, _ = step(state, examples.train[i])
-    error = loop.evaluate(task, jax.jit(task.evaluate), state.variables, examples.validation)["loss"]
+    error = loop.evaluate(task, jax.jit(task.evaluate), state.variables, sharding.on_one_device(examples.validation))[
+        "loss"
+    ]
     return 1 - error / VARIANCE if math.isfinite(error) else None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 from matplotlib.figure import Figure
 
+from benchmarks import scaling_tables
 from jaxnets import program
 
 FLAGS = flags.FLAGS
@@ -256,6 +257,21 @@ def convolution(name: str, result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def scaling(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.scaling."""
+    share = result["memory"]["share"]
+    lines = [
+        *heading(name, result),
+        f"Training on {result['devices']} simulated devices; bytes sent, memory, and what they mean for a pod are in "
+        f"[docs/scaling.md](../docs/scaling.md). A device holds {share:.2f} of an eighth of a fully sharded GPT-2 with "
+        "its optimiser (aim: at most 1.3).",
+        "",
+        "A step on one device, and the time on several over it (weak: of as many rows); they share the cores.",
+        "",
+    ]
+    return [*lines, scaling_tables.times(result["scaling"]), ""]
+
+
 def _table(label: str, sizes: list[str], rows: list[dict[str, Any]], which: str) -> list[str]:
     """A row for each size, a column for each implementation."""
     names = list(dict.fromkeys(name for row in rows for name in row[which]))
@@ -282,6 +298,7 @@ def main(overrides: program.Overrides) -> None:
         "attention": attention,
         "sets": sets,
         "convolution": convolution,
+        "scaling": scaling,
     }.items():
         for name, result in results(folder, key).items():
             lines += section(name, result)

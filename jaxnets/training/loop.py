@@ -81,7 +81,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     return Compiled(
         mesh=mesh,
         step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
-        evaluate=jax.jit(task.evaluate, out_shardings=(whole, None)),
+        evaluate=jax.jit(sharding.by_rows(task.evaluate), out_shardings=(whole, None)),
         abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
         create=jax.jit(initialise, out_shardings=there),
         train=Share(own.train, rows, mesh),
@@ -126,7 +126,7 @@ def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> di
             zeros = jax.eval_shape(compiled, variables, batch, None)[1]
             nothing = lambda zeros=zeros: jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros)
             carry = jax.jit(nothing, out_shardings=sharding.of_rows(share.mesh, zeros))()
-        metrics, carry = compiled(variables, batch, carry)
+        metrics, carry = sharding.settled(compiled(variables, batch, carry))
         for name, (total, number) in metrics.items():
             row = sums.setdefault(name, [0.0, 0.0])
             row[0] += float(total)
@@ -155,7 +155,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
             pending = None
             while True:
                 batch = next(batches)
-                state, metrics = compiled.step(state, compiled.train.put(batch))
+                state, metrics = sharding.settled(compiled.step(state, compiled.train.put(batch)))
                 step += 1
                 # The numbers of the step before are read while this one runs.
                 if pending is not None:
@@ -195,7 +195,7 @@ def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[
     """The state and step of the last checkpoint, with the data at its place, or a fresh state."""
     found = checkpoints.restore(compiled.abstract)
     if found is None:
-        return compiled.create(), 0
+        return sharding.settled(compiled.create()), 0
     step, state, position = found
     batches.set_state(position)
     return state, step

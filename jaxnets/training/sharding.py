@@ -2,11 +2,13 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grain
 import jax
 import numpy as np
+from flax import linen as nn
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -126,6 +128,46 @@ def on_one_device(batches: grain.MapDataset) -> Share:
 def count_rows(batch: Any) -> int:
     """How many rows a batch has: all its arrays begin with them."""
     return len(jax.tree.leaves(batch)[0])
+
+
+def by_rows(f: Callable) -> Callable:
+    """``f(variables, batch, ...)`` of a task, traced so that devices compute their rows and gather what is split.
+
+    Where a parameter and a batch are both split over ``data``, XLA may leave the parameter's parts where they are and
+    move the numbers of all rows instead, in every layer. So what modules give is told to stay divided by rows. What no
+    rule names is gathered before anything: a loop over time would gather it in every step. The others, which are those
+    of layers that are scanned over, are gathered layer by layer. Without a mesh nothing changes.
+    """
+
+    def traced(variables: Any, batch: Any, *others: Any) -> Any:
+        mesh = jax.typeof(jax.tree.leaves(variables)[0]).sharding.mesh
+        rows, devices = len(jax.tree.leaves(batch)[0]), mesh.shape.get(DATA, 1)
+        if devices == 1 or rows % devices:
+            return f(variables, batch, *others)
+
+        def divided(leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array) or leaf.ndim == 0 or len(leaf) != rows:
+                return leaf
+            spec = PartitionSpec(DATA, *[PartitionSpec.UNCONSTRAINED] * (leaf.ndim - 1))
+            return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
+
+        def gathered(leaf: jax.Array, there: NamedSharding) -> jax.Array:
+            return leaf if MODEL in there.spec else jax.lax.with_sharding_constraint(leaf, there)
+
+        variables = jax.tree.map(gathered, variables, of_parameters(mesh, variables, fully=False))
+        with nn.intercept_methods(lambda call, args, options, _: jax.tree.map(divided, call(*args, **options))):
+            return f(variables, batch, *others)
+
+    return traced
+
+
+def settled(tree: Any) -> Any:
+    """The arrays, computed where one CPU is made to look like several devices, else still on their way.
+
+    There programs of all devices that are under way at once may wait for each other for ever.
+    """
+    simulated = jax.default_backend() == "cpu" and jax.device_count() > 1
+    return jax.block_until_ready(tree) if simulated else tree
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.tasks import Task
+from jaxnets.training import sharding
 
 # Every random number of a run is drawn with a key made from (seed, step, purpose).
 INITIALISE, DROPOUT, SAMPLE = range(3)
@@ -68,13 +69,15 @@ def make_step(
             so that the first updates do not stay in it.
     """
 
+    loss_of = sharding.by_rows(task.loss)
+
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
         params = state.variables["params"]
         others = {name: value for name, value in state.variables.items() if name not in ("params", "average")}
         key = key_for(seed, state.step, DROPOUT)
 
         def gradient(others, batch, key, carry):
-            loss = lambda params: task.loss({**others, "params": params}, batch, key, carry)
+            loss = lambda params: loss_of({**others, "params": params}, batch, key, carry)
             (value, (carry, changed)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
             return (value, gradients), carry, {**others, **changed}
 
