@@ -107,9 +107,11 @@ def _end(code: int, message: str) -> NoReturn:
     if FLAGS.is_parsed() and FLAGS.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
     print(f"{name()}: {message}", file=sys.stderr, flush=True)
-    if jax.distributed.is_initialized():
-        processes.end(code)
-    sys.exit(code)
+    if code != 1 and not jax.distributed.is_initialized():
+        sys.exit(code)
+    # At once: after an error a thread of a library may wait for what never comes, as other processes may for this one.
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def name() -> str:

@@ -69,6 +69,13 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(error) from error
 
+    def check(self) -> None:
+        """A ``RunError`` where the last save has failed by now."""
+        try:
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._failed(error) from error
+
     def wait(self) -> None:
         """Until the last save is on the disk."""
         try:

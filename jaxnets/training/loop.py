@@ -157,6 +157,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
                 batch = next(batches)
                 state, metrics = sharding.settled(compiled.step(state, compiled.train.put(batch)))
                 step += 1
+                checkpoints.check()
                 # The numbers of the step before are read while this one runs.
                 if pending is not None:
                     _read(progress, checkpoints, *pending)

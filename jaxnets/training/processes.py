@@ -165,10 +165,3 @@ def _tell_briefly() -> None:
     sys.stderr.flush()
     os.dup2(reader.stdin.fileno(), sys.stderr.fileno())
     reader.stdin.close()
-
-
-def end(code: int) -> None:
-    """Ends this process without waiting for the others, who may wait for it in a computation they will never end."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
