@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from shipped_configs import small_data
 
 from jaxnets import exported
 from jaxnets.data.pairs import START
@@ -18,35 +18,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def data_files(tmp_path_factory, small_text) -> dict[str, dict]:
-    """Small data for the configs whose data are a user's files, or of a package that may not be there."""
-    folder = tmp_path_factory.mktemp("data")
-    labels = np.arange(80) % 4
-
-    def arrays(name: str, *shape: int, pixels: bool = False) -> str:
-        x = RANDOM.integers(0, 256, (80, *shape), np.uint8) if pixels else RANDOM.normal(size=(80, *shape))
-        np.savez(folder / f"{name}.npz", x_train=x, y_train=labels, x_test=x[:20], y_test=labels[:20])
-        return str(folder / f"{name}.npz")
-
-    (folder / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
-    for i in range(80):
-        path = folder / "images" / "ab"[i % 2] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(RANDOM.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
-    series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": 4}
-    digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": 4}
-    pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": 4}
-    return {
-        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn", "pixel_mnist", "pixel_mnist_tcn"), series),
-        **dict.fromkeys(("translation", "translation_rnn"), pairs),
-        **{
-            name: {"path": str(small_text), "length": 8, "batch": 4}
-            for name in ("char_lm", "shakespeare", "decoder_lm")
-        },
-        "mnist": digits,
-        "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
-        "images": {"path": str(folder / "images"), "size": 32, "batch": 4},
-        "labelled_sets": {"path": arrays("sets", 9, 3), "batch": 4},
-    }
+    return small_data(tmp_path_factory.mktemp("data"), small_text, batch=4)
 
 
 def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, dict[str, np.ndarray]]:

@@ -1,0 +1,35 @@
+"""Small data for the shipped configs whose data are a user's files, or of a package that may not be there."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
+    """By name of a config, what to set in its data: files in this folder, or the text; a few rows a batch."""
+    random = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+
+    def arrays(name: str, *shape: int, pixels: bool = False) -> str:
+        x = random.integers(0, 256, (80, *shape), np.uint8) if pixels else random.normal(size=(80, *shape))
+        np.savez(folder / f"{name}.npz", x_train=x, y_train=labels, x_test=x[:20], y_test=labels[:20])
+        return str(folder / f"{name}.npz")
+
+    (folder / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
+    for i in range(80):
+        path = folder / "images" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+    series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": batch}
+    digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": batch}
+    pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": batch}
+    return {
+        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn", "pixel_mnist", "pixel_mnist_tcn"), series),
+        **dict.fromkeys(("translation", "translation_rnn"), pairs),
+        **{name: {"path": str(text), "length": 8, "batch": batch} for name in ("char_lm", "shakespeare", "decoder_lm")},
+        "mnist": digits,
+        "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
+        "images": {"path": str(folder / "images"), "size": 32, "batch": batch},
+        "labelled_sets": {"path": arrays("sets", 9, 3), "batch": batch},
+    }

@@ -1,0 +1,45 @@
+"""Trains every shipped config for a few steps on as many devices as there are; run by ``test_configs_on_devices``."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+from shipped_configs import small_data
+
+from jaxnets.training import build, config, loop, sharding
+
+ROWS, STEPS = 8, 2
+
+
+def losses(name: str, data: dict) -> list[float]:
+    """Of the first steps, and of the first held-out batch after them."""
+    settings = config.load(name)
+    with settings.ignore_type():
+        settings.data = data if "name" in data else {**settings.data, **data}
+        settings.data.batch = ROWS
+    settings.optimizer.warmup = 0
+    settings.train.accumulate = 1
+    dataset = build.dataset(settings)
+    dataset = dataset._replace(validation=dataset.validation[:1])
+    task = build.task(settings, build.model(settings.model, outputs=dataset.targets.size), dataset.targets)
+    compiled = loop.compile_run(settings, dataset, task)
+    state = sharding.settled(compiled.create())
+    found = []
+    for step in range(STEPS):
+        state, metrics = sharding.settled(compiled.step(state, compiled.train.put(dataset.train[step])))
+        found.append(float(metrics["loss"]))
+    return [*found, loop.evaluate(task, compiled.evaluate, state.variables, compiled.validation)["loss"]]
+
+
+def main(folder: str, text: str, out: str) -> None:
+    data, found = small_data(Path(folder), Path(text), ROWS), {}
+    for name in config.shipped():
+        found[name] = losses(name, data.get(name, {}))
+        print(name, jax.device_count(), found[name], flush=True)
+        jax.clear_caches()
+    Path(out).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
