@@ -19,6 +19,13 @@ if jax.__version_info__ < (0, 11):  # a flag that a later XLA does not know woul
 os.environ["XLA_FLAGS"] = " ".join([PROGRAMS_FLAGS, *OWN_FLAGS])
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
 @pytest.fixture
 def float64():
     """Runs a test with 64-bit types."""
@@ -64,9 +71,7 @@ def start_processes(environment):
     started = []
 
     def start(count: int, devices: int, *flags: str, own=lambda number: ()) -> list[subprocess.Popen]:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         variables = {**environment, "JAX_NUM_CPU_DEVICES": str(devices)}
         together = (f"--coordinator=localhost:{port}", f"--processes={count}")
         for number in range(count):

@@ -4,14 +4,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
 from absl import flags
-from conftest import ROOT
+from conftest import ROOT, free_port
 
 import jaxnets.train  # noqa: F401  defines the flags
 from jaxnets.training import config
@@ -48,10 +47,7 @@ def test_every_file_that_is_linked_is_there():
 @pytest.fixture
 def hosts(environment, small_flags, tmp_path):
     """Two "hosts" that run the script; what is left of them is ended with the test."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    together = (f"--coordinator=localhost:{port}", "--processes=2", f"--workdir={tmp_path / 'run'}")
+    together = (f"--coordinator=localhost:{free_port()}", "--processes=2", f"--workdir={tmp_path / 'run'}")
     own = {**environment, "PYTHON": sys.executable, "PAUSE": "1", "TRIES": "8", "JAX_NUM_CPU_DEVICES": "2"}
     started = []
 
