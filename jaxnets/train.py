@@ -21,6 +21,7 @@ from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training import build, config, flops, loop, processes, rundir, sharding
+from jaxnets.training.compiled import Compiled, compile_run
 
 FLAGS = flags.FLAGS
 
@@ -39,7 +40,7 @@ def main(overrides: program.Overrides) -> None:
     dataset = build.dataset(settings)
     model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
     task = build.task(settings, model, dataset.targets)
-    compiled = loop.compile_run(settings, dataset, task)
+    compiled = compile_run(settings, dataset, task)
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()
     if first:
@@ -55,7 +56,7 @@ def main(overrides: program.Overrides) -> None:
         sys.exit(128 + outcome.signal)
 
 
-def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.Module, compiled: loop.Compiled) -> None:
+def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.Module, compiled: Compiled) -> None:
     device = jax.devices()[0].device_kind
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(f"{dataset.description}\n{jax.device_count()} x {device}{several}; run in {workdir}", file=sys.stderr)

@@ -53,7 +53,12 @@ def create(task: Task, transform: optax.GradientTransformation, batch: Any, seed
 
 
 def make_step(
-    task: Task, transform: optax.GradientTransformation, seed: int, accumulate: int = 1, average: float = 0.0
+    task: Task,
+    transform: optax.GradientTransformation,
+    seed: int,
+    accumulate: int = 1,
+    average: float = 0.0,
+    skip: bool = False,
 ) -> Callable[[State, Any], tuple[State, dict[str, jax.Array]]]:
     r"""One update as a pure function ``(state, batch) -> (state, {"loss", "gradient_norm"})``.
 
@@ -66,6 +71,8 @@ def make_step(
         average: d of the average of parameters and statistics that is kept beside them, 0: none. After update t it is
             :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`,
             so that the first updates do not stay in it.
+        skip: Whether an update is left out where its loss or the norm of its gradient is not finite: only the step goes
+            on, and all else, the optimiser's state, statistics and carry included, stays as it was.
     """
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
@@ -101,7 +108,12 @@ def make_step(
             done = (state.step + 1).astype(jnp.float32)
             kept = jnp.minimum(average, done / (done + 9))
             variables["average"] = optax.incremental_update(variables, state.variables["average"], 1 - kept)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
-        return State(state.step + 1, variables, optimizer, carry), metrics
+        norm = optax.tree.norm(gradients)
+        found = State(state.step + 1, variables, optimizer, carry)
+        if skip:
+            finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+            same = state._replace(step=state.step + 1)
+            found = jax.tree.map(lambda new, old: jnp.where(finite, new, old), found, same)
+        return found, {"loss": loss, "gradient_norm": norm}
 
     return step

@@ -1,0 +1,87 @@
+"""What a run computes with, built from its config: nothing here runs yet."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxnets.data import Dataset
+from jaxnets.tasks import Task
+from jaxnets.training import build, sharding
+from jaxnets.training.errors import UsageError
+from jaxnets.training.not_finite import POLICIES
+from jaxnets.training.optimizer import OPTIMIZERS
+from jaxnets.training.sharding import Share
+from jaxnets.training.state import State, create, make_step
+
+
+class Compiled(NamedTuple):
+    """The jitted functions of a run."""
+
+    mesh: Mesh
+    step: Callable
+    evaluate: Callable
+    abstract: State  # shapes of the state and where its arrays lie
+    create: Callable[[], State]
+    train: Share
+    validation: Share
+    items: int  # what a training batch counts in the speed that is reported
+
+
+def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
+    """Builds what a run computes with; what does not fit together is told here, before anything is compiled."""
+    batch = dataset.train[0]
+    settings = config.train
+    if settings.minutes < 0:
+        raise UsageError(f"--config.train.minutes={settings.minutes}: not below 0 expected; 0 is no limit")
+    rows = sharding.count_rows(batch)
+    if settings.accumulate < 1 or rows % settings.accumulate:
+        raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
+    if settings.not_finite not in POLICIES:
+        raise UsageError(f"--config.train.not_finite={settings.not_finite}: one of {', '.join(POLICIES)} expected")
+    for name in ("steps", "evaluate_every", "log_every", "not_finite_limit"):
+        if settings[name] < 1:
+            raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
+    transform, average = _optimizer(settings.steps, config.optimizer)
+    mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
+    try:
+        initialise = lambda: create(task, transform, batch, config.seed, average)
+        shapes = jax.eval_shape(initialise)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+    own = dataset if jax.process_count() == 1 else dataset.part(lambda count: sharding.rows_here(mesh, count))
+    there = _shardings(mesh, shapes, config.devices.fully_sharded)
+    whole = sharding.everywhere(mesh)
+    skip = settings.not_finite == "skip"
+    update = make_step(task, transform, config.seed, settings.accumulate, average, skip)
+    return Compiled(
+        mesh=mesh,
+        step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
+        evaluate=jax.jit(task.evaluate, out_shardings=(whole, None)),
+        abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
+        create=jax.jit(initialise, out_shardings=there),
+        train=Share(own.train, rows, mesh),
+        validation=Share(own.validation, sharding.count_rows(dataset.validation[0]), mesh),
+        items=task.items(batch),
+    )
+
+
+def _shardings(mesh: Mesh, state: State, fully: bool) -> State:
+    """Where the arrays of a state lie."""
+    whole: Any = sharding.everywhere(mesh)
+    variables, optimizer = sharding.of_parameters(mesh, (state.variables, state.optimizer), fully)
+    return State(whole, variables, optimizer, sharding.of_rows(mesh, state.carry))
+
+
+def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
+    """The optimiser, and the decay of the average of parameters."""
+    arguments = dict(config)
+    average = arguments.pop("average", 0.0)
+    if not 0 <= average < 1:
+        raise UsageError(f"--config.optimizer.average={average}: from 0 to below 1 expected; 0 keeps no average")
+    name = arguments.pop("name", "adamw")
+    if name not in OPTIMIZERS:
+        raise UsageError(f"--config.optimizer.name={name}: one of {', '.join(OPTIMIZERS)} expected")
+    return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average
