@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import build, config, flops, loop, processes, rundir, sharding
+from jaxnets.training import beginning, build, config, flops, loop, processes, rundir, sharding
 from jaxnets.training.compiled import Compiled, compile_run
 
 FLAGS = flags.FLAGS
@@ -41,6 +41,8 @@ def main(overrides: program.Overrides) -> None:
     model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
     task = build.task(settings, model, dataset.targets)
     compiled = compile_run(settings, dataset, task)
+    if not (workdir / "checkpoints").is_dir():
+        beginning.check(settings.train, compiled.abstract)
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()
     if first:

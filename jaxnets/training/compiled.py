@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -13,8 +14,9 @@ from jaxnets.training import build, sharding
 from jaxnets.training.errors import UsageError
 from jaxnets.training.not_finite import POLICIES
 from jaxnets.training.optimizer import OPTIMIZERS
+from jaxnets.training.parameters import matching
 from jaxnets.training.sharding import Share
-from jaxnets.training.state import State, create, make_step
+from jaxnets.training.state import State, create, first_variables, make_step
 
 
 class Compiled(NamedTuple):
@@ -44,10 +46,13 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     for name in ("steps", "evaluate_every", "log_every", "not_finite_limit"):
         if settings[name] < 1:
             raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
-    transform, average = _optimizer(settings.steps, config.optimizer)
+    transform, average, frozen = _optimizer(settings.steps, config.optimizer)
     mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
     try:
-        initialise = lambda: create(task, transform, batch, config.seed, average)
+        if frozen:
+            params = jax.eval_shape(lambda: first_variables(task, batch, config.seed)["params"])
+            matching("optimizer.frozen", frozen, flatten_dict({"params": params}, sep="/"))
+        initialise = lambda: create(task, transform, batch, config.seed, average, frozen)
         shapes = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
@@ -55,7 +60,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     there = _shardings(mesh, shapes, config.devices.fully_sharded)
     whole = sharding.everywhere(mesh)
     skip = settings.not_finite == "skip"
-    update = make_step(task, transform, config.seed, settings.accumulate, average, skip)
+    update = make_step(task, transform, config.seed, settings.accumulate, average, skip, frozen)
     return Compiled(
         mesh=mesh,
         step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
@@ -75,13 +80,13 @@ def _shardings(mesh: Mesh, state: State, fully: bool) -> State:
     return State(whole, variables, optimizer, sharding.of_rows(mesh, state.carry))
 
 
-def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
-    """The optimiser, and the decay of the average of parameters."""
+def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float, str]:
+    """The optimiser, the decay of the average of parameters, and what is frozen."""
     arguments = dict(config)
-    average = arguments.pop("average", 0.0)
+    average, frozen = arguments.pop("average"), arguments.pop("frozen")
     if not 0 <= average < 1:
         raise UsageError(f"--config.optimizer.average={average}: from 0 to below 1 expected; 0 keeps no average")
     name = arguments.pop("name", "adamw")
     if name not in OPTIMIZERS:
         raise UsageError(f"--config.optimizer.name={name}: one of {', '.join(OPTIMIZERS)} expected")
-    return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average
+    return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average, frozen

@@ -66,6 +66,11 @@ REQUIRED = {
 DEFAULTS = {
     "devices.model": 1,
     "devices.fully_sharded": False,
+    "optimizer.average": 0.0,
+    "optimizer.frozen": "",
+    "train.begin_from": "",
+    "train.begin_step": "best",
+    "train.begin_without": "",
     "train.not_finite": "stop",
     "train.not_finite_limit": 10,
 }

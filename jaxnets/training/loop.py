@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training import not_finite, processes, sharding
+from jaxnets.training.beginning import begin
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.interruption import Interruption
@@ -92,7 +93,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
     batches = iter(compiled.train.batches.to_iter_dataset(READING))
     agree = Agreement(compiled.mesh)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
-        state, step, skipped = _begin(checkpoints, compiled, batches)
+        state, step, skipped = _begin(settings, checkpoints, compiled, batches)
         if step >= settings.steps:
             return Outcome(step, None, processes.whole(in_use(state.variables)))
         with Interruption() as interruption, _writer(workdir, step) as writer:
@@ -124,7 +125,7 @@ def _to_the_end(run: Run, state: State, step: int) -> tuple[State, int, int]:
             if run.settings.not_finite != "roll_back" or times > run.settings.not_finite_limit:
                 raise not_finite.stopped(because, run.checkpoints) from error
         del state  # there may not be room for two
-        state, step, _ = _begin(run.checkpoints, run.compiled, run.batches)
+        state, step, _ = _begin(run.settings, run.checkpoints, run.compiled, run.batches)
         run.batches.set_state(position)
         run.progress.roll_back(step, because)
 
@@ -169,11 +170,11 @@ def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
 SKIPPED = "updates skipped"  # beside the position in the data: how many in a row, up to a checkpoint
 
 
-def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int, int]:
-    """The state of the last checkpoint, with the data at its place, or a fresh one; its step, the updates skipped."""
+def _begin(settings: ConfigDict, checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int, int]:
+    """The state of the last checkpoint, with the data at its place, or a first one; its step, the updates skipped."""
     found = checkpoints.restore(compiled.abstract)
     if found is None:
-        return compiled.create(), 0, 0
+        return begin(settings, compiled.abstract, compiled.create()), 0, 0
     step, state, position = found
     batches.set_state({key: value for key, value in position.items() if key != SKIPPED})
     return state, step, position.get(SKIPPED, 0)

@@ -14,10 +14,10 @@ import numpy as np
 import optax
 import pytest
 from conftest import ROOT, SMALL
+from in_process import ready, trained
 
 from jaxnets import convolution, data, tasks
-from jaxnets.training import build, config, loop, restore
-from jaxnets.training.compiled import compile_run
+from jaxnets.training import restore
 from jaxnets.training.errors import RunError
 from jaxnets.training.metrics import read_metrics
 from jaxnets.training.state import create, make_step
@@ -65,24 +65,9 @@ def spoiled(tmp_path, monkeypatch):
     return make
 
 
-def ready(flags):
-    settings = config.load("char_lm")
-    config.override(settings, [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags])
-    dataset = build.dataset(settings)
-    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
-    task = build.task(settings, model, dataset.targets)
-    return settings, dataset, task, compile_run(settings, dataset, task)
-
-
-def trained(workdir, *flags):
-    workdir.mkdir(exist_ok=True)
-    settings, dataset, task, compiled = ready(flags)
-    return loop.train(settings, workdir, dataset, task, compiled).variables
-
-
 def by_hand(flags, batches):
     """The variables after the updates of these batches, None: a step without one."""
-    _, dataset, _, compiled = ready(flags)
+    _, dataset, _, compiled = ready(*flags)
     state = compiled.create()
     for batch in batches:
         if batch is None:
@@ -123,7 +108,7 @@ def test_skipped_steps_leave_a_run_as_if_they_had_not_been(spoiled, tmp_path, ca
     logged = [row["step"] for row in read_metrics(tmp_path / "run") if "train/loss" in row]
     assert logged == [step for step in range(1, 21) if step not in (7, 8, 15)]
     expected = by_hand(flags, [None if i in (6, 7, 14) else i for i in range(20)])
-    chex.assert_trees_all_equal(jax.device_get(found), expected)
+    chex.assert_trees_all_equal(found, expected)
 
 
 def test_more_than_the_limit_in_a_row_stops_a_run_also_over_a_restart(spoiled, tmp_path):
@@ -146,7 +131,7 @@ def test_a_run_rolled_back_goes_on_with_the_data_after_the_bad_batch(spoiled, tm
     assert "train/loss is nan at step 3; back to step 0, and on with the data after it\n" in capsys.readouterr().err
     logged = [row["step"] for row in read_metrics(tmp_path / "run") if "train/loss" in row]
     assert logged == list(range(1, 21))
-    chex.assert_trees_all_equal(jax.device_get(found), by_hand(flags, [3, 4, 5, 6, 7, *range(12, 27)]))
+    chex.assert_trees_all_equal(found, by_hand(flags, [3, 4, 5, 6, 7, *range(12, 27)]))
     with pytest.raises(RunError, match="at step 8; stopped, the checkpoint of step 5 is kept"):
         trained(tmp_path / "limited", *flags, "--config.train.not_finite_limit=1")
 
