@@ -1,4 +1,4 @@
-"""Checkpoints of a run, through orbax: the last two and the best; written in the background, committed whole.
+"""Checkpoints of a run, through orbax: written in the background, committed whole, some of them kept.
 
 A step's record has a digest of every array and one of itself, and all are compared when it is read: arrays on a disk
 carry no checksum, and a flipped bit would load as a wrong number.
@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,28 @@ import orbax.checkpoint as ocp
 from jaxnets.training import processes
 from jaxnets.training.digests import digests
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.retention import Kept
 from jaxnets.training.state import State
 
 
 class Checkpoints:
-    """The checkpoints below one folder. A context manager: leaving it waits for the last save."""
+    """The checkpoints below one folder. A context manager: leaving it waits for the last save.
 
-    def __init__(self, folder: Path, read_only: bool = False):
+    Args:
+        folder: Theirs.
+        read_only: Whether nothing is saved, and nothing removed.
+        keep: How many of the last stay, beside the best; others go once the next one is whole on the disk.
+        keep_every: Those whose step is a multiple of it stay for ever; 0: none.
+    """
+
+    def __init__(self, folder: Path, read_only: bool = False, keep: int = 2, keep_every: int = 0):
         self.folder = folder
         self._losses: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
-            preservation_policy=_LastTwoAndBest(self._losses),
+            preservation_policy=Kept(self._losses, keep, keep_every),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
         self._losses.update({step: self._loss(step) for step in self.steps()})
@@ -209,19 +217,6 @@ class Checkpoints:
         good = max(self.steps(), default=None)
         kept = f"the checkpoint of step {good} is intact" if good is not None else "there is no earlier checkpoint"
         return RunError(f"a checkpoint could not be written to {self.folder}: {_short(error)}; {kept}")
-
-
-class _LastTwoAndBest:
-    """Which checkpoints stay, by validation loss; orbax's own policy reads losses from files that may be damaged."""
-
-    def __init__(self, losses: dict[int, float]):
-        self._losses = losses
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        best = min(steps, key=lambda step: self._losses.get(step, math.inf), default=None)
-        measured = best is not None and self._losses.get(best, math.inf) < math.inf
-        return [step in steps[-2:] or (measured and step == best) for step in steps]
 
 
 def _here(like: Any) -> Any:

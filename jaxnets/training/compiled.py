@@ -43,9 +43,10 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
     if settings.not_finite not in POLICIES:
         raise UsageError(f"--config.train.not_finite={settings.not_finite}: one of {', '.join(POLICIES)} expected")
-    for name in ("steps", "evaluate_every", "log_every", "not_finite_limit"):
-        if settings[name] < 1:
-            raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
+    least = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1, "keep": 1, "keep_every": 0}
+    for name, number in least.items():
+        if settings[name] < number:
+            raise UsageError(f"--config.train.{name}={settings[name]}: at least {number} expected")
     transform, average, frozen = _optimizer(settings.steps, config.optimizer)
     mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
     try:

@@ -71,6 +71,8 @@ DEFAULTS = {
     "train.begin_from": "",
     "train.begin_step": "best",
     "train.begin_without": "",
+    "train.keep": 2,
+    "train.keep_every": 0,
     "train.not_finite": "stop",
     "train.not_finite_limit": 10,
 }

@@ -92,7 +92,7 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
     settings = config.train
     batches = iter(compiled.train.batches.to_iter_dataset(READING))
     agree = Agreement(compiled.mesh)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep=settings.keep, keep_every=settings.keep_every) as checkpoints:
         state, step, skipped = _begin(settings, checkpoints, compiled, batches)
         if step >= settings.steps:
             return Outcome(step, None, processes.whole(in_use(state.variables)))

@@ -17,13 +17,15 @@ from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
 
-# What may change between two starts of one run: how far it goes, how often it reports, what it does about numbers that
-# are not finite, and on which devices.
+# What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
+# about numbers that are not finite, and on which devices.
 FREE = (
     "train.steps",
     "train.minutes",
     "train.evaluate_every",
     "train.log_every",
+    "train.keep",
+    "train.keep_every",
     "train.not_finite",
     "train.not_finite_limit",
     "devices.model",

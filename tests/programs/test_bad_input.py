@@ -238,6 +238,7 @@ CASES = {
         1,
         "train/loss is nan at step 6; stopped, no checkpoint was made before",
     ),
+    "no checkpoint to keep": (train_on(b"abc " * 99, "--config.train.keep=0"), 2, "--config.train.keep=0: at least 1"),
     "unknown policy": (
         train_on(b"abc " * 99, "--config.train.not_finite=ignore"),
         2,
