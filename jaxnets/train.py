@@ -27,6 +27,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
 flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
+flags.DEFINE_integer("profile", 0, "Trace so many steps into WORKDIR/profile, after the first one.", lower_bound=0)
 flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where a run has several processes.")
 flags.DEFINE_integer("processes", None, "How many processes the run has.")
 flags.DEFINE_integer("process", None, "The number of this one, from 0 on.")
@@ -51,7 +52,7 @@ def main(overrides: program.Overrides) -> None:
     processes.wait("the folder is there")
 
     with rundir.lock(workdir) if first else contextlib.nullcontext():
-        outcome = loop.train(settings, workdir, dataset, task, compiled)
+        outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)
     if first:
         _report(workdir, settings, task, outcome)
     if outcome.signal is not None:

@@ -21,6 +21,7 @@ from jaxnets.training.interruption import Interruption
 from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.not_finite import NotFinite
 from jaxnets.training.processes import Agreement
+from jaxnets.training.profile import Profile
 from jaxnets.training.progress import Progress
 from jaxnets.training.sharding import Share
 from jaxnets.training.state import SAMPLE, State, in_use, key_for
@@ -53,6 +54,7 @@ class Run(NamedTuple):
     checkpoints: Checkpoints
     progress: Progress
     writer: MetricWriter | None
+    profile: Profile
     asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or a signal
 
 
@@ -82,8 +84,12 @@ def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> di
     return {**means, **{name: derived(means) for name, derived in task.derive.items()}}
 
 
-def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled) -> Outcome:
+def train(
+    config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled, profiled: int = 0
+) -> Outcome:
     """Trains until the steps or minutes of the config, or a signal; goes on from the last checkpoint in ``workdir``.
+
+    The first process traces as many steps as are to be ``profiled``.
 
     Raises:
         RunError: The loss or its gradient is not finite and the config does not pass over it, or something cannot be
@@ -96,11 +102,12 @@ def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compi
         state, step, skipped = _begin(settings, checkpoints, compiled, batches)
         if step >= settings.steps:
             return Outcome(step, None, processes.whole(in_use(state.variables)))
-        with Interruption() as interruption, _writer(workdir, step) as writer:
+        profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
+        with Interruption() as interruption, _writer(workdir, step) as writer, profile:
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
             asked = lambda: agree(interruption.signal or (TIME_IS_UP if time.monotonic() >= deadline else 0))
             progress = Progress(settings, task, step, writer, skipped)
-            run = Run(settings, workdir, task, compiled, batches, checkpoints, progress, writer, asked)
+            run = Run(settings, workdir, task, compiled, batches, checkpoints, progress, writer, profile, asked)
             state, step, wish = _to_the_end(run, state, step)
             progress.close()
             checkpoints.wait()
@@ -141,8 +148,10 @@ def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
     pending = None
     while True:
         batch = next(run.batches)
-        state, metrics = run.compiled.step(state, run.compiled.train.put(batch))
         step += 1
+        with jax.profiler.StepTraceAnnotation("step", step_num=step):
+            state, metrics = run.compiled.step(state, run.compiled.train.put(batch))
+        run.profile.step(metrics)
         # The numbers of the step before are read while this one runs.
         if pending is not None:
             _read(run, *pending)

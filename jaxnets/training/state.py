@@ -93,7 +93,10 @@ def make_step(
         key = key_for(seed, state.step, DROPOUT)
 
         def gradient(others, batch, key, carry):
-            loss = lambda params: task.loss({**others, "params": join(params, fixed)}, batch, key, carry)
+            @jax.named_scope("loss")
+            def loss(params):
+                return task.loss({**others, "params": join(params, fixed)}, batch, key, carry)
+
             (value, (carry, changed)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
             return (value, gradients), carry, {**others, **changed}
 
@@ -113,8 +116,9 @@ def make_step(
             loss, gradients = jax.tree.map(lambda a: a / accumulate, total)
             carry = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)
 
-        updates, optimizer = transform.update(gradients, state.optimizer, params)
-        params = optax.apply_updates(params, updates)
+        with jax.named_scope("optimizer"):
+            updates, optimizer = transform.update(gradients, state.optimizer, params)
+            params = optax.apply_updates(params, updates)
         variables = {**others, "params": join(params, fixed)}
         if average:
             done = (state.step + 1).astype(jnp.float32)
