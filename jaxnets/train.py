@@ -4,6 +4,23 @@
 
 --config is the path of a file or the name of a shipped config; --config.KEY=VALUE changes a setting in it. Started
 again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
+
+Settings that every config has, beside its own:
+
+    train.steps, train.minutes          how far it goes; 0 minutes: no limit
+    train.evaluate_every, log_every     steps between validations, and between lines of metrics.jsonl
+    train.accumulate                    parts of a batch whose gradients are averaged
+    train.keep, keep_every              how many of the last checkpoints stay; and all whose step is a multiple
+    train.not_finite                    at a loss or gradient that is not finite: stop, skip (leave the update out) or
+                                        roll_back (to the last checkpoint, and on with later data)
+    train.not_finite_limit              how often in a row
+    train.begin_from, begin_step        a run (best, last or the number of a step) or a safetensors file to begin with
+    train.begin_without                 regular expression: parameters whose path has it begin afresh
+    optimizer.frozen                    regular expression: parameters whose path has it are not trained
+    optimizer.average                   decay of an average of the parameters that is used in their place; 0: none
+    optimizer.plateau, patience         what the learning rate is multiplied by after so many validations without a
+                                        smaller loss; 0: none
+    devices.model, fully_sharded        devices that heads and hidden units are divided over; whether parameters are
 """
 
 import contextlib

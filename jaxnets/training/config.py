@@ -68,6 +68,8 @@ DEFAULTS = {
     "devices.fully_sharded": False,
     "optimizer.average": 0.0,
     "optimizer.frozen": "",
+    "optimizer.plateau": 0.0,
+    "optimizer.patience": 5,
     "train.begin_from": "",
     "train.begin_step": "best",
     "train.begin_without": "",

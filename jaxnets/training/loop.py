@@ -165,7 +165,7 @@ def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
         paused = time.monotonic()
         validation = None
         if asked <= TIME_IS_UP or step % every == 0 or step >= last:
-            validation = _validate(run, state, step)
+            state, validation = _validate(run, state, step)
         position = {**run.batches.get_state(), **({SKIPPED: run.progress.skipped} if run.progress.skipped else {})}
         run.checkpoints.save(step, state, position, validation)
         if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
@@ -206,15 +206,20 @@ def _read(run: Run, step: int, metrics: dict[str, jax.Array], position: Any) -> 
         raise NotFinite(because, step, position)
 
 
-def _validate(run: Run, state: State, step: int) -> dict[str, float]:
-    """Measures a state, and writes what was found."""
+def _validate(run: Run, state: State, step: int) -> tuple[State, dict[str, float]]:
+    """Measures a state, and writes what was found; the state with what its optimiser learns from that."""
     found = evaluate(run.task, run.compiled.evaluate, in_use(state.variables), run.compiled.validation)
     validation = {f"val/{name}": value for name, value in found.items()}
     because = not_finite.find({"val/loss": validation["val/loss"]})
     if because is not None:
         raise NotFinite(because, step, run.batches.get_state())
+    # Not where a run ends between: so that one that goes on is as if it had not ended.
+    if run.compiled.measured is not None and step % run.settings.evaluate_every == 0:
+        optimizer, scale = run.compiled.measured(state.optimizer, validation["val/loss"])
+        state = state._replace(optimizer=optimizer)
+        validation["learning_rate_scale"] = float(scale)
     run.progress.evaluated(step, validation)
-    return validation
+    return state, validation
 
 
 def _draw(workdir: Path, dataset: Dataset, task: Task, variables: Any) -> None:

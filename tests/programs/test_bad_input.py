@@ -239,6 +239,16 @@ CASES = {
         "train/loss is nan at step 6; stopped, no checkpoint was made before",
     ),
     "no checkpoint to keep": (train_on(b"abc " * 99, "--config.train.keep=0"), 2, "--config.train.keep=0: at least 1"),
+    "frozen nothing": (
+        train_on(b"abc " * 99, "--config.optimizer.frozen=hed"),
+        2,
+        "--config.optimizer.frozen=hed: it is found in none of the paths: params/embed/embedding, params/head/bias, ",
+    ),
+    "nothing to begin from": (
+        train_on(b"abc " * 99, "--config.train.begin_from=nowhere"),
+        1,
+        "--config.train.begin_from=nowhere: neither a run with checkpoints nor a safetensors file",
+    ),
     "unknown policy": (
         train_on(b"abc " * 99, "--config.train.not_finite=ignore"),
         2,
