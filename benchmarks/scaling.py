@@ -25,7 +25,8 @@ from benchmarks import harness, scaling_tables
 from benchmarks.collectives import collectives
 from benchmarks.scaling_runs import LAYOUTS, compiled_run, compiled_step, times
 from jaxnets import attention, program
-from jaxnets.training import loop, sharding
+from jaxnets.training import sharding
+from jaxnets.training.compiled import Compiled
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -44,7 +45,7 @@ MB = 1e6
 # ---- bytes that are sent
 
 
-def least_bytes(run: loop.Compiled, network: Any, batch: Any, fully: bool) -> float:
+def least_bytes(run: Compiled, network: Any, batch: Any, fully: bool) -> float:
     """The least that a device must send in a step, by the ring algorithm, in float32.
 
     Of the parameters that it computes with, P bytes, on n devices with rows of their own: 2 (n - 1) / n P, an

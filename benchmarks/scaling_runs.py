@@ -18,7 +18,8 @@ from absl import flags
 
 from jaxnets import attention, program, tasks
 from jaxnets.data import Dataset, Vocabulary
-from jaxnets.training import build, config, loop, sharding
+from jaxnets.training import build, config, sharding
+from jaxnets.training.compiled import Compiled, compile_run
 from jaxnets.training.errors import RunError
 
 FLAGS = flags.FLAGS
@@ -37,7 +38,7 @@ SERIES = {  # layout, and rows on n devices
 }
 
 
-def compiled_run(model: str, layout: str, rows: int) -> tuple[loop.Compiled, Any, Any]:
+def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any]:
     """What a run computes with, its model, and a batch of zeros."""
     settings = config.load("decoder_lm" if model == "gpt2" else model)
     settings.devices.fully_sharded, settings.devices.model = LAYOUTS[layout]
@@ -46,10 +47,10 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[loop.Compiled, Any
     tokens = np.zeros((rows, length), np.int32)
     batch = {"inputs": tokens, "targets": tokens, "mask": np.ones_like(tokens, bool), "start": np.ones(rows, bool)}
     examples = Dataset([batch], [batch], Vocabulary(), fingerprint="", description="")
-    return loop.compile_run(settings, examples, tasks.language_model(network, Vocabulary())), network, batch
+    return compile_run(settings, examples, tasks.language_model(network, Vocabulary())), network, batch
 
 
-def compiled_step(run: loop.Compiled, batch: Any) -> Any:
+def compiled_step(run: Compiled, batch: Any) -> Any:
     """The training step, from shapes alone."""
     place = lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)
     rows = jax.tree.map(place, batch, sharding.of_rows(run.mesh, batch))

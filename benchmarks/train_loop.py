@@ -18,6 +18,7 @@ from absl import flags
 
 from jaxnets import program
 from jaxnets.training import build, config, loop, rundir
+from jaxnets.training.compiled import compile_run
 from jaxnets.training.metrics import read_metrics
 
 FLAGS = flags.FLAGS
@@ -37,7 +38,7 @@ def main(overrides: program.Overrides) -> None:
     dataset = dataset._replace(validation=dataset.validation[:1])
     model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
     task = build.task(settings, model, dataset.targets)
-    compiled = loop.compile_run(settings, dataset, task)
+    compiled = compile_run(settings, dataset, task)
     batch = dataset.train[0]
     bare_state, _ = compiled.step(compiled.create(), batch)  # compiles
 

@@ -4,6 +4,23 @@
 
 --config is the path of a file or the name of a shipped config; --config.KEY=VALUE changes a setting in it. Started
 again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
+
+Settings that every config has, beside its own:
+
+    train.steps, train.minutes          how far it goes; 0 minutes: no limit
+    train.evaluate_every, log_every     steps between validations, and between lines of metrics.jsonl
+    train.accumulate                    parts of a batch whose gradients are averaged
+    train.keep, keep_every              how many of the last checkpoints stay; and all whose step is a multiple
+    train.not_finite                    at a loss or gradient that is not finite: stop, skip (leave the update out) or
+                                        roll_back (to the last checkpoint, and on with later data)
+    train.not_finite_limit              how often in a row
+    train.begin_from, begin_step        a run (best, last or the number of a step) or a safetensors file to begin with
+    train.begin_without                 regular expression: parameters whose path has it begin afresh
+    optimizer.frozen                    regular expression: parameters whose path has it are not trained
+    optimizer.average                   decay of an average of the parameters that is used in their place; 0: none
+    optimizer.plateau, patience         what the learning rate is multiplied by after so many validations without a
+                                        smaller loss; 0: none
+    devices.model, fully_sharded        devices that heads and hidden units are divided over; whether parameters are
 """
 
 import contextlib
@@ -20,12 +37,14 @@ from ml_collections import ConfigDict
 from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import build, config, flops, loop, processes, rundir, sharding
+from jaxnets.training import beginning, build, config, flops, loop, processes, rundir, sharding
+from jaxnets.training.compiled import Compiled, compile_run
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
 flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
+flags.DEFINE_integer("profile", 0, "Trace so many steps into WORKDIR/profile, after the first one.", lower_bound=0)
 flags.DEFINE_bool("join", False, "Join the run's other processes, as found by JAX: the hosts of a TPU slice, Slurm's.")
 flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where they are to be named: a port that is free.")
 flags.DEFINE_integer("processes", None, "How many processes the run has.")
@@ -40,7 +59,9 @@ def main(overrides: program.Overrides) -> None:
     dataset = build.dataset(settings)
     model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
     task = build.task(settings, model, dataset.targets)
-    compiled = loop.compile_run(settings, dataset, task)
+    compiled = compile_run(settings, dataset, task)
+    if not (workdir / "checkpoints").is_dir():
+        beginning.check(settings.train, compiled.abstract)
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()
     if first:
@@ -49,14 +70,14 @@ def main(overrides: program.Overrides) -> None:
     processes.wait("the folder is there")
 
     with rundir.lock(workdir) if first else contextlib.nullcontext():
-        outcome = loop.train(settings, workdir, dataset, task, compiled)
+        outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)
     if first:
         _report(workdir, settings, task, outcome)
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
 
 
-def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.Module, compiled: loop.Compiled) -> None:
+def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.Module, compiled: Compiled) -> None:
     device = jax.devices()[0].device_kind
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(f"{dataset.description}\n{jax.device_count()} x {device}{several}; run in {workdir}", file=sys.stderr)

@@ -17,6 +17,7 @@ IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
 LARGE = 512**2
 
 
+@jax.named_scope("dot_product")
 def attention(
     query: jax.Array,
     key: jax.Array,

@@ -77,6 +77,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
         new, y = plain(carry, joined(u, other_u), control, initial)
         return new, y, untold(carry) if plan.keep == "carries" else None, None
 
+    @jax.named_scope("project")
     def projected(k):
         here = take(control, k, plan)
         u = projection(cell, here)(joined(source, other_source), joined(take(xs, k, plan), take(others[1], k, plan)))
@@ -90,7 +91,9 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
             new, *made = one(carry, *at(sequences, time, plan))
             return (new, *put_at(kept, made, k * plan.chunk + time, plan)), None
 
-        carry, ys, *kept = lax.scan(step, state, jnp.arange(plan.chunk), reverse=plan.reverse, unroll=plan.unroll)[0]
+        times = jnp.arange(plan.chunk)
+        with jax.named_scope("steps"):
+            carry, ys, *kept = lax.scan(step, state, times, reverse=plan.reverse, unroll=plan.unroll)[0]
         if sequences[2].active is not None and plan.keep != "products":  # a linearised step has done it
             y = take(ys, k, plan)
             ys = put(ys, where(sequences[2].active, y, jnp.zeros_like(y)), k, plan)

@@ -97,6 +97,7 @@ def backward(cell, plan, residuals, cotangents):
         here = take(control, k, plan)
         other_xs = take(others[1], k, plan)
 
+        @jax.named_scope("project")
         def project(source, xs):
             return parted(projection(cell, here)(joined(source, other_source), joined(xs, other_xs)))
 
@@ -107,7 +108,9 @@ def backward(cell, plan, residuals, cotangents):
         )
         if here.active is not None:  # zeros there: a number that no derivative divides by
             y = where(here.active, y, jnp.full_like(y, 0.5))
-        states, pullback = linearised_at_all_times(linearise, plan, (carries, u, other_u, here), (y, products), initial)
+        sequences = (carries, u, other_u, here)
+        with jax.named_scope("linearise"):
+            states, pullback = linearised_at_all_times(linearise, plan, sequences, (y, products), initial)
 
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""
@@ -125,14 +128,16 @@ def backward(cell, plan, residuals, cotangents):
 
         running = {name: sums[name] for name in ("rest", "initial")}
         state = (carry_gradient, running, room(room_for_one, plan.chunk, plan))
-        state = lax.scan(back, state, times, reverse=not plan.reverse, unroll=plan.unroll)[0]
+        with jax.named_scope("steps"):
+            state = lax.scan(back, state, times, reverse=not plan.reverse, unroll=plan.unroll)[0]
         carry_gradient, running, gradients = state
         du, dproducts = restore(gradients)
 
         recurrent_sum = dict(sums["recurrent"])
         for made, dz in zip(states, dproducts, strict=True):
             ((name, h),) = made.items()
-            gradient = _weight_gradient(cell, recurrent[name], h.astype(plan.dtype), dz, plan)
+            with jax.named_scope("weight gradients"):
+                gradient = _weight_gradient(cell, recurrent[name], h.astype(plan.dtype), dz, plan)
             recurrent_sum[name] = add(recurrent_sum[name], gradient)
         input_gradient, dx = project_vjp(du)
         sums = {**running, "input": add(sums["input"], input_gradient), "recurrent": recurrent_sum}

@@ -28,7 +28,7 @@ def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
     """A function of ``pooling`` by its name."""
     if name not in POOLS:
         raise ValueError(f"pooling: one of {', '.join(POOLS)}; given {name!r}")
-    return POOLS[name]
+    return jax.named_scope("pool")(POOLS[name])
 
 
 def activation_of(name: str) -> Callable[[jax.Array], jax.Array]:

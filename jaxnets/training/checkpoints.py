@@ -1,4 +1,4 @@
-"""Checkpoints of a run, through orbax: the last two and the best; written in the background, committed whole.
+"""Checkpoints of a run, through orbax: written in the background, committed whole, some of them kept.
 
 A step's record has a digest of every array and one of itself, and all are compared when it is read: arrays on a disk
 carry no checksum, and a flipped bit would load as a wrong number.
@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,28 @@ import orbax.checkpoint as ocp
 from jaxnets.training import processes
 from jaxnets.training.digests import digests
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.retention import Kept
 from jaxnets.training.state import State
 
 
 class Checkpoints:
-    """The checkpoints below one folder. A context manager: leaving it waits for the last save."""
+    """The checkpoints below one folder. A context manager: leaving it waits for the last save.
 
-    def __init__(self, folder: Path, read_only: bool = False):
+    Args:
+        folder: Theirs.
+        read_only: Whether nothing is saved, and nothing removed.
+        keep: How many of the last stay, beside the best; others go once the next one is whole on the disk.
+        keep_every: Those whose step is a multiple of it stay for ever; 0: none.
+    """
+
+    def __init__(self, folder: Path, read_only: bool = False, keep: int = 2, keep_every: int = 0):
         self.folder = folder
         self._losses: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
-            preservation_policy=_LastTwoAndBest(self._losses),
+            preservation_policy=Kept(self._losses, keep, keep_every),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
         self._losses.update({step: self._loss(step) for step in self.steps()})
@@ -107,20 +115,34 @@ class Checkpoints:
         # Fresh buffers: those of orbax may be shared, and the training step donates them.
         return step, jax.tree.map(jax.numpy.copy, state), data
 
-    def restore_variables(self, which: str, like: Any) -> tuple[int, Any]:
+    def restore_variables(self, which: str, like: Any, flag: str = "--step") -> tuple[int, Any]:
         """A step, and the model's variables at it, without optimiser state.
 
         Args:
             which: ``best``, ``last`` or the number of a step. Where the one meant is damaged, the next best or the one
                 before is taken, and stderr told so; a number means that one only.
-            like: The shapes, as ``jax.eval_shape`` gives them.
+            like: The shapes, as ``jax.eval_shape`` gives them, of all variables or of some.
+            flag: What ``which`` was given by.
 
         Raises:
             UsageError: It means none.
             RunError: There are no checkpoints, or none that was asked for can be read.
         """
-        steps = self._by_preference(which) if which in ("best", "last") else [self._numbered(which)]
-        found = self._first_whole(steps, lambda step: self._variables(step, like))
+        return self._chosen(which, flag, lambda step: self._variables(step, like))
+
+    def shapes(self, which: str, flag: str = "--step") -> Any:
+        """Shapes and types of the model's variables at a step; ``which``, ``flag`` and what is raised as above."""
+
+        def read(step: int) -> Any:
+            with self._arrays() as manager:
+                return manager.item_metadata(step)["state"].tree["variables"]
+
+        leaves = self._chosen(which, flag, read)[1]
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), leaves)
+
+    def _chosen(self, which: str, flag: str, read: Callable[[int], Any]) -> tuple[int, Any]:
+        steps = self._by_preference(which) if which in ("best", "last") else [self._numbered(which, flag)]
+        found = self._first_whole(steps, read)
         if found is None:
             raise RunError(f"no checkpoint in {self.folder.parent}: train there first")
         return found[0], found[1]
@@ -137,10 +159,10 @@ class Checkpoints:
         except Exception:  # told of when it is to be used
             return math.inf
 
-    def _numbered(self, text: str) -> int:
+    def _numbered(self, text: str, flag: str) -> int:
         steps = self.steps()
         if not (text.isdecimal() and int(text) in steps):
-            raise UsageError(f"--step={text}: best, last or one of {', '.join(map(str, steps)) or 'none'} expected")
+            raise UsageError(f"{flag}={text}: best, last or one of {', '.join(map(str, steps)) or 'none'} expected")
         return int(text)
 
     def _first_whole(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any, list[int]] | None:
@@ -174,13 +196,18 @@ class Checkpoints:
     def _variables(self, step: int, like: Any) -> Any:
         record = self._record(step)
         item = {"variables": _here(like)}
-        restore = jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype), item)
-        arguments = ocp.args.PyTreeRestore(item=item, restore_args=restore, partial_restore=True)
-        handlers = {"state": ocp.PyTreeCheckpointHandler()}
-        with ocp.CheckpointManager(self.folder.absolute(), item_handlers=handlers) as manager:
-            state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        places = jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype), item)
+        arguments = ocp.args.PyTreeRestore(item=item, restore_args=places, partial_restore=True)
+        with self._arrays() as manager:
+            restore = lambda: manager.restore(step, args=ocp.args.Composite(state=arguments))
+            state = processes.together(restore)["state"]
         _check_digests(record["digests"], state)
         return state["variables"]
+
+    def _arrays(self) -> ocp.CheckpointManager:
+        """What reads some of the arrays of a state."""
+        handlers = {"state": ocp.PyTreeCheckpointHandler()}
+        return ocp.CheckpointManager(self.folder.absolute(), item_handlers=handlers)
 
     def _set_aside(self, step: int) -> None:
         """Moves a damaged step out of the way of the one that will be saved in its place."""
@@ -197,19 +224,6 @@ class Checkpoints:
         good = max(self.steps(), default=None)
         kept = f"the checkpoint of step {good} is intact" if good is not None else "there is no earlier checkpoint"
         return RunError(f"a checkpoint could not be written to {self.folder}: {_short(error)}; {kept}")
-
-
-class _LastTwoAndBest:
-    """Which checkpoints stay, by validation loss; orbax's own policy reads losses from files that may be damaged."""
-
-    def __init__(self, losses: dict[int, float]):
-        self._losses = losses
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        best = min(steps, key=lambda step: self._losses.get(step, math.inf), default=None)
-        measured = best is not None and self._losses.get(best, math.inf) < math.inf
-        return [step in steps[-2:] or (measured and step == best) for step in steps]
 
 
 def _here(like: Any) -> Any:

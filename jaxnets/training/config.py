@@ -42,11 +42,7 @@ def load(name: str) -> ConfigDict:
         raise UsageError(f"config {path} cannot be run: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise UsageError(f"config {path}: a function get_config() that returns an ml_collections.ConfigDict is needed")
-    if "devices" not in config:
-        config.devices = ConfigDict()
-    for key, value in DEFAULTS.items():
-        if key not in flatten(config):
-            config.devices[key.removeprefix("devices.")] = value
+    complete(config)
     _check(path, flatten(config))
     return config
 
@@ -67,7 +63,31 @@ REQUIRED = {
 
 
 # What a config may leave out.
-DEFAULTS = {"devices.model": 1, "devices.fully_sharded": False}
+DEFAULTS = {
+    "devices.model": 1,
+    "devices.fully_sharded": False,
+    "optimizer.average": 0.0,
+    "optimizer.frozen": "",
+    "optimizer.plateau": 0.0,
+    "optimizer.patience": 5,
+    "train.begin_from": "",
+    "train.begin_step": "best",
+    "train.begin_without": "",
+    "train.keep": 2,
+    "train.keep_every": 0,
+    "train.not_finite": "stop",
+    "train.not_finite_limit": 10,
+}
+
+
+def complete(config: ConfigDict) -> None:
+    """Sets what a config leaves out, in place."""
+    for key, value in DEFAULTS.items():
+        section, _, name = key.rpartition(".")
+        if section not in config:
+            config[section] = ConfigDict()
+        if isinstance(config[section], ConfigDict) and name not in config[section]:
+            config[section][name] = value
 
 
 def _check(path: Path, flat: dict[str, Any]) -> None:

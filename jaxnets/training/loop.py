@@ -9,21 +9,22 @@ from typing import Any, NamedTuple
 
 import grain
 import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import build, processes, sharding
+from jaxnets.training import not_finite, processes, sharding
+from jaxnets.training.beginning import begin
 from jaxnets.training.checkpoints import Checkpoints
-from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.compiled import Compiled
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
-from jaxnets.training.optimizer import OPTIMIZERS
+from jaxnets.training.not_finite import NotFinite
 from jaxnets.training.processes import Agreement
+from jaxnets.training.profile import Profile
 from jaxnets.training.progress import Progress
 from jaxnets.training.sharding import Share
-from jaxnets.training.state import SAMPLE, State, create, in_use, key_for, make_step
+from jaxnets.training.state import SAMPLE, State, in_use, key_for
 
 TIME_IS_UP = 1  # a wish to end that is no signal: those begin with 2
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
@@ -42,71 +43,19 @@ class Outcome(NamedTuple):
     variables: Any
 
 
-class Compiled(NamedTuple):
-    """The jitted functions of a run."""
+class Run(NamedTuple):
+    """What a run goes on with."""
 
-    mesh: Mesh
-    step: Callable
-    evaluate: Callable
-    abstract: State  # shapes of the state and where its arrays lie
-    create: Callable[[], State]
-    train: Share
-    validation: Share
-    items: int  # what a training batch counts in the speed that is reported
-
-
-def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
-    """Builds what a run computes with; what does not fit together is told here, before anything is compiled."""
-    batch = dataset.train[0]
-    settings = config.train
-    if settings.minutes < 0:
-        raise UsageError(f"--config.train.minutes={settings.minutes}: not below 0 expected; 0 is no limit")
-    rows = sharding.count_rows(batch)
-    if settings.accumulate < 1 or rows % settings.accumulate:
-        raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
-    for name in ("steps", "evaluate_every", "log_every"):
-        if settings[name] < 1:
-            raise UsageError(f"--config.train.{name}={settings[name]}: at least 1 expected")
-    transform, average = _optimizer(settings.steps, config.optimizer)
-    mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
-    try:
-        initialise = lambda: create(task, transform, batch, config.seed, average)
-        shapes = jax.eval_shape(initialise)
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
-    own = dataset if jax.process_count() == 1 else dataset.part(lambda count: sharding.rows_here(mesh, count))
-    there = _shardings(mesh, shapes, config.devices.fully_sharded)
-    whole = sharding.everywhere(mesh)
-    update = make_step(task, transform, config.seed, settings.accumulate, average)
-    return Compiled(
-        mesh=mesh,
-        step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
-        evaluate=jax.jit(sharding.by_rows(task.evaluate), out_shardings=(whole, None)),
-        abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
-        create=jax.jit(initialise, out_shardings=there),
-        train=Share(own.train, rows, mesh),
-        validation=Share(own.validation, sharding.count_rows(dataset.validation[0]), mesh),
-        items=task.items(batch),
-    )
-
-
-def _shardings(mesh: Mesh, state: State, fully: bool) -> State:
-    """Where the arrays of a state lie."""
-    whole: Any = sharding.everywhere(mesh)
-    variables, optimizer = sharding.of_parameters(mesh, (state.variables, state.optimizer), fully)
-    return State(whole, variables, optimizer, sharding.of_rows(mesh, state.carry))
-
-
-def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, float]:
-    """The optimiser, and the decay of the average of parameters."""
-    arguments = dict(config)
-    average = arguments.pop("average", 0.0)
-    if not 0 <= average < 1:
-        raise UsageError(f"--config.optimizer.average={average}: from 0 to below 1 expected; 0 keeps no average")
-    name = arguments.pop("name", "adamw")
-    if name not in OPTIMIZERS:
-        raise UsageError(f"--config.optimizer.name={name}: one of {', '.join(OPTIMIZERS)} expected")
-    return build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments}), average
+    settings: ConfigDict  # config.train
+    workdir: Path
+    task: Task
+    compiled: Compiled
+    batches: Any
+    checkpoints: Checkpoints
+    progress: Progress
+    writer: MetricWriter | None
+    profile: Profile
+    asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or a signal
 
 
 def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> dict[str, float]:
@@ -135,71 +84,110 @@ def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> di
     return {**means, **{name: derived(means) for name, derived in task.derive.items()}}
 
 
-def train(config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled) -> Outcome:
+def train(
+    config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled, profiled: int = 0
+) -> Outcome:
     """Trains until the steps or minutes of the config, or a signal; goes on from the last checkpoint in ``workdir``.
 
+    The first process traces as many steps as are to be ``profiled``.
+
     Raises:
-        RunError: The loss or its gradient is not finite, or something cannot be written. Checkpoints stay.
+        RunError: The loss or its gradient is not finite and the config does not pass over it, or something cannot be
+            written. Checkpoints stay.
     """
     settings = config.train
     batches = iter(compiled.train.batches.to_iter_dataset(READING))
     agree = Agreement(compiled.mesh)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        state, step = _begin(checkpoints, compiled, batches)
+    with Checkpoints(workdir / "checkpoints", keep=settings.keep, keep_every=settings.keep_every) as checkpoints:
+        state, step, skipped = _begin(settings, checkpoints, compiled, batches)
         if step >= settings.steps:
             return Outcome(step, None, processes.whole(in_use(state.variables)))
-        with Interruption() as interruption, _writer(workdir, step) as writer:
-            progress = Progress(settings, task, step, writer)
+        profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
+        with Interruption() as interruption, _writer(workdir, step) as writer, profile:
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
-            drawn = time.monotonic()
-            pending = None
-            while True:
-                batch = next(batches)
-                state, metrics = sharding.settled(compiled.step(state, compiled.train.put(batch)))
-                step += 1
-                checkpoints.check()
-                # The numbers of the step before are read while this one runs.
-                if pending is not None:
-                    _read(progress, checkpoints, *pending)
-                pending = (step, metrics, compiled.items)
-                asked = agree(interruption.signal or (TIME_IS_UP if time.monotonic() >= deadline else 0))
-                over = step >= settings.steps or asked > 0
-                if not over and step % settings.evaluate_every:
-                    continue
-                _read(progress, checkpoints, *pending)
-                pending = None
-                paused = time.monotonic()
-                validation = None
-                if asked <= TIME_IS_UP or step % settings.evaluate_every == 0 or step >= settings.steps:
-                    variables = in_use(state.variables)
-                    found = evaluate(task, compiled.evaluate, variables, compiled.validation)
-                    validation = {f"val/{name}": value for name, value in found.items()}
-                    _check_finite(step, "val/loss", validation["val/loss"], checkpoints)
-                    progress.evaluated(step, validation)
-                checkpoints.save(step, state, batches.get_state(), validation)
-                if writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
-                    draw_curves(workdir, task)
-                    drawn = time.monotonic()
-                progress.exclude(time.monotonic() - paused)
-                if over:
-                    break
+            asked = lambda: agree(interruption.signal or (TIME_IS_UP if time.monotonic() >= deadline else 0))
+            progress = Progress(settings, task, step, writer, skipped)
+            run = Run(settings, workdir, task, compiled, batches, checkpoints, progress, writer, profile, asked)
+            state, step, wish = _to_the_end(run, state, step)
             progress.close()
             checkpoints.wait()
-        signal = asked if asked > TIME_IS_UP else None
+        signal = wish if wish > TIME_IS_UP else None
         variables = processes.whole(in_use(state.variables))
         if signal is None and writer is not None:  # after a signal somebody waits for the end
             _draw(workdir, dataset, task, variables)
         return Outcome(step, signal, variables)
 
 
-def _begin(checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int]:
-    """The state and step of the last checkpoint, with the data at its place, or a fresh state."""
+def _to_the_end(run: Run, state: State, step: int) -> tuple[State, int, int]:
+    """Advances, and goes back to the last checkpoint and on from it where the config says so."""
+    back_to, times = None, 0
+    while True:
+        try:
+            return _advance(run, state, step)
+        except NotFinite as error:
+            run.checkpoints.wait()
+            because, position = str(error), error.position
+            good = max(run.checkpoints.steps(), default=0)
+            back_to, times = good, times + 1 if good == back_to else 1
+            if run.settings.not_finite != "roll_back" or times > run.settings.not_finite_limit:
+                raise not_finite.stopped(because, run.checkpoints) from error
+        del state  # there may not be room for two
+        state, step, _ = _begin(run.settings, run.checkpoints, run.compiled, run.batches)
+        run.batches.set_state(position)
+        run.progress.roll_back(step, because)
+
+
+def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
+    """Trains until the run is over or asked to end; its state and step then, and what was asked.
+
+    Raises:
+        NotFinite: A number is not finite, and its update was not left out.
+    """
+    every, last = run.settings.evaluate_every, run.settings.steps
+    drawn = time.monotonic()
+    pending = None
+    while True:
+        batch = next(run.batches)
+        step += 1
+        with jax.profiler.StepTraceAnnotation("step", step_num=step):
+            state, metrics = sharding.settled(run.compiled.step(state, run.compiled.train.put(batch)))
+        run.profile.step(metrics)
+        run.checkpoints.check()
+        # The numbers of the step before are read while this one runs.
+        if pending is not None:
+            _read(run, *pending)
+        pending = (step, metrics, run.batches.get_state())
+        asked = run.asked()
+        over = step >= last or asked > 0
+        if not over and step % every:
+            continue
+        _read(run, *pending)
+        pending = None
+        paused = time.monotonic()
+        validation = None
+        if asked <= TIME_IS_UP or step % every == 0 or step >= last:
+            state, validation = _validate(run, state, step)
+        position = {**run.batches.get_state(), **({SKIPPED: run.progress.skipped} if run.progress.skipped else {})}
+        run.checkpoints.save(step, state, position, validation)
+        if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
+            draw_curves(run.workdir, run.task)
+            drawn = time.monotonic()
+        run.progress.exclude(time.monotonic() - paused)
+        if over:
+            return state, step, asked
+
+
+SKIPPED = "updates skipped"  # beside the position in the data: how many in a row, up to a checkpoint
+
+
+def _begin(settings: ConfigDict, checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int, int]:
+    """The state of the last checkpoint, with the data at its place, or a first one; its step, the updates skipped."""
     found = checkpoints.restore(compiled.abstract)
     if found is None:
-        return sharding.settled(compiled.create()), 0
+        return begin(settings, compiled.abstract, sharding.settled(compiled.create())), 0, 0
     step, state, position = found
-    batches.set_state(position)
-    return state, step
+    batches.set_state({key: value for key, value in position.items() if key != SKIPPED})
+    return state, step, position.get(SKIPPED, 0)
 
 
 def _writer(workdir: Path, step: int) -> Any:
@@ -207,24 +195,32 @@ def _writer(workdir: Path, step: int) -> Any:
     return MetricWriter(workdir, step) if processes.is_first() else contextlib.nullcontext()
 
 
-def _read(progress: Progress, checkpoints: Checkpoints, step: int, metrics: dict, items: int):
-    """Waits for the numbers of a step, stops the run where one is not finite, and passes them on."""
+def _read(run: Run, step: int, metrics: dict[str, jax.Array], position: Any) -> None:
+    """Waits for the numbers of a step and passes them on; ``NotFinite`` where they cannot be passed over."""
     numbers = {f"train/{name}": float(metrics[name]) for name in ("loss", "gradient_norm")}
-    for name, value in numbers.items():
-        _check_finite(step, name, value, checkpoints)
-    progress.note(step, numbers, items)
+    because = not_finite.find(numbers)
+    if because is None:
+        run.progress.note(step, numbers, run.compiled.items)
+    elif run.settings.not_finite == "skip" and run.progress.skipped < run.settings.not_finite_limit:
+        run.progress.skip(step, because)
+    else:
+        raise NotFinite(because, step, position)
 
 
-def _check_finite(step: int, name: str, value: float, checkpoints: Checkpoints) -> None:
-    if math.isfinite(value):
-        return
-    checkpoints.wait()
-    good = max(checkpoints.steps(), default=None)
-    kept = f"the checkpoint of step {good} is kept" if good is not None else "no checkpoint was made before"
-    raise RunError(
-        f"{name} is {value} at step {step}; stopped, {kept}. "
-        "A smaller --config.optimizer.learning_rate or --config.optimizer.clip may help"
-    )
+def _validate(run: Run, state: State, step: int) -> tuple[State, dict[str, float]]:
+    """Measures a state, and writes what was found; the state with what its optimiser learns from that."""
+    found = evaluate(run.task, run.compiled.evaluate, in_use(state.variables), run.compiled.validation)
+    validation = {f"val/{name}": value for name, value in found.items()}
+    because = not_finite.find({"val/loss": validation["val/loss"]})
+    if because is not None:
+        raise NotFinite(because, step, run.batches.get_state())
+    # Not where a run ends between: so that one that goes on is as if it had not ended.
+    if run.compiled.measured is not None and step % run.settings.evaluate_every == 0:
+        optimizer, scale = run.compiled.measured(state.optimizer, validation["val/loss"])
+        state = state._replace(optimizer=optimizer)
+        validation["learning_rate_scale"] = float(scale)
+    run.progress.evaluated(step, validation)
+    return state, validation
 
 
 def _draw(workdir: Path, dataset: Dataset, task: Task, variables: Any) -> None:

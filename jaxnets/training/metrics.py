@@ -31,16 +31,11 @@ class MetricWriter:
     def __init__(self, workdir: Path, step: int):
         self._path = workdir / "metrics.jsonl"
         with self._told():
-            kept = [row for row in read_metrics(workdir) if row["step"] <= step]
-            fresh = self._path.with_suffix(".tmp")
-            fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            os.replace(fresh, self._path)
             self._file = self._path.open("a")
             (workdir / "tensorboard").mkdir(exist_ok=True)
             # Not SummaryWriter: its thread dies on a full disk, and the loop then waits for it for ever.
             self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
-            begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begin))
+        self.go_back(step)
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -63,6 +58,25 @@ class MetricWriter:
                 self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=point))
             self._board.flush()
 
+    def write_event(self, step: int, event: str, because: str) -> None:
+        """A line of something that happened, without numbers: ``metrics.jsonl`` only."""
+        with self._told():
+            self._file.write(json.dumps({"step": step, "event": event, "because": because}) + "\n")
+            self._file.flush()
+
+    def go_back(self, step: int) -> None:
+        """Drops what was written after a step."""
+        with self._told():
+            kept = [row for row in read_metrics(self._path.parent) if row["step"] <= step]
+            fresh = self._path.with_suffix(".tmp")
+            fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            os.replace(fresh, self._path)
+            self._file.close()
+            self._file = self._path.open("a")
+            begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begin))
+            self._board.flush()
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
@@ -71,8 +85,11 @@ class MetricWriter:
             raise RunError(f"cannot write metrics to {self._path}: {error.strerror}") from error
 
 
-def read_metrics(workdir: Path) -> list[dict[str, float]]:
-    """The rows of ``metrics.jsonl``; a last line that was cut short by a kill is left out."""
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``: numbers by name, or what happened as ``event`` and ``because``.
+
+    A last line that was cut short by a kill is left out.
+    """
     path = workdir / "metrics.jsonl"
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -113,7 +130,7 @@ def draw_curves(workdir: Path, task: Task) -> None:
 _VALIDATION = {"lw": 2, "marker": "o", "ms": 3}
 
 
-def _curve(axes: Any, rows: list[dict[str, float]], name: str, best: Callable, style: dict[str, Any]) -> None:
+def _curve(axes: Any, rows: list[dict[str, Any]], name: str, best: Callable, style: dict[str, Any]) -> None:
     points = [(row["step"], row[name]) for row in rows if name in row]
     if points:
         steps, values = zip(*points, strict=True)

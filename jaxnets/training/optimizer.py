@@ -1,7 +1,11 @@
-"""The optimisers of a config: clipping, warm-up and cosine, then AdamW or SGD."""
+"""The optimisers of a config: clipping, warm-up and cosine, then AdamW or SGD; less where the loss does not fall."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
 
 def adamw(
@@ -62,6 +66,42 @@ def sgd(
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
+
+
+def on_plateau(
+    transform: optax.GradientTransformation, plateau: float, patience: int
+) -> tuple[optax.GradientTransformation, Callable[[Any, jax.Array], tuple[Any, jax.Array]]]:
+    """An optimiser whose learning rate falls where the validation loss does not: its updates are scaled.
+
+    Args:
+        transform: The optimiser; its own schedule stays.
+        plateau: What the scale, 1 at first, is multiplied by.
+        patience: After so many measurements in a row of which none is below the smallest before.
+
+    Returns:
+        The optimiser, with the scale in its state; and ``(its state, a validation loss) -> (its state, the scale)``.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    _check_decays(plateau=plateau)
+    if patience < 1:
+        raise ValueError(f"patience: at least 1; given {patience}")
+    # A tolerance in proportion would take a loss below 0 for better than itself.
+    reduce = optax.contrib.reduce_on_plateau(plateau, patience, rtol=0.0, atol=1e-12)
+
+    def update(gradients, state, params):
+        inner, reduced = state
+        updates, inner = transform.update(gradients, inner, params)
+        return jax.tree.map(lambda leaf: reduced.scale * leaf, updates), (inner, reduced)
+
+    def measured(state, loss):
+        inner, reduced = state
+        _, reduced = reduce.update({}, reduced, value=loss)
+        return (inner, reduced), reduced.scale
+
+    init = lambda params: (transform.init(params), reduce.init(params))
+    return optax.GradientTransformation(init, update), measured
 
 
 def _rate(steps: int, learning_rate: float, warmup: int, final: float) -> optax.Schedule:

@@ -18,9 +18,14 @@ class Progress:
         task: Names the items.
         step: Where the run begins.
         writer: Where they are written; None: in a process that neither writes nor shows.
+        skipped: Updates that were left out in a row, up to there.
+
+    Attributes:
+        skipped: The same, by now.
     """
 
-    def __init__(self, settings: ConfigDict, task: Task, step: int, writer: MetricWriter | None):
+    def __init__(self, settings: ConfigDict, task: Task, step: int, writer: MetricWriter | None, skipped: int = 0):
+        self.skipped = skipped
         self._writer = writer
         self._every = settings.log_every
         self._unit = task.unit
@@ -44,6 +49,7 @@ class Progress:
 
     def note(self, step: int, metrics: dict[str, float], items: int) -> None:
         """Takes in one step's numbers."""
+        self.skipped = 0
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
@@ -52,11 +58,38 @@ class Progress:
         loss = self._sums["train/loss"] / self._steps
         self._bar.set_description_str(f"loss {loss:.4f}{self._validation}  {speed:,.0f} {self._unit}s/s", refresh=False)
         self._bar.update()
-        if step % self._every == 0:
+        self._log(step)
+
+    def _log(self, step: int) -> None:
+        if step % self._every:
+            return
+        if self._writer is not None and self._steps:
             means = {name: total / self._steps for name, total in self._sums.items()}
-            if self._writer is not None:
-                self._writer.write(step, {**means, "items_per_second": speed})
-            self._restart()
+            speed = self._items / max(time.monotonic() - self._since, 1e-9)
+            self._writer.write(step, {**means, "items_per_second": speed})
+        self._restart()
+
+    def skip(self, step: int, because: str) -> None:
+        """Takes in that an update was left out."""
+        self.skipped += 1
+        self._bar.update()
+        self._tell(step, "update skipped", because, f"step {step}: {because}; this update is left out")
+        self._log(step)
+
+    def roll_back(self, step: int, because: str) -> None:
+        """Goes back to the step of a checkpoint: what was written after it is dropped."""
+        self._restart()
+        self._bar.n = step
+        self._bar.refresh()
+        if self._writer is not None:
+            self._writer.go_back(step)
+        told = f"{because}; back to step {step}, and on with the data after it"
+        self._tell(step, "rolled back", because, told)
+
+    def _tell(self, step: int, event: str, because: str, sentence: str) -> None:
+        if self._writer is not None:
+            self._writer.write_event(step, event, because)
+            tqdm.write(sentence, file=sys.stderr)
 
     def evaluated(self, step: int, validation: dict[str, float]) -> None:
         """Writes them, and prints a line that stays."""

@@ -61,7 +61,7 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
         raise RunError(f"no checkpoint in {workdir}: train there first")
     model = build.model(config.model, trusted, outputs=targets.size)
     task = build.task(config, model, targets)
-    average = config.optimizer.get("average", 0.0)
+    average = config.optimizer.average
     shapes = jax.eval_shape(lambda batch: first_variables(task, batch, config.seed, average), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes)

@@ -14,11 +14,23 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
-from jaxnets.training.config import DEFAULTS, difference
+from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
 
-# What may change between two starts of one run: how far it goes, how often it reports, and on which devices.
-FREE = ("train.steps", "train.minutes", "train.evaluate_every", "train.log_every", *DEFAULTS)
+# What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
+# about numbers that are not finite, and on which devices.
+FREE = (
+    "train.steps",
+    "train.minutes",
+    "train.evaluate_every",
+    "train.log_every",
+    "train.keep",
+    "train.keep_every",
+    "train.not_finite",
+    "train.not_finite_limit",
+    "devices.model",
+    "devices.fully_sharded",
+)
 
 
 def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
@@ -107,7 +119,9 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise RunError(f"no run in {workdir}: no config.json there")
-    return ConfigDict(_read_json(path))
+    config = ConfigDict(_read_json(path))
+    complete(config)  # one that an earlier version wrote
+    return config
 
 
 def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:

@@ -9,6 +9,7 @@ import optax
 
 from jaxnets.tasks import Task
 from jaxnets.training import sharding
+from jaxnets.training.parameters import divide, join
 
 # Every random number of a run is drawn with a key made from (seed, step, purpose).
 INITIALISE, DROPOUT, SAMPLE = range(3)
@@ -45,16 +46,29 @@ def in_use(variables: Any) -> Any:
     return variables.get("average", variables)
 
 
-def create(task: Task, transform: optax.GradientTransformation, batch: Any, seed: int, average: float = 0.0) -> State:
+def create(
+    task: Task,
+    transform: optax.GradientTransformation,
+    batch: Any,
+    seed: int,
+    average: float = 0.0,
+    frozen: str = "",
+) -> State:
     """The state before the first update. Pure; ``jax.eval_shape`` of it gives what a checkpoint must hold."""
     variables = first_variables(task, batch, seed, average)
     _, (carry, _) = jax.eval_shape(task.loss, variables, batch, key_for(seed, 0, DROPOUT), None)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), carry)
-    return State(jnp.zeros((), jnp.int32), variables, transform.init(variables["params"]), zeros)
+    return State(jnp.zeros((), jnp.int32), variables, transform.init(divide(variables["params"], frozen)[0]), zeros)
 
 
 def make_step(
-    task: Task, transform: optax.GradientTransformation, seed: int, accumulate: int = 1, average: float = 0.0
+    task: Task,
+    transform: optax.GradientTransformation,
+    seed: int,
+    accumulate: int = 1,
+    average: float = 0.0,
+    skip: bool = False,
+    frozen: str = "",
 ) -> Callable[[State, Any], tuple[State, dict[str, jax.Array]]]:
     r"""One update as a pure function ``(state, batch) -> (state, {"loss", "gradient_norm"})``.
 
@@ -67,17 +81,25 @@ def make_step(
         average: d of the average of parameters and statistics that is kept beside them, 0: none. After update t it is
             :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`,
             so that the first updates do not stay in it.
+        skip: Whether an update is left out where its loss or the norm of its gradient is not finite: only the step goes
+            on, and all else, the optimiser's state, statistics and carry included, stays as it was.
+        frozen: A regular expression. The parameters in whose path, such as ``params/head/kernel``, it is found stay as
+            they are: they have no gradient and no optimiser state. Statistics of their layers, which are no parameters,
+            move all the same: while training, a batch norm measures by them whether its weights are frozen or not.
     """
 
     loss_of = sharding.by_rows(task.loss)
 
     def step(state: State, batch: Any) -> tuple[State, dict[str, jax.Array]]:
-        params = state.variables["params"]
+        params, fixed = divide(state.variables["params"], frozen)
         others = {name: value for name, value in state.variables.items() if name not in ("params", "average")}
         key = key_for(seed, state.step, DROPOUT)
 
         def gradient(others, batch, key, carry):
-            loss = lambda params: loss_of({**others, "params": params}, batch, key, carry)
+            @jax.named_scope("loss")
+            def loss(params):
+                return loss_of({**others, "params": join(params, fixed)}, batch, key, carry)
+
             (value, (carry, changed)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
             return (value, gradients), carry, {**others, **changed}
 
@@ -97,14 +119,22 @@ def make_step(
             loss, gradients = jax.tree.map(lambda a: a / accumulate, total)
             carry = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)
 
-        updates, optimizer = transform.update(gradients, state.optimizer, params)
-        params = optax.apply_updates(params, updates)
-        variables = {**others, "params": params}
+        with jax.named_scope("optimizer"):
+            updates, optimizer = transform.update(gradients, state.optimizer, params)
+            params = optax.apply_updates(params, updates)
+        variables = {**others, "params": join(params, fixed)}
         if average:
             done = (state.step + 1).astype(jnp.float32)
             kept = jnp.minimum(average, done / (done + 9))
-            variables["average"] = optax.incremental_update(variables, state.variables["average"], 1 - kept)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
-        return State(state.step + 1, variables, optimizer, carry), metrics
+            mean = optax.incremental_update(variables, state.variables["average"], 1 - kept)
+            # The mean of what stays is that, without the rounding.
+            variables["average"] = {**mean, "params": join(divide(mean["params"], frozen)[0], fixed)}
+        norm = optax.tree.norm(gradients)
+        found = State(state.step + 1, variables, optimizer, carry)
+        if skip:
+            finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+            same = state._replace(step=state.step + 1)
+            found = jax.tree.map(lambda new, old: jnp.where(finite, new, old), found, same)
+        return found, {"loss": loss, "gradient_norm": norm}
 
     return step

@@ -14,7 +14,7 @@ def as_array(value: Any) -> np.ndarray:
     return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
 
 
-def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
+def compare(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
     """Raises a ``ValueError`` that lists the missing, extra and misshapen keys of ``found``."""
     wrong = [f"missing {name} {shape}" for name, shape in expected.items() if name not in found]
     wrong += [f"extra {name} {tuple(value.shape)}" for name, value in found.items() if name not in expected]

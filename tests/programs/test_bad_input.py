@@ -233,6 +233,27 @@ CASES = {
         1,
         "at step 2; stopped, the checkpoint of step 1 is kept",
     ),
+    "NaN loss, skipped too often": (
+        lambda folder: nan_loss(folder, "--config.train.not_finite=skip", "--config.train.not_finite_limit=3"),
+        1,
+        "train/loss is nan at step 6; stopped, no checkpoint was made before",
+    ),
+    "no checkpoint to keep": (train_on(b"abc " * 99, "--config.train.keep=0"), 2, "--config.train.keep=0: at least 1"),
+    "frozen nothing": (
+        train_on(b"abc " * 99, "--config.optimizer.frozen=hed"),
+        2,
+        "--config.optimizer.frozen=hed: it is found in none of the paths: params/embed/embedding, params/head/bias, ",
+    ),
+    "nothing to begin from": (
+        train_on(b"abc " * 99, "--config.train.begin_from=nowhere"),
+        1,
+        "--config.train.begin_from=nowhere: neither a run with checkpoints nor a safetensors file",
+    ),
+    "unknown policy": (
+        train_on(b"abc " * 99, "--config.train.not_finite=ignore"),
+        2,
+        "--config.train.not_finite=ignore: one of stop, skip, roll_back expected",
+    ),
     "no run": (lambda folder: launch("evaluate", [f"--workdir={folder}"]), 1, "no run in"),
     "no checkpoint": (no_checkpoint, 1, "no checkpoint in"),
     "damaged checkpoint": (damaged_checkpoint, 1, "checkpoint of step 4"),

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 
 from jaxnets.training import restore
+from jaxnets.training.config import DEFAULTS
 from jaxnets.training.metrics import read_metrics
 
 
@@ -190,6 +191,12 @@ def test_help_lists_the_flags(run_program, program):
     assert done.returncode == 0
     assert f"python -m jaxnets.{program}" in done.stdout
     assert "--workdir" in done.stdout or program == "summary"
+
+
+def test_help_names_every_setting_that_a_config_may_leave_out(run_program):
+    told = run_program("train", "--help").stdout
+    missing = [key for key in (*DEFAULTS, "profile") if key.rpartition(".")[2] not in told]
+    assert not missing
 
 
 def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_text):

@@ -8,6 +8,7 @@ import jax
 from shipped_configs import small_data
 
 from jaxnets.training import build, config, loop, sharding
+from jaxnets.training.compiled import compile_run
 
 ROWS, STEPS = 8, 2
 
@@ -23,7 +24,7 @@ def losses(name: str, data: dict) -> list[float]:
     dataset = build.dataset(settings)
     dataset = dataset._replace(validation=dataset.validation[:1])
     task = build.task(settings, build.model(settings.model, outputs=dataset.targets.size), dataset.targets)
-    compiled = loop.compile_run(settings, dataset, task)
+    compiled = compile_run(settings, dataset, task)
     state = sharding.settled(compiled.create())
     found = []
     for step in range(STEPS):

@@ -1,5 +1,6 @@
 """Checkpoints give back what was saved, or the step before: never a wrong number."""
 
+import resource
 import shutil
 from pathlib import Path
 
@@ -30,9 +31,9 @@ def equal(one, other):
     return jax.tree.all(jax.tree.map(same, one, other))
 
 
-def saved(folder, losses):
+def saved(folder, losses, **kept):
     """Checkpoints of the steps that ``losses`` has, with these validation losses."""
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", **kept) as checkpoints:
         for step, loss in losses.items():
             metrics = None if loss is None else {"val/loss": loss}
             checkpoints.save(step, state(step), {"next_index": step}, metrics)
@@ -165,6 +166,37 @@ def test_the_last_two_and_the_best_stay(tmp_path, losses, kept, best):
         assert set(checkpoints.steps()) == kept
         assert checkpoints.restore_variables("best", LIKE.variables)[0] == best
         assert checkpoints.restore_variables("last", LIKE.variables)[0] == max(kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"keep": 1}, {2, 6}),
+        ({"keep": 3}, {2, 4, 5, 6}),
+        ({"keep": 1, "keep_every": 3}, {2, 3, 6}),
+        ({"keep": 2, "keep_every": 1}, {1, 2, 3, 4, 5, 6}),
+    ],
+)
+def test_as_many_stay_as_are_asked_for(tmp_path, options, kept):
+    run = saved(tmp_path, {1: 0.9, 2: 0.1, 3: 0.6, 4: 0.5, 5: 0.4, 6: 0.3}, **options)
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert set(checkpoints.steps()) == kept
+    saved(run, {7: 0.2}, keep=1)  # what is asked for may change
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert set(checkpoints.steps()) == {2, 7}
+
+
+@pytest.mark.filterwarnings("ignore")  # what orbax was writing when it gave up
+def test_a_save_that_fails_removes_nothing(tmp_path):
+    run = saved(tmp_path, {4: 0.5, 8: 0.25}, keep=1)
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(RunError, match="the checkpoint of step 8 is intact"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # the arrays do not fit
+            saved(run, {12: 0.1}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    assert read(run) == 8
 
 
 def test_nothing_saved_is_nothing_to_go_on_from(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from jaxnets import data
 from jaxnets.training import rundir
-from jaxnets.training.config import load
-from jaxnets.training.errors import RunError
+from jaxnets.training.config import DEFAULTS, load
+from jaxnets.training.errors import RunError, UsageError
 
 TARGETS = [
     data.Vocabulary(),
@@ -30,6 +30,23 @@ def test_what_the_targets_mean_survives_saving(tmp_path, targets):
         "targets": ((3, 1), np.float32),
         "mask": ((3,), bool),
     }
+
+
+def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
+    made = data.adding(length=5, batch=3)
+    rundir.claim(tmp_path, load("adding"), made)
+    path = tmp_path / "config.json"
+    before = json.loads(path.read_text())
+    for key in DEFAULTS:
+        section, _, name = key.rpartition(".")
+        del before[section][name]
+    path.write_text(json.dumps({name: section for name, section in before.items() if section != {}}))
+    rundir.claim(tmp_path, load("adding"), made)
+    assert rundir.load(tmp_path).to_dict() == load("adding").to_dict()
+    other = load("adding")
+    other.seed = 1
+    with pytest.raises(UsageError, match="seed: 0 there, 1 here"):
+        rundir.claim(tmp_path, other, made)
 
 
 @pytest.mark.parametrize("damage", [{"targets": {"kind": "Nonsense"}}, {"batch": 3}, {"batch": {"x": [[1], "f99"]}}])

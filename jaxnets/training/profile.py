@@ -1,0 +1,64 @@
+"""What the devices do in some steps of a run, to be looked at."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from jaxnets.training.errors import RunError
+
+
+class Profile:
+    """Traces steps after the first one, which compiles. A context manager: leaving it ends a trace that goes on.
+
+    Args:
+        folder: Where the trace is written, for TensorBoard and Perfetto.
+        steps: How many; 0: none.
+    """
+
+    def __init__(self, folder: Path, steps: int):
+        self._folder = folder
+        self._steps = steps
+        self._done = -1  # steps in the trace; the first one is before it
+        self._tracing = False
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._stop()
+
+    def step(self, results: Any) -> None:
+        """Takes in that a step was begun, which will give ``results``."""
+        if self._done >= self._steps:
+            return
+        self._done += 1
+        if self._done == 0 and self._steps:
+            jax.block_until_ready(results)
+            self._start()
+        elif self._done == self._steps:
+            jax.block_until_ready(results)
+            self._stop()
+
+    def _start(self) -> None:
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # every call of Python would hide the rest
+        jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
+        self._tracing = True
+
+    def _stop(self) -> None:
+        if not self._tracing:
+            return
+        self._tracing = False
+        try:
+            jax.profiler.stop_trace()
+            trace = max(self._folder.rglob("perfetto_trace.json.gz"), key=lambda path: path.stat().st_mtime)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"the profile cannot be written to {self._folder}: {error}") from error
+        tqdm.write(
+            f"profile of {self._done} steps in {self._folder}; to look at it: tensorboard --logdir={self._folder} "
+            f"(with tensorboard and xprof installed), or open {trace} at https://ui.perfetto.dev",
+            file=sys.stderr,
+        )

@@ -1,0 +1,23 @@
+"""Training runs in the process of a test."""
+
+import jax
+
+from jaxnets.training import build, config, loop
+from jaxnets.training.compiled import compile_run
+
+
+def ready(*flags, name="char_lm"):
+    """The config, dataset, task and compiled functions of a run with ``--config.KEY=VALUE`` flags."""
+    settings = config.load(name)
+    config.override(settings, [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags])
+    dataset = build.dataset(settings)
+    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
+    task = build.task(settings, model, dataset.targets)
+    return settings, dataset, task, compile_run(settings, dataset, task)
+
+
+def trained(workdir, *flags, name="char_lm"):
+    """The variables at the end of a run."""
+    workdir.mkdir(exist_ok=True)
+    settings, dataset, task, compiled = ready(*flags, name=name)
+    return jax.device_get(loop.train(settings, workdir, dataset, task, compiled).variables)

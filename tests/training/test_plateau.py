@@ -1,0 +1,90 @@
+"""A learning rate that falls where the validation loss does not, over restarts too."""
+
+import re
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import SMALL
+from in_process import ready, trained
+
+from jaxnets.training.errors import UsageError
+from jaxnets.training.metrics import read_metrics
+from jaxnets.training.optimizer import on_plateau, sgd
+from jaxnets.training.restore import open_run
+
+# A rate so large that the validation loss goes up and down.
+FLAGS = (*SMALL, "--config.optimizer.learning_rate=2.0", "--config.optimizer.warmup=0", "--config.optimizer.final=1.0")
+PLATEAU = ("--config.optimizer.plateau=0.5", "--config.optimizer.patience=2")
+
+
+def scales_of(losses, factor, patience):
+    """The scale after each loss, by the rule itself."""
+    scale, best, since, scales = 1.0, np.inf, 0, []
+    for loss in losses:
+        since = 0 if loss < best else since + 1
+        best = min(loss, best)
+        if since == patience:
+            scale, since = scale * factor, 0
+        scales.append(scale)
+    return scales
+
+
+@pytest.mark.parametrize("shift", [0, -10])
+def test_the_scale_falls_after_so_many_losses_without_a_smaller_one(shift):
+    losses = [x + shift for x in (5, 4, 4, 4, 3, 3, 3.5, 3.2, 3.1, 2.9, 2.9, 2.9)]
+    transform, measured = on_plateau(sgd(10**9, 0.1, momentum=0.0), 0.5, 2)
+    params, gradients = {"a": jnp.ones(3)}, {"a": jnp.full(3, 2.0)}
+    state, found = transform.init(params), []
+    for loss in losses:
+        state, scale = measured(state, jnp.float32(loss))
+        updates, state = transform.update(gradients, state, params)
+        np.testing.assert_allclose(updates["a"], -0.1 * 2 * scale, rtol=1e-6)
+        found.append(float(scale))
+    assert found == scales_of(losses, 0.5, 2)
+    assert found[-1] == 0.0625
+
+
+def test_a_run_reduces_its_rate_by_its_validation_losses(small_text, tmp_path):
+    flags = (*FLAGS, *PLATEAU, f"--config.data.path={small_text}", "--config.train.steps=60")
+    trained(tmp_path / "run", *flags)
+    rows = [row for row in read_metrics(tmp_path / "run") if "val/loss" in row]
+    scales = [row["learning_rate_scale"] for row in rows]
+    assert scales == scales_of([row["val/loss"] for row in rows], 0.5, 2)
+    assert scales[-1] < 1
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_run_that_ends_between_evaluations_goes_on_as_if_it_had_not(small_text, tmp_path, run_program, devices):
+    flags = (*FLAGS, *PLATEAU, "--config.optimizer.patience=1", f"--config.data.path={small_text}")
+    for name, stops in (("whole", (40,)), ("stopped", (17, 29, 40))):
+        for steps in stops:
+            own = (f"--workdir={tmp_path / name}", f"--config.train.steps={steps}")
+            done = run_program("train", *flags, *own, devices=devices)
+            assert done.returncode == 0, done.stderr
+    one, other = (open_run(tmp_path / name, "last").variables for name in ("whole", "stopped"))
+    chex.assert_trees_all_equal(one, other)
+    scales = [
+        {
+            row["step"]: row["learning_rate_scale"]
+            for row in read_metrics(tmp_path / name)
+            if "learning_rate_scale" in row
+        }
+        for name in ("whole", "stopped")
+    ]
+    assert scales[0] == scales[1]
+    assert min(scales[0].values()) < 1
+
+
+WRONG = {
+    "plateau=1.0": "plateau: from 0 to below 1; given 1.0",
+    "plateau=-0.5": "plateau: from 0 to below 1; given -0.5",
+    "patience=0": "patience: at least 1; given 0",
+}
+
+
+@pytest.mark.parametrize("flag, sentence", WRONG.items(), ids=WRONG)
+def test_wrong_values_are_told(small_text, flag, sentence):
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        ready(*FLAGS, *PLATEAU, f"--config.optimizer.{flag}", f"--config.data.path={small_text}")

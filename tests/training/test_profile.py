@@ -1,0 +1,87 @@
+"""A profile is of the steps that were asked for, and reads like the model: operations are named by its parts."""
+
+import gzip
+import json
+import re
+
+import pytest
+from in_process import ready
+
+RUNS = {
+    "char_lm": ("--config.data.batch=4", "--config.data.length=16", "--config.model.hidden=8"),
+    "decoder_lm": (
+        "--config.data.batch=4",
+        "--config.data.length=16",
+        "--config.model.width=16",
+        "--config.model.heads=2",
+        "--config.model.layers=2",
+    ),
+    "set_maximum_pooled": (),
+}
+FORWARD, BACKWARD = r"/jvp\(loss\)/", r"/transpose\(jvp\(loss\)\)/"
+PARTS = {
+    "char_lm": [
+        rf"{FORWARD}CharRNN/layer_0/.*/project/",
+        rf"{FORWARD}CharRNN/layer_0/.*/steps/",
+        rf"{FORWARD}CharRNN/head/",
+        rf"{BACKWARD}CharRNN/layer_0/.*/linearise/",
+        rf"{BACKWARD}CharRNN/layer_0/.*/steps/",
+        rf"{BACKWARD}CharRNN/layer_0/.*/weight gradients/",
+        rf"{BACKWARD}CharRNN/layer_0/.*project",
+        r"/optimizer/",
+    ],
+    "decoder_lm": [rf"{way}DecoderLM/.*/attention/dot_product/" for way in (FORWARD, BACKWARD)],
+    "set_maximum_pooled": [rf"{way}DeepSets/pool/" for way in (FORWARD, BACKWARD)],
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_operations_are_named_by_the_part_of_the_model(name, small_text):
+    path = (f"--config.data.path={small_text}",) if name != "set_maximum_pooled" else ()
+    _, dataset, _, compiled = ready(*RUNS[name], *path, name=name)
+    text = compiled.step.lower(compiled.abstract, compiled.train.put(dataset.train[0])).compile().as_text()
+    names = set(re.findall(r'op_name="([^"]*)"', text))
+    missing = [part for part in PARTS[name] if not any(re.search(part, name) for name in names)]
+    assert not missing, sorted(names)
+
+
+def traced(folder):
+    """The steps that a trace holds."""
+    (path,) = folder.rglob("perfetto_trace.json.gz")
+    with gzip.open(path) as file:
+        events = json.load(file)["traceEvents"]
+    return [int(event["args"]["step_num"]) for event in events if event.get("name") == "step"]
+
+
+def test_a_profile_holds_the_steps_after_the_first(run_program, small_flags, tmp_path):
+    run = lambda *flags: run_program("train", f"--workdir={tmp_path / 'run'}", *small_flags, *flags)
+    done = run("--config.train.steps=10", "--profile=3")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "run" / "profile"
+    assert f"profile of 3 steps in {folder}; to look at it: tensorboard --logdir={folder}" in done.stderr
+    assert traced(folder) == [2, 3, 4]
+    (plane,) = folder.rglob("*.xplane.pb")
+    assert b"CharRNN/layer_0" in plane.read_bytes() and b"weight gradients" in plane.read_bytes()
+    folder.rename(tmp_path / "first")
+    done = run("--config.train.steps=13", "--profile=30")  # more than there are: it goes on with step 11
+    assert "profile of 2 steps in" in done.stderr
+    assert traced(folder) == [12, 13]
+    folder.rename(tmp_path / "second")
+    done = run("--config.train.steps=14")
+    assert done.returncode == 0 and not folder.exists()
+
+
+def test_a_profile_of_fewer_than_no_steps_is_told(run_program):
+    done = run_program("train", "--profile=-1")
+    assert done.returncode == 2
+    assert "flag --profile=-1" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_first_of_several_processes_traces(start_processes, small_flags, tmp_path):
+    flags = (f"--workdir={tmp_path}", *small_flags, "--config.train.steps=10", "--profile=4")
+    started = start_processes(2, 1, *flags)
+    told = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    assert ["profile of 4 steps" in text for text in told] == [True, False]
+    assert traced(tmp_path / "profile") == [2, 3, 4, 5]
