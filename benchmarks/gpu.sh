@@ -2,13 +2,13 @@
 # Everything that wants a GPU, in parts of less than ten minutes each:
 #
 #     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory attention decoder sets convolution
-#                                           tests
+#                                           programs tests
 #     TINY=1 benchmarks/gpu.sh PART OUT     the same with tiny sizes, to try the parts on a CPU
 #
 # Each part writes its result to OUT/<part>.json and can be run again by itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution or tests}
+part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution, programs or tests}
 out=${2:?OUT: a folder for the results}
 mkdir -p "$out"
 export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONPATH=.
@@ -18,13 +18,13 @@ if [ -n "${TINY:-}" ]; then
   small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
   sizes=2x16x8 memory=2x32x8x8 cudnn=auto
   spans=16,32 tokens=32 heads=2 features=8 layers=2 written=8 fast=chunked workers=2
-  elements=64,200 streamed=1000 images=2 networks=cifar_resnet20
+  elements=64,200 streamed=1000 images=2 networks=cifar_resnet20 steps=20
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
   sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
   spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 written=512 fast=chunked,cudnn workers=8
-  elements=1000,10000,100000,1000000 streamed=10000000 images=128 networks=resnet50,efficientnet_b0,cifar_resnet20
+  elements=1000,10000,100000,1000000 streamed=10000000 images=128 networks=resnet50,efficientnet_b0,cifar_resnet20 steps=1200
 fi
 
 recurrence() { # name, shapes, type, then more flags
@@ -84,6 +84,24 @@ case $part in
       $python -m benchmarks.convolution --models="$networks" --dtype=$dtype --batch="$images" --rounds="$rounds" \
         --json="$out/convolution_$dtype.json"
     done
+    ;;
+  programs) # a run with a profile, and its export, there and on the CPU
+    $python -m jaxnets.train --workdir="$out/run" --config.train.steps=$steps --profile=5
+    $python -m jaxnets.evaluate --workdir="$out/run" --json >"$out/evaluate.json"
+    $python -m jaxnets.export --workdir="$out/run" --out="$out/export"
+    PYTHONPATH="$out/export" EXPORT="$out/export" $python - <<'END' | tee "$out/export.txt"
+import os
+
+import jax
+import numpy as np
+from load import load
+
+tokens = np.arange(64).reshape(2, 32) % 256
+here = np.asarray(load(os.environ["EXPORT"])(tokens))
+with jax.default_device(jax.devices("cpu")[0]):
+    there = np.asarray(load(os.environ["EXPORT"])(tokens))
+print(f"largest difference of logits between {jax.default_backend()} and cpu: {abs(here - there).max():.2e}")
+END
     ;;
   tests)
     $python -m pytest -q -n "$workers" -p no:cacheprovider tests/recurrent tests/attention tests/sets tests/convolution
