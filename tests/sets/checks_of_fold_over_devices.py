@@ -5,19 +5,15 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from folds import BINS, FOLDS
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from on_devices import make_mesh, messages, same
 
 from jaxnets import sets
 
-BINS = sets.bins_init("linear", 3, 5)
-FOLDS = {
-    "sum": (sets.sum_fold, sets.sum_pool),
-    "mean": (sets.mean_fold, sets.mean_pool),
-    "max": (sets.max_fold, sets.max_pool),
-    "min": (sets.min_fold, sets.min_pool),
-    "histogram": (sets.histogram_fold(BINS), lambda xs, members: sets.histogram(xs, BINS, members)),
+EVERY = {
+    **FOLDS,
     "cumulative": (
         sets.histogram_fold(BINS, cumulative=True),
         lambda xs, members: sets.histogram(xs, BINS, members, cumulative=True),
@@ -43,7 +39,7 @@ def everything(pool, xs, members):
 
 
 def check(name, count, xs, members, tolerance=1e-12):
-    fold, pool = FOLDS[name]
+    fold, pool = EVERY[name]
     over = functools.partial(sets.fold_over_devices, fold, mesh=make_mesh(count), axis="time")
     got = jax.block_until_ready(everything(over, xs, members))
     same(got, everything(pool, xs, members), tolerance)
@@ -57,7 +53,7 @@ def a_few():
 
 def every_fold_and_number_of_devices():
     jax.config.update("jax_enable_x64", True)
-    for name in FOLDS:
+    for name in EVERY:
         for count in (1, 2, 4, 8):
             xs, mask = problem(21)
             check(name, count, xs, mask)
@@ -68,14 +64,14 @@ def every_fold_and_number_of_devices():
 
 
 def float32():
-    for name in FOLDS:
+    for name in EVERY:
         check(name, 4, *problem(40, jnp.float32), 1e-6)
 
 
 def edges():
     """Fewer elements than devices or none; no batch, one of 1 and one of two axes; NaN where nothing is real."""
     jax.config.update("jax_enable_x64", True)
-    for name in FOLDS:
+    for name in EVERY:
         for shape in ((3, 3), (1, 1, 3), (2, 3, 9, 3), (2, 0, 3)):
             check(name, 8, jax.random.uniform(jax.random.key(0), shape), None)
         xs, mask = problem(21)
@@ -100,7 +96,7 @@ def gradients_reach_what_a_fold_is_made_of():
 def messages_do_not_grow_with_the_set():
     mesh = make_mesh(8)
     for name, summary in (("mean", "f32[8,2,3]"), ("max", "f32[8,2,3]"), ("histogram", "f32[8,2,3,5]")):
-        fold, _ = FOLDS[name]
+        fold, _ = EVERY[name]
         over = functools.partial(sets.fold_over_devices, fold, mesh=mesh, axis="time")
         f = jax.grad(lambda xs, mask, over=over: jnp.sum(over(xs, mask) ** 2))
         found = []

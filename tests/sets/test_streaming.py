@@ -5,19 +5,12 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from folds import FOLDS
 
 from jaxnets import sets
 
 XS = jax.random.uniform(jax.random.key(0), (2, 17, 3))
 MASK = jax.random.bernoulli(jax.random.key(1), 0.7, (2, 17)).at[1].set(False)
-BINS = sets.bins_init("linear", 3, 5)
-FOLDS = {
-    "sum": (sets.sum_fold, sets.sum_pool),
-    "mean": (sets.mean_fold, sets.mean_pool),
-    "max": (sets.max_fold, sets.max_pool),
-    "min": (sets.min_fold, sets.min_pool),
-    "histogram": (sets.histogram_fold(BINS), lambda xs, members: sets.histogram(xs, BINS, members)),
-}
 SIZES = dict(width=8, heads=2, points=3)
 MODELS = {
     "deep sets": sets.DeepSets(2, (6, 5), (4,)),
