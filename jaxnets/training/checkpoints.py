@@ -107,11 +107,12 @@ class Checkpoints:
         if found is None:
             return None
         step, (state, data), damaged = found
-        if processes.is_first():
-            for other in damaged:
-                self._set_aside(other)
-        processes.wait("damaged checkpoints are moved")
-        self._manager.reload()
+        if damaged:  # the same in all processes
+            if processes.is_first():
+                for other in damaged:
+                    self._set_aside(other)
+            processes.wait("damaged checkpoints are moved")
+            self._manager.reload()
         # Fresh buffers: those of orbax may be shared, and the training step donates them.
         return step, jax.tree.map(jax.numpy.copy, state), data
 

@@ -49,7 +49,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         shapes = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
-    own = dataset if jax.process_count() == 1 else dataset.part(lambda count: sharding.rows_here(mesh, count))
+    train, validation = _shares(dataset, mesh)
     there = _shardings(mesh, shapes, config.devices.fully_sharded)
     whole = sharding.everywhere(mesh)
     skip = settings.not_finite == "skip"
@@ -61,8 +61,8 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
         create=jax.jit(initialise, out_shardings=there),
         measured=measured and jax.jit(measured, donate_argnums=0, out_shardings=(there.optimizer, whole)),
-        train=Share(own.train, rows, mesh),
-        validation=Share(own.validation, sharding.count_rows(dataset.validation[0]), mesh),
+        train=train,
+        validation=validation,
         items=task.items(batch),
     )
 
@@ -81,6 +81,15 @@ def _check(settings: ConfigDict, rows: int) -> None:
     for name, number in LEAST.items():
         if settings[name] < number:
             raise UsageError(f"--config.train.{name}={settings[name]}: at least {number} expected")
+
+
+def _shares(dataset: Dataset, mesh: Mesh) -> tuple[Share, Share]:
+    """What this process reads to train and to validate."""
+    if jax.process_count() == 1:
+        return Share(dataset.train, mesh), Share(dataset.validation, mesh)
+    own = dataset.part(lambda count: sharding.rows_here(mesh, count))
+    count = lambda batches: sharding.count_rows(batches[0])
+    return Share(own.train, mesh, count(dataset.train)), Share(own.validation, mesh, count(dataset.validation))
 
 
 def _shardings(mesh: Mesh, state: State, fully: bool) -> State:

@@ -135,10 +135,8 @@ class Agreement:
         if jax.process_count() == 1:
             return wish
         wishes = np.full(jax.local_device_count(), wish, np.int32)
-        heard, self._before = (
-            self._before,
-            self._largest(jax.make_array_from_process_local_data(self._each, wishes, (jax.device_count(),))),
-        )
+        of_all = jax.make_array_from_process_local_data(self._each, wishes, (jax.device_count(),))
+        heard, self._before = self._before, self._largest(of_all)
         return 0 if heard is None else int(heard)
 
 

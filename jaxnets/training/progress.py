@@ -54,19 +54,21 @@ class Progress:
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
         self._items += items
-        speed = self._items / max(time.monotonic() - self._since, 1e-9)
+        speed = self._speed()
         loss = self._sums["train/loss"] / self._steps
         self._bar.set_description_str(f"loss {loss:.4f}{self._validation}  {speed:,.0f} {self._unit}s/s", refresh=False)
         self._bar.update()
         self._log(step)
+
+    def _speed(self) -> float:
+        return self._items / max(time.monotonic() - self._since, 1e-9)
 
     def _log(self, step: int) -> None:
         if step % self._every:
             return
         if self._writer is not None and self._steps:
             means = {name: total / self._steps for name, total in self._sums.items()}
-            speed = self._items / max(time.monotonic() - self._since, 1e-9)
-            self._writer.write(step, {**means, "items_per_second": speed})
+            self._writer.write(step, {**means, "items_per_second": self._speed()})
         self._restart()
 
     def skip(self, step: int, because: str) -> None:

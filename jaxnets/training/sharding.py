@@ -104,17 +104,18 @@ class Share(NamedTuple):
 
     Attributes:
         batches: Of each, the rows of ``rows_here``.
-        rows: How many a batch has in all processes.
         mesh: The devices that compute.
+        rows: How many a batch has in all processes; None: those that this one reads.
     """
 
     batches: grain.MapDataset
-    rows: int
     mesh: Mesh
+    rows: int | None = None
 
     def put(self, batch: Any) -> Any:
         """One of the batches on all devices."""
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.rows, *leaf.shape[1:]), leaf.dtype), batch)
+        rows = self.rows or count_rows(batch)
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape[1:]), leaf.dtype), batch)
         place = lambda at, leaf, whole: jax.make_array_from_process_local_data(at, leaf, whole.shape)
         return jax.tree.map(place, of_rows(self.mesh, shapes), batch, shapes)
 
@@ -122,7 +123,7 @@ class Share(NamedTuple):
 def on_one_device(batches: grain.MapDataset) -> Share:
     """Whole batches, for the first device of this process."""
     mesh = Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1, 1), (DATA, COPIES, MODEL))
-    return Share(batches, count_rows(batches[0]), mesh)
+    return Share(batches, mesh)
 
 
 def count_rows(batch: Any) -> int:
@@ -141,7 +142,7 @@ def by_rows(f: Callable) -> Callable:
 
     def traced(variables: Any, batch: Any, *others: Any) -> Any:
         mesh = jax.typeof(jax.tree.leaves(variables)[0]).sharding.mesh
-        rows, devices = len(jax.tree.leaves(batch)[0]), mesh.shape.get(DATA, 1)
+        rows, devices = count_rows(batch), mesh.shape.get(DATA, 1)
         if devices == 1 or rows % devices:
             return f(variables, batch, *others)
 

@@ -1,7 +1,6 @@
 """Runs of several processes: what each reads, and how they end."""
 
 import io
-import json
 import signal
 import time
 
@@ -12,6 +11,7 @@ from PIL import Image
 from jaxnets.data import dataset, examples, image_files, memory
 from jaxnets.training import processes, sharding
 from jaxnets.training.errors import UsageError
+from jaxnets.training.metrics import read_metrics
 
 ENDLESS = ("--config.train.steps=1000000", "--config.train.evaluate_every=20", "--config.train.log_every=1")
 
@@ -108,9 +108,7 @@ def test_the_environment_calls_for_joining(monkeypatch, name, value):
 
 
 def steps_of(workdir):
-    path = workdir / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [row["step"] for row in rows if "train/loss" in row]
+    return [row["step"] for row in read_metrics(workdir) if "train/loss" in row]
 
 
 def begun(workdir, steps, started):
