@@ -11,6 +11,7 @@ Settings that every config has, beside its own:
     train.evaluate_every, log_every     steps between validations, and between lines of metrics.jsonl
     train.accumulate                    parts of a batch whose gradients are averaged
     train.keep, keep_every              how many of the last checkpoints stay; and all whose step is a multiple
+    train.background_saves              goes on while a checkpoint is written; a kill meanwhile repeats those steps too
     train.not_finite                    at a loss or gradient that is not finite: stop, skip (leave the update out) or
                                         roll_back (to the last checkpoint, and on with later data)
     train.not_finite_limit              how often in a row

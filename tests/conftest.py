@@ -10,10 +10,10 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS_FLAGS = os.environ.get("XLA_FLAGS", "")
+# Programs under test are compiled as a user's are, also below pytest-xdist's workers, which inherit XLA_FLAGS.
+PROGRAMS_FLAGS = os.environ.setdefault("XLA_FLAGS_OF_PROGRAMS", os.environ.get("XLA_FLAGS", ""))
 # Tests compile thousands of small programs and run each once: half of their time is LLVM's optimisation and XLA's newer
-# way of writing fused loops. Programs under test are compiled as a user's are, except below pytest-xdist's workers,
-# which inherit these flags.
+# way of writing fused loops.
 OWN_FLAGS = ["--xla_backend_optimization_level=0"]
 if jax.__version_info__ < (0, 11):  # a flag that a later XLA does not know would end the process
     OWN_FLAGS.append("--xla_cpu_use_fusion_emitters=false")

@@ -70,6 +70,7 @@ DEFAULTS = {
     "optimizer.frozen": "",
     "optimizer.plateau": 0.0,
     "optimizer.patience": 5,
+    "train.background_saves": False,
     "train.begin_from": "",
     "train.begin_step": "best",
     "train.begin_without": "",

@@ -169,6 +169,8 @@ def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
             state, validation = _validate(run, state, step)
         position = {**run.batches.get_state(), **({SKIPPED: run.progress.skipped} if run.progress.skipped else {})}
         run.checkpoints.save(step, state, position, validation)
+        if not run.settings.background_saves:
+            run.checkpoints.wait()
         if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
             draw_curves(run.workdir, run.task)
             drawn = time.monotonic()

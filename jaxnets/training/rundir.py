@@ -26,6 +26,7 @@ FREE = (
     "train.log_every",
     "train.keep",
     "train.keep_every",
+    "train.background_saves",
     "train.not_finite",
     "train.not_finite_limit",
     "devices.model",
