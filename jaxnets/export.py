@@ -3,7 +3,7 @@
 python -m jaxnets.export --workdir=runs/char_lm
 python -m jaxnets.export --workdir=runs/digits --step=last --out=digits_model
 
-FOLDER/load.py reads it and needs jax and flatbuffers alone; docs/export.md tells more.
+FOLDER/load.py reads it and needs jax alone; docs/export.md tells more.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def main(overrides: program.Overrides) -> None:
     for name, size in sizes.items():
         print(f"{name:<20}  {size:>14,} bytes")
     (reads,) = export_folder.about(made.functions["forward"])["reads"]
-    print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs jax and flatbuffers alone")
+    print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs jax alone")
     arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in reads)
     print(f"answers = load({str(folder)!r})({arrays})")
 

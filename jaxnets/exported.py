@@ -10,7 +10,7 @@ and, where it writes token by token:
     carry = model.begin(batch=1)  # a translator: model.begin(source, lengths=lengths)
     carry, logits = model.step(carry, token)
 
-jax reads functions with the ``flatbuffers`` package. Nothing is unpickled.
+jax reads functions with the ``flatbuffers`` package, which lies beside this file. Nothing is unpickled.
 """
 
 import dataclasses
@@ -105,7 +105,7 @@ def load(folder: str | Path) -> Model:
 
     Raises:
         ValueError: There is none, a file of it is missing or damaged, or this jax cannot read its functions.
-        ImportError: The ``flatbuffers`` package is missing.
+        ImportError: This file was copied without ``flatbuffers``, and that is not installed.
     """
     folder = Path(folder)
     if not (folder / "model.json").is_file():
@@ -166,8 +166,8 @@ def _function(path: Path, about: dict[str, Any]) -> Callable:
     content = _whole(path, about)
     try:
         return jax.export.deserialize(bytearray(content)).call
-    except ImportError:
-        raise
+    except ImportError as error:
+        raise ImportError(f"{error}: copy it from beside the exported load.py, or install it with pip") from error
     except Exception as error:
         raise ValueError(
             f"{path} was written by jax {about['jax']}, which promises that later ones read it for six months; "

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import jax
 from safetensors import SafetensorError
 
@@ -18,7 +19,7 @@ from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.restore import Run
 
 # All that an export writes, and what Python leaves beside load.py.
-OURS = {"config.json", "load.py", "model.json", "weights.safetensors", "__pycache__"}
+OURS = {"config.json", "load.py", "model.json", "weights.safetensors", "flatbuffers", "__pycache__"}
 OURS |= {f"{name}.jax_export" for name in exported.FUNCTIONS}
 
 
@@ -93,12 +94,23 @@ def _fill(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
     for name, function in artifacts.functions.items():
         (folder / f"{name}.jax_export").write_bytes(function.serialize())
     (folder / "load.py").write_bytes(Path(exported.__file__).read_bytes())
+    _copy_flatbuffers(folder)
     (folder / "config.json").write_text(json.dumps(run.config.to_dict(), indent=2) + "\n", encoding="utf-8")
-    files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _digest(path) for path in _files(folder)}
     noted = {**_about_run(run, artifacts), "files": files}
     text = json.dumps(noted, ensure_ascii=False, indent=2)
     (folder / "model.json").write_text(text + "\n", encoding="utf-8")
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    return {path.name: path.stat().st_size for path in _files(folder)}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _copy_flatbuffers(folder: Path) -> None:
+    """The package that jax reads functions with, and that does not come with jax: Python files, Apache License 2.0."""
+    installed = Path(flatbuffers.__file__).parent
+    shutil.copytree(installed, folder / "flatbuffers", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _digest(path: Path) -> dict[str, Any]:
