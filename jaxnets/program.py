@@ -23,6 +23,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
+# Errors of the runtime that do not come from the end of another process.
+OWN_FAULTS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
+
 Overrides = list[tuple[str, str]]
 
 
@@ -85,7 +88,7 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
     except RunError as error:
         _end(1, str(error))
     except jax.errors.JaxRuntimeError as error:
-        if not jax.distributed.is_initialized():
+        if not jax.distributed.is_initialized() or str(error).startswith(OWN_FAULTS):
             _fail(error)
         _end(1, processes.ANOTHER_ENDED)
     except Exception as error:

@@ -152,6 +152,14 @@ def test_the_death_of_one_process_ends_all_with_one_message(killed, start_proces
     assert steps_of(tmp_path) == list(range(1, goal + 1))
 
 
+@pytest.mark.slow
+def test_a_fault_of_its_own_is_not_told_as_the_end_of_another(start_processes, small_flags, tmp_path):
+    started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, "--config.model.hidden=3000000")
+    told = [process.communicate(timeout=100)[1] for process in started]
+    assert [process.returncode for process in started] == [1, 1], told
+    assert any("Out of memory allocating" in each.splitlines()[-1] for each in told), told
+
+
 def test_processes_of_different_commands_are_told(start_processes, small_flags, tmp_path):
     flags = (f"--workdir={tmp_path / 'run'}", *small_flags)
     started = start_processes(2, 1, *flags, own=lambda number: (f"--config.train.steps={5 + number}",))
