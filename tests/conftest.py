@@ -73,7 +73,8 @@ def start_processes(environment):
 
     def start(count: int, devices: int, *flags: str, own=lambda number: ()) -> list[subprocess.Popen]:
         port = free_port()
-        variables = {**environment, "JAX_NUM_CPU_DEVICES": str(devices)}
+        path = os.environ.get("PYTHONPATH", "")  # as it is now: a test may have a module of its own
+        variables = {**environment, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)}
         together = (f"--coordinator=localhost:{port}", f"--processes={count}")
         for number in range(count):
             command = [sys.executable, "-m", "jaxnets.train", *together, f"--process={number}", *flags, *own(number)]

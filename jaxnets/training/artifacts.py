@@ -15,6 +15,7 @@ from jax import export
 from jaxnets.attention import Cache
 from jaxnets.tasks import Task, Writer
 from jaxnets.training import build, rundir
+from jaxnets.training.parameters import named
 from jaxnets.training.restore import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -65,12 +66,6 @@ def _of_run(run: Run, open_lengths: bool) -> Artifacts:
         functions["begin"] = lower(begin, inputs)
         functions["step"] = lower(step, carry, jax.ShapeDtypeStruct((sizes["batch"],), jnp.int32))
     return Artifacts(weights, functions, limits)
-
-
-def named(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their paths, such as ``params/cell/kernel``."""
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return {name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def unnamed(leaves: Mapping[str, Any], like: Any) -> Any:

@@ -5,14 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxnets.training.parameters import named
+
 
 def digests(tree: Any) -> dict[str, str]:
     """``{path: digest}`` of the arrays of a tree, 16 hexadecimal digits each."""
-    found = jax.device_get(jax.tree.map(_halves, tree))
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): "".join(f"{int(half):08x}" for half in pair)
-        for path, pair in jax.tree_util.tree_leaves_with_path(found)
-    }
+    found = jax.device_get(jax.tree.map(_halves, named(tree)))
+    return {path: "".join(f"{int(half):08x}" for half in pair) for path, pair in found.items()}
 
 
 @jax.jit  # of one array: there are few shapes, and a program of all arrays takes five times as long to compile

@@ -1,14 +1,25 @@
-"""Parameters chosen by their paths, ``params/blocks/attention/query/kernel``, with a regular expression."""
+"""Parameters named by their paths, ``params/blocks/attention/query/kernel``, and chosen with a regular expression."""
 
 import re
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxnets.training.errors import UsageError
 
 EXAMPLES = 8  # paths that an error lists
+
+
+def name_of(path: Any) -> str:
+    """A path of ``jax.tree_util`` as it is written."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by their paths."""
+    return {name_of(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
 def divide(params: Any, frozen: str) -> tuple[Any, Any]:

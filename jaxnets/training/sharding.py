@@ -13,6 +13,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from ml_collections import ConfigDict
 
 from jaxnets.training.errors import UsageError
+from jaxnets.training.parameters import name_of
 
 DATA, COPIES, MODEL = "data", "copies", "model"  # the axes of a mesh
 
@@ -57,7 +58,7 @@ def of_parameters(mesh: Mesh | AbstractMesh, tree: Any, fully: bool) -> Any:
     """
 
     def place(path: Any, leaf: Any) -> NamedSharding:
-        spec = _by_rules(jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape, mesh.shape[MODEL])
+        spec = _by_rules(name_of(path), leaf.shape, mesh.shape[MODEL])
         if fully:
             spec = _split_largest(spec, leaf.shape, mesh.shape[DATA])
         return NamedSharding(mesh, PartitionSpec(*spec))

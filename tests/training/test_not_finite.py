@@ -156,7 +156,8 @@ def test_a_kill_after_an_event_changes_nothing(
     flags = (*spoiled(55, 56), f"--config.train.accumulate={accumulate}", *own)
 
     def run(folder, **more):
-        variables = {**environment, **os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **more}
+        own = {"PYTHONPATH": os.environ["PYTHONPATH"], "JAX_NUM_CPU_DEVICES": str(devices)}
+        variables = {**environment, **own, **more}
         command = [sys.executable, "-m", "jaxnets.train", f"--workdir={tmp_path / folder}", *flags]
         return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=200)
 
@@ -170,3 +171,16 @@ def test_a_kill_after_an_event_changes_nothing(
     assert one.step == other.step == 400
     chex.assert_trees_all_equal(one.variables, other.variables)
     assert set(events(tmp_path / "killed")) == set(events(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_several_processes_roll_back_together(spoiled, tmp_path, start_processes):
+    flags = (*spoiled(3, 9), "--config.train.not_finite=roll_back")
+    started = start_processes(2, 1, f"--workdir={tmp_path / 'two'}", *flags)
+    told = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], told
+    alone = trained(tmp_path / "one", *flags)
+    assert events(tmp_path / "two") == events(tmp_path / "one")
+    assert [to for to, *_ in events(tmp_path / "two")] == [0, 5]
+    together = restore.open_run(tmp_path / "two", "last", ("spoiled",))
+    chex.assert_trees_all_close(together.variables, alone, rtol=1e-4, atol=1e-5)
