@@ -1,33 +1,12 @@
-"""Writes benchmarks/README.md and its pictures from the results in benchmarks/results/.
+"""Sections of the report on recurrences: results of benchmarks.recurrence, variants, long and linear."""
 
-python -m benchmarks.report
-"""
-
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-from absl import flags
 from matplotlib.figure import Figure
 
-from benchmarks import scaling_tables
-from jaxnets import program
-
-FLAGS = flags.FLAGS
-
-HERE = Path(__file__).parent
-flags.DEFINE_string("results", str(HERE / "results"), "Folder of results.")
-flags.DEFINE_string("out", str(HERE), "Folder that README.md and the pictures are written to.")
-
-INTRODUCTION = """# Benchmarks
-
-Written by `python -m benchmarks.report` from `benchmarks/results/`. Every implementation of a row takes turns with the
-others in one process. "gradient" is the forward pass and the gradients of all parameters and of the input, from float32
-inputs unless stated. **Ratios are our time over theirs: below 1 we are faster**, above 1 we are slower; each is the
-median over the rounds of the ratio within a round. "share" is what our row's products reach of the machine's rate in
-one large product, measured in the same run. MB is the temporary memory of the compiled gradient.
-"""
+from benchmarks.report.heading import heading
 
 TARGETS = {
     "best": "at most 0.75 in the geometric mean, no row above 1.0",
@@ -37,12 +16,6 @@ TARGETS = {
     "variants": "lengths and resets at most 1.05, peepholes and reset before at most 1.2",
     "long": "T = 10^6 in less than 2048 MB",
 }
-
-
-def results(folder: Path, key: str) -> dict[str, dict[str, Any]]:
-    """The results that have this key, by name of their file."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    return {name: result for name, result in found.items() if key in result}
 
 
 def peers_of(row: dict[str, Any], which: str) -> dict[str, float]:
@@ -128,13 +101,6 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def heading(name: str, result: dict[str, Any]) -> list[str]:
-    """Device, command and versions of a result."""
-    versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
-    title = f"## {result['device']}, {result['cores']} cores: {name}"
-    return [title, "", f"`{result['command']}`", "", f"Python {result['python']}, {versions}.", ""]
-
-
 def recurrence(name: str, result: dict[str, Any]) -> list[str]:
     """A result of benchmarks.recurrence."""
     lines = [*heading(name, result), f"{result['product_gflops']:,.0f} GFLOP/s in a large product.", ""]
@@ -188,124 +154,3 @@ def linear(name: str, result: dict[str, Any]) -> list[str]:
         cells = (f"{row['gradient'][name]['ms']:,.1f} / {row['gradient'][name]['mb']:,.1f}" for name in names)
         lines.append(f"| {row['cell']} | {row['size']} | {' | '.join(cells)} |")
     return [*lines, ""]
-
-
-def attention(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.attention."""
-    sizes = f"Causal, {result['heads']} heads of {result['features']} features, {result['dtype']}"
-    lines = [*heading(name, result), f"{sizes}: ms / MB.", ""]
-    for part in dict.fromkeys(row["part"] for row in result["attention"]):
-        for which in ("gradient", "forward"):
-            rows = [row for row in result["attention"] if row["part"] == part]
-            shapes = [f"{row['batch']}, {row['length']:,}" for row in rows]
-            lines += [f"### {part.capitalize()}, {which}", "", *_table("B, T", shapes, rows, which), ""]
-    if "decoder" in result:
-        found = result["decoder"]
-        lines += [
-            f"A decoder of {found['parameters']:,} parameters, B {found['batch']}, T {found['length']}: "
-            f"{found['ms']:,.0f} ms a gradient, {found['share']:.0%} of the machine's rate in one large product.",
-            "",
-        ]
-    if "decoding" in result:
-        found = result["decoding"]
-        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["tokens_per_second"].items())
-        lines += [
-            f"Decoding with a cache, {found['layers']} layers of width {found['width']}, B 1: {rates} tokens a second.",
-            "",
-        ]
-    return lines
-
-
-def sets(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.sets."""
-    bins = f"{result['bins']} bins of {result['features']} features"
-    points = f"{result['points']} points, width {result['width']}"
-    lines = [*heading(name, result), f"Histograms of {bins}; ISAB with {points}; PMA of one seed: ms / MB.", ""]
-    if "streamed" in result:
-        found = result["streamed"]
-        seconds = ", ".join(f"{model} {value:.1f} s" for model, value in found["seconds"].items())
-        lines += [
-            f"A set of {found['elements']:,} elements, read chunk by chunk: {seconds}; the whole process needed "
-            f"{found['process_mb']:,.0f} MB (aim: below 2,048).",
-            "",
-        ]
-    for part in dict.fromkeys(row["part"] for row in result["sets"]):
-        for which in ("gradient", "forward"):
-            rows = [row for row in result["sets"] if row["part"] == part]
-            lines += [f"### {part}, {which}", "", *_table("N", [f"{row['size']:,}" for row in rows], rows, which), ""]
-    return lines
-
-
-def convolution(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.convolution."""
-    share = result["augmentation"]["share"]
-    lines = [
-        *heading(name, result),
-        f"Images a second, {result['dtype']}, and MB of our program. With crops and flips drawn anew in every step a "
-        f"CIFAR ResNet-20 makes {share:.2f} of the steps on one fixed batch (aim: 0.97).",
-        "",
-    ]
-    for which, title in (("gradient", "training step"), ("forward", "forward")):
-        names = list(dict.fromkeys(name for row in result["convolution"] for name in row[which]))
-        lines += [f"### {title.capitalize()}", "", f"| model | images | MB | {' | '.join(names)} |"]
-        lines.append("|---|---|--:|" + "--:|" * len(names))
-        for row in result["convolution"]:
-            rates = (f"{1e3 * row['batch'] / row[which][n]['ms']:,.1f}" if n in row[which] else "" for n in names)
-            size, memory = f"{row['batch']} of {row['size']} x {row['size']}", row[which]["jaxnets"]["mb"]
-            lines.append(f"| {row['model']} | {size} | {memory:,.0f} | {' | '.join(rates)} |")
-        lines.append("")
-    return lines
-
-
-def scaling(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.scaling."""
-    share = result["memory"]["share"]
-    lines = [
-        *heading(name, result),
-        f"Training on {result['devices']} simulated devices; bytes sent, memory, and what they mean for a pod are in "
-        f"[docs/scaling.md](../docs/scaling.md). A device holds {share:.2f} of an eighth of a fully sharded GPT-2 with "
-        "its optimiser (aim: at most 1.3).",
-        "",
-        "A step on one device, and the time on several over it (weak: of as many rows); they share the cores.",
-        "",
-    ]
-    return [*lines, scaling_tables.times(result["scaling"]), ""]
-
-
-def _table(label: str, sizes: list[str], rows: list[dict[str, Any]], which: str) -> list[str]:
-    """A row for each size, a column for each implementation."""
-    names = list(dict.fromkeys(name for row in rows for name in row[which]))
-    lines = [f"| {label} | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
-    for size, row in zip(sizes, rows, strict=True):
-        cells = (_time_and_memory(row[which][name]) if name in row[which] else "" for name in names)
-        lines.append(f"| {size} | {' | '.join(cells)} |")
-    return lines
-
-
-def _time_and_memory(figures: dict[str, Any]) -> str:
-    time = "not run" if figures["ms"] is None else f"{figures['ms']:,.1f}"
-    return time if figures["mb"] is None else f"{time} / {figures['mb']:,.0f}"
-
-
-def main(overrides: program.Overrides) -> None:
-    out, folder = Path(FLAGS.out), Path(FLAGS.results)
-    lines = [INTRODUCTION]
-    for key, section in {
-        "rows": recurrence,
-        "variants": variants,
-        "lengths": long,
-        "linear": linear,
-        "attention": attention,
-        "sets": sets,
-        "convolution": convolution,
-        "scaling": scaling,
-    }.items():
-        for name, result in results(folder, key).items():
-            lines += section(name, result)
-            if key == "rows" and len(result["rows"]) > 1:
-                draw(out / f"{name}.png", result)
-    (out / "README.md").write_text("\n".join(lines))
-
-
-if __name__ == "__main__":
-    program.run(main)
