@@ -207,5 +207,8 @@ def residual_attention56(**options: Any) -> ResidualAttentionNetwork:
 
 
 def residual_attention92(**options: Any) -> ResidualAttentionNetwork:
-    """Attention-92, 52,466,344 parameters, as the authors' model has; the paper says 51.3 M. Options: likewise."""
+    """Attention-92, 52,466,344 parameters, as the authors' model has; the paper says 51.3 M. Options: likewise.
+
+    One version of the authors' file has tanh in its masks, where the other and the paper have the sigmoid.
+    """
     return ResidualAttentionNetwork((1, 2, 3), **options)

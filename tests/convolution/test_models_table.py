@@ -79,7 +79,7 @@ HEAD = """# Convolutional models
 Made by a test, which compares the parameters with the published counts (or with counts layer by layer, where the paper
 has none) and this page with itself. GFLOPs and MiB of activations are those of convolutions and products in a forward
 pass of one image; a multiply-add is two operations. Batch statistics are not parameters. Of Residual Attention-92 the
-paper says 51.3 M: its authors' files, which this one follows, have no layout with that many.
+paper says 51.3 M: its authors' own Caffe model, counted layer by layer, has what is written here.
 
 | `jaxnets.convolution` | input | parameters | GFLOPs | MiB | output |
 |---|---|--:|--:|--:|---|
