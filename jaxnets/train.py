@@ -66,11 +66,12 @@ def main(overrides: program.Overrides) -> None:
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()
     if first:
-        rundir.claim(workdir, settings, dataset)
-        _announce(workdir, settings, dataset, model, compiled)
-    processes.wait("the folder is there")
-
+        rundir.check(workdir, settings, dataset)
     with rundir.lock(workdir) if first else contextlib.nullcontext():
+        if first:
+            rundir.claim(workdir, settings, dataset)
+            _announce(workdir, settings, dataset, model, compiled)
+        processes.wait("the folder is there")
         outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)
     if first:
         _report(workdir, settings, task, outcome)

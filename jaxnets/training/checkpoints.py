@@ -44,7 +44,7 @@ class Checkpoints:
             preservation_policy=Kept(self._losses, keep, keep_every),
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
-        self._losses.update({step: self._loss(step) for step in self.steps()})
+        self._losses.update((step, loss) for step in self.steps() if (loss := self._loss(step)) is not None)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -149,16 +149,16 @@ class Checkpoints:
         return found[0], found[1]
 
     def _by_preference(self, which: str) -> list[int]:
-        """The steps from the last to the first, or from the smallest validation loss to what has none."""
+        """From the last, or from the best: first what is damaged and may be that, so that it is told of."""
         steps = self.steps()[::-1]
-        return steps if which == "last" else sorted(steps, key=lambda step: self._losses[step])
+        return steps if which == "last" else sorted(steps, key=lambda step: self._losses.get(step, -math.inf))
 
-    def _loss(self, step: int) -> float:
-        """The validation loss of a step; infinite where none was measured, or it is damaged."""
+    def _loss(self, step: int) -> float | None:
+        """The validation loss of a step; infinite where none was measured, None where it is damaged."""
         try:
             return (self._record(step)["metrics"] or {}).get("val/loss", math.inf)
         except Exception:  # told of when it is to be used
-            return math.inf
+            return None
 
     def _numbered(self, text: str, flag: str) -> int:
         steps = self.steps()

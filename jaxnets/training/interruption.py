@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM: the loop finishes its step, saves and says how to go on."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -46,3 +48,18 @@ def raise_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within it SIGINT and SIGTERM end the process at once, also while a library waits and no Python code hears them.
+
+    A handler that the library installs meanwhile is gone afterwards.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.interruption import ended_by_signals
 
 ANOTHER_ENDED = (
     "another process of this run has ended, so this one ends; start all of them again, and they go on from the last "
@@ -60,15 +61,17 @@ def join(
     if brief:
         _tell_briefly()
     try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process,
-            initialization_timeout=JOINING,
-            heartbeat_timeout_seconds=HEARTBEAT,
-            shutdown_timeout_seconds=LEAVING,
-            cluster_detection_method="deactivate" if coordinator else None,
-        )
+        # It waits where no handler of ours is called, and leaves one of its own for SIGTERM, a notice of preemption.
+        with ended_by_signals():
+            jax.distributed.initialize(
+                coordinator,
+                processes,
+                process,
+                initialization_timeout=JOINING,
+                heartbeat_timeout_seconds=HEARTBEAT,
+                shutdown_timeout_seconds=LEAVING,
+                cluster_detection_method="deactivate" if coordinator else None,
+            )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"the processes of this run did not find each other: {str(error).splitlines()[0]}") from error
 

@@ -38,15 +38,27 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """Makes the folder, or checks that the run in it is the one of ``config`` on this data; saves both.
 
     Raises:
-        UsageError: It holds a run of another config (what differs is named), or something else.
-        RunError: It cannot be written, or the run in it learned from other data.
+        UsageError: As ``check`` does.
+        RunError: As ``check`` does, or it cannot be written.
     """
+    check(workdir, config, dataset)
     try:
-        text = json.dumps(config.to_dict(), indent=2) + "\n"
-    except TypeError as error:
-        raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
-    path = workdir / "config.json"
-    if path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        write(workdir / "config.json", _text(config))
+        write(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
+    except OSError as error:
+        raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
+    """Whether a run may be in the folder; nothing is written.
+
+    Raises:
+        UsageError: It holds a run of another config (what differs is named), or something else.
+        RunError: The run in it learned from other data.
+    """
+    _text(config)
+    if (workdir / "config.json").exists():
         if differs := changes(load(workdir), config):
             listed = "\n  ".join(differs)
             raise UsageError(
@@ -56,12 +68,13 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
     check_data(workdir, dataset)
+
+
+def _text(config: ConfigDict) -> str:
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write(path, text)
-        write(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
-    except OSError as error:
-        raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+        return json.dumps(config.to_dict(), indent=2) + "\n"
+    except TypeError as error:
+        raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
 
 
 def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
@@ -98,8 +111,9 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Holds a run's folder; a ``RunError`` where another process trains in it."""
+    """Makes and holds a run's folder; a ``RunError`` where another process trains in it."""
     try:
+        workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("w")
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error

@@ -151,8 +151,11 @@ def user_config(**changes: object):
 
 def second_process(folder: Path):
     workdir = small_run(folder)
+    before = (workdir / "config.json").read_bytes()
     with rundir.lock(workdir):
-        return launch("train", [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"])
+        done = launch("train", [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=9"])
+    assert (workdir / "config.json").read_bytes() == before
+    return done
 
 
 def changed_bytes(folder: Path):

@@ -120,6 +120,14 @@ def test_a_number_changed_in_the_record_is_told(run, capsys):
     assert "its record is damaged" in capsys.readouterr().err
 
 
+def test_a_best_step_whose_record_is_damaged_is_told_where_another_is_used(run, capsys):
+    shutil.rmtree(run / "checkpoints" / "8" / "record")
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.restore_variables("best", LIKE.variables)[0] == 4
+    told = capsys.readouterr().err
+    assert "checkpoint of step 8 in" in told and told.endswith("; step 4 is used\n")
+
+
 def test_arrays_are_compared_with_their_digests(tmp_path, monkeypatch, capsys):
     run = saved(tmp_path, {4: 0.5})
     true = checkpoints_module.digests

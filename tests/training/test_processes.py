@@ -1,11 +1,14 @@
 """Runs of several processes: what each reads, and how they end."""
 
 import io
+import os
 import signal
+import socket
 import time
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from jaxnets.data import dataset, examples, image_files, memory
@@ -129,6 +132,28 @@ def test_a_signal_to_one_process_saves_in_all(start_processes, small_flags, tmp_
     last = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert f"saved step {last} in {tmp_path}" in told[0]
     assert last % 20 or last == steps_of(tmp_path)[-1]
+
+
+def test_a_signal_before_training_is_heard(start_processes, small_flags, tmp_path, monkeypatch):
+    """Also one that comes between the meeting of the processes and the first step: here, as the model is imported."""
+    (tmp_path / "signalled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    flags = (f"--workdir={tmp_path / 'run'}", *small_flags, "--config.model.name=signalled.Net")
+    (started,) = start_processes(1, 1, *flags)
+    told = started.communicate(timeout=100)[1]
+    assert (started.returncode, told) == (128 + signal.SIGTERM, "train: stopped by SIGTERM\n")
+
+
+def test_a_process_that_waits_for_the_others_can_be_stopped(start_processes, small_flags, tmp_path):
+    (started,) = start_processes(1, 1, f"--workdir={tmp_path / 'run'}", *small_flags, "--processes=2")
+    port = int(next(flag for flag in started.args if "--coordinator" in flag).rpartition(":")[2])
+    deadline = time.monotonic() + 60
+    while socket.socket().connect_ex(("localhost", port)):
+        assert time.monotonic() < deadline and started.poll() is None
+        time.sleep(0.1)
+    time.sleep(0.5)
+    started.send_signal(signal.SIGINT)
+    assert started.wait(timeout=20) == -signal.SIGINT
 
 
 @pytest.mark.slow
