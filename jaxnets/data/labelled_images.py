@@ -67,6 +67,9 @@ def images(
         for file in part.files:
             digest.update(os.fsencode(file.relative_to(Path(path).expanduser())) + b"\0")
         digest.update(decoded.digest)
+    lost = np.setdiff1d(parts["train"].labels, found["train"].labels)
+    if len(lost):
+        raise ValueError(f"{path}: no image of {names[lost[0]]} to learn from can be decoded; {failures[0]}")
     made = dataset(
         found["train"],
         found.get("test"),
@@ -97,7 +100,7 @@ def _decoded(files: list[Path], size: int, channels: int, corrupt: str) -> Decod
 
 def _headers(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
     """As ``_decoded``, but the images are decoded later; the digest is of the sizes of the files."""
-    kept, failures = check_headers(files, corrupt)
+    kept, failures = check_headers(files, size, channels, corrupt)
     sizes = np.array([file.stat().st_size for file in files])
     images = _encoded([files[i] for i in kept], size, channels)
     return Decoded(images, kept, failures, hashlib.sha256(sizes.tobytes()).digest())

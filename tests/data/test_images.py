@@ -164,6 +164,15 @@ def test_a_body_that_is_cut_short_is_named_when_it_is_met(tmp_path):
     assert len(list(made.test)) > 0
 
 
+@pytest.mark.parametrize("memory", [1, 0])
+def test_whole_files_that_are_not_read_are_skipped_too(tmp_path, memory):
+    path = folder(tmp_path)
+    (tmp_path / "test" / "dog" / "a.tiff").write_bytes(encoded(np.ones((9, 9), np.float32), "TIFF"))
+    made = data.images(path, size=6, batch=4, memory=memory, corrupt="skip")
+    assert "1 corrupt image skipped" in made.description
+    assert len(parts_of(made)[2]) == 16
+
+
 def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = folder(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -300,6 +309,15 @@ def test_nothing_but_corrupt_files_is_told(tmp_path):
     for memory in (1, 0):
         with pytest.raises(ValueError, match=r"none of 16 images can be decoded; cannot decode .*test/cat/016.png"):
             data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
+
+
+@pytest.mark.parametrize("memory", [1, 0])
+def test_a_class_of_which_nothing_is_left_to_learn_from_is_told(tmp_path, memory):
+    path = folder(tmp_path, classes=("ape", "cat", "dog"))
+    for file in tmp_path.rglob("cat/*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="no image of cat to learn from can be decoded; cannot decode .*train/cat/008"):
+        data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
 
 
 X = RANDOM.integers(0, 256, (30, 5, 4, 3)).astype(np.uint8)
