@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -176,6 +176,14 @@ def told(failures: list[str]) -> str:
         return ""
     count = "1 corrupt image" if len(failures) == 1 else f"{len(failures):,} corrupt images"
     return f"; {count} skipped, the first: {failures[0]}"
+
+
+def check_classes(source: str, labels: np.ndarray, left: np.ndarray, names: Sequence[str], failures: list[str]) -> None:
+    """Raises a ``ValueError`` if, without what is corrupt, a class of ``labels`` has nothing left to learn from."""
+    lost = np.setdiff1d(labels, left)
+    if len(lost):
+        called = names[lost[0]] if names else lost[0]
+        raise ValueError(f"{source}: no image of class {called} to learn from can be decoded; {failures[0]}")
 
 
 def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> tuple[np.ndarray, list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxnets.data import image_folder
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Examples, dataset
-from jaxnets.data.image_files import Decoded, EncodedImages, check_headers, told
+from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, told
 
 
 def images(
@@ -67,9 +67,7 @@ def images(
         for file in part.files:
             digest.update(os.fsencode(file.relative_to(Path(path).expanduser())) + b"\0")
         digest.update(decoded.digest)
-    lost = np.setdiff1d(parts["train"].labels, found["train"].labels)
-    if len(lost):
-        raise ValueError(f"{path}: no image of {names[lost[0]]} to learn from can be decoded; {failures[0]}")
+    check_classes(path, parts["train"].labels, found["train"].labels, names, failures)
     made = dataset(
         found["train"],
         found.get("test"),
