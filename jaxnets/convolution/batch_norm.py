@@ -48,6 +48,9 @@ class BatchNorm(nn.Module):
             mask: bool, broadcast to ``[B, ...]``, False where padding is; None: all is real.
         """
         channels = x.shape[-1]
+        if mask is not None:
+            mask = jnp.broadcast_to(mask, x.shape[:-1])
+            x = jnp.where(mask[..., None], x, 0)  # else padding that is not finite would be in the gradient of scale
         wide = jnp.promote_types(x.dtype, jnp.float32)
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
@@ -71,8 +74,7 @@ class BatchNorm(nn.Module):
         if mask is None:
             count = jnp.float32(x.size // x.shape[-1])
         else:
-            real = jnp.broadcast_to(mask, x.shape[:-1])
-            shifted, count = jnp.where(real[..., None], shifted, 0), jnp.sum(real, dtype=jnp.float32)
+            shifted, count = jnp.where(mask[..., None], shifted, 0), jnp.sum(mask, dtype=jnp.float32)
         sums = jnp.sum(shifted, axes), jnp.sum(shifted**2, axes)
         if self.axis_name is not None:
             *sums, count = lax.psum((*sums, count), self.axis_name)

@@ -49,14 +49,14 @@ def convolve(
     if kernel.shape[:2] == (1, 1) and groups == 1 and all(tuple(pads) == (0, 0) for pads in padding):
         x = x[:, :: strides[0], :: strides[1]]
         return matmul(x, kernel[0, 0], precision=options.get("precision"))
-    if groups == x.shape[-1] == features:
-        shifted = functools.partial(_depthwise, strides=strides, padding=padding, dilation=rhs_dilation)
-        return lax.platform_dependent(x, kernel, cpu=shifted, default=plain)
     pixels = math.prod(jax.eval_shape(plain, x, kernel).shape[1:3])
-    if groups == 1 and min(map(min, padding)) >= 0 and pixels and x.size:
-        numbers: dict[str, Any] = dict(
-            strides=strides, padding=padding, dilation=rhs_dilation, precision=options.get("precision")
-        )
+    if min(map(min, padding)) < 0 or not pixels or not x.size:  # what follows neither cuts nor reads beyond an image
+        return plain(x, kernel)
+    numbers: dict[str, Any] = dict(strides=strides, padding=padding, dilation=rhs_dilation)
+    if groups == x.shape[-1] == features:
+        return lax.platform_dependent(x, kernel, cpu=functools.partial(_depthwise, **numbers), default=plain)
+    if groups == 1:
+        numbers["precision"] = options.get("precision")
         if pixels <= 9:
             patches = functools.partial(_of_patches, **numbers)
             return lax.platform_dependent(x, kernel, cpu=patches, default=plain)

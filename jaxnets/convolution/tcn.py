@@ -11,6 +11,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.dense import Dense
 from jaxnets.recurrent.pooling import pool
+from jaxnets.recurrent.scan import checked_lengths
 
 # Uniform within 1 / sqrt(k D). The published program asks for a deviation of 0.01, but its weight norm overwrites that
 # before the first step, and this, torch's default, remains.
@@ -169,8 +170,13 @@ class TCN(nn.Module):
 
 
 def real_steps(xs: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Which steps of ``xs [*batch, T, D]`` are real, bool ``[*batch, T]``, where a row has that many in ``lengths``."""
-    return jnp.arange(xs.shape[-2]) < lengths[..., None]
+    """Which steps of ``xs [*batch, T, D]`` are real, bool ``[*batch, T]``, where a row has that many in ``lengths``.
+
+    Raises:
+        ValueError: The lengths are no integers ``[*batch]`` from 0 to T.
+    """
+    *batch, length, _ = xs.shape
+    return jnp.arange(length) < checked_lengths(lengths, length, tuple(batch))[..., None]
 
 
 def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes: int) -> None:

@@ -78,8 +78,14 @@ def random_resized_crop(
 
 
 def random_flip(key: jax.Array, images: jax.Array, probability: float = 0.5) -> jax.Array:
-    """Mirrors left and right with a probability; images ``[B, H, W, C]``."""
+    """Mirrors left and right with a probability; images ``[B, H, W, C]``.
+
+    Raises:
+        ValueError: ``probability`` is not from 0 to 1.
+    """
     _check_rank(images)
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability: from 0 to 1; given {probability}")
     flipped = jax.random.bernoulli(key, probability, (len(images), 1, 1, 1))
     return jnp.where(flipped, images[:, :, ::-1], images)
 
@@ -95,9 +101,14 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
     Args:
         images: ``[B, H, W, C]``, floating point.
         degrees: ``[B]``.
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     _check_rank(images)
     batch, height, width, channels = images.shape
+    if jnp.shape(degrees) != (batch,):
+        raise ValueError(f"degrees [B] expected for {batch} images; given shape {jnp.shape(degrees)}")
     angle = jnp.deg2rad(degrees)[:, None, None]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
@@ -109,8 +120,8 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
     for row, along_y in ((top, 1 - (y - top)), (top + 1, y - top)):
         for column, along_x in ((left, 1 - (x - left)), (left + 1, x - left)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            at = jnp.where(inside, row * width + column, 0).astype(jnp.int32).reshape(batch, -1, 1)
-            weight = jnp.where(inside, along_y * along_x, 0).reshape(batch, -1, 1)
+            at = jnp.where(inside, row * width + column, 0).astype(jnp.int32).reshape(batch, height * width, 1)
+            weight = jnp.where(inside, along_y * along_x, 0).reshape(at.shape)
             total += weight * jnp.take_along_axis(flat, at, axis=1)
     return total.reshape(images.shape).astype(images.dtype)
 

@@ -100,13 +100,20 @@ def dataset(
         fingerprint: Of the data; "": that of all examples.
 
     Raises:
-        ValueError: An argument out of range, a class that ``train`` lacks, or an input that is not finite.
+        ValueError: An argument out of range, a class that ``train`` lacks, a label that is NaN, an input that is not
+            finite, or a part without examples.
     """
     part = None if isinstance(validation, Examples) else validation
     check_arguments(seed, part, batch=batch)
+    given = {name: e for name, e in (("validation", validation), ("test", test)) if isinstance(e, Examples)}
+    for name, examples in {"training": train, **given}.items():
+        if not len(examples.labels):
+            raise ValueError(f"{source}: no examples in the {name} part")
+        wrong = np.flatnonzero(examples.labels != examples.labels)  # NaN alone
+        if len(wrong):
+            raise ValueError(f"{source}: label {examples.labels[wrong[0]]} of example {wrong[0]} in the {name} part")
     found, numbers = np.unique(train.labels, return_inverse=True)
     classes = tuple(names[label] if names else str(label) for label in found)
-    given = {name: e for name, e in (("validation", validation), ("test", test)) if isinstance(e, Examples)}
     for name, examples in given.items():
         shapes = ["x".join(map(str, part.inputs.shape[1:])) for part in (train, examples)]
         if shapes[0] != shapes[1]:

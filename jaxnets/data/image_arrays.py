@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Examples, dataset
-from jaxnets.data.image_files import EncodedImages, told
+from jaxnets.data.image_files import EncodedImages, check_classes, told
 from jaxnets.data.npz_file import read_arrays
 
 
@@ -67,6 +67,7 @@ def jpeg_images(
         failures += decoded.failures
         digest.update(decoded.digest + np.ascontiguousarray(labels).tobytes())
     train, test = found
+    check_classes(path, _labels(path, arrays, "train"), train.labels, _names(arrays), failures)
     made = dataset(
         train,
         test,
@@ -98,6 +99,8 @@ def _labels(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
     if labels.ndim != 1:
         raise ValueError(f"{path}: y_{part} as [N] expected; given shape {labels.shape}")
     if "classes" in arrays:
+        if arrays["classes"].ndim != 1:
+            raise ValueError(f"{path}: classes as [C] expected; given shape {arrays['classes'].shape}")
         count = len(arrays["classes"])
         if not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"{path}: y_{part} as numbers of classes expected; given {labels.dtype}")

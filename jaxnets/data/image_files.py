@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,7 +178,15 @@ def told(failures: list[str]) -> str:
     return f"; {count} skipped, the first: {failures[0]}"
 
 
-def check_headers(files: list[Path], corrupt: str) -> tuple[np.ndarray, list[str]]:
+def check_classes(source: str, labels: np.ndarray, left: np.ndarray, names: Sequence[str], failures: list[str]) -> None:
+    """Raises a ``ValueError`` if, without what is corrupt, a class of ``labels`` has nothing left to learn from."""
+    lost = np.setdiff1d(labels, left)
+    if len(lost):
+        called = names[lost[0]] if names else lost[0]
+        raise ValueError(f"{source}: no image of class {called} to learn from can be decoded; {failures[0]}")
+
+
+def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> tuple[np.ndarray, list[str]]:
     """The numbers of the files that begin as images do, and what is wrong with the others.
 
     Where corrupt ones are to be skipped, all are decoded once to find them, for later would be too late.
@@ -190,10 +198,12 @@ def check_headers(files: list[Path], corrupt: str) -> tuple[np.ndarray, list[str
 
     def work(i: int) -> str:
         try:
-            with files[i].open("rb") as file, Image.open(file) as image:
-                if corrupt == "skip":
-                    image.load()
-                return ""
+            if corrupt == "skip":
+                decode(files[i].read_bytes(), size, channels)
+            else:
+                with files[i].open("rb") as file, Image.open(file):
+                    pass
+            return ""
         except Exception as error:  # as above
             failure = f"cannot decode {files[i]}: {_reason(error)}"
             if corrupt == "refuse":

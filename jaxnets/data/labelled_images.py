@@ -9,7 +9,7 @@ import numpy as np
 from jaxnets.data import image_folder
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Examples, dataset
-from jaxnets.data.image_files import Decoded, EncodedImages, check_headers, told
+from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, told
 
 
 def images(
@@ -67,6 +67,7 @@ def images(
         for file in part.files:
             digest.update(os.fsencode(file.relative_to(Path(path).expanduser())) + b"\0")
         digest.update(decoded.digest)
+    check_classes(path, parts["train"].labels, found["train"].labels, names, failures)
     made = dataset(
         found["train"],
         found.get("test"),
@@ -97,7 +98,7 @@ def _decoded(files: list[Path], size: int, channels: int, corrupt: str) -> Decod
 
 def _headers(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
     """As ``_decoded``, but the images are decoded later; the digest is of the sizes of the files."""
-    kept, failures = check_headers(files, corrupt)
+    kept, failures = check_headers(files, size, channels, corrupt)
     sizes = np.array([file.stat().st_size for file in files])
     images = _encoded([files[i] for i in kept], size, channels)
     return Decoded(images, kept, failures, hashlib.sha256(sizes.tobytes()).digest())

@@ -142,7 +142,7 @@ def _control(lengths, resets, length: int, batch: tuple[int, ...], axis: int) ->
     """Lengths and resets as masks; a reset in the padding is none."""
     active = reset = None
     if lengths is not None:
-        lengths = _checked_lengths(lengths, length, batch)
+        lengths = checked_lengths(lengths, length, batch)
         times = jnp.arange(length).reshape(length, *(1,) * len(batch[axis:]))
         active = times < jnp.expand_dims(lengths, axis)
     if resets is not None:
@@ -237,7 +237,8 @@ def first_carry(cell: Cell, params: Params, one: Any, carry: Carry | None) -> Ca
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), carry, expected)
 
 
-def _checked_lengths(lengths: Any, length: int, batch: tuple[int, ...]) -> jax.Array:
+def checked_lengths(lengths: Any, length: int, batch: tuple[int, ...]) -> jax.Array:
+    """Lengths as an array, if they are integers ``[*batch]`` from 0 to ``length``; else a ``ValueError``."""
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer) or lengths.shape != batch:
         raise ValueError(f"lengths: integers of shape {batch} expected; given {lengths.dtype} of shape {lengths.shape}")

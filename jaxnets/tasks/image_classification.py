@@ -52,7 +52,7 @@ def image_classification(
         ValueError: An argument is out of range, or does not fit the images.
     """
     _check(crop=crop, rotation=rotation, cutout=cutout, mixup=mixup)
-    if min(deviation) <= 0:
+    if min(deviation, default=1) <= 0:  # how many there are is told with the images
         raise ValueError(f"deviation: above 0 expected; given {tuple(deviation)}")
     if not 0 < scale <= 1:
         raise ValueError(f"scale: above 0 and at most 1 expected; given {scale}")

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from jaxnets import decoding
 from jaxnets.attention import length_of, unstack
 from jaxnets.data import Vocabulary
+from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
 
 SAMPLE_LENGTH = 400
@@ -131,7 +132,7 @@ def _surprise(vocabulary: Vocabulary, targets, nats):
         shown = vocabulary.show(int(token)).removeprefix("0x")
         shown = shown[1:-1] if shown[0] in "'\"" else shown
         dark = "white" if nats[i] > 3.5 else "black"
-        axes.text(i % columns, i // columns, shown, ha="center", va="center", family="monospace", color=dark)
+        axes.text(i % columns, i // columns, literal(shown), ha="center", va="center", family="monospace", color=dark)
     axes.set(xticks=[], yticks=[], title=f"nats of each {vocabulary.unit} of the held-out text, given those before it")
     figure.colorbar(image, ax=axes, pad=0.01)
     figure.tight_layout()

@@ -6,9 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 
+def literal(text: str) -> str:
+    """A text from data for a figure, which would take what is between two dollar signs for a formula."""
+    return text.replace("$", r"\$")
+
+
 def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Figure:
     """How often each class (rows) was taken for each class (columns); a row's colours sum to 1."""
     size = len(names)
+    names = [literal(name) for name in names]
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets[mask], chosen[mask]), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -34,6 +40,7 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image;
     images as they are.
     """
+    names = [literal(name) for name in names]
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     of_truth = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]

@@ -15,6 +15,7 @@ from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.pairs import END, START
+from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
 
 EXAMPLES = 10
@@ -171,7 +172,7 @@ def _map(vocabulary: Vocabulary, source, target, weights) -> Figure:
     figure = Figure(figsize=(1.5 + 0.28 * len(source), 1.5 + 0.24 * len(target)))
     axes = figure.subplots()
     axes.imshow(weights, cmap="Blues", vmin=0, aspect="auto")
-    piece = lambda token: vocabulary.decode([token]).replace("\n", "\\n")
+    piece = lambda token: literal(vocabulary.decode([token]).replace("\n", "\\n"))
     axes.set_xticks(range(len(source)), [piece(token) for token in source], rotation=90)
     axes.set_yticks(range(len(target)), [piece(token) for token in target])
     axes.xaxis.tick_top()

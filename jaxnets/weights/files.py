@@ -41,3 +41,17 @@ def read_flat(path: str | Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def read_state(state_dict: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    """A state dict as it is given, or that of a safetensors file.
+
+    Raises:
+        ValueError: It is neither (a torch module, perhaps), or the file cannot be read.
+    """
+    if isinstance(state_dict, (str, Path)):
+        return read_flat(state_dict)
+    if not isinstance(state_dict, Mapping):
+        given = type(state_dict).__name__
+        raise ValueError(f"a state dict or the path of a safetensors file expected; given {given}")
+    return state_dict

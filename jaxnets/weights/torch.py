@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.weights.check import as_array, compare
-from jaxnets.weights.files import read_flat
+from jaxnets.weights.files import read_state
 
 Arrays = dict[str, np.ndarray]
 
@@ -31,7 +31,7 @@ def from_torch(state_dict: Mapping[str, Any] | str | Path, prefix: str = "") -> 
     Raises:
         ValueError: Keys are missing, extra or misshapen (all are listed), or the file cannot be read.
     """
-    source = read_flat(state_dict) if isinstance(state_dict, (str, Path)) else state_dict
+    source = read_state(state_dict)
     found = {key.removeprefix(prefix): as_array(value) for key, value in source.items() if key.startswith(prefix)}
     if "weight_ih_l0" not in found or "weight_hh_l0" not in found:
         raise ValueError(f"weights of torch: no {prefix}weight_ih_l0 and {prefix}weight_hh_l0 among {sorted(source)}")

@@ -17,7 +17,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxnets.weights.check import as_array, compare
-from jaxnets.weights.files import read_flat
+from jaxnets.weights.files import read_state
 from jaxnets.weights.torchvision_names import NAMES, Rules
 
 LEAVES = {
@@ -29,10 +29,11 @@ LEAVES = {
     "layer_scale": "layer_scale",
 }
 COUNTER = "num_batches_tracked"
+IMAGES = (1, 224, 224, 3)
 
 
 def from_torchvision(
-    state_dict: Mapping[str, Any] | str | Path, model: nn.Module, images: Sequence[int] = (1, 224, 224, 3)
+    state_dict: Mapping[str, Any] | str | Path, model: nn.Module, images: Sequence[int] = IMAGES
 ) -> dict[str, Any]:
     """The variables of a model of ``jaxnets.convolution`` for the weights of its counterpart in torchvision.
 
@@ -49,10 +50,9 @@ def from_torchvision(
             has no such model; or the file cannot be read.
     """
     rules = _rules(model)
-    source = read_flat(state_dict) if isinstance(state_dict, (str, Path)) else state_dict
+    source = read_state(state_dict)
     found = {key: as_array(value) for key, value in source.items() if not key.endswith(COUNTER)}
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tuple(images))))
-    ours = flatten_dict(shapes)
+    ours = _shapes(model, images)
     theirs = {path: name_of(rules, path) for path in ours}
     expected = {theirs[path]: _to_theirs(path, np.empty(leaf.shape, np.bool_)).shape for path, leaf in ours.items()}
     compare(found, expected, f"weights of torchvision for {type(model).__name__}")
@@ -68,16 +68,24 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
     """The state dict of torchvision's counterpart: the inverse of ``from_torchvision``.
 
     Raises:
-        ValueError: torchvision has no such model.
+        ValueError: torchvision has no such model, or the variables are of another one (what only one has is listed).
     """
     rules = _rules(model)
+    ours = flatten_dict(dict(variables))
+    odd = sorted("/".join(path) for path in ours.keys() ^ _shapes(model).keys())  # not shapes: they depend on images
+    if odd:
+        raise ValueError(f"variables of another model than this {type(model).__name__}: {', '.join(odd)}")
     state: dict[str, np.ndarray] = {}
-    for path, leaf in flatten_dict(dict(variables)).items():
+    for path, leaf in ours.items():
         name = name_of(rules, path)
         state[name] = np.ascontiguousarray(_to_theirs(path, np.asarray(leaf)))
         if path[-1] == "var":
             state[f"{name.removesuffix(LEAVES['var'])}{COUNTER}"] = np.zeros((), np.int64)
     return state
+
+
+def _shapes(model: nn.Module, images: Sequence[int] = IMAGES) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    return flatten_dict(jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tuple(images)))))
 
 
 def _rules(model: nn.Module) -> Rules:

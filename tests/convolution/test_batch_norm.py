@@ -63,6 +63,10 @@ def test_masked_rows_have_no_part_in_anything():
     np.testing.assert_allclose(y[mask], (real - real.mean(0)) / np.sqrt(real.var(0) + 1e-5), atol=1e-5)
     np.testing.assert_allclose(variables["batch_stats"]["mean"], 0.1 * real.mean(0), rtol=1e-5)
     np.testing.assert_allclose(variables["batch_stats"]["var"], 0.9 + 0.1 * real.var(0, ddof=1), rtol=1e-5)
+    objective = lambda variables, x: jnp.sum(jnp.where(mask[..., None], run(x, True, variables, mask)[0] ** 3, 0))
+    gradients = jax.grad(objective, (0, 1))(variables, rubbish)
+    jax.tree.map(np.testing.assert_array_equal, gradients, jax.grad(objective, (0, 1))(variables, X))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
     _, untouched = run(X, mask=np.zeros((6, 4, 5), bool))
     np.testing.assert_array_equal(untouched["batch_stats"]["var"], np.ones(3))
 

@@ -24,6 +24,10 @@ CASES = {
         features=4, kernel_size=(3, 3), padding=1, input_dilation=2, feature_group_count=4
     ),
     "depthwise, no padding": dict(features=4, kernel_size=(3, 3), padding="VALID", feature_group_count=4),
+    "depthwise, larger than the image": dict(features=4, kernel_size=(10, 3), padding="VALID", feature_group_count=4),
+    "depthwise, negative padding": dict(
+        features=4, kernel_size=(3, 3), padding=((-1, 1), (1, -1)), feature_group_count=4
+    ),
     "few channels": dict(features=5, kernel_size=(3, 3), strides=2, padding=1),
     "dense": dict(features=5, kernel_size=(3, 3), padding=1),
     "dense, strides": dict(features=5, kernel_size=(5, 3), strides=(1, 2), padding=((2, 1), (0, 3))),

@@ -175,6 +175,14 @@ def test_what_does_not_fit_is_told(model, given, message):
         jax.eval_shape(model.init, jax.random.key(0), given)
 
 
+@pytest.mark.parametrize("model", [TCN(2), SeriesCNN(2, stride=2)])
+def test_lengths_that_do_not_fit_are_told(model):
+    variables = model.init(jax.random.key(0), XS)
+    for lengths in (jnp.array([1]), jnp.full(len(XS), 1.0), jnp.full(len(XS), XS.shape[1] + 1)):
+        with pytest.raises(ValueError, match="lengths: .* expected; given"):
+            model.apply(variables, XS, lengths=lengths)
+
+
 @pytest.mark.parametrize("model", [TCN(2), SeriesCNN(2)])
 def test_other_features_and_unknown_names_are_told(model):
     variables = jax.eval_shape(model.init, jax.random.key(0), XS)

@@ -186,6 +186,8 @@ WRONG = {
     "mode": (lambda: crop(KEY, IMAGES, mode="wrap"), "mode: zero or reflect; given 'wrap'"),
     "scale": (lambda: augmentation.random_resized_crop(KEY, IMAGES, (0, 1)), "scale: shares above 0"),
     "ratio": (lambda: augmentation.random_resized_crop(KEY, IMAGES, ratio=(2, 1)), "ratio: above 0, the least first"),
+    "probability": (lambda: augmentation.random_flip(KEY, IMAGES, 1.5), "probability: from 0 to 1; given 1.5"),
+    "degrees": (lambda: augmentation.rotate(IMAGES, 30.0), r"degrees \[B\] expected for 40 images; given shape \(\)"),
     "size": (lambda: augmentation.cutout(KEY, IMAGES, -1), "size: not below 0; given -1"),
     "alpha": (lambda: augmentation.mixup(KEY, IMAGES, jnp.eye(40), -1.0), "alpha: not below 0"),
     "targets": (lambda: augmentation.mixup(KEY, IMAGES, jnp.arange(40), 1.0), r"\[B, classes\] expected for 40"),
@@ -196,3 +198,15 @@ WRONG = {
 def test_wrong_arguments_are_told(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_no_images_stay_none():
+    nothing = jnp.zeros((0, 4, 5, 3))
+    for change in (
+        augmentation.random_crop,
+        augmentation.random_resized_crop,
+        augmentation.random_flip,
+        lambda key, images: augmentation.random_rotation(key, images, 10.0),
+        lambda key, images: augmentation.cutout(key, images, 2),
+    ):
+        assert change(KEY, nothing).shape == nothing.shape

@@ -118,6 +118,7 @@ WRONG_FOLDERS = {
     "empty": (str, "no train-images-idx3-ubyte or .gz of it in"),
     "labels": (lambda folder: mnist_folder(folder, IMAGES, LABELS[:2]), "3 train images, but 2 labels"),
     "axes": (lambda folder: mnist_folder(folder, LABELS), "3 axes expected; given shape"),
+    "nothing": (lambda folder: mnist_folder(folder, IMAGES[:0], LABELS[:0]), "no examples in the training part"),
 }
 
 

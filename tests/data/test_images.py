@@ -164,6 +164,15 @@ def test_a_body_that_is_cut_short_is_named_when_it_is_met(tmp_path):
     assert len(list(made.test)) > 0
 
 
+@pytest.mark.parametrize("memory", [1, 0])
+def test_whole_files_that_are_not_read_are_skipped_too(tmp_path, memory):
+    path = folder(tmp_path)
+    (tmp_path / "test" / "dog" / "a.tiff").write_bytes(encoded(np.ones((9, 9), np.float32), "TIFF"))
+    made = data.images(path, size=6, batch=4, memory=memory, corrupt="skip")
+    assert "1 corrupt image skipped" in made.description
+    assert len(parts_of(made)[2]) == 16
+
+
 def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     path = folder(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -302,6 +311,15 @@ def test_nothing_but_corrupt_files_is_told(tmp_path):
             data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
 
 
+@pytest.mark.parametrize("memory", [1, 0])
+def test_a_class_of_which_nothing_is_left_to_learn_from_is_told(tmp_path, memory):
+    path = folder(tmp_path, classes=("ape", "cat", "dog"))
+    for file in tmp_path.rglob("cat/*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match="no image of class cat to learn from can be decoded; cannot .*train/cat/008"):
+        data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
+
+
 X = RANDOM.integers(0, 256, (30, 5, 4, 3)).astype(np.uint8)
 ARRAYS = {
     "x_train": X[:20],
@@ -363,6 +381,13 @@ def test_damaged_bytes_are_told_by_number_or_skipped(tmp_path):
     assert train | validation == {(i, i % 2) for i in range(16) if i != 3}
 
 
+def test_a_class_of_which_no_bytes_are_left_is_told(tmp_path):
+    odd = np.repeat(JPEGS["y_train"], np.diff(JPEGS["off_train"])) == 1
+    path = saved(tmp_path, JPEGS, jpg_train=np.where(odd, 0, JPEGS["jpg_train"]).astype(np.uint8))
+    with pytest.raises(ValueError, match="no image of class odd to learn from can be decoded; cannot decode image 1"):
+        data.jpeg_images(path, batch=2, corrupt="skip")
+
+
 def moved(part="train", **changes):
     offsets = JPEGS[f"off_{part}"].copy()
     for at, offset in changes.items():
@@ -379,6 +404,8 @@ WRONG_ARRAYS = {
     "labels": ("image_arrays", dict(y_test=np.zeros(9, int)), "10 images in x_test, 9 in y_test"),
     "columns": ("image_arrays", dict(y_train=np.eye(20)), r"y_train as \[N\] expected; given shape \(20, 20\)"),
     "class to test": ("image_arrays", dict(y_test=np.full(10, 7)), "class 7 is in the test part only"),
+    "labels of no class": ("image_arrays", dict(y_test=np.full(10, np.nan)), "label nan of example 0 in the test part"),
+    "classes": ("image_arrays", dict(classes=np.array("odd")), r"classes as \[C\] expected; given shape \(\)"),
     "missing": ("image_arrays", dict(y_test=None), "has no y_test"),
     "objects": ("image_arrays", dict(y_test=np.array([{}] * 10)), "no npz file of plain arrays"),
     "label": ("jpeg_images", dict(y_train=np.arange(16)), "label 2 of image 2 in y_train is out of range: 2 classes"),

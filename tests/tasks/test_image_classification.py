@@ -130,6 +130,7 @@ def test_pictures_are_drawn():
         ({"scale": 0.0}, "scale: above 0 and at most 1"),
         ({"label_smoothing": 1.0}, "label_smoothing: from 0 to below 1"),
         ({"deviation": (0.0,)}, "deviation: above 0"),
+        ({"deviation": ()}, "deviation: 1 or 3 numbers expected"),
         ({"mean": (0.1, 0.2)}, "mean: 1 or 3 numbers expected"),
     ],
 )

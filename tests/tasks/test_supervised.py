@@ -1,5 +1,9 @@
 """Supervised tasks against scikit-learn and NumPy; what is masked counts for nothing."""
 
+import importlib
+import io
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +14,8 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_
 from jaxnets import data, tasks
 from jaxnets.tasks import pictures
 
+# The package's functions of the same names hide these modules.
+language_model, translation = (importlib.import_module(f"jaxnets.tasks.{n}") for n in ("language_model", "translation"))
 RANDOM = np.random.default_rng(0)
 
 
@@ -98,6 +104,19 @@ def test_pictures_show_counts_and_the_worst_mistakes():
     texts = figures["confusion"].axes[0].texts  # at (column, row)
     shown = {tuple(map(int, text.get_position()))[::-1]: int(text.get_text()) for text in texts}
     assert shown == {(i, j): counts[i, j] for i in range(3) for j in range(3) if counts[i, j]}
+
+
+def test_dollar_signs_of_the_data_are_no_formulas():
+    names, truth = ("$$", "$a_$"), np.array([0, 1])
+    batch = {"inputs": np.zeros((2, 3, 1)), "targets": truth, "mask": np.ones(2, bool)}
+    words = SimpleNamespace(show=lambda token: names[token], decode=lambda tokens: names[tokens[0]], unit="piece")
+    for figure in (
+        pictures.confusion(truth, truth, batch["mask"], names),
+        pictures.mistakes(np.eye(2)[::-1], batch, names),
+        language_model._surprise(words, truth, np.ones(2)),
+        translation._map(words, truth, truth, np.eye(2)),
+    ):
+        figure.savefig(io.BytesIO())  # raises where a formula cannot be read
 
 
 def test_pixels_are_drawn_as_the_image_they_are():

@@ -109,6 +109,22 @@ def test_weights_of_another_depth_are_refused_with_all_that_is_wrong():
         from_torchvision({}, model_of("resnet18"))
 
 
+def test_variables_of_another_model_are_not_written():
+    model = model_of("resnet18")
+    variables = from_torchvision(foreign(model, 64), model)
+    with pytest.raises(
+        ValueError, match=r"another model than this ResNet: .*params/stage_4_block_3/conv_1/conv/kernel"
+    ):
+        to_torchvision(variables, convolution.resnet34())
+    with pytest.raises(ValueError, match="than this ResNet: batch_stats/.*/var$"):
+        to_torchvision({"params": variables["params"]}, model)
+
+
+def test_what_is_no_state_dict_is_told():
+    with pytest.raises(ValueError, match="a state dict or the path of a safetensors file expected; given ResNet"):
+        from_torchvision(convolution.resnet18(), model_of("resnet18"))  # torch's own is called so, too
+
+
 @pytest.mark.parametrize(
     "model",
     [
