@@ -204,7 +204,8 @@ def _outputs(cell: Cell, plan: Plan, control: Any, recurrent: Params, rest: Para
         if cell.product is not matmul:
             return jax.vmap(functools.partial(cell.product, recurrent[name]))(h)
         # Time and batch joined: a weight gradient that contracts two axes is slow on a CPU.
-        return matmul(recurrent[name], h.reshape(-1, h.shape[-1])).reshape(*h.shape[:-1], -1)
+        product = matmul(recurrent[name], h.reshape(-1, h.shape[-1]))
+        return product.reshape(*h.shape[:-1], product.shape[-1])
 
     y = cell.step.output(rest, states, u, dot).astype(plan.dtype)  # type: ignore[attr-defined]
     return y if control.active is None else where(control.active, y, jnp.zeros_like(y))

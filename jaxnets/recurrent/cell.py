@@ -173,7 +173,7 @@ def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, .
     # Leading axes are joined first: contracting two axes at once in the weight's gradient is slow on a CPU.
     product = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1])) + params["bias"]
     # Split last: then XLA sees that the gates' gradients side by side are one array, and copies nothing.
-    return tuple(jnp.split(product.reshape(*xs.shape[:-1], -1), gates, axis=-1))
+    return tuple(jnp.split(product.reshape(*xs.shape[:-1], product.shape[-1]), gates, axis=-1))
 
 
 def zero_state(x: jax.Array, hidden: int) -> jax.Array:

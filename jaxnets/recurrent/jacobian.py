@@ -148,7 +148,8 @@ def _groups(leaves: list[jax.Array]) -> list[list[int]]:
 
 def _joined(carry: Carry, rank: int) -> jax.Array:
     """A carry as one vector per row: ``[*batch, S]``, with ``rank`` axes before the features."""
-    return jnp.concatenate([a.reshape(*a.shape[:rank], -1) for a in jax.tree.leaves(carry)], axis=-1)
+    rows = [a.reshape(*a.shape[:rank], math.prod(a.shape[rank:])) for a in jax.tree.leaves(carry)]
+    return jnp.concatenate(rows, axis=-1)
 
 
 def _split(vector: jax.Array, like: Carry, rank: int) -> Carry:

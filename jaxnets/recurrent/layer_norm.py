@@ -21,7 +21,7 @@ def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
 
 def _normed_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
     products = layer_norm(matmul(params["kernel"], xs.reshape(-1, xs.shape[-1])), params["scale"]) + params["bias"]
-    return tuple(a.reshape(*xs.shape[:-1], -1) for a in jnp.split(products, gates, axis=-1))
+    return tuple(a.reshape(*xs.shape[:-1], a.shape[-1]) for a in jnp.split(products, gates, axis=-1))
 
 
 @functools.cache

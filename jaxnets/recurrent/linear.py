@@ -107,7 +107,7 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
     def project(params, xs):
         gamma = jnp.exp(params["log_gamma"])
         products = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1]))
-        return tuple((a * gamma).reshape(*xs.shape[:-1], -1) for a in jnp.split(products, 2, axis=-1))
+        return tuple((a * gamma).reshape(*xs.shape[:-1], a.shape[-1]) for a in jnp.split(products, 2, axis=-1))
 
     def coefficients(rest, u):
         modulus, phase = jnp.exp(-jnp.exp(rest["log_decay"])), jnp.exp(rest["log_phase"])

@@ -244,13 +244,13 @@ def _relative(update: Carry, carries: Carry) -> jax.Array:
 
     def largest(a, b):
         b = jnp.abs(b)
-        scale = jnp.maximum(b, jnp.minimum(jnp.max(b), 1))
-        return jnp.max(jnp.abs(a) / jnp.maximum(scale, jnp.finfo(b.dtype).tiny))
+        scale = jnp.maximum(b, jnp.minimum(jnp.max(b, initial=0), 1))
+        return jnp.max(jnp.abs(a) / jnp.maximum(scale, jnp.finfo(b.dtype).tiny), initial=0)
 
     return jnp.max(jnp.stack(jax.tree.leaves(jax.tree.map(largest, update, carries))))
 
 
 def _bounded(update: jax.Array, residual: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     """The update, at most twice the largest state in size, so that the first inexact step may still become exact."""
-    radius = 2 * jnp.maximum(jnp.max(jnp.abs(new)), jnp.max(jnp.abs(old)))
+    radius = 2 * jnp.maximum(jnp.max(jnp.abs(new), initial=0), jnp.max(jnp.abs(old), initial=0))
     return jnp.clip(jnp.where(jnp.isfinite(update), update, residual), -radius, radius)

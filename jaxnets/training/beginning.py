@@ -32,6 +32,8 @@ def check(settings: ConfigDict, abstract: State) -> None:
     """A ``UsageError`` or ``RunError`` where a run cannot begin as ``config.train`` says."""
     if settings.begin_from:
         _fitting(settings, abstract)
+    elif settings.begin_without:
+        raise UsageError(f"--config.train.begin_without={settings.begin_without}: --config.train.begin_from is missing")
 
 
 def begin(settings: ConfigDict, abstract: State, fresh: State) -> State:

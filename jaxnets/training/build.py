@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
+from jax import numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
@@ -124,10 +125,22 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
                 f"{name} has no argument {', '.join(OUTPUTS)}: how many values it gives comes with the data"
             )
         arguments[argument] = outputs
+    if "dtype" in arguments:
+        _check_dtype(name, arguments["dtype"])
     built = call(name, builder, {key: _value(value) for key, value in arguments.items()})
     if not isinstance(built, nn.Module):
         raise UsageError(f"{name} does not make a Linen module")
     return built
+
+
+def _check_dtype(what: str, given: Any) -> None:
+    """A ``UsageError`` where something names no type of floating point numbers; Linen would tell deep within."""
+    try:
+        floating = jnp.issubdtype(jnp.dtype(given), jnp.floating)
+    except TypeError:
+        floating = False
+    if not floating:
+        raise UsageError(f"{what}: dtype: a type such as float32 or bfloat16 expected; given {given!r}")
 
 
 def _value(value: Any) -> Any:

@@ -52,6 +52,20 @@ def test_a_loop_of_steps_equals_scan_for_every_cell(cell):
     check_against_a_loop(cell, 9)
 
 
+@pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
+def test_a_batch_without_rows_gives_none_and_gradients_of_zero(cell):
+    params, xs, carry = problem(cell, 5, batch=(0,))
+    total = lambda params: recurrent.scan(cell, params, xs, carry, lengths=jnp.zeros(0, int), chunk=2)[1].sum()
+    chex.assert_trees_all_equal(jax.jit(jax.grad(total))(params), jax.tree.map(jnp.zeros_like, params))
+
+
+@pytest.mark.parametrize("method", ["associative", "newton"])
+def test_a_batch_without_rows_is_one_for_every_method(method):
+    cell = recurrent.min_gru(H)
+    _, ys = recurrent.scan(cell, cell.init(jax.random.key(0), D), jnp.zeros((0, 5, D)), method=method)
+    assert ys.shape == (0, 5, H)
+
+
 def test_a_step_begins_where_a_scan_begins_and_needs_floating_point():
     cell = EVERY_CELL["zoneout"]
     params, (xs, masks), _carry = problem(cell, 1)

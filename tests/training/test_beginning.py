@@ -123,6 +123,11 @@ def test_wrong_beginnings_are_told(source, path, flags, error, sentence):
         begun(f"--config.train.begin_from={path or source}", *flags)
 
 
+def test_what_is_to_be_left_out_of_nothing_is_told():
+    with pytest.raises(UsageError, match="begin_without=head: --config.train.begin_from is missing"):
+        begun("--config.train.begin_without=head")
+
+
 def test_damage_to_what_is_begun_from_is_told(source, tmp_path, capsys):
     copied = shutil.copytree(source, tmp_path / "copied")
     files = (copied / "checkpoints" / "6" / "state").rglob("*")

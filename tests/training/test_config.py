@@ -48,6 +48,14 @@ def test_wrong_overrides_are_told(key, text, message):
         config.override(config.load("char_lm"), [(key, text)])
 
 
+@pytest.mark.parametrize("dtype", ["bflot16", "int32"])
+def test_what_is_no_type_to_compute_in_is_told(dtype):
+    settings = config.load("char_lm")
+    config.override(settings, [("model.dtype", dtype)])
+    with pytest.raises(UsageError, match=f"dtype: a type such as float32 or bfloat16 expected; given '{dtype}'"):
+        build.model(settings.model, outputs=10)
+
+
 def test_missing_configs_name_the_nearest(tmp_path):
     with pytest.raises(UsageError, match="no config char_ml; the nearest is char_lm; shipped: adding, char_lm, "):
         config.load("char_ml")
