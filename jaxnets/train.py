@@ -65,7 +65,7 @@ def main(overrides: program.Overrides) -> None:
         beginning.check(settings.train, compiled.abstract)
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()
-    if first:
+    if first:  # before anything is made there, and in claim once more, when nobody else can be in it
         rundir.check(workdir, settings, dataset)
     with rundir.lock(workdir) if first else contextlib.nullcontext():
         if first:

@@ -59,15 +59,15 @@ def jpeg_images(
         raise ValueError(f"size: not below 0; given {size}")
     keys = tuple(f"{name}_{part}" for part in ("train", "test") for name in ("jpg", "off", "y"))
     arrays = read_arrays(path, keys, ("classes",))
-    digest, found, failures = hashlib.sha256(), [], []
+    digest, found, failures, given = hashlib.sha256(), [], [], {}
     for part in ("train", "test"):
-        labels = _labels(path, arrays, part)
+        labels = given[part] = _labels(path, arrays, part)
         decoded = _encoded(path, arrays, part, size, channels).all(corrupt)
         found.append(Examples(decoded.images, labels[decoded.kept]))
         failures += decoded.failures
         digest.update(decoded.digest + np.ascontiguousarray(labels).tobytes())
     train, test = found
-    check_classes(path, _labels(path, arrays, "train"), train.labels, _names(arrays), failures)
+    check_classes(path, given["train"], train.labels, _names(arrays), failures)
     made = dataset(
         train,
         test,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.parameters import matching
+from jaxnets.training.parameters import matching, named
 from jaxnets.training.state import State, in_use
 from jaxnets.weights.check import compare
 from jaxnets.weights.files import read_flat
@@ -87,9 +87,9 @@ def _of_run(folder: Path, which: str) -> Source:
         }
         with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
             _, variables = checkpoints.restore_variables(which, unflatten_dict(like), "--config.train.begin_step")
-        return flatten_dict(in_use(variables), sep="/")
+        return named(in_use(variables))
 
-    has = flatten_dict(in_use(shapes), sep="/")
+    has = named(in_use(shapes))
     return Source(has, read)
 
 
@@ -102,4 +102,4 @@ def _of_file(path: Path) -> Source:
 
 
 def _flat(variables: Any) -> Flat:
-    return flatten_dict({name: leaf for name, leaf in variables.items() if name != "average"}, sep="/")
+    return named({name: leaf for name, leaf in variables.items() if name != "average"})

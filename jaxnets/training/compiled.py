@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -14,7 +13,7 @@ from jaxnets.training import build, sharding
 from jaxnets.training.errors import UsageError
 from jaxnets.training.not_finite import POLICIES
 from jaxnets.training.optimizer import OPTIMIZERS, on_plateau
-from jaxnets.training.parameters import matching
+from jaxnets.training.parameters import matching, named
 from jaxnets.training.sharding import Share
 from jaxnets.training.state import State, create, first_variables, make_step
 
@@ -44,7 +43,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     try:
         if frozen:
             params = jax.eval_shape(lambda: first_variables(task, batch, config.seed)["params"])
-            matching("optimizer.frozen", frozen, flatten_dict({"params": params}, sep="/"))
+            matching("optimizer.frozen", frozen, named({"params": params}))
         initialise = lambda: create(task, transform, batch, config.seed, average, frozen)
         shapes = jax.eval_shape(initialise)
     except (ValueError, TypeError) as error:

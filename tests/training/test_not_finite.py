@@ -156,8 +156,8 @@ def test_a_kill_after_an_event_changes_nothing(
     flags = (*spoiled(55, 56), f"--config.train.accumulate={accumulate}", *own)
 
     def run(folder, **more):
-        own = {"PYTHONPATH": os.environ["PYTHONPATH"], "JAX_NUM_CPU_DEVICES": str(devices)}
-        variables = {**environment, **own, **more}
+        path = os.environ["PYTHONPATH"]
+        variables = {**environment, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices), **more}
         command = [sys.executable, "-m", "jaxnets.train", f"--workdir={tmp_path / folder}", *flags]
         return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=200)
 
