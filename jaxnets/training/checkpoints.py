@@ -1,16 +1,15 @@
 """Checkpoints of a run, through orbax: written in the background, committed whole, some of them kept.
 
-A step's record has a digest of every array and one of itself, and all are compared when it is read: arrays on a disk
-carry no checksum, and a flipped bit would load as a wrong number.
+A step has a list of its files with their digests, and its record a digest of every array and one of itself; all are
+compared when it is read: arrays on a disk carry no checksum, and a flipped bit would load as a wrong number.
 """
 
-import hashlib
 import itertools
-import json
 import math
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxnets.training import processes
-from jaxnets.training.digests import digests
+from jaxnets.training.digests import check_digests, digests
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.file_digests import Listed, check_files, sha256
 from jaxnets.training.retention import Kept
 from jaxnets.training.state import State
 
@@ -42,6 +42,7 @@ class Checkpoints:
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
             preservation_policy=Kept(self._losses, keep, keep_every),
+            temporary_path_class=Listed,
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
         self._losses.update((step, loss) for step in self.steps() if (loss := self._loss(step)) is not None)
@@ -69,7 +70,7 @@ class Checkpoints:
             metrics: Those of the validation, or None where there was none.
         """
         record = {"data": data, "metrics": metrics, "digests": digests(state)}
-        record["sha256"] = _sha256(record)
+        record["sha256"] = sha256(record)
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
         self._losses[step] = (metrics or {}).get("val/loss", math.inf)
         try:
@@ -170,6 +171,7 @@ class Checkpoints:
         """The first step that can be read, what was read, and the steps before it; None for no steps."""
         for number, step in enumerate(steps):
             try:
+                processes.together(partial(check_files, self.folder / str(step)))
                 return step, read(step), steps[:number]
             except Exception as error:
                 following = steps[number + 1 :]
@@ -183,7 +185,7 @@ class Checkpoints:
         """What was noted with a step; a ``ValueError`` where it is not what was written."""
         restore = ocp.args.Composite(record=ocp.args.JsonRestore())
         record = self._manager.restore(step, args=restore)["record"]
-        if record.pop("sha256", None) != _sha256(record):
+        if record.pop("sha256", None) != sha256(record):
             raise ValueError("its record is damaged")
         return record
 
@@ -191,7 +193,7 @@ class Checkpoints:
         record = self._record(step)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_here(like)))
         state = processes.together(lambda: self._manager.restore(step, args=arguments))["state"]
-        _check_digests(record["digests"], state)
+        check_digests(record["digests"], state)
         return state, record["data"]
 
     def _variables(self, step: int, like: Any) -> Any:
@@ -202,7 +204,7 @@ class Checkpoints:
         with self._arrays() as manager:
             restore = lambda: manager.restore(step, args=ocp.args.Composite(state=arguments))
             state = processes.together(restore)["state"]
-        _check_digests(record["digests"], state)
+        check_digests(record["digests"], state)
         return state["variables"]
 
     def _arrays(self) -> ocp.CheckpointManager:
@@ -231,16 +233,6 @@ def _here(like: Any) -> Any:
     """The shapes where they say, or else on the first device: not on those of the machine that saved them."""
     first = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding or first), like)
-
-
-def _check_digests(noted: dict[str, str], tree: Any) -> None:
-    wrong = [path for path, digest in digests(tree).items() if noted.get(path) != digest]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is not what was saved")
-
-
-def _sha256(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _short(error: BaseException) -> str:

@@ -14,6 +14,13 @@ def digests(tree: Any) -> dict[str, str]:
     return {path: "".join(f"{int(half):08x}" for half in pair) for path, pair in found.items()}
 
 
+def check_digests(noted: dict[str, str], tree: Any) -> None:
+    """A ``ValueError`` where an array's digest is not the one ``noted``."""
+    wrong = [path for path, digest in digests(tree).items() if noted.get(path) != digest]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not what was saved")
+
+
 @jax.jit  # of one array: there are few shapes, and a program of all arrays takes five times as long to compile
 def _halves(leaf: jax.Array) -> jax.Array:
     return jnp.stack([digest(leaf, salt) for salt in (1, 2)])

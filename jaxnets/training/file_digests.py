@@ -1,0 +1,70 @@
+"""The files of a checkpoint's step: listed with their digests as it is written, compared before it is read."""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+LIST = "files.json"
+
+
+class Listed(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """Where orbax writes a step before it is whole: it becomes that step by a rename, and has its list by then."""
+
+    async def finalize(self) -> None:
+        final = self.get_final()
+        if not final.name.isdecimal():  # no step's: a part of one
+            return await super().finalize()
+        self._final_path = final.with_name(f"{self.get().name}-listed")  # still one that is not whole, by its name
+        await super().finalize()
+        list_files(Path(self._final_path))
+        self._final_path.rename(final)
+        self._final_path = final
+
+
+def list_files(step: Path) -> None:
+    """Writes the list of a step's folder: ``{"files": {path: sha256}, "sha256": that of the files as JSON}``."""
+    names = (path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
+    files = _digests(step, sorted(name for name in names if name != LIST))
+    (step / LIST).write_text(json.dumps({"files": files, "sha256": sha256(files)}, indent=1))
+
+
+def check_files(step: Path) -> None:
+    """Compares a step's files with its list; each of several processes its share of them.
+
+    Raises:
+        ValueError: The list or a file is missing, or not what was written.
+    """
+    try:
+        read = json.loads((step / LIST).read_bytes())
+        files, digest = read["files"], read["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{LIST} is missing or damaged") from error
+    if digest != sha256(files):
+        raise ValueError(f"{LIST} is damaged")
+    for name, found in _digests(step, list(files)[jax.process_index() :: jax.process_count()]).items():
+        if found != files[name]:
+            raise ValueError(f"{name} is {'missing' if found is None else 'not what was saved'}")
+
+
+def sha256(value: Any) -> str:
+    """The digest of what JSON can say."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _digests(folder: Path, names: list[str]) -> dict[str, str | None]:
+    with ThreadPoolExecutor() as threads:  # hashlib lets others run while it computes
+        return dict(zip(names, threads.map(lambda name: _digest(folder / name), names), strict=True))
+
+
+def _digest(path: Path) -> str | None:
+    """Of a file; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
