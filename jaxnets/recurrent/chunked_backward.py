@@ -69,11 +69,11 @@ def backward(cell, plan, residuals, cotangents):
         def before(first, leaf):
             if leaf is not None:
                 return leaf
-            told = _shifted(jnp.expand_dims(first, plan.axis), y, plan)
+            told = shifted(jnp.expand_dims(first, plan.axis), y, plan)
             if active is None:
                 return told
             # Padding puts out nothing and leaves the carry alone: before it there is no step, or none that matters.
-            past = _shifted(jnp.zeros_like(lax.slice_in_dim(active, 0, 1, axis=plan.axis)), active, plan)
+            past = shifted(jnp.zeros_like(lax.slice_in_dim(active, 0, 1, axis=plan.axis)), active, plan)
             return where(past, told, jnp.expand_dims(first, plan.axis))
 
         return jax.tree.unflatten(tree, list(map(before, ours, leaves)))
@@ -137,7 +137,7 @@ def backward(cell, plan, residuals, cotangents):
         for made, dz in zip(states, dproducts, strict=True):
             ((name, h),) = made.items()
             with jax.named_scope("weight gradients"):
-                gradient = _weight_gradient(cell, recurrent[name], h.astype(plan.dtype), dz, plan)
+                gradient = weight_gradient(cell, recurrent[name], h.astype(plan.dtype), dz, plan)
             recurrent_sum[name] = add(recurrent_sum[name], gradient)
         input_gradient, dx = project_vjp(du)
         sums = {**running, "input": add(sums["input"], input_gradient), "recurrent": recurrent_sum}
@@ -152,7 +152,7 @@ def backward(cell, plan, residuals, cotangents):
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None
 
 
-def _shifted(first: jax.Array, chunk: jax.Array, plan: Plan) -> jax.Array:
+def shifted(first: jax.Array, chunk: jax.Array, plan: Plan) -> jax.Array:
     """What was there before each step of a chunk: ``first`` before the first one, which comes last in reverse."""
     if plan.reverse:
         return jnp.concatenate([lax.slice_in_dim(chunk, 1, None, axis=plan.axis), first], plan.axis)
@@ -194,7 +194,7 @@ def _each_once(make: Callable[[], Any]) -> tuple[Callable, list[Any], Callable]:
     return stored, [outputs[i].aval for i in kept], restore
 
 
-def _weight_gradient(cell: Cell, weight: Any, h: jax.Array, dz: jax.Array, plan: Plan) -> Any:
+def weight_gradient(cell: Cell, weight: Any, h: jax.Array, dz: jax.Array, plan: Plan) -> Any:
     """Of one recurrent weight over a chunk, as one large product."""
     if cell.product is matmul:  # time and batch joined: XLA's contraction over two axes is slow on a CPU
         h, dz = h.reshape(-1, h.shape[-1]), dz.reshape(-1, dz.shape[-1])

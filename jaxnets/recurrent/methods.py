@@ -16,11 +16,12 @@ from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, plain_dot, s
 from jaxnets.recurrent.chunked import chunked
 from jaxnets.recurrent.cudnn import check_cudnn, cudnn
 from jaxnets.recurrent.newton import Newton, Solution, checked, newton
+from jaxnets.recurrent.persistent import check_persistent, persistent
 from jaxnets.recurrent.steps import Control, Plan, full_step, parted, projection
 
 Executor = Callable[..., tuple[Carry, jax.Array]]
 
-METHODS = ("auto", "sequential", "associative", "newton", "cudnn", "autodiff")
+METHODS = ("auto", "sequential", "associative", "newton", "cudnn", "persistent", "autodiff")
 
 
 def choose_method(cell: Cell, backend: str | None = None) -> str:
@@ -56,6 +57,8 @@ def resolve_method(cell: Cell, method: Any) -> Any:
         check_linear("method: associative", cell)
     if method == "cudnn":
         check_cudnn(cell, jax.default_backend())
+    if method == "persistent":
+        check_persistent(jax.default_backend())
     return choose_method(cell) if method == "auto" else Newton() if method == "newton" else method
 
 
@@ -76,15 +79,16 @@ def executor(method: Any) -> Executor:
         return method
     if method in ("autodiff", "cudnn"):
         return {"autodiff": _plain, "cudnn": cudnn}[method]
-    return functools.partial(_with_own_gradient, {"sequential": chunked, "associative": associative}[method])
+    methods: dict[str, Callable] = {"sequential": chunked, "associative": associative, "persistent": persistent}
+    return functools.partial(with_own_gradient, methods[method])
 
 
 def newton_executor(settings: Newton, *arguments: Any) -> tuple[Carry, jax.Array, Solution]:
     """The executor of Newton's method, which also tells how it fared."""
-    return _with_own_gradient(functools.partial(newton, settings), *arguments)
+    return with_own_gradient(functools.partial(newton, settings), *arguments)
 
 
-def _with_own_gradient(
+def with_own_gradient(
     run: Callable, cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, control: Control
 ):
     """Runs ``chunked`` or its like, which differentiate what is floating point, and says what they cannot do."""

@@ -65,8 +65,9 @@ def scan(
         method: ``"sequential"``, or ``"autodiff"``: a plain ``jax.lax.scan``, for forward-mode and second derivatives;
             ``"associative"``: parallel over time, for cells that are linear in their state (their step is a
             ``LinearStep``); ``"newton"``, or a ``Newton(...)`` with its tolerance and limits: parallel over time for
-            any cell; ``"cudnn"``: NVIDIA's own LSTM, for a plain one on whole float32 sequences; ``"auto"``: what
-            ``choose_method`` says. Or an executor, as in ``methods.py``.
+            any cell; ``"cudnn"``: NVIDIA's own LSTM, for a plain one on whole float32 sequences; ``"persistent"``: one
+            kernel for all steps on a Hopper GPU, for cells whose units meet in their state products alone (see
+            ``persistent_kernel.py``); ``"auto"``: what ``choose_method`` says. Or an executor, as in ``methods.py``.
 
     Returns:
         The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when
@@ -87,7 +88,7 @@ def scan(
     control = _control(lengths, resets, length, batch, axis)
     initial = () if resets is None else cell.carry(params, one)
 
-    if method == "cudnn":
+    if method in ("cudnn", "persistent"):
         chunk = length  # in one call
     steps = chunk or (
         block_length(length, carry) if method == "associative" else _choose_chunk(length, math.prod(batch))

@@ -250,7 +250,7 @@ BAD = {
     "keep": (dict(keep="all"), "keep: one of carries, boundaries, products, or None to choose; given 'all'"),
     "method": (
         dict(method="magic"),
-        "method: one of auto, sequential, associative, newton, cudnn, autodiff.*given 'magic'",
+        "method: one of auto, sequential, associative, newton, cudnn, persistent, autodiff.*given 'magic'",
     ),
     "associative": (
         dict(method="associative"),

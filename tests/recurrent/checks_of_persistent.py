@@ -1,0 +1,99 @@
+"""The persistent kernel in Pallas' interpreter against ``scan``'s sequential method.
+
+Blocks of the kernel are threads that wait for each other: what has several belongs into a process of its own that has
+more threads than processors.
+"""
+
+import functools
+from unittest import mock
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from all_cells import problem
+from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
+
+from jaxnets import recurrent
+from jaxnets.recurrent.methods import with_own_gradient
+from jaxnets.recurrent.persistent import Launch, persistent
+
+
+def transposing(wgmma):
+    """``wgmma`` of the interpreter of JAX 0.10, which does not know transposed operands."""
+
+    def wrapped(*, b_transforms, **arguments):
+        multiply = np.matmul
+        assert [type(one).__name__ for one in b_transforms][-1] == "TransposeTransform"
+        with mock.patch.object(np, "matmul", lambda a, b, dtype: multiply(a, b.T, dtype=dtype)):
+            return wgmma(b_transforms=b_transforms[:-1], **arguments)
+
+    return wrapped
+
+
+if jax.__version_info__ < (0, 11):
+    gpu_callbacks.wgmma = transposing(gpu_callbacks.wgmma)
+
+
+def interpreted(sizes, **settings):
+    """The executor, for ``scan``'s ``method``, with blocks of these rows and units."""
+    launch = Launch(sizes, InterpretGPUParams(**settings))
+    return functools.partial(with_own_gradient, functools.partial(persistent, launch=launch))
+
+
+def check(cell, sizes, length, batch, dtype=jnp.float32, tolerance=1e-5, **options):
+    params, xs, carry = problem(cell, length, batch)
+    carry = jax.tree.map(lambda a: a + jax.random.normal(jax.random.key(7), a.shape), carry)
+
+    def everything(method):
+        def f(params, xs, carry):
+            last, ys = recurrent.scan(cell, params, xs.astype(dtype), carry, method=method, **options)
+            weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
+            return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)), (last, ys)
+
+        return jax.block_until_ready(jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))(params, xs, carry))
+
+    got, wanted = everything(interpreted(sizes)), everything("sequential")
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, wanted)
+    chex.assert_trees_all_close(got, wanted, rtol=tolerance, atol=tolerance)
+
+
+RAGGED = {"lengths": jnp.array([4, 0, 1]), "resets": jax.random.bernoulli(jax.random.key(9), 0.3, (3, 4))}
+
+
+def one_block():
+    check(recurrent.lstm(16), (8, 16), 4, (3,), **RAGGED)
+
+
+def one_block_of_more_batch_axes_in_bfloat16():
+    check(recurrent.peephole_lstm(16), (8, 16), 1, (2, 1), jnp.bfloat16, 2e-2)
+
+
+def a_cluster_of_blocks():
+    check(recurrent.lstm(32), (16, 16), 4, (3,), **RAGGED)
+    check(recurrent.gru(32, "after"), (16, 8), 3, (3,), reverse=True)
+
+
+def two_products_a_step():
+    check(recurrent.gru(32), (16, 8), 4, (3,), **RAGGED)
+    check(recurrent.mgu(32), (8, 16), 2, (3,), jnp.float16, 1e-2)
+
+
+def several_groups_of_rows():
+    check(recurrent.elman(32), (8, 16), 3, (17,))
+    check(recurrent.learned_carry(recurrent.lstm(32)), (8, 16), 3, (9,))
+
+
+def contractions_folded_and_not():
+    check(recurrent.lstm(64), (64, 16), 2, (60,))  # 64 rows: one part
+    check(recurrent.lstm(64), (24, 16), 2, (20,))  # 24 rows: two parts, a third of a block's rows unused
+    check(recurrent.lstm(64), (8, 16), 2, (5,))  # forward four, backward eight
+
+
+def no_block_reads_what_another_is_writing():
+    cell, sizes = recurrent.gru(32), (16, 8)
+    params, xs, carry = problem(cell, 4, (16,))
+    run = lambda xs: recurrent.scan(cell, params, xs, carry, method=interpreted(sizes, detect_races=True))
+    jax.block_until_ready(jax.jit(run)(xs))
+    assert not gpu_callbacks.get_races().races_found

@@ -1,0 +1,170 @@
+"""The persistent executor: its parts here, its kernel in Pallas' interpreter, and on a GPU where there is one."""
+
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+from all_cells import CELLS, gradient, problem
+
+from jaxnets import recurrent
+from jaxnets.recurrent import persistent_kernel
+from jaxnets.recurrent.cell import plain_dot, split_params
+from jaxnets.recurrent.steps import Control, full_step
+from jaxnets.recurrent.taken_apart import take_apart
+
+CHECKS = Path(__file__).parent / "checks_of_persistent.py"
+SERVED = ("elman", "gru", "gru, after", "gru, none", "mgu", "lstm", "lstm, coupled", "peephole", "zoneout", "residual")
+SERVED = (*SERVED, "learned carry", "recurrent dropout", "elman, identity")
+RAGGED = {"lengths": jnp.array([5, 0, 2]), "resets": jax.random.bernoulli(jax.random.key(9), 0.3, (3, 5))}
+
+
+def loop_without_kernel(apart, carry, length, dtype, tiling, *, reverse, interpret=None):
+    """``persistent_loop`` as ``lax.scan`` over whole arrays."""
+    hidden = carry[0].shape[-1]
+    blocks = lambda a: tuple(jnp.split(a, a.shape[-1] // hidden, axis=-1))
+    whole = lambda value: jnp.concatenate(value, axis=-1)
+
+    def dot(i, operand):
+        product = jnp.matmul(whole(operand).astype(dtype), apart.weights[i], preferred_element_type=jnp.float32)
+        return blocks(product)
+
+    def step(carry, inputs):
+        new, outputs = apart.run(
+            list(map(blocks, carry)), list(map(blocks, inputs)), list(map(blocks, apart.constants)), dot
+        )
+        return list(map(whole, new)), list(map(whole, outputs))
+
+    float32 = lambda a: a.astype(jnp.float32)
+    sequences = [float32(a) for a in apart.sequences]
+    return jax.lax.scan(step, [float32(a) for a in carry], sequences, length=length, reverse=reverse)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A Hopper GPU as the backend, whose kernels are loops."""
+    monkeypatch.setattr(persistent_kernel, "persistent_loop", loop_without_kernel)
+    monkeypatch.setattr(persistent_kernel, "tilings", lambda *_: [persistent_kernel.Tiling(8, 16, (1,))])
+    monkeypatch.setattr("jaxnets.recurrent.methods.check_persistent", lambda backend: None)
+
+
+@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("options", [{}, {**RAGGED, "reverse": True}], ids=["whole", "ragged"])
+def test_outputs_and_gradients_are_those_of_the_sequential_method(gpu, name, options):
+    cell = CELLS[name]
+    arguments = problem(cell, 5)
+    run = lambda method: recurrent.scan(cell, *arguments, method=method, **options)
+    chex.assert_trees_all_close(run("persistent"), run("sequential"), atol=1e-5)
+    of = lambda method: gradient(cell, method=method, **options)(*arguments)
+    chex.assert_trees_all_close(of("persistent"), of("sequential"), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_time_first_and_more_batch_axes(gpu, dtype):
+    params, xs, carry = problem(CELLS["lstm"], 5, (2, 3))
+    xs = jnp.moveaxis(xs, -2, 0).astype(dtype)
+    run = lambda method: recurrent.scan(CELLS["lstm"], params, xs, carry, time_major=True, method=method)
+    chex.assert_trees_all_equal_shapes_and_dtypes(run("persistent"), run("sequential"))
+    chex.assert_trees_all_close(run("persistent"), run("sequential"), rtol=2e-2, atol=2e-2)
+
+
+def test_what_does_not_depend_on_the_carry_is_computed_beforehand():
+    cell = CELLS["peephole"]
+    params, xs, carry = problem(cell, 5)
+    source, recurrent_weights, rest = split_params(params)
+    one = full_step(cell, rest, plain_dot(cell, recurrent_weights, jnp.float32), jnp.float32)
+    active = jnp.ones((5, 3), bool)
+    inputs = (cell.project(source, jnp.moveaxis(xs, 1, 0)), Control(active, None))
+    apart = take_apart(lambda carry, inputs: one(carry, *inputs, ()), carry, inputs)
+    assert [a.shape for a in apart.sequences] == [(5, 3, 6)] * 5  # four gates and one mask, as wide as the units
+    assert [a.shape for a in apart.constants] == [(3, 6)] * 3  # peepholes, for each row
+    assert [a.shape for a in apart.weights] == [(6, 24)]
+
+
+NOT_SERVED = {
+    "units that are normalised together": ("layer norm lstm", {}, "of several units at once"),
+    "carries of two widths": ("lstm, projection", {}, r"its carry is not all \[B, H\]"),
+    "images": ("conv lstm 1-D", {}, "it is one over images"),
+    "no product": ("min gru", {}, "it has no state product"),
+}
+
+
+@pytest.mark.parametrize("name, options, message", NOT_SERVED.values(), ids=NOT_SERVED)
+def test_cells_that_cannot_be_taken_apart_are_told(gpu, name, options, message):
+    with pytest.raises(ValueError, match=rf'method: "persistent" cannot run this cell: .*{message}.*"sequential" can'):
+        recurrent.scan(CELLS[name], *problem(CELLS[name], 5), method="persistent", **options)
+
+
+def test_sizes_that_the_chip_cannot_hold_are_told(monkeypatch):
+    monkeypatch.setattr("jaxnets.recurrent.methods.check_persistent", lambda backend: None)
+    for cell, batch in ((recurrent.lstm(6), 3), (recurrent.lstm(2048), 3), (recurrent.lstm(256), 5000)):
+        params = jax.eval_shape(lambda key, cell=cell: cell.init(key, 5), jax.random.key(0))
+        run = lambda params, xs, cell=cell: recurrent.scan(cell, params, xs, method="persistent")
+        with pytest.raises(ValueError, match=f"units on the chip for a batch of {batch} in float32"):
+            jax.eval_shape(run, params, jnp.zeros((batch, 4, 5)))
+
+
+def test_double_precision_is_told(gpu):
+    with jax.enable_x64(True), pytest.raises(ValueError, match="float32, bfloat16, float16; given float64"):
+        recurrent.scan(CELLS["lstm"], *problem(CELLS["lstm"], 5, dtype=jnp.float64), method="persistent")
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+def test_without_a_gpu_there_is_no_persistent_kernel():
+    with pytest.raises(ValueError, match=r"needs an NVIDIA GPU \(Hopper\); the default backend is cpu"):
+        recurrent.scan(CELLS["lstm"], *problem(CELLS["lstm"], 5), method="persistent")
+
+
+@pytest.mark.parametrize(
+    "batch, hidden, dtype", [(32, 128, "float32"), (64, 256, "bfloat16"), (1, 64, "float32"), (16, 768, "bfloat16")]
+)
+def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
+    cell = recurrent.lstm(hidden)
+    params = jax.eval_shape(lambda key: cell.init(key, 8), jax.random.key(0))
+    one = jnp.zeros((3, batch, 8))
+
+    def take(params, xs):
+        source, weights, rest = split_params(params)
+        step = full_step(cell, rest, plain_dot(cell, weights, dtype), dtype)
+        carry = cell.carry(params, xs[0])
+        apart = take_apart(lambda carry, u: step(carry, u, Control(), ()), carry, cell.project(source, xs))
+        divisions.extend(persistent_kernel.tilings(batch, hidden, apart, dtype))
+        return 0.0
+
+    divisions: list = []
+    jax.eval_shape(take, params, one)
+    assert divisions
+    for rows, units, (fold,) in divisions:
+        assert rows % 8 == 0 and hidden % units == 0 and units % 8 == 0 and rows * units % 128 == 0
+        assert fold * rows <= 64 and hidden % fold == 0 and 4 * fold * units <= 256
+        assert hidden // units * -(-batch // rows) <= persistent_kernel.PROCESSORS
+
+
+def test_the_kernel_of_one_block(run_on_devices):
+    run_on_devices(CHECKS, "one_block", "one_block_of_more_batch_axes_in_bfloat16")
+
+
+several = pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="JAX 0.10's interpreter knows no cluster barriers")
+
+
+@several
+def test_the_kernel_of_several_blocks(run_on_devices):
+    run_on_devices(CHECKS, "a_cluster_of_blocks", "no_block_reads_what_another_is_writing")
+
+
+@several
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["two_products_a_step", "several_groups_of_rows", "contractions_folded_and_not"])
+def test_the_kernel_of_blocks(run_on_devices, name):
+    run_on_devices(CHECKS, name)
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("hidden", [16, 128, 256])  # one block; a cluster; blocks that meet through global memory
+@pytest.mark.parametrize("kind", [recurrent.lstm, recurrent.gru, recurrent.peephole_lstm])
+def test_the_kernel_itself(kind, hidden):
+    arguments = problem(kind(hidden), 50, (5,))
+    of = lambda method: gradient(kind(hidden), method=method)(*arguments)
+    # The tensor cores multiply in TF32.
+    chex.assert_trees_all_close(of("persistent"), of("sequential"), rtol=1e-2, atol=1e-2)
