@@ -2,16 +2,13 @@
 
 import math
 import re
-from collections import defaultdict
 from typing import NamedTuple
+
+from benchmarks.hlo import called, computations, times
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
-COMPUTATION = re.compile(r"(ENTRY )?%([\w.\-]+) \(.*\{$")
 INSTRUCTION = re.compile(rf"\s+(?:ROOT )?%[\w.\-]+ = (.*?) ({'|'.join(KINDS)})(-start)?\(")
-CALLS = re.compile(r"\b(?:body|condition|calls|to_apply|\w+_computations?)=\{?((?:%[\w.\-]+(?:, )?)+)")
-ROUNDS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
-BELOW = re.compile(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT")
 ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 
@@ -50,69 +47,28 @@ def collectives(hlo: str) -> list[Collective]:
     """
     partitions = re.search(r"num_partitions=(\d+)", hlo)
     everyone = int(partitions[1]) if partitions else 1
-    computations = _computations(hlo)
-    times = _times(computations)
-    fused = {name for lines in computations.values() for line in lines if " fusion(" in line for name in _called(line)}
+    parts = computations(hlo)
+    runs = times(parts)
+    fused = {name for lines in parts.values() for line in lines if " fusion(" in line for name in called(line)}
     found, channels = [], set()
-    for name, lines in computations.items():
+    for name, lines in parts.items():
         for line in lines:
             matched = INSTRUCTION.match(line)
-            if not matched or not times[name]:
+            if not matched or not runs[name]:
                 continue
             if name in fused and (channel := re.search(r"channel_id=\d+", line)):
                 if channel[0] in channels:
                     continue
                 channels.add(channel[0])
-            if math.isnan(times[name]):
+            if math.isnan(runs[name]):
                 raise ValueError(f"a collective in a loop of unknown length: {line.strip()[:200]}")
             devices = _group(line, everyone)
             if devices > 1:
                 size = _bytes(matched[1], matched[2], matched[3] is not None, devices)
                 # A TPU's reduce-scatter is a fusion of the two of which it was made.
                 kind = "reduce-scatter" if name.startswith("all-reduce-scatter") else matched[2]
-                found.append(Collective(kind, size, devices, int(times[name])))
+                found.append(Collective(kind, size, devices, int(runs[name])))
     return found
-
-
-def _computations(hlo: str) -> dict[str, list[str]]:
-    """Lines by name of the computation, in which what is called comes before what calls it; "" is the program."""
-    found: dict[str, list[str]] = {}
-    name = None
-    for line in hlo.splitlines():
-        if header := COMPUTATION.match(line):
-            name = "" if header[1] else header[2]
-            found[name] = []
-        elif line.startswith("}"):
-            name = None
-        elif name is not None:
-            found[name].append(line)
-    return found
-
-
-def _times(computations: dict[str, list[str]]) -> dict[str, float]:
-    """How often each computation runs; NaN below a loop of unknown length."""
-    times: dict[str, float] = defaultdict(float, {"": 1.0})
-    for name, lines in reversed(computations.items()):
-        for line in lines:
-            each = _rounds(line, computations) if " while(" in line else 1.0
-            for other in _called(line):
-                times[other] += times[name] * each
-    return times
-
-
-def _called(line: str) -> list[str]:
-    return [name for names in CALLS.findall(line) for name in re.findall(r"%([\w.\-]+)", names)]
-
-
-def _rounds(loop: str, computations: dict[str, list[str]]) -> float:
-    """How many rounds a ``while`` runs, NaN where that cannot be read."""
-    if known := ROUNDS.search(loop):
-        return float(known[1])
-    condition = re.search(r"condition=%([\w.\-]+)", loop)
-    lines = "\n".join(computations[condition[1]]) if condition else ""
-    if (below := BELOW.search(lines)) and (end := re.search(rf"%{re.escape(below[1])} = .* constant\((\d+)\)", lines)):
-        return float(end[1])
-    return math.nan
 
 
 def _group(line: str, everyone: int) -> int:

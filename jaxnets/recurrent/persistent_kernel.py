@@ -23,6 +23,7 @@ from jaxnets.recurrent.taken_apart import Apart
 
 AHEAD = 2  # steps whose inputs are in shared memory: this one's, and the next one's on their way
 CLUSTER = 8  # blocks that any Hopper chip runs as one cluster, whose barrier is faster than one through global memory
+PIECES = (1, 4, 8)  # of an operand: the whole, or two of more in shared memory at a time
 LANES = 128  # threads of a warpgroup, which is what a block consists of
 WIDEST = 256  # columns that one tensor core instruction multiplies with
 SHARED = 227 * 1024  # bytes of shared memory that a block can have
@@ -37,11 +38,13 @@ class Tiling(NamedTuple):
         units: Hidden units of a block.
         folds: For each product, into how many parts its contraction is folded. The tensor core multiplies 64 rows at a
             time; a fold puts the parts of fewer rows beside each other there, instead of nothing.
+        pieces: For each product, in how many pieces its operand is read: 1, or more where it does not fit as a whole.
     """
 
     rows: int
     units: int
     folds: tuple[int, ...]
+    pieces: tuple[int, ...]
 
 
 def tilings(batch: int, hidden: int, apart: Apart, dtype: Any) -> list[Tiling]:
@@ -54,10 +57,15 @@ def tilings(batch: int, hidden: int, apart: Apart, dtype: Any) -> list[Tiling]:
                 continue
             size = jnp.dtype(dtype).itemsize
             folds = tuple(_fold(rows, units, hidden, weight.shape, size) for weight in apart.weights)
-            tiling = Tiling(rows, units, folds)
-            if 0 in folds or _bytes(_room(tiling, hidden, apart, dtype)) > SHARED:
+            if 0 in folds:
                 continue
-            found.append((_cost(tiling, hidden, batch, apart, size), tiling))
+            for most in PIECES:
+                widths = [weight.shape[0] // fold for weight, fold in zip(apart.weights, folds, strict=True)]
+                pieces = tuple(most if width * size % (most * 32) == 0 else 1 for width in widths)
+                tiling = Tiling(rows, units, folds, pieces)
+                if _bytes(_room(tiling, hidden, apart, dtype)) <= SHARED:
+                    found.append((_cost(tiling, hidden, batch, apart, size), tiling))
+                    break
     return [tiling for _, tiling in sorted(found)]
 
 
@@ -74,14 +82,15 @@ def _fold(rows: int, units: int, hidden: int, shape: tuple[int, ...], size: int)
 
 def _room(tiling: Tiling, hidden: int, apart: Apart, dtype: Any) -> dict[str, list[tuple[tuple[int, ...], Any]]]:
     """What a block has in shared memory: shapes and types. Products with operands alike share the room for them."""
-    rows, units, folds = tiling
+    rows, units, folds, pieces = tiling
     columns = [fold * w.shape[1] // hidden * units for w, fold in zip(apart.weights, folds, strict=True)]
     widths = [w.shape[0] // fold for w, fold in zip(apart.weights, folds, strict=True)]
+    read = [(min(count, 2), 64, width // count) for width, count in zip(widths, pieces, strict=True)]
     tiles = lambda *lead: ((*lead, rows, units), jnp.float32)
     parts = lambda arrays: [a.shape[-1] // hidden for a in arrays]
     return {
         "weights_here": [((wide, width), dtype) for wide, width in zip(columns, widths, strict=True)],
-        "operands_here": [((64, width), dtype) for width in dict.fromkeys(widths)],
+        "operands_here": [(shape, dtype) for shape in dict.fromkeys(read)],
         "made": [((max(columns) // units, 64, units), jnp.float32)],
         "staged": [((max(parts([w.T for w in apart.weights])), rows, units), dtype)],
         "carry_here": [tiles() for _ in range(apart.carries)],
@@ -98,15 +107,15 @@ def _bytes(room: dict[str, list[tuple[tuple[int, ...], Any]]]) -> int:
 
 def _cost(tiling: Tiling, hidden: int, batch: int, apart: Apart, size: int) -> float:
     """Microseconds a step, roughly: tensor core, operands from the L2 cache, waiting for each other."""
-    rows, units, folds = tiling
+    rows, units, folds, pieces = tiling
     blocks, groups = hidden // units, -(-batch // rows)
     total = 0.0
-    for weight, fold in zip(apart.weights, folds, strict=True):
+    for weight, fold, count in zip(apart.weights, folds, pieces, strict=True):
         columns = fold * weight.shape[1] // hidden * units
         cycles = weight.shape[0] / fold * size / 32 * max(16, columns / 2)
         traffic = blocks * groups * rows * weight.shape[0] * size
         waiting = 0.3 if blocks <= CLUSTER else 1.0 + blocks / 200
-        total += cycles / 1700 + traffic / 4e6 + waiting
+        total += cycles / 1700 + traffic / 4e6 + waiting + 0.1 * (count - 1)
     return total + rows * units / LANES / 50
 
 
@@ -135,7 +144,7 @@ def persistent_loop(
         The last carry, and the outputs, float32 with time first.
     """
     batch, hidden = carry[0].shape
-    rows, units, folds = tiling
+    rows, units, folds, pieces = tiling
     groups, blocks = -(-batch // rows), hidden // units
     padded = lambda a, axis: jnp.pad(a, [(0, groups * rows - batch if i == axis else 0) for i in range(a.ndim)])
     float32 = lambda a: a.astype(jnp.float32)
@@ -153,14 +162,26 @@ def persistent_loop(
         *(whole(width // hidden, dtype) for width in widths),
     ]
     room = _room(tiling, hidden, apart, dtype)
-    swizzled = ("weights_here", "operands_here")
-    memory = lambda name, shape, type: plgpu.SMEM(
-        shape, type, transforms=_swizzled(shape[-1], type) if name in swizzled else ()
-    )
+    swizzles = [
+        _swizzle(width // (fold * count), dtype) for width, fold, count in zip(widths, folds, pieces, strict=True)
+    ]
+    transforms = {
+        "weights_here": swizzles,
+        "operands_here": [_swizzle(shape[-1], dtype) for shape, _ in room["operands_here"]],
+    }
     scratch: dict[str, Any] = {
-        **{name: [memory(name, *one) for one in kind] for name, kind in room.items()},
+        **{
+            name: [
+                plgpu.SMEM(shape, type, transforms=transform)
+                for (shape, type), transform in zip(kind, transforms.get(name, [()] * len(kind)), strict=True)
+            ]
+            for name, kind in room.items()
+        },
         "loaded": plgpu.Barrier(num_arrivals=sum(folds) + len(carry) + sum(parts(constants))),
-        "arrived": [plgpu.Barrier(num_arrivals=fold) for fold in folds],
+        "arrived": [
+            plgpu.Barrier(num_arrivals=fold, num_barriers=min(count, 2))
+            for fold, count in zip(folds, pieces, strict=True)
+        ],
         "fetched": plgpu.Barrier(num_arrivals=max(sum(parts(sequences)), 1), num_barriers=AHEAD),
     }
     mesh: dict[str, Any] = {"grid": (groups, blocks), "grid_names": ("group", "block")}
@@ -212,7 +233,7 @@ def _by_block(weight: jax.Array, hidden: int, units: int) -> jax.Array:
     return parted.transpose(2, 1, 3, 0).reshape(hidden // units, -1, contracted)
 
 
-def _swizzled(width: int, dtype: Any) -> tuple:
+def _swizzle(width: int, dtype: Any) -> tuple:
     """How the tensor core wants the rows of a matrix in shared memory."""
     size = jnp.dtype(dtype).itemsize
     swizzle = next(bytes for bytes in (128, 64, 32) if width * size % bytes == 0)
@@ -242,7 +263,7 @@ def _block(
 ) -> None:
     """What one block does: all steps of its units, for its rows."""
     (made,), (staged,) = made, staged
-    rows, units, folds = tiling
+    rows, units, folds, pieces = tiling
     group, block = lax.axis_index("group"), lax.axis_index("block")
     ours = pl.ds(group * rows, rows)
     hidden = units * blocks
@@ -287,8 +308,8 @@ def _block(
 
     def product(time, i, operand):
         fold, ref = folds[i], refs.operands[i]
-        width = ref.shape[2] // fold
-        (here,) = [one for one in operands_here if one.shape[1] == width]
+        whole, width = ref.shape[2] // fold, ref.shape[2] // (fold * pieces[i])
+        (here,) = [one for one in operands_here if one.shape == (min(pieces[i], 2), 64, width)]
         for part, value in enumerate(operand):
             staged[part] = value.astype(here.dtype)
         plgpu.commit_smem()
@@ -296,16 +317,27 @@ def _block(
             plgpu.copy_smem_to_gmem(staged.at[part], ref.at[time, ours, columns(part)])
         plgpu.wait_smem_to_gmem(0, wait_read_only=False)
         meet(time, i)
-        for k in range(fold):
-            source = ref.at[time, ours, pl.ds(k * width, width)]
-            plgpu.copy_gmem_to_smem(source, here.at[pl.ds(k * rows, rows)], arrived[i])
-        plgpu.barrier_wait(arrived[i])
+
+        def read(piece):
+            slot = piece % 2
+            for k in range(fold):
+                source = ref.at[time, ours, pl.ds(k * whole + piece * width, width)]
+                plgpu.copy_gmem_to_smem(source, here.at[slot, pl.ds(k * rows, rows)], arrived[i].at[slot])
 
         def multiplied(sums):
-            plgpu.wgmma(sums, here, plgpu.transpose_ref(weights_here[i], (1, 0)))
+            for piece in range(pieces[i]):
+                plgpu.barrier_wait(arrived[i].at[piece % 2])
+                weights = weights_here[i].at[:, pl.ds(piece * width, width)]
+                plgpu.wgmma(sums, here.at[piece % 2], plgpu.transpose_ref(weights, (1, 0)))
+                if 1 <= piece < pieces[i] - 1:
+                    plgpu.wgmma_wait(1)
+                    plgpu.commit_smem()  # all threads have done with the piece before: its room is free
+                    read(piece + 1)
             plgpu.wgmma_wait(0)
             return sums[...]
 
+        for piece in range(min(pieces[i], 2)):
+            read(piece)
         parts = weights_here[i].shape[0] // units
         sums = pl.run_scoped(multiplied, plgpu.ACC((64, parts * units), jnp.float32))
         for part in range(parts):

@@ -16,6 +16,7 @@ from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from jaxnets import recurrent
+from jaxnets.recurrent import persistent_kernel
 from jaxnets.recurrent.methods import with_own_gradient
 from jaxnets.recurrent.persistent import Launch, persistent
 
@@ -91,8 +92,15 @@ def contractions_folded_and_not():
     check(recurrent.lstm(64), (8, 16), 2, (5,))  # forward four, backward eight
 
 
-def no_block_reads_what_another_is_writing():
-    cell, sizes = recurrent.gru(32), (16, 8)
+def operands_in_pieces():
+    for pieces in (4, 8):
+        with mock.patch.object(persistent_kernel, "PIECES", (pieces,)):
+            check(recurrent.gru(64, "after"), (32, 16), 3, (20,))
+            no_block_reads_what_another_is_writing(64)
+
+
+def no_block_reads_what_another_is_writing(hidden=32):
+    cell, sizes = recurrent.gru(hidden), (16, hidden // 4)
     params, xs, carry = problem(cell, 4, (16,))
     run = lambda xs: recurrent.scan(cell, params, xs, carry, method=interpreted(sizes, detect_races=True))
     jax.block_until_ready(jax.jit(run)(xs))

@@ -45,7 +45,7 @@ def loop_without_kernel(apart, carry, length, dtype, tiling, *, reverse, interpr
 def gpu(monkeypatch):
     """A Hopper GPU as the backend, whose kernels are loops."""
     monkeypatch.setattr(persistent_kernel, "persistent_loop", loop_without_kernel)
-    monkeypatch.setattr(persistent_kernel, "tilings", lambda *_: [persistent_kernel.Tiling(8, 16, (1,))])
+    monkeypatch.setattr(persistent_kernel, "tilings", lambda *_: [persistent_kernel.Tiling(8, 16, (1,), (1,))])
     monkeypatch.setattr("jaxnets.recurrent.methods.check_persistent", lambda backend: None)
 
 
@@ -117,7 +117,8 @@ def test_without_a_gpu_there_is_no_persistent_kernel():
 
 
 @pytest.mark.parametrize(
-    "batch, hidden, dtype", [(32, 128, "float32"), (64, 256, "bfloat16"), (1, 64, "float32"), (16, 768, "bfloat16")]
+    "batch, hidden, dtype",
+    [(32, 128, "float32"), (64, 256, "bfloat16"), (1, 64, "float32"), (16, 768, "bfloat16"), (16, 768, "float32")],
 )
 def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
     cell = recurrent.lstm(hidden)
@@ -135,9 +136,9 @@ def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
     divisions: list = []
     jax.eval_shape(take, params, one)
     assert divisions
-    for rows, units, (fold,) in divisions:
+    for rows, units, (fold,), (pieces,) in divisions:
         assert rows % 8 == 0 and hidden % units == 0 and units % 8 == 0 and rows * units % 128 == 0
-        assert fold * rows <= 64 and hidden % fold == 0 and 4 * fold * units <= 256
+        assert fold * rows <= 64 and hidden % (fold * pieces) == 0 and 4 * fold * units <= 256
         assert hidden // units * -(-batch // rows) <= persistent_kernel.PROCESSORS
 
 
@@ -155,7 +156,9 @@ def test_the_kernel_of_several_blocks(run_on_devices):
 
 @several
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["two_products_a_step", "several_groups_of_rows", "contractions_folded_and_not"])
+@pytest.mark.parametrize(
+    "name", ["two_products_a_step", "several_groups_of_rows", "contractions_folded_and_not", "operands_in_pieces"]
+)
 def test_the_kernel_of_blocks(run_on_devices, name):
     run_on_devices(CHECKS, name)
 
