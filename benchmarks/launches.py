@@ -115,7 +115,7 @@ def measure(cell: str, shape: str, dtype: Any) -> dict[str, dict[str, float]]:
     for name in FLAGS.peers:
         try:
             found[name] = peers.JAX_PEERS[name](cell, features, hidden, dtype)
-        except KeyError:  # the library has no such cell
+        except (KeyError, TypeError):  # the library has no such cell, or not in this type
             continue
     results = {}
     for name, (apply, params) in found.items():

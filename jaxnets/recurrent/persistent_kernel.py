@@ -200,7 +200,12 @@ def persistent_loop(
         body,
         out_type=results,
         scratch_types=scratch,
-        compiler_params=plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Lane),
+        compiler_params=plgpu.CompilerParams(
+            lowering_semantics=plgpu.LoweringSemantics.Lane,
+            # Barriers around every access would be a third of a step. Those that are needed are here: commit_smem and
+            # wait_smem_to_gmem are barriers of a block's threads, too.
+            unsafe_no_auto_barriers=True,
+        ),
         interpret=interpret,
         **mesh,
     )
@@ -296,14 +301,31 @@ def _block(
             for part in range(here.shape[0]):
                 plgpu.copy_smem_to_gmem(here.at[part], ref.at[at(time), ours, columns(part)])
 
+    def meanwhile(time):
+        """What takes no part in a step's result: outputs of the step before go out, inputs of the next one come in."""
+
+        @pl.when(time > 0)
+        def _():
+            put_out(time - 1)
+
+        if refs.sequences:
+
+            @pl.when(time + 1 < length)
+            def _():
+                fetch(time + 1)
+
     def meet(time, product):
         """All blocks of a group have written their part of an operand."""
         if blocks > CLUSTER:
-            count = (time * len(folds) + product + 1) * blocks
-            pl.semaphore_signal(together.at[group])
-            pl.semaphore_wait(together.at[group], value=count, decrement=False)
+            plgpu.semaphore_signal(together.at[group], memory_scope="gpu")
         elif blocks > 1:
             plgpu.barrier_arrive(together)
+        if product == 0:
+            meanwhile(time)
+        if blocks > CLUSTER:
+            count = (time * len(folds) + product + 1) * blocks
+            plgpu.semaphore_wait(together.at[group], value=count, decrement=False, memory_scope="gpu")
+        elif blocks > 1:
             plgpu.barrier_wait(together)
 
     def product(time, i, operand):
@@ -351,11 +373,6 @@ def _block(
     def step(time, carry):
         slot = lax.rem(time, AHEAD)
         if refs.sequences:
-
-            @pl.when(time + 1 < length)
-            def _():
-                fetch(time + 1)
-
             plgpu.barrier_wait(fetched.at[slot])
         inputs = [tuple(here[slot, part] for part in range(here.shape[1])) for here in sequences_here]
         constants = [tuple(here[part] for part in range(here.shape[0])) for here in constants_here]
@@ -366,7 +383,6 @@ def _block(
             for part, one in enumerate(value):
                 here[part] = one.astype(jnp.float32)
         plgpu.commit_smem()
-        put_out(time)
         return tuple(leaf for (leaf,) in new)
 
     load()
@@ -374,6 +390,7 @@ def _block(
         fetch(0)
     plgpu.barrier_wait(loaded)
     last = lax.fori_loop(0, length, step, tuple(here[...] for here in carry_here))
+    put_out(length - 1)
     for here, leaf in zip(carry_here, last, strict=True):
         here[...] = leaf
     plgpu.commit_smem()
