@@ -2,13 +2,13 @@
 # Everything that wants a GPU, in parts of less than ten minutes each:
 #
 #     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory attention decoder sets convolution
-#                                           programs tests
+#                                           programs tiles tests
 #     TINY=1 benchmarks/gpu.sh PART OUT     the same with tiny sizes, to try the parts on a CPU
 #
 # Each part writes its result to OUT/<part>.json and can be run again by itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution, programs or tests}
+part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution, programs, tiles or tests}
 out=${2:?OUT: a folder for the results}
 mkdir -p "$out"
 export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONPATH=.
@@ -19,12 +19,14 @@ if [ -n "${TINY:-}" ]; then
   sizes=2x16x8 memory=2x32x8x8 cudnn=auto
   spans=16,32 tokens=32 heads=2 features=8 layers=2 written=8 fast=chunked workers=2
   elements=64,200 streamed=1000 images=2 networks=cifar_resnet20 steps=20
+  tiles=2x8x16x16 interpret=--interpret
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
   sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
   spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 written=512 fast=chunked,cudnn workers=8
   elements=1000,10000,100000,1000000 streamed=10000000 images=128 networks=resnet50,efficientnet_b0,cifar_resnet20 steps=1200
+  tiles=16x1024x768x768,32x128x128x128,64x256x256x256 interpret=
 fi
 
 recurrence() { # name, shapes, type, then more flags
@@ -44,17 +46,17 @@ attend() { # name, type, parts, then more flags
 
 case $part in
   small)
-    recurrence small_float32 "$small" float32 --methods=sequential,auto
-    recurrence small_bfloat16 "$small" bfloat16 --methods=sequential
+    recurrence small_float32 "$small" float32 --methods=sequential,auto,persistent
+    recurrence small_bfloat16 "$small" bfloat16 --methods=sequential,persistent
     ;;
   middle)
-    recurrence middle_float32 "$middle" float32 --methods=sequential,auto
-    recurrence middle_bfloat16 "$middle" bfloat16 --methods=sequential
+    recurrence middle_float32 "$middle" float32 --methods=sequential,auto,persistent
+    recurrence middle_bfloat16 "$middle" bfloat16 --methods=sequential,persistent
     ;;
   large)
-    recurrence large_float32 "$large" float32 --methods=sequential,auto --cells=lstm,gru
-    recurrence large_bfloat16 "$large" bfloat16 --methods=sequential --cells=lstm,gru
-    recurrence large_float16 "$large" float16 --methods=sequential --cells=lstm,gru --peers=torch
+    recurrence large_float32 "$large" float32 --methods=sequential,auto,persistent --cells=lstm,gru
+    recurrence large_bfloat16 "$large" bfloat16 --methods=sequential,persistent --cells=lstm,gru
+    recurrence large_float16 "$large" float16 --methods=sequential,persistent --cells=lstm,gru --peers=torch
     ;;
   long)
     $python -m benchmarks.long --lengths="$lengths" --rounds=3 --json="$out/long.json"
@@ -102,6 +104,9 @@ with jax.default_device(jax.devices("cpu")[0]):
     there = np.asarray(load(os.environ["EXPORT"])(tokens))
 print(f"largest difference of logits between {jax.default_backend()} and cpu: {abs(here - there).max():.2e}")
 END
+    ;;
+  tiles) # how good the persistent kernel's choice of rows and units is
+    $python -m benchmarks.tiles --shapes="$tiles" --rounds="$rounds" --json="$out/tiles.json" $interpret
     ;;
   tests)
     $python -m pytest -q -n "$workers" -p no:cacheprovider tests/recurrent tests/attention tests/sets tests/convolution

@@ -18,6 +18,7 @@ from absl import flags
 
 from benchmarks import harness, peers
 from jaxnets import program, recurrent
+from jaxnets.recurrent.methods import METHODS
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -59,7 +60,12 @@ def cases(implementation: peers.Implementation, xs: jax.Array) -> dict[str, harn
 def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str, harness.Case]]:
     """By name, ours first, a case per pass; what is not installed or lacks the cell is left out."""
     features, dtype = xs.shape[-1], xs.dtype
-    found = {f"jaxnets {method}": cases(ours(cell, method, hidden, features), xs) for method in FLAGS.methods}
+    found = {}
+    for method in FLAGS.methods:
+        try:
+            found[f"jaxnets {method}"] = cases(ours(cell, method, hidden, features), xs)
+        except ValueError as error:  # such as a cell that a method cannot serve
+            print(f"jaxnets {method} cannot run {cell} in {dtype}: {error}", flush=True)
     chosen = [*peers.JAX_PEERS, "torch"] if FLAGS.peers == ["all"] else [p for p in FLAGS.peers if p != "none"]
     for name in chosen:
         try:
@@ -131,6 +137,7 @@ def check_choices(flag: str, given: list[str], known: list[str]) -> None:
 def main(overrides: program.Overrides) -> None:
     check_choices("cells", FLAGS.cells, list(CELLS))
     check_choices("passes", FLAGS.passes, list(PASSES))
+    check_choices("methods", [method.partition(":")[0] for method in FLAGS.methods], list(METHODS))
     check_choices("peers", FLAGS.peers, ["all", "none", *peers.JAX_PEERS, "torch"])
     shapes = [harness.parse_shape(text) for text in FLAGS.shapes]
     rate = harness.product_rate(jnp.dtype(FLAGS.dtype))

@@ -77,7 +77,7 @@ def persistent(
 
 
 def check_persistent(backend: str) -> None:
-    """Raises ValueError unless there is a GPU on which the kernel runs."""
+    """Raises ValueError unless the kernel runs here."""
     if backend != "gpu":
         raise ValueError(f'method: "persistent" needs an NVIDIA GPU (Hopper); the default backend is {backend}')
     capability = str(getattr(jax.devices()[0], "compute_capability", "unknown"))
@@ -86,6 +86,8 @@ def check_persistent(backend: str) -> None:
             f'method: "persistent" needs an NVIDIA GPU of compute capability 9.0 (Hopper: H100, H200); '
             f"here it is {capability}"
         )
+    if jax.__version_info__ < (0, 11):
+        raise ValueError(f'method: "persistent" needs JAX 0.11 or newer; here it is {jax.__version__}')
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
