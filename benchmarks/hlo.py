@@ -8,6 +8,11 @@ COMPUTATION = re.compile(r"(ENTRY )?%([\w.\-]+) \(.*\{$")
 CALLS = re.compile(r"\b(?:body|condition|calls|to_apply|\w+_computations?)=\{?((?:%[\w.\-]+(?:, )?)+)")
 ROUNDS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 BELOW = re.compile(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT")
+OPERATION = re.compile(r"\s+(?:ROOT )?%[\w.\-]+ = (?:\(.*?\)|\S+) ([a-z][\w\-]*)\(")
+NOT_LAUNCHED = {
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"),
+    *("fusion-done", "copy-done", "async-done", "partition-id", "replica-id"),
+}
 
 
 def computations(hlo: str) -> dict[str, list[str]]:
@@ -49,3 +54,21 @@ def _rounds(loop: str, computations: dict[str, list[str]]) -> float:
     if (below := BELOW.search(lines)) and (end := re.search(rf"%{re.escape(below[1])} = .* constant\((\d+)\)", lines)):
         return float(end[1])
     return math.nan
+
+
+def launches(hlo: str) -> float:
+    """Kernels that one run of a program launches, those in loops once a round."""
+    parts = computations(hlo)
+    runs = times(parts)
+    lines = [line for part in parts.values() for line in part]
+    inside = {name for line in lines if not re.search(r" (while|conditional|call)\(", line) for name in called(line)}
+    # Of a loop whose rounds are known the condition is not evaluated.
+    counted = [line for line in lines if "known_trip_count" in line]
+    conditions = {name for line in counted for name in re.findall(r"condition=%([\w.\-]+)", line)}
+    total = 0.0
+    for name, part in parts.items():
+        if name in inside | conditions:
+            continue
+        found = [match[1] for line in part if (match := OPERATION.match(line))]
+        total += runs[name] * sum(operation not in NOT_LAUNCHED for operation in found)
+    return total

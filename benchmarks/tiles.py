@@ -4,7 +4,7 @@
     python -m benchmarks.tiles --shapes=2x8x16x16 --interpret             # to try this program without one
 
 A division is the rows of the batch and the units that a block of the kernel has; by itself the method takes the first
-of ``persistent_kernel.tilings``, whose order is an estimate. This says how good the estimate is.
+of ``persistent_tiling.tilings``, whose order is an estimate. This says how good the estimate is.
 """
 
 import functools
@@ -54,8 +54,12 @@ def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, 
     params = layer.init(jax.random.key(0), features)
     xs = jax.random.normal(jax.random.key(1), (batch, time, features), jnp.dtype(FLAGS.dtype))
     cases: dict[str, dict[str, harness.Case]] = {"forward": {}, "gradient": {}}
+    steps = min(time, 256)  # of one kernel, as the method has it by itself
     for name, method in methods().items():
-        apply = lambda params, xs, method=method: recurrent.scan(layer, params, xs, method=method)[1]
+        chunk = None if name == "sequential" else steps
+        apply = lambda params, xs, method=method, chunk=chunk: recurrent.scan(
+            layer, params, xs, method=method, chunk=chunk
+        )[1]
         loss = lambda params, xs, apply=apply: jnp.sum(jnp.square(apply(params, xs).astype(jnp.float32)))
         try:
             cases["forward"][name] = harness.compiled(apply, params, xs)
@@ -79,11 +83,11 @@ def main(overrides: program.Overrides) -> None:
             check_persistent(jax.default_backend())
         except ValueError as error:
             raise UsageError(f"{error}; --interpret tries this program without one") from error
-    result = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype, "rows": []}
+    result = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype, "tiles": []}
     for shape in map(harness.parse_shape, FLAGS.shapes):
         for cell in FLAGS.cells:
             found = measure(cell, shape)
-            result["rows"].append({"cell": cell, "shape": list(shape), **found})
+            result["tiles"].append({"cell": cell, "shape": list(shape), **found})
             for which, timings in found.items():
                 print(f"\n{cell} {shape} {FLAGS.dtype}, {which}")
                 for name, timing in sorted(timings.items(), key=lambda item: item[1]["ms"]):

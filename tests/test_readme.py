@@ -67,7 +67,8 @@ def test_the_import_example_is_short():
     assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) <= 15
 
 
-TESTED_ELSEWHERE = ("benchmarks.scaling",)  # it takes five minutes, and makes a page of this checkout anew
+# The first takes five minutes, and makes a page of this checkout anew; the others need CUDA's compiler and a GPU.
+TESTED_ELSEWHERE = ("benchmarks.scaling", "benchmarks.launches", "benchmarks.tiles")
 ALONE = {  # a command for the first of two machines, as that of the only one
     "--coordinator=10.0.0.1:8476": "--coordinator=localhost:{port}",
     "--processes=2": "--processes=1",

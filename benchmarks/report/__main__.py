@@ -45,6 +45,8 @@ def main(overrides: program.Overrides) -> None:
         "variants": recurrences.variants,
         "lengths": recurrences.long,
         "linear": recurrences.linear,
+        "launches": recurrences.launches,
+        "tiles": recurrences.tiles,
         "attention": models.attention,
         "sets": models.sets,
         "convolution": models.convolution,

@@ -154,3 +154,34 @@ def linear(name: str, result: dict[str, Any]) -> list[str]:
         cells = (f"{row['gradient'][name]['ms']:,.1f} / {row['gradient'][name]['mb']:,.1f}" for name in names)
         lines.append(f"| {row['cell']} | {row['size']} | {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+def launches(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.launches."""
+    lines = [*heading(name, result), "Kernels launched in a forward pass / with gradients / MB of the latter.", ""]
+    cases = {(row["cell"], row["shape"], row["dtype"], row["name"]): row for row in result["launches"]}
+    names = list(dict.fromkeys(name for *_, name in cases))
+    lines += [f"| cell | B x T x D x H | type | {' | '.join(names)} |", "|---|---|---|" + "--:|" * len(names)]
+    for cell, shape, dtype in dict.fromkeys(key[:-1] for key in cases):
+        found = [cases.get((cell, shape, dtype, name)) for name in names]
+        texts = [f"{one['forward']:,.0f} / {one['gradient']:,.0f} / {one['mb']:,.0f}" if one else "" for one in found]
+        lines.append(f"| {cell} | {shape} | {dtype} | {' | '.join(texts)} |")
+    return [*lines, ""]
+
+
+def tiles(name: str, result: dict[str, Any]) -> list[str]:
+    """A result of benchmarks.tiles."""
+    lines = [*heading(name, result), f"{result['dtype']}, ms; a division is the rows and units of a block.", ""]
+    lines += [
+        "| cell | B, T, D, H | pass | sequential | persistent | best division | its ms |",
+        "|---|---|---|--:|--:|---|--:|",
+    ]
+    for row in result["tiles"]:
+        for which in ("forward", "gradient"):
+            ms = {name: timing["ms"] for name, timing in row[which].items()}
+            divisions = {name: value for name, value in ms.items() if name.startswith("persistent ")}
+            best = min(divisions, key=divisions.__getitem__)
+            own = f"{ms['sequential']:,.3f} | {ms['persistent']:,.3f}"
+            shape = ", ".join(map(str, row["shape"]))
+            lines.append(f"| {row['cell']} | {shape} | {which} | {own} | {best.split()[1]} | {ms[best]:,.3f} |")
+    return [*lines, ""]

@@ -1,4 +1,4 @@
-"""The persistent executor: both passes over a whole sequence as one kernel each, weights on the chip.
+"""The persistent executor: both passes over a chunk of hundreds of steps as one kernel each, weights on the chip.
 
 The forward kernel runs the cell's own step, the backward one its linearisation (``linearised.py``). Everything that is
 not sequential is outside: projections, state products of the backward pass, weight gradients.
@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked_backward import shifted, weight_gradient
 from jaxnets.recurrent.linearised import linearised, linearised_at_all_times
+from jaxnets.recurrent.persistent_tiling import tilings
 from jaxnets.recurrent.steps import Control, Plan, full_step, joined, parted, projection, ready, where
 from jaxnets.recurrent.taken_apart import take_apart
 
@@ -59,19 +61,19 @@ def persistent(
         return jnp.moveaxis(a, axis, 0).reshape(length, -1, *a.shape[len(batch) + 1 :]) if axis == plan.axis else a
 
     rows = functools.partial(jax.tree.map, lambda a: a.reshape(-1, a.shape[-1]))
-    timed = functools.partial(jax.tree.map, time_first)
-    inner = plan._replace(axis=0, chunk=length)
-    last, ys = _persistent(
-        cell,
-        inner,
-        launch or Launch(),
-        params,
-        timed(xs),
-        rows(carry),
-        rows(initial),
-        (others[0], timed(others[1])),
-        timed(control),
-    )
+    inner, how = plan._replace(axis=0), launch or Launch()
+    initial = rows(initial)
+
+    def chunk(carry, inputs):
+        xs, other_xs, control = inputs
+        return _persistent(cell, inner, how, params, xs, carry, initial, (others[0], other_xs), control)
+
+    sequences = jax.tree.map(time_first, (xs, others[1], control))
+    if length == plan.chunk:
+        last, ys = chunk(rows(carry), sequences)
+    else:
+        cut = jax.tree.map(lambda a: a.reshape(-1, plan.chunk, *a.shape[1:]), sequences)
+        last, ys = lax.scan(chunk, rows(carry), cut, reverse=plan.reverse)
     ys = jnp.moveaxis(ys.reshape(length, *batch, ys.shape[-1]), 0, plan.axis)
     return jax.tree.map(lambda a: a.reshape(*batch, a.shape[-1]), last), ys
 
@@ -165,7 +167,7 @@ _persistent.defvjp(_persistent_fwd, _persistent_bwd)
 def _loop(step: Any, carry: Carry, xs: Any, dtype: Any, reverse: bool, launch: Launch) -> tuple[Carry, list[jax.Array]]:
     """``lax.scan`` in one kernel: the last carry, and the leaves of the outputs."""
     # Here, not above: it takes a part of JAX that is experimental, and only on GPUs of use.
-    from jaxnets.recurrent.persistent_kernel import persistent_loop, tilings
+    from jaxnets.recurrent.persistent_kernel import persistent_loop
 
     leaves, tree = jax.tree.flatten(carry)
     batch, hidden = leaves[0].shape

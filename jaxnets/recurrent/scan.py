@@ -88,11 +88,9 @@ def scan(
     control = _control(lengths, resets, length, batch, axis)
     initial = () if resets is None else cell.carry(params, one)
 
-    if method in ("cudnn", "persistent"):
+    if method == "cudnn":
         chunk = length  # in one call
-    steps = chunk or (
-        block_length(length, carry) if method == "associative" else _choose_chunk(length, math.prod(batch))
-    )
+    steps = chunk or _choose_chunk(method, length, math.prod(batch), carry)
     keep = keep or _choose_keep(cell, params, carry, length, math.prod(batch))
     whole = length - length % steps
     pieces = [(0, whole, steps), (whole, length, length - whole)]
@@ -124,14 +122,22 @@ def _choose_keep(cell: Cell, params: Params, carry: Carry, length: int, rows: in
     return "products" if large and isinstance(length, int) and numbers * length <= 2**26 else "carries"
 
 
-def _choose_chunk(length: int, rows: int) -> int:
-    """Steps of about 768 rows in all: enough for one efficient product, few enough to stay in cache.
-
-    Between 4 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter. A length that
-    is only a name, as ``jax.export`` may trace it, is one chunk.
-    """
+def _choose_chunk(method: Any, length: int, rows: int, carry: Carry) -> int:
+    """A method's steps at once. A length that is only a name, as ``jax.export`` may trace it, is one chunk."""
+    if method == "associative":
+        return block_length(length, carry)
     if not isinstance(length, int):
         return length
+    if method == "persistent":  # as many as one kernel runs before what is kept for its steps is too much
+        return -(-length // max(-(-length // 256), 1)) or 1
+    return _sequential_chunk(length, rows)
+
+
+def _sequential_chunk(length: int, rows: int) -> int:
+    """Steps of about 768 rows in all: enough for one efficient product, few enough to stay in cache.
+
+    Between 4 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter.
+    """
     wished = min(max(768 // max(rows, 1), 4), 64)
     if length <= 2 * wished:
         return max(length, 1) if length <= wished else -(-length // 2)

@@ -16,7 +16,7 @@ from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from jaxnets import recurrent
-from jaxnets.recurrent import persistent_kernel
+from jaxnets.recurrent import persistent_tiling
 from jaxnets.recurrent.methods import with_own_gradient
 from jaxnets.recurrent.persistent import Launch, persistent
 
@@ -94,7 +94,7 @@ def contractions_folded_and_not():
 
 def operands_in_pieces():
     for pieces in (4, 8):
-        with mock.patch.object(persistent_kernel, "PIECES", (pieces,)):
+        with mock.patch.object(persistent_tiling, "PIECES", (pieces,)):
             check(recurrent.gru(64, "after"), (32, 16), 3, (20,))
             no_block_reads_what_another_is_writing(64)
 

@@ -231,7 +231,7 @@ WRONG = {
     "iterations": (dict(method=Newton(iterations=0)), "Newton: a positive iterations expected"),
     "method": (
         dict(method=3),
-        "method: one of auto, sequential, associative, newton, cudnn, autodiff, or a Newton(...); given 3",
+        "method: one of auto, sequential, associative, newton, cudnn, persistent, autodiff, or a Newton(...); given 3",
     ),
 }
 

@@ -9,8 +9,9 @@ import pytest
 from all_cells import CELLS, gradient, problem
 
 from jaxnets import recurrent
-from jaxnets.recurrent import persistent_kernel
+from jaxnets.recurrent import persistent, persistent_kernel
 from jaxnets.recurrent.cell import plain_dot, split_params
+from jaxnets.recurrent.persistent_tiling import PROCESSORS, Tiling, tilings
 from jaxnets.recurrent.steps import Control, full_step
 from jaxnets.recurrent.taken_apart import take_apart
 
@@ -45,12 +46,12 @@ def loop_without_kernel(apart, carry, length, dtype, tiling, *, reverse, interpr
 def gpu(monkeypatch):
     """A Hopper GPU as the backend, whose kernels are loops."""
     monkeypatch.setattr(persistent_kernel, "persistent_loop", loop_without_kernel)
-    monkeypatch.setattr(persistent_kernel, "tilings", lambda *_: [persistent_kernel.Tiling(8, 16, (1,), (1,))])
+    monkeypatch.setattr(persistent, "tilings", lambda *_: [Tiling(8, 16, (1,), (1,))])
     monkeypatch.setattr("jaxnets.recurrent.methods.check_persistent", lambda backend: None)
 
 
 @pytest.mark.parametrize("name", SERVED)
-@pytest.mark.parametrize("options", [{}, {**RAGGED, "reverse": True}], ids=["whole", "ragged"])
+@pytest.mark.parametrize("options", [{}, {**RAGGED, "reverse": True, "chunk": 2}], ids=["whole", "ragged, in chunks"])
 def test_outputs_and_gradients_are_those_of_the_sequential_method(gpu, name, options):
     cell = CELLS[name]
     arguments = problem(cell, 5)
@@ -130,7 +131,7 @@ def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
         step = full_step(cell, rest, plain_dot(cell, weights, dtype), dtype)
         carry = cell.carry(params, xs[0])
         apart = take_apart(lambda carry, u: step(carry, u, Control(), ()), carry, cell.project(source, xs))
-        divisions.extend(persistent_kernel.tilings(batch, hidden, apart, dtype))
+        divisions.extend(tilings(batch, hidden, apart, dtype))
         return 0.0
 
     divisions: list = []
@@ -139,7 +140,7 @@ def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
     for rows, units, (fold,), (pieces,) in divisions:
         assert rows % 8 == 0 and hidden % units == 0 and units % 8 == 0 and rows * units % 128 == 0
         assert fold * rows <= 64 and hidden % (fold * pieces) == 0 and 4 * fold * units <= 256
-        assert hidden // units * -(-batch // rows) <= persistent_kernel.PROCESSORS
+        assert hidden // units * -(-batch // rows) <= PROCESSORS
 
 
 def test_the_kernel_of_one_block(run_on_devices):
@@ -171,3 +172,13 @@ def test_the_kernel_itself(kind, hidden):
     of = lambda method: gradient(kind(hidden), method=method)(*arguments)
     # The tensor cores multiply in TF32.
     chex.assert_trees_all_close(of("persistent"), of("sequential"), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="needs an NVIDIA GPU")
+def test_two_kernels_that_do_not_depend_on_each_other_do_not_wait_for_each_other():
+    cell = recurrent.lstm(768)  # more blocks each than half of the chip
+    params, xs, _ = problem(cell, 50, (16,))
+    run = lambda method: jax.jit(
+        lambda xs: recurrent.bidirectional((cell, cell), (params, params), xs, method=method)[1]
+    )(xs)
+    chex.assert_trees_all_close(run("persistent"), run("sequential"), rtol=1e-2, atol=1e-2)
