@@ -2,13 +2,13 @@
 # Everything that wants a GPU, in parts of less than ten minutes each:
 #
 #     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory attention decoder sets convolution
-#                                           programs tiles tests
+#                                           programs tiles unroll tests
 #     TINY=1 benchmarks/gpu.sh PART OUT     the same with tiny sizes, to try the parts on a CPU
 #
 # Each part writes its result to OUT/<part>.json and can be run again by itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution, programs, tiles or tests}
+part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution, programs, tiles, unroll or tests}
 out=${2:?OUT: a folder for the results}
 mkdir -p "$out"
 export KERAS_BACKEND=jax XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONPATH=.
@@ -107,6 +107,12 @@ END
     ;;
   tiles) # how good the persistent kernel's choice of rows and units is
     $python -m benchmarks.tiles --shapes="$tiles" --rounds="$rounds" --json="$out/tiles.json" $interpret
+    ;;
+  unroll) # fewer kernels a step: is it faster, and for every cell?
+    for dtype in float32 bfloat16; do
+      recurrence unroll_$dtype "$small" $dtype --cells=lstm,gru --peers=none --passes=gradient \
+        --methods=sequential,sequential:2,sequential:4,sequential:8
+    done
     ;;
   tests)
     $python -m pytest -q -n "$workers" -p no:cacheprovider tests/recurrent tests/attention tests/sets tests/convolution

@@ -37,16 +37,20 @@ flags.DEFINE_list("cells", ["lstm", "gru", "elman"], f"Of {', '.join(CELLS)}.")
 flags.DEFINE_list("shapes", harness.SHAPES, "BxTxDxH: batch, time, input and hidden features.")
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute type.")
 flags.DEFINE_list("passes", list(PASSES), "forward, gradient (forward and backward).")
-flags.DEFINE_list("methods", ["auto"], "Methods of recurrent.scan; method:boundaries keeps boundaries only.")
+flags.DEFINE_list(
+    "methods", ["auto"], "Methods of recurrent.scan; method:boundaries keeps those only, method:4 unrolls 4 steps."
+)
 flags.DEFINE_list("peers", ["all"], f"all, none, or some of {', '.join([*peers.JAX_PEERS, 'torch'])}.")
 flags.DEFINE_integer("rounds", 9, "How often each implementation gets its turn.", lower_bound=1)
 flags.DEFINE_string("json", None, "Write the result to this file.")
 
 
 def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
-    method, _, keep = method.partition(":")
+    method, _, how = method.partition(":")
     layer = CELLS[cell](hidden)
-    options: recurrent.Options = {"method": method, "keep": keep or None}
+    options: recurrent.Options = {"method": method}
+    if how:
+        options |= {"unroll": int(how)} if how.isdecimal() else {"keep": how}
     return lambda params, xs: recurrent.scan(layer, params, xs, **options)[1], layer.init(jax.random.key(0), features)
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked_backward import shifted, weight_gradient
 from jaxnets.recurrent.linearised import linearised, linearised_at_all_times
-from jaxnets.recurrent.persistent_tiling import tilings
+from jaxnets.recurrent.persistent_tiling import PROCESSORS, tilings
 from jaxnets.recurrent.steps import Control, Plan, full_step, joined, parted, projection, ready, where
 from jaxnets.recurrent.taken_apart import take_apart
 
@@ -175,7 +175,10 @@ def _loop(step: Any, carry: Carry, xs: Any, dtype: Any, reverse: bool, launch: L
         apart = take_apart(step, carry, xs)
     except ValueError as error:
         raise ValueError(f'method: "persistent" cannot run this cell: {error}; "sequential" can') from error
-    found = [t for t in tilings(batch, hidden, apart, dtype) if launch.sizes in (None, (t.rows, t.units))]
+    there = jax.devices()[0]
+    processors = there.core_count if there.platform == "gpu" else PROCESSORS
+    fitting = tilings(batch, hidden, apart, dtype, processors)
+    found = [tiling for tiling in fitting if launch.sizes in (None, (tiling.rows, tiling.units))]
     if not found:
         raise ValueError(
             f'method: "persistent" cannot hold a cell of {hidden} units on the chip for a batch of {batch} in '

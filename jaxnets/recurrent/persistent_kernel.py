@@ -253,7 +253,7 @@ def _block(
             for piece in range(pieces[i]):
                 plgpu.barrier_wait(arrived[i].at[piece % 2])
                 weights = weights_here[i].at[:, pl.ds(piece * width, width)]
-                plgpu.wgmma(sums, here.at[piece % 2], plgpu.transpose_ref(weights, (1, 0)))
+                plgpu.wgmma(sums, here.at[piece % 2], weights.transpose((1, 0)))
                 if 1 <= piece < pieces[i] - 1:
                     plgpu.wgmma_wait(1)
                     plgpu.commit_smem()  # all threads have done with the piece before: its room is free

@@ -13,7 +13,7 @@ PIECES = (1, 4, 8)  # of an operand: the whole, or two of more in shared memory 
 LANES = 128  # threads of a warpgroup, which is what a block consists of
 WIDEST = 256  # columns that one tensor core instruction multiplies with
 SHARED = 227 * 1024  # bytes of shared memory that a block can have
-PROCESSORS = 132
+PROCESSORS = 132  # of an H100 or H200 (SXM)
 
 
 class Tiling(NamedTuple):
@@ -33,13 +33,16 @@ class Tiling(NamedTuple):
     pieces: tuple[int, ...]
 
 
-def tilings(batch: int, hidden: int, apart: Apart, dtype: Any) -> list[Tiling]:
-    """All divisions that fit the chip, the one that is thought to be the fastest first."""
+def tilings(batch: int, hidden: int, apart: Apart, dtype: Any, processors: int = PROCESSORS) -> list[Tiling]:
+    """All divisions that fit the chip, the one that is thought to be the fastest first.
+
+    Blocks wait for each other: there are never more than run at the same time, one on each processor.
+    """
     found = []
     for rows in range(8, 65, 8):
         for units in (8, 16, 32, 64):
             groups = -(-batch // rows)
-            if hidden % units or rows * units % LANES or hidden // units * groups > PROCESSORS:
+            if hidden % units or rows * units % LANES or hidden // units * groups > processors:
                 continue
             size = jnp.dtype(dtype).itemsize
             folds = tuple(_fold(rows, units, hidden, weight.shape, size) for weight in apart.weights)

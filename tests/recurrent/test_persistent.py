@@ -119,7 +119,7 @@ def test_without_a_gpu_there_is_no_persistent_kernel():
 
 @pytest.mark.parametrize(
     "batch, hidden, dtype",
-    [(32, 128, "float32"), (64, 256, "bfloat16"), (1, 64, "float32"), (16, 768, "bfloat16"), (16, 768, "float32")],
+    [(32, 128, "float32"), (64, 256, "bfloat16"), (1, 64, "float32"), (16, 768, "bfloat16")],
 )
 def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
     cell = recurrent.lstm(hidden)
@@ -131,7 +131,7 @@ def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
         step = full_step(cell, rest, plain_dot(cell, weights, dtype), dtype)
         carry = cell.carry(params, xs[0])
         apart = take_apart(lambda carry, u: step(carry, u, Control(), ()), carry, cell.project(source, xs))
-        divisions.extend(tilings(batch, hidden, apart, dtype))
+        divisions.extend(tilings(batch, hidden, apart, dtype, PROCESSORS // 2))
         return 0.0
 
     divisions: list = []
@@ -140,7 +140,7 @@ def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
     for rows, units, (fold,), (pieces,) in divisions:
         assert rows % 8 == 0 and hidden % units == 0 and units % 8 == 0 and rows * units % 128 == 0
         assert fold * rows <= 64 and hidden % (fold * pieces) == 0 and 4 * fold * units <= 256
-        assert hidden // units * -(-batch // rows) <= PROCESSORS
+        assert hidden // units * -(-batch // rows) <= PROCESSORS // 2
 
 
 def test_the_kernel_of_one_block(run_on_devices):
