@@ -21,6 +21,7 @@ from jax.experimental import topologies
 
 from benchmarks import harness, peers
 from benchmarks.hlo import launches
+from benchmarks.side_by_side import work
 from jaxnets import program, recurrent
 
 FLAGS = flags.FLAGS
@@ -94,9 +95,8 @@ def measure(cell: str, shape: str, dtype: Any) -> dict[str, dict[str, float]]:
     results = {}
     for name, (apply, params) in found.items():
         params = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), params)
-        loss = lambda params, xs, apply=apply: jnp.sum(jnp.square(apply(params, xs).astype(jnp.float32)))
         try:
-            forward, gradient = compiled(apply, params, xs), compiled(jax.grad(loss, (0, 1)), params, xs)
+            forward, gradient = (compiled(work(apply, which, 2), params, xs) for which in ("forward", "gradient"))
         except (ValueError, TypeError) as error:
             if name in FLAGS.peers or "on the chip" in str(error):  # a library may not have this type
                 print(f"{shape} {cell:6} {dtype} {name}: {str(error).splitlines()[0]}", flush=True)

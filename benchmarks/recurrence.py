@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import harness, peers
+from benchmarks.side_by_side import work
 from jaxnets import program, recurrent
 from jaxnets.recurrent.methods import METHODS
 from jaxnets.training.errors import UsageError
@@ -56,9 +57,7 @@ def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementa
 
 def cases(implementation: peers.Implementation, xs: jax.Array) -> dict[str, harness.Case]:
     apply, params = implementation
-    loss = lambda params, xs: jnp.sum(jnp.square(apply(params, xs).astype(jnp.float32)))
-    work = {"forward": apply, "gradient": jax.grad(loss, (0, 1))}
-    return {name: harness.compiled(work[name], params, xs) for name in FLAGS.passes}
+    return {which: harness.compiled(work(apply, which, 2), params, xs) for which in FLAGS.passes}
 
 
 def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str, harness.Case]]:

@@ -16,9 +16,10 @@ from absl import flags
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # public from JAX 0.11 on
 
 from benchmarks import harness
+from benchmarks.side_by_side import work
 from jaxnets import program, recurrent
 from jaxnets.recurrent.methods import with_own_gradient
-from jaxnets.recurrent.persistent import Launch, check_persistent, persistent
+from jaxnets.recurrent.persistent import Launch, check_persistent, chunk_length, persistent
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -54,16 +55,14 @@ def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, 
     params = layer.init(jax.random.key(0), features)
     xs = jax.random.normal(jax.random.key(1), (batch, time, features), jnp.dtype(FLAGS.dtype))
     cases: dict[str, dict[str, harness.Case]] = {"forward": {}, "gradient": {}}
-    steps = min(time, 256)  # of one kernel, as the method has it by itself
     for name, method in methods().items():
-        chunk = None if name == "sequential" else steps
+        chunk = None if name == "sequential" else chunk_length(time)
         apply = lambda params, xs, method=method, chunk=chunk: recurrent.scan(
             layer, params, xs, method=method, chunk=chunk
         )[1]
-        loss = lambda params, xs, apply=apply: jnp.sum(jnp.square(apply(params, xs).astype(jnp.float32)))
         try:
-            cases["forward"][name] = harness.compiled(apply, params, xs)
-            cases["gradient"][name] = harness.compiled(jax.grad(loss, (0, 1)), params, xs)
+            for which, now in cases.items():
+                now[name] = harness.compiled(work(apply, which, 2), params, xs)
         except ValueError as error:
             if "on the chip" not in str(error):  # others are no divisions of this shape
                 raise

@@ -15,7 +15,7 @@ from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked_backward import shifted, weight_gradient
 from jaxnets.recurrent.linearised import linearised, linearised_at_all_times
 from jaxnets.recurrent.persistent_tiling import PROCESSORS, tilings
-from jaxnets.recurrent.steps import Control, Plan, full_step, joined, parted, projection, ready, where
+from jaxnets.recurrent.steps import Control, Plan, add, full_step, joined, parted, projection, ready, where
 from jaxnets.recurrent.taken_apart import take_apart
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -76,6 +76,11 @@ def persistent(
         last, ys = lax.scan(chunk, rows(carry), cut, reverse=plan.reverse)
     ys = jnp.moveaxis(ys.reshape(length, *batch, ys.shape[-1]), 0, plan.axis)
     return jax.tree.map(lambda a: a.reshape(*batch, a.shape[-1]), last), ys
+
+
+def chunk_length(length: int) -> int:
+    """The steps of one kernel: at most 256, so that what is kept for them is not too much, and about equal parts."""
+    return -(-length // max(-(-length // 256), 1)) or 1
 
 
 def check_persistent(backend: str) -> None:
@@ -155,7 +160,7 @@ def _persistent_bwd(cell, plan, launch, residuals, cotangents):
     for made, dz in zip(states, dproducts, strict=True):
         ((name, h),) = made.items()
         gradient_of_one = weight_gradient(cell, recurrent[name], h.astype(plan.dtype), dz, plan)
-        recurrent_gradient[name] = jax.tree.map(jnp.add, recurrent_gradient[name], gradient_of_one)
+        recurrent_gradient[name] = add(recurrent_gradient[name], gradient_of_one)
     input_gradient, dx = project_vjp(du)
     gradients_of_params = {**over_time(drest), "input": input_gradient, "recurrent": recurrent_gradient}
     return gradients_of_params, dx, gradient, over_time(dinitial), None, None

@@ -61,7 +61,7 @@ def persistent_loop(
     whole = lambda count, dtype: jax.ShapeDtypeStruct((length, groups * rows, count * hidden), dtype)
     results = [
         *(jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in carry),
-        *(whole(count, jnp.float32) for count, _ in apart.outputs),
+        *(whole(count, jnp.float32) for count in apart.outputs),
         *(whole(width // hidden, dtype) for width in widths),
     ]
     places = room(tiling, hidden, apart, dtype)

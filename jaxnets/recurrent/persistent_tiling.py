@@ -85,7 +85,7 @@ def room(tiling: Tiling, hidden: int, apart: Apart, dtype: Any) -> dict[str, lis
         "carry_here": [tiles() for _ in range(apart.carries)],
         "constants_here": [tiles(count) for count in parts(apart.constants)],
         "sequences_here": [tiles(AHEAD, count) for count in parts(apart.sequences)],
-        "outputs_here": [tiles(count) for count, _ in apart.outputs],
+        "outputs_here": [tiles(count) for count in apart.outputs],
     }
 
 

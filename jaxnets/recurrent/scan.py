@@ -12,6 +12,7 @@ from jaxnets.recurrent.associative import block_length
 from jaxnets.recurrent.cell import Carry, Cell, Params, main_input, matmul, plain_dot, split_params
 from jaxnets.recurrent.methods import Executor, executor, newton_executor, resolve_method
 from jaxnets.recurrent.newton import Newton, Solution, worst
+from jaxnets.recurrent.persistent import chunk_length
 from jaxnets.recurrent.steps import Control, Plan
 
 
@@ -128,8 +129,8 @@ def _choose_chunk(method: Any, length: int, rows: int, carry: Carry) -> int:
         return block_length(length, carry)
     if not isinstance(length, int):
         return length
-    if method == "persistent":  # as many as one kernel runs before what is kept for its steps is too much
-        return -(-length // max(-(-length // 256), 1)) or 1
+    if method == "persistent":
+        return chunk_length(length)
     return _sequential_chunk(length, rows)
 
 

@@ -46,7 +46,7 @@ class Apart(NamedTuple):
         run: ``(carry, sequences, constants, dot) -> (carry, outputs)`` on lists of values. A value is a tuple of
             blocks ``[rows, units]``, float32 for sequences and constants, or a number; ``dot(i, operand)`` is the
             product of a value with weight i.
-        outputs: How many blocks each output has, and its type.
+        outputs: How many blocks each output has.
         carries: How many leaves a carry has.
     """
 
@@ -54,7 +54,7 @@ class Apart(NamedTuple):
     sequences: list[jax.Array]
     weights: list[jax.Array]
     run: Callable
-    outputs: list[tuple[int, Any]]
+    outputs: list[int]
     carries: int
 
 
@@ -82,21 +82,17 @@ def take_apart(step: Callable, carry: Any, xs: Any) -> Apart:
     inlined = _inlined(jax.make_jaxpr(flat)(leaves, one))
     jaxpr, count = inlined.jaxpr, len(leaves)
     eqns = _live(jaxpr)
-    sequential = _sequential(eqns, jaxpr.invars[:count])
-    beforehand = [eqn for eqn in eqns if id(eqn) not in sequential]
-    rest = [eqn for eqn in eqns if id(eqn) in sequential]
+    reached = _reached(eqns, jaxpr.invars[:count])
+    rest, beforehand = _parted(eqns, reached)
+    times = _reached(beforehand, jaxpr.invars[count:])
+    timed, fixed = _parted(beforehand, times)
     products = [eqn for eqn in rest if eqn.primitive.name == "dot_general"]
     if not products:
         raise ValueError("it has no state product")
 
-    needed = _unique([var for eqn in rest for var in eqn.invars] + jaxpr.outvars)
-    made = {var for eqn in rest for var in eqn.outvars} | set(jaxpr.invars[:count])
     scalars = _numbers(beforehand)
-    needed = [var for var in needed if var not in made and var not in scalars]
-    times = set(jaxpr.invars[count:])
-    for eqn in beforehand:
-        if any(not isinstance(var, Literal) and var in times for var in eqn.invars):
-            times.update(eqn.outvars)
+    needed = _unique([var for eqn in rest for var in eqn.invars] + jaxpr.outvars)
+    needed = [var for var in needed if var not in reached and var not in scalars]
     weight_vars = [eqn.invars[1] for eqn in products]
     constant_vars = [var for var in needed if var not in times and var not in weight_vars]
     sequence_vars = [var for var in needed if var in times]
@@ -106,24 +102,21 @@ def take_apart(step: Callable, carry: Any, xs: Any) -> Apart:
         if len(var.aval.shape) != 2 or var.aval.shape[0] not in (1, batch) or var.aval.shape[-1] % width:
             raise ValueError(f"it reads an array of shape {var.aval.shape}, not one [B, H]")
 
-    consts = dict(zip(jaxpr.constvars, inlined.consts, strict=True))
-    fixed = [eqn for eqn in beforehand if not any(var in times for var in eqn.outvars)]
-    known = dict(consts)
+    known = dict(zip(jaxpr.constvars, inlined.consts, strict=True))
     _evaluate_plainly(fixed, known)
-    value = lambda env, var: var.val if isinstance(var, Literal) else env[var]
 
     def for_all_rows(a):
         return jnp.broadcast_to(a, (batch, a.shape[-1]))
 
     def at_one_time(one):
         env = {**known, **dict(zip(jaxpr.invars[count:], jax.tree.leaves(one), strict=True))}
-        _evaluate_plainly([eqn for eqn in beforehand if any(var in times for var in eqn.outvars)], env)
+        _evaluate_plainly(timed, env)
         return [for_all_rows(env[var]) for var in sequence_vars]
 
     weights = []
     for eqn in products:
         ((_,), (axis,)), _ = eqn.params["dimension_numbers"]
-        weight = value(known, eqn.invars[1])
+        weight = known[eqn.invars[1]]
         weights.append(weight if axis == 0 else weight.T)
 
     def run(carry, sequences, constants, dot):
@@ -133,13 +126,13 @@ def take_apart(step: Callable, carry: Any, xs: Any) -> Apart:
             env[var] = tuple(block != 0 if var.aval.dtype == bool else block.astype(var.aval.dtype) for block in blocks)
         found = iter(range(len(products)))
         for eqn in rest:
-            inputs = [value(env, var) for var in eqn.invars if var not in weight_vars]
+            inputs = [_value(env, var) for var in eqn.invars if var not in weight_vars]
             if eqn.primitive.name == "dot_general":
                 outputs = [dot(next(found), inputs[0])]
             else:
                 outputs = _on_blocks(eqn, inputs, width)
             env.update(zip(eqn.outvars, outputs, strict=True))
-        results = [value(env, var) for var in jaxpr.outvars]
+        results = [_value(env, var) for var in jaxpr.outvars]
         return results[:count], results[count:]
 
     return Apart(
@@ -147,7 +140,7 @@ def take_apart(step: Callable, carry: Any, xs: Any) -> Apart:
         jax.vmap(at_one_time)(xs) if sequence_vars else [],
         weights,
         run,
-        [(var.aval.shape[-1] // width, var.aval.dtype) for var in jaxpr.outvars[count:]],
+        [var.aval.shape[-1] // width for var in jaxpr.outvars[count:]],
         count,
     )
 
@@ -158,9 +151,8 @@ def _inlined(closed: ClosedJaxpr) -> ClosedJaxpr:
 
     def evaluate(jaxpr, consts, *arguments):
         env = dict(zip(jaxpr.constvars, consts, strict=True)) | dict(zip(jaxpr.invars, arguments, strict=True))
-        read = lambda var: var.val if isinstance(var, Literal) else env[var]
         for eqn in jaxpr.eqns:
-            inputs = [read(var) for var in eqn.invars]
+            inputs = [_value(env, var) for var in eqn.invars]
             if eqn.primitive.name in CALLS:
                 inner = eqn.params[CALLS[eqn.primitive.name]]
                 inner = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
@@ -172,10 +164,14 @@ def _inlined(closed: ClosedJaxpr) -> ClosedJaxpr:
                 key = (eqn.primitive.name, given, str(eqn.params))
                 outputs = computed.setdefault(key, (_bind(eqn, inputs), inputs))[0]
             env.update(zip(eqn.outvars, outputs, strict=True))
-        return [read(var) for var in jaxpr.outvars]
+        return [_value(env, var) for var in jaxpr.outvars]
 
     arguments = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars]
     return jax.make_jaxpr(lambda *a: evaluate(closed.jaxpr, closed.consts, *a))(*arguments)
+
+
+def _value(env: dict, var: Any) -> Any:
+    return var.val if isinstance(var, Literal) else env[var]
 
 
 def _bind(eqn: Any, inputs: Sequence[Any]) -> Sequence[Any]:
@@ -194,14 +190,19 @@ def _live(jaxpr: Any) -> list:
     return kept[::-1]
 
 
-def _sequential(eqns: list, carry: Sequence[Any]) -> set[int]:
-    """The ids of the equations that a carry enters."""
-    reached, found = set(carry), set()
+def _reached(eqns: list, variables: Sequence[Any]) -> set:
+    """The variables, and all that is computed from them."""
+    found = set(variables)
     for eqn in eqns:
-        if any(not isinstance(var, Literal) and var in reached for var in eqn.invars):
-            reached.update(eqn.outvars)
-            found.add(id(eqn))
+        if any(not isinstance(var, Literal) and var in found for var in eqn.invars):
+            found.update(eqn.outvars)
     return found
+
+
+def _parted(eqns: list, variables: set) -> tuple[list, list]:
+    """The equations that compute some of the variables, and the others."""
+    computes = lambda eqn: not variables.isdisjoint(eqn.outvars)
+    return [eqn for eqn in eqns if computes(eqn)], [eqn for eqn in eqns if not computes(eqn)]
 
 
 def _numbers(eqns: list) -> dict:
@@ -244,7 +245,7 @@ def _check(eqn: Any, width: int, weights: list, times: set) -> None:
 
 def _evaluate_plainly(eqns: list, env: dict) -> None:
     for eqn in eqns:
-        inputs = [var.val if isinstance(var, Literal) else env[var] for var in eqn.invars]
+        inputs = [_value(env, var) for var in eqn.invars]
         env.update(zip(eqn.outvars, _bind(eqn, inputs), strict=True))
 
 
