@@ -37,6 +37,7 @@ def main(overrides: program.Overrides) -> None:
     vocabulary = run.targets
     if not isinstance(vocabulary, Vocabulary):
         raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}; only a language model writes")
+    _check_unicode(FLAGS.prompt or "")
     if run.task.answer is not None:
         if FLAGS.prompt is None or not FLAGS.prompt.strip():
             raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
@@ -71,6 +72,14 @@ def main(overrides: program.Overrides) -> None:
     for token in itertools.islice(tokens, FLAGS.length):
         print(text_of(token), end="", flush=True)
     print()
+
+
+def _check_unicode(prompt: str) -> None:
+    """Raises a ``UsageError`` for bytes of the command line that are not UTF-8, which Python passes as surrogates."""
+    for place, character in enumerate(prompt):
+        if "\ud800" <= character <= "\udfff":
+            what = f"byte 0x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else ascii(character)
+            raise UsageError(f"--prompt must be text in UTF-8, got {what} at position {place}")
 
 
 def _print_tree(vocabulary, nodes, indent: str = "") -> None:

@@ -16,7 +16,7 @@ import jax
 from absl import app, flags, logging
 
 from jaxnets.training import processes
-from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.interruption import Interrupted, raise_on_signals
 
 FLAGS = flags.FLAGS
@@ -40,7 +40,7 @@ def run(main: Callable[[Overrides], None]) -> None:
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            rest, found = take_overrides(argv)
+            rest, found = take_overrides([argv[0], *with_flag_files(argv[1:])])
             overrides.extend(found)
             left = FLAGS(rest)
         except (flags.Error, UsageError) as error:
@@ -50,6 +50,19 @@ def run(main: Callable[[Overrides], None]) -> None:
         return left
 
     app.run(lambda argv: _guard(main, overrides), flags_parser=parse)
+
+
+def with_flag_files(arguments: list[str]) -> list[str]:
+    """The arguments with every ``--flagfile=PATH`` replaced by the lines of that file.
+
+    absl expands them too, but it does not know lines such as ``--config.KEY=VALUE``, which are taken out before.
+    """
+    try:
+        return FLAGS.read_flags_from_files(arguments)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--flagfile must name a text file in UTF-8: {error}") from error
+    except flags.Error as error:
+        raise UsageError(str(error).removeprefix("ERROR:: ")) from error
 
 
 def take_overrides(argv: list[str]) -> tuple[list[str], Overrides]:
@@ -63,7 +76,7 @@ def take_overrides(argv: list[str]) -> tuple[list[str], Overrides]:
         key, equals, value = argument.split(".", 1)[1].partition("=")
         if not equals:
             following = next(arguments, None)
-            if following is None:
+            if following is None or following.startswith("--"):
                 raise UsageError(f"{argument}: a value is missing; write {argument}=VALUE")
             value = following
         overrides.append((key, value))
@@ -91,12 +104,16 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         if not jax.distributed.is_initialized() or str(error).startswith(OWN_FAULTS):
             _fail(error)
         _end(1, processes.ANOTHER_ENDED)
+    except OSError as error:
+        if error.filename is None:
+            _fail(error)
+        _end(1, f"{error.filename}: {error.strerror}")
     except Exception as error:
         _fail(error)
 
 
 def _fail(error: Exception) -> NoReturn:
-    _end(1, f"{type(error).__name__}: {error} (--debug shows where)")
+    _end(1, f"{sentence(error)} (--debug shows where)")
 
 
 def _quiet() -> None:

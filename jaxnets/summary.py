@@ -14,7 +14,7 @@ from absl import flags
 
 from jaxnets import program
 from jaxnets.training import build, config, flops
-from jaxnets.training.errors import UsageError
+from jaxnets.training.errors import UsageError, sentence
 
 FLAGS = flags.FLAGS
 
@@ -44,8 +44,9 @@ def main(overrides: program.Overrides) -> None:
     given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
     try:
         parts = flops.count(model, given)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {error}") from error
+    except Exception as error:  # each model, and JAX below it, refuses with errors of its own
+        told = str(error) if isinstance(error, ValueError) else sentence(error)
+        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {told}") from error
     if FLAGS.json:
         print(
             json.dumps(

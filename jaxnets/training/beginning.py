@@ -1,5 +1,6 @@
 """Variables to begin a run with that another one has learned, or that a safetensors file holds."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +61,8 @@ def begin(settings: ConfigDict, abstract: State, fresh: State) -> State:
 def _fitting(settings: ConfigDict, abstract: State) -> tuple[Source, Flat]:
     """What is read from, and the shapes and shardings of what is read."""
     path = Path(settings.begin_from).expanduser()
-    source = _of_file(path) if path.is_file() else _of_run(path, settings.begin_step)
+    # Unlike pathlib's, these functions of os.path return False for names that the file system refuses.
+    source = _of_file(path) if os.path.isfile(path) else _of_run(path, settings.begin_step)
     ours = _flat(abstract.variables)
     without = matching("train.begin_without", settings.begin_without, {**ours, **source.shapes})
     wanted = {path: leaf for path, leaf in ours.items() if path not in without}
@@ -74,8 +76,8 @@ def _fitting(settings: ConfigDict, abstract: State) -> tuple[Source, Flat]:
 
 
 def _of_run(folder: Path, which: str) -> Source:
-    if not (folder / "checkpoints").is_dir():
-        raise RunError(f"--config.train.begin_from={folder}: neither a run with checkpoints nor a safetensors file")
+    if not os.path.isdir(folder / "checkpoints"):
+        raise UsageError(f"--config.train.begin_from={folder}: neither a run with checkpoints nor a safetensors file")
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
         shapes = checkpoints.shapes(which, "--config.train.begin_step")
     prefix = ("average",) if "average" in shapes else ()

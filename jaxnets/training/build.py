@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training.config import nearest
-from jaxnets.training.errors import UsageError
+from jaxnets.training.errors import RunError, UsageError, sentence
 
 
 def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
@@ -63,12 +63,16 @@ def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
         raise UsageError(f"{what} needs {', '.join(missing)}")
     try:
         return function(**arguments)
+    except (UsageError, RunError):
+        raise
     except ValueError as error:
         raise UsageError(str(error)) from error
     except TypeError as error:
         if "multiple values" not in str(error):  # not what a builder fixes itself, and hands on
-            raise
+            raise UsageError(f"{what}: {sentence(error)}") from error
         raise UsageError(f"{what}: {str(error).partition(') ')[2] or error}") from error
+    except Exception as error:  # an argument that only NumPy or JAX refuses, deep within
+        raise UsageError(f"{what}: {sentence(error)}") from error
 
 
 # What a model may call the number of values it gives.
@@ -137,7 +141,7 @@ def _check_dtype(what: str, given: Any) -> None:
     """A ``UsageError`` where something names no type of floating point numbers; Linen would tell deep within."""
     try:
         floating = jnp.issubdtype(jnp.dtype(given), jnp.floating)
-    except TypeError:
+    except Exception:  # NumPy parses the text, and raises whatever its parser does
         floating = False
     if not floating:
         raise UsageError(f"{what}: dtype: a type such as float32 or bfloat16 expected; given {given!r}")

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training import build, sharding
-from jaxnets.training.errors import UsageError
+from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.not_finite import POLICIES
 from jaxnets.training.optimizer import OPTIMIZERS, on_plateau
 from jaxnets.training.parameters import matching, named
@@ -46,8 +46,12 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
             matching("optimizer.frozen", frozen, named({"params": params}))
         initialise = lambda: create(task, transform, batch, config.seed, average, frozen)
         shapes = jax.eval_shape(initialise)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UsageError(str(error)) from error
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # a size that only NumPy or JAX refuses, deep within
+        raise UsageError(f"{config.model.name}: {sentence(error)}") from error
     train, validation = _shares(dataset, mesh)
     there = _shardings(mesh, shapes, config.devices.fully_sharded)
     whole = sharding.everywhere(mesh)

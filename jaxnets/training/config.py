@@ -3,7 +3,9 @@
 import ast
 import difflib
 import json
+import math
 import runpy
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -127,30 +129,42 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
 
 
 def parse(key: str, text: str, current: Any) -> Any:
-    """The text of a setting as a value of the type of ``current`` (a setting that is no number or text: as given)."""
+    """The text of a setting as a value of the type of ``current``; where ``current`` is text, the text itself.
+
+    Raises:
+        UsageError: The value is of another type, is not finite, or has elements of another type than those of
+            ``current``.
+    """
     kind = type(current)
     if current is None:
         return literal(text)
     if kind not in (bool, int, float, tuple, list):
         return text
-    try:
-        value = json.loads(text.lower()) if kind is bool else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = None
-    if kind is float and type(value) is int:
-        value = float(value)
-    if kind is tuple and isinstance(value, list):
-        value = tuple(value)
-    if type(value) is not kind:
+    value = _as_kind(literal(text.capitalize() if kind is bool else text), kind)
+    elements = {type(element) for element in current} if kind in (tuple, list) else set()
+    if len(elements) == 1 and type(value) is kind:
+        (element,) = elements
+        value = kind(_as_kind(each, element) for each in value)
+        fits = all(type(each) is element for each in value)
+    else:
+        fits = type(value) is kind
+    if not fits or (isinstance(value, float) and not math.isfinite(value)) or (kind is int and abs(value) >= 2**63):
         raise UsageError(f"--config.{key}: {kind.__name__} expected, such as {current!r}; given {text!r}")
     return value
 
 
+def _as_kind(value: Any, kind: type) -> Any:
+    """An int where a float is expected, or a list where a tuple is, as that; other values as they are."""
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
+        return float(value)
+    return tuple(value) if kind is tuple and isinstance(value, list) else value
+
+
 def literal(text: str) -> Any:
-    """The Python literal of a text, or the text itself where it is none."""
+    """The Python literal of a text, or the text itself where it is not one."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

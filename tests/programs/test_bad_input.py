@@ -249,7 +249,7 @@ CASES = {
     ),
     "nothing to begin from": (
         train_on(b"abc " * 99, "--config.train.begin_from=nowhere"),
-        1,
+        2,
         "--config.train.begin_from=nowhere: neither a run with checkpoints nor a safetensors file",
     ),
     "unknown policy": (

@@ -1,5 +1,7 @@
 """Configs: shipped ones build, overrides are typed, mistakes name the nearest key."""
 
+import re
+
 import pytest
 from ml_collections import ConfigDict
 
@@ -39,6 +41,16 @@ BAD = {
     "float for int": ("model.hidden", "2.5", "--config.model.hidden: int expected, such as 256; given '2.5'"),
     "text for float": ("optimizer.clip", "much", "--config.optimizer.clip: float expected"),
     "text for bool": ("model.tie", "maybe", "--config.model.tie: bool expected, such as False; given 'maybe'"),
+    "number for bool": ("model.tie", "1", "--config.model.tie: bool expected"),
+    "infinity": ("optimizer.learning_rate", "1e999", "--config.optimizer.learning_rate: float expected"),
+    "integer beyond floats": ("optimizer.clip", "9" * 400, "--config.optimizer.clip: float expected"),
+    "integer beyond 64 bits": ("model.layers", "9" * 30, "--config.model.layers: int expected"),
+    "integer beyond Python's limit": ("model.layers", "9" * 5000, "--config.model.layers: int expected"),
+    "unhashable": ("data.batch", "{[]: 1}", "--config.data.batch: int expected"),
+    "half a literal": ("data.batch", "[" * 300, "--config.data.batch: int expected"),
+    "null character": ("data.batch", "\0", "--config.data.batch: int expected"),
+    "empty": ("data.batch", "", "--config.data.batch: int expected"),
+    "empty key": ("", "5", "no setting --config.$"),
 }
 
 
@@ -48,11 +60,24 @@ def test_wrong_overrides_are_told(key, text, message):
         config.override(config.load("char_lm"), [(key, text)])
 
 
-@pytest.mark.parametrize("dtype", ["bflot16", "int32"])
+@pytest.mark.parametrize("text", ["('0', '1')", "(0.5, 1)", "(0, (1,))", "0", "{0: 1}"])
+def test_elements_of_a_tuple_keep_their_type(text):
+    with pytest.raises(UsageError, match=r"--config.data.columns: tuple expected, such as \(0, 1\); given "):
+        config.override(config.load("translation"), [("data.columns", text)])
+
+
+def test_integers_become_floats_in_a_tuple_of_floats():
+    assert config.parse("a", "[1, 2.5]", (0.5, 0.5)) == (1.0, 2.5)
+    assert all(type(value) is float for value in config.parse("a", "(1, 2)", (0.5, 0.5)))
+
+
+@pytest.mark.parametrize("dtype", ["bflot16", "int32", "('a',)", "{}"])
 def test_what_is_no_type_to_compute_in_is_told(dtype):
     settings = config.load("char_lm")
     config.override(settings, [("model.dtype", dtype)])
-    with pytest.raises(UsageError, match=f"dtype: a type such as float32 or bfloat16 expected; given '{dtype}'"):
+    with pytest.raises(
+        UsageError, match=f"dtype: a type such as float32 or bfloat16 expected; given {re.escape(repr(dtype))}"
+    ):
         build.model(settings.model, outputs=10)
 
 

@@ -1,0 +1,40 @@
+"""Command lines: flag files, and what separates settings from flags."""
+
+import json
+
+import pytest
+
+from jaxnets import program
+from jaxnets.training.errors import UsageError
+
+
+def test_settings_may_stand_in_flag_files(tmp_path, run_program):
+    (tmp_path / "size.txt").write_text("--config.model.hidden=8\n--json\n")
+    (tmp_path / "flags.txt").write_text(
+        "# a comment\n--model=recurrent.CharRNN\n\n--config.model.vocabulary=65\n"
+        f"--config.model.hidden=16\n--flagfile={tmp_path / 'size.txt'}\n"
+    )
+    done = run_program("summary", "--config.model.layers=2", f"--flagfile={tmp_path / 'flags.txt'}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["parameters"] == 65 * 64 + 4 * 8 * (64 + 8 + 1) + 4 * 8 * (8 + 8 + 1) + 65 * 9
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe--json"], ids=["missing", "not UTF-8"])
+def test_unreadable_flag_files_are_refused(tmp_path, content):
+    path = tmp_path / "flags.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match="flagfile"):
+        program.with_flag_files([f"--flagfile={path}"])
+
+
+def test_overrides_are_separated_from_flags():
+    rest, overrides = program.take_overrides(["train", "--config=a", "--config.b.c=1=2", "-config.d", "-3", "--e"])
+    assert rest == ["train", "--config=a", "--e"]
+    assert overrides == [("b.c", "1=2"), ("d", "-3")]
+
+
+@pytest.mark.parametrize("argv", [["--config.a"], ["--config.a", "--workdir=b"], ["--config.a 5", "--json"]])
+def test_an_override_needs_a_value(argv):
+    with pytest.raises(UsageError, match="a value is missing; write --config.a"):
+        program.take_overrides(argv)
