@@ -7,35 +7,51 @@ The time is that of the updates alone, from the speed that each run's ``metrics.
 
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 from matplotlib.figure import Figure
 
 from jaxnets import program
-from jaxnets.training import metrics, rundir
+from jaxnets.training import build, metrics, rundir
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", None, "Folders of finished runs.", required=True)
 flags.DEFINE_list("labels", [], "What they are called; default: the folders' names.")
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the runs' configs may name.")
 flags.DEFINE_string("plot", None, "Draw into this file.", required=True)
 
 
-def curve(workdir: Path) -> tuple[list[float], list[float]]:
-    """Minutes and validation losses."""
-    _, batch = rundir.data(workdir)
-    items = batch["inputs"].size
-    minutes, before, elapsed, losses = [], 0.0, 0.0, []
-    for row in metrics.read_metrics(workdir):
-        if "items_per_second" in row:
-            elapsed += (row["step"] - before) * items / row["items_per_second"] / 60
-            before = row["step"]
-        if "val/loss" in row:
-            minutes.append(elapsed)
-            losses.append(row["val/loss"])
-    if not losses:
-        raise UsageError(f"--runs: no validation loss in {workdir}")
-    return minutes, losses
+def curve(workdir: Path, trusted: tuple[str, ...] = ()) -> tuple[np.ndarray, list[float]]:
+    """Minutes of updates and validation losses.
+
+    Between two lines with a speed the time grows in proportion to the steps; before the first and after the last, at
+    the speed of that line.
+
+    Raises:
+        UsageError: The run has no validation loss or no speed.
+    """
+    rows = metrics.read_metrics(workdir)
+    logged = [(row["step"], row["items_per_second"]) for row in rows if "items_per_second" in row]
+    validated = [(row["step"], row["val/loss"]) for row in rows if "val/loss" in row]
+    for name, found in (("items_per_second", logged), ("val/loss", validated)):
+        if not found:
+            raise UsageError(f"--runs: no {name} in {workdir / 'metrics.jsonl'}")
+    steps, speeds = map(np.array, zip(*logged, strict=True))
+    seconds_per_step = _items(workdir, trusted) / speeds
+    at, losses = zip(*validated, strict=True)
+    ends = np.append(steps, max(steps[-1], *at))
+    elapsed = np.cumsum(np.diff(ends, prepend=0) * np.append(seconds_per_step, seconds_per_step[-1]))
+    return np.interp(at, [0, *ends], [0, *elapsed]) / 60, list(losses)
+
+
+def _items(workdir: Path, trusted: tuple[str, ...]) -> int:
+    """The items of one training batch, as the run's speed counts them."""
+    config = rundir.load(workdir)
+    targets, batch = rundir.data(workdir)
+    model = build.model(config.model, trusted, outputs=targets.size)
+    return build.task(config, model, targets).items(batch)
 
 
 def main(overrides: program.Overrides) -> None:
@@ -45,9 +61,10 @@ def main(overrides: program.Overrides) -> None:
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     for run, label in zip(FLAGS.runs, labels, strict=True):
-        minutes, losses = curve(Path(run))
+        minutes, losses = curve(Path(run), tuple(FLAGS.trust))
         axes.plot(minutes, losses, "o-", ms=3, label=f"{label}: {losses[-1]:.3f}")
-        print(f"{label}: {losses[-1]:.4f} after {minutes[-1]:.1f} minutes of updates")
+        time = f"{minutes[-1]:.1f} minutes" if minutes[-1] >= 1 else f"{60 * minutes[-1]:.1f} seconds"
+        print(f"{label}: {losses[-1]:.4f} after {time} of updates")
     axes.set(xlabel="minutes of training", ylabel="validation loss, nats")
     axes.grid(alpha=0.3)
     axes.legend()
