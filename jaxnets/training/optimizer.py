@@ -97,7 +97,9 @@ def on_plateau(
 
     def measured(state, loss):
         inner, reduced = state
-        _, reduced = reduce.update({}, reduced, value=loss)
+        # optax 0.2.8 multiplies floats by integers here, which strict promotion refuses (no issue is filed).
+        with jax.numpy_dtype_promotion("standard"):
+            _, reduced = reduce.update({}, reduced, value=loss)
         return (inner, reduced), reduced.scale
 
     init = lambda params: (transform.init(params), reduce.init(params))

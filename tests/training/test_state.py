@@ -65,6 +65,14 @@ def test_masked_targets_change_nothing():
     chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
 
 
+@pytest.fixture
+def standard_promotion():
+    """What ``make_step`` does for optax, whose own arithmetic mixes types."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.usefixtures("standard_promotion")
 def test_weight_decay_is_on_matrices_only():
     transform = adamw(10, 0.1, weight_decay=0.5)
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
@@ -73,6 +81,7 @@ def test_weight_decay_is_on_matrices_only():
     np.testing.assert_allclose(updates["bias"], 0)
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     transform = adamw(100, 1.0, warmup=10, final=0.1, b1=0.0, b2=0.0)
     params = jnp.zeros(1)
@@ -88,6 +97,7 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     assert rates[99] == pytest.approx(0.1, abs=0.01)
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_gradient_descent_has_momentum_and_a_decay_in_the_gradient():
     transform = sgd(10**9, 0.1, momentum=0.5, weight_decay=0.2)
     params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
