@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.recurrent.cell import Carry, Cell, matmul
+from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
 from jaxnets.recurrent.lstm import lstm
 from jaxnets.recurrent.rnn import RNN, check_network
 from jaxnets.recurrent.scan import Options
@@ -22,9 +22,9 @@ class Logits(nn.Module):
     @nn.compact
     def __call__(self, xs: jax.Array, kernel: jax.Array | None = None) -> jax.Array:
         if kernel is None:
-            kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocabulary))
-        bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
-        logits = matmul(kernel, xs.reshape(-1, xs.shape[-1])) + bias
+            kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocabulary), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,), jnp.float32)
+        logits = matmul(kernel, joined_rows(xs)) + bias[None]
         return logits.reshape(*xs.shape[:-1], self.vocabulary)
 
 
