@@ -9,6 +9,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from jaxnets.data.targets import Quantities
+from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import set_pictures
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.supervised import READS
@@ -32,15 +33,15 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
     def loss(variables, batch, key, carry):
         logits = scores(variables, batch, train=True, rngs={"dropout": key})
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
-        return jnp.sum(nats) / jnp.maximum(jnp.sum(batch["mask"]), 1), ((), {})
+        return masked_mean(nats, batch["mask"]), ((), {})
 
     def evaluate(variables, batch, carry):
         logits, mask = scores(variables, batch), batch["mask"]
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
         right = jnp.argmax(logits, axis=-1) == batch["targets"]
-        chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1)
+        chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": right, "chance": chance}
-        return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in sums.items()}, ()
+        return {name: (masked_sum(value, mask), jnp.sum(mask)) for name, value in sums.items()}, ()
 
     def draw(variables, batches):
         batch = {name: array[:SHOWN] for name, array in batches[0].items()}

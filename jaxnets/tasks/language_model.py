@@ -15,6 +15,7 @@ from jaxnets import decoding
 from jaxnets.attention import length_of, unstack
 from jaxnets.data import Vocabulary
 from jaxnets.ops.embedding import padding_filled
+from jaxnets.ops.masks import masked_mean
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
@@ -43,8 +44,7 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
 
     def loss(variables, batch, key, carry):
         carry, nats = run(variables, batch, carry, train=True, rngs={"dropout": key})
-        mask = batch["mask"]
-        return jnp.sum(nats) / jnp.maximum(jnp.sum(mask), 1), (jax.lax.stop_gradient(carry), {})
+        return masked_mean(nats, batch["mask"]), (jax.lax.stop_gradient(carry), {})
 
     def evaluate(variables, batch, carry):
         carry, nats = run(variables, batch, carry)

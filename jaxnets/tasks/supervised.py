@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Quantities
+from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import pictures, set_pictures
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.task import Task
@@ -108,8 +109,7 @@ def supervised(
         given, *auxiliary = given if isinstance(given, tuple) else (given,)
         nats = metrics(given, batch["targets"])["loss"]
         nats += sum(AUXILIARY * metrics(other, batch["targets"])["loss"] for other in auxiliary)
-        mask = batch["mask"]
-        return jnp.sum(jnp.where(mask, nats, 0)) / jnp.maximum(jnp.sum(mask), 1), ((), changed)
+        return masked_mean(nats, batch["mask"]), ((), changed)
 
     def predict(variables, batch):
         return answers(variables, prepare(batch, None))
@@ -117,7 +117,7 @@ def supervised(
     def evaluate(variables, batch, carry):
         mask = batch["mask"]
         found = metrics(predict(variables, batch), _filled(batch))
-        return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in found.items()}, ()
+        return {name: (masked_sum(value, mask), jnp.sum(mask)) for name, value in found.items()}, ()
 
     def draw_all(variables, batches):
         run = jax.jit(predict)

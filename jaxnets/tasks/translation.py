@@ -14,6 +14,7 @@ from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.pairs import END, START
+from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
@@ -70,7 +71,7 @@ def translation(
         if smoothing:
             evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
             nats = (1 - smoothing) * nats + smoothing * evenly
-        return jnp.sum(jnp.where(mask, nats, 0)) / jnp.maximum(jnp.sum(mask), 1), ((), {})
+        return masked_mean(nats, mask), ((), {})
 
     def predict(variables, batch):
         return logits_of(model, variables, batch, read(batch))
@@ -80,7 +81,7 @@ def translation(
         nats = cross_entropy(logits, batch["targets"], mask)
         right = jnp.argmax(logits, -1) == batch["targets"]
         count = jnp.sum(mask)
-        return {"loss": (jnp.sum(nats), count), "accuracy": (jnp.sum(right * mask), count)}, ()
+        return {"loss": (jnp.sum(nats), count), "accuracy": (masked_sum(right, mask), count)}, ()
 
     def apart(variables) -> tuple[Any, Any]:
         return unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
