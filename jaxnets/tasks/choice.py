@@ -41,7 +41,7 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
         right = jnp.argmax(logits, axis=-1) == batch["targets"]
         chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": right, "chance": chance}
-        return {name: (masked_sum(value, mask), jnp.sum(mask)) for name, value in sums.items()}, ()
+        return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in sums.items()}, ()
 
     def draw(variables, batches):
         batch = {name: array[:SHOWN] for name, array in batches[0].items()}

@@ -50,7 +50,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         """The sum of the log-likelihoods of real points, and their number."""
         logs = jax.nn.logsumexp(densities(mixtures(variables, batch, **options), batch["inputs"]), axis=-1)
         real = batch["members"] & batch["mask"][:, None]
-        return masked_sum(logs, real), jnp.sum(real).astype(jnp.float32)
+        return masked_sum(logs, real), jnp.sum(real, dtype=jnp.float32)
 
     def loss(variables, batch, key, carry):
         logs, count = total(variables, batch, train=True, rngs={"dropout": key})

@@ -48,7 +48,7 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
 
     def evaluate(variables, batch, carry):
         carry, nats = run(variables, batch, carry)
-        return {"loss": (jnp.sum(nats), jnp.sum(batch["mask"]))}, carry
+        return {"loss": (jnp.sum(nats), jnp.sum(batch["mask"], dtype=jnp.float32))}, carry
 
     def draw(variables, batches):
         batch = batches[0]

@@ -117,7 +117,7 @@ def supervised(
     def evaluate(variables, batch, carry):
         mask = batch["mask"]
         found = metrics(predict(variables, batch), _filled(batch))
-        return {name: (masked_sum(value, mask), jnp.sum(mask)) for name, value in found.items()}, ()
+        return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in found.items()}, ()
 
     def draw_all(variables, batches):
         run = jax.jit(predict)

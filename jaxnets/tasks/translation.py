@@ -80,7 +80,7 @@ def translation(
         logits, mask = predict(variables, batch), real(batch)
         nats = cross_entropy(logits, batch["targets"], mask)
         right = jnp.argmax(logits, -1) == batch["targets"]
-        count = jnp.sum(mask)
+        count = jnp.sum(mask, dtype=jnp.float32)
         return {"loss": (jnp.sum(nats), count), "accuracy": (masked_sum(right, mask), count)}, ()
 
     def apart(variables) -> tuple[Any, Any]:
