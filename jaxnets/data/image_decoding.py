@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import stat
+import struct
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,7 @@ LARGE = 2**26  # pixels; larger images are decoded one at a time, for memory's s
 _LARGE = threading.Lock()
 
 BITS, PHOTOMETRIC, ORIENTATION, SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF and EXIF
+INTEGERS = {1: "B", 3: "H", 4: "I"}  # kinds of values
 WHITE_IS_ZERO, SIGNED = 0, 2
 SIGNED_PIXELS = "signed pixels; must be unsigned integers of 8 or 16 bits"
 UPRIGHT = {
@@ -82,7 +84,7 @@ def decode(content: bytes, size: int, channels: int) -> np.ndarray:
                 file.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, quarter or eighth
             file.load()
             image = _converted(file, MODES[channels])
-            if method := UPRIGHT.get(_orientation(file)):
+            if (method := UPRIGHT.get(_orientation(file))) is not None:
                 image = image.transpose(method)
             if size:
                 side = min(image.size)
@@ -175,6 +177,8 @@ def _upper_bits(file: Image.Image) -> Image.Image:
     if file.mode == "I" and file.format not in ("PPM", "PNG"):
         if bits <= 16 and SIGNED in _tag(file, SAMPLE_FORMAT):
             raise ValueError(SIGNED_PIXELS)
+        if SIGNED not in _tag(file, SAMPLE_FORMAT):
+            pixels = pixels.view(np.uint32)
         values = f"from {pixels.min()} to {pixels.max()}"
         raise ValueError(f"pixels of more than 16 bits, {values}: their white is unknown; must be of 8 or 16 bits")
     pixels = (pixels >> (bits - 8)).astype(np.uint8)
@@ -189,10 +193,33 @@ def _tag(file: Image.Image, tag: int) -> tuple:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _orientation(file: Image.Image) -> Any:
-    """1 to 8; what is damaged too much to tell counts as 1, upright."""
+def _orientation(file: Image.Image) -> int | None:
+    """1 to 8, of the EXIF data, else of the XMP data; None or another number where neither has one."""
+    block = file.info.get("exif")
+    if isinstance(block, bytes) and (found := exif_orientation(block)) is not None:
+        return found
     try:
-        orientation = file.getexif().get(ORIENTATION, 1)
-        return orientation if isinstance(orientation, int) else 1
-    except Exception:  # of many kinds
-        return 1
+        found = file.getexif().get(ORIENTATION)
+        return found if isinstance(found, int) else None
+    except Exception:  # of many kinds, from damaged data
+        return None
+
+
+def exif_orientation(block: bytes) -> int | None:
+    """The orientation of an EXIF block whose other entries may be damaged; None where it has none.
+
+    Pillow passes over all entries that follow one whose value lies beyond the end.
+    """
+    block = block.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None or len(block) < 8:
+        return None
+    (begin,) = struct.unpack_from(order + "I", block, 4)
+    if begin + 2 > len(block):
+        return None
+    (count,) = struct.unpack_from(order + "H", block, begin)
+    for at in range(begin + 2, min(begin + 2 + 12 * count, len(block) - 11), 12):
+        tag, kind, length = struct.unpack_from(order + "HHI", block, at)
+        if tag == ORIENTATION and length == 1 and kind in INTEGERS:
+            return struct.unpack_from(order + INTEGERS[kind], block, at + 8)[0]
+    return None

@@ -121,7 +121,7 @@ class Skipped(NamedTuple):
 
     def described(self) -> str:
         kinds = self.files.most_common()
-        shown = [f"{count:,} {printable(kind, 20)}" for kind, count in kinds[:KINDS_SHOWN]]
+        shown = [f"{count:,} {printable(kind, 30)}" for kind, count in kinds[:KINDS_SHOWN]]
         if rest := kinds[KINDS_SHOWN:]:
             shown.append(f"{sum(count for _, count in rest):,} of {len(rest)} other kinds")
         total = self.files.total()
@@ -147,7 +147,7 @@ def _folders(folder: Path, skipped: Skipped) -> list[Path]:
             else:
                 found.append(entry)
         elif kind == "file":
-            skipped.files["hidden" if entry.name.startswith(".") else "beside the folders of classes"] += 1
+            skipped.files["hidden" if entry.name.startswith(".") else "beside the classes"] += 1
         else:
             skipped.others[kind] += 1
     return sorted(found)
