@@ -28,7 +28,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MODES = {1: "L", 3: "RGB"}
 
 MAX_BYTES = 2**30  # of a file
-MAX_SCANS = 500  # of a JPEG: each costs the time of a whole image, and a few bytes
+MAX_SCANNED = 2**32  # pixels in all scans of a JPEG, where a few bytes can cost the time of a whole image
 LARGE = 2**26  # pixels; larger images are decoded one at a time, for memory's sake
 _LARGE = threading.Lock()
 
@@ -148,8 +148,10 @@ def _turn(size: tuple[int, int]) -> contextlib.AbstractContextManager:
 
 
 def _check_scans(file: Image.Image, content: bytes) -> None:
-    if file.format in ("JPEG", "MPO") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
-        raise ValueError(f"JPEG of {scans} scans; must be at most {MAX_SCANS}")
+    if file.format in ("JPEG", "MPO"):
+        scans, pixels = content.count(b"\xff\xda"), file.width * file.height
+        if scans * max(pixels, 2**16) > MAX_SCANNED:
+            raise ValueError(f"JPEG of {scans:,} scans of {pixels:,} pixels; must be at most {MAX_SCANNED:,} in all")
 
 
 def _converted(file: Image.Image, mode: str) -> Image.Image:
