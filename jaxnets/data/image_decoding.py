@@ -26,6 +26,8 @@ FORMATS = (
 POSTSCRIPT = (b"%!", b"\xc5\xd0\xd3\xc6")
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MODES = {1: "L", 3: "RGB"}
+# What Pillow cannot convert at once, or, from palettes with transparent colors, not without a warning.
+BETWEEN = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "LAB": "RGB"}
 
 MAX_BYTES = 2**30  # of a file
 MAX_SCANNED = 2**32  # pixels in all scans of a JPEG, where a few bytes can cost the time of a whole image
@@ -65,8 +67,8 @@ def decode(content: bytes, size: int, channels: int) -> np.ndarray:
     """An encoded image as uint8 ``[size, size, channels]``, turned upright by its EXIF orientation.
 
     The middle square is resized, antialiased. Of 16 bits the upper 8 are kept, and 12 bits of a TIFF are scaled alike.
-    Palettes become their colors; CMYK, YCbCr and HSV become RGB. Alpha is dropped: the colors are those below it, not
-    blended with a background. Of an animation the first frame is taken, of a TIFF the first page.
+    Palettes become their colors; CMYK, YCbCr, LAB and HSV become RGB. Alpha is dropped: the colors are those below it,
+    not blended with a background. Of an animation the first frame is taken, of a TIFF the first page.
 
     Args:
         content: The bytes of a file, in one of ``FORMATS``.
@@ -74,8 +76,8 @@ def decode(content: bytes, size: int, channels: int) -> np.ndarray:
         channels: 1 or 3.
 
     Raises:
-        ValueError: It cannot be decoded; its pixels are floats, signed, of more than 16 bits, or LAB, for which no
-            black and white are known; or it exceeds a limit (pixels: twice ``PIL.Image.MAX_IMAGE_PIXELS``).
+        ValueError: It cannot be decoded; its pixels are floats, signed or of more than 16 bits, for which no black
+            and white are known; or it exceeds a limit (pixels: twice ``PIL.Image.MAX_IMAGE_PIXELS``).
     """
     try:
         with _open(io.BytesIO(content)) as file, _turn(file.size):
@@ -161,11 +163,8 @@ def _converted(file: Image.Image, mode: str) -> Image.Image:
         return _upper_bits(file).convert(mode)
     if SIGNED in _tag(file, SAMPLE_FORMAT):  # Pillow takes them for unsigned
         raise ValueError(SIGNED_PIXELS)
-    if file.mode in ("P", "PA"):
-        return file.convert("RGBA").convert(mode)  # else Pillow warns of transparent colors
-    if file.mode in ("La", "RGBa"):
-        return file.convert(file.mode.upper()).convert(mode)
-    return file.convert(mode)
+    between = BETWEEN.get(file.mode)
+    return (file.convert(between) if between else file).convert(mode)
 
 
 def _upper_bits(file: Image.Image) -> Image.Image:

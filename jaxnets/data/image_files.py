@@ -59,7 +59,8 @@ class EncodedImages:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor(THREADS) as pool:
-            return np.stack(list(pool.map(lambda i: self.decoded(i, self._content(i)), rows)))
+            images = list(pool.map(lambda i: self.decoded(i, self._content(i)), rows))
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
     def decoded(self, i: int, content: bytes) -> np.ndarray:
         """Image ``i``; a ``ValueError`` that names it where that cannot be."""

@@ -107,7 +107,7 @@ def folder_at(path: str) -> Path:
     because = (
         " (a file is there; data.image_arrays and data.jpeg_images read npz files)" if os.path.isfile(root) else ""
     )
-    raise ValueError(f"no folder at {printable(path)}{because}")
+    raise ValueError(f"no folder at {printable(path) or repr('')}{because}")
 
 
 class Skipped(NamedTuple):
