@@ -109,7 +109,8 @@ def supervised(
         nats = metrics(given, batch["targets"])["loss"]
         nats += sum(AUXILIARY * metrics(other, batch["targets"])["loss"] for other in auxiliary)
         mask = batch["mask"]
-        return jnp.sum(jnp.where(mask, nats, 0)) / jnp.maximum(jnp.sum(mask), 1), ((), changed)
+        count = jnp.maximum(jnp.sum(mask), 1).astype(nats.dtype)
+        return jnp.sum(nats, where=mask) / count, ((), changed)
 
     def predict(variables, batch):
         return answers(variables, prepare(batch, None))
@@ -117,7 +118,7 @@ def supervised(
     def evaluate(variables, batch, carry):
         mask = batch["mask"]
         found = metrics(predict(variables, batch), batch["targets"])
-        return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in found.items()}, ()
+        return {name: (jnp.sum(value, where=mask), jnp.sum(mask)) for name, value in found.items()}, ()
 
     def draw_all(variables, batches):
         run = jax.jit(predict)
