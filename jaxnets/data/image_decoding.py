@@ -194,16 +194,16 @@ def _tag(file: Image.Image, tag: int) -> tuple:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _orientation(file: Image.Image) -> int | None:
-    """1 to 8, of the EXIF data, else of the XMP data; None or another number where neither has one."""
+def _orientation(file: Image.Image) -> int:
+    """1 to 8, of the EXIF data, else of the XMP data; 1, upright, or another number where neither has one."""
     block = file.info.get("exif")
     if isinstance(block, bytes) and (found := exif_orientation(block)) is not None:
         return found
     try:
         found = file.getexif().get(ORIENTATION)
-        return found if isinstance(found, int) else None
+        return found if isinstance(found, int) else 1
     except Exception:  # of many kinds, from damaged data
-        return None
+        return 1
 
 
 def exif_orientation(block: bytes) -> int | None:
