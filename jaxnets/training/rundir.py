@@ -167,7 +167,8 @@ def _read_json(path: Path) -> dict:
 def write(path: Path, text: str) -> None:
     """Writes a file whole or not at all, whatever happens in between."""
     fresh = path.with_name(f".{path.name}.tmp")
-    with fresh.open("w", encoding="utf-8") as file:
+    # A surrogate, as in names of files that are not UTF-8, becomes \udce9, which is its form in JSON too.
+    with fresh.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
