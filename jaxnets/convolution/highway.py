@@ -3,6 +3,7 @@
 A gate between what a layer makes of its input and the input itself lets gradients through networks of a hundred layers.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -130,7 +131,7 @@ class HighwayNetwork(nn.Module):
         x = images
         if images.ndim != 2:
             check_images(self, images, 1, ())
-            x = jnp.moveaxis(images, -1, 1).reshape(images.shape[0], -1)
+            x = jnp.moveaxis(images, -1, 1).reshape(images.shape[0], math.prod(images.shape[1:]))
         made = self.variables.get("params", {}).get("layer_1")
         if made and made["kernel"].shape[0] != x.shape[-1]:
             raise ValueError(

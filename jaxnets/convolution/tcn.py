@@ -201,5 +201,7 @@ def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes:
         raise ValueError(f"{name}: series [*batch, T, D] expected; given shape {xs.shape}")
     if not jnp.issubdtype(xs.dtype, jnp.floating):
         raise ValueError(f"{name}: floating point series expected; given {xs.dtype}")
+    if xs.shape[-1] == 0:
+        raise ValueError(f"{name}: series must have at least 1 feature, got shape {xs.shape}")
     if (features := features_of(model, first, xs)) != xs.shape[-1]:
         raise ValueError(f"{name}: series of {features} features expected; given {xs.shape[-1]}")

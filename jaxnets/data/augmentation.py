@@ -52,13 +52,15 @@ def random_resized_crop(
         ratio: The least and the largest width over height.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: The images are not floating point, or an argument is out of range.
     """
-    _check_rank(images)
+    _check_floating(images=images)
     if not 0 < scale[0] <= scale[1] <= 1:
         raise ValueError(f"scale: shares above 0 and up to 1, the least first; given {scale}")
     if not 0 < ratio[0] <= ratio[1]:
         raise ValueError(f"ratio: above 0, the least first; given {ratio}")
+    if images.size == 0:
+        return images
     batch, height, width, _ = images.shape
     of_area, of_ratio, of_place = jax.random.split(key, 3)
     area = height * width * jax.random.uniform(of_area, (batch, 10), minval=scale[0], maxval=scale[1])
@@ -105,9 +107,9 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
         degrees: ``[B]``.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: The images are not floating point, or the shapes do not fit.
     """
-    _check_rank(images)
+    _check_floating(images=images)
     batch, height, width, channels = images.shape
     if jnp.shape(degrees) != (batch,):
         raise ValueError(f"degrees [B] expected for {batch} images; given shape {jnp.shape(degrees)}")
@@ -149,7 +151,7 @@ def cutout(key: jax.Array, images: jax.Array, size: int) -> jax.Array:
     of_y, of_x = jax.random.split(key)
     covered = lambda key, length: _covered(jax.random.randint(key, (batch, 1), 0, length) - size // 2, size, length)
     square = covered(of_y, height)[:, :, None] & covered(of_x, width)[:, None, :]
-    return jnp.where(square[..., None], 0, images)
+    return jnp.where(square[..., None], jnp.zeros((), images.dtype), images)
 
 
 def _covered(begin: jax.Array, size: int, length: int) -> jax.Array:
@@ -174,9 +176,9 @@ def mixup(key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float) -
         alpha: 0 leaves all as it is.
 
     Raises:
-        ValueError: ``alpha`` is below 0, or the shapes do not fit.
+        ValueError: An array is not floating point, ``alpha`` is below 0, or the shapes do not fit.
     """
-    _check_rank(images)
+    _check_floating(images=images, targets=targets)
     if alpha < 0:
         raise ValueError(f"alpha: not below 0; given {alpha}")
     if targets.ndim != 2 or len(targets) != len(images):
@@ -203,3 +205,12 @@ def _precise(values: jax.Array) -> jax.Array:
 def _check_rank(images: jax.Array) -> None:
     if images.ndim != 4:
         raise ValueError(f"images [B, H, W, C] expected; given shape {images.shape}")
+
+
+def _check_floating(images: jax.Array, **others: jax.Array) -> None:
+    """Means of integers would be cut to integers."""
+    _check_rank(images)
+    for name, values in {"images": images, **others}.items():
+        if not jnp.issubdtype(values.dtype, jnp.floating):
+            hint = " (divide bytes by 255)" if name == "images" else " (such as one-hot vectors)"
+            raise ValueError(f"`{name}` must be floating point, got {values.dtype}{hint}")
