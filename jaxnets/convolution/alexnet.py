@@ -12,6 +12,7 @@ from flax.typing import Dtype, Initializer
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 KERNELS = (11, 5, 3, 3, 3)
 ONE_TOWER = (64, 192, 384, 256, 256)
@@ -36,7 +37,7 @@ def local_response_norm(
     Returns:
         ``[..., C]``; the sums are float32 at least.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(at_least_float32(x.dtype))
     around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(wide**2, around)
     # Slices are summed as they are read; a window over the minor axis is slow, and slower in the gradient.
@@ -121,7 +122,7 @@ class AlexNet(nn.Module):
 
     def _dense(self, units: int, x: jax.Array, name: str, bias: float) -> nn.Dense:
         kernel_init, bias_init = self._begin(x.shape[-1], bias)
-        dtype = jnp.promote_types(self.dtype, jnp.float32) if name == "head" else self.dtype
+        dtype = at_least_float32(self.dtype) if name == "head" else self.dtype
         return nn.Dense(units, kernel_init=kernel_init, bias_init=bias_init, dtype=dtype, name=name)
 
     def _begin(self, inputs: int, bias: float) -> tuple[Initializer, Initializer]:

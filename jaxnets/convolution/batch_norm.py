@@ -1,10 +1,14 @@
 """Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167), with statistics in float32 at least."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 from jax import lax
+
+from jaxnets.ops.dtypes import at_least_float32
 
 
 class BatchNorm(nn.Module):
@@ -15,8 +19,10 @@ class BatchNorm(nn.Module):
 
     with the batch's own mean and (biased) variance while training, and the running ones otherwise. The running variance
     is made of unbiased ones, as in the paper and in torch; Linen's own is made of biased ones, and its weights do not
-    agree with torch's after a step. The variance is computed in one pass, shifted by the running mean: once that is
-    about right, a large mean does not cancel it.
+    agree with torch's after a step.
+
+    Data may lie far from zero: what is squared are differences from a value near the mean, which is taken from the
+    batch itself. The result does not depend on the running statistics while training.
 
     Where a jitted program's batch lies on several devices the statistics are those of the whole batch. A module that is
     called more than once in a step (siamese networks) moves its running statistics at each call.
@@ -51,32 +57,70 @@ class BatchNorm(nn.Module):
         if mask is not None:
             mask = jnp.broadcast_to(mask, x.shape[:-1])
             x = jnp.where(mask[..., None], x, 0)  # else padding that is not finite would be in the gradient of scale
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = at_least_float32(x.dtype)
+        aligned = lambda vector: jnp.expand_dims(vector.astype(wide), tuple(range(x.ndim - 1)))
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
-        mean, var = running_mean.value.astype(wide), running_var.value.astype(wide)
         if train:
-            mean, var, count = self._statistics(x, mean, mask)
+            near, offset, var, count = _statistics(x.astype(wide), mask, self.axis_name)
             if not self.is_initializing():
-                unbiased = var * count / jnp.maximum(count - 1, 1)
-                moved = jnp.where(count > 0, 1 - self.momentum, 0)
-                running_mean.value += (moved * lax.stop_gradient(mean - running_mean.value)).astype(jnp.float32)
-                running_var.value += (moved * lax.stop_gradient(unbiased - running_var.value)).astype(jnp.float32)
-        factor = lax.rsqrt(var + self.epsilon) * scale
-        return ((x.astype(factor.dtype) - mean) * factor + bias).astype(self.dtype)
-
-    def _statistics(self, x: jax.Array, near: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, ...]:
-        """Mean and biased variance of what is real, and how much that is; ``near`` is about the mean."""
-        shifted = x.astype(near.dtype) - near
-        axes = tuple(range(x.ndim - 1))
-        if mask is None:
-            count = jnp.float32(x.size // x.shape[-1])
+                self._move(running_mean, near + offset, count)
+                self._move(running_var, var * count / jnp.maximum(count - 1, 1), count)
+            # Not less their sum: rounded, it is up to half a unit in its last place away from the mean.
+            centered = x.astype(wide) - aligned(near) - aligned(offset)
         else:
-            shifted, count = jnp.where(mask[..., None], shifted, 0), jnp.sum(mask, dtype=jnp.float32)
-        sums = jnp.sum(shifted, axes), jnp.sum(shifted**2, axes)
-        if self.axis_name is not None:
-            *sums, count = lax.psum((*sums, count), self.axis_name)
-        first, second = (total / jnp.maximum(count, 1) for total in sums)
-        return near + first, jnp.maximum(second - first**2, 0), count
+            centered, var = x.astype(wide) - aligned(running_mean.value), running_var.value.astype(wide)
+        factor = lax.rsqrt(var + self.epsilon) * scale.astype(wide)
+        return (centered * aligned(factor) + aligned(bias)).astype(self.dtype)
+
+    def _move(self, running: nn.Variable, batch: jax.Array, count: jax.Array) -> None:
+        """A step of the running statistic towards the batch's, if there is anything in the batch."""
+        kept = running.value.astype(batch.dtype)
+        moved = jnp.where(count > 0, 1 - self.momentum, 0)
+        running.value += (moved * lax.stop_gradient(batch - kept)).astype(running.value.dtype)
+
+
+def _statistics(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tuple[jax.Array, ...]:
+    r"""Statistics of every channel of ``x [B, ..., C]``, with :math:`x - c` squared in place of x.
+
+    Returns:
+        c, near the mean; the mean less c; the biased variance; and the number of values, a scalar.
+    """
+    valid = None if mask is None else mask[..., None]
+    near = lax.stop_gradient(_near(x, valid))
+    axes = tuple(range(x.ndim - 1))
+    count = jnp.asarray(math.prod(x.shape[:-1]) if mask is None else jnp.sum(mask), x.dtype)
+    if axis_name is not None:
+        near = lax.psum(near * count, axis_name) / jnp.maximum(lax.psum(count, axis_name), 1)
+    shifted = x - jnp.expand_dims(near, axes)
+    if valid is not None:
+        shifted = jnp.where(valid, shifted, 0)
+    sums = jnp.sum(shifted, axes), jnp.sum(shifted**2, axes)
+    if axis_name is not None:
+        *sums, count = lax.psum((*sums, count), axis_name)
+    offset, second = (total / jnp.maximum(count, 1) for total in sums)
+    return near, offset, jnp.maximum(second - offset**2, 0), count
+
+
+def _near(x: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """A value for each channel that is near the mean, from an eighth of the rows ``x [B, H, ..., C]``.
+
+    The mean of an eighth is at most sqrt(7) standard deviations from the mean of all, whatever the values are, so that
+    the variance of ``x - near`` loses no more than a factor of 8 to cancellation. Where a mask leaves out values, an
+    eighth may be without any, and all are read. A mean of many values far from zero is itself inexact: what is added up
+    are differences from one of them.
+    """
+    if x.size == 0:
+        return jnp.zeros(x.shape[-1:], x.dtype)
+    axes = tuple(range(x.ndim - 1))
+    if valid is None:
+        some = x[:, ::8] if x.ndim > 2 else x
+        # The largest of a few is one of them, and reducing divides no axis that is sharded.
+        start = jnp.max(some[:, :1] if x.ndim > 2 else some, axes)
+        return start + jnp.mean(some - jnp.expand_dims(start, axes), axes)
+    count = jnp.sum(valid, dtype=jnp.int32).astype(x.dtype)
+    start = jnp.where(count > 0, jnp.max(jnp.where(valid, x, -jnp.inf), axes), 0)
+    total = jnp.sum(jnp.where(valid, x - jnp.expand_dims(start, axes), 0), axes)
+    return start + total / jnp.maximum(count, 1)

@@ -10,6 +10,7 @@ from flax.typing import Dtype, Initializer
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.convolve import Conv
+from jaxnets.ops.dtypes import at_least_float32
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -149,5 +150,7 @@ class StochasticDepth(nn.Module):
 
 
 def global_average(x: jax.Array) -> jax.Array:
-    """The mean over space, ``[B, H, W, C]`` to ``[B, C]``, accumulated in float32 at least."""
-    return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
+    """The mean over space, ``[B, H, W, C]`` to ``[B, C]``, accumulated in float32 at least; zeros without a pixel."""
+    if 0 in x.shape[1:3]:
+        return jnp.zeros((x.shape[0], x.shape[3]), x.dtype)
+    return jnp.mean(x, axis=(1, 2), dtype=at_least_float32(x.dtype)).astype(x.dtype)

@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm, global_average
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.ops.dtypes import at_least_float32
 
 
 def padded_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
@@ -91,7 +92,7 @@ class CifarResNet(nn.Module):
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(x)
         if self.classes:
-            head = nn.Dense(self.classes, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
             found["logits"] = head(found["pooled"])
         return chosen(found, features)
 

@@ -13,6 +13,7 @@ from jaxnets.convolution.blocks import StochasticDepth, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.dense import Dense
+from jaxnets.ops.dtypes import at_least_float32
 
 # The published programs cut it at 2, a hundred deviations away.
 INIT = nn.initializers.normal(0.02)
@@ -47,12 +48,20 @@ class ConvNeXtBlock(nn.Module):
         y = nn.gelu(dense(4 * channels, name="expand")(y), approximate=False)
         y = dense(channels, name="project")(y)
         scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (channels,), jnp.float32)
-        return x + StochasticDepth(self.rate)(y * scale.astype(y.dtype), train)
+        return x + StochasticDepth(self.rate)(y * scale.astype(y.dtype)[None, None, None], train)
 
 
 def _norm(dtype: Dtype, name: str) -> nn.LayerNorm:
+    return _Norm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
+
+
+class _Norm(nn.LayerNorm):
     """Over channels. Its statistics are float32 whatever the type, and no large mean cancels the variance."""
-    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
+        with jax.numpy_dtype_promotion("standard"):  # Linen's promotes bfloat16 to float32, which "strict" refuses
+            return super().__call__(x)
 
 
 class ConvNeXt(nn.Module):
@@ -107,7 +116,7 @@ class ConvNeXt(nn.Module):
         found["pooled"] = global_average(x)
         found["norm"] = _norm(self.dtype, "norm")(found["pooled"])
         if self.classes:
-            dtype = jnp.promote_types(self.dtype, jnp.float32)
+            dtype = at_least_float32(self.dtype)
             found["logits"] = nn.Dense(self.classes, kernel_init=INIT, dtype=dtype, name="head")(found["norm"])
         return chosen(found, features)
 

@@ -19,6 +19,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxnets.dense import matmul
+from jaxnets.ops.dtypes import at_least_float32
 
 
 def convolve(
@@ -94,7 +95,7 @@ def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, pre
     The gradient of the table is then a product of h-fold images with w-fold gradients, where the usual one, of patches
     with gradients, moves ``h w`` copies for as much arithmetic.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     (images, _, _, channels), (high, across, _, features) = x.shape, kernel.shape
     rows, columns = (length + sum(pads) for length, pads in zip(x.shape[1:3], padding, strict=True))
     reach = [step * (side - 1) for step, side in zip(dilation, (high, across), strict=True)]
@@ -123,7 +124,7 @@ def _of_patches(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, 
     high, across, channels, features = kernel.shape
     seen = jnp.concatenate([piece for _, _, piece in _pieces(x, kernel, strides, padding, dilation)], axis=-1)
     table = kernel.reshape(high * across * channels, features)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     y = jnp.matmul(seen.reshape(-1, len(table)), table, precision=precision, preferred_element_type=wide)
     return y.astype(x.dtype).reshape(*seen.shape[:3], features)
 
@@ -141,10 +142,10 @@ def _pieces(x: jax.Array, kernel: jax.Array, strides, padding, dilation) -> Iter
 
 def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
     """A sum over the places of the kernel: the image shifted there, times one number for each channel."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     total = jnp.zeros((), wide)
     for row, column, piece in _pieces(x, kernel, strides, padding, dilation):
-        total += piece.astype(wide) * kernel[row, column, 0].astype(wide)
+        total += piece.astype(wide) * kernel[row, column].astype(wide)[None, None]
     return total.astype(x.dtype)
 
 

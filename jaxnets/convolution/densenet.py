@@ -11,7 +11,8 @@ from flax.typing import Dtype
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.pooling import max_pool
+from jaxnets.convolution.pooling import average_pool, max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 # Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -66,7 +67,7 @@ class Transition(nn.Module):
         """``[B, H, W, C]`` to ``[B, H / 2, W / 2, features]``, rounded down."""
         x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         x = unbiased_conv(self.features, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv")(x)
-        return nn.avg_pool(x, (2, 2), (2, 2))
+        return average_pool(x, 2, 2)
 
 
 class DenseNet(nn.Module):
@@ -122,7 +123,7 @@ class DenseNet(nn.Module):
         found["norm"] = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         found["pooled"] = global_average(found["norm"])
         if self.classes:
-            dtype = jnp.promote_types(self.dtype, jnp.float32)
+            dtype = at_least_float32(self.dtype)
             found["logits"] = nn.Dense(self.classes, kernel_init=HEAD, dtype=dtype, name="head")(found["pooled"])
         return chosen(found, features)
 

@@ -15,6 +15,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, global_average
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.ops.dtypes import at_least_float32
 
 # Of the published torch program: within 1 / sqrt(classes).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
@@ -144,7 +145,7 @@ class EfficientNet(nn.Module):
         found["pooled"] = global_average(found["last"])
         if self.classes:
             x = nn.Dropout(self.dropout, deterministic=not train)(found["pooled"])
-            dtype = jnp.promote_types(self.dtype, jnp.float32)
+            dtype = at_least_float32(self.dtype)
             found["logits"] = nn.Dense(self.classes, kernel_init=HEAD, dtype=dtype, name="head")(x)
         return chosen(found, features)
 

@@ -12,7 +12,8 @@ from jaxnets.convolution.alexnet import local_response_norm
 from jaxnets.convolution.blocks import ConvNorm, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 # Table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 INCEPTIONS = {
@@ -113,13 +114,13 @@ class Auxiliary(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to logits ``[B, classes]``."""
         if self.variant != "torchvision" and min(x.shape[1:3]) >= 14:  # of 224 x 224 images it is 14, and becomes 4
-            x = nn.avg_pool(x, (5, 5), (3, 3))
+            x = average_pool(x, 5, 3)
         x = adaptive_average_pool(x, 4)
         x = _convolution(self.variant, 128, 1, dtype=self.dtype, name="conv")(x, train)
         x = jnp.moveaxis(x, -1, 1).reshape(len(x), 16 * x.shape[-1])
         x = nn.relu(_dense(self.variant, 1024, bias=0.2, dtype=self.dtype, name="dense")(x))
         x = nn.Dropout(0.7, deterministic=not train)(x)
-        wide = jnp.promote_types(self.dtype, jnp.float32)
+        wide = at_least_float32(self.dtype)
         return _dense(self.variant, self.classes, dtype=wide, name="head")(x)
 
 
@@ -190,7 +191,7 @@ class GoogLeNet(nn.Module):
         x = found["pooled"] = global_average(x)
         if self.classes:
             x = nn.Dropout(self._dropout(), deterministic=not train)(x)
-            wide = jnp.promote_types(self.dtype, jnp.float32)
+            wide = at_least_float32(self.dtype)
             found["logits"] = _dense(self.variant, self.classes, dtype=wide, name="head")(x)
         if self.auxiliary and train and features is None:
             return found["logits"], found["auxiliary_1"], found["auxiliary_2"]

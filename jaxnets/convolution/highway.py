@@ -3,6 +3,7 @@
 A gate between what a layer makes of its input and the input itself lets gradients through networks of a hundred layers.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -14,6 +15,7 @@ from jaxnets.convolution.blocks import Activation, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 
 def highway_gate(x: jax.Array, transformed: jax.Array, gate: jax.Array) -> jax.Array:
@@ -27,7 +29,7 @@ def highway_gate(x: jax.Array, transformed: jax.Array, gate: jax.Array) -> jax.A
         transformed: H, of that shape.
         gate: Before the sigmoid, of that shape, or one that is broadcast to it. Where it is very negative y is x.
     """
-    t = jax.nn.sigmoid(gate)
+    t = jnp.broadcast_to(jax.nn.sigmoid(gate), x.shape)
     return t * transformed + (1 - t) * x
 
 
@@ -129,7 +131,7 @@ class HighwayNetwork(nn.Module):
         x = images
         if images.ndim != 2:
             check_images(self, images, 1, ())
-            x = jnp.moveaxis(images, -1, 1).reshape(images.shape[0], -1)
+            x = jnp.moveaxis(images, -1, 1).reshape(images.shape[0], math.prod(images.shape[1:]))
         made = self.variables.get("params", {}).get("layer_1")
         if made and made["kernel"].shape[0] != x.shape[-1]:
             raise ValueError(
@@ -142,7 +144,7 @@ class HighwayNetwork(nn.Module):
             x = HighwayLayer(self.gate_bias, self.activation, self.dtype, name=f"layer_{i}")(x)
             found[f"layer_{i}"] = x
         if self.classes:
-            head = nn.Dense(self.classes, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
             found["logits"] = head(x)
         return chosen(found, features)
 
@@ -192,6 +194,6 @@ class ConvHighwayNetwork(nn.Module):
             found[f"stage_{stage}"] = x
         found["pooled"] = global_average(x)
         if self.classes:
-            head = nn.Dense(self.classes, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
             found["logits"] = head(found["pooled"])
         return chosen(found, features)

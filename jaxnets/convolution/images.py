@@ -28,6 +28,8 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
     if min(images.shape[1:3]) < smallest:
         given = " x ".join(map(str, images.shape[1:3]))
         raise ValueError(f"{name}: images of at least {smallest} x {smallest} expected; given {given}")
+    if images.shape[-1] == 0:
+        raise ValueError(f"{name}: images must have at least 1 channel, got shape {images.shape}")
     if (channels := features_of(model, first, images)) != images.shape[-1]:
         raise ValueError(f"{name}: images of {channels} channels expected; given {images.shape[-1]}")
 

@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 KERNEL = 5
 
@@ -75,7 +76,7 @@ class LeNet5(nn.Module):
             found[f"dense_{layer}"] = nn.relu(dense(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(found[f"dense_{layer}"])
         if self.classes:
-            found["logits"] = nn.Dense(self.classes, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")(x)
+            found["logits"] = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")(x)
         return chosen(found, features)
 
     def _flat(self, x: jax.Array, images: jax.Array) -> jax.Array:

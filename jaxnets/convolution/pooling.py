@@ -5,46 +5,71 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxnets.ops.dtypes import at_least_float32
+
 
 def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
     """Means over windows that cover the image in ``size x size``, for an image of any size.
 
     Output i averages rows ``floor(i H / size)`` to ``ceil((i + 1) H / size)``; so do columns, as in torch's
-    ``AdaptiveAvgPool2d``: the identity where the image has that size.
+    ``AdaptiveAvgPool2d``: the identity where the image has that size. A pixel that is infinite or NaN has no part in
+    windows that do not hold it.
 
     Args:
         images: ``[B, H, W, C]``.
         size: S.
 
     Returns:
-        ``[B, S, S, C]``.
+        ``[B, S, S, C]``, zeros where there is no pixel.
+
+    Raises:
+        ValueError: The images have other axes, or ``size`` is below 1.
     """
+    _check(images, size=size)
     if images.shape[1:3] == (size, size):
         return images
-    wide = jnp.promote_types(images.dtype, jnp.float32)
-    rows, columns = (jnp.asarray(_windows(length, size), wide) for length in images.shape[1:3])
-    pooled = jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images, precision="highest", preferred_element_type=wide)
+    pooled = images.astype(at_least_float32(images.dtype))
+    for axis in (1, 2):
+        pooled = _window_means(pooled, axis, size)
     return pooled.astype(images.dtype)
 
 
-def _windows(length: int, size: int) -> np.ndarray:
-    """A matrix ``[size, length]`` that averages."""
-    at = np.arange(size)[:, None]
+def _window_means(x: jax.Array, axis: int, size: int) -> jax.Array:
+    """Means over ``size`` windows that cover an axis of ``x``."""
+    length = x.shape[axis]
+    if length == 0:
+        return jnp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
+    at = np.arange(size)
     begin, end = at * length // size, -(-(at + 1) * length // size)
-    inside = (np.arange(length) >= begin) & (np.arange(length) < end)
-    return inside / inside.sum(1, keepdims=True)
+    places = begin[:, None] + np.arange(max(end - begin))
+    around = [d for d in range(x.ndim + 1) if d not in (axis, axis + 1)]
+    inside = np.expand_dims(places < end[:, None], around)
+    parts = jnp.take(x, np.minimum(places, length - 1), axis, mode="clip")
+    counts = np.expand_dims(end - begin, [d for d in range(x.ndim) if d != axis])
+    return jnp.sum(jnp.where(inside, parts, 0), axis + 1) / jnp.asarray(counts, x.dtype)
 
 
 def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0, ceil: bool = False) -> jax.Array:
     """The largest value of each window ``[B, H, W, C]``, with the same padding on all sides.
 
+    A window that holds a NaN gives NaN.
+
     Args:
         images: ``[B, H, W, C]``.
         window: Its side.
         stride: Between windows.
-        padding: On every side, with what is smaller than anything.
+        padding: On every side, with what is smaller than anything; at most half of the window, as in torch.
         ceil: Whether a last window that is cut short counts too, as in Caffe and torch's ``ceil_mode``.
+
+    Returns:
+        ``[B, H', W', C]``, zeros where there is no pixel.
+
+    Raises:
+        ValueError: The images have other axes, or an argument is out of range.
     """
+    _check(images, window=window, stride=stride)
+    if not 0 <= padding <= window // 2:
+        raise ValueError(f"`padding` must be in 0 ... {window // 2}, half of `window`, got {padding}")
     pads = []
     for length in images.shape[1:3]:
         more = 0
@@ -55,4 +80,19 @@ def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0, ceil
             if last >= length + padding:  # it would begin in the padding
                 more = 0
         pads.append((padding, padding + more))
-    return nn.max_pool(images, (window, window), (stride, stride), pads)
+    pooled = nn.max_pool(images, (window, window), (stride, stride), pads)
+    return pooled if images.size else jnp.zeros_like(pooled)
+
+
+def average_pool(images: jax.Array, window: int, stride: int) -> jax.Array:
+    """The mean of each window ``[B, H, W, C]``; what is left over at the far sides is not read."""
+    with jax.numpy_dtype_promotion("standard"):  # nn.avg_pool divides by an int64 of NumPy, which "strict" refuses
+        return nn.avg_pool(images, (window, window), (stride, stride))
+
+
+def _check(images: jax.Array, **sizes: int) -> None:
+    if jnp.ndim(images) != 4:
+        raise ValueError(f"`images` must be [batch, height, width, channels], got shape {jnp.shape(images)}")
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {size}")

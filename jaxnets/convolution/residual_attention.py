@@ -18,6 +18,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 
 def attention_gate(mask: jax.Array, trunk: jax.Array) -> jax.Array:
@@ -196,7 +197,7 @@ class ResidualAttentionNetwork(nn.Module):
         found["stage_4"] = x
         found["pooled"] = global_average(_active(x, train, self.dtype, "norm"))
         if self.classes:
-            head = nn.Dense(self.classes, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
             found["logits"] = head(found["pooled"])
         return chosen(found, features)
 

@@ -12,6 +12,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.tcn import check_series, real_steps
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.pooling import pool
 
 
@@ -141,6 +142,6 @@ class SeriesCNN(nn.Module):
         pooled = pool(ys, self.pooling, lengths)
         found["pooled"] = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         if self.outputs:
-            head = nn.Dense(self.outputs, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.outputs, dtype=at_least_float32(self.dtype), name="head")
             found["outputs"] = head(found["pooled"])
         return chosen(found, features)

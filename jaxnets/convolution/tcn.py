@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.dense import Dense
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.pooling import pool
 from jaxnets.recurrent.scan import checked_lengths
 
@@ -53,7 +54,7 @@ class CausalConv(nn.Module):
         length = jnp.linalg.norm(direction.reshape(-1, self.features), axis=0)
         scale = self.param("scale", lambda key: length)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        weights = (scale / length * direction).astype(self.dtype)
+        weights = ((scale / length)[None, None] * direction).astype(self.dtype)
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype).reshape(math.prod(x.shape[:-2]), *x.shape[-2:]),
             weights,
@@ -62,7 +63,7 @@ class CausalConv(nn.Module):
             rhs_dilation=(self.dilation,),
             dimension_numbers=("NWC", "WIO", "NWC"),
         )
-        return y.reshape(*x.shape[:-1], self.features) + bias.astype(self.dtype)
+        return (y + bias.astype(self.dtype)[None, None]).reshape(*x.shape[:-1], self.features)
 
 
 class TemporalBlock(nn.Module):
@@ -164,7 +165,7 @@ class TCN(nn.Module):
         if self.pooling != "none":
             found["pooled"] = ys = pool(ys, self.pooling, lengths)
         if self.outputs:
-            head = nn.Dense(self.outputs, dtype=jnp.promote_types(ys.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.outputs, dtype=at_least_float32(ys.dtype), name="head")
             found["outputs"] = head(ys)
         return chosen(found, features)
 
@@ -176,7 +177,8 @@ def real_steps(xs: jax.Array, lengths: jax.Array) -> jax.Array:
         ValueError: The lengths are no integers ``[*batch]`` from 0 to T.
     """
     *batch, length, _ = xs.shape
-    return jnp.arange(length) < checked_lengths(lengths, length, tuple(batch))[..., None]
+    lengths = checked_lengths(lengths, length, tuple(batch))
+    return jax.lax.broadcasted_iota(lengths.dtype, (*batch, length), len(batch)) < lengths[..., None]
 
 
 def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes: int) -> None:
@@ -199,5 +201,7 @@ def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes:
         raise ValueError(f"{name}: series [*batch, T, D] expected; given shape {xs.shape}")
     if not jnp.issubdtype(xs.dtype, jnp.floating):
         raise ValueError(f"{name}: floating point series expected; given {xs.dtype}")
+    if xs.shape[-1] == 0:
+        raise ValueError(f"{name}: series must have at least 1 feature, got shape {xs.shape}")
     if (features := features_of(model, first, xs)) != xs.shape[-1]:
         raise ValueError(f"{name}: series of {features} features expected; given {xs.shape[-1]}")

@@ -14,6 +14,7 @@ from jaxnets.convolution.blocks import HE_IN  # the paper's: deviation sqrt(2 / 
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 
 class UpConvolution(nn.Module):
@@ -42,7 +43,7 @@ class UpConvolution(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         y = jnp.einsum("bhwc,yxfc->bhywxf", x, kernel)
-        return y.reshape(batch, 2 * height, 2 * width, self.features) + bias
+        return y.reshape(batch, 2 * height, 2 * width, self.features) + bias[None, None, None]
 
 
 class TwoConvolutions(nn.Module):
@@ -133,7 +134,7 @@ class UNet(nn.Module):
             x = UpConvolution(self.width * 2 ** (i - 1), self.dtype, name=f"upconv_{i}")(x)
             found[f"up_{i}"] = x = self._two(i, f"up_{i}")(self._beside(found[f"down_{i}"], x), train)
         if self.classes:
-            dtype = jnp.promote_types(self.dtype, jnp.float32)
+            dtype = at_least_float32(self.dtype)
             found["logits"] = Conv(self.classes, (1, 1), kernel_init=HE_IN, dtype=dtype, name="head")(x)
         return chosen(found, features)
 

@@ -13,6 +13,7 @@ from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+from jaxnets.ops.dtypes import at_least_float32
 
 CHANNELS = (64, 128, 256, 512, 512)
 
@@ -69,7 +70,7 @@ class VGG(nn.Module):
             x = found[f"dense_{layer}"] = nn.relu(dense(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         if self.classes:
-            dtype = jnp.promote_types(self.dtype, jnp.float32)
+            dtype = at_least_float32(self.dtype)
             found["logits"] = nn.Dense(self.classes, kernel_init=normal, dtype=dtype, name="head")(x)
         return chosen(found, features)
 

@@ -14,6 +14,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.ops.dtypes import at_least_float32
 
 
 class WideBlock(nn.Module):
@@ -98,7 +99,7 @@ class WideResNet(nn.Module):
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train)))
         if self.classes:
-            head = nn.Dense(self.classes, dtype=jnp.promote_types(self.dtype, jnp.float32), name="head")
+            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
             found["logits"] = head(found["pooled"])
         return chosen(found, features)
 

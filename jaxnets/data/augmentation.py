@@ -6,6 +6,8 @@ Every example draws its own. What is uncovered becomes 0, the mean of images tha
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.dtypes import at_least_float32
+
 
 def random_crop(key: jax.Array, images: jax.Array, padding: int = 4, mode: str = "zero") -> jax.Array:
     """Pads each side and crops back to H x W at a uniform place (He et al. 2016, arXiv:1512.03385, section 4.2).
@@ -50,13 +52,15 @@ def random_resized_crop(
         ratio: The least and the largest width over height.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: The images are not floating point, or an argument is out of range.
     """
-    _check_rank(images)
+    _check_floating(images=images)
     if not 0 < scale[0] <= scale[1] <= 1:
         raise ValueError(f"scale: shares above 0 and up to 1, the least first; given {scale}")
     if not 0 < ratio[0] <= ratio[1]:
         raise ValueError(f"ratio: above 0, the least first; given {ratio}")
+    if images.size == 0:
+        return images
     batch, height, width, _ = images.shape
     of_area, of_ratio, of_place = jax.random.split(key, 3)
     area = height * width * jax.random.uniform(of_area, (batch, 10), minval=scale[0], maxval=scale[1])
@@ -68,9 +72,9 @@ def random_resized_crop(
     first = jnp.take_along_axis(sizes, jnp.argmax(fits, axis=1)[None, :, None], axis=2)[..., 0]
     largest = jnp.minimum(whole, jnp.array([width / ratio[0], height * ratio[1]]))
     found = jnp.any(fits, axis=1)[:, None]
-    size = jnp.where(found, first.T, largest)
-    place = jnp.where(found, jax.random.uniform(of_place, (batch, 2)), 0.5) * (whole - size)
-    zoom = whole / size
+    size = jnp.where(found, first.T, largest[None])
+    place = jnp.where(found, jax.random.uniform(of_place, (batch, 2)), 0.5) * (whole[None] - size)
+    zoom = whole[None] / size
     resize = lambda image, zoom, shift: jax.image.scale_and_translate(
         image, image.shape, (0, 1), zoom, shift, "linear", antialias=True
     )
@@ -103,16 +107,17 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
         degrees: ``[B]``.
 
     Raises:
-        ValueError: The shapes do not fit.
+        ValueError: The images are not floating point, or the shapes do not fit.
     """
-    _check_rank(images)
+    _check_floating(images=images)
     batch, height, width, channels = images.shape
     if jnp.shape(degrees) != (batch,):
         raise ValueError(f"degrees [B] expected for {batch} images; given shape {jnp.shape(degrees)}")
-    angle = jnp.deg2rad(degrees)[:, None, None]
+    angle = jnp.deg2rad(_precise(jnp.asarray(degrees)))[:, None, None]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
-    down, right = jnp.arange(height)[:, None] - middle_y, jnp.arange(width) - middle_x
+    down = jnp.arange(height, dtype=angle.dtype)[None, :, None] - middle_y
+    right = jnp.arange(width, dtype=angle.dtype)[None, None] - middle_x
     y, x = middle_y + cos * down + sin * right, middle_x - sin * down + cos * right  # [B, H, W], where to read
     top, left = jnp.floor(y), jnp.floor(x)
     flat = _precise(images).reshape(batch, height * width, channels)
@@ -121,8 +126,9 @@ def rotate(images: jax.Array, degrees: jax.Array) -> jax.Array:
         for column, along_x in ((left, 1 - (x - left)), (left + 1, x - left)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             at = jnp.where(inside, row * width + column, 0).astype(jnp.int32).reshape(batch, height * width, 1)
-            weight = jnp.where(inside, along_y * along_x, 0).reshape(at.shape)
-            total += weight * jnp.take_along_axis(flat, at, axis=1)
+            weight = jnp.where(inside, along_y * along_x, 0).reshape(at.shape).astype(flat.dtype)
+            # What has no weight is not added: it may be infinite or NaN.
+            total += weight * jnp.where(weight > 0, jnp.take_along_axis(flat, at, axis=1), 0)
     return total.reshape(images.shape).astype(images.dtype)
 
 
@@ -145,11 +151,11 @@ def cutout(key: jax.Array, images: jax.Array, size: int) -> jax.Array:
     of_y, of_x = jax.random.split(key)
     covered = lambda key, length: _covered(jax.random.randint(key, (batch, 1), 0, length) - size // 2, size, length)
     square = covered(of_y, height)[:, :, None] & covered(of_x, width)[:, None, :]
-    return jnp.where(square[..., None], 0, images)
+    return jnp.where(square[..., None], jnp.zeros((), images.dtype), images)
 
 
 def _covered(begin: jax.Array, size: int, length: int) -> jax.Array:
-    at = jnp.arange(length)
+    at = jnp.arange(length)[None]
     return (at >= begin) & (at < begin + size)
 
 
@@ -170,9 +176,9 @@ def mixup(key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float) -
         alpha: 0 leaves all as it is.
 
     Raises:
-        ValueError: ``alpha`` is below 0, or the shapes do not fit.
+        ValueError: An array is not floating point, ``alpha`` is below 0, or the shapes do not fit.
     """
-    _check_rank(images)
+    _check_floating(images=images, targets=targets)
     if alpha < 0:
         raise ValueError(f"alpha: not below 0; given {alpha}")
     if targets.ndim != 2 or len(targets) != len(images):
@@ -184,8 +190,8 @@ def mixup(key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float) -
     others = jax.random.permutation(of_pairs, len(images))
 
     def mixed(values):
-        weight = weights.reshape(-1, *[1] * (values.ndim - 1))
         precise = _precise(values)
+        weight = jnp.expand_dims(weights, tuple(range(1, values.ndim))).astype(precise.dtype)
         return (weight * precise + (1 - weight) * precise[others]).astype(values.dtype)
 
     return mixed(images), mixed(targets)
@@ -193,9 +199,18 @@ def mixup(key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float) -
 
 def _precise(values: jax.Array) -> jax.Array:
     """In float32 at least."""
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    return values.astype(at_least_float32(values.dtype))
 
 
 def _check_rank(images: jax.Array) -> None:
     if images.ndim != 4:
         raise ValueError(f"images [B, H, W, C] expected; given shape {images.shape}")
+
+
+def _check_floating(images: jax.Array, **others: jax.Array) -> None:
+    """Means of integers would be cut to integers."""
+    _check_rank(images)
+    for name, values in {"images": images, **others}.items():
+        if not jnp.issubdtype(values.dtype, jnp.floating):
+            hint = " (divide bytes by 255)" if name == "images" else " (such as one-hot vectors)"
+            raise ValueError(f"`{name}` must be floating point, got {values.dtype}{hint}")

@@ -29,7 +29,7 @@ def test_training_normalises_by_the_batch_and_moves_unbiased_statistics():
 def test_evaluation_takes_the_running_statistics():
     _, variables = run(X)
     y = run(X[:1], train=False, variables=variables)
-    stats = variables["batch_stats"]
+    stats = jax.tree.map(np.asarray, variables["batch_stats"])
     np.testing.assert_allclose(y, (X[:1] - stats["mean"]) / np.sqrt(stats["var"] + 1e-5), atol=1e-5)
 
 
@@ -107,11 +107,101 @@ def test_a_siamese_pair_moves_the_statistics_twice():
 
 
 def test_the_gradient_is_that_of_the_formula(float64):
-    weights = jnp.cos(jnp.arange(X.size)).reshape(X.shape)
+    weights = jnp.cos(jnp.arange(X.size, dtype=jnp.float64)).reshape(X.shape)
     x = jnp.asarray(X, jnp.float64)
     ours = jax.grad(lambda x: jnp.sum(weights * run(x, dtype=jnp.float64)[0]))(x)
 
     def plain(x):
-        return jnp.sum(weights * (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5))
+        mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
+        return jnp.sum(weights * (x - mean) / jnp.sqrt(var + 1e-5))
 
     np.testing.assert_allclose(ours, jax.grad(plain)(x), atol=1e-10)
+
+
+FAR = {
+    "128": 128 + X,
+    "1e3": 1e3 + X,
+    "1e4": 1e4 - X,
+    "1e6": 1e6 + X,
+    "minus 3e5": X - 3e5,
+    "a channel each": X * [1e-3, 1, 1e3] + [50, 1e5, 1e7],
+    "one row in eight far away": np.where(np.arange(16).reshape(1, 16, 1, 1) % 8, 0, 1e4) + np.tile(X, (1, 4, 1, 1)),
+    "one example far away": np.where(np.arange(6).reshape(6, 1, 1, 1), 0, 1e5) + X,
+    "vectors": 1e5 + X[:, 0, 0],
+    "constant": np.full((4, 3, 3, 3), 123456.7),
+}
+
+
+def normalized(x, mask=None):
+    """Result, mean and variance in float64, of what the mask leaves."""
+    kept = x.astype(np.float64)[np.ones(x.shape[:-1], bool) if mask is None else mask]
+    mean, var = kept.mean(0), kept.var(0)
+    return (x.astype(np.float64) - mean) / np.sqrt(var + 1e-5), mean, kept.var(0, ddof=1)
+
+
+@jax.jit
+def first_step(x, cotangent, mask=None):
+    """The result, the statistics and the gradient of x of the first step; compiled once for all cases of a shape."""
+    variables = {"params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)}}
+    variables["batch_stats"] = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
+    apply = lambda x: BatchNorm().apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
+    y, back, moved = jax.vjp(apply, x, has_aux=True)
+    return y, moved["batch_stats"], back(cotangent)[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
+@pytest.mark.parametrize("x", FAR.values(), ids=FAR)
+def test_the_first_step_is_right_far_from_zero(x, dtype):
+    x = x.astype(dtype)
+    cotangent = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
+    y, statistics, gradient = first_step(x.astype(np.float32), cotangent)
+    expected, mean, var = normalized(x)
+    np.testing.assert_allclose(y, expected, rtol=2e-5, atol=5e-5)
+    np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=2e-5)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=2e-5)
+    axes = tuple(range(x.ndim - 1))
+    towards = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
+    std = np.sqrt(x.astype(np.float64).var(axes) + 1e-5)
+    np.testing.assert_allclose(np.asarray(gradient) * std, towards, rtol=1e-4, atol=5e-5)
+    if dtype != np.float32:
+        np.testing.assert_array_equal(first_step(x, cotangent)[0], y)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e6])
+def test_masked_statistics_are_right_far_from_zero(offset):
+    x, mask = (offset + X).astype(np.float32), RANDOM.random(X.shape[:-1]) < 0.4
+    mask[:, 0] = mask[0] = False  # nothing where an unmasked batch is looked at first
+    cotangent = np.where(mask[..., None], np.cos(x), 0)
+    y, statistics, gradient = first_step(np.where(mask[..., None], x, np.nan), cotangent, mask)
+    expected, mean, var = normalized(x, mask)
+    np.testing.assert_allclose(y[mask], expected[mask], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=1e-5)
+    assert np.isfinite(gradient).all() and not gradient[~mask].any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_devices_whose_parts_differ_share_their_statistics(masked):
+    """Parts with means far from each other; with a mask, with different numbers of values, and one with none."""
+    offsets = np.array([1e4, 1e4, 1.005e4, 1.005e4, 2e4, 2e4]).reshape(6, 1, 1, 1)
+    x = (X + offsets).astype(np.float32)
+    share = np.array([0.9, 0.9, 0, 0, 0.3, 0.3])[:, None, None]
+    mask = RANDOM.random(x.shape[:-1]) < (share if masked else 1)
+    cotangent = np.where(mask[..., None], np.sin(np.arange(x.size, dtype=np.float32)).reshape(x.shape), 0)
+    norm, variables = BatchNorm(axis_name="devices"), BatchNorm().init(jax.random.key(0), X)
+    split = lambda a: a.reshape(3, 2, *a.shape[1:])
+
+    @jax.jit
+    def step(x, mask, cotangent):
+        part = lambda x, mask: norm.apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
+        y, back, moved = jax.vjp(lambda x: jax.vmap(part, axis_name="devices")(x, mask), x, has_aux=True)
+        return y, moved["batch_stats"], back(cotangent)[0]
+
+    y, statistics, gradient = step(split(x), split(mask) if masked else None, split(cotangent))
+    expected, mean, var = normalized(x, mask)
+    np.testing.assert_allclose(y.reshape(x.shape)[mask], expected[mask], rtol=1e-5, atol=1e-5)
+    for device in range(3):
+        np.testing.assert_allclose(statistics["mean"][device], 0.1 * mean, rtol=1e-6)
+        np.testing.assert_allclose(statistics["var"][device], 0.9 + 0.1 * var, rtol=1e-5)
+    whole = first_step(x, cotangent, mask if masked else None)[2]
+    np.testing.assert_allclose(gradient.reshape(x.shape), whole, rtol=1e-4, atol=1e-9)

@@ -37,12 +37,12 @@ def test_counts(name):
 def test_shapes_and_the_norm_before_the_head(tiny):
     variables, images = tiny
     names = ("stem", "stage_1", "stage_2", "pooled", "norm", "logits")
-    found = jax.jit(lambda v, x: TINY.apply(v, x, features=names))(variables, images)
+    found = jax.tree.map(np.asarray, jax.jit(lambda v, x: TINY.apply(v, x, features=names))(variables, images))
     assert [found[name].shape[1:] for name in names] == [(2, 5, 4), (2, 5, 4), (1, 2, 6), (6,), (6,), (5,)]
     np.testing.assert_allclose(found["pooled"], found["stage_2"].mean((1, 2)), rtol=1e-5, atol=1e-6)
     centred = found["pooled"] - found["pooled"].mean(-1, keepdims=True)
     normed = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-6)
-    p = variables["params"]
+    p = jax.tree.map(np.asarray, variables["params"])
     np.testing.assert_allclose(found["norm"], normed * p["norm"]["scale"] + p["norm"]["bias"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         found["logits"], found["norm"] @ p["head"]["kernel"] + p["head"]["bias"], rtol=1e-4, atol=1e-5
@@ -92,7 +92,8 @@ def test_training_draws_and_has_a_finite_gradient(tiny):
 
     @jax.jit
     def step(params, key):
-        loss = lambda p: jnp.sum(model.apply({"params": p}, images, train=True, rngs={"dropout": key}) * jnp.arange(5))
+        logits = lambda p: model.apply({"params": p}, images, train=True, rngs={"dropout": key})
+        loss = lambda p: jnp.sum(logits(p) * jnp.arange(5.0)[None])
         return jax.value_and_grad(loss)(params)
 
     drawn = [step(variables["params"], jax.random.key(seed)) for seed in range(4)]

@@ -72,16 +72,17 @@ def test_a_block_is_its_equation():
     x = np.random.default_rng(2).normal(size=(3, 1, 1, 8)).astype(np.float32)
     variables = filled(block, x)
     p, stats = variables["params"], variables["batch_stats"]
+    silu, sigmoid = (lambda a: a / (1 + np.exp(-a))), (lambda a: 1 / (1 + np.exp(-a)))
 
     def normed(name, y):
         norm, running = p[name]["norm"], stats[name]["norm"]
         return (y - running["mean"]) / np.sqrt(running["var"] + 0.1) * norm["scale"] + norm["bias"]
 
-    hidden = jax.nn.silu(normed("expand", x[:, 0, 0] @ p["expand"]["conv"]["kernel"][0, 0]))
-    hidden = jax.nn.silu(normed("depthwise", hidden * p["depthwise"]["conv"]["kernel"][2, 2, 0]))
+    hidden = silu(normed("expand", x[:, 0, 0] @ p["expand"]["conv"]["kernel"][0, 0]))
+    hidden = silu(normed("depthwise", hidden * p["depthwise"]["conv"]["kernel"][2, 2, 0]))
     dense = lambda name, a: a @ p["squeeze_excite"][name]["kernel"][0, 0] + p["squeeze_excite"][name]["bias"]
     assert p["squeeze_excite"]["squeeze"]["kernel"].shape == (1, 1, 16, 2)
-    hidden *= jax.nn.sigmoid(dense("excite", jax.nn.silu(dense("squeeze", hidden))))
+    hidden *= sigmoid(dense("excite", silu(dense("squeeze", hidden))))
     expected = x[:, 0, 0] + normed("project", hidden @ p["project"]["conv"]["kernel"][0, 0])
     np.testing.assert_allclose(jax.jit(block.apply)(variables, x)[:, 0, 0], expected, rtol=1e-4, atol=1e-5)
 
@@ -102,7 +103,7 @@ def test_training_draws_moves_every_statistic_and_has_a_finite_gradient(tiny):
         def loss(params):
             given = {**variables, "params": params}
             logits, moved = TINY.apply(given, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
-            return jnp.sum(logits * jnp.arange(5)), moved
+            return jnp.sum(logits * jnp.arange(5.0)[None]), moved
 
         (value, moved), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         return value, moved, gradient

@@ -171,7 +171,7 @@ def test_dense_layers_read_channel_by_channel():
     found = jax.jit(lambda *given: model.apply(*given, features=("pooled", "dense_1")))(variables, images)
     assert found["pooled"].shape == (2, 2, 3, 3)
     flat = np.asarray(found["pooled"]).transpose(0, 3, 1, 2).reshape(2, -1)
-    dense = variables["params"]["dense_1"]
+    dense = jax.tree.map(np.asarray, variables["params"]["dense_1"])
     np.testing.assert_allclose(found["dense_1"], np.maximum(flat @ dense["kernel"] + dense["bias"], 0), rtol=1e-5)
 
 

@@ -90,7 +90,7 @@ def test_a_causal_convolution_in_polar_form():
     variables, apply = jax.jit(conv.init)(jax.random.key(0), XS), jax.jit(conv.apply)
     params = variables["params"]
     past = np.pad(XS, [(0, 0), (4, 0), (0, 0)])
-    expected = sum(past[:, 2 * i : 2 * i + 7] @ params["kernel"][i] for i in range(3))
+    expected = sum(past[:, 2 * i : 2 * i + 7] @ np.asarray(params["kernel"][i]) for i in range(3))
     np.testing.assert_allclose(apply(variables, XS), expected, atol=1e-5)  # at first g is the length of v
     assert abs(params["kernel"]).max() <= 1 / 3  # 1 / sqrt(k D)
     longer = {**params, "kernel": 3 * params["kernel"], "scale": 2 * params["scale"], "bias": jnp.arange(4.0)}

@@ -54,7 +54,7 @@ def test_the_transposed_convolution_is_the_usual_one():
     ours = UpConvolution(6)
     theirs = nn.ConvTranspose(6, (2, 2), strides=(2, 2), padding="VALID", transpose_kernel=True)
     variables = ours.init(jax.random.key(1), x)
-    variables["params"]["bias"] += jnp.arange(6)
+    variables["params"]["bias"] += jnp.arange(6.0)
     assert variables["params"]["kernel"].std() == pytest.approx(np.sqrt(2 / 4), rel=0.2)
     np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
 
