@@ -1,5 +1,6 @@
 """``HistNetQ``: a set as histograms of learned features (Perez-Mon et al. 2024, arXiv:2403.15123)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ class HistNetQ(nn.Module):
     def answer(self, seen: tuple[jax.Array], *, train: bool = False) -> jax.Array:
         """Of the histograms."""
         (ys,) = seen
-        ys = ys.reshape(*ys.shape[:-2], -1)
+        ys = ys.reshape(*ys.shape[:-2], math.prod(ys.shape[-2:]))
         for layer in self.head_layers:
             ys = self.drop(nn.leaky_relu(layer(ys)), deterministic=not train)
         ys = self.output(ys)

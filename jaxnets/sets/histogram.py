@@ -193,7 +193,7 @@ def _cut(xs, members, k, chunk):
 
 def _chunk_sums(kind, sets, xs, members, bins):
     made = votes(kind, bins, xs)
-    flat = made.reshape(*made.shape[:-2], -1)
+    flat = made.reshape(*made.shape[:-2], math.prod(made.shape[-2:]))
     if sets is not None:
         sums = total(flat, Segments(members, sets))
     else:  # as a product: XLA's sums over an axis that is not the last are slow on a CPU

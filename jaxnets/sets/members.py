@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["ids"], meta_fields=["count"])
@@ -84,7 +85,7 @@ def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
 
 def _added(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     if isinstance(members, Segments):
-        return jax.ops.segment_sum(xs, members.ids, members.count)
+        return jax.ops.segment_sum(xs, members.ids, members.count + 1)[:-1]  # the last one: of what is of no set
     return jnp.sum(xs, axis=-2)
 
 
@@ -102,7 +103,7 @@ def largest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """
     xs = only_real(xs, members, -np.inf)
     if isinstance(members, Segments):
-        return jax.ops.segment_max(xs, members.ids, members.count)
+        return jax.ops.segment_max(xs, members.ids, members.count + 1)[:-1]
     return jnp.max(xs, axis=-2, initial=-np.inf)
 
 
@@ -132,7 +133,8 @@ def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """What belongs to a set, ``[*batch, ...]`` or ``[S, ...]``, at each of its elements; broadcast where padded."""
     if isinstance(members, Segments):
         rows = jnp.pad(values, [(0, 1)] + [(0, 0)] * (values.ndim - 1))  # the last one for what is of no set
-        return jnp.take(rows, members.ids, axis=0, mode="clip")
+        spec = jax.typeof(members.ids).sharding.spec
+        return rows.at[members.ids].get(mode="clip", out_sharding=PartitionSpec(*spec) if any(spec) else None)
     return jnp.expand_dims(values, members.ndim - 1)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.sets.explicit import auto_sharded, per_feature
+from jaxnets.sets.explicit import auto_sharded, per_feature, per_set
 from jaxnets.sets.histogram import Bins, histogram
 from jaxnets.sets.members import Members, check_members, largest, sizes, smallest, total, wide
 
@@ -34,12 +34,12 @@ class Fold(NamedTuple):
 def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:
     """A fold whose carry is a summary ``what`` of the chunks so far, and how many elements they had."""
 
-    what = auto_sharded(per_feature)(what)
+    what, count_of = auto_sharded(per_feature)(what), auto_sharded(per_set)(lambda xs, members: sizes(members))
 
     def start(xs, members):
         members = check_members(xs, members)
         shape = jax.eval_shape(what, xs, members)
-        return jnp.full_like(shape, begin), jnp.zeros_like(sizes(members))
+        return jnp.full_like(shape, begin), jnp.zeros_like(count_of(xs, members))
 
     def merge(carry, other):
         (found, count), (more, others) = carry, other
@@ -49,7 +49,7 @@ def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -
 
     def add(carry, xs, members):
         members = check_members(xs, members)
-        return merge(carry, (what(xs, members), sizes(members)))
+        return merge(carry, (what(xs, members), count_of(xs, members)))
 
     return Fold(start, add, lambda carry: result(*carry), merge)
 
