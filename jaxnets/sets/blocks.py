@@ -46,8 +46,8 @@ class Norm(nn.Module):
         if self.kind not in NORMS:
             raise ValueError(f"norm: none, layer or set expected; given {self.kind!r}")
         width = xs.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (width,))
-        bias = self.param("bias", nn.initializers.zeros, (width,))
+        scale = self.param("scale", nn.initializers.ones, (width,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
         return NORMS[self.kind](xs, scale, bias, members)
 
 
@@ -93,7 +93,7 @@ class MAB(nn.Module):
         """From X ``[*batch, N, ...]`` and Y ``[*batch, M, ...]`` to ``[*batch, N, D]``."""
         members, y_members = check_members(xs, members), check_members(ys, y_members, "ys")
         if isinstance(members, Segments) and isinstance(y_members, Segments):
-            seen = members.ids[:, None] == y_members.ids
+            seen = members.ids[:, None] == y_members.ids[None]
         elif isinstance(members, Segments) or isinstance(y_members, Segments):
             raise ValueError("members: segments of both sets, or of neither, expected")
         else:
@@ -263,7 +263,7 @@ def _seeds(module: Any, name: str, count: int) -> jax.Array:
     """Learned elements, the same in every set."""
     if count < 1:
         raise ValueError(f"{name}: at least 1; given {count}")
-    return module.param(name, nn.initializers.glorot_uniform(), (count, module.width)).astype(module.dtype)
+    return module.param(name, nn.initializers.glorot_uniform(), (count, module.width), jnp.float32).astype(module.dtype)
 
 
 def _in_every_set(seeds: jax.Array, xs: jax.Array, members: Members) -> tuple[jax.Array, Members]:

@@ -10,7 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.dense import Dense
 from jaxnets.ops import embedding
-from jaxnets.sets.members import Members, check_members, is_real, only_real, spread
+from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread, wide
 from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
 from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
 
@@ -75,7 +75,7 @@ class DeepSets(nn.Module):
             self.embed = nn.Embed(self.tokens, widths.pop(0), self.dtype)
         self.elementwise_layers = [dense(width, f"elementwise_{i}") for i, width in enumerate(widths)]
         self.whole_layers = [dense(width, f"whole_{i}") for i, width in enumerate(self.whole)]
-        self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.outputs)
+        self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.outputs, dtype=answer_dtype(self.dtype))
 
     def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, outputs]``, float32.
@@ -107,7 +107,7 @@ class DeepSets(nn.Module):
         (ys,) = seen
         for layer in self.whole_layers:
             ys = self.drop(self.activate(layer(ys)), deterministic=not train)
-        ys = self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        ys = self.head(ys)
         return nn.softmax(ys) if self.prevalences else ys
 
     def _elements(self, xs, members):
@@ -118,7 +118,7 @@ class DeepSets(nn.Module):
         xs = only_real(xs, check_members(xs, members))
         for layer in self.elementwise_layers:
             xs = self.activate(layer(xs))
-        return xs.astype(jnp.promote_types(xs.dtype, jnp.float32))
+        return xs.astype(wide(xs.dtype))
 
 
 class EquivariantLayer(nn.Module):
@@ -172,5 +172,5 @@ class EquivariantDeepSets(nn.Module):
         del train  # it has no dropout
         for i, width in enumerate(self.widths):
             xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, members)
-        ys = Dense(self.outputs, name="head")(xs.astype(jnp.promote_types(xs.dtype, jnp.float32)))
+        ys = Dense(self.outputs, dtype=answer_dtype(self.dtype), name="head")(xs)
         return only_real(ys, check_members(xs, members))

@@ -3,25 +3,30 @@ r"""Gaussian-likelihood pooling (GMNet, arXiv:2501.13638): how dense a set is ar
 .. math:: y_k = \frac{1}{n} \sum_i \mathcal{N}(x_i; \mu_k, \Sigma_k), \quad \Sigma_k^{-1} = P_k P_k^\top
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxnets.sets.members import Members, check_members, only_real, sizes, total
+from jaxnets.sets.explicit import auto_sharded, per_set
+from jaxnets.sets.members import Members, check_members, mean, only_real, wide
 
 
 def gaussians_init(key: jax.Array, features: int, count: int) -> dict[str, jax.Array]:
     """Parameters of ``gaussian_pool``: means ``[K, D]`` uniform from 0 to 1, logs ``[K, D]``, factors ``[K, D, D]``."""
     return {
-        "means": jax.random.uniform(key, (count, features)),
-        "logs": jnp.zeros((count, features)),
-        "factors": jnp.zeros((count, features, features)),
+        "means": jax.random.uniform(key, (count, features), jnp.float32),
+        "logs": jnp.zeros((count, features), jnp.float32),
+        "factors": jnp.zeros((count, features, features), jnp.float32),
     }
 
 
 def log_likelihoods(params: dict[str, jax.Array], xs: jax.Array) -> jax.Array:
     r""":math:`\log \mathcal{N}(x; \mu_k, \Sigma_k)` of elements ``[..., D]``: ``[..., K]``.
+
+    Minus infinity for an infinite element, NaN for one with a NaN.
 
     Args:
         params: As ``gaussians_init`` makes them: :math:`P_k` is lower triangular, ``exp(logs)`` on its diagonal and
@@ -29,13 +34,22 @@ def log_likelihoods(params: dict[str, jax.Array], xs: jax.Array) -> jax.Array:
         xs: ``[..., D]``.
     """
     features = xs.shape[-1]
-    factors = jnp.tril(params["factors"], -1) + jnp.exp(params["logs"])[..., None] * jnp.eye(features)
+    dtype = functools.reduce(np.promote_types, [array.dtype for array in params.values()], xs.dtype)
+    xs, params = xs.astype(dtype), jax.tree.map(lambda array: array.astype(dtype), params)
+    diagonal = jnp.exp(params["logs"])[..., None] * jnp.eye(features, dtype=dtype)[None]
+    factors = jnp.tril(params["factors"], -1) + diagonal
     # (x - mu) P, as two products: nothing of [..., K, D, D].
-    turned = jnp.einsum("...d,kde->...ke", xs, factors) - jnp.einsum("kd,kde->ke", params["means"], factors)
+    infinite = jnp.isinf(xs)
+    turned = jnp.einsum("...d,kde->...ke", jnp.where(infinite, 0, xs), factors)
+    turned -= _first_axes(jnp.einsum("kd,kde->ke", params["means"], factors), turned.ndim)
     constant = jnp.sum(params["logs"], axis=-1) - features / 2 * math.log(2 * math.pi)
-    return constant - jnp.sum(turned**2, axis=-1) / 2
+    found = _first_axes(constant, xs.ndim) - jnp.sum(turned**2, axis=-1) / 2
+    # No product of infinities: with the zeros of P they would be NaN.
+    beyond = jnp.any(infinite, axis=-1, keepdims=True) & ~jnp.isnan(found)
+    return jnp.where(beyond, -np.inf, found)
 
 
+@auto_sharded(per_set)
 def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, members: Members = None) -> jax.Array:
     """The mean likelihood of each Gaussian.
 
@@ -49,5 +63,10 @@ def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, members: Members 
     if params["means"].shape[-1] != xs.shape[-1]:
         raise ValueError(f"xs: {params['means'].shape[-1]} features expected; given {xs.shape}")
     members = check_members(xs, members)
-    xs = only_real(xs, members).astype(jnp.promote_types(xs.dtype, jnp.float32))
-    return total(jnp.exp(log_likelihoods(params, xs)), members) / jnp.maximum(sizes(members), 1)
+    xs = only_real(xs, members).astype(wide(xs.dtype))
+    return mean(jnp.exp(log_likelihoods(params, xs)), members)
+
+
+def _first_axes(array: jax.Array, rank: int) -> jax.Array:
+    """An array with axes of size 1 in front, up to a rank."""
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)

@@ -1,5 +1,6 @@
 """``HistNetQ``: a set as histograms of learned features (Perez-Mon et al. 2024, arXiv:2403.15123)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from flax.typing import Dtype
 
 from jaxnets.dense import Dense
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
-from jaxnets.sets.members import Members, check_members, only_real, sizes
+from jaxnets.sets.members import Members, answer_dtype, check_members, only_real, sizes
 
 
 class Histogram(nn.Module):
@@ -70,7 +71,7 @@ class HistNetQ(nn.Module):
         self.feature_layers = [dense(width, f"features_{i}") for i, width in enumerate(self.features)]
         self.histogram = Histogram(self.bins, self.kind, self.learned, self.cumulative)
         self.head_layers = [dense(width, f"head_{i}") for i, width in enumerate(self.head)]
-        self.drop, self.output = nn.Dropout(self.dropout), nn.Dense(self.outputs)
+        self.drop, self.output = nn.Dropout(self.dropout), nn.Dense(self.outputs, dtype=answer_dtype(self.dtype))
 
     def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, outputs]``, float32.
@@ -87,21 +88,22 @@ class HistNetQ(nn.Module):
         """The sums of votes, and how many elements there were, after one more chunk; None is before the first one."""
         members = check_members(xs, members)
         count = sizes(members)
-        found = self.histogram(self.elements(xs, members), members) * count[..., None]
+        found = self.histogram(self.elements(xs, members), members)
+        found *= count.astype(found.dtype)[..., None]
         return (found, count) if carry is None else (carry[0] + found, carry[1] + count)
 
     def finish(self, carry: Any, seen: tuple) -> jax.Array:
         """The histograms."""
         found, count = carry
-        return found / jnp.maximum(count, 1)[..., None]
+        return found / jnp.maximum(count.astype(found.dtype), 1)[..., None]
 
     def answer(self, seen: tuple[jax.Array], *, train: bool = False) -> jax.Array:
         """Of the histograms."""
         (ys,) = seen
-        ys = ys.reshape(*ys.shape[:-2], -1)
+        ys = ys.reshape(*ys.shape[:-2], math.prod(ys.shape[-2:]))
         for layer in self.head_layers:
             ys = self.drop(nn.leaky_relu(layer(ys)), deterministic=not train)
-        ys = self.output(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        ys = self.output(ys)
         return nn.softmax(ys) if self.prevalences else ys
 
     def elements(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:

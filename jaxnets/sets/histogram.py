@@ -23,9 +23,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from jaxnets.sets.members import Members, Segments, check_members, is_real, only_real, sizes, total
+from jaxnets.sets.explicit import auto_sharded, per_feature
+from jaxnets.sets.members import Members, Segments, check_members, is_real, only_real, sizes, total, wide
 
 KINDS = ("hard", "soft", "gaussian", "sigmoid", "linear")
 # Votes computed at once: they stay in a processor's cache.
@@ -47,15 +49,26 @@ def bins_init(kind: str, features: int, bins: int) -> Bins:
         raise ValueError(f"bins: at least {least}, of 1 feature or more; given {bins} of {features}")
     every = lambda row: jnp.tile(row, (features, 1))
     if kind == "linear":
-        return {"centres": every(jnp.linspace(0.0, 1.0, bins))}
+        return {"centres": every(jnp.linspace(0.0, 1.0, bins, dtype=jnp.float32))}
     half = 0.5 / bins
-    widths = jnp.full(bins, half + (0.001 if kind == "hard" else 0.0))
-    return {"centres": every((jnp.arange(bins) + 0.5) / bins), "widths": every(widths)}
+    widths = jnp.full(bins, half + (0.001 if kind == "hard" else 0.0), jnp.float32)
+    return {"centres": every((jnp.arange(bins, dtype=jnp.float32) + 0.5) / bins), "widths": every(widths)}
 
 
 def votes(kind: str, bins: Bins, xs: jax.Array) -> jax.Array:
-    """Of numbers ``[..., D]`` for every bin: ``[..., D, B]``."""
-    xs = jnp.clip(xs, 0.0, 1.0)[..., None]
+    """Of numbers ``[..., D]`` for every bin: ``[..., D, B]``; NaN, with gradients of NaN, for NaN."""
+    dtype = functools.reduce(np.promote_types, [array.dtype for array in bins.values()], xs.dtype)
+    row = lambda array: array.astype(dtype).reshape((1,) * (xs.ndim - 1) + array.shape)
+    bins, xs = {name: row(array) for name, array in bins.items()}, xs.astype(dtype)[..., None]
+    # Comparisons with NaN are false, so that a formula may lose it: NaN votes by a product of its own.
+    lost = jnp.isnan(xs)
+    nan = jnp.where(lost, xs, 0)
+    return jnp.where(
+        lost, nan * nan * sum(bins.values()), _votes(kind, bins, jnp.where(lost, 0, jnp.clip(xs, 0.0, 1.0)))
+    )
+
+
+def _votes(kind, bins, xs):
     if kind == "linear":
         centres = jnp.sort(bins["centres"], axis=-1)
         gaps = jnp.maximum(jnp.diff(centres, axis=-1), 1e-6)
@@ -74,6 +87,7 @@ def votes(kind: str, bins: Bins, xs: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(1000 * (xs - centres + widths)) - jax.nn.sigmoid(1000 * (xs - centres - widths))
 
 
+@auto_sharded(per_feature)
 def histogram(
     xs: jax.Array,
     bins: Bins,
@@ -109,24 +123,24 @@ def histogram(
         if array.ndim != 2 or array.shape[0] != features:
             raise ValueError(f"{name}: [{features}, B] expected, a row for each feature; given {array.shape}")
     count = bins["centres"].shape[-1]
+    if any(array.shape[-1] != count for array in bins.values()) or count < 1:
+        raise ValueError(f"`bins` must be as many centers as widths, at least 1, got {jax.tree.map(jnp.shape, bins)}")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: at least 1 element, or None to choose; given {chunk}")
     length = xs.shape[-2]
     if isinstance(length, int):
-        chunk = min(chunk or max(VOTES // (math.prod(xs.shape[:-2]) * features * count), 1), max(length, 1))
+        chunk = min(chunk or max(VOTES // max(math.prod(xs.shape[:-2]) * features * count, 1), 1), max(length, 1))
     else:  # only a name, as jax.export may trace it
         chunk = length
     more = -length % chunk if length else chunk
-    xs = only_real(xs, members).astype(
-        jnp.promote_types(jnp.promote_types(xs.dtype, jnp.float32), bins["centres"].dtype)
-    )
+    xs = only_real(xs, members).astype(wide(xs.dtype, bins["centres"].dtype))
     xs = jnp.pad(xs, [(0, 0)] * (xs.ndim - 2) + [(0, more), (0, 0)])
     if isinstance(members, Segments):
         padded: Any = Segments(jnp.pad(members.ids, (0, more), constant_values=members.count), members.count)
     else:
         padded = jnp.pad(members, [(0, 0)] * (members.ndim - 1) + [(0, more)])
     sums = _summed(kind, chunk, padded.count if isinstance(padded, Segments) else None, xs, bins, _array(padded))
-    found = sums / jnp.maximum(sizes(members), 1)[..., None]
+    found = sums / jnp.maximum(sizes(members).astype(sums.dtype), 1)[..., None]
     return jnp.cumsum(found, axis=-1) if cumulative else found
 
 
@@ -179,7 +193,7 @@ def _cut(xs, members, k, chunk):
 
 def _chunk_sums(kind, sets, xs, members, bins):
     made = votes(kind, bins, xs)
-    flat = made.reshape(*made.shape[:-2], -1)
+    flat = made.reshape(*made.shape[:-2], math.prod(made.shape[-2:]))
     if sets is not None:
         sums = total(flat, Segments(members, sets))
     else:  # as a product: XLA's sums over an axis that is not the last are slow on a CPU

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax.sharding import PartitionSpec
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["ids"], meta_fields=["count"])
@@ -25,6 +27,19 @@ class Segments:
 
 # A bool mask [*batch, N] of the elements [*batch, N, ...] that are real, None (all are), or Segments.
 Members = jax.Array | Segments | None
+
+
+def wide(*dtypes: Any) -> np.dtype:
+    """The dtype of sums over numbers of these dtypes: float32, or float64 if one of them is float64.
+
+    Unlike ``jnp.promote_types`` it also promotes under ``jax_numpy_dtype_promotion="strict"``.
+    """
+    return functools.reduce(np.promote_types, map(np.dtype, dtypes), np.dtype(np.float32))
+
+
+def answer_dtype(dtype: Any) -> Any:
+    """The dtype of answers of a model that computes in ``dtype``; None as in flax: that of its inputs."""
+    return None if dtype is None else wide(dtype)
 
 
 def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
@@ -59,52 +74,86 @@ def is_real(members: Segments | jax.Array) -> jax.Array:
 
 def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) -> jax.Array:
     """Elements ``[..., N, D]`` with ``other`` in place of those that are not real, whatever was there."""
-    return jnp.where(is_real(members)[..., None], xs, jnp.asarray(other, xs.dtype))
+    real = is_real(members)[..., None]
+    return jnp.where(real, xs, jnp.asarray(other, xs.dtype))
 
 
 def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
-    xs = only_real(xs, members).astype(jnp.promote_types(xs.dtype, jnp.float32))
+    return _added(only_real(xs, members).astype(wide(xs.dtype)), members)
+
+
+def _added(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     if isinstance(members, Segments):
-        return jax.ops.segment_sum(xs, members.ids, members.count)
+        return jax.ops.segment_sum(xs, members.ids, members.count + 1)[:-1]  # the last one: of what is of no set
     return jnp.sum(xs, axis=-2)
 
 
+def mean(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+    """The mean over each set, zeros for an empty one; otherwise as ``total``."""
+    sums = total(xs, members)
+    return sums / jnp.maximum(sizes(members).astype(sums.dtype), 1)
+
+
+@jax.custom_jvp
 def largest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
-    """The largest of each set, minus infinity for an empty one."""
+    """The largest of each set, minus infinity for an empty one, NaN where an element is.
+
+    Elements that are the largest, or NaN, share the gradient evenly.
+    """
     xs = only_real(xs, members, -np.inf)
     if isinstance(members, Segments):
-        return jax.ops.segment_max(xs, members.ids, members.count)
+        return jax.ops.segment_max(xs, members.ids, members.count + 1)[:-1]
     return jnp.max(xs, axis=-2, initial=-np.inf)
+
+
+@largest.defjvp
+def _largest_jvp(primals, tangents):
+    # JAX's own rule divides by the number of the largest, 0 for an empty set, and counts padding where that is -inf.
+    (xs, members), (moves, _) = primals, tangents
+    found = largest(xs, members)
+    xs = only_real(xs, members)
+    chosen = is_real(members)[..., None] & ((xs == spread(found, members)) | jnp.isnan(xs))
+    count = jnp.maximum(total(chosen.astype(wide(xs.dtype)), members), 1)
+    return found, (total(jnp.where(chosen, moves, 0), members) / count).astype(xs.dtype)
+
+
+def smallest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+    """The smallest of each set, infinity for an empty one; otherwise as ``largest``."""
+    return -largest(-only_real(xs, members), members)
 
 
 def sizes(members: Segments | jax.Array) -> jax.Array:
     """How many elements each set has: float32 ``[*batch, 1]`` or ``[S, 1]``."""
-    return total(is_real(members)[..., None].astype(jnp.float32), members)
+    # Counted in integers: a sum of ones in float32 may end at 2^24.
+    return _added(is_real(members)[..., None].astype(jnp.int32), members).astype(jnp.float32)
 
 
 def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """What belongs to a set, ``[*batch, ...]`` or ``[S, ...]``, at each of its elements; broadcast where padded."""
     if isinstance(members, Segments):
-        return jnp.take(values, members.ids, axis=0, mode="fill", fill_value=0)
+        rows = jnp.pad(values, [(0, 1)] + [(0, 0)] * (values.ndim - 1))  # the last one for what is of no set
+        spec = jax.typeof(members.ids).sharding.spec
+        return rows.at[members.ids].get(mode="clip", out_sharding=PartitionSpec(*spec) if any(spec) else None)
     return jnp.expand_dims(values, members.ndim - 1)
 
 
 def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, Segments | jax.Array, jax.Array]:
-    """Every feature of a set sorted by itself, from the smallest up.
+    """Every feature of a set sorted by itself, from the smallest up; NaN comes last.
 
     Returns:
         The elements, real ones first; the members of that order; and the rank of each element in its set
         ``[..., N, 1]``, float32 at least.
     """
-    dtype = jnp.promote_types(xs.dtype, jnp.float32)
+    dtype, xs = wide(xs.dtype), only_real(xs, members)
     if isinstance(members, Segments):
         columns = jax.vmap(lambda column: jnp.lexsort((column, members.ids)), in_axes=-1, out_axes=-1)(xs)
         ids = jnp.sort(members.ids)
         first = jnp.searchsorted(ids, ids)
-        rank = (jnp.arange(len(ids)) - first)[:, None].astype(dtype)
+        rank = (jnp.arange(len(ids), dtype=first.dtype) - first)[:, None].astype(dtype)
         return jnp.take_along_axis(xs, columns, axis=0), Segments(ids, members.count), rank
-    ordered = jnp.sort(only_real(xs, members, np.inf), axis=-2)
-    rank = jnp.arange(xs.shape[-2], dtype=dtype)[:, None]
-    real = rank[:, 0] < sizes(members)
-    return ordered, real, jnp.broadcast_to(rank, (*xs.shape[:-1], 1))
+    # Two keys: padding comes after real infinities and NaN, which share its place otherwise.
+    padding = jnp.broadcast_to(~is_real(members)[..., None], xs.shape)
+    _, ordered = lax.sort((padding, xs), dimension=xs.ndim - 2, num_keys=2)
+    rank = lax.broadcasted_iota(dtype, (*xs.shape[:-1], 1), xs.ndim - 2)
+    return ordered, rank[..., 0] < sizes(members).astype(dtype), rank

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jaxnets.sets.members import Members, check_members, only_real, sizes, spread, total
+from jaxnets.sets.explicit import auto_sharded, per_element
+from jaxnets.sets.members import Members, check_members, only_real, sizes, spread, total, wide
 
 
+@auto_sharded(per_element)
 def set_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members = None) -> jax.Array:
     r"""Set norm (Zhang et al. 2022, arXiv:2206.11925): mean and variance of all numbers of a set, scale by feature.
 
@@ -22,22 +24,31 @@ def set_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members 
         Elements like ``xs``, zeros where not real.
     """
     members = check_members(xs, members)
-    wide = only_real(xs, members).astype(jnp.promote_types(xs.dtype, jnp.float32))
-    count = jnp.maximum(sizes(members), 1) * xs.shape[-1]
-    mean = jnp.sum(total(wide, members), axis=-1, keepdims=True) / count
-    centred = only_real(wide - spread(mean, members), members)
-    variance = jnp.sum(total(centred**2, members), axis=-1, keepdims=True) / count
-    return _scaled(centred * jax.lax.rsqrt(spread(variance, members) + 1e-5), scale, bias, members, xs.dtype)
+    elements = only_real(xs, members).astype(wide(xs.dtype))
+    count = jnp.maximum(sizes(members).astype(elements.dtype), 1) * max(xs.shape[-1], 1)
+    middle = jnp.sum(total(elements, members), axis=-1, keepdims=True) / count
+    centered = only_real(elements - spread(middle, members), members)
+    variance = jnp.sum(total(centered**2, members), axis=-1, keepdims=True) / count
+    return _scaled(centered * jax.lax.rsqrt(spread(variance, members) + 1e-5), scale, bias, members, xs.dtype)
 
 
+@auto_sharded(per_element)
 def layer_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members = None) -> jax.Array:
     r"""The norm of every element's features (Ba et al. 2016, arXiv:1607.06450); otherwise ``set_norm``."""
     members = check_members(xs, members)
-    wide = only_real(xs, members).astype(jnp.promote_types(xs.dtype, jnp.float32))
-    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    variance = jnp.mean(centred**2, axis=-1, keepdims=True)
-    return _scaled(centred * jax.lax.rsqrt(variance + 1e-5), scale, bias, members, xs.dtype)
+    elements = only_real(xs, members).astype(wide(xs.dtype))
+    count = max(xs.shape[-1], 1)
+    centered = elements - jnp.sum(elements, axis=-1, keepdims=True) / count
+    variance = jnp.sum(centered**2, axis=-1, keepdims=True) / count
+    return _scaled(centered * jax.lax.rsqrt(variance + 1e-5), scale, bias, members, xs.dtype)
 
 
 def _scaled(normal, scale, bias, members, dtype):
-    return only_real(normal * scale + bias, members).astype(dtype)
+    for name, array in (("scale", scale), ("bias", bias)):
+        if array.shape not in ((), normal.shape[-1:]):
+            raise ValueError(
+                f"`{name}` must have shape {normal.shape[-1:]}, a number for each feature, got {array.shape}"
+            )
+    exact = wide(normal.dtype, scale.dtype, bias.dtype)
+    scale, bias = (array.astype(exact).reshape((1,) * (normal.ndim - 1) + (-1,)) for array in (scale, bias))
+    return only_real(normal.astype(exact) * scale + bias, members).astype(dtype)

@@ -9,33 +9,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.sets.members import Members, check_members, in_order, largest, only_real, sizes, spread, total
+from jaxnets.sets.explicit import auto_sharded, per_feature
+from jaxnets.sets.members import (
+    Members,
+    check_members,
+    in_order,
+    largest,
+    mean,
+    only_real,
+    sizes,
+    smallest,
+    spread,
+    total,
+    wide,
+)
 
 
+@auto_sharded(per_feature)
 def sum_pool(xs: jax.Array, members: Members = None) -> jax.Array:
     r""":math:`\sum_i x_i` (Zaheer et al. 2017, arXiv:1703.06114)."""
     return total(xs, check_members(xs, members)).astype(xs.dtype)
 
 
+@auto_sharded(per_feature)
 def mean_pool(xs: jax.Array, members: Members = None) -> jax.Array:
     r""":math:`\frac{1}{n} \sum_i x_i`."""
     members = check_members(xs, members)
-    return (total(xs, members) / jnp.maximum(sizes(members), 1)).astype(xs.dtype)
+    return mean(xs, members).astype(xs.dtype)
 
 
+@auto_sharded(per_feature)
 def max_pool(xs: jax.Array, members: Members = None) -> jax.Array:
     r""":math:`\max_i x_i` of each feature."""
     members = check_members(xs, members)
     return jnp.where(sizes(members) > 0, largest(xs, members), 0)
 
 
+@auto_sharded(per_feature)
 def min_pool(xs: jax.Array, members: Members = None) -> jax.Array:
     r""":math:`\min_i x_i` of each feature."""
-    return -max_pool(-xs, members)
+    members = check_members(xs, members)
+    return jnp.where(sizes(members) > 0, smallest(xs, members), 0)
 
 
+@auto_sharded(per_feature)
 def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> jax.Array:
     """The value that a part of each feature's values is below, between two values in proportion (numpy's "linear").
+
+    A value without a share in the quantile has no effect, infinite or not, as in ``numpy.median``; NaN yields NaN.
 
     Args:
         xs, members: As above.
@@ -44,23 +65,28 @@ def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> ja
     Raises:
         ValueError: ``quantile`` is out of range.
     """
-    if not 0 <= quantile <= 1:
+    if isinstance(quantile, jax.core.Tracer) or jnp.ndim(quantile) or not 0 <= quantile <= 1:
         raise ValueError(f"quantile: from 0 to 1; given {quantile}")
+    quantile = float(quantile)
     members = check_members(xs, members)
     ordered, members, rank = in_order(xs, members)
     # Each element's share in the quantile: 1 - |its rank - the place of the quantile|, not below 0.
     place = spread(quantile * (sizes(members).astype(rank.dtype) - 1), members)
     share = jnp.maximum(1 - jnp.abs(rank - place), 0)
-    return total(share * only_real(ordered, members), members).astype(xs.dtype)
+    ordered = only_real(ordered, members).astype(rank.dtype)
+    share = jnp.where(jnp.isnan(ordered), 1, share)
+    return total(share * jnp.where(share > 0, ordered, 0), members).astype(xs.dtype)
 
 
+@auto_sharded(per_feature)
 def median_pool(xs: jax.Array, members: Members = None) -> jax.Array:
     """Of each feature; the mean of the two in the middle where n is even."""
     return quantile_pool(xs, 0.5, members)
 
 
+@auto_sharded(per_feature)
 def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\sum_i a_i x_i, \ a = \mathrm{softmax}(s)` over the set.
+    r""":math:`\sum_i a_i x_i, \ a = \mathrm{softmax}(s)` over the set; zeros where all scores are minus infinity.
 
     Args:
         xs, members: As above.
@@ -69,14 +95,16 @@ def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> j
     if scores.shape[:-1] != xs.shape[:-1] or scores.shape[-1] not in (1, xs.shape[-1]):
         raise ValueError(f"scores: {xs.shape}, or 1 as its last axis, expected; given {scores.shape}")
     members = check_members(xs, members)
-    scores = only_real(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), members)
-    highest = jax.lax.stop_gradient(jnp.maximum(largest(scores, members), np.finfo(np.float32).min))
-    weights = jnp.exp(scores - spread(highest, members))
-    return (total(weights * only_real(xs, members), members) / jnp.maximum(total(weights, members), 1e-30)).astype(
-        xs.dtype
-    )
+    dtype = wide(xs.dtype, scores.dtype)
+    scores = only_real(scores, members, -np.inf).astype(dtype)
+    highest = jax.lax.stop_gradient(largest(scores, members))
+    weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), members))
+    normalizer = total(weights, members)
+    pooled = total(weights * only_real(xs, members).astype(dtype), members)
+    return (pooled / jnp.where(normalizer == 0, 1, normalizer)).astype(xs.dtype)
 
 
+@auto_sharded(per_feature)
 def power_mean_pool(xs: jax.Array, power: jax.Array | float, members: Members = None) -> jax.Array:
     r""":math:`\left(\frac{1}{n} \sum_i x_i^p\right)^{1/p}`: mean for p = 1, geometric mean for 0, maximum for large p.
 
@@ -85,22 +113,38 @@ def power_mean_pool(xs: jax.Array, power: jax.Array | float, members: Members = 
         power: p, a number or ``[D]``, which can be learned.
     """
     members = check_members(xs, members)
-    logs = jnp.log(jnp.maximum(only_real(xs, members, 1.0).astype(jnp.promote_types(xs.dtype, jnp.float32)), 1e-6))
-    count = jnp.maximum(sizes(members), 1)
-    power = jnp.asarray(power, logs.dtype)
-    small = jnp.abs(power) < 0.01
-    safe = jnp.where(small, 1.0, power)
-    highest = jax.lax.stop_gradient(jnp.maximum(largest(safe * logs, members), np.finfo(np.float32).min))
+    numbers = only_real(xs, members, 1.0).astype(wide(xs.dtype))
+    infinite = jnp.isposinf(numbers)
+    logs = jnp.log(jnp.maximum(jnp.where(infinite, 1, numbers), 1e-6))
+    any_infinite = largest(infinite.astype(logs.dtype), members) > 0
+    power = _as_row(power, xs.shape[-1], any_infinite.ndim, logs.dtype)
+    small = (jnp.abs(power) < 0.01) & ~any_infinite
+    safe = jnp.where(small | (power == 0), 1, power)
+    # The power of an infinity is infinity or 0, and the mean of the others decides below 0.
+    exponents = jnp.where(infinite, -np.inf, spread(safe, members) * logs)
+    highest = jax.lax.stop_gradient(largest(exponents, members))
+    highest = jnp.where(jnp.isneginf(highest), 0, highest)
     # Of what is not real too nothing may overflow: the gradient of p would be NaN.
-    mean = total(jnp.exp(only_real(safe * logs - spread(highest, members), members)), members) / count
+    powers = mean(jnp.exp(only_real(exponents - spread(highest, members), members)), members)
     # Near p = 0 by the cumulants k of the logarithms: k_1 + p/2 k_2 + p^2/6 k_3 + ...
-    middle = total(logs, members) / count
-    second, third = (total((logs - spread(middle, members)) ** n, members) / count for n in (2, 3))
+    middle = mean(logs, members)
+    second, third = (mean((logs - spread(middle, members)) ** n, members) for n in (2, 3))
     near = middle + power / 2 * second + power**2 / 6 * third
-    log = jnp.where(small, near, (jnp.log(jnp.where(mean > 0, mean, 1)) + highest) / safe)
-    return jnp.where(sizes(members) > 0, jnp.exp(jnp.where(sizes(members) > 0, log, 0)), 0).astype(xs.dtype)
+    log = jnp.where(small, near, (jnp.log(jnp.where(powers == 0, 1, powers)) + highest) / safe)
+    boundless = any_infinite & ((power >= 0) | (powers == 0)) & ~jnp.isnan(powers)
+    bounded = (sizes(members) > 0) & ~boundless
+    return jnp.where(bounded, jnp.exp(jnp.where(bounded, log, 0)), jnp.where(boundless, np.inf, 0)).astype(xs.dtype)
 
 
+def _as_row(power, features, rank, dtype):
+    """A power, one or of each feature, as ``[1, ..., D]`` or ``[1, ..., 1]``."""
+    power = jnp.asarray(power, dtype)
+    if power.size not in (1, features) or (power.ndim and power.size != power.shape[-1]):
+        raise ValueError(f"power: a number or an array of shape ({features},) expected; given shape {power.shape}")
+    return power.reshape((1,) * (rank - 1) + (-1,))
+
+
+@auto_sharded(per_feature)
 def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> jax.Array:
     r"""FSPool (Zhang et al. 2020, arXiv:1906.02795): a weighted sum of each feature's values in descending order.
 
@@ -114,11 +158,14 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
     """
     if weights.ndim != 2 or weights.shape[0] != xs.shape[-1] or weights.shape[1] < 1:
         raise ValueError(f"weights: [{xs.shape[-1]}, K] expected, K at least 1; given {weights.shape}")
-    ordered, members, rank = in_order(-xs, check_members(xs, members))
+    members = check_members(xs, members)
+    ordered, members, rank = in_order(-only_real(xs, members), members)
+    weights = weights.astype(wide(xs.dtype, weights.dtype))
     pieces = weights.shape[1] - 1
     place = pieces * rank / jnp.maximum(spread(sizes(members), members).astype(rank.dtype) - 1, 1)
-    left = jnp.clip(jnp.floor(place), 0, max(pieces - 1, 0)).astype(jnp.int32)[..., 0]
+    left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, max(pieces - 1, 0))[..., 0]
     first = jnp.take(weights.T, left, axis=0)
     second = jnp.take(weights.T, jnp.minimum(left + 1, pieces), axis=0)
-    part = place - left[..., None]
-    return total(-only_real(ordered, members) * (first + part * (second - first)), members).astype(xs.dtype)
+    part = (place - left[..., None].astype(place.dtype)).astype(weights.dtype)
+    ordered = -only_real(ordered, members).astype(weights.dtype)
+    return total(ordered * (first + part * (second - first)), members).astype(xs.dtype)

@@ -9,7 +9,7 @@ from flax.typing import Dtype
 
 from jaxnets.dense import Dense
 from jaxnets.sets.blocks import ISAB, PMA, SAB
-from jaxnets.sets.members import Members, check_members, only_real
+from jaxnets.sets.members import Members, answer_dtype, check_members, only_real
 from jaxnets.sets.streaming import Reading
 
 
@@ -59,7 +59,7 @@ class SetTransformer(nn.Module):
         if self.seeds:
             self.pool = PMA(self.width, self.seeds, **options)
             self.decoder_blocks = [SAB(self.width, **options) for _ in range(self.decoder)]
-        self.head = nn.Dense(self.outputs)
+        self.head = nn.Dense(self.outputs, dtype=answer_dtype(self.dtype))
 
     def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, k, outputs]``, float32.
@@ -120,7 +120,7 @@ class SetTransformer(nn.Module):
         return ys[..., 0, :] if self.seeds == 1 else ys
 
     def _answers(self, ys):
-        ys = self.head(ys.astype(jnp.promote_types(ys.dtype, jnp.float32)))
+        ys = self.head(ys)
         return nn.softmax(ys) if self.prevalences else ys
 
     def _next(self, seen):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.sets.explicit import auto_sharded, per_feature, per_set
 from jaxnets.sets.histogram import Bins, histogram
-from jaxnets.sets.members import Members, check_members, largest, sizes, total
+from jaxnets.sets.members import Members, check_members, largest, sizes, smallest, total, wide
 
 Carry = Any
 
@@ -33,35 +34,43 @@ class Fold(NamedTuple):
 def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:
     """A fold whose carry is a summary ``what`` of the chunks so far, and how many elements they had."""
 
+    what, count_of = auto_sharded(per_feature)(what), auto_sharded(per_set)(lambda xs, members: sizes(members))
+
     def start(xs, members):
         members = check_members(xs, members)
         shape = jax.eval_shape(what, xs, members)
-        return jnp.full(shape.shape, begin, shape.dtype), jnp.zeros_like(sizes(members))
+        return jnp.full_like(shape, begin), jnp.zeros_like(count_of(xs, members))
 
     def merge(carry, other):
-        return join(carry[0], other[0]), carry[1] + other[1]
+        (found, count), (more, others) = carry, other
+        # What is of no element takes no part: joined with an equal number it would take half of the gradient.
+        has, have = (_like(n > 0, found) for n in (count, others))
+        return jnp.where(has, jnp.where(have, join(found, more), found), more), count + others
 
     def add(carry, xs, members):
         members = check_members(xs, members)
-        return merge(carry, (what(xs, members), sizes(members)))
+        return merge(carry, (what(xs, members), count_of(xs, members)))
 
     return Fold(start, add, lambda carry: result(*carry), merge)
 
 
+_like = lambda count, found: count.reshape(*count.shape, *(1,) * (found.ndim - count.ndim))
 _or_zero = lambda found, count: jnp.where(count > 0, found, 0)
+_mean = lambda found, count: found / jnp.maximum(_like(count, found).astype(found.dtype), 1)
 sum_fold = _count_and(total, jnp.add, 0.0, lambda found, _: found)
-mean_fold = _count_and(total, jnp.add, 0.0, lambda found, count: found / jnp.maximum(count, 1))
+mean_fold = _count_and(total, jnp.add, 0.0, _mean)
 max_fold = _count_and(largest, jnp.maximum, -np.inf, _or_zero)
-min_fold = _count_and(lambda xs, members: -largest(-xs, members), jnp.minimum, np.inf, _or_zero)
+min_fold = _count_and(smallest, jnp.minimum, np.inf, _or_zero)
 
 
 def histogram_fold(bins: Bins, kind: str = "linear", cumulative: bool = False) -> Fold:
     """Of ``histogram``, whose arguments these are."""
-    votes = lambda xs, members: (
-        histogram(xs, bins, members, kind=kind, cumulative=cumulative) * sizes(members)[..., None]
-    )
-    mean = lambda found, count: found / jnp.maximum(count, 1)[..., None]
-    return _count_and(votes, jnp.add, 0.0, mean)
+
+    def votes(xs, members):
+        found = histogram(xs, bins, members, kind=kind, cumulative=cumulative)
+        return found * _like(sizes(members), found).astype(found.dtype)
+
+    return _count_and(votes, jnp.add, 0.0, _mean)
 
 
 class Reading(NamedTuple):
@@ -81,7 +90,7 @@ class Reading(NamedTuple):
 def nothing_read(query: jax.Array, features: int) -> Reading:
     """Before the first chunk, of queries ``[*batch, T, N, D]`` and values of so many features."""
     *batch, length, heads, _ = query.shape
-    zeros = jnp.zeros((*batch, heads, length, 1), jnp.promote_types(query.dtype, jnp.float32))
+    zeros = jnp.zeros((*batch, heads, length, 1), wide(query.dtype))
     return Reading(zeros - np.inf, zeros, jnp.tile(zeros, features))
 
 

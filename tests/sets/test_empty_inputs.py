@@ -1,0 +1,206 @@
+"""No sets, sets without elements and elements without features: right shapes, zeros, and gradients of zero."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from jaxnets import sets
+from jaxnets.sets.histogram import KINDS
+
+D, COUNT = 3, 2
+KEY = jax.random.key(0)
+# Elements, members, and the axes that results have in place of a batch.
+CASES = {
+    "no sets": ((0, 5), None, (0,)),
+    "no elements": ((2, 0), None, (2,)),
+    "neither": ((0, 0), None, (0,)),
+    "no members": ((2, 5), np.zeros((2, 5), bool), (2,)),
+    "no elements of segments": ((0,), sets.Segments(np.zeros(0, np.int32), COUNT), (COUNT,)),
+    "segments of count 0": ((5,), sets.Segments(np.zeros(5, np.int32), 0), (0,)),
+    "segments without members": ((5,), sets.Segments(np.full(5, -1, np.int32), COUNT), (COUNT,)),
+}
+MESH = jax.make_mesh((1,), ("set",), (AxisType.Auto,), devices=jax.devices()[:1])
+
+
+def bins(kind, features):
+    return jax.tree.map(lambda row: jnp.repeat(row, features, axis=0), sets.bins_init(kind, 1, 4))
+
+
+def all_histograms(xs, members):
+    return sum(sets.histogram(xs, bins(kind, xs.shape[-1]), members, kind=kind) for kind in KINDS)
+
+
+def folded(fold):
+    def run(xs, members):
+        carry = fold.add(fold.start(xs, members), xs, members)
+        return fold.result(fold.merge(carry, carry))
+
+    return run
+
+
+def of_row(f):
+    return lambda xs, members: f(xs, jnp.ones(xs.shape[-1]), jnp.zeros(xs.shape[-1]), members)
+
+
+# Of elements [*batch, N, D] and members: the function, and the shape of its result after its batch.
+FEATURES, BINNED = lambda d: (d,), lambda d: (d, 4)
+FUNCTIONS = {
+    "sum_pool": (sets.sum_pool, FEATURES),
+    "mean_pool": (sets.mean_pool, FEATURES),
+    "max_pool": (sets.max_pool, FEATURES),
+    "min_pool": (sets.min_pool, FEATURES),
+    "median_pool": (sets.median_pool, FEATURES),
+    "quantile_pool": (lambda xs, members: sets.quantile_pool(xs, 0.3, members), FEATURES),
+    "softmax_pool": (lambda xs, members: sets.softmax_pool(xs, xs, members), FEATURES),
+    "power_mean_pool": (lambda xs, members: sets.power_mean_pool(xs, -2.0, members), FEATURES),
+    "sorted_pool": (lambda xs, members: sets.sorted_pool(xs, jnp.ones((xs.shape[-1], 4)), members), FEATURES),
+    "gaussian_pool": (
+        lambda xs, members: sets.gaussian_pool(sets.gaussians_init(KEY, xs.shape[-1], 4), xs, members),
+        lambda d: (4,),
+    ),
+    "histogram": (all_histograms, BINNED),
+    "histogram_fold": (
+        lambda xs, members: folded(sets.histogram_fold(bins("linear", xs.shape[-1])))(xs, members),
+        BINNED,
+    ),
+    "sum_fold": (folded(sets.sum_fold), FEATURES),
+    "mean_fold": (folded(sets.mean_fold), FEATURES),
+    "max_fold": (folded(sets.max_fold), FEATURES),
+    "min_fold": (folded(sets.min_fold), FEATURES),
+    "fold_over_devices": (
+        lambda xs, members: sets.fold_over_devices(sets.mean_fold, xs, members, mesh=MESH, axis="set"),
+        FEATURES,
+    ),
+    # Results of these are elements.
+    "set_norm": (of_row(sets.set_norm), None),
+    "layer_norm": (of_row(sets.layer_norm), None),
+}
+SMALL = dict(width=4, heads=2)
+MODULES = {
+    "DeepSets": (sets.DeepSets(2, (4,), (4,), pooling="max"), (2,)),
+    "EquivariantLayer": (sets.EquivariantLayer(4), None),
+    "EquivariantDeepSets": (sets.EquivariantDeepSets(2, (4,)), None),
+    "Histogram": (sets.Histogram(4), (D, 4)),
+    "HistNetQ": (sets.HistNetQ(2, (4,), (), bins=4), (2,)),
+    "SAB": (sets.SAB(**SMALL), None),
+    "ISAB": (sets.ISAB(points=3, **SMALL), None),
+    "PMA": (sets.PMA(seeds=3, **SMALL), (3, 4)),
+    "SetTransformer": (sets.SetTransformer(2, points=3, encoder=1, decoder=1, **SMALL), (2,)),
+}
+OTHERS = {
+    "MAB": "test_attention_to_an_empty_set",
+    "votes": "test_numbers_without_sets",
+    "log_likelihoods": "test_numbers_without_sets",
+    "bins_init": "test_initializers",
+    "gaussians_init": "test_initializers",
+    "apply_in_chunks": "test_in_chunks",
+}
+EXEMPT = {
+    "Fold": "a tuple of functions; those of this package are swept",
+    "Members": "a type",
+    "Segments": "an argument of what is swept",
+}
+
+
+def test_the_sweep_has_every_public_name():
+    swept = [*FUNCTIONS, *MODULES, *OTHERS, *EXEMPT]
+    assert sorted(swept) == sorted(sets.__all__)
+    assert all(name in globals() for name in OTHERS.values())
+
+
+def check(found, gradients, shape):
+    assert found.shape == shape and np.isfinite(np.asarray(found)).all()
+    assert not any(np.asarray(gradient).any() for gradient in jax.tree.leaves(gradients))
+
+
+def squares(ys):
+    return jnp.sum(ys**2), ys
+
+
+@functools.cache
+def jitted(name):
+    function, _ = FUNCTIONS[name]
+    return jax.jit(jax.grad(lambda xs, members: squares(function(xs, members)), has_aux=True))
+
+
+def but_slow(names, fast):
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("case", but_slow(CASES, ("no sets", "segments of count 0")))
+def test_functions(name, case):
+    leading, members, batch = CASES[case]
+    rest = FUNCTIONS[name][1]
+    for d in (D, 0) if case == "no members" else (D,):
+        xs = jnp.full((*leading, d), np.nan)
+        gradient, found = jitted(name)(xs, members)
+        check(found, gradient, xs.shape if rest is None else (*batch, *rest(d)))
+        assert not np.asarray(found).any()
+
+
+@functools.cache
+def variables_of(name):
+    return jax.jit(MODULES[name][0].init)(KEY, jnp.ones((1, 2, D)))
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("case", but_slow(CASES, ("no sets",)))
+def test_modules(name, case):
+    """The answer to an empty set is made of biases: finite, not zero."""
+    model, rest = MODULES[name]
+    leading, members, batch = CASES[case]
+    xs, variables = jnp.full((*leading, D), np.nan), variables_of(name)
+    run = lambda xs, variables: squares(model.apply(variables, xs, members))
+    (dxs, dvariables), found = jax.jit(jax.grad(run, (0, 1), has_aux=True))(xs, variables)
+    shape = (*leading, found.shape[-1]) if rest is None else (*batch, *rest)
+    check(found, dxs, shape)
+    assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(dvariables))
+    if not found.size:
+        check(found, dvariables, shape)
+    alone = jax.eval_shape(model.init, KEY, xs, members)
+    assert jax.tree.map(jnp.shape, alone) == jax.tree.map(jnp.shape, variables)
+
+
+@pytest.mark.parametrize("n, m", [(0, 3), (2, 0), (0, 0)])
+def test_attention_to_an_empty_set(n, m):
+    module = sets.MAB(**SMALL)
+    xs, ys = jnp.ones((2, n, D)), jnp.ones((2, m, D))
+    variables = module.init(KEY, xs, ys)
+    run = lambda xs, ys: squares(module.apply(variables, xs, ys))
+    (dxs, dys), found = jax.jit(jax.grad(run, (0, 1), has_aux=True))(xs, ys)
+    assert found.shape == (2, n, 4) and np.isfinite(np.asarray(found)).all()
+    assert not np.asarray(dys).any() and np.isfinite(np.asarray(dxs)).all()
+
+
+@pytest.mark.parametrize("shape", [(0, D), (2, 0, D), (4, 0)])
+def test_numbers_without_sets(shape):
+    def run(xs):
+        each = [sets.votes(kind, bins(kind, shape[-1]), xs) for kind in KINDS]
+        return each, sets.log_likelihoods(sets.gaussians_init(KEY, shape[-1], 4), xs)
+
+    each, found = jax.jit(run)(jnp.zeros(shape))
+    assert {ys.shape for ys in each} == {(*shape, 4)} and found.shape == (*shape[:-1], 4)
+
+
+def test_initializers():
+    assert {a.shape for a in sets.gaussians_init(KEY, 0, 2).values()} == {(2, 0), (2, 0, 0)}
+    assert sets.gaussian_pool(sets.gaussians_init(KEY, D, 0), jnp.ones((2, 5, D))).shape == (2, 0)
+    for features, count in ((0, 4), (2, 0)):
+        with pytest.raises(ValueError, match=f"bins: at least 2, of 1 feature or more; given {count} of {features}"):
+            sets.bins_init("linear", features, count)
+    with pytest.raises(ValueError, match="`bins` must be"):
+        sets.histogram(jnp.ones((5, D)), {"centres": jnp.ones((D, 0))})
+
+
+@pytest.mark.parametrize("name", but_slow(["DeepSets", "HistNetQ", "SetTransformer"], ("HistNetQ",)))
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_in_chunks(name, shape):
+    model, variables = MODULES[name][0], variables_of(name)
+    xs = jnp.ones((*shape, D))
+    found = sets.apply_in_chunks(model, variables, lambda: [(xs, None), (xs, None)])
+    np.testing.assert_allclose(found, model.apply(variables, xs), atol=1e-6)
