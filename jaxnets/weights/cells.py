@@ -24,17 +24,24 @@ def read_layers(params: Mapping[str, Any], source: str) -> list[dict[str, Mappin
     Raises:
         ValueError: The parameters are not those of such a network.
     """
-    wanted = [f"layer_{number}" for number in range(len(params))]
+    if not isinstance(params, Mapping):
+        raise ValueError(f"{source}: parameters must be a nested dict of arrays, got {type(params).__name__}")
+    names = [f"layer_{number}" for number in range(len(params))]
     sides = ({"cell"}, {"forward", "backward"})
-    fits = params and set(params) == set(wanted)
-    if not fits or not all(isinstance(layer, Mapping) and set(layer) in sides for layer in params.values()):
-        given = {name: sorted(map(str, each)) if isinstance(each, Mapping) else each for name, each in params.items()}
-        hint = '; those of one layer must be in {"layer_0": ...}' if set(params) in sides else ""
+    layers = [params.get(name) for name in names]
+    if not names or not all(isinstance(layer, Mapping) and set(layer) in sides for layer in layers):
+        given = [f"{name} with {listed(each)}" if isinstance(each, Mapping) else name for name, each in params.items()]
+        hints = {
+            "params": 'pass variables["params"]',
+            "cell": 'pass {"layer_0": params}',
+            "forward": 'pass {"layer_0": params}',
+        }
+        hint = next((f"; {hints[name]}" for name in params if name in hints), "")
         raise ValueError(
             f"{source}: parameters must be those of recurrent.StackedRNN, layer_0, layer_1, ..., each with cell, "
-            f"or with forward and backward; got {listed(f'{name}: {each}' for name, each in given.items())}{hint}"
+            f"or with forward and backward; got {listed(given) or 'none'}{hint}"
         )
-    return [dict(params[name]) for name in wanted]
+    return [dict(params[name]) for name in names]
 
 
 def read_cell(cell: Mapping[str, Any], source: str) -> tuple[str, dict[str, np.ndarray]]:

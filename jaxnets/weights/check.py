@@ -35,8 +35,15 @@ def as_array(value: Any, name: str) -> np.ndarray:
     value = inner if hasattr(inner, "dtype") else value
     array = _of_torch(value, name) if hasattr(value, "detach") else _of_numpy(value, name)
     if not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize > 8:
-        raise ValueError(f"{name} must hold floating-point numbers, got {array.dtype}")
+        raise ValueError(f"{name} must be an array of floating-point numbers, got {array.dtype}")
     return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
+
+
+def with_shapes(items: Mapping[str, Any]) -> dict[str, Any]:
+    """The items, nested lists of numbers among them as arrays."""
+    return {
+        name: _of_numpy(value, name) if isinstance(value, (list, tuple)) else value for name, value in items.items()
+    }
 
 
 def _of_numpy(value: Any, name: str) -> np.ndarray:
@@ -50,9 +57,8 @@ def _of_torch(value: Any, name: str) -> np.ndarray:
     kinds = {"meta": value.is_meta, "sparse": str(value.layout) != "torch.strided", "quantized": value.is_quantized}
     odd = [kind for kind, holds in kinds.items() if holds]
     if odd or not value.is_floating_point():
-        raise ValueError(
-            f"{name} must hold floating-point numbers, got a {' '.join([*odd, 'tensor'])} of {value.dtype}"
-        )
+        given = " ".join([*odd, "tensor"])
+        raise ValueError(f"{name} must be a dense tensor of floating-point numbers, got a {given} of {value.dtype}")
     try:
         value = value.detach().cpu()
         return (value if value.dtype.itemsize >= 4 else value.float()).resolve_neg().numpy()

@@ -6,7 +6,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -38,6 +37,8 @@ def write(path: str | PathLike[str], tree: Mapping[str, Any]) -> None:
         ValueError: Two leaves would get the same name (both are named), or a leaf is not an array of a dtype that
             safetensors has.
     """
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"a nested dict of arrays must be given, got {type(tree).__name__}")
     flat: dict[str, np.ndarray] = {}
     origins: dict[str, tuple[Any, ...]] = {}
     for keys, leaf in _leaves(tree):
@@ -112,13 +113,12 @@ def _leaves(tree: Mapping[Any, Any], keys: tuple[Any, ...] = ()) -> Iterator[tup
 def _writable(name: str, leaf: Any) -> np.ndarray:
     if name == RESERVED:
         raise ValueError(f"names must not be {RESERVED}, which safetensors reserves")
-    if not isinstance(leaf, (np.ndarray, np.generic, jax.Array, int, float)):
+    if isinstance(leaf, (list, tuple)):
         raise ValueError(f"{name} must be an array, or a dict of arrays, got {type(leaf).__name__}")
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        raise ValueError(
-            f"{name} must be an array of numbers, got {leaf.dtype}; jax.random.key_data makes one of a key"
-        )
-    array = np.asarray(leaf, order="C")
+    try:
+        array = np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf, order="C")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array, got {type(leaf).__name__}: {error}") from error
     if array.dtype.newbyteorder("=") not in DTYPES.values():
         raise ValueError(f"{name} must have a dtype that safetensors has, got {array.dtype}")
     return array

@@ -6,19 +6,19 @@ from pathlib import Path
 from jaxnets.weights.check import listed
 
 TORCH = (
-    "a file of torch, that is a pickle, which can run any code when it is read; convert it where you trust it: "
-    "state = torch.load({path!r}, weights_only=True); safetensors.torch.save_file(state, {new!r})"
+    "a torch file, which is a pickle and can run code when it is read; if you trust it, convert it: "
+    "safetensors.torch.save_file(torch.load({path!r}, weights_only=True), {new!r})"
 )
 PICKLE = (
-    "a pickle, which can run any code when it is read; convert it where you trust it: "
-    "jaxnets.weights.write({new!r}, arrays), where arrays is a dict of what it holds"
+    "a pickle, which can run code when it is read; if you trust it, convert the dict of arrays in it: "
+    "jaxnets.weights.write({new!r}, pickle.load(open({path!r}, 'rb')))"
 )
-NPZ = "a file of numpy; convert it: jaxnets.weights.write({new!r}, dict(numpy.load({path!r})))"
-NPY = "a file of numpy; convert it: jaxnets.weights.write({new!r}, {{'NAME': numpy.load({path!r})}})"
-KERAS = "a file of Keras; let Keras read it: jaxnets.weights.from_keras(keras.saving.load_model({path!r}).layers)"
-HDF5 = KERAS.replace("a file of Keras", "an HDF5 file, perhaps of Keras")
-INDEX = "the index of a file in several parts; give one dict of all parts, each read by safetensors.numpy.load_file"
-POINTER = "a pointer of Git LFS in place of the file; git lfs pull fetches it"
+NPZ = "a numpy file; convert it: jaxnets.weights.write({new!r}, dict(numpy.load({path!r})))"
+NPY = "a numpy file; convert it: jaxnets.weights.write({new!r}, {{'NAME': numpy.load({path!r})}})"
+KERAS = "a Keras file; let Keras read it: jaxnets.weights.from_keras(keras.saving.load_model({path!r}).layers)"
+HDF5 = KERAS.replace("a Keras file", "an HDF5 file, perhaps of Keras")
+INDEX = "the index of a file in several parts; pass one dict of all parts, each read by safetensors.numpy.load_file"
+POINTER = "a Git LFS pointer, not the file itself; git lfs pull fetches it"
 
 BEGINNINGS = {
     b"\x89HDF\r\n\x1a\n": HDF5,

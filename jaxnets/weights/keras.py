@@ -7,6 +7,7 @@ candidate, so the block z changes its sign.
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,14 @@ def from_keras(layers: Sequence[Layer], reset_after: bool | None = None) -> dict
             numbers, a layer is of another kind or has an option without a counterpart, or ``reset_after`` is missing
             or contradicts a bias.
     """
-    if isinstance(layers, Mapping) or not isinstance(layers, Sequence) or isinstance(layers, (str, bytes)):
-        raise ValueError(f"layers must be a list of layers, or of dicts of their arrays, got {type(layers).__name__}")
+    if not isinstance(layers, (list, tuple)):
+        path = isinstance(layers, (str, PathLike))
+        given = (
+            f"the path {str(layers)!r}; keras.saving.load_model(path).layers are some"
+            if path
+            else type(layers).__name__
+        )
+        raise ValueError(f"layers must be a list of layers, or of dicts of their arrays, got {given}")
     result: dict[str, Any] = {}
     for number, layer in enumerate(layers):
         name = f"layer_{number}"
@@ -73,6 +80,9 @@ def _to_ours(layer: Layer, name: str, reset_after: bool | None) -> dict[str, Any
     reset_after = options_of(layer, source).get("reset_after", reset_after)
     found = plain_names(layer, source)
     shapes = {key: tuple(getattr(value, "shape", ())) for key, value in found.items()}
+    odd = [f"{key} {shapes[key]}" for key in ("kernel", "recurrent_kernel") if key in shapes and len(shapes[key]) != 2]
+    if odd:
+        raise ValueError(f"{source}: kernels must be matrices, got {', '.join(odd)}")
     hidden, columns = (*shapes.get("recurrent_kernel", ()), 0, 0)[:2]
     features = (*shapes.get("kernel", ()), 0)[0]
     gates = columns // hidden if hidden else 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxnets.weights.check import compare, listed, renamed
+from jaxnets.weights.check import compare, listed, renamed, with_shapes
 
 Layer = Any  # a dict of arrays, or a layer of Keras
 
@@ -73,7 +73,7 @@ def plain_names(layer: Layer, source: str) -> dict[str, Any]:
     odd = [repr(key) for key in arrays if not isinstance(key, str)]
     if odd:
         raise ValueError(f"{source}: names of arrays must be strings, got {listed(odd)}")
-    return renamed(arrays, lambda name: name.rsplit("/", 1)[-1].split(":")[0], source)
+    return renamed(with_shapes(arrays), lambda name: name.rsplit("/", 1)[-1].split(":")[0], source)
 
 
 def _check_is_layer(layer: Layer, source: str) -> None:

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
-from jaxnets.weights.check import listed, renamed
+from jaxnets.weights.check import listed, renamed, with_shapes
 from jaxnets.weights.files import read_flat
 
 # Names of modules that only wrap another one: DataParallel's, torch.compile's, FSDP's, activation checkpointing's.
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # Counts that are part of a state dict and belong to no parameter: a batch norm's, torch.optim.swa_utils'.
 COUNTERS = re.compile(r"(?:^|\.)(?:num_batches_tracked|n_averaged)$")
+
+# What torch's weight_norm, spectral_norm and pruning keep in place of a weight.
+PARAMETRIZED = re.compile(r"(?:^|\.)parametrizations\.|weight\w*_(?:g|v|orig|mask)$")
 
 
 def read_state(state_dict: Mapping[str, Any] | str | PathLike[str]) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def read_state(state_dict: Mapping[str, Any] | str | PathLike[str]) -> dict[str,
     if odd:
         raise ValueError(f"keys of a state dict must be strings, got {listed(odd)}")
     kept = {name: value for name, value in state.items() if not COUNTERS.search(name)}
-    return renamed(kept, _plain, "state dict")
+    return renamed(with_shapes(kept), _plain, "state dict")
 
 
 def at_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -48,12 +51,16 @@ def at_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def prefix_hint(state: Mapping[str, Any], names: Iterable[str]) -> str:
-    """The end of a message about missing keys: each ``prefix=`` under which there are keys of all these names."""
+def missing_hint(state: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The end of a message about missing keys: how to get keys of all these names."""
     first, *rest = names
     prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
     fitting = [f"prefix={prefix!r}" for prefix in prefixes if all(prefix + name in state for name in rest)]
-    return f"; pass {listed(fitting, ' or ')}" if fitting else ""
+    hints = [f"pass {listed(fitting, ' or ')}"] if fitting else []
+    parts = [name for name in state if PARAMETRIZED.search(name)]
+    if parts:
+        hints.append(f"remove the weight normalization or other parametrization that has {listed(parts)}")
+    return "".join(f"; {hint}" for hint in hints)
 
 
 def _plain(name: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnets.weights.cells import read_cell, read_layers
 from jaxnets.weights.check import as_array, compare, listed
-from jaxnets.weights.state_dicts import at_prefix, prefix_hint, read_state
+from jaxnets.weights.state_dicts import at_prefix, missing_hint, read_state
 
 Arrays = dict[str, np.ndarray]
 GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
@@ -84,14 +84,14 @@ def _layers(state: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> 
     if cell and "weight_ih_l0" not in found:
         return [[""]]
     if "weight_ih_l0" not in found or "weight_hh_l0" not in found:
-        pairs = [(f"weight_ih{end}", f"weight_hh{end}") for end in ("_l0", "")]
-        hint = "".join(prefix_hint(state, pair) for pair in pairs)
+        ends = [end for end in ("_l0", "") if any(key.endswith(f".weight_ih{end}") for key in state)] or ["_l0"]
+        hint = "".join(missing_hint(state, (f"weight_ih{end}", f"weight_hh{end}")) for end in ends)
         there = listed(sorted(state)) or "no keys"
         raise ValueError(f"{SOURCE}: no {prefix}weight_ih_l0 and {prefix}weight_hh_l0 among {there}{hint}")
-    ends = [re.fullmatch(r"(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))_l(\d{1,4})(_reverse)?", key) for key in found]
+    matches = [re.fullmatch(r"(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))_l(\d{1,4})(_reverse)?", key) for key in found]
     # A number larger than that of all keys is not one of a layer; its key will be listed as extra.
-    layers = 1 + max(int(end[1]) for end in ends if end and int(end[1]) < len(found))
-    backward = any(end[2] for end in ends if end)
+    layers = 1 + max(int(end[1]) for end in matches if end and int(end[1]) < len(found))
+    backward = any(end[2] for end in matches if end)
     return [[f"_l{layer}", f"_l{layer}_reverse"][: 1 + backward] for layer in range(layers)]
 
 
@@ -149,6 +149,9 @@ def _to_theirs(cell: Mapping[str, Any], source: str) -> Arrays:
         weight, state, bias, state_bias = (_gru_to_theirs(a) for a in (weight, state, bias, state_bias))
     result = {"weight_ih": weight.T, "weight_hh": state.T, "bias_ih": bias, "bias_hh": state_bias}
     if kind == "lstm_projection":
+        hidden, projected = found["recurrent/projection"].shape
+        if projected >= hidden:
+            raise ValueError(f"{source}: proj_size of torch must be below hidden_size {hidden}, got {projected}")
         result["weight_hr"] = found["recurrent/projection"].T
     return {name: np.ascontiguousarray(value) for name, value in result.items()}
 

@@ -18,7 +18,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxnets.weights.check import as_array, compare, listed, renamed
-from jaxnets.weights.state_dicts import at_prefix, prefix_hint, read_state
+from jaxnets.weights.state_dicts import at_prefix, missing_hint, read_state
 from jaxnets.weights.torchvision_names import NAMES, Rules, current_name, is_unused
 
 LEAVES = {
@@ -66,7 +66,7 @@ def from_torchvision(
     ours = _shapes(model, images)
     theirs = _names(rules, ours, kind)
     expected = {theirs[path]: _to_theirs(path, np.empty(leaf.shape, np.bool_)).shape for path, leaf in ours.items()}
-    compare(found, expected, source, prefix_hint(state, expected))
+    compare(found, expected, source, missing_hint(state, expected))
     return unflatten_dict(
         {
             path: _to_ours(path, as_array(found[theirs[path]], theirs[path]).astype(np.float32)).reshape(leaf.shape)
