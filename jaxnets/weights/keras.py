@@ -42,12 +42,11 @@ def from_keras(layers: Sequence[Layer], reset_after: bool | None = None) -> dict
             or contradicts a bias.
     """
     if not isinstance(layers, (list, tuple)):
-        path = isinstance(layers, (str, PathLike))
-        given = (
-            f"the path {str(layers)!r}; keras.saving.load_model(path).layers are some"
-            if path
-            else type(layers).__name__
-        )
+        given = type(layers).__name__
+        if isinstance(layers, (str, PathLike)):
+            given = f"the path {str(layers)!r}; pass keras.saving.load_model(path).layers"
+        elif hasattr(layers, "layers"):
+            given = f"a {given}; pass its layers"
         raise ValueError(f"layers must be a list of layers, or of dicts of their arrays, got {given}")
     result: dict[str, Any] = {}
     for number, layer in enumerate(layers):

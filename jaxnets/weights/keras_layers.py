@@ -70,6 +70,8 @@ def plain_names(layer: Layer, source: str) -> dict[str, Any]:
     Names may be paths, and end in the number that TensorFlow gives them: ``lstm/lstm_cell/kernel:0``.
     """
     arrays = layer if isinstance(layer, Mapping) else {weight.name: weight for weight in layer.weights}
+    if not arrays:
+        raise ValueError(f"{source}: a layer must have weights, got none; Keras makes them when it is first called")
     odd = [repr(key) for key in arrays if not isinstance(key, str)]
     if odd:
         raise ValueError(f"{source}: names of arrays must be strings, got {listed(odd)}")

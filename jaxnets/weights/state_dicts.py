@@ -47,6 +47,8 @@ def read_state(state_dict: Mapping[str, Any] | str | PathLike[str]) -> dict[str,
 
 def at_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The entries of the module at ``prefix``, such as ``"encoder.rnn."``, under their names in that module."""
+    if not isinstance(prefix, str):
+        raise ValueError(f'prefix must be a string, such as "encoder.rnn.", got {prefix!r}')
     prefix = _plain(prefix)
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 

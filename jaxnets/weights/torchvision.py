@@ -82,6 +82,8 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
         ValueError: torchvision has no such model, or the variables are of another one (what only one has is listed).
     """
     rules = _rules(model)
+    if not isinstance(variables, Mapping):
+        raise ValueError(f"variables must be a nested dict of arrays, got {type(variables).__name__}")
     ours = flatten_dict(dict(variables))
     odd = sorted("/".join(path) for path in ours.keys() ^ _shapes(model).keys())  # not shapes: they depend on images
     if odd:
@@ -95,6 +97,8 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
 
 
 def _shapes(model: nn.Module, images: Sequence[int] = IMAGES) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
+    if not isinstance(images, Sequence):
+        raise ValueError(f"images must be a shape [B, H, W, C], such as {IMAGES}, got {images!r}")
     return flatten_dict(jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(tuple(images)))))
 
 

@@ -169,6 +169,18 @@ def test_what_is_not_the_state_dict_of_one_module_is_refused(state, sentence):
         weights.from_torch(state)
 
 
+def test_a_prefix_is_a_string():
+    with pytest.raises(ValueError, match="prefix must be a string, such as .* got None"):
+        weights.from_torch(LSTM, prefix=None)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="variables must be a nested dict of arrays, got NoneType"):
+        weights.to_torchvision(None, RESNET)
+    with pytest.raises(ValueError, match=r"images must be a shape \[B, H, W, C\], .* got 224"):
+        weights.from_torchvision(STATE, RESNET, images=224)
+
+
 def test_a_builder_is_not_a_model():
     with pytest.raises(ValueError, match=r"model must be a model, such as convolution.resnet18\(\), got resnet18"):
         weights.from_torchvision(STATE, convolution.resnet18)

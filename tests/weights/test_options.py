@@ -128,9 +128,11 @@ def other(name, **members):
 @pytest.mark.parametrize(
     "layers, sentence",
     [
-        ("model.keras", "got the path 'model.keras'; keras.saving.load_model"),
+        ("model.keras", "got the path 'model.keras'; pass keras.saving.load_model"),
         ({"kernel": np.ones((3, 9))}, "layers must be a list of layers, or of dicts of their arrays, got dict"),
         ([[np.ones((3, 9))]], "must be a dict of arrays or a layer of Keras, got list"),
+        (other("Sequential", layers=[]), "got a Sequential; pass its layers"),
+        ([other("LSTM")], "layer_0: a layer must have weights, got none; Keras makes them when it is first called"),
         ([other("Dense")], "layers must be SimpleRNN, GRU, LSTM, or Bidirectional ones of these, got Dense"),
         (
             [other("RNN", get_config=lambda self: {"cell": {"class_name": "StackedRNNCells", "config": {}}})],
