@@ -50,6 +50,8 @@ def read_cell(cell: Mapping[str, Any], source: str) -> tuple[str, dict[str, np.n
     Raises:
         ValueError: It is another cell, or its arrays do not fit together.
     """
+    if not isinstance(cell, Mapping):
+        raise ValueError(f"{source}: the cell must be a nested dict of arrays, got {type(cell).__name__}")
     found = {name: as_array(leaf, f"{source}: {name}") for name, leaf in _flat(cell)}
     blocks = KINDS.get(tuple(sorted(found)), {})
     for count, kind in blocks.items():

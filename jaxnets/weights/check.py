@@ -10,9 +10,9 @@ import numpy as np
 LIMIT = 10
 
 
-def listed(items: Iterable[str], separator: str = ", ") -> str:
+def listed(items: Iterable[Any], separator: str = ", ") -> str:
     """At most ten items and the number of the others: ``"a, b, ... and 312 more"``."""
-    items = list(items)
+    items = list(map(str, items))
     more = [f"... and {len(items) - LIMIT} more"] if len(items) > LIMIT else []
     return separator.join(items[:LIMIT] + more)
 

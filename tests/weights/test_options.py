@@ -190,6 +190,8 @@ ONE = weights.from_torch(under("torch/lstm_cell/bias/weight/"))["layer_0"]
         (LSTM["layer_0"], r'got forward with .* pass \{"layer_0": params\}'),
         ({"layer_1": LSTM["layer_1"]}, "got layer_1 with forward, backward"),
         ({}, "got none"),
+        ({"layer_0": {"cell": [1]}}, "the cell must be a nested dict of arrays, got list"),
+        ({"layer_0": ONE, 1: ONE}, "got layer_0 with cell, 1 with cell"),
         (None, "parameters must be a nested dict of arrays, got NoneType"),
         ({"layer_0": ONE, "layer_1": LSTM["layer_1"]}, "missing bias_hh_l0_reverse"),
         (
@@ -197,7 +199,7 @@ ONE = weights.from_torch(under("torch/lstm_cell/bias/weight/"))["layer_0"]
             r"weight_ih_l1 has shape \(9, 3\), \(12, 3\) expected",
         ),
     ],
-    ids=["variables", "one layer", "gap", "empty", "none", "directions", "kinds"],
+    ids=["variables", "one layer", "gap", "empty", "list", "number", "none", "directions", "kinds"],
 )
 def test_what_is_not_one_module_of_torch_is_refused(params, sentence):
     with pytest.raises(ValueError, match=f"to_torch: .*{sentence}"):
