@@ -129,3 +129,16 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
     ],
     "VGG": vgg,
 }
+
+# Names of published files that torchvision's own loaders rewrite: a module of DenseNet had a dot in its name.
+FORMER_NAMES = {"DenseNet": (r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1")}
+
+
+def current_name(kind: str, name: str) -> str:
+    """The name that torchvision now gives a parameter of a model of class ``kind``."""
+    return re.sub(*FORMER_NAMES[kind], name) if kind in FORMER_NAMES else name
+
+
+def is_unused(model: Any, name: str) -> bool:
+    """Whether a published file holds the parameter, and a model like this does without it: the auxiliary heads."""
+    return type(model).__name__ == "GoogLeNet" and not model.auxiliary and bool(re.match(r"aux[12]\.", name))
