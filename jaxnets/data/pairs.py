@@ -3,15 +3,18 @@
 import gzip
 import hashlib
 import itertools
+import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.encodings import decode_text
 from jaxnets.data.examples import Batch, in_order, shuffled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
+_LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
 START, END = "<start>", "<end>"
 
 
@@ -19,8 +22,9 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     """The pairs of a file, a line each; empty lines are passed over.
 
     Args:
-        path: UTF-8 text with tabs between columns, plain or gzipped.
-        columns: Of source and target, from 0 on.
+        path: Text with tabs between columns, plain or gzipped: UTF-8, or UTF-16 or UTF-32 with a byte order mark. Lines
+            end in LF, CRLF or CR, mixed as they may be.
+        columns: Of source and target, from 0 on; there may be others.
 
     Raises:
         ValueError: It cannot be read, or a line lacks a column or has an empty one (the line is named).
@@ -28,18 +32,22 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     file = Path(path).expanduser()
     try:
         content = file.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is no UTF-8 text, plain or gzipped: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"{path} must be text, plain or gzipped, got a damaged gzip file: {error}") from error
+    text = decode_text(content, path)
     found = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+    for number, line in enumerate(_LINE_END.split(text), 1):
         fields = line.split("\t")
         if not line.strip():
             continue
         if max(columns) >= len(fields):
-            raise ValueError(f"{path}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on")
+            raise ValueError(
+                f"{path}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on "
+                "(a tab separates columns)"
+            )
         source, target = (fields[column].strip() for column in columns)
         if not source or not target:
             raise ValueError(f"{path}, line {number}: a source and a target expected; given {source!r} and {target!r}")
