@@ -7,6 +7,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from jaxnets.data.checks import check_arguments
 from jaxnets.data.sequences import hold_out, once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read_files
@@ -45,23 +46,6 @@ class Dataset(NamedTuple):
         cut = lambda batch: {name: array[rows(len(array))] for name, array in batch.items()}
         test = None if self.test is None else self.test.map(cut)
         return self._replace(train=self.train.map(cut), validation=self.validation.map(cut), test=test)
-
-
-def check_arguments(seed: int, validation: float | None = None, **sizes: int) -> None:
-    """A ``ValueError`` where no batches can be made of these; ``sizes``, such as the batch's, are told by name."""
-    if seed < 0:
-        raise ValueError(f"seed: not below 0; given {seed}")
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: at least 1; given {size}")
-    if validation is not None and not 0 < validation < 1:
-        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
-
-
-def check_range(shortest: int, longest: int) -> None:
-    """A ``ValueError`` where nothing is so long."""
-    if longest < shortest:
-        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
 
 
 def text(

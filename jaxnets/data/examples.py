@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, RowsOf, check_arguments
+from jaxnets.data.checks import check_arguments, check_part
+from jaxnets.data.dataset import Dataset, RowsOf
 from jaxnets.data.labels import number_labels
 from jaxnets.data.targets import Classes
 
@@ -107,16 +108,18 @@ def dataset(
             not a finite number of float32, or a part without examples.
     """
     part = None if isinstance(validation, Examples) else validation
-    check_arguments(seed, part, batch=batch)
+    check_arguments(seed, batch=batch)
+    if not isinstance(validation, Examples):
+        check_part("validation", validation)
     given = {name: e for name, e in (("validation", validation), ("test", test)) if isinstance(e, Examples)}
+    labels = {name: examples.labels for name, examples in {"training": train, **given}.items()}
+    classes, numbers_of = number_labels(source, labels, names)
+    numbers = numbers_of["training"]
     for name, examples in given.items():
         shapes = ["x".join(map(str, part.inputs.shape[1:])) for part in (train, examples)]
         if shapes[0] != shapes[1]:
             verb = "validate" if name == "validation" else name
             raise ValueError(f"{source}: examples to learn from are of {shapes[0]}, those to {verb} on of {shapes[1]}")
-    labels = {name: examples.labels for name, examples in {"training": train, **given}.items()}
-    classes, numbers_of = number_labels(source, labels, names)
-    numbers = numbers_of["training"]
     held_out = 0 if part is None else round(len(numbers) * part)
     if part is not None and not 0 < held_out < len(numbers):
         raise ValueError(f"too few examples: {len(numbers)} leave {held_out} for validation")
@@ -163,14 +166,11 @@ def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> dict[str, A
     if inputs.dtype != np.uint8:
         if inputs.dtype.kind not in "biuf":
             raise ValueError(f"{source}: inputs must be real numbers, got {inputs.dtype}")
-        with np.errstate(over="ignore"):
-            inputs = np.asarray(inputs, np.float32)
+        inputs = np.asarray(inputs, np.float32)
         wrong = np.argwhere(~np.isfinite(inputs))
         if len(wrong):
-            place, where = tuple(wrong[0]), ", ".join(map(str, wrong[0][1:]))
-            given = examples.inputs[place]
-            large = ", larger than float32 can hold" if np.isfinite(given) else ""
-            raise ValueError(f"{source}: {given} in example {place[0]} at position {where}{large}")
+            where = ", ".join(map(str, wrong[0][1:]))
+            raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
     arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(numbers), bool)}
     if examples.members is not None:
         arrays["members"] = examples.members

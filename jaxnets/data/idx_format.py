@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxnets.data.checks import path_of
+
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -17,7 +19,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         ValueError: It cannot be read, is no IDX file, or is cut short.
     """
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = path_of(path).read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except OSError as error:
@@ -46,7 +48,7 @@ def idx_folder(path: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: One is missing, cannot be read, or has another number of rows than its partner.
     """
-    folder = Path(path).expanduser()
+    folder = path_of(path)
     if not folder.is_dir():
         raise ValueError(f"no folder at {path}" + ("; it is a file" if folder.exists() else ""))
     arrays = {}

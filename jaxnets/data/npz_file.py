@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxnets.data.checks import path_of
 from jaxnets.data.examples import Examples
 
 
@@ -50,7 +51,7 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = (
     Raises:
         ValueError: It cannot be read, or lacks something.
     """
-    file = Path(path).expanduser()
+    file = path_of(path)
     if not file.is_file():
         raise ValueError(f"{path} must be an npz file, got a folder" if file.is_dir() else f"no file at {path}")
     arrays: dict[str, np.ndarray] = {}

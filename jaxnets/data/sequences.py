@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 
+from jaxnets.data.checks import check_arguments
+
 Batch = dict[str, np.ndarray]
 
 
@@ -52,7 +54,7 @@ def streams(
     Raises:
         ValueError: The text is too short for one window in every stream.
     """
-    _check(batch, length)
+    check_arguments(seed, batch=batch, length=length)
     stream = (len(tokens) - 1) // batch
     if stream < length:
         raise ValueError(
@@ -83,7 +85,7 @@ def windows(
     Raises:
         ValueError: The text has fewer than ``batch`` windows.
     """
-    _check(batch, length)
+    check_arguments(seed, batch=batch, length=length)
     count = len(tokens) - length
     if count < batch:
         raise ValueError(
@@ -100,7 +102,7 @@ def once(tokens: np.ndarray, batch: int, length: int, follows: np.ndarray | None
     Every token that follows another is a target once. Rows that run out are masked. Fewer rows are used where the text
     is short, and there is no batch where it has fewer than two tokens.
     """
-    _check(batch, length)
+    check_arguments(0, batch=batch, length=length)
     targets = max(len(tokens) - 1, 0)
     rows = max(1, min(batch, targets // length))
     stream = -(-targets // rows)
@@ -130,9 +132,3 @@ def _batch(tokens: np.ndarray, first: np.ndarray, length: int, follows: np.ndarr
         "mask": np.ones(targets.shape, bool) if follows is None else follows[targets],
         "start": np.full(len(at), start),
     }
-
-
-def _check(batch: int, length: int) -> None:
-    for name, size in (("batch", batch), ("length", length)):
-        if size < 1:
-            raise ValueError(f"{name}: at least 1; given {size}")

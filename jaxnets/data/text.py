@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxnets.data.checks import path_of
 from jaxnets.data.encodings import decode_text
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
@@ -25,7 +26,7 @@ def files_of(path: str) -> list[Path]:
     Raises:
         ValueError: Nothing is there, the folder holds no file, or a folder below it cannot be read.
     """
-    root = Path(path).expanduser()
+    root = path_of(path)
     if root.is_file():
         return [root]
     if not root.exists():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxnets.data.checks import check_arguments
 from jaxnets.data.encodings import BYTE_ORDER_MARK
 
 # Where a text may begin, in the order of preference, and where str.splitlines ends a line.
@@ -162,6 +163,7 @@ def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = ()) -
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+    check_arguments(0, pieces=size)
     if size < 256:
         raise ValueError(f"pieces: at least the 256 bytes; given {size}")
     tokenizer = Tokenizer(models.BPE())
