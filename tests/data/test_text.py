@@ -120,6 +120,7 @@ def test_byte_order_marks_are_no_text(tmp_path, unit, encoding):
     tokens, vocabulary = data.read(str(tmp_path), unit, 300)
     assert vocabulary.decode(tokens) == LINES * 4
     np.testing.assert_array_equal(vocabulary.encode("\ufeff" + LINES), vocabulary.encode(LINES))
+    assert data.Vocabulary("a\ufeff").encode("\ufeffa").tolist() == [1, 0]  # learned before marks were removed
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / "d.txt").write_bytes(MARKS[encoding])
