@@ -7,9 +7,10 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.sequences import once, streams, windows
+from jaxnets.data.checks import check_arguments
+from jaxnets.data.sequences import hold_out, once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
-from jaxnets.data.text import read
+from jaxnets.data.text import read_files
 from jaxnets.data.vocabulary import Vocabulary
 
 RowsOf = Callable[[int], np.ndarray]
@@ -47,23 +48,6 @@ class Dataset(NamedTuple):
         return self._replace(train=self.train.map(cut), validation=self.validation.map(cut), test=test)
 
 
-def check_arguments(seed: int, validation: float | None = None, **sizes: int) -> None:
-    """A ``ValueError`` where no batches can be made of these; ``sizes``, such as the batch's, are told by name."""
-    if seed < 0:
-        raise ValueError(f"seed: not below 0; given {seed}")
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: at least 1; given {size}")
-    if validation is not None and not 0 < validation < 1:
-        raise ValueError(f"validation: a part between 0 and 1; given {validation}")
-
-
-def check_range(shortest: int, longest: int) -> None:
-    """A ``ValueError`` where nothing is so long."""
-    if longest < shortest:
-        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
-
-
 def text(
     path: str = "",
     unit: str = "byte",
@@ -74,7 +58,10 @@ def text(
     pieces: int = 4096,
     seed: int = 0,
 ) -> Dataset:
-    """Text for language models; its last part is held out.
+    """Text for language models; the last part of every file is held out.
+
+    Training batches go from the end of what is left of one file to the beginning of the next, but no token is to be
+    told from one that was not before it: there ``mask`` is False. No held-out token is in a training batch.
 
     Args:
         path: A text file, a folder of text files, or "" for the sources of Python's standard library.
@@ -83,7 +70,7 @@ def text(
             (shuffled, each from a fresh state).
         batch: B, rows.
         length: T, tokens of a row.
-        validation: The part of the text that is held out, at its end.
+        validation: The part of the text that is held out, at the end of every file.
         pieces: How many, where they are the unit.
         seed: Of the order.
 
@@ -94,16 +81,22 @@ def text(
     readers = {"streams": streams, "windows": windows}
     if read_as not in readers:
         raise ValueError(f"read_as: streams or windows; given {read_as!r}")
-    tokens, vocabulary = read(path, unit, pieces)
-    held_out = int(len(tokens) * validation)
-    if held_out < 2:
-        raise ValueError(f"text too short: {len(tokens)} tokens leave {held_out} for validation, at least 2 are needed")
-    train, rest = tokens[: len(tokens) - held_out], tokens[len(tokens) - held_out :]
+    texts, vocabulary = read_files(path, unit, pieces)
+    train, follows, rest, rest_follows = hold_out(texts, validation)
+    if len(rest) < 2:
+        raise ValueError(
+            f"text too short: {len(train) + len(rest)} tokens leave {len(rest)} for validation, at least 2 are needed"
+        )
+    if not rest_follows[1:].any():
+        raise ValueError(f"text too short: {len(texts)} files leave no 2 tokens in a row for validation")
+    digest = hashlib.sha256(np.concatenate(texts).tobytes())
+    digest.update(np.cumsum([len(text) for text in texts])[:-1].tobytes())  # where files end decides what is held out
     source = path or "Python standard library"
     return Dataset(
-        train=readers[read_as](train, batch, length, seed),
-        validation=once(rest, batch, length),
+        train=readers[read_as](train, batch, length, seed, follows),
+        validation=once(rest, batch, length, rest_follows),
         targets=vocabulary,
-        fingerprint=hashlib.sha256(tokens.tobytes()).hexdigest(),
-        description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out",
+        fingerprint=digest.hexdigest(),
+        description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out"
+        + (f", the ends of {len(texts):,} files" if len(texts) > 1 else ""),
     )

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, RowsOf, check_arguments
+from jaxnets.data.checks import check_arguments, check_part
+from jaxnets.data.dataset import Dataset, RowsOf
+from jaxnets.data.labels import number_labels
 from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
@@ -23,7 +25,7 @@ class Examples(NamedTuple):
     """Attributes:
     inputs: float32 ``[N, ...]``, or uint8 ``[N, H, W, C]``, images, which stay bytes; an array, or what has its
         ``shape`` and ``dtype`` and gives rows by their numbers.
-    labels: ``[N]``, numbers or text, a class each.
+    labels: ``[N]``, whole numbers or text, a class each.
     lengths: int32 ``[N]``, how many steps of a row are real; None: all.
     width: Of the images whose pixels, a step each, the rows are; None: they are something else.
     members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
@@ -51,6 +53,7 @@ def shuffled(
     Raises:
         ValueError: There are fewer examples than a batch.
     """
+    check_arguments(seed, batch=batch)
     taken = np.arange(len(arrays["inputs"])) if rows is None else rows
     if len(taken) < batch:
         raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch}")
@@ -63,9 +66,10 @@ def in_order(arrays: Arrays, batch: int, rows: np.ndarray | None = None, part: R
 
     Of each batch, the rows of ``part`` are read.
     """
+    check_arguments(0, batch=batch)
     taken = np.arange(len(arrays["inputs"])) if rows is None else rows
     count = len(taken)
-    batch = min(batch, count)
+    batch = max(1, min(batch, count))
 
     def of_step(step: int) -> Batch:
         at = step * batch + part(batch)
@@ -100,36 +104,29 @@ def dataset(
         fingerprint: Of the data; "": that of all examples.
 
     Raises:
-        ValueError: An argument out of range, a class that ``train`` lacks, a label that is NaN, an input that is not
-            finite, or a part without examples.
+        ValueError: An argument out of range, a class that ``train`` lacks, labels that are no classes, an input that is
+            not a finite number of float32, or a part without examples.
     """
     part = None if isinstance(validation, Examples) else validation
-    check_arguments(seed, part, batch=batch)
+    check_arguments(seed, batch=batch)
+    if not isinstance(validation, Examples):
+        check_part("validation", validation)
     given = {name: e for name, e in (("validation", validation), ("test", test)) if isinstance(e, Examples)}
-    for name, examples in {"training": train, **given}.items():
-        if not len(examples.labels):
-            raise ValueError(f"{source}: no examples in the {name} part")
-        wrong = np.flatnonzero(examples.labels != examples.labels)  # NaN alone
-        if len(wrong):
-            raise ValueError(f"{source}: label {examples.labels[wrong[0]]} of example {wrong[0]} in the {name} part")
-    found, numbers = np.unique(train.labels, return_inverse=True)
-    classes = tuple(names[label] if names else str(label) for label in found)
+    labels = {name: examples.labels for name, examples in {"training": train, **given}.items()}
+    classes, numbers_of = number_labels(source, labels, names)
+    numbers = numbers_of["training"]
     for name, examples in given.items():
         shapes = ["x".join(map(str, part.inputs.shape[1:])) for part in (train, examples)]
         if shapes[0] != shapes[1]:
             verb = "validate" if name == "validation" else name
             raise ValueError(f"{source}: examples to learn from are of {shapes[0]}, those to {verb} on of {shapes[1]}")
-        strange = np.setdiff1d(examples.labels, found)
-        if len(strange):
-            called = names[strange[0]] if names else strange[0]
-            raise ValueError(f"{source}: class {called} is in the {name} part only")
     held_out = 0 if part is None else round(len(numbers) * part)
     if part is not None and not 0 < held_out < len(numbers):
         raise ValueError(f"too few examples: {len(numbers)} leave {held_out} for validation")
     order = np.random.default_rng(seed).permutation(len(numbers))
     arrays = {"train": _arrays(train, numbers, f"{source}, training part")}
     for name, examples in given.items():
-        arrays[name] = _arrays(examples, np.searchsorted(found, examples.labels), f"{source}, {name} part")
+        arrays[name] = _arrays(examples, numbers_of[name], f"{source}, {name} part")
     fingerprint = fingerprint or _digest(arrays.values())
     if train.width is not None:  # not digested: it is for pictures, nothing is learned from it
         for each in arrays.values():
@@ -167,6 +164,8 @@ def _digest(parts: Iterable[Arrays]) -> str:
 def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> dict[str, Any]:
     inputs = examples.inputs
     if inputs.dtype != np.uint8:
+        if inputs.dtype.kind not in "biuf":
+            raise ValueError(f"{source}: inputs must be real numbers, got {inputs.dtype}")
         inputs = np.asarray(inputs, np.float32)
         wrong = np.argwhere(~np.isfinite(inputs))
         if len(wrong):

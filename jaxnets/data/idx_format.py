@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxnets.data.checks import path_of
+
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: str | Path) -> np.ndarray:
     """The array in an IDX file.
 
     Raises:
         ValueError: It cannot be read, is no IDX file, or is cut short.
     """
     try:
-        content = path.read_bytes()
+        content = path_of(path).read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except OSError as error:
@@ -34,7 +36,10 @@ def read_idx(path: Path) -> np.ndarray:
     expected = begin + kind.itemsize * int(np.prod(shape, dtype=object))
     if len(content) != expected:
         raise ValueError(f"{path}: {expected} bytes expected for shape {shape}; it has {len(content)}")
-    return np.frombuffer(content, kind, offset=begin).reshape(shape).astype(kind.newbyteorder("="))
+    try:
+        return np.frombuffer(content, kind, offset=begin).reshape(shape).astype(kind.newbyteorder("="))
+    except ValueError as error:  # NumPy's limits: 64 axes, and sizes that it cannot count
+        raise ValueError(f"{path} must be an array that NumPy can hold, got {rank} axes: {error}") from error
 
 
 def idx_folder(path: str) -> dict[str, np.ndarray]:
@@ -43,21 +48,35 @@ def idx_folder(path: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: One is missing, cannot be read, or has another number of rows than its partner.
     """
-    folder = Path(path).expanduser()
+    folder = path_of(path)
     if not folder.is_dir():
-        raise ValueError(f"no folder at {path}")
+        raise ValueError(f"no folder at {path}" + ("; it is a file" if folder.exists() else ""))
     arrays = {}
     for part in ("train", "t10k"):
         for what, rank in (("images", 3), ("labels", 1)):
-            # Both "train-images-idx3-ubyte" and "train-images.idx3-ubyte" go round, with and without ".gz".
-            found = sorted(folder.glob(f"{part}-{what}[.-]idx{rank}-ubyte*"))
-            if not found:
-                raise ValueError(f"no {part}-{what}-idx{rank}-ubyte or .gz of it in {path}")
-            array = read_idx(found[0])
+            file = _file(folder, f"{part}-{what}", rank)
+            array = read_idx(file)
             if array.ndim != rank:
-                raise ValueError(f"{found[0]}: {rank} axes expected; given shape {array.shape}")
+                raise ValueError(f"{file}: {rank} axes expected; given shape {array.shape}")
             arrays[f"{part}-{what}"] = array
         images, labels = (len(arrays[f"{part}-{what}"]) for what in ("images", "labels"))
         if images != labels:
             raise ValueError(f"{path}: {images} {part} images, but {labels} labels")
     return arrays
+
+
+def _file(folder: Path, name: str, rank: int) -> Path:
+    """The file of an array: in the folder, or in a folder of the file's name in it, as Kaggle unpacks MNIST."""
+    # Both "train-images-idx3-ubyte" and "train-images.idx3-ubyte" are in circulation, with and without ".gz".
+    pattern = f"{name}[.-]idx{rank}-ubyte*"
+    named = sorted(folder.glob(pattern))
+    inside = [file for each in named if each.is_dir() for file in sorted(each.glob(pattern))]
+    files = [file for file in (*named, *inside) if not file.is_dir()]
+    if not files:
+        held = sorted(each.name for each in folder.iterdir())
+        raise ValueError(
+            f"no {name}-idx{rank}-ubyte or .gz of it in {folder}; it holds "
+            + (", ".join(held[:10]) or "nothing")
+            + (f" and {len(held) - 10} more" if len(held) > 10 else "")
+        )
+    return files[0]

@@ -41,8 +41,10 @@ def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0
     """Images in the four IDX files of MNIST's layout, as such, or one row or pixel after the other.
 
     Args:
-        path: The folder of ``train-images-idx3-ubyte`` and the other three, plain or gzipped.
-        read_as: ``"rows"`` (T height, D width), ``"pixels"`` (T height times width, D 1) or ``"images"`` (bytes).
+        path: The folder of ``train-images-idx3-ubyte`` and the other three, plain or gzipped; each may be in a folder
+            of its name, as Kaggle unpacks them.
+        read_as: ``"rows"`` (T height, D width) or ``"pixels"`` (T height times width, D 1), divided by 255; or
+            ``"images"`` (bytes).
         batch, validation, seed: As in ``digits``.
 
     Raises:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.checks import check_arguments
+from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Batch
 from jaxnets.data.generated import generated
 from jaxnets.data.targets import Classes, Quantities
@@ -101,6 +102,6 @@ def temporal_order(length: int = 100, batch: int = 64, seed: int = 0) -> Dataset
 
 
 def _check(length: int, least: int, batch: int, seed: int) -> None:
+    check_arguments(seed, batch=batch, length=length)
     if length < least:
         raise ValueError(f"length: at least {least}; given {length}")
-    check_arguments(seed, batch=batch)

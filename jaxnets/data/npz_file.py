@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxnets.data.checks import path_of
 from jaxnets.data.examples import Examples
 
 
@@ -50,27 +51,62 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = (
     Raises:
         ValueError: It cannot be read, or lacks something.
     """
-    if not Path(path).expanduser().is_file():
-        raise ValueError(f"no file at {path}")
+    file = path_of(path)
+    if not file.is_file():
+        raise ValueError(f"{path} must be an npz file, got a folder" if file.is_dir() else f"no file at {path}")
+    arrays: dict[str, np.ndarray] = {}
+    name = ""
     try:
-        with np.load(Path(path).expanduser(), allow_pickle=False) as file:
-            found = list(file)
-            arrays = {name: file[name] for name in (*names, *optional) if name in found}
+        with np.load(file, allow_pickle=False) as archive:
+            found = list(archive)
+            for name in (*names, *optional):
+                if name in found:
+                    arrays[name] = archive[name]
     except Exception as error:  # NumPy lets the errors of zip, zlib and its own parser through
-        raise ValueError(f"{path} is no npz file of plain arrays ({error})") from error
+        raise ValueError(f"{path} is no npz file of plain arrays ({_problem(file, name, error)})") from error
     missing = [name for name in names if name not in arrays]
     if missing:
-        raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(found)}")
+        raise ValueError(f"{path} has no {', '.join(missing)}; it has {', '.join(found) or 'nothing'}")
     return arrays
+
+
+# What files that are mistaken for npz files begin with.
+_FORMATS = {
+    b"\x93NUMPY": "one array of np.save",
+    b"\x1f\x8b": "a gzip file",
+    b"MATLAB": "a MATLAB file",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet file",
+}
+
+
+def _problem(file: Path, name: str, error: Exception) -> str:
+    """Why a file, or its array ``name``, cannot be read, and how to write a right one."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(512)
+    except OSError as unreadable:
+        return f"cannot read it: {unreadable.strerror}"
+    if head.startswith(b"PK"):  # an archive, but damaged, or of objects that would have to be unpickled
+        fix = "; convert them with .astype to numbers or text" if "Object arrays" in str(error) else ""
+        return (f"{name}: " if name else "") + f"{error}{fix}"
+    text = bool(head) and not head.translate(None, bytes(range(32, 256)) + b"\t\r\n")
+    other = "text, such as CSV" if text else "something else" if head else "an empty file"
+    kind = next((kind for start, kind in _FORMATS.items() if head.startswith(start)), other)
+    return f"it is {kind}; np.savez(path, x_train=..., ...) writes arrays as npz"
 
 
 def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
     """The rows with their own lengths: NaN at a row's end is padding, and becomes zero."""
-    if x.ndim not in (2, 3) or not np.issubdtype(x.dtype, np.number) or y.shape != x.shape[:1]:
+    if x.ndim not in (2, 3) or x.dtype.kind not in "iuf" or y.shape != x.shape[:1]:
         raise ValueError(
             f"{path}: x_{part} as numbers [N, T] or [N, T, D] and y_{part} as [N] expected; "
             f"given {x.dtype} {x.shape} and {y.dtype} {y.shape}"
+            + ("; y[:, 0] takes a column apart, np.argmax(y, 1) one-hot labels" if y.ndim == 2 else "")
         )
+    if not x.size:
+        empty = "no examples" if not len(x) else f"examples of shape {x.shape[1:]}, without a number,"
+        raise ValueError(f"{path}: {empty} in the {'training' if part == 'train' else part} part")
     x = np.asarray(x, np.float32).reshape(*x.shape[:2], -1)
     known = np.any(~np.isnan(x), axis=-1)
     lengths = np.where(np.any(known, axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)

@@ -3,15 +3,20 @@
 import gzip
 import hashlib
 import itertools
+import re
 import zlib
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.checks import check_arguments, check_part, path_of
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.encodings import decode_text
 from jaxnets.data.examples import Batch, in_order, shuffled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
+_LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
 START, END = "<start>", "<end>"
 
 
@@ -19,27 +24,32 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     """The pairs of a file, a line each; empty lines are passed over.
 
     Args:
-        path: UTF-8 text with tabs between columns, plain or gzipped.
-        columns: Of source and target, from 0 on.
+        path: Text with tabs between columns, plain or gzipped: UTF-8, or UTF-16 or UTF-32 with a byte order mark. Lines
+            end in LF, CRLF or CR, mixed as they may be.
+        columns: Of source and target, from 0 on; there may be others.
 
     Raises:
         ValueError: It cannot be read, or a line lacks a column or has an empty one (the line is named).
     """
-    file = Path(path).expanduser()
+    file = path_of(path)
     try:
         content = file.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is no UTF-8 text, plain or gzipped: {error}") from error
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"{path} must be text, plain or gzipped, got a damaged gzip file: {error}") from error
+    text = decode_text(content, path)
     found = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+    for number, line in enumerate(_LINE_END.split(text), 1):
         fields = line.split("\t")
         if not line.strip():
             continue
         if max(columns) >= len(fields):
-            raise ValueError(f"{path}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on")
+            raise ValueError(
+                f"{path}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on "
+                "(a tab separates columns)"
+            )
         source, target = (fields[column].strip() for column in columns)
         if not source or not target:
             raise ValueError(f"{path}, line {number}: a source and a target expected; given {source!r} and {target!r}")
@@ -76,10 +86,11 @@ def pairs(
     Raises:
         ValueError: As ``read_pairs``, or an argument is out of range.
     """
-    check_arguments(seed, validation, batch=batch, length=length)
-    if not 0 < test < 1 - validation:
+    check_arguments(seed, validation, batch=batch, length=length, pieces=pieces)
+    check_part("test", test)
+    if test >= 1 - validation:
         raise ValueError(f"test: a part between 0 and what validation leaves expected; given {test}")
-    if len(columns) != 2 or min(columns) < 0:
+    if not _are_columns(columns):
         raise ValueError(f"columns: those of source and target, from 0 on, expected; given {columns}")
     found = read_pairs(path, (columns[0], columns[1]))
     # By source: what one source may be translated to is in one part.
@@ -91,7 +102,8 @@ def pairs(
     }
     parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in ("train", "validation", "test")}
     if not all(parts.values()):
-        raise ValueError(f"too few pairs in {path}: {len(found)}")
+        shares = ", ".join(f"{len(part)} in the {name} part" for name, part in parts.items())
+        raise ValueError(f"too few pairs in {path}: {len(found)}, of which {shares}")
     vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), pieces, (START, END))
     arrays = {name: _arrays(part, vocabulary, length) for name, part in parts.items()}
     digest = hashlib.sha256()
@@ -109,6 +121,14 @@ def pairs(
         f"{counts['test']:,} to test on; {sum(left_out.values()):,} longer than {length} pieces left out, "
         f"{left_out['test']:,} of them to test on",
         test=in_order(arrays["test"], batch),
+    )
+
+
+def _are_columns(columns: Any) -> bool:
+    return (
+        isinstance(columns, Sequence)
+        and len(columns) == 2
+        and all(isinstance(column, int) and column >= 0 for column in columns)
     )
 
 

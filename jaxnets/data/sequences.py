@@ -3,15 +3,49 @@
 A batch is a dict: ``inputs`` and ``targets`` int32 ``[B, T]`` (the target is the token after the input), ``mask`` bool
 ``[B, T]`` (True = real) and ``start`` bool ``[B]`` (whether the row begins afresh instead of going on where the row of
 the batch before ended). Every batch is a pure function of (seed, step), so a pipeline resumes exactly.
+
+Where parts of a text were taken out, ``follows`` marks the holes: bool ``[N]``, whether a token follows the one before
+it. Rows go over a hole, but a token that does not follow its input is no target: ``mask`` is False there.
 """
+
+from collections.abc import Sequence
 
 import grain
 import numpy as np
 
+from jaxnets.data.checks import check_arguments
+
 Batch = dict[str, np.ndarray]
 
 
-def streams(tokens: np.ndarray, batch: int, length: int, seed: int) -> grain.MapDataset:
+def hold_out(texts: Sequence[np.ndarray], part: float) -> tuple[np.ndarray, ...]:
+    """Divides texts into what is learned from and what is held out: the end of every text.
+
+    Of the first k texts together ``floor(part * N)`` tokens are held out, for every k, but never a single token of a
+    longer text, which would be no target: where texts are that short, some lose two tokens and others none.
+
+    Args:
+        texts: The tokens of each, int32 ``[N_i]``.
+        part: The part that is held out, between 0 and 1.
+
+    Returns:
+        The tokens that remain and their ``follows``, then the tokens that are held out and theirs.
+    """
+    ends = np.cumsum([len(text) for text in texts])
+    held, count = np.zeros(ends[-1], bool), 0
+    for text, end in zip(texts, ends, strict=True):
+        owed = min(int(end * part) - count, len(text))
+        if owed >= min(2, len(text)):
+            held[end - owed : end] = True
+            count += owed
+    tokens = np.concatenate(texts)
+    follows = np.append(True, held[1:] == held[:-1])[: len(held)]
+    return tokens[~held], follows[~held], tokens[held], follows[held]
+
+
+def streams(
+    tokens: np.ndarray, batch: int, length: int, seed: int, follows: np.ndarray | None = None
+) -> grain.MapDataset:
     """Endless batches for truncated backpropagation through time: row b of a batch goes on in row b of the next.
 
     The text is cut into ``batch`` contiguous streams, read side by side. Each epoch begins at an offset of its own,
@@ -20,6 +54,7 @@ def streams(tokens: np.ndarray, batch: int, length: int, seed: int) -> grain.Map
     Raises:
         ValueError: The text is too short for one window in every stream.
     """
+    check_arguments(seed, batch=batch, length=length)
     stream = (len(tokens) - 1) // batch
     if stream < length:
         raise ValueError(
@@ -37,18 +72,20 @@ def streams(tokens: np.ndarray, batch: int, length: int, seed: int) -> grain.Map
         def __getitem__(self, index: int) -> Batch:
             epoch, step = divmod(int(index), steps)
             offset = np.random.default_rng((seed, epoch)).integers(slack + 1)
-            windows = tokens[beginnings + offset + step * length + np.arange(length + 1)]
-            return _batch(windows, start=step == 0)
+            return _batch(tokens, beginnings + offset + step * length, length, follows, start=step == 0)
 
     return grain.MapDataset.source(Streams())
 
 
-def windows(tokens: np.ndarray, batch: int, length: int, seed: int) -> grain.MapDataset:
+def windows(
+    tokens: np.ndarray, batch: int, length: int, seed: int, follows: np.ndarray | None = None
+) -> grain.MapDataset:
     """Endless batches of windows that begin anywhere in the text, in an order shuffled anew each epoch.
 
     Raises:
         ValueError: The text has fewer than ``batch`` windows.
     """
+    check_arguments(seed, batch=batch, length=length)
     count = len(tokens) - length
     if count < batch:
         raise ValueError(
@@ -56,15 +93,17 @@ def windows(tokens: np.ndarray, batch: int, length: int, seed: int) -> grain.Map
             f"of {batch} (a smaller --config.data.batch or --config.data.length would do)"
         )
     beginnings = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
-    return beginnings.map(lambda first: _batch(tokens[first[:, None] + np.arange(length + 1)], start=True))
+    return beginnings.map(lambda first: _batch(tokens, first[:, None], length, follows, start=True))
 
 
-def once(tokens: np.ndarray, batch: int, length: int) -> grain.MapDataset:
-    """The whole text once, in order, as ``batch`` contiguous streams: every token but the first is a target once.
+def once(tokens: np.ndarray, batch: int, length: int, follows: np.ndarray | None = None) -> grain.MapDataset:
+    """The whole text once, in order, as ``batch`` contiguous streams.
 
-    Rows that run out are masked. Fewer rows are used where the text is short.
+    Every token that follows another is a target once. Rows that run out are masked. Fewer rows are used where the text
+    is short, and there is no batch where it has fewer than two tokens.
     """
-    targets = len(tokens) - 1
+    check_arguments(0, batch=batch, length=length)
+    targets = max(len(tokens) - 1, 0)
     rows = max(1, min(batch, targets // length))
     stream = -(-targets // rows)
     position = np.arange(rows)[:, None] * stream
@@ -76,18 +115,20 @@ def once(tokens: np.ndarray, batch: int, length: int) -> grain.MapDataset:
         return {
             "inputs": tokens[at],
             "targets": tokens[at + 1],
-            "mask": real,
+            "mask": real if follows is None else real & follows[at + 1],
             "start": np.full(rows, step == 0),
         }
 
     return grain.MapDataset.range(-(-stream // length)).map(window)
 
 
-def _batch(windows: np.ndarray, start: bool) -> Batch:
-    inputs, targets = windows[:, :-1], windows[:, 1:]
+def _batch(tokens: np.ndarray, first: np.ndarray, length: int, follows: np.ndarray | None, start: bool) -> Batch:
+    """Rows of ``length`` inputs that begin at ``first`` ``[B, 1]``."""
+    at = first + np.arange(length + 1)
+    found, targets = tokens[at], at[:, 1:]
     return {
-        "inputs": np.ascontiguousarray(inputs),
-        "targets": np.ascontiguousarray(targets),
-        "mask": np.ones(inputs.shape, bool),
-        "start": np.full(len(windows), start),
+        "inputs": np.ascontiguousarray(found[:, :-1]),
+        "targets": np.ascontiguousarray(found[:, 1:]),
+        "mask": np.ones(targets.shape, bool) if follows is None else follows[targets],
+        "start": np.full(len(at), start),
     }

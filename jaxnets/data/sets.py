@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments, check_range
+from jaxnets.data.checks import check_arguments, check_range
+from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Batch
 from jaxnets.data.generated import generated
 from jaxnets.data.targets import Quantities
@@ -167,7 +168,7 @@ def intruder(size: int = 8, batch: int = 64, seed: int = 0) -> Dataset:
     Raises:
         ValueError: An argument out of range.
     """
-    check_arguments(seed, batch=batch)
+    check_arguments(seed, batch=batch, size=size)
     if size < 2:
         raise ValueError(f"size: at least 2; given {size}")
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments, check_range
+from jaxnets.data.checks import check_arguments, check_range
+from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Batch
 from jaxnets.data.generated import generated
 from jaxnets.data.sets import set_batch

@@ -8,6 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxnets.data.checks import check_arguments
+from jaxnets.data.encodings import BYTE_ORDER_MARK
+
+# Where a text may begin, in the order of preference, and where str.splitlines ends a line.
+_NEW_LINES = ("\n", "\r")
+_LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
+
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
@@ -45,7 +52,9 @@ class Vocabulary:
     @property
     def start(self) -> str:
         """Where a text may begin: after a new line, where there are any."""
-        return "\n" if self.characters is None or "\n" in self.characters else self.characters[0]
+        if self.characters is None:
+            return _NEW_LINES[0]
+        return next((end for end in _NEW_LINES if end in self.characters), self.characters[:1])
 
     def symbol(self, name: str) -> int:
         """The number of a symbol that pieces were learned with, such as ``"<end>"``; it is part of no text.
@@ -59,36 +68,64 @@ class Vocabulary:
         return number
 
     def encode(self, text: str) -> np.ndarray:
-        """``text`` as int32 ``[T]``.
+        """``text`` as int32 ``[T]``, the tokens that ``data.read`` gives for a file of this text.
+
+        Line ends are characters like all others. The byte order mark U+FEFF is left out, unless the units are bytes or
+        the vocabulary has it. Bytes of a command line or a file name that are not UTF-8 (``surrogateescape``) are
+        themselves where the units are bytes.
 
         Raises:
             ValueError: It has characters outside the vocabulary; they are named.
         """
-        if self.pieces is not None:
-            return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
-        if self.characters is None:
-            return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
-        unknown = sorted(set(text) - set(self.characters))
-        if unknown:
+        if self.characters is not None:
+            known = set(self.characters)
+            unknown = sorted(set(text) - known - {BYTE_ORDER_MARK})
+            if unknown:
+                raise ValueError(
+                    f"characters outside the vocabulary of this run: {', '.join(repr(c) for c in unknown)}; "
+                    f"it knows {self.characters!r}"
+                )
+            number = {character: i for i, character in enumerate(self.characters)}
+            return np.array([number[c] for c in text if c in number], np.int32)
+        try:
+            if self.pieces is None:
+                return np.frombuffer(text.encode(errors="surrogateescape"), np.uint8).astype(np.int32)
+            text.encode()
+        except UnicodeEncodeError as error:
             raise ValueError(
-                f"characters outside the vocabulary of this run: {', '.join(repr(c) for c in unknown)}; "
-                f"it knows {self.characters!r}"
-            )
-        number = {character: i for i, character in enumerate(self.characters)}
-        return np.fromiter((number[c] for c in text), np.int32, len(text))
+                f"text must be Unicode characters, got {text[error.start]!r} at place {error.start}, half a character "
+                "or a byte that is not UTF-8"
+            ) from error
+        text = text.replace(BYTE_ORDER_MARK, "")
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
     def decode(self, tokens) -> str:
-        """The text of token numbers ``[T]``; bytes that are no UTF-8 become U+FFFD."""
+        """The text of token numbers ``[T]``; bytes that are no UTF-8 become U+FFFD.
+
+        Raises:
+            ValueError: A number is outside the vocabulary.
+        """
+        numbers = [self._checked(token) for token in tokens]
         if self.characters is None:
-            return b"".join(self._bytes(int(token)) for token in tokens).decode(errors="replace")
-        return "".join(self.characters[int(token)] for token in tokens)
+            return b"".join(map(self._bytes, numbers)).decode(errors="replace")
+        return "".join(self.characters[number] for number in numbers)
 
     def decoder(self):
         """A function from one token to the text that is complete with it (a UTF-8 character has up to 4 bytes)."""
         if self.characters is not None:
             return lambda token: self.decode([token])
         incremental = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        return lambda token: incremental.decode(self._bytes(int(token)))
+        return lambda token: incremental.decode(self._bytes(self._checked(token)))
+
+    def _checked(self, token) -> int:
+        number = int(token)
+        if not 0 <= number < self._count:
+            raise ValueError(f"token must be from 0 to {self._count - 1}, the last {self.unit}, got {number}")
+        return number
+
+    @functools.cached_property
+    def _count(self) -> int:
+        return self.size
 
     def _bytes(self, token: int) -> bytes:
         """What a byte or a piece stands for."""
@@ -98,7 +135,7 @@ class Vocabulary:
 
     def show(self, token: int) -> str:
         """One token as a person reads it: ``'a'``, ``'\\n'``, or ``0xc3`` for a byte that is no character."""
-        no_character = self.unit == "byte" and token > 127
+        no_character = self.unit == "byte" and 127 < token < 256
         return f"0x{token:02x}" if no_character else repr(self.decode([token]))
 
 
@@ -116,19 +153,22 @@ def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = ()) -
     Sennrich et al. 2016 (arXiv:1508.07909), on bytes as in GPT-2: every text can be written with it.
 
     Args:
-        texts: Such as the lines of a file.
+        texts: Such as the lines of a file. No piece goes over the end of a line, as ``str.splitlines`` has it: a text
+            has the same pieces as a whole and line by line.
         size: How many pieces, 256 bytes and the symbols among them; fewer where the texts have not that many.
         symbols: Pieces that are part of no text, such as ``"<end>"``.
 
     Raises:
         ValueError: ``size`` is below 256.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+    check_arguments(0, pieces=size)
     if size < 256:
         raise ValueError(f"pieces: at least the 256 bytes; given {size}")
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    lines = pre_tokenizers.Split(Regex(_LINE_END), behavior="merged_with_previous")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(

@@ -33,6 +33,17 @@ def test_in_order_gives_every_example_once(batch):
     np.testing.assert_array_equal(seen, np.arange(COUNT))
 
 
+def test_no_examples_are_no_batches():
+    nothing = {name: array[:0] for name, array in ARRAYS.items()}
+    assert list(data.in_order(nothing, 4)) == list(data.in_order(ARRAYS, 4, np.arange(0))) == []
+    for arrays, rows in ((nothing, None), (ARRAYS, np.arange(0))):
+        with pytest.raises(ValueError, match="too few examples: 0 to learn from, fewer than one batch of 4"):
+            data.shuffled(arrays, 4, 0, rows)
+    for batches in (data.in_order, lambda arrays, batch: data.shuffled(arrays, batch, 0)):
+        with pytest.raises(ValueError, match="batch: at least 1; given 0"):
+            batches(ARRAYS, 0)
+
+
 def test_parts_do_not_overlap_and_a_seed_chooses_them():
     def parts(seed):
         digits = data.digits(batch=8, seed=seed)

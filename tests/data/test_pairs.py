@@ -1,5 +1,6 @@
 """Pairs of texts: reading, batches, what is held out, and what is told of wrong files."""
 
+import codecs
 import gzip
 
 import numpy as np
@@ -102,3 +103,44 @@ def test_a_line_without_its_column_is_named(path, tmp_path):
     broken.write_bytes(b"\x1f\x8b nonsense")
     with pytest.raises(ValueError, match="broken.gz"):
         data.read_pairs(str(broken))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_lines_end_in_any_way_and_marks_are_no_text(tmp_path, end, encoding, pack):
+    lines = ["a b\tc d", "é\u2028x\t日\x85\x0by\tmore\tcolumns", "", "e\tf\tmore"]
+    expected = [("a b", "c d"), ("é\u2028x", "日\x85\x0by"), ("e", "f")]
+    path = tmp_path / "pairs.tsv"
+    content = (end.join(lines) + end).encode(encoding)
+    path.write_bytes(pack(content + content))  # two files, joined: the second one's mark is inside
+    assert data.read_pairs(str(path)) == expected * 2
+    path.write_bytes(pack(end.join(lines).encode(encoding)))  # no end of the last line
+    assert data.read_pairs(str(path)) == expected
+
+
+def test_lines_may_end_in_different_ways(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(b"a\tb\nc\td\re\tf\r\n\xef\xbb\xbfg\th\r\ri\tj")
+    assert data.read_pairs(str(path)) == [("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"), ("i", "j")]
+
+
+NOT_PAIRS = {
+    "latin": (b"a\tb\nse\xf1or\tx\n", "is not UTF-8: byte 6 is 0xf1"),
+    "UTF-16 without a mark": ("one\tuno\n".encode("utf-16-le"), "got a control character in every second byte"),
+    "half a unit": (codecs.BOM_UTF16_LE + b"a", "is not UTF-16-LE: byte 2"),
+    "half a gzip": (gzip.compress(b"a\tb\n" * 99)[:-9], "got a damaged gzip file"),
+    "commas": (b"a,b\nc,d\n", r"line 1: column 1 expected; it has 1, from 0 on \(a tab separates columns\)"),
+    "empty": (b"", "no pairs in"),
+    "a mark alone": (codecs.BOM_UTF8, "no pairs in"),
+    "line ends alone": (b"\r\n\r\n", "no pairs in"),
+}
+
+
+@pytest.mark.parametrize("content, message", NOT_PAIRS.values(), ids=NOT_PAIRS)
+def test_files_without_pairs_are_told(tmp_path, content, message):
+    (tmp_path / "pairs.tsv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        data.pairs(str(tmp_path / "pairs.tsv"))
+    with pytest.raises(ValueError, match="cannot read .*: Is a directory"):
+        data.pairs(str(tmp_path))

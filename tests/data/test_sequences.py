@@ -1,5 +1,7 @@
 """Pipelines: every token in its place, deterministic in (seed, step), resumable exactly."""
 
+import hashlib
+
 import grain
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import data
+from jaxnets.data.sequences import hold_out
 
 TOKENS = np.arange(1000, dtype=np.int32)  # a token is its own position
 
@@ -105,3 +108,114 @@ def test_what_a_user_gets_wrong_is_told(tmp_path, arguments, message):
     (tmp_path / "a.txt").write_bytes(bytes(range(200)))
     with pytest.raises(ValueError, match=message):
         data.text(str(tmp_path / "a.txt"), **arguments)
+
+
+def texts_of(lengths):
+    """Texts whose tokens are their own positions in all texts together."""
+    return np.split(np.arange(sum(lengths), dtype=np.int32), np.cumsum(lengths)[:-1])
+
+
+def test_the_end_of_every_text_is_held_out():
+    train, follows, rest, rest_follows = hold_out(texts_of([40, 100, 60]), 0.1)
+    np.testing.assert_array_equal(rest, [*range(36, 40), *range(130, 140), *range(194, 200)])
+    np.testing.assert_array_equal(rest[~rest_follows], [36, 130, 194])
+    np.testing.assert_array_equal(train, [*range(36), *range(40, 130), *range(140, 194)])
+    np.testing.assert_array_equal(train[~follows], [40, 140])
+
+
+@settings(max_examples=100, deadline=None)
+@given(lengths=st.lists(st.integers(0, 60), min_size=1, max_size=30), part=st.floats(0.01, 0.99))
+def test_what_is_held_out_is_of_every_text_as_far_as_whole_tokens_go(lengths, part):
+    texts = texts_of(lengths)
+    train, follows, rest, rest_follows = hold_out(texts, part)
+    np.testing.assert_array_equal(np.sort(np.append(train, rest)), np.arange(sum(lengths)))
+    for tokens, marks in ((train, follows), (rest, rest_follows)):
+        np.testing.assert_array_equal(marks[1:], np.diff(tokens) == 1)
+    owed = 0.0
+    for text in texts:
+        held = np.isin(text, rest)
+        count = held.sum()
+        assert held[len(text) - count :].all() and count != (1 if len(text) > 1 else -1)
+        owed += len(text) * part - count
+        assert owed > -1e-6
+        assert owed < 2 + 1e-6 or count == len(text)
+    if len(texts) == 1:
+        assert len(rest) in (int(lengths[0] * part), 0)
+
+
+@pytest.mark.parametrize("read_as", ["streams", "windows"])
+def test_no_target_stands_behind_a_hole_and_no_held_out_token_is_learned(tmp_path, read_as):
+    for i, length in enumerate([70, 30, 100]):
+        first = sum([70, 30, 100][:i])
+        (tmp_path / f"{i}.txt").write_bytes(bytes(range(first, first + length)))
+    made = data.text(str(tmp_path), read_as=read_as, batch=3, length=7, validation=0.2)
+    assert made.description.endswith("160 bytes to learn from, 40 held out, the ends of 3 files")
+    held = {*range(56, 70), *range(94, 100), *range(180, 200)}
+    learned, seen, targets = set(), set(), []
+    for step in range(200):
+        batch = made.train[step]
+        np.testing.assert_array_equal(batch["mask"], batch["targets"] == batch["inputs"] + 1)
+        learned |= set(batch["targets"][batch["mask"]].tolist())
+        seen |= {*batch["inputs"].ravel().tolist(), *batch["targets"].ravel().tolist()}
+    assert not seen & held and learned == {*range(1, 200)} - held - {70, 100}
+    for batch in made.validation:
+        real = batch["mask"]
+        np.testing.assert_array_equal(batch["targets"][real], batch["inputs"][real] + 1)
+        targets += batch["targets"][batch["mask"]].tolist()
+    assert sorted(targets) == sorted(held - {56, 94, 180})
+
+
+@pytest.mark.parametrize("unit", ["byte", "character", "piece"])
+def test_a_text_in_one_file_and_in_many_small_ones(tmp_path, unit):
+    """The held-out text is that of every file, whatever the unit, and files may be shorter than what is held out."""
+    for i in range(60):
+        (tmp_path / f"{i:02}.txt").write_text(f"é{i % 7} end{i % 3}\n" if i % 4 else "")
+    made = data.text(str(tmp_path), unit, batch=2, length=5, pieces=280)
+    held, all_tokens = (
+        sum(int(batch["mask"].sum()) for batch in made.validation),
+        data.read(str(tmp_path), unit, 280)[0],
+    )
+    assert 0 < held < int(0.1 * len(all_tokens))
+    assert all(batch["mask"].any() for batch in (*made.validation, *(made.train[i] for i in range(20))))
+
+
+def test_a_run_goes_on_with_the_same_files_alone(tmp_path):
+    content = bytes(range(200))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.txt").write_bytes(content)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "a.txt").write_bytes(content[:90])
+    (tmp_path / "two" / "b.txt").write_bytes(content[90:])
+    one, two = (data.text(str(tmp_path / name), batch=2, length=10).fingerprint for name in ("one", "two"))
+    assert one == data.text(str(tmp_path / "one" / "a.txt"), batch=2, length=10).fingerprint
+    assert (
+        one == hashlib.sha256(np.arange(200, dtype=np.int32).tobytes()).hexdigest()
+    )  # as before files were told apart
+    assert one != two
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_texts_of_next_to_no_tokens(tmp_path, count):
+    tokens = TOKENS[:count]
+    batches = list(data.once(tokens, 4, 8))
+    assert sum(int(batch["mask"].sum()) for batch in batches) == len(batches) == max(count - 1, 0)
+    for reader in (data.streams, data.windows):
+        with pytest.raises(ValueError, match=f"text too short: {count} tokens"):
+            reader(tokens, 4, 8, 0)
+    (tmp_path / "a.txt").write_bytes(b"ab"[:count])
+    with pytest.raises(ValueError, match="text too short: " if count else "no text in .*1 file, all empty"):
+        data.text(str(tmp_path))
+
+
+def test_files_of_one_token_each_are_too_short(tmp_path):
+    for i in range(40):
+        (tmp_path / f"{i:02}.txt").write_text("a")
+    with pytest.raises(ValueError, match="text too short: 40 files leave no 2 tokens in a row for validation"):
+        data.text(str(tmp_path), batch=2, length=5)
+
+
+@pytest.mark.parametrize("reader", [data.streams, data.windows, lambda *args: data.once(*args[:3])])
+@pytest.mark.parametrize("sizes, message", [((0, 8), "batch: at least 1; given 0"), ((4, 0), "length: at least 1")])
+def test_batches_of_nothing_are_told(reader, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        reader(TOKENS, *sizes, 0)

@@ -1,0 +1,95 @@
+"""Wrong arguments of every reader and of every problem that makes its own data: named, in one sentence."""
+
+import inspect
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxnets import data
+
+WITH_PATH = [
+    data.text,
+    data.pairs,
+    data.series,
+    data.labelled_sets,
+    data.idx,
+    data.read,
+    data.read_pairs,
+    data.read_idx,
+]
+OF_THEIR_OWN = [
+    data.digits, data.adding, data.copying, data.temporal_order, data.set_statistics, data.maximum, data.digit_sum,
+    data.mixture, data.intruder, data.prevalence, data.solids,
+]  # fmt: skip
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A right file for every reader that can have one alone."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "text").write_text("the cat sat on the mat\n" * 200)
+    (folder / "pairs").write_text("".join(f"a {i}\tb {i}\n" for i in range(99)))
+    arrays = {"x_train": RANDOM.normal(size=(60, 6)), "x_test": RANDOM.normal(size=(9, 6))}
+    np.savez(folder / "series.npz", y_train=np.arange(60) % 3, y_test=np.arange(9) % 3, **arrays)
+    (folder / "series.npz").rename(folder / "series")
+    (folder / "labelled_sets").write_bytes((folder / "series").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("reader", WITH_PATH, ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize("path", [3, b"name", ["name"], 1.5])
+def test_a_path_is_text_or_a_path(reader, path):
+    with pytest.raises(ValueError, match="path must be the name of a file or folder, got "):
+        reader(path)
+    with pytest.raises(ValueError, match="~nobody_at_all/a must be in a home folder that exists"):
+        reader("~nobody_at_all/a")
+
+
+INTEGER = "must be an integer"
+WRONG = {
+    "batch": [("4", INTEGER), (2.5, INTEGER), (None, INTEGER), (0, "at least 1")],
+    "seed": [("a", INTEGER), (0.5, INTEGER), (None, INTEGER), (-1, "not below 0")],
+    "validation": [("0.1", "must be a number"), (None, "must be a number")]
+    + [(part, "a part between 0 and 1") for part in (0, 1.0, -0.5, float("nan"))],
+    "test": [("0.1", "must be a number"), (None, "must be a number"), (0, "a part between 0 and 1"), (1, "a part")],
+    "pieces": [(300.5, INTEGER), (255, "at least the 256 bytes")],
+    "columns": [(wrong, "those of source and target") for wrong in (3, "ab", (0,), (0, 1.5), (0, -1), (0, 1, 2))],
+    **{name: [(2.5, INTEGER), ("8", INTEGER)] for name in ("length", "size", "delay", "symbols", "components")},
+    **{name: [(2.5, INTEGER), (None, INTEGER)] for name in ("largest", "longest", "shortest")},
+}
+CASES = [
+    pytest.param(reader, name, value, message, id=f"{reader.__name__}-{name}-{value!r}")
+    for reader in (data.text, data.pairs, data.series, data.labelled_sets, *OF_THEIR_OWN)
+    for name in inspect.signature(reader).parameters
+    for value, message in WRONG.get(name, [])
+]
+
+
+@pytest.mark.parametrize("reader, name, value, message", CASES)
+def test_a_wrong_argument_is_named(files, reader, name, value, message):
+    given = {"path": str(files / reader.__name__)} if reader in WITH_PATH else {}
+    if reader is data.text and name == "pieces":
+        given["unit"] = "piece"
+    with pytest.raises(ValueError, match=rf"{name}\b.* {message}|{name}: {message}"):
+        reader(**given, **{name: value})
+
+
+def test_few_pairs_are_counted(files):
+    with pytest.raises(ValueError, match="99, of which 89 in the train part, 0 in the validation part, 10 in the test"):
+        data.pairs(str(files / "pairs"), validation=1e-9)
+
+
+@pytest.mark.parametrize("reader", [data.text, data.pairs, data.series, data.labelled_sets])
+def test_names_of_files_need_not_be_utf_8(files, tmp_path, reader):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/se\xf1or \xff"))
+    path.write_bytes((files / reader.__name__).read_bytes())
+    sizes = {"batch": 4} if reader is not data.pairs else {"batch": 4, "pieces": 300}
+    for given in (path, str(path)):
+        made = reader(given, **sizes)
+        assert made.description.startswith(str(path)) and len(made.train[0]["inputs"]) == 4
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="se\udcf1or \udcff"):
+        reader(path)
