@@ -87,7 +87,7 @@ def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[
         return [np.frombuffer(content, np.uint8).astype(np.int32) for content in contents], Vocabulary()
     if unit == "piece":
         lines = [text.splitlines(keepends=True) for text in texts]
-        vocabulary = learn_pieces((line for each in lines for line in each), pieces)
+        vocabulary = learn_pieces((line for each in lines for line in each), pieces, by_line=True)
         # Line by line, which is what the vocabulary does with a whole text: a large text's encoding takes much memory.
         return [np.concatenate([vocabulary.encode(""), *map(vocabulary.encode, each)]) for each in lines], vocabulary
     points, tokens = np.unique(np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32), return_inverse=True)

@@ -147,16 +147,17 @@ def _byte_of() -> dict[str, int]:
     return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
-def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = ()) -> Vocabulary:
+def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = (), by_line: bool = False) -> Vocabulary:
     """A vocabulary of the pieces that are most frequent in some texts, by merging pairs of bytes (BPE).
 
     Sennrich et al. 2016 (arXiv:1508.07909), on bytes as in GPT-2: every text can be written with it.
 
     Args:
-        texts: Such as the lines of a file. No piece goes over the end of a line, as ``str.splitlines`` has it: a text
-            has the same pieces as a whole and line by line.
+        texts: Such as the lines of a file.
         size: How many pieces, 256 bytes and the symbols among them; fewer where the texts have not that many.
         symbols: Pieces that are part of no text, such as ``"<end>"``.
+        by_line: Whether every line, as ``str.splitlines`` has it, is encoded by itself, so that a text has the same
+            pieces as a whole and line by line.
 
     Raises:
         ValueError: ``size`` is below 256.
@@ -167,8 +168,9 @@ def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = ()) -
     if size < 256:
         raise ValueError(f"pieces: at least the 256 bytes; given {size}")
     tokenizer = Tokenizer(models.BPE())
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     lines = pre_tokenizers.Split(Regex(_LINE_END), behavior="merged_with_previous")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, words]) if by_line else words
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
