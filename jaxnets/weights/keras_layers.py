@@ -23,7 +23,7 @@ def sides_of(layer: Layer, source: str) -> dict[str, Layer]:
     """A layer under ``cell``, or those of both directions under ``forward`` and ``backward``.
 
     Raises:
-        ValueError: It is neither arrays nor a layer, or a bidirectional one that merges in a way we have not.
+        ValueError: It is neither arrays nor a layer, or has an option without a counterpart here.
     """
     if isinstance(layer, Mapping):
         if "forward" not in layer and "backward" not in layer:

@@ -85,9 +85,8 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
     if not isinstance(variables, Mapping):
         raise ValueError(f"variables must be a nested dict of arrays, got {type(variables).__name__}")
     ours = flatten_dict(dict(variables))
-    odd = sorted(
-        "/".join(map(str, path)) for path in ours.keys() ^ _shapes(model).keys()
-    )  # not shapes: they depend on images
+    # Names alone: shapes depend on images.
+    odd = sorted("/".join(map(str, path)) for path in ours.keys() ^ _shapes(model).keys())
     if odd:
         raise ValueError(f"variables of another model than this {type(model).__name__}: {listed(odd)}")
     state: dict[str, np.ndarray] = {}
