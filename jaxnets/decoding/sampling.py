@@ -1,5 +1,6 @@
 """Sampling from any step function ``step(carry, token) -> (carry, logits)``."""
 
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,11 +22,18 @@ def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p:
 
     Returns:
         ``[..., V]``, minus infinity where cut off; the most likely token always stays.
+
+    Raises:
+        ValueError: A setting is out of range, or there is no token.
     """
-    logits = logits.astype(jnp.float32)
+    check_truncation(temperature, top_k, top_p)
+    logits = jnp.asarray(logits).astype(jnp.float32)
+    if logits.ndim < 1 or logits.shape[-1] < 1:
+        raise ValueError(f"logits must be [..., V] of at least one token, got shape {logits.shape}")
     if temperature == 0:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
-        return jnp.where(jnp.arange(logits.shape[-1]) == best, logits, -jnp.inf)
+        tokens = jnp.arange(logits.shape[-1], dtype=best.dtype).reshape((1,) * (logits.ndim - 1) + (-1,))
+        return jnp.where(tokens == best, logits, -jnp.inf)
     # From the largest down, so that no temperature, however small, makes it overflow.
     logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / max(temperature, 1e-30)
     if 0 < top_k < logits.shape[-1]:
@@ -62,8 +70,17 @@ def stream(
 
     Yields:
         Token numbers.
-    """
 
+    Raises:
+        ValueError: The prompt is empty, a setting is out of range, or the step cannot be used.
+    """
+    check_truncation(temperature, top_k, top_p)
+    tokens = check_prompt(prompt)
+    check_step(step, carry, tokens[0], loop=False)
+    return _stream(step, carry, tokens, key, temperature, top_k, top_p)
+
+
+def _stream(step, carry, prompt, key, temperature, top_k, top_p) -> Iterator[int]:
     @jax.jit
     def advance(carry, token, t):
         carry, logits = step(carry, token)
@@ -86,14 +103,75 @@ def _drawn(logits: jax.Array, key: jax.Array, t: Any, temperature: float, top_k:
     return jax.random.categorical(jax.random.fold_in(key, t), kept).astype(jnp.int32)
 
 
-def check_carry(step: Step, carry: Any, start: int | jax.Array) -> None:
-    """A ``ValueError`` where a step does not return a carry of the structure that it is given."""
-    after = jax.eval_shape(step, carry, jnp.asarray(start, jnp.int32))[0]
+def check_truncation(temperature: float, top_k: int, top_p: float) -> None:
+    """Raises a ValueError unless these are settings of ``truncate``; what is traced is not looked at."""
+    for name, value, least in (("temperature", temperature, 0), ("top_k", top_k, 0), ("top_p", top_p, 0)):
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if not isinstance(value, (numbers.Real, np.ndarray, jax.Array)) or np.ndim(value) or not value >= least:
+            raise ValueError(f"{name} must be a number of at least {least}, got {value!r}")
+
+
+def check_prompt(prompt: Any) -> np.ndarray:
+    """The prompt's tokens ``[T]``, T at least 1; else a ``ValueError``."""
+    tokens = np.asarray(prompt) if not isinstance(prompt, str) else np.empty(0)
+    if tokens.ndim != 1 or len(tokens) < 1 or not np.issubdtype(tokens.dtype, np.integer):
+        given = repr(prompt) if isinstance(prompt, str) else f"{tokens.dtype} of shape {tokens.shape}"
+        raise ValueError(f"prompt must be token numbers, integers of shape [T] with at least one, got {given}")
+    return tokens
+
+
+def check_step(step: Step, carry: Any, start: int | jax.Array, loop: bool = True) -> jax.Array:
+    """The start token as int32.
+
+    Args:
+        step, carry, start: What decoding begins with.
+        loop: Whether the carry must be like the one that the step returns, as in a compiled loop.
+
+    Raises:
+        ValueError: The step is not a function, its logits are not ``[V]``, its carry is not like the one that it is
+            given, or the token is not one integer.
+    """
+    if not callable(step):
+        raise ValueError(f"step must be a function (carry, token) -> (carry, logits), got {step!r}")
+    if (
+        isinstance(start, (bool, str))
+        or np.shape(start) != ()
+        or not jnp.issubdtype(jnp.result_type(start), jnp.integer)
+    ):
+        given = f"{start.dtype} of shape {start.shape}" if isinstance(start, jax.Array) else repr(start)
+        raise ValueError(f"start must be one token, an integer, got {given}; map over a batch with jax.vmap")
+    start = jnp.asarray(start, jnp.int32)
+    result = jax.eval_shape(step, carry, start)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(f"step must return (carry, logits), got {jax.tree.map(lambda a: a.shape, result)}")
+    after, logits = result
+    if loop:
+        _check_carry(carry, after)
+    if not isinstance(logits, jax.ShapeDtypeStruct) or logits.ndim != 1 or logits.shape[0] < 1:
+        given = getattr(logits, "shape", type(logits).__name__)
+        raise ValueError(f"step must return logits [V] of at least one token, got shape {given}")
+    return start
+
+
+def _check_carry(carry: Any, after: Any) -> None:
     if jax.tree.structure(after) != jax.tree.structure(carry):  # type: ignore[operator]
         given = "None" if carry is None else f"{jax.tree.structure(carry)}"
         raise ValueError(
             f"carry: one like that which the step returns expected, {jax.tree.structure(after)}; given {given}"
         )
+    for old, new in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
+        if (jnp.shape(old), jnp.result_type(old)) != (new.shape, new.dtype):
+            raise ValueError(
+                f"carry: one like that which the step returns expected, {new.dtype} of shape {new.shape}; "
+                f"given {jnp.result_type(old)} of shape {jnp.shape(old)}"
+            )
+
+
+def check_count(name: str, value: Any, least: int = 0) -> None:
+    """Raises a ValueError unless ``value`` is an integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
 def sample(
@@ -120,20 +198,24 @@ def sample(
         temperature, top_k, top_p: As in ``truncate``; temperature 0 is greedy.
 
     Returns:
-        int32 ``[T]``.
-    """
+        int32 ``[T]``; T may be 0.
 
-    check_carry(step, carry, start)
+    Raises:
+        ValueError: An argument is out of range, or the step cannot be used.
+    """
+    check_count("length", length)
+    check_truncation(temperature, top_k, top_p)
+    start = check_step(step, carry, start)
 
     def advance(state, t):
         carry, token = state
         carry, logits = step(carry, token)
         drawn = _drawn(logits, key, t, temperature, top_k, top_p)
         if end is not None:
-            drawn = jnp.where((t > 0) & (token == end), end, drawn)
+            drawn = jnp.where((t > 0) & (token == end), jnp.int32(end), drawn)
         return (carry, drawn), drawn
 
-    return jax.lax.scan(advance, (carry, jnp.asarray(start, jnp.int32)), jnp.arange(length))[1]
+    return jax.lax.scan(advance, (carry, start), jnp.arange(length, dtype=jnp.int32))[1]
 
 
 def greedy(step: Step, carry: Any, start: int | jax.Array, *, length: int, end: int | None = None) -> jax.Array:
@@ -155,15 +237,22 @@ def tree(
 
     Returns:
         ``(token, probability given what is before it, its continuations)``, most likely first.
+
+    Raises:
+        ValueError: The prompt is empty, ``branches`` or ``depth`` is below 1, or the step cannot be used.
     """
+    check_count("branches", branches, least=1)
+    check_count("depth", depth, least=1)
+    tokens = check_prompt(prompt)
+    check_step(step, carry, tokens[0], loop=False)
     step = jax.jit(step)
-    for token in prompt:
+    for token in tokens:
         carry, logits = step(carry, jnp.asarray(token, jnp.int32))
 
     def grow(carry: Any, logits: jax.Array, depth: int) -> list[tuple[int, float, list]]:
-        probabilities, tokens = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))
+        probabilities, best = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))
         nodes: list[tuple[int, float, list]] = []
-        for probability, token in zip(probabilities.tolist(), tokens.tolist(), strict=True):
+        for probability, token in zip(probabilities.tolist(), best.tolist(), strict=True):
             below = []
             if depth > 1:
                 after, following = step(carry, jnp.asarray(token, jnp.int32))
