@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxnets.decoding.sampling import Step, check_carry, check_end
+from jaxnets.decoding.checks import Step, check_count, check_end, check_step
 
 
 class Hypotheses(NamedTuple):
@@ -45,12 +46,16 @@ def beam_search(
         alpha: 0 prefers short sequences, 1 nearly none.
 
     Raises:
-        ValueError: ``beams`` or ``length`` is below 1, ``start`` or ``end`` is no token, or ``step`` returns a carry of
-            another structure. (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
+        ValueError: ``beams`` or ``length`` is below 1, ``start`` or ``end`` is not a token, or the step cannot be used.
+            (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
     """
+    for name, value in (("beams", beams), ("length", length)):
+        if not isinstance(value, (int, np.integer)):
+            check_count(name, value, least=1)
     if beams < 1 or length < 1:
         raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
-    check_end(end, check_carry(step, carry, start))
+    start, size = check_step(step, carry, start)
+    check_end(end, size)
     changing, advanced = _changing(step, carry, start)
 
     def advance(state, t):
@@ -74,10 +79,10 @@ def beam_search(
 
     every = lambda leaf: jnp.broadcast_to(leaf, (beams, *jnp.shape(leaf)))
     nothing = jnp.full((beams, length), end, jnp.int32)
-    impossible = jnp.full(beams, -jnp.inf)
-    alive = (jax.tree.map(every, changing), every(jnp.asarray(start, jnp.int32)), nothing, impossible.at[0].set(0.0))
+    impossible = jnp.full(beams, -jnp.inf, jnp.float32)
+    alive = (jax.tree.map(every, changing), every(start), nothing, impossible.at[0].set(0.0))
     done = Hypotheses(nothing, jnp.zeros(beams, jnp.int32), impossible)
-    (alive, done), _ = jax.lax.scan(advance, (alive, done), jnp.arange(length))
+    (alive, done), _ = jax.lax.scan(advance, (alive, done), jnp.arange(length, dtype=jnp.int32))
     _, _, tokens, scores = alive
     whole = Hypotheses(tokens, jnp.full(beams, length, jnp.int32), scores / length_penalty(length, alpha))
     return _best(beams, done, whole)

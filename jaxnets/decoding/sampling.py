@@ -1,15 +1,16 @@
 """Sampling from any step function ``step(carry, token) -> (carry, logits)``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.ops.embedding import check_ids
+from jaxnets.decoding.checks import Step, check_count, check_end, check_prompt, check_step, check_truncation
 
-Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+# What is drawn from logits that are NaN, such as those of a model within ``jax.jit`` for a token that it does not have.
+NOT_A_TOKEN = -1
 
 
 def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> jax.Array:
@@ -23,11 +24,18 @@ def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p:
 
     Returns:
         ``[..., V]``, minus infinity where cut off; the most likely token always stays.
+
+    Raises:
+        ValueError: A setting is out of range, or there is no token.
     """
-    logits = logits.astype(jnp.float32)
+    check_truncation(temperature, top_k, top_p)
+    logits = jnp.asarray(logits).astype(jnp.float32)
+    if logits.ndim < 1 or logits.shape[-1] < 1:
+        raise ValueError(f"logits must be [..., V] of at least one token, got shape {logits.shape}")
     if temperature == 0:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
-        return jnp.where(jnp.arange(logits.shape[-1]) == best, logits, -jnp.inf)
+        tokens = jnp.arange(logits.shape[-1], dtype=best.dtype).reshape((1,) * (logits.ndim - 1) + (-1,))
+        return jnp.where(tokens == best, logits, -jnp.inf)
     # From the largest down, so that no temperature, however small, makes it overflow.
     logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / max(temperature, 1e-30)
     if 0 < top_k < logits.shape[-1]:
@@ -66,15 +74,22 @@ def stream(
         Token numbers.
 
     Raises:
-        ValueError: The prompt is empty or has a number that is no token, or the logits of a step are NaN.
+        ValueError: The prompt is empty or has a number that is not a token, a setting is out of range, the step cannot
+            be used, or its logits are NaN.
     """
+    check_truncation(temperature, top_k, top_p)
+    tokens = check_prompt(prompt)
+    check_step(step, carry, tokens[0], loop=False)
+    return _stream(step, carry, tokens, key, temperature, top_k, top_p)
 
+
+def _stream(step, carry, prompt, key, temperature, top_k, top_p) -> Iterator[int]:
     @jax.jit
     def advance(carry, token, t):
         carry, logits = step(carry, token)
         return carry, _drawn(logits, key, t, temperature, top_k, top_p)
 
-    for given in check_prompt(prompt):
+    for given in prompt:
         carry, token = advance(carry, jnp.asarray(given, jnp.int32), 0)
     t = 0
     while True:
@@ -84,27 +99,11 @@ def stream(
         carry, token = advance(carry, token, t)
 
 
-def check_prompt(prompt: Sequence[int] | np.ndarray) -> np.ndarray:
-    """A prompt as an array; a ``ValueError`` where it is empty or has a number that is no token."""
-    tokens = np.asarray(prompt)
-    if tokens.ndim != 1 or not len(tokens) or not np.issubdtype(tokens.dtype, np.integer):
-        given = f"{tokens.dtype} of shape {tokens.shape}" if tokens.size else "none"
-        raise ValueError(f"`prompt` must be token numbers [T], at least one, got {given}")
-    if tokens.min() < 0:
-        raise ValueError(f"`prompt` must be token numbers, at least 0, got {tokens.min()} at {tokens.argmin()}")
-    return tokens
-
-
 def _check_drawn(token: jax.Array) -> None:
     if int(token) == NOT_A_TOKEN:
         raise ValueError(
             "`prompt` must be tokens of the model, and its parameters must be finite, got logits that are NaN"
         )
-
-
-# What is drawn from logits that are NaN, such as those of a model within ``jax.jit`` for a token that it does not have.
-NOT_A_TOKEN = -1
-NUMBERS = 2**31  # of int32 that are not negative
 
 
 def _drawn(logits: jax.Array, key: Any, t: Any, temperature: float, top_k: int, top_p: float) -> jax.Array:
@@ -115,37 +114,6 @@ def _drawn(logits: jax.Array, key: Any, t: Any, temperature: float, top_k: int, 
         kept = truncate(logits, temperature, top_k, top_p)
         drawn = jax.random.categorical(jax.random.fold_in(key, t), kept)
     return jnp.where(jnp.isnan(logits).any(axis=-1), NOT_A_TOKEN, drawn).astype(jnp.int32)
-
-
-def check_carry(step: Step, carry: Any, start: Any) -> int:
-    """How many tokens a step has logits for.
-
-    Raises:
-        ValueError: It does not return a carry of the structure that it is given, or ``start`` is none of its tokens.
-    """
-    after, logits = jax.eval_shape(step, carry, jax.ShapeDtypeStruct((), jnp.int32))
-    if jax.tree.structure(after) != jax.tree.structure(carry):  # type: ignore[operator]
-        given = "None" if carry is None else f"{jax.tree.structure(carry)}"
-        raise ValueError(
-            f"carry: one like that which the step returns expected, {jax.tree.structure(after)}; given {given}"
-        )
-    size = logits.shape[-1]
-    start = start if isinstance(start, jax.Array) else np.asarray(start)
-    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((carry, start)))
-    # A model may read symbols that it does not write: only the step itself can tell.
-    if isinstance(start, jax.core.Tracer) or not size <= start < NUMBERS:
-        check_ids("start", start, size)
-    elif known:
-        _, logits = step(carry, jnp.asarray(start, jnp.int32))
-        if not isinstance(logits, jax.core.Tracer) and np.isnan(logits).any():
-            check_ids("start", start, size)
-    return size
-
-
-def check_end(end: int | None, size: int) -> None:
-    """A ``ValueError`` where an end symbol is none of the tokens 0 ... size - 1 that are written."""
-    if end is not None:
-        check_ids("end", end if isinstance(end, jax.Array) else np.asarray(end), size)
 
 
 def sample(
@@ -172,23 +140,25 @@ def sample(
         temperature, top_k, top_p: As in ``truncate``; temperature 0 is greedy.
 
     Returns:
-        int32 ``[T]``; -1 from the first token on whose logits are NaN.
+        int32 ``[T]``; T may be 0. It is -1 from the first token on whose logits are NaN.
 
     Raises:
-        ValueError: ``start`` or ``end`` is no token, or ``step`` returns a carry of another structure.
+        ValueError: An argument is out of range, ``start`` or ``end`` is not a token, or the step cannot be used.
     """
-
-    check_end(end, check_carry(step, carry, start))
+    check_count("length", length)
+    check_truncation(temperature, top_k, top_p)
+    start, size = check_step(step, carry, start)
+    check_end(end, size)
 
     def advance(state, t):
         carry, token = state
         carry, logits = step(carry, token)
         drawn = _drawn(logits, key, t, temperature, top_k, top_p)
         if end is not None:
-            drawn = jnp.where((t > 0) & (token == end), end, drawn)
+            drawn = jnp.where((t > 0) & (token == end), jnp.int32(end), drawn)
         return (carry, drawn), drawn
 
-    return jax.lax.scan(advance, (carry, jnp.asarray(start, jnp.int32)), jnp.arange(length))[1]
+    return jax.lax.scan(advance, (carry, start), jnp.arange(length, dtype=jnp.int32))[1]
 
 
 def greedy(step: Step, carry: Any, start: int | jax.Array, *, length: int, end: int | None = None) -> jax.Array:
@@ -212,17 +182,22 @@ def tree(
         ``(token, probability given what is before it, its continuations)``, most likely first.
 
     Raises:
-        ValueError: The prompt is empty or has a number that is no token.
+        ValueError: The prompt is empty or has a number that is not a token, ``branches`` or ``depth`` is below 1, or
+            the step cannot be used.
     """
+    check_count("branches", branches, least=1)
+    check_count("depth", depth, least=1)
+    tokens = check_prompt(prompt)
+    check_step(step, carry, tokens[0], loop=False)
     step = jax.jit(step)
-    for token in check_prompt(prompt):
+    for token in tokens:
         carry, logits = step(carry, jnp.asarray(token, jnp.int32))
     _check_drawn(_drawn(logits, None, 0, 0.0, 0, 1.0))
 
     def grow(carry: Any, logits: jax.Array, depth: int) -> list[tuple[int, float, list]]:
-        probabilities, tokens = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))
+        probabilities, best = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))
         nodes: list[tuple[int, float, list]] = []
-        for probability, token in zip(probabilities.tolist(), tokens.tolist(), strict=True):
+        for probability, token in zip(probabilities.tolist(), best.tolist(), strict=True):
             below = []
             if depth > 1:
                 after, following = step(carry, jnp.asarray(token, jnp.int32))

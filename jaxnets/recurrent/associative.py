@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, joined_rows, matmul, split_params, times
-from jaxnets.recurrent.steps import Control, Plan, add, joined, parted, projection, put, take, where
+from jaxnets.recurrent.steps import Control, Plan, add, joined, parted, projection, put, take, untraced, where
 
 # How many numbers the states of a block hold: what fits a CPU's cache (there, larger blocks take up to twice the time),
 # and elsewhere enough for thousands of cores.
@@ -85,6 +85,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     return carry, ys, kept
 
 
+@untraced()
 def _associative_bwd(cell, plan, residuals, cotangents):
     params, xs, initial, others, control, kept = residuals
     last_carry, ys = cotangents

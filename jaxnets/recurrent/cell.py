@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -194,6 +195,16 @@ def joined_rows(xs: jax.Array) -> jax.Array:
     return xs.reshape(math.prod(xs.shape[:-1]), xs.shape[-1])
 
 
+def check_width(params: Params, width: int) -> None:
+    """Raises a ValueError where the input kernel has another width than the cell's gates together.
+
+    A gate of one feature would broadcast, and the cell of another size compute something without an error.
+    """
+    kernel = params["input"].get("kernel") if isinstance(params["input"], Mapping) else None
+    if kernel is not None and kernel.shape[-1] != width:
+        raise ValueError(f"params: the input kernel must have {width} columns for this cell, got {kernel.shape[-1]}")
+
+
 def zero_state(x: jax.Array, hidden: int) -> jax.Array:
     """Zeros ``[*batch, hidden]`` for one step's input ``x``, float32 at least."""
     return jnp.zeros((*x.shape[:-1], hidden), accumulation_dtype(x.dtype))
@@ -207,10 +218,20 @@ def chrono_bias(key: jax.Array, memory: float, hidden: int) -> jax.Array:
     Raises:
         ValueError: ``memory`` is below 2.
     """
-    if memory < 2:
-        raise ValueError(f"memory: at least 2 steps, or 0 to leave the biases alone; given {memory}")
+    if not isinstance(memory, numbers.Real) or memory < 2:
+        raise ValueError(f"memory: at least 2 steps, or 0 to leave the biases alone; given {memory!r}")
     key = jax.random.fold_in(key, 2)
     return jnp.log(jax.random.uniform(key, (hidden,), jnp.float32, minval=1.0, maxval=memory - 1.0))
+
+
+def dense_carry(hidden: int, gates: int) -> Callable[[Params, jax.Array], jax.Array]:
+    """``Cell.carry`` of a cell whose carry is h, and whose input projection has ``gates`` blocks of H."""
+
+    def carry(params, x):
+        check_width(params, gates * hidden)
+        return zero_state(x, hidden)
+
+    return carry
 
 
 def dense_init(

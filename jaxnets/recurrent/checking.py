@@ -1,6 +1,7 @@
 """Checks of what a user passes to the functions of this family; each error names what was passed and the fix."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import jax
@@ -23,6 +24,26 @@ def check_cell(cell: Any, name: str = "cell") -> None:
             f"as in recurrent.gru(128)"
         )
     raise ValueError(f"{name} must be a Cell, such as recurrent.gru(128), got {described(cell)}")
+
+
+def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
+    """``functools.cache`` of what makes a cell, so that the same arguments give the same cell.
+
+    Raises:
+        ValueError: An argument cannot be looked up, such as a list.
+    """
+    made = functools.cache(make)
+
+    @functools.wraps(make)
+    def lookup(*arguments, **options):
+        for value in (*arguments, *options.values()):
+            if not isinstance(value, Hashable):
+                raise ValueError(
+                    f"{make.__name__}: arguments must be numbers, strings, functions or tuples, got {described(value)}"
+                )
+        return made(*arguments, **options)
+
+    return lookup
 
 
 def check_size(what: str, size: Any, least: int = 1) -> None:
@@ -49,12 +70,28 @@ def arrays(name: str, tree: Any) -> Any:
     """
 
     def array(leaf):
+        if isinstance(leaf, str):  # of which NumPy would make a dtype
+            raise ValueError(f"{name} must be arrays, got {described(leaf)}")
         try:
             return jnp.asarray(leaf)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be arrays, got {described(leaf)}") from error
 
     return jax.tree.map(array, tree)
+
+
+def one_array(name: str, value: Any) -> jax.Array | None:
+    """One array, which may be given as a list of numbers; None stays None.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if value is None:
+        return None
+    found = arrays(name, np.asarray(value) if isinstance(value, (list, tuple)) else value)
+    if not isinstance(found, jax.Array):
+        raise ValueError(f"{name} must be one array, got {described(value)}")
+    return found
 
 
 def check_params(params: Any) -> None:
@@ -149,7 +186,6 @@ def first_carry(cell: Cell, params: Params, one: Any, carry: Carry | None, dtype
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, own(leaf)), cell.carry(params, one))
     expected = jax.eval_shape(cell.carry, params, one)
     shapes = lambda tree: jax.tree.map(lambda a: tuple(jnp.shape(a)), tree)
-    carry = arrays("carry", carry)
     different = jax.tree.structure(expected) != jax.tree.structure(carry)  # type: ignore[operator]
     if different or jax.tree.leaves(shapes(expected)) != jax.tree.leaves(shapes(carry)):
         raise ValueError(
@@ -164,8 +200,8 @@ def first_carry(cell: Cell, params: Params, one: Any, carry: Carry | None, dtype
 
 def checked_lengths(lengths: Any, length: int, batch: tuple[int, ...]) -> jax.Array:
     """Lengths as int32, if they are integers ``[*batch]`` from 0 to ``length``; else a ``ValueError``."""
-    given = arrays("lengths", jnp.asarray(lengths) if isinstance(lengths, (list, tuple)) else lengths)
-    if not isinstance(given, jax.Array) or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != batch:
+    given = one_array("lengths", lengths)
+    if given is None or not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != batch:
         raise ValueError(f"lengths: integers of shape {batch} expected; given {described(given)}")
     # Within jit, and on other processes' devices, the values are not known.
     if not isinstance(given, jax.core.Tracer) and given.is_fully_addressable:

@@ -29,6 +29,7 @@ from jaxnets.recurrent.steps import (
     ready,
     room,
     take,
+    untraced,
     where,
 )
 
@@ -50,6 +51,7 @@ class Kept(NamedTuple):
     ys: jax.Array
 
 
+@untraced()
 def backward(cell, plan, residuals, cotangents):
     """The reverse rule of ``chunked``."""
     params, xs, initial, others, control, kept = residuals

@@ -1,13 +1,13 @@
 """ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM whose products are convolutions, for fields over time."""
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Cell, accumulation_dtype, along, zero_state
+from jaxnets.recurrent.cell import Cell, accumulation_dtype, along, check_width, zero_state
+from jaxnets.recurrent.checking import cached, check_size
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 
@@ -21,7 +21,7 @@ def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
     return z.reshape(*x.shape[:-1], kernel.shape[-1]).astype(accumulation_dtype(x.dtype))
 
 
-@functools.cache
+@cached
 def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float = 1.0) -> Cell:
     r"""The ConvLSTM, without peepholes (as in Keras and flax):
 
@@ -44,6 +44,11 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
     Raises:
         ValueError: The kernel has neither one nor two sizes.
     """
+    check_size("hidden", hidden)
+    if not isinstance(kernel, tuple):
+        raise ValueError(f"kernel must be a tuple of one or two sizes, such as (3, 3), got {kernel!r}")
+    for size in kernel:
+        check_size("a size of kernel", size)
     if len(kernel) not in _LAYOUT:
         raise ValueError(f"kernel: one or two sizes expected; given {kernel}")
 
@@ -59,6 +64,10 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
             "recurrent": {"kernel": blocks(second, hidden)},
         }
 
+    def carry(params, x):
+        check_width(params, 4 * hidden)
+        return (zero_state(x, hidden),) * 2
+
     def project(params, xs):
         return tuple(jnp.split(_convolve(params["kernel"], xs) + along(params["bias"], xs), 4, axis=-1))
 
@@ -71,7 +80,7 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
 
     return Cell(
         init=init,
-        carry=lambda params, x: (zero_state(x, hidden),) * 2,
+        carry=carry,
         project=project,
         step=step,
         product=_convolve,

@@ -1,15 +1,15 @@
 """The simple recurrent unit (Elman, "Finding structure in time", Cognitive Science 14, 1990)."""
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, dense_carry, dense_gates, dense_init
+from jaxnets.recurrent.checking import cached, check_size
 
 
-@functools.cache
+@cached
 def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, identity: bool = False) -> Cell:
     r"""Elman's cell: :math:`h_t = g(x_t U + h_{t-1} W + b)`.
 
@@ -22,6 +22,9 @@ def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, 
         identity: Whether W begins as the identity; with relu this is the IRNN (Le, Jaitly and Hinton 2015,
             arXiv:1504.00941), which remembers longer.
     """
+    check_size("hidden", hidden)
+    if not callable(activation):
+        raise ValueError(f"activation must be a function, such as jnp.tanh or jax.nn.relu, got {activation!r}")
 
     def init(key, features):
         params = dense_init(key, features, hidden, 1, {"kernel": 1})
@@ -33,7 +36,7 @@ def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, 
 
     return Cell(
         init=init,
-        carry=lambda params, x: zero_state(x, hidden),
+        carry=dense_carry(hidden, 1),
         project=lambda params, xs: dense_gates(params, xs, 1),
         step=step,
     )

@@ -1,14 +1,13 @@
 """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078; Chung et al. 2014, arXiv:1412.3555) and the minimal one."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_carry, dense_gates, dense_init
+from jaxnets.recurrent.checking import cached, check_size
 
 
-@functools.cache
+@cached
 def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
     r"""The GRU, by where its reset (relevance) gate stands:
 
@@ -36,6 +35,7 @@ def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
     Raises:
         ValueError: ``reset`` is none of these.
     """
+    check_size("hidden", hidden)
     blocks = {"before": {"gates": 2, "candidate": 1}, "after": {"kernel": 3}, "none": {"kernel": 2}}
     if reset not in blocks:
         raise ValueError(f"reset: before, after or none; given {reset!r}")
@@ -70,13 +70,13 @@ def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
 
     return Cell(
         init=init,
-        carry=lambda params, x: zero_state(x, hidden),
+        carry=dense_carry(hidden, gates),
         project=lambda params, xs: dense_gates(params, xs, gates),
         step=step,
     )
 
 
-@functools.cache
+@cached
 def mgu(hidden: int) -> Cell:
     r"""The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420): one gate both resets and updates.
 
@@ -91,6 +91,7 @@ def mgu(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
+    check_size("hidden", hidden)
 
     def step(rest, h, u, dot):
         f = jax.nn.sigmoid(u[0] + dot("gate", h))
@@ -99,7 +100,7 @@ def mgu(hidden: int) -> Cell:
 
     return Cell(
         init=lambda key, features: dense_init(key, features, hidden, 2, {"gate": 1, "candidate": 1}),
-        carry=lambda params, x: zero_state(x, hidden),
+        carry=dense_carry(hidden, 2),
         project=lambda params, xs: dense_gates(params, xs, 2),
         step=step,
     )

@@ -1,11 +1,10 @@
 """Recurrent cells with layer normalisation (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from jaxnets.recurrent.cell import Cell, Params, accumulation_dtype, along, joined_rows, matmul
+from jaxnets.recurrent.checking import cached, check_size
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.lstm import lstm
 
@@ -24,7 +23,7 @@ def _normed_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array,
     return tuple(a.reshape(*xs.shape[:-1], a.shape[-1]) for a in jnp.split(products, gates, axis=-1))
 
 
-@functools.cache
+@cached
 def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     r"""The LSTM with its products and its cell state normalised (equations 20 to 22 of the paper):
 
@@ -40,6 +39,7 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
+    check_size("hidden", hidden)
     plain = lstm(hidden, forget_bias)
 
     def init(key, features):
@@ -63,7 +63,7 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     return plain._replace(init=init, project=lambda params, xs: _normed_gates(params, xs, 4), step=step)
 
 
-@functools.cache
+@cached
 def layer_norm_gru(hidden: int) -> Cell:
     r"""The GRU (reset after the product) with its products normalised:
 
@@ -81,6 +81,7 @@ def layer_norm_gru(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
+    check_size("hidden", hidden)
     plain = gru(hidden, "after")
 
     def init(key, features):

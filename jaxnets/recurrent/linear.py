@@ -1,15 +1,24 @@
 """Cells that are linear in their state: their gates see the input alone."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.recurrent.cell import Cell, LinearStep, dense_gates, dense_init, joined_rows, matmul, zero_state
+from jaxnets.recurrent.cell import (
+    Cell,
+    LinearStep,
+    check_width,
+    dense_carry,
+    dense_gates,
+    dense_init,
+    joined_rows,
+    matmul,
+    zero_state,
+)
+from jaxnets.recurrent.checking import cached, check_size
 
 
-@functools.cache
+@cached
 def min_gru(hidden: int) -> Cell:
     r"""minGRU (Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201):
 
@@ -21,6 +30,7 @@ def min_gru(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
+    check_size("hidden", hidden)
 
     def coefficients(rest, u):
         enter = jax.nn.sigmoid(u[0])
@@ -28,13 +38,13 @@ def min_gru(hidden: int) -> Cell:
 
     return Cell(
         init=lambda key, features: dense_init(key, features, hidden, 2, {}),
-        carry=lambda params, x: zero_state(x, hidden),
+        carry=dense_carry(hidden, 2),
         project=lambda params, xs: dense_gates(params, xs, 2),
         step=LinearStep(coefficients, lambda rest, h, u, dot: h),
     )
 
 
-@functools.cache
+@cached
 def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     r"""minLSTM (Feng et al. 2024, arXiv:2410.01201), with its gates normalised to a sum of 1:
 
@@ -48,6 +58,7 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
+    check_size("hidden", hidden)
 
     def init(key, features):
         bias = jnp.zeros((3, hidden), jnp.float32).at[1].set(forget_bias).reshape(-1)
@@ -60,13 +71,13 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
 
     return Cell(
         init=init,
-        carry=lambda params, x: zero_state(x, hidden),
+        carry=dense_carry(hidden, 3),
         project=lambda params, xs: dense_gates(params, xs, 3),
         step=LinearStep(coefficients, lambda rest, h, u, dot: h),
     )
 
 
-@functools.cache
+@cached
 def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, max_phase: float = 2 * np.pi) -> Cell:
     r"""The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence.
 
@@ -87,6 +98,8 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
         r_min, r_max: Moduli of lambda at first, between 0 and 1.
         max_phase: Largest argument of lambda at first.
     """
+    check_size("hidden", hidden)
+    check_size("state", state, least=0)
     state = state or hidden
 
     def init(key, features):
@@ -104,6 +117,10 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
             "log_phase": jnp.log(phase),
         }
 
+    def carry(params, x):
+        check_width(params, 2 * state)
+        return (zero_state(x, state),) * 2
+
     def project(params, xs):
         gamma = jnp.exp(params["log_gamma"])
         products = matmul(params["kernel"], joined_rows(xs))
@@ -115,7 +132,7 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
 
     return Cell(
         init=init,
-        carry=lambda params, x: (zero_state(x, state),) * 2,
+        carry=carry,
         project=project,
         step=LinearStep(coefficients, lambda rest, s, u, dot: dot("output", jnp.concatenate(s, axis=-1))),
     )

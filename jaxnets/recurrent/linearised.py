@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.extend.core import get_opaque_trace_state
 
 from jaxnets.recurrent.cell import Cell, Params, accumulation_dtype, matmul, plain_dot
-from jaxnets.recurrent.steps import Plan, at, full_step, joined
+from jaxnets.recurrent.steps import WRAPPED, Plan, at, full_step, joined
 
 
 def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
@@ -20,10 +21,14 @@ def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: A
     dot, known = plain_dot(cell, weights, plan.dtype), _known_product(cell, weights, plan.dtype)
 
     def linearise(carry, u, other_u, control, initial, y=None, products=None):
+        outside = get_opaque_trace_state(convention="flax")
         states: list[dict[str, jax.Array]] = []
         computed: list[jax.Array] = []
 
         def record(name, h):
+            # Noted here, it would leave the transformation that it was computed in.
+            if get_opaque_trace_state(convention="flax") != outside:
+                raise ValueError(WRAPPED)
             computed.append(dot(name, h) if products is None else products[len(states)])
             states.append({name: h})
             return computed[-1]

@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, along, check_width, chrono_bias, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.checking import cached, check_size
 
 # What a plain LSTM consists of is one function each, so that it can be recognised.
 lstm_project = functools.partial(dense_gates, gates=4)
@@ -22,7 +23,7 @@ def lstm_step(rest, carry, u, dot):
     return (h, c), h
 
 
-@functools.cache
+@cached
 def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bool = False, memory: float = 0) -> Cell:
     r"""The LSTM with a forget gate:
 
@@ -44,6 +45,8 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
         memory: Longest time, in steps, that units begin with, instead of ``forget_bias``: :math:`b_f = \log u`,
             :math:`b_i = -b_f`, u uniform from 1 to memory - 1 (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
     """
+    check_size("hidden", hidden)
+    check_size("projection", projection, least=0)
     gates = 3 if coupled else 4
 
     def init(key, features):
@@ -63,6 +66,7 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
         return params
 
     def carry(params, x):
+        check_width(params, gates * hidden)
         return zero_state(x, projection or hidden), zero_state(x, hidden)
 
     def step(rest, carry, u, dot):
@@ -75,7 +79,7 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
     return Cell(init=init, carry=carry, project=project, step=step if projection else lstm_step)
 
 
-@functools.cache
+@cached
 def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     r"""The LSTM whose gates also see the cell state (Gers, Schraudolph and Schmidhuber 2002, JMLR 3):
 
@@ -91,6 +95,7 @@ def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
+    check_size("hidden", hidden)
     plain = lstm(hidden, forget_bias)
 
     def step(rest, carry, u, dot):

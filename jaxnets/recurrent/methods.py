@@ -13,11 +13,12 @@ from jax import lax
 
 from jaxnets.recurrent.associative import associative
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, plain_dot, split_params
+from jaxnets.recurrent.checking import check_cell
 from jaxnets.recurrent.chunked import chunked
 from jaxnets.recurrent.cudnn import check_cudnn, cudnn
 from jaxnets.recurrent.newton import Newton, Solution, checked, newton
 from jaxnets.recurrent.persistent import check_persistent, persistent
-from jaxnets.recurrent.steps import Control, Plan, full_step, parted, projection
+from jaxnets.recurrent.steps import Control, Plan, full_step, parted, projection, untraced
 
 Executor = Callable[..., tuple[Carry, jax.Array]]
 
@@ -37,6 +38,7 @@ def choose_method(cell: Cell, backend: str | None = None) -> str:
     Returns:
         ``"sequential"`` or ``"associative"``.
     """
+    check_cell(cell)
     parallel = (backend or jax.default_backend()) != "cpu" and isinstance(cell.step, LinearStep)
     return "associative" if parallel else "sequential"
 
@@ -49,6 +51,8 @@ def resolve_method(cell: Cell, method: Any) -> Any:
     """
     if isinstance(method, Newton):
         return checked(method)
+    if method is Newton:
+        raise ValueError("method must be a Newton(...) with its settings, such as Newton(), got the class Newton")
     if callable(method):
         return method
     if method not in METHODS:
@@ -94,12 +98,8 @@ def with_own_gradient(
     """Runs ``chunked`` or its like, which differentiate what is floating point, and says what they cannot do."""
     (params, other_params), (xs, other_xs) = parted(params), parted(xs)
     try:
-        return run(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
-    except jax.errors.UnexpectedTracerError as error:
-        raise ValueError(
-            "the cell's step closes over a traced value, or wraps dot in a transformation such as jit; pass the value "
-            'through params or xs, call dot in the step itself, or use method="autodiff"'
-        ) from error
+        with untraced():
+            return run(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
     except TypeError as error:
         if "forward-mode" in str(error):
             raise ValueError('forward-mode derivatives need method="autodiff"') from error

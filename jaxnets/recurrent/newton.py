@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 import warnings
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, accumulation_dtype, plain_dot, split_params
 from jaxnets.recurrent.chunked_backward import Kept, backward
 from jaxnets.recurrent.jacobian import (
     dense_jacobian,
@@ -85,8 +86,10 @@ def checked(settings: Newton) -> Newton:
         ValueError: One of them is not positive.
     """
     for name, value in zip(settings._fields, settings, strict=True):
-        if name not in ("dense", "warn") and value is not None and not value > 0:
-            raise ValueError(f"Newton: a positive {name} expected; given {value}")
+        if name in ("dense", "warn") or value is None:
+            continue
+        if not isinstance(value, numbers.Real if name == "tolerance" else numbers.Integral) or not value > 0:
+            raise ValueError(f"Newton: a positive {name} expected; given {value!r}")
     return settings
 
 
@@ -213,7 +216,7 @@ def _solve(settings, plan, one, linearise, recurrence, first, inputs):
         return ~(error <= tolerance) & (k < settings.iterations)
 
     guess = jax.tree.map(lambda a: jnp.broadcast_to(a, (length, *a.shape)), first)
-    infinite = jnp.asarray(jnp.inf, jnp.result_type(*jax.tree.leaves(first)))
+    infinite = jnp.asarray(jnp.inf, accumulation_dtype(plan.dtype))
     carries, iterations, _, error = lax.while_loop(unfinished, improve, (guess, jnp.int32(0), infinite, infinite))
     new, ys = jax.vmap(one)(before(carries), *inputs)
     residual = _relative(jax.tree.map(jnp.subtract, new, carries), new)

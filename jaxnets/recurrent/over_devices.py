@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from jaxnets.devices import device_count, divided, padded
 from jaxnets.recurrent.associative import linear_states
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
-from jaxnets.recurrent.checking import first_carry, one_input, time_axis
+from jaxnets.recurrent.checking import arrays, check_cell, first_carry, one_array, one_input, time_axis
 from jaxnets.recurrent.methods import check_linear
 from jaxnets.recurrent.scan import Options, scan
 
@@ -59,9 +59,11 @@ def scan_over_devices(
     Raises:
         ValueError: As ``scan``, or the cell is not linear in its state, or the mesh has no such axis.
     """
+    check_cell(cell)
     check_linear("scan_over_devices", cell)
     count = device_count(mesh, axis)
-    lengths, resets = (None if given is None else jnp.asarray(given) for given in (lengths, resets))
+    params, xs, carry = arrays("params", params), arrays("xs", xs), arrays("carry", carry)
+    lengths, resets = one_array("lengths", lengths), one_array("resets", resets)
     how: dict[str, Any] = {"reverse": reverse, "time_major": time_major, **options}
     jax.eval_shape(functools.partial(scan, cell, lengths=lengths, resets=resets, **how), params, xs, carry)
     leaf = main_input(xs)

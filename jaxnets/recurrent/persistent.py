@@ -15,7 +15,7 @@ from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked_backward import shifted, weight_gradient
 from jaxnets.recurrent.linearised import linearised, linearised_at_all_times
 from jaxnets.recurrent.persistent_tiling import PROCESSORS, tilings
-from jaxnets.recurrent.steps import Control, Plan, add, full_step, joined, parted, projection, ready, where
+from jaxnets.recurrent.steps import Control, Plan, add, full_step, joined, parted, projection, ready, untraced, where
 from jaxnets.recurrent.taken_apart import take_apart
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -129,6 +129,7 @@ def _forward(cell, plan, launch, params, xs, carry, initial, others, control, ke
     return last, ys, outputs[: len(jax.tree.leaves(carry))] if keep else None
 
 
+@untraced()
 def _persistent_bwd(cell, plan, launch, residuals, cotangents):
     params, xs, first, initial, others, control, kept = residuals
     last_gradient, dys = cotangents

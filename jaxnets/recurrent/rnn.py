@@ -2,13 +2,18 @@
 
 import dataclasses
 import functools
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.recurrent.cell import Carry, Cell
+from jaxnets.recurrent.cell import Carry, Cell, main_input
+from jaxnets.recurrent.checking import arrays, check_cell, time_axis
 from jaxnets.recurrent.layers import Layer, bidirectional, stacked
 from jaxnets.recurrent.scan import Options, scan
 
@@ -24,10 +29,29 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
     if not callable(cell):
         raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {cell!r}")
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: at least 1 expected; given {size}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: a probability below 1 expected; given {dropout}")
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{name}: at least 1 expected; given {size!r}")
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout: a probability below 1 expected; given {dropout!r}")
+
+
+def prepared(cell: Any, xs: Any, dtype: Dtype | None, options: Any) -> Any:
+    """The input of a layer, in its compute type.
+
+    Raises:
+        ValueError: The layer's attributes or its input cannot be used.
+    """
+    check_cell(cell)
+    known = Options.__annotations__
+    if not isinstance(options, Mapping) or set(options) - set(known):
+        raise ValueError(f"options must be a dict of {', '.join(known)}, as in recurrent.scan, got {options!r}")
+    xs = arrays("xs", xs)
+    time_axis(cell, main_input(xs), time_major=False)
+    return xs if dtype is None else jax.tree.map(lambda a: a.astype(dtype) if _floating(a) else a, xs)
+
+
+def _floating(a: jax.Array) -> bool:
+    return jnp.issubdtype(a.dtype, jnp.floating)
 
 
 class RNN(nn.Module):
@@ -58,11 +82,12 @@ class RNN(nn.Module):
         resets: jax.Array | None = None,
     ) -> tuple[Carry, jax.Array]:
         """From ``xs [*batch, T, D]`` and a carry (None: the cell's own) to the last carry and ``ys [*batch, T, H]``."""
-        params = self.param("cell", self.cell.init, xs.shape[-1])
+        xs = prepared(self.cell, xs, self.dtype, self.options)
+        params = self.param("cell", self.cell.init, main_input(xs).shape[-1])
         return scan(
             self.cell,
             params,
-            xs if self.dtype is None else xs.astype(self.dtype),
+            xs,
             carry,
             lengths=lengths,
             resets=resets,
@@ -96,11 +121,12 @@ class BidirectionalRNN(nn.Module):
         resets: jax.Array | None = None,
     ) -> tuple[tuple[Carry, Carry], jax.Array]:
         """From ``xs [*batch, T, D]`` and both carries (or None) to both last carries and the merged outputs."""
-        own = lambda name: self.param(name, self.cell.init, xs.shape[-1])
+        xs = prepared(self.cell, xs, self.dtype, self.options)
+        own = lambda name: self.param(name, self.cell.init, main_input(xs).shape[-1])
         return bidirectional(
             (self.cell, self.cell),
             (own("forward"), own("backward")),
-            xs if self.dtype is None else xs.astype(self.dtype),
+            xs,
             carry,
             merge=self.merge,
             lengths=lengths,
@@ -145,8 +171,8 @@ class StackedRNN(nn.Module):
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
-        if self.layers < 1:
-            raise ValueError(f"layers: at least 1; given {self.layers}")
+        if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
+            raise ValueError(f"layers: at least 1; given {self.layers!r}")
 
         def layer(name: str) -> Layer:
             if self.bidirectional:

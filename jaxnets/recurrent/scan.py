@@ -23,6 +23,7 @@ from jaxnets.recurrent.checking import (
     check_params,
     checked_lengths,
     first_carry,
+    one_array,
     one_input,
     time_axis,
 )
@@ -98,7 +99,8 @@ def scan(
     check_choices(chunk, keep, unroll)
     check_params(params)
     method = resolve_method(cell, method)
-    params, xs = arrays("params", dict(params)), arrays("xs", xs)
+    params, xs, carry = arrays("params", dict(params)), arrays("xs", xs), arrays("carry", carry)
+    lengths, resets = one_array("lengths", lengths), one_array("resets", resets)
     axis = time_axis(cell, main_input(xs), time_major)
     run = functools.partial(_scan, cell, method, chunk, keep, unroll, reverse, axis)
     return automatic(run, functools.partial(_specs, axis, xs, carry), params, xs, carry, lengths, resets)
@@ -181,15 +183,14 @@ def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry
     """
     check_cell(cell)
     check_params(params)
-    params, x = arrays("params", dict(params)), arrays("x", x)
-    given = carry
+    params, x, given = arrays("params", dict(params)), arrays("x", x), arrays("carry", carry)
 
     def specs(shapes):
         batch = spec_of(main_input(x, "x"))[:-1]
         last, y = jax.tree.map(lambda leaf: PartitionSpec(*batch[: leaf.ndim]), shapes)
-        return last if given is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), given), y
+        return last if carry is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), given), y
 
-    return automatic(functools.partial(_step, cell), specs, params, carry, x)
+    return automatic(functools.partial(_step, cell), specs, params, given, x)
 
 
 def _step(cell, params, carry, x):
@@ -249,7 +250,6 @@ def _control(lengths, resets, length: int, batch: tuple[int, ...], axis: int) ->
         others = [i for i in range(len(batch) + 1) if i != axis]
         active = jnp.expand_dims(times, others) < jnp.expand_dims(lengths, axis)
     if resets is not None:
-        resets = arrays("resets", jnp.asarray(resets) if isinstance(resets, (list, tuple)) else resets)
         expected = (*batch[:axis], length, *batch[axis:])
         if resets.dtype != jnp.bool_ or resets.shape != expected:
             raise ValueError(f"resets: bool of shape {expected} expected; given {resets.dtype} of shape {resets.shape}")

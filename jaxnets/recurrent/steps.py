@@ -1,7 +1,8 @@
 """What all executors share: a plan of the run, what decides about steps, a step with padding and resets around it."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Cell, Params, matmul
+
+WRAPPED = (
+    "the cell's step closes over a traced value, or wraps dot in a transformation such as jit; pass the value through "
+    'params or xs, call dot in the step itself, or use method="autodiff"'
+)
 
 
 class Plan(NamedTuple):
@@ -54,6 +60,15 @@ def full_step(cell: Cell, rest: Params, dot: Callable, dtype: Any, mask_output: 
         return held, (same[0] if same else y).astype(dtype)
 
     return step
+
+
+@contextlib.contextmanager
+def untraced() -> Iterator[None]:
+    """Explains what JAX raises where a step calls ``dot`` inside a transformation, or closes over a traced value."""
+    try:
+        yield
+    except jax.errors.UnexpectedTracerError as error:
+        raise ValueError(WRAPPED) from error
 
 
 def checked_step(carry: Any, result: Any) -> tuple[Any, jax.Array]:

@@ -1,9 +1,12 @@
 """Cells made from cells: zoneout, variational dropout, residual connections, a learned initial carry."""
 
+import numbers
+
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input, named_weight
+from jaxnets.recurrent.checking import arrays, check_cell, check_params, time_axis
 
 
 def zoneout(cell: Cell, rate: float | tuple[float, ...]) -> Cell:
@@ -22,9 +25,10 @@ def zoneout(cell: Cell, rate: float | tuple[float, ...]) -> Cell:
     Raises:
         ValueError: A rate is not in [0, 1].
     """
+    check_cell(cell)
     for value in rate if isinstance(rate, tuple) else (rate,):
-        if not 0 <= value <= 1:
-            raise ValueError(f"rate: a probability expected; given {value}")
+        if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+            raise ValueError(f"rate: a probability expected; given {value!r}")
 
     def project(params, xs):
         x, masks = xs if isinstance(xs, tuple) else (xs, None)
@@ -50,7 +54,10 @@ def zoneout_masks(
     key: jax.Array, cell: Cell, params: Params, xs: jax.Array, rate: float | tuple[float, ...], time_major: bool = False
 ) -> Carry:
     """Random masks for a zoneout cell over ``xs [*batch, T, D]``: a tree like the carry, bool ``[*batch, T, H]``."""
-    axis = 0 if time_major else xs.ndim - 1 - cell.axes
+    check_cell(cell)
+    check_params(params)
+    xs = main_input(arrays("xs", xs))
+    axis = time_axis(cell, xs, time_major)
     step = jax.ShapeDtypeStruct((*xs.shape[:axis], *xs.shape[axis + 1 :]), xs.dtype)
     leaves, tree = jax.tree.flatten(jax.eval_shape(cell.carry, params, step))
     masks = []
@@ -75,6 +82,8 @@ def recurrent_dropout(cell: Cell) -> Cell:
     train, and without them to evaluate.
     """
 
+    check_cell(cell)
+
     def step(rest, carry, u, dot):
         masks = rest.get("dropout_masks")
         masked = dot if masks is None else lambda name, h: dot(name, h * jax.lax.stop_gradient(masks[name]))
@@ -89,19 +98,22 @@ def recurrent_dropout_masks(key: jax.Array, cell: Cell, params: Params, xs: jax.
     Raises:
         ValueError: The rate is not in [0, 1).
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate: a probability below 1 expected; given {rate}")
+    check_cell(cell)
+    check_params(params)
+    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+        raise ValueError(f"rate: a probability below 1 expected; given {rate!r}")
+    xs = main_input(arrays("xs", xs))
     shapes: dict[str, tuple[int, ...]] = {}
     rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
 
     def record(x):
         def dot(name, h):
             shapes[name] = h.shape
-            return cell.product(params["recurrent"][name], h)
+            return cell.product(named_weight(params["recurrent"], name), h)
 
         return cell.step(rest, cell.carry(params, x), cell.project(params["input"], x), dot)[1]
 
-    axis = xs.ndim - 1 - cell.axes
+    axis = time_axis(cell, xs, time_major=False)
     jax.eval_shape(record, jax.ShapeDtypeStruct((*xs.shape[:axis], *xs.shape[axis + 1 :]), xs.dtype))
     keys = jax.random.split(key, max(len(shapes), 1))
     draw = lambda k, shape: jnp.where(jax.random.bernoulli(k, 1 - rate, shape), jnp.float32(1 / (1 - rate)), 0)
@@ -111,10 +123,12 @@ def recurrent_dropout_masks(key: jax.Array, cell: Cell, params: Params, xs: jax.
 def residual(cell: Cell) -> Cell:
     r"""A cell whose output is :math:`y_t + x_t` (Wu et al. 2016, arXiv:1609.08144); its x has as many features as y."""
 
+    check_cell(cell)
+
     def joined(y, x):
         if y.shape != x.shape:
             raise ValueError(f"residual: input and output of one width expected; given {x.shape} and {y.shape}")
-        return y + x
+        return y + x.astype(y.dtype)
 
     def project(params, xs):
         return cell.project(params, xs), main_input(xs)
@@ -140,6 +154,7 @@ def learned_carry(cell: Cell) -> Cell:
     Raises:
         ValueError: The cell reads images, whose size is not known when parameters are made.
     """
+    check_cell(cell)
     if cell.axes != 1:
         raise ValueError("learned_carry: a cell over features expected; this one reads images")
 

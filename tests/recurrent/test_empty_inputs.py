@@ -1,0 +1,284 @@
+"""Every public name of recurrent networks, decoding and dense layers with no rows in a batch, no steps in a row."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import decoding, dense, recurrent
+
+KEY = jax.random.key(0)
+D, H = 3, 4
+GRU, LINEAR = recurrent.gru(H), recurrent.min_gru(H)
+MADE = {
+    "elman": recurrent.elman(H),
+    "gru": GRU,
+    "mgu": recurrent.mgu(H),
+    "lstm": recurrent.lstm(H),
+    "peephole_lstm": recurrent.peephole_lstm(H),
+    "layer_norm_lstm": recurrent.layer_norm_lstm(H),
+    "layer_norm_gru": recurrent.layer_norm_gru(H),
+    "conv_lstm": recurrent.conv_lstm(H, (3,)),
+    "min_gru": LINEAR,
+    "min_lstm": recurrent.min_lstm(H),
+    "lru": recurrent.lru(H, 2),
+    "zoneout": recurrent.zoneout(recurrent.lstm(H), 0.1),
+    "recurrent_dropout": recurrent.recurrent_dropout(GRU),
+    "residual": recurrent.residual(recurrent.gru(D)),
+    "learned_carry": recurrent.learned_carry(GRU),
+}
+WIDTH = {"residual": D}
+
+
+def space(cell):
+    return (5,) * (cell.axes - 1)
+
+
+def sequence(batch, length, cell=GRU):
+    return jnp.ones((batch, length, *space(cell), D))
+
+
+def lengths(batch, length):
+    return jnp.full(batch, length, jnp.int32)
+
+
+def scanned(cell, method="auto", width=H):
+    """Outputs of a scan, ragged and with resets, as a function of parameters and xs; and their shape."""
+
+    def case(batch, length):
+        def f(params, xs):
+            resets = jnp.zeros((batch, length), bool)
+            options = {} if method == "cudnn" else dict(lengths=lengths(batch, length), resets=resets)
+            last, ys = recurrent.scan(cell, params, xs, method=method, **options)
+            return ys, last
+
+        shape = (batch, length, *space(cell), width)
+        return f, (cell.init(KEY, D), sequence(batch, length, cell)), shape
+
+    return case
+
+
+def one_step(batch, length):
+    f = lambda params, x: recurrent.step(GRU, params, None, x)[::-1]
+    return f, (GRU.init(KEY, D), jnp.ones((batch, D))), (batch, H)
+
+
+def both_ways(batch, length):
+    def f(params, xs):
+        resets = jnp.zeros((batch, length), bool)
+        options = dict(lengths=lengths(batch, length), resets=resets)
+        return recurrent.bidirectional((GRU, GRU), (params, params), xs, **options)[::-1]
+
+    return f, (GRU.init(KEY, D), sequence(batch, length)), (batch, length, 2 * H)
+
+
+def layers(batch, length):
+    def f(params, xs):
+        layer = lambda xs, carry: recurrent.scan(GRU, params, xs, carry)
+        skip = lambda xs, carry: recurrent.scan(recurrent.elman(2), recurrent.elman(2).init(KEY, D + H), xs, carry)
+        return recurrent.stacked([layer, skip], xs, connect="skip", dropout=0.5, key=KEY)[::-1]
+
+    return f, (GRU.init(KEY, D), sequence(batch, length)), (batch, length, H + 2)
+
+
+def over_devices(batch, length):
+    mesh = jax.make_mesh((1,), ("time",), (jax.sharding.AxisType.Auto,))
+    f = lambda params, xs: recurrent.scan_over_devices(LINEAR, params, xs, mesh=mesh, axis="time")[::-1]
+    return f, (LINEAR.init(KEY, D), sequence(batch, length)), (batch, length, H)
+
+
+def masks(draw, *last):
+    def case(batch, length):
+        f = lambda params, xs: (draw(params, xs), ())
+        return f, (GRU.init(KEY, D), sequence(batch, length)), (batch, *(length,) * len(last), H)
+
+    return case
+
+
+def pooled(how):
+    def case(batch, length):
+        return lambda ys: (recurrent.pool(ys, how, lengths(batch, length)), ()), (sequence(batch, length),), (batch, D)
+
+    return case
+
+
+def attention_pooled(batch, length):
+    f = lambda ys, scores: (recurrent.attention_pool(ys, scores, lengths(batch, length)), ())
+    return f, (sequence(batch, length), jnp.ones((batch, length))), (batch, D)
+
+
+def module(make, inputs, shape, output=lambda result: result[::-1], **options):
+    def case(batch, length):
+        given = inputs(batch, length)
+        variables = make.init(KEY, *inputs(2, 2))
+        if jnp.issubdtype(given[0].dtype, jnp.floating):
+            f = lambda variables, xs: output(make.apply(variables, xs, **options))
+            return f, (variables, *given), shape(batch, length)
+        return lambda variables: output(make.apply(variables, *given)), (variables,), shape(batch, length)
+
+    return case
+
+
+ids = lambda batch, length: jnp.zeros((batch, length), jnp.int32)
+xs_alone = lambda batch, length: (sequence(batch, length),)
+alone = lambda result: (result, ())
+CASES = {
+    **{name: [scanned(cell, width=WIDTH.get(name, H))] for name, cell in MADE.items()},
+    "scan": [scanned(GRU, method) for method in ("sequential", "newton", "autodiff")]
+    + [scanned(LINEAR, method) for method in ("sequential", "newton", "autodiff", "associative")],
+    "step": [one_step],
+    "bidirectional": [both_ways],
+    "stacked": [layers],
+    "scan_over_devices": [over_devices],
+    "zoneout_masks": [masks(lambda p, xs: recurrent.zoneout_masks(KEY, GRU, p, xs, 0.5), "time")],
+    "recurrent_dropout_masks": [
+        masks(lambda p, xs: recurrent.recurrent_dropout_masks(KEY, GRU, p, xs, 0.5)["candidate"])
+    ],
+    "pool": [pooled(how) for how in ("last", "max", "mean")],
+    "attention_pool": [attention_pooled],
+    "matmul": [lambda b, t: (lambda w, x: (recurrent.matmul(w, x), ()), (jnp.ones((D, H)), sequence(b, t)), (b, t, H))],
+    "RNN": [module(recurrent.RNN(GRU), xs_alone, lambda b, t: (b, t, H))],
+    "BidirectionalRNN": [module(recurrent.BidirectionalRNN(GRU), xs_alone, lambda b, t: (b, t, 2 * H))],
+    "StackedRNN": [module(recurrent.StackedRNN(GRU, 2, bidirectional=True), xs_alone, lambda b, t: (b, t, 2 * H))],
+    "SequenceModel": [
+        module(
+            recurrent.SequenceModel(2, hidden=H, bidirectional=True, pooling=how),
+            xs_alone,
+            (lambda b, t: (b, t, 2)) if how == "none" else (lambda b, t: (b, 2)),
+            alone,
+        )
+        for how in ("last", "max", "mean", "attention", "none")
+    ],
+    "CharRNN": [
+        module(
+            recurrent.CharRNN(5, hidden=H, embedding=width, tie=width == H),
+            lambda b, t: (ids(b, t),),
+            lambda b, t: (b, t, 5),
+        )
+        for width in (0, H)
+    ],
+    "EncoderDecoder": [
+        module(
+            recurrent.EncoderDecoder(5, hidden=H, embedding=H, attention=kind),
+            lambda b, t: (ids(b, t), ids(b, 3), lengths(b, t)),
+            lambda b, t: (b, 3, 5),
+            alone,
+        )
+        for kind in ("none", "additive", "multiplicative")
+    ]
+    + [
+        module(
+            recurrent.EncoderDecoder(5, hidden=H, embedding=H),
+            lambda b, t: (ids(b, 3), ids(b, t)),
+            lambda b, t: (b, t, 5),
+            alone,
+        )
+    ],
+    "dense.Dense": [module(dense.Dense(H), xs_alone, lambda b, t: (b, t, H), alone)],
+    "dense.DenseGeneral": [module(dense.DenseGeneral((2, 3)), xs_alone, lambda b, t: (b, t, 2, 3), alone)],
+    "dense.matmul": [
+        lambda b, t: (lambda w, x: (dense.matmul(x, w), ()), (jnp.ones((D, H)), sequence(b, t)), (b, t, H))
+    ],
+    "dense.dot_general": [
+        lambda b, t: (
+            lambda w, x: (dense.dot_general(x, w, (((2,), (0,)), ((), ()))), ()),
+            (jnp.ones((D, H)), sequence(b, t)),
+            (b, t, H),
+        )
+    ],
+    "decoding.truncate": [
+        lambda b, t: (lambda x: (decoding.truncate(x, 0.5, 2, 0.9)[..., :1], ()), (sequence(b, t),), (b, t, 1))
+    ],
+}
+EXEMPT = {
+    "Cell": "a tuple of functions; every cell is swept",
+    "LinearStep": "a part of a cell; every linear cell is swept",
+    "Newton": "settings; the method is swept under scan",
+    "Options": "a type of settings",
+    "Encoded": "a tuple that EncoderDecoder returns",
+    "choose_method": "reads no array",
+    "newton_solution": "refuses no steps, tested below",
+    "decoding.Hypotheses": "a tuple that beam_search returns",
+    "decoding.length_penalty": "reads no batch or sequence",
+    "decoding.beam_search": "reads one token; a length below 1 is refused, tested below",
+    "decoding.greedy": "reads one token; a length of 0 is tested below",
+    "decoding.sample": "reads one token; a length of 0 is tested below",
+    "decoding.stream": "an empty prompt is refused, tested below",
+    "decoding.tree": "an empty prompt is refused, tested below",
+}
+
+
+def public_names():
+    own = [name for name in vars(dense) if getattr(vars(dense)[name], "__module__", "") == dense.__name__]
+    return {
+        *recurrent.__all__,
+        *(f"decoding.{name}" for name in decoding.__all__),
+        *(f"dense.{name}" for name in (*own, "Dense", "DenseGeneral")),
+    }
+
+
+def test_every_public_name_is_swept_or_exempt():
+    assert public_names() == {*CASES, *EXEMPT}
+    assert not set(CASES) & set(EXEMPT)
+
+
+SWEPT = [(name, number) for name, cases in CASES.items() for number in range(len(cases))]
+
+
+# What compiles longest, or differs from others in what both read alone.
+SLOW = {
+    *((name, number) for name in ("EncoderDecoder", "SequenceModel", "CharRNN", "scan") for number in range(1, 8)),
+    *((name, 0) for name in ("StackedRNN", "mgu", "peephole_lstm", "layer_norm_gru", "min_lstm", "zoneout")),
+}
+
+
+@pytest.mark.parametrize(
+    "name, number",
+    [pytest.param(*case, id=f"{case[0]}-{case[1]}", marks=[pytest.mark.slow] * (case in SLOW)) for case in SWEPT],
+)
+def test_nothing_gives_nothing(name, number):
+    for batch, length in ((0, 2), (2, 0), (0, 0)):
+        f, arguments, shape = CASES[name][number](batch, length)
+
+        @jax.jit
+        def results(*arguments, f=f):
+            """What f gives, and the gradients of all arguments."""
+            if name.endswith("_masks"):  # drawn, not computed
+                return f(*arguments), None
+            (found, rest), pull = jax.vjp(f, *arguments)
+            return (found, rest), pull((jax.tree.map(jnp.ones_like, found), jax.tree.map(jnp.zeros_like, rest)))
+
+        (found, rest), gradients = results(*arguments)
+        leaves = jax.tree.leaves(found)
+        assert all(leaf.shape == shape for leaf in leaves), (batch, length)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, rest))), (batch, length)
+        if gradients is not None:
+            assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, arguments)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)), (batch, length)
+            if 0 in shape:  # nothing was computed: nothing has a gradient
+                assert not any(leaf.any() for leaf in jax.tree.leaves(gradients)), (batch, length)
+
+
+def test_no_steps_are_refused_where_they_mean_nothing():
+    params = GRU.init(KEY, D)
+    with pytest.raises(ValueError, match="xs: at least one step expected"):
+        recurrent.newton_solution(GRU, params, sequence(2, 0))
+    assert recurrent.newton_solution(GRU, params, sequence(0, 2)).converged
+    step = lambda carry, token: (carry, jnp.zeros(5))
+    assert decoding.sample(step, 0.0, 0, KEY, length=0).shape == (0,)
+    assert decoding.greedy(step, 0.0, 0, length=0).shape == (0,)
+    with pytest.raises(ValueError, match="beams and length: at least 1"):
+        decoding.beam_search(step, 0.0, 0, end=1, beams=2, length=0)
+    for call in (decoding.tree, lambda *arguments: decoding.stream(*arguments, KEY)):
+        with pytest.raises(ValueError, match="with at least one"):
+            call(step, 0.0, [])
+
+
+def test_no_rows_decode_nothing():
+    step = lambda carry, token: (carry, jnp.zeros(5))
+    tokens = jax.vmap(lambda start: decoding.sample(step, 0.0, start, KEY, length=3))(jnp.zeros(0, jnp.int32))
+    assert tokens.shape == (0, 3)
+    best = jax.vmap(lambda start: decoding.beam_search(step, 0.0, start, end=1, beams=2, length=3))(
+        jnp.zeros(0, jnp.int32)
+    )
+    assert best.tokens.shape == (0, 2, 3)
