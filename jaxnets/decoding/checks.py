@@ -27,7 +27,13 @@ def check_prompt(prompt: Any) -> np.ndarray:
     """The prompt's tokens ``[T]``, T at least 1; else a ``ValueError``."""
     tokens = np.asarray(prompt) if not isinstance(prompt, str) else np.empty(0)
     if tokens.ndim != 1 or len(tokens) < 1 or not np.issubdtype(tokens.dtype, np.integer):
-        given = repr(prompt) if isinstance(prompt, str) else f"{tokens.dtype} of shape {tokens.shape}"
+        given = (
+            f"{tokens.dtype} of shape {tokens.shape}"
+            if tokens.size
+            else repr(prompt)
+            if isinstance(prompt, str)
+            else "none"
+        )
         raise ValueError(f"`prompt` must be token numbers, integers of shape [T] with at least one, got {given}")
     if tokens.min() < 0:
         raise ValueError(f"`prompt` must be token numbers, at least 0, got {tokens.min()} at {tokens.argmin()}")

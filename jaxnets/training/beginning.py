@@ -13,7 +13,7 @@ from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.parameters import matching, named
 from jaxnets.training.state import State, in_use
-from jaxnets.weights.check import compare
+from jaxnets.weights.check import as_array, compare, renamed
 from jaxnets.weights.files import read_flat
 
 Flat = dict[str, Any]  # by path, such as params/head/kernel
@@ -97,7 +97,8 @@ def _of_run(folder: Path, which: str) -> Source:
 
 def _of_file(path: Path) -> Source:
     try:
-        arrays = {name.replace(".", "/"): value for name, value in read_flat(path).items()}
+        arrays = renamed(read_flat(path), lambda name: name.replace(".", "/"), str(path))
+        arrays = {name: as_array(value, name) for name, value in arrays.items()}
     except ValueError as error:
         raise RunError(f"--config.train.begin_from: {error}") from error
     return Source(arrays, lambda wanted: {name: jax.device_put(arrays[name], wanted[name].sharding) for name in wanted})
