@@ -72,7 +72,7 @@ BUILDERS = sorted(name for name in c.__all__ if name not in {*MODELS, *BLOCKS, *
 def train(name: str):
     """``(variables, x) -> (result, statistics)`` of a model or block, all that draws drawing from one key."""
     module = {**MODELS, **BLOCKS}[name][0]
-    options = {"train": True} if hasattr(module, "__call__") and "train" in _arguments(module) else {}
+    options = {"train": True} if "train" in _arguments(module) else {}
 
     def apply(variables, x):
         return module.apply(variables, x, **options, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})
