@@ -5,13 +5,16 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxnets.attention.masking import softmax
+from jaxnets.attention.masking import integers, softmax
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import valid_steps
 
 Params = dict[str, jax.Array]
 
 
 def additive_init(key: jax.Array, query: int, memory: int, hidden: int) -> Params:
     """Parameters ``{query [Q, H], memory [M, H], bias [H], score [H]}`` of ``additive_scores``."""
+    _check_sizes(query=query, memory=memory, hidden=hidden)
     glorot = jax.nn.initializers.glorot_uniform()
     first, second, third = jax.random.split(key, 3)
     return {
@@ -35,13 +38,15 @@ def additive_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.
     Returns:
         ``[*batch, T, S]``.
     """
-    of_memory = memory @ params["memory"] + params["bias"]
+    of_memory = memory @ params["memory"]
+    of_memory += jnp.expand_dims(params["bias"], tuple(range(memory.ndim - 1)))
     units = jnp.tanh((query @ params["query"])[..., None, :] + of_memory[..., None, :, :])
-    return jnp.matmul(units, params["score"], preferred_element_type=jnp.promote_types(units.dtype, jnp.float32))
+    return jnp.matmul(units, params["score"], preferred_element_type=at_least_float32(units.dtype))
 
 
 def multiplicative_init(key: jax.Array, query: int, memory: int) -> Params:
     """Parameters ``{kernel [Q, M]}`` of ``multiplicative_scores``."""
+    _check_sizes(query=query, memory=memory)
     return {"kernel": jax.nn.initializers.glorot_uniform()(key, (query, memory))}
 
 
@@ -57,8 +62,7 @@ def multiplicative_scores(params: Params, query: jax.Array, memory: jax.Array) -
         ``[*batch, T, S]``.
     """
     query = query @ params["kernel"] if params else query
-    accumulate = jnp.promote_types(query.dtype, jnp.float32)
-    return jnp.einsum("...tm,...sm->...ts", query, memory, preferred_element_type=accumulate)
+    return jnp.einsum("...tm,...sm->...ts", query, memory, preferred_element_type=at_least_float32(query.dtype))
 
 
 def attend(
@@ -80,10 +84,16 @@ def attend(
     Returns:
         The contexts ``[*batch, T, M]`` and the weights ``[*batch, T, S]``, both zeros where nothing is real.
     """
-    s = memory.shape[-2]
+    *batch, s, _ = memory.shape
     if lengths is not None:
-        real = jnp.arange(s) < lengths[..., None]
+        real = valid_steps(integers("lengths", lengths, tuple(batch), s), s)
         memory = jnp.where(real[..., None], memory, 0)
-    logits = scores(params, query, memory).astype(jnp.promote_types(memory.dtype, jnp.float32))
+    logits = scores(params, query, memory).astype(at_least_float32(memory.dtype))
     weights = softmax(logits if lengths is None else jnp.where(real[..., None, :], logits, -jnp.inf))
     return weights.astype(memory.dtype) @ memory, weights
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"`{name}` must be at least 1 feature, got {size}")

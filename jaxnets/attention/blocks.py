@@ -94,7 +94,7 @@ class MultiHeadAttention(nn.Module):
         if memory is None:
             key, value = self.memory(xs)
             if self.rotary:
-                positions = start + jnp.arange(xs.shape[-2])
+                positions = start + jnp.arange(xs.shape[-2], dtype=jnp.int32)
                 query, key = rotary(query, positions), rotary(key, positions)
             if cache is not None:
                 cache = extend(cache, key, value)
@@ -226,6 +226,8 @@ def check_sizes(model: Any) -> None:
 
 def check_tokens(name: str, tokens: jax.Array) -> None:
     """A ``ValueError`` where an argument of this name is no ``[*batch, T]`` of integers."""
+    if not hasattr(tokens, "dtype"):
+        raise ValueError(f"`{name}` must be an array of integers [*batch, T], got {type(tokens).__name__}")
     if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
         raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
 
@@ -234,4 +236,20 @@ def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
     """A norm over features, in float32 inside: ``"layer"`` or ``"rms"``."""
     if kind not in ("layer", "rms"):
         raise ValueError(f"norm: layer or rms expected; given {kind!r}")
-    return (nn.LayerNorm if kind == "layer" else nn.RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)
+    return (LayerNorm if kind == "layer" else RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Linen's, which asks for the promotion of bfloat16 and float32; "strict" refuses it."""
+
+    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
+        with jax.numpy_dtype_promotion("standard"):
+            return super().__call__(x, **options)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Linen's, as above."""
+
+    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
+        with jax.numpy_dtype_promotion("standard"):
+            return super().__call__(x, **options)

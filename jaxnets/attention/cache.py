@@ -4,7 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+from jaxnets.ops.masks import valid_steps
 
 
 class Cache(NamedTuple):
@@ -24,7 +27,14 @@ class Cache(NamedTuple):
 
 
 def empty_cache(batch: tuple[int, ...], size: int, heads: int, features: int, dtype: Any = jnp.float32) -> Cache:
-    """A cache with room for ``size`` keys and values of ``heads`` times ``features``."""
+    """A cache with room for ``size`` keys and values of ``heads`` times ``features``.
+
+    Raises:
+        ValueError: ``batch`` is not a tuple of sizes.
+    """
+    if not isinstance(batch, tuple | list) or any(isinstance(n, float) or np.ndim(n) or n < 0 for n in batch):
+        fix = f"; for {batch} rows give ({batch},)" if isinstance(batch, int) else ""
+        raise ValueError(f"`batch` must be a tuple of sizes, such as (3,), got {batch!r}{fix}")
     zeros = jnp.zeros((*batch, heads, size, features), dtype)
     return Cache(zeros, zeros, jnp.zeros((), jnp.int32))
 
@@ -41,8 +51,10 @@ def empty_caches(layers: int, stacked: bool, *arguments: Any) -> Caches:
 
 
 def length_of(caches: Caches) -> jax.Array:
-    """How many keys are there in each layer."""
-    return caches.length[0] if isinstance(caches, Cache) else caches[0].length
+    """How many keys are there in each layer, of the caches of all layers or of one."""
+    if not isinstance(caches, Cache):
+        return caches[0].length
+    return caches.length[0] if caches.length.ndim else caches.length
 
 
 def known_length(length: jax.Array) -> int:
@@ -79,6 +91,7 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
 def contents(cache: Cache) -> tuple[jax.Array, jax.Array]:
     """Keys ``[*batch, S, K, D]`` and values ``[*batch, S, K, E]``, zeros from ``cache.length`` on."""
     # Chosen once more where zeros are anyway: without it XLA's CPU backend copies a cache four times in every step.
-    there = (jnp.arange(cache.key.shape[-2]) < cache.length)[:, None]
-    one = lambda array: jnp.swapaxes(jnp.where(there, array, 0), -3, -2)
+    there = valid_steps(cache.length, cache.key.shape[-2])[:, None]
+    fit = lambda array: jnp.expand_dims(there, tuple(range(array.ndim - 2)))
+    one = lambda array: jnp.swapaxes(jnp.where(fit(array), array, 0), -3, -2)
     return one(cache.key), one(cache.value)

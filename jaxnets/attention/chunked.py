@@ -15,6 +15,7 @@ from jax import lax
 
 from jaxnets.attention.masking import Limits, Pattern, dropped, part, product, rows, scores
 from jaxnets.devices import padded
+from jaxnets.ops.dtypes import at_least_float32
 
 
 def in_blocks(
@@ -71,7 +72,7 @@ def chunked(
 def forward(pattern, blocks, query, key, value, bias, limits):
     """Outputs, and logarithms of the sums ``[B, K, G, T]``, minus infinity where a query sees nothing."""
     t, s = blocks
-    accumulate = jnp.promote_types(query.dtype, jnp.float32)
+    accumulate = at_least_float32(query.dtype)
     low, high = _bounds(pattern, limits)
 
     def row(_, i):
@@ -99,9 +100,11 @@ def forward(pattern, blocks, query, key, value, bias, limits):
         first, last = low(i) // s, -(-high(i, t) // s)
         highest, total, weighted = lax.fori_loop(first, jnp.minimum(last, key.shape[2] // s), block, state)
         total = jnp.where(total > 0, total, 1)
-        return None, (weighted / total[..., None], highest + jnp.log(total))
+        # A query that sees nothing gives zeros even where a value is not finite.
+        outputs = jnp.where(jnp.isneginf(highest)[..., None], 0, weighted / total[..., None])
+        return None, (outputs, highest + jnp.log(total))
 
-    _, (outputs, sums) = lax.scan(row, None, jnp.arange(0, query.shape[3], t))
+    _, (outputs, sums) = lax.scan(row, None, jnp.arange(0, query.shape[3], t, dtype=jnp.int32))
 
     def join(blocks):
         """``[n, B, K, G t, ...]`` as ``[B, K, G, n t, ...]``."""
@@ -139,11 +142,12 @@ def backward(pattern, blocks, kept, gradient):
             i = number * t
             cut = lambda a: lax.dynamic_slice_in_dim(a, i, t, 3)
             here, arriving, total, inner = cut(query), rows(cut(gradient)), rows(cut(sums)), rows(cut(along))
-            weights = jnp.exp(scores(pattern, limits, bias, here, keys, i, j) - total[..., None])
+            logits = scores(pattern, limits, bias, here, keys, i, j)
+            weights = jnp.exp(logits - total[..., None])
             used = dropped(pattern, limits, weights, i, j).astype(value.dtype)
             dvalues += product("rs,re->se", used, arriving)
             dweights = dropped(pattern, limits, product("re,se->rs", arriving, values), i, j)
-            dlogits = weights * (dweights - inner[..., None])
+            dlogits = jnp.where(jnp.isneginf(logits), 0, weights * (dweights - inner[..., None]))
             dbias = _added(dbias, dlogits.reshape(*here.shape[:4], s), i, j)
             dlogits = (pattern.scale * dlogits).astype(query.dtype)
             dkeys += product("rs,rd->sd", dlogits, rows(here))
@@ -151,16 +155,17 @@ def backward(pattern, blocks, kept, gradient):
             return lax.dynamic_update_slice_in_dim(dquery, cut(dquery) + dhere, i, 3), dbias, dkeys, dvalues
 
         zeros = (jnp.zeros(a.shape, accumulate) for a in (keys, values))
-        numbers = jnp.arange(query.shape[3] // t)
+        numbers = jnp.arange(query.shape[3] // t, dtype=jnp.int32)
         # The queries that see some key of this column are neighbours.
         seen = (low(numbers * t) < j + s) & (high(numbers * t, t) > j)
-        first, last = jnp.argmax(seen), len(numbers) - jnp.argmax(seen[::-1])
+        place = lambda seen: jnp.argmax(seen).astype(jnp.int32)
+        first, last = place(seen), len(numbers) - place(seen[::-1])
         last = jnp.where(jnp.any(seen), last, first)
         dquery, dbias, *made = lax.fori_loop(first, last, block, (*state, *zeros))
         return (dquery, dbias), tuple(made)
 
     state = (jnp.zeros(query.shape, accumulate), jax.tree.map(jnp.zeros_like, bias))
-    (dquery, dbias), (dkey, dvalue) = lax.scan(column, state, jnp.arange(0, key.shape[2], s))
+    (dquery, dbias), (dkey, dvalue) = lax.scan(column, state, jnp.arange(0, key.shape[2], s, dtype=jnp.int32))
     join = lambda blocks, like: jnp.moveaxis(blocks, 0, 2).reshape(like.shape)
     return dquery, join(dkey, key), join(dvalue, value), dbias
 

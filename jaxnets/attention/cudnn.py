@@ -41,12 +41,13 @@ def cudnn(
 
 def _sees(pattern: Pattern, limits: Limits, heads: int, t: int, s: int) -> jax.Array:
     """Whether a query sees any key, what broadcasts to ``[B, T, N]``."""
-    at = jnp.arange(t)
+    at = jnp.arange(t, dtype=jnp.int32)
     before, after = pattern.window or (t, s)  # all of them
     first = jnp.maximum(at - before, 0)
-    last = jnp.minimum(at + (0 if pattern.causal else after), limits.lengths[:, None] - 1)  # [B, T]
+    last = jnp.minimum(at[None] + (0 if pattern.causal else after), limits.lengths[:, None] - 1)  # [B, T]
     if limits.mask is None:
-        return (first <= last)[..., None]
-    within = (jnp.arange(s) >= first[:, None]) & (jnp.arange(s) <= last[..., None])  # [B, T, S]
+        return (first[None] <= last)[..., None]
+    keys = jnp.arange(s, dtype=jnp.int32)[None]
+    within = (keys >= first[:, None])[None] & (keys[None] <= last[..., None])  # [B, T, S]
     seen = jnp.any(limits.mask & within[:, None, None], axis=-1)  # [B, K or 1, G or 1, T]
     return jnp.broadcast_to(seen, (*seen.shape[:3], t)).reshape(seen.shape[0], -1, t).swapaxes(1, 2)

@@ -83,15 +83,17 @@ class DecoderLM(nn.Module):
         cache = carry or None
         self._check(tokens, cache)
         start = jnp.zeros((), jnp.int32) if cache is None else length_of(cache)
-        at = start + jnp.arange(tokens.shape[-1])
+        at = start + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         # Tied, the embedding is also the output's matrix, whose logits must begin small.
         small = nn.initializers.normal(0.02)
         embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=small, name="embed")
         xs = embedding.embed(embed.embedding.astype(self.dtype), tokens)
-        if self.positions == "learned":
-            xs += jnp.take(self.param("positions", small, (self.context, self.width)), at, axis=0).astype(self.dtype)
-        elif self.positions == "sinusoidal":
-            xs += sinusoidal(at, self.width).astype(self.dtype)
+        if self.positions in ("learned", "sinusoidal"):
+            if self.positions == "learned":
+                rows = jnp.take(self.param("positions", small, (self.context, self.width)), at, axis=0)
+            else:
+                rows = sinusoidal(at, self.width)
+            xs += jnp.expand_dims(rows.astype(self.dtype), tuple(range(xs.ndim - 2)))
         xs = nn.Dropout(self.dropout, deterministic=not train)(xs)
         xs, cache = self._blocks(train)(xs, cache, None, None, None)
         xs = norm(self.norm, self.dtype, "norm")(xs)
@@ -103,7 +105,11 @@ class DecoderLM(nn.Module):
         return () if cache is None else cache, logits
 
     def start(self, batch: tuple[int, ...] = (1,)) -> Caches:
-        """The carry before the first token, of a batch of this shape."""
+        """The carry before the first token, of a batch of this shape.
+
+        Raises:
+            ValueError: ``batch`` is not a tuple of sizes.
+        """
         heads = self.key_heads or self.heads
         sizes = batch, self.context, heads, self.width // self.heads, self.dtype
         return empty_caches(self.layers, self.stacked, *sizes)

@@ -11,6 +11,8 @@ from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
 from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, integers, product, scores, softmax
 from jaxnets.attention.ring import Ring, in_ring
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import valid_steps
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
 # Numbers of one head's matrix of weights from which on blocks of it are faster, and need less memory.
@@ -85,12 +87,14 @@ def attention(
         )
     (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
     count = math.prod(batch)
-    if t == 0 or s == 0 or count == 0:
+    if 0 in (t, s, count, width):
         return jnp.zeros((*batch, t, heads, width), query.dtype)
-    key, value = (a.reshape(count, s, groups, -1) for a in (key, value))
-    if lengths is not None:  # what is not real may be NaN, which no weight of zero removes
-        real = (jnp.arange(s) < limits.lengths[:, None])[..., None, None]
-        key, value = (jnp.where(real, a, 0) for a in (key, value))
+    key, value = (a.reshape(count, s, groups, a.shape[-1]) for a in (key, value))
+    if lengths is not None or mask is not None:  # what no query may see may be NaN, which no weight of zero removes
+        seen = valid_steps(limits.lengths, s)[..., None, None]
+        if limits.mask is not None:
+            seen &= jnp.any(limits.mask, axis=(2, 3)).swapaxes(1, 2)[..., None]
+        key, value = (jnp.where(seen, a, 0) for a in (key, value))
     if implementation == "cudnn":
         if dropout or callable(bias) or not isinstance(offset, int) or offset:
             raise ValueError('implementation="cudnn": no dropout, no bias as a function and no offset expected')
@@ -124,6 +128,8 @@ def attention_weights(query: jax.Array, key: jax.Array, **masking: Any) -> jax.A
     *batch, t, heads, depth = query.shape
     s, groups = key.shape[-3:-1]
     key = key.reshape(math.prod(batch), s, groups, depth).transpose(0, 2, 1, 3)
+    if 0 in (t, s, math.prod(batch)):
+        return jnp.zeros((*batch, heads, t, s), at_least_float32(query.dtype))
     logits = scores(pattern, limits, array, _by_key_head(query, groups), key, 0, 0)
     return softmax(logits).reshape(*batch, heads, t, s)
 
@@ -151,9 +157,11 @@ def choose_implementation(query: tuple[int, ...], key: tuple[int, ...]) -> str:
 
 
 def _whole(pattern, limits, bias, query, key, value):
-    weights = softmax(scores(pattern, limits, bias, query, key, 0, 0))
-    weights = dropped(pattern, limits, weights, 0, 0).astype(value.dtype)
-    return product("rs,se->re", weights, value).reshape(*query.shape[:-1], value.shape[-1])
+    logits = scores(pattern, limits, bias, query, key, 0, 0)
+    weights = dropped(pattern, limits, softmax(logits), 0, 0).astype(value.dtype)
+    # A query that sees nothing gives zeros even where a value is not finite.
+    nothing = jnp.all(jnp.isneginf(logits), axis=-1, keepdims=True)
+    return jnp.where(nothing, 0, product("rs,se->re", weights, value)).reshape(*query.shape[:-1], value.shape[-1])
 
 
 # ---- what a user gets wrong
@@ -186,7 +194,11 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     if isinstance(scale, jax.Array):
         raise ValueError("scale: a number expected; multiply the query by an array")
     pattern = Pattern(
-        causal, window, bias if callable(bias) else None, depth**-0.5 if scale is None else scale, dropout
+        causal,
+        window,
+        bias if callable(bias) else None,
+        max(depth, 1) ** -0.5 if scale is None else float(scale),
+        dropout,
     )
     limits = Limits(
         None if mask is None else grouped(mask, tuple(batch), groups),
@@ -211,6 +223,8 @@ def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:
             "query [*batch, T, N, D], key [*batch, S, K, D] and value [*batch, S, K, E] expected; "
             f"given {query.shape}, {key.shape} and {value.shape}"
         )
+    if not key.shape[-2]:
+        raise ValueError(f"`key` must have at least one head, got shape {key.shape}")
     if query.shape[-2] % key.shape[-2]:
         raise ValueError(
             f"query: heads that are a multiple of the key's {key.shape[-2]} expected; given {query.shape[-2]}"

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.ops.dtypes import at_least_float32
+
 # Of positions of queries [*batch, T] and of keys [S]: [*batch, heads, T, S], or what broadcasts to it.
 Bias = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -64,7 +66,8 @@ def scores(
     """
     groups, heads, t, s = query.shape[1], query.shape[2], query.shape[3], key.shape[-2]
     logits = pattern.scale * product("rd,sd->rs", rows(query), key)
-    at, of = limits.offset[:, None] + i + jnp.arange(t), j + jnp.arange(s)
+    at = limits.offset[:, None] + i + jnp.arange(t, dtype=jnp.int32)[None]
+    of = j + jnp.arange(s, dtype=jnp.int32)
     if pattern.bias is not None:
         found = pattern.bias(at, of)
         found = found.reshape(*(1,) * (4 - found.ndim), *found.shape)
@@ -72,8 +75,8 @@ def scores(
         logits += _by_row(found, heads, t).astype(logits.dtype)
     if bias is not None:
         logits += _by_row(part(bias, i, j, t, s), heads, t).astype(logits.dtype)
-    seen = (of < limits.lengths[:, None])[:, None, None]
-    distance = (of - jnp.tile(at, (1, heads))[..., None])[:, None]
+    seen = (of[None] < limits.lengths[:, None])[:, None, None]
+    distance = (of[None, None] - jnp.tile(at, (1, heads))[..., None])[:, None]
     if pattern.causal:
         seen &= distance <= 0
     if pattern.window is not None:
@@ -89,7 +92,7 @@ def rows(array: jax.Array) -> jax.Array:
 
     On a CPU, XLA is several times slower with products of two such axes, and where their results are reshaped.
     """
-    return array.reshape(*array.shape[:2], -1, *array.shape[4:])
+    return array.reshape(*array.shape[:2], array.shape[2] * array.shape[3], *array.shape[4:])
 
 
 def _by_row(array: jax.Array, heads: int, t: int) -> jax.Array:
@@ -102,7 +105,7 @@ def _by_row(array: jax.Array, heads: int, t: int) -> jax.Array:
 def product(subscripts: str, left: jax.Array, right: jax.Array) -> jax.Array:
     """A product for each batch row and key head, accumulated in float32 at least."""
     left_axes, right_axes, result = subscripts.replace("->", ",").split(",")
-    accumulate = jnp.promote_types(left.dtype, jnp.float32)
+    accumulate = at_least_float32(left.dtype)
     full = f"bk{left_axes},bk{right_axes}->bk{result}"
     return jnp.einsum(full, left, right, preferred_element_type=accumulate)
 

@@ -48,6 +48,7 @@ def rotary(xs: jax.Array, positions: jax.Array, longest: float = 10_000.0) -> ja
         ValueError: D is odd.
     """
     angles = _angles(positions, xs.shape[-1], longest)[..., None, :]
+    angles = jnp.expand_dims(angles, tuple(range(xs.ndim - angles.ndim)))
     sine, cosine = jnp.sin(angles), jnp.cos(angles)
     first, second = jnp.split(xs.astype(sine.dtype), 2, axis=-1)
     turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
@@ -57,7 +58,8 @@ def rotary(xs: jax.Array, positions: jax.Array, longest: float = 10_000.0) -> ja
 def _angles(positions: jax.Array, features: int, longest: float) -> jax.Array:
     if features % 2:
         raise ValueError(f"an even number of features expected for positions; given {features}")
-    return positions.astype(jnp.float32)[..., None] * longest ** (-jnp.arange(0, features, 2) / features)
+    rates = longest ** (-jnp.arange(0, features, 2) / features)
+    return positions.astype(rates.dtype)[..., None] * jnp.expand_dims(rates, tuple(range(positions.ndim)))
 
 
 def alibi(heads: int) -> Bias:
@@ -67,6 +69,9 @@ def alibi(heads: int) -> Bias:
 
     Slopes m are :math:`2^{-8n/N}`, n from 1 to N; where N is no power of two, those of the next smaller power and then
     every second one of twice as many heads, as in the paper's code.
+
+    Raises:
+        ValueError: There is no head.
     """
 
     def slopes(count: int) -> list[float]:
@@ -75,11 +80,13 @@ def alibi(heads: int) -> Bias:
         smaller = 2 ** int(math.log2(count))
         return slopes(smaller) + slopes(2 * smaller)[::2][: count - smaller]
 
+    if heads < 1:
+        raise ValueError(f"`heads` must be at least 1, got {heads}")
     rates = tuple(slopes(heads))
 
     def bias(queries: jax.Array, keys: jax.Array) -> jax.Array:
-        distance = jnp.abs(queries[..., None] - keys)[..., None, :, :]
-        return -jnp.asarray(rates)[:, None, None] * distance
+        slopes, distance = jnp.asarray(rates)[:, None, None], jnp.abs(_distance(queries, keys))[..., None, :, :]
+        return -jnp.expand_dims(slopes, tuple(range(distance.ndim - 3))) * distance.astype(slopes.dtype)
 
     return bias
 
@@ -101,8 +108,16 @@ def relative_buckets(
 
     Returns:
         int32 ``[..., T, S]``.
+
+    Raises:
+        ValueError: There are too few buckets, or ``furthest`` is among the single distances.
     """
-    distance = keys - queries[..., None]
+    if buckets < (2 if causal else 4):
+        raise ValueError(f"`buckets` must be at least {2 if causal else 4} where causal={causal}, got {buckets}")
+    if furthest <= (buckets if causal else buckets // 2) // 2:
+        single = (buckets if causal else buckets // 2) // 2
+        raise ValueError(f"`furthest` must be above {single}, the number of single distances, got {furthest}")
+    distance = _distance(queries, keys)
     first = jnp.zeros_like(distance)
     if causal:
         distance = -jnp.minimum(distance, 0)
@@ -114,3 +129,8 @@ def relative_buckets(
     growth = jnp.log(jnp.maximum(distance, 1) / exact) / math.log(furthest / exact) * (buckets - exact)
     far = jnp.minimum(exact + growth.astype(jnp.int32), buckets - 1)
     return (first + jnp.where(distance < exact, distance, far)).astype(jnp.int32)
+
+
+def _distance(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """From each query's position ``[..., T]`` to each key's ``[S]``: ``[..., T, S]``."""
+    return jnp.expand_dims(keys, tuple(range(queries.ndim))) - queries[..., None]

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from jaxnets.attention.chunked import backward, finite, forward, in_blocks
 from jaxnets.attention.masking import Limits, Pattern
 from jaxnets.devices import device_count, divided, padded
+from jaxnets.ops.dtypes import at_least_float32
 
 
 class Ring(NamedTuple):
@@ -87,7 +88,7 @@ def _forward(parts, pattern, blocks, query, key, value, limits):
         found, held = state
         return meet(number, found, held), _handed_on(parts, held)
 
-    shape, dtype = query.shape[:-1], jnp.promote_types(query.dtype, jnp.float32)
+    shape, dtype = query.shape[:-1], at_least_float32(query.dtype)
     nothing = jnp.zeros((*shape, value.shape[-1]), dtype), jnp.full(shape, -jnp.inf, dtype)
     last = parts.devices - 1
     return meet(last, *lax.fori_loop(0, last, visit, (nothing, (key, value))))

@@ -148,10 +148,11 @@ class Transformer(nn.Module):
         length = tokens.shape[-1] + (0 if cache is None else known_length(length_of(cache)))
         if length > self.context:
             raise ValueError(f"{name}: at most the context's {self.context} tokens expected; given {length}")
-        at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1])
+        at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         valid = None
         if lengths is not None:
             *batch, size = tokens.shape
             valid = valid_steps(integers(f"{name}_lengths", lengths, tuple(batch), size), size)
         rows = embedding.embed(self.embed.embedding.astype(self.dtype), tokens, name=name, valid=valid)
-        return self.drop(math.sqrt(self.width) * rows + sinusoidal(at, self.width).astype(self.dtype))
+        positions = jnp.expand_dims(sinusoidal(at, self.width).astype(self.dtype), tuple(range(rows.ndim - 2)))
+        return self.drop(math.sqrt(self.width) * rows + positions)

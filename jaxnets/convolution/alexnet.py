@@ -12,6 +12,7 @@ from flax.typing import Dtype, Initializer
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 KERNELS = (11, 5, 3, 3, 3)
@@ -97,10 +98,10 @@ class AlexNet(nn.Module):
         x = jnp.moveaxis(x, -1, 1).reshape(len(x), 36 * x.shape[-1])
         for layer in (1, 2):
             if not self.published:
-                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+                x = Dropout(self.dropout, deterministic=not train)(x)
             x = found[f"dense_{layer}"] = nn.relu(self._dense(self.dense, x, f"dense_{layer}", 1.0)(x))
             if self.published:
-                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+                x = Dropout(self.dropout, deterministic=not train)(x)
         if self.classes:
             found["logits"] = self._dense(self.classes, x, "head", 0.0)(x)
         return chosen(found, features)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import StochasticDepth, global_average
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.convolve import Conv, plain_convolve
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.dense import Dense
 from jaxnets.ops.dtypes import at_least_float32
@@ -41,7 +41,7 @@ class ConvNeXtBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to the same."""
         channels = x.shape[-1]
-        conv = partial(nn.Conv, kernel_init=INIT, dtype=self.dtype)
+        conv = partial(nn.Conv, kernel_init=INIT, dtype=self.dtype, conv_general_dilated=plain_convolve)
         dense = partial(Dense, kernel_init=INIT, dtype=self.dtype)
         y = conv(channels, (7, 7), padding=3, feature_group_count=channels, name="depthwise")(x)
         y = _norm(self.dtype, "norm")(y)

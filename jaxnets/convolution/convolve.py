@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import PartitionSpec
 
 from jaxnets.dense import matmul
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.meshes import automatic, spec_of
 
 
 def convolve(
@@ -33,6 +35,20 @@ def convolve(
     **options: Any,
 ) -> jax.Array:
     """``lax.conv_general_dilated`` of ``x [B, H, W, C]`` and ``kernel [h, w, C / groups, F]``, as Linen calls it."""
+    numbers = dict(padding=padding, rhs_dilation=rhs_dilation, feature_group_count=feature_group_count, **options)
+    return on_any_mesh(functools.partial(_convolve, strides=strides, **numbers), x, kernel)
+
+
+def on_any_mesh(convolution: Callable, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """``convolution(x, kernel)``; on an explicit mesh, the images stay divided as they are.
+
+    JAX does not find the sharding of a convolution's gradient by itself.
+    """
+    spec = PartitionSpec(spec_of(x)[0])
+    return automatic(convolution, lambda _: spec, x, kernel)
+
+
+def _convolve(x, kernel, *, strides, padding, rhs_dilation, feature_group_count, **options: Any) -> jax.Array:
     groups, features = feature_group_count, kernel.shape[-1]
     plain: Callable = functools.partial(
         lax.conv_general_dilated,
@@ -147,6 +163,11 @@ def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -
     for row, column, piece in _pieces(x, kernel, strides, padding, dilation):
         total += piece.astype(wide) * kernel[row, column].astype(wide)[None, None]
     return total.astype(x.dtype)
+
+
+def plain_convolve(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """``lax.conv_general_dilated`` on any mesh."""
+    return on_any_mesh(lambda x, kernel: lax.conv_general_dilated(x, kernel, *args, **options), x, kernel)
 
 
 Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)

@@ -12,6 +12,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import average_pool, max_pool
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 # Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
@@ -45,7 +46,7 @@ class DenseLayer(nn.Module):
         y = unbiased_conv(self.bottleneck * self.growth, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv_1")(y)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(y, train))
         y = unbiased_conv(self.growth, 3, kernel_init=HE_IN, dtype=self.dtype, name="conv_2")(y)
-        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = Dropout(self.dropout, deterministic=not train)(y)
         return jnp.concatenate([x, y], axis=-1)
 
 

@@ -15,6 +15,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, global_average
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 # Of the published torch program: within 1 / sqrt(classes).
@@ -144,7 +145,7 @@ class EfficientNet(nn.Module):
         found["last"] = layer(4 * x.shape[-1], 1, name="last")(x, train)
         found["pooled"] = global_average(found["last"])
         if self.classes:
-            x = nn.Dropout(self.dropout, deterministic=not train)(found["pooled"])
+            x = Dropout(self.dropout, deterministic=not train)(found["pooled"])
             dtype = at_least_float32(self.dtype)
             found["logits"] = nn.Dense(self.classes, kernel_init=HEAD, dtype=dtype, name="head")(x)
         return chosen(found, features)

@@ -13,6 +13,7 @@ from jaxnets.convolution.blocks import ConvNorm, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, max_pool
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 # Table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
@@ -119,7 +120,7 @@ class Auxiliary(nn.Module):
         x = _convolution(self.variant, 128, 1, dtype=self.dtype, name="conv")(x, train)
         x = jnp.moveaxis(x, -1, 1).reshape(len(x), 16 * x.shape[-1])
         x = nn.relu(_dense(self.variant, 1024, bias=0.2, dtype=self.dtype, name="dense")(x))
-        x = nn.Dropout(0.7, deterministic=not train)(x)
+        x = Dropout(0.7, deterministic=not train)(x)
         wide = at_least_float32(self.dtype)
         return _dense(self.variant, self.classes, dtype=wide, name="head")(x)
 
@@ -190,7 +191,7 @@ class GoogLeNet(nn.Module):
                 x = max_pool(x, window, 2, ceil=True)
         x = found["pooled"] = global_average(x)
         if self.classes:
-            x = nn.Dropout(self._dropout(), deterministic=not train)(x)
+            x = Dropout(self._dropout(), deterministic=not train)(x)
             wide = at_least_float32(self.dtype)
             found["logits"] = _dense(self.variant, self.classes, dtype=wide, name="head")(x)
         if self.auxiliary and train and features is None:

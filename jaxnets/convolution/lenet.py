@@ -12,6 +12,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 KERNEL = 5
@@ -74,7 +75,7 @@ class LeNet5(nn.Module):
         for layer, units in enumerate(self.dense, 1):
             dense = nn.Dense(units, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name=f"dense_{layer}")
             found[f"dense_{layer}"] = nn.relu(dense(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(found[f"dense_{layer}"])
+            x = Dropout(self.dropout, deterministic=not train)(found[f"dense_{layer}"])
         if self.classes:
             found["logits"] = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")(x)
         return chosen(found, features)

@@ -10,8 +10,10 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
+from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.tcn import check_series, real_steps
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.pooling import pool
 
@@ -47,7 +49,7 @@ class SeriesBlock(nn.Module):
         Returns:
             The result, and how many of its steps are real.
         """
-        ys = nn.Conv(
+        ys = Conv(
             self.features,
             (self.kernel,),
             strides=self.stride,
@@ -140,7 +142,7 @@ class SeriesCNN(nn.Module):
             ys, lengths = block(ys, lengths, train)
             found[f"block_{i}"] = ys
         pooled = pool(ys, self.pooling, lengths)
-        found["pooled"] = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+        found["pooled"] = Dropout(self.dropout, deterministic=not train)(pooled)
         if self.outputs:
             head = nn.Dense(self.outputs, dtype=at_least_float32(self.dtype), name="head")
             found["outputs"] = head(found["pooled"])

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.convolution.convolve import plain_convolve
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.dense import Dense
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.pooling import pool
 from jaxnets.recurrent.scan import checked_lengths
@@ -55,7 +57,7 @@ class CausalConv(nn.Module):
         scale = self.param("scale", lambda key: length)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         weights = ((scale / length)[None, None] * direction).astype(self.dtype)
-        y = jax.lax.conv_general_dilated(
+        y = plain_convolve(
             x.astype(self.dtype).reshape(math.prod(x.shape[:-2]), *x.shape[-2:]),
             weights,
             window_strides=(1,),
@@ -95,7 +97,7 @@ class TemporalBlock(nn.Module):
         y = x
         for i in (1, 2):
             y = CausalConv(self.features, self.kernel, self.dilation, self.dtype, name=f"conv_{i}")(y)
-            y = nn.Dropout(self.dropout, broadcast_dims=(-2,), deterministic=not train)(nn.relu(y))
+            y = Dropout(self.dropout, broadcast_dims=(-2,), deterministic=not train)(nn.relu(y))
         if x.shape[-1] != self.features:
             x = Dense(self.features, kernel_init=UNIFORM, dtype=self.dtype, name="shortcut")(x)
         return nn.relu(x + y)

@@ -11,9 +11,10 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_IN  # the paper's: deviation sqrt(2 / N), N the inputs of one output
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.convolve import Conv, on_any_mesh
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -42,8 +43,12 @@ class UpConvolution(nn.Module):
         kernel = self.param("kernel", init, (2, 2, self.features, channels), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        y = jnp.einsum("bhwc,yxfc->bhywxf", x, kernel)
-        return y.reshape(batch, 2 * height, 2 * width, self.features) + bias[None, None, None]
+
+        def upsampled(x, kernel):
+            y = jnp.einsum("bhwc,yxfc->bhywxf", x, kernel)
+            return y.reshape(batch, 2 * height, 2 * width, self.features)
+
+        return on_any_mesh(upsampled, x, kernel) + bias[None, None, None]
 
 
 class TwoConvolutions(nn.Module):
@@ -129,7 +134,7 @@ class UNet(nn.Module):
             found[f"down_{i}"] = self._two(i, f"down_{i}")(x, train)
             x = max_pool(found[f"down_{i}"], 2, 2)
         x = self._two(self.depth, "bottom")(x, train)
-        found["bottom"] = x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        found["bottom"] = x = Dropout(self.dropout, deterministic=not train)(x)
         for i in reversed(range(1, self.depth)):
             x = UpConvolution(self.width * 2 ** (i - 1), self.dtype, name=f"upconv_{i}")(x)
             found[f"up_{i}"] = x = self._two(i, f"up_{i}")(self._beside(found[f"down_{i}"], x), train)

@@ -13,6 +13,7 @@ from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 CHANNELS = (64, 128, 256, 512, 512)
@@ -68,7 +69,7 @@ class VGG(nn.Module):
         for layer in (1, 2):
             dense = nn.Dense(self.dense, kernel_init=normal, dtype=self.dtype, name=f"dense_{layer}")
             x = found[f"dense_{layer}"] = nn.relu(dense(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout, deterministic=not train)(x)
         if self.classes:
             dtype = at_least_float32(self.dtype)
             found["logits"] = nn.Dense(self.classes, kernel_init=normal, dtype=dtype, name="head")(x)

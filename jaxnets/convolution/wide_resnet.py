@@ -14,6 +14,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -46,7 +47,7 @@ class WideBlock(nn.Module):
         active = nn.relu(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
         y = unbiased_conv(self.features, 3, self.stride, dtype=self.dtype, name="conv_1")(active)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(y, train))
-        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = Dropout(self.dropout, deterministic=not train)(y)
         y = unbiased_conv(self.features, 3, 1, dtype=self.dtype, name="conv_2")(y)
         if self.stride == 1 and x.shape[-1] == self.features:
             return x + y

@@ -3,10 +3,14 @@
 Every example draws its own. What is uncovered becomes 0, the mean of images that are standardised before.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.meshes import automatic, spec_of
 
 
 def random_crop(key: jax.Array, images: jax.Array, padding: int = 4, mode: str = "zero") -> jax.Array:
@@ -31,7 +35,7 @@ def random_crop(key: jax.Array, images: jax.Array, padding: int = 4, mode: str =
     padded = jnp.pad(images, sides, mode="constant" if mode == "zero" else "reflect")
     tops, lefts = jax.random.randint(key, (2, batch), 0, 2 * padding + 1)
     crop = lambda image, top, left: jax.lax.dynamic_slice(image, (top, left, 0), (height, width, channels))
-    return jax.vmap(crop)(padded, tops, lefts)
+    return _for_each(jax.vmap(crop), padded, tops, lefts)
 
 
 def random_resized_crop(
@@ -78,7 +82,7 @@ def random_resized_crop(
     resize = lambda image, zoom, shift: jax.image.scale_and_translate(
         image, image.shape, (0, 1), zoom, shift, "linear", antialias=True
     )
-    return jax.vmap(resize)(_precise(images), zoom, -place * zoom).astype(images.dtype)
+    return _for_each(jax.vmap(resize), _precise(images), zoom, -place * zoom).astype(images.dtype)
 
 
 def random_flip(key: jax.Array, images: jax.Array, probability: float = 0.5) -> jax.Array:
@@ -178,23 +182,29 @@ def mixup(key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float) -
     Raises:
         ValueError: An array is not floating point, ``alpha`` is below 0, or the shapes do not fit.
     """
-    _check_floating(images=images, targets=targets)
+    _check_rank(images)
     if alpha < 0:
         raise ValueError(f"alpha: not below 0; given {alpha}")
     if targets.ndim != 2 or len(targets) != len(images):
         raise ValueError(f"targets [B, classes] expected for {len(images)} images; given shape {targets.shape}")
+    _check_floating(images=images, targets=targets)
     if alpha == 0:
         return images, targets
     of_weights, of_pairs = jax.random.split(key)
     weights = jax.random.beta(of_weights, alpha, alpha, (len(images),))
     others = jax.random.permutation(of_pairs, len(images))
 
-    def mixed(values):
+    def mixed(values, weights, others):
         precise = _precise(values)
         weight = jnp.expand_dims(weights, tuple(range(1, values.ndim))).astype(precise.dtype)
         return (weight * precise + (1 - weight) * precise[others]).astype(values.dtype)
 
-    return mixed(images), mixed(targets)
+    return _for_each(mixed, images, weights, others), _for_each(mixed, targets, weights, others)
+
+
+def _for_each(change: Callable, values: jax.Array, *draws: jax.Array) -> jax.Array:
+    """``change(values, *draws)``, divided over devices as the examples of ``values`` are."""
+    return automatic(change, lambda _: PartitionSpec(spec_of(values)[0]), values, *draws)
 
 
 def _precise(values: jax.Array) -> jax.Array:

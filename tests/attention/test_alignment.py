@@ -55,7 +55,7 @@ def test_what_is_not_real_has_no_effect(scores):
     }
     params, f = init[scores](jax.random.key(2)), getattr(at, f"{scores}_scores")
     lengths = jnp.array([3, 0])
-    spoilt = jnp.where((jnp.arange(5) < lengths[:, None])[..., None], MEMORY, jnp.nan)
+    spoilt = jnp.where((jnp.arange(5)[None] < lengths[:, None])[..., None], MEMORY, jnp.nan)
     loss = lambda params, query, memory: jnp.sum(at.attend(f, params, query, memory, lengths)[0] ** 2)
     clean, other = (
         jax.value_and_grad(loss, (0, 1))(params, jnp.asarray(QUERY)[:, None], m) for m in (jnp.asarray(MEMORY), spoilt)

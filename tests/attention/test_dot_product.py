@@ -20,7 +20,8 @@ CASES = ["plain", "boolean", "additive", "causal", "scale", "grouped", "multi_qu
 
 
 def objective(output):
-    return jnp.sum(jnp.cos(jnp.arange(output.size)).reshape(output.shape) * output**2)
+    weights = jnp.cos(jnp.arange(output.size)).reshape(output.shape)
+    return jnp.sum(weights * (output**2).astype(weights.dtype))
 
 
 def problem(seed=0, batch=(2,), t=6, s=9, heads=4, key_heads=2, depth=3, width=5, dtype=jnp.float32):
@@ -129,7 +130,7 @@ def test_what_is_in_the_padding_has_no_effect(implementation):
     chosen = IMPLEMENTATIONS[implementation]
     query, key, value = problem()
     lengths = jnp.array([4, 7])
-    real = (jnp.arange(9) < lengths[:, None])[..., None, None]
+    real = (jnp.arange(9)[None] < lengths[:, None])[..., None, None]
     f = lambda *a: objective(at.attention(*a, lengths=lengths, **chosen))
     clean = jax.value_and_grad(f, (0, 1, 2))(query, key, value)
     spoilt = [jnp.where(real, a, jnp.nan) for a in (key, value)]

@@ -142,3 +142,17 @@ def test_what_does_not_fit_is_told():
         at.Transformer(0).init(jax.random.key(0), TOKENS, TOKENS)
     with pytest.raises(ValueError, match="source: at most the context's 12 tokens expected; given 13"):
         model.apply(variables, long, TOKENS)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_batch_that_is_not_a_tuple_of_sizes(stacked):
+    model = VARIANTS["gpt2"].clone(stacked=stacked)
+    with pytest.raises(
+        ValueError, match=r"`batch` must be a tuple of sizes, such as \(3,\), got 3; for 3 rows give \(3,\)"
+    ):
+        model.start(3)
+    for batch in ((2.0,), (-1,), "3", jnp.ones(2)):
+        with pytest.raises(ValueError, match="`batch` must be a tuple of sizes"):
+            model.start(batch)
+    with pytest.raises(ValueError, match="`tokens` must be an array of integers .*, got list"):
+        model.init(jax.random.key(0), [[1, 2]])

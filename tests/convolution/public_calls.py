@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import convolution as c
+from jaxnets.data import augmentation
 
 # name: a small form, and the shape of an input without its batch axis.
 MODELS = {
@@ -65,6 +66,18 @@ FUNCTIONS = {
     "max_pool": (lambda x: c.max_pool(x, 3, 2, 1, ceil=True), (5, 4, 2)),
     "stochastic_depth": (lambda x: c.stochastic_depth(jax.random.key(0), x, 0.5), (5, 4, 2)),
 }
+KEY = jax.random.key(0)
+IMAGES = (5, 4, 2)
+AUGMENTATIONS = {
+    "cutout": (lambda x: augmentation.cutout(KEY, x, 2), IMAGES),
+    "mixup": (lambda x: augmentation.mixup(KEY, x, jnp.zeros((len(x), 2), x.dtype), 1.0)[0], IMAGES),
+    "random_crop": (lambda x: augmentation.random_crop(KEY, x, 1), IMAGES),
+    "random_crop, reflected": (lambda x: augmentation.random_crop(KEY, x, 1, "reflect"), IMAGES),
+    "random_flip": (lambda x: augmentation.random_flip(KEY, x), IMAGES),
+    "random_resized_crop": (lambda x: augmentation.random_resized_crop(KEY, x), IMAGES),
+    "random_rotation": (lambda x: augmentation.random_rotation(KEY, x, 10.0), IMAGES),
+    "rotate": (lambda x: augmentation.rotate(x, jnp.ones(len(x), jnp.int32)), IMAGES),
+}
 # Functions that make a model of MODELS with other sizes.
 BUILDERS = sorted(name for name in c.__all__ if name not in {*MODELS, *BLOCKS, *FUNCTIONS, "receptive_field"})
 
@@ -72,7 +85,7 @@ BUILDERS = sorted(name for name in c.__all__ if name not in {*MODELS, *BLOCKS, *
 def train(name: str):
     """``(variables, x) -> (result, statistics)`` of a model or block, all that draws drawing from one key."""
     module = {**MODELS, **BLOCKS}[name][0]
-    options = {"train": True} if hasattr(module, "__call__") and "train" in _arguments(module) else {}
+    options = {"train": True} if "train" in _arguments(module) else {}
 
     def apply(variables, x):
         return module.apply(variables, x, **options, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})
