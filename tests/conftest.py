@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Every test and every program under test runs in JAX's strict modes, which a user may have switched on.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+
 import jax
 import pytest
 
