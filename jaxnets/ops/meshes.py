@@ -28,12 +28,13 @@ def spec_of(a: jax.Array) -> tuple[Any, ...]:
     return spec + (None,) * (jnp.ndim(a) - len(spec))
 
 
-def automatic(f: Callable, specs: Callable[[Any], Any], *arguments: Any) -> Any:
+def automatic(f: Callable, specs: Any, *arguments: Any) -> Any:
     """``f(*arguments)``; on an explicit mesh the compiler chooses how the work inside is divided.
 
     Args:
         f: A function of trees of arrays.
-        specs: From the shapes of the results to the ``PartitionSpec`` of each. Called on an explicit mesh only.
+        specs: The ``PartitionSpec`` of each result, or a function from their shapes to that, which traces ``f`` once
+            more. Used on an explicit mesh only.
         *arguments: Of ``f``; None where there is no array.
     """
     mesh = explicit_mesh(arguments)
@@ -42,5 +43,6 @@ def automatic(f: Callable, specs: Callable[[Any], Any], *arguments: Any) -> Any:
     axes = tuple(name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit)
     run = functools.partial(jax.sharding.auto_axes, f, axes=axes)
     arguments = jax.tree.map(jnp.asarray, arguments)
-    shapes = jax.eval_shape(run(out_sharding=NamedSharding(mesh, PartitionSpec())), *arguments)
-    return run(out_sharding=jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs(shapes)))(*arguments)
+    if callable(specs):
+        specs = specs(jax.eval_shape(run(out_sharding=NamedSharding(mesh, PartitionSpec())), *arguments))
+    return run(out_sharding=jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs))(*arguments)

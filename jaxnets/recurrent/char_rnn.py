@@ -11,7 +11,7 @@ from flax.typing import Dtype
 from jaxnets.ops import embedding
 from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
 from jaxnets.recurrent.lstm import lstm
-from jaxnets.recurrent.rnn import RNN, check_network
+from jaxnets.recurrent.rnn import RNN, check_network, dropped
 from jaxnets.recurrent.scan import Options
 
 
@@ -85,7 +85,7 @@ class CharRNN(nn.Module):
             rnn = RNN(self.cell(self.hidden), options=self.options, name=f"layer_{layer}")
             last, xs = rnn(xs, None if carry is None else carry[layer])
             carries.append(last)
-            xs = nn.Dropout(self.dropout, deterministic=not train)(xs)
+            xs = dropped(nn.Dropout(self.dropout, deterministic=not train), xs)
         logits = Logits(self.vocabulary, name="head")(xs, embed.embedding.T if self.tie else None)
         return tuple(carries), logits
 

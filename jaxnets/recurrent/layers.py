@@ -117,7 +117,7 @@ def stacked(
         below = jnp.concatenate([xs, ys], axis=-1) if connect == "skip" and i else ys
         if i and dropout and key is not None:
             drop = functools.partial(_dropped, jax.random.fold_in(key, i), dropout)
-            below = automatic(drop, lambda _, xs=below: PartitionSpec(*spec_of(xs)), below)
+            below = automatic(drop, PartitionSpec(*spec_of(below)), below)
         last, ys = layer(below, None if carry is None else carry[i])
         if connect == "residual" and ys.shape == below.shape:
             ys = ys + below

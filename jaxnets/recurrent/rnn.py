@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
+from jax.sharding import PartitionSpec
 
+from jaxnets.ops.meshes import automatic, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
 from jaxnets.recurrent.checking import arrays, check_cell, time_axis
 from jaxnets.recurrent.layers import Layer, bidirectional, stacked
@@ -33,6 +35,11 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
             raise ValueError(f"{name}: at least 1 expected; given {size!r}")
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise ValueError(f"dropout: a probability below 1 expected; given {dropout!r}")
+
+
+def dropped(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
+    """``dropout(xs)``, on meshes with explicit axes too, where Linen's own has a mask that is not divided as xs is."""
+    return automatic(dropout, PartitionSpec(*spec_of(xs)), xs)
 
 
 def prepared(cell: Any, xs: Any, dtype: Dtype | None, options: Any) -> Any:

@@ -201,7 +201,8 @@ def test_a_linear_step_of_ones_own():
     """A decay without batch, a product that is not the plain one, and an output that reads u and other parameters."""
 
     def output(rest, s, u, dot):
-        return rest["scale"] * dot("mix", s) + u
+        mixed = dot("mix", s)
+        return jnp.broadcast_to(rest["scale"], mixed.shape) * mixed + u
 
     cell = recurrent.Cell(
         init=lambda key, features: {

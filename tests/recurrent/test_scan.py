@@ -23,8 +23,8 @@ CELLS = {  # every cell is in test_ragged.py; here are those that try the execut
     ),
     "scaled": recurrent.elman(H)._replace(
         init=lambda key, features: {**recurrent.elman(H).init(key, features), "scale": jnp.ones(H) * 0.7},
-        step=lambda rest, h, u, dot: (lambda new: (new, new * rest["scale"]))(
-            jnp.tanh(u[0] * rest["scale"] + dot("kernel", h * h))
+        step=lambda rest, h, u, dot: (lambda new: (new, new * jnp.broadcast_to(rest["scale"], h.shape)))(
+            jnp.tanh(u[0] * jnp.broadcast_to(rest["scale"], h.shape) + dot("kernel", h * h))
         ),
     ),
 }
