@@ -13,13 +13,16 @@ import jax
 from flax import linen as nn
 from jax import lax
 
+from jaxnets.ops.meshes import explicit_mesh
+
 
 def dot_general(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, *args: Any, **options: Any) -> jax.Array:
     """``lax.dot_general``; a CPU joins the axes of a product of last axes of ``lhs`` with first ones of ``rhs``."""
     (left, right), batch = dimension_numbers
     leading = lhs.ndim - len(left)
     inner = tuple(left) == tuple(range(leading, lhs.ndim)) and tuple(right) == tuple(range(len(right)))
-    if jax.default_backend() != "cpu" or leading < 2 or any(map(len, batch)) or not inner:
+    explicit = explicit_mesh((lhs, rhs)) is not None  # on which JAX joins no divided axes
+    if jax.default_backend() != "cpu" or leading < 2 or any(map(len, batch)) or not inner or explicit:
         return lax.dot_general(lhs, rhs, dimension_numbers, *args, **options)
     before, width, after = lhs.shape[:leading], math.prod(lhs.shape[leading:]), rhs.shape[len(right) :]
     rows, table = lhs.reshape(math.prod(before), width), rhs.reshape(width, math.prod(after))

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from jaxnets.ops.masks import valid_steps
+from jaxnets.ops.meshes import automatic, spec_of
 
 
 class Cache(NamedTuple):
@@ -82,9 +84,13 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
     length = known_length(cache.length)
     if length + more > size:
         raise ValueError(f"cache: room for {size}, of which {length} are taken; given {more} more")
-    put = lambda old, new: lax.dynamic_update_slice_in_dim(
-        old, jnp.swapaxes(new, -3, -2).astype(old.dtype), cache.length, axis + 1
-    )
+
+    def put(old, new):
+        new = jnp.swapaxes(new, -3, -2).astype(old.dtype)
+        write = lambda old, new, start: lax.dynamic_update_slice_in_dim(old, new, start, axis + 1)
+        divided = PartitionSpec(*spec_of(new)[:-2], None, spec_of(new)[-1])
+        return automatic(write, lambda _: divided, old, new, cache.length)
+
     return Cache(put(cache.key, key), put(cache.value, value), cache.length + more)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
@@ -13,6 +14,7 @@ from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, i
 from jaxnets.attention.ring import Ring, in_ring
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import valid_steps
+from jaxnets.ops.meshes import automatic, spec_of
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
 # Numbers of one head's matrix of weights from which on blocks of it are faster, and need less memory.
@@ -107,7 +109,11 @@ def attention(
     elif implementation == "xla":
         ys = _whole(pattern, limits, array, query, key, value)
     else:
-        ys = in_blocks(chunked, pattern, limits, array, query, key, value, blocks)
+        run = lambda limits, bias, *given: in_blocks(
+            chunked, pattern, limits, bias, given[0], given[1], given[2], blocks
+        )
+        divided = PartitionSpec(*spec_of(query)[:4], None)
+        ys = automatic(run, lambda _: divided, limits, array, query, key, value)
     return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
 
 
