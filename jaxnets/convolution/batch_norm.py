@@ -52,9 +52,16 @@ class BatchNorm(nn.Module):
             x: As above.
             train: As above.
             mask: bool, broadcast to ``[B, ...]``, False where padding is; None: all is real.
+
+        Raises:
+            ValueError: The mask is not bool, or ``"batch_stats"`` is not mutable while training.
         """
         channels = x.shape[-1]
+        if train and not self.is_initializing() and not self.is_mutable_collection("batch_stats"):
+            raise ValueError('"batch_stats" must be mutable with train=True: apply(..., mutable=["batch_stats"])')
         if mask is not None:
+            if mask.dtype != bool:
+                raise ValueError(f"`mask` must be bool, got {mask.dtype}")
             mask = jnp.broadcast_to(mask, x.shape[:-1])
             x = jnp.where(mask[..., None], x, 0)  # else padding that is not finite would be in the gradient of scale
         wide = at_least_float32(x.dtype)

@@ -21,6 +21,10 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
         ValueError: The axes, size, type or number of channels do not fit.
     """
     name = type(model).__name__
+    if not hasattr(images, "ndim"):
+        raise ValueError(f"{name}: images must be an array [B, H, W, C], got {type(images).__name__}")
+    if not model.is_initializing() and "params" not in model.variables:
+        raise ValueError(f'{name}: variables must be those of init, {{"params": ..., ...}}, got none named "params"')
     if images.ndim != 4:
         raise ValueError(f"{name}: images [B, H, W, C] expected; given shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):

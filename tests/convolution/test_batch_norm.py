@@ -156,13 +156,13 @@ def test_the_first_step_is_right_far_from_zero(x, dtype):
     cotangent = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
     y, statistics, gradient = first_step(x.astype(np.float32), cotangent)
     expected, mean, var = normalized(x)
-    np.testing.assert_allclose(y, expected, rtol=2e-5, atol=5e-5)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=2e-5)
-    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=2e-5)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=1e-4)
     axes = tuple(range(x.ndim - 1))
     towards = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
     std = np.sqrt(x.astype(np.float64).var(axes) + 1e-5)
-    np.testing.assert_allclose(np.asarray(gradient) * std, towards, rtol=1e-4, atol=5e-5)
+    np.testing.assert_allclose(np.asarray(gradient) * std, towards, rtol=2e-4, atol=2e-4)
     if dtype != np.float32:
         np.testing.assert_array_equal(first_step(x, cotangent)[0], y)
 

@@ -116,3 +116,18 @@ def test_other_channels_and_bytes_are_told():
         apply(jnp.zeros((2, 32, 32, 1)))
     with pytest.raises(ValueError, match=r"floating point images expected; given uint8 \(divide bytes by 255\)"):
         apply(jnp.zeros((2, 32, 32, 3), jnp.uint8))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda v, x: NETWORK.apply(v, x, train=True), r"must be mutable with train=True: apply\(..., mutable="),
+        (lambda v, x: NETWORK.apply(v["params"], x), 'variables must be those of init, .* got none named "params"'),
+        (lambda v, x: NETWORK.apply(v, [[1.0]]), "images must be an array .*, got list"),
+        (lambda v, x: convolution.BatchNorm().init(jax.random.key(0), x, True, x[..., 0]), "must be bool, got float32"),
+    ],
+)
+def test_wrong_calls_name_the_fix(call, message):
+    _, variables = shapes(NETWORK, (1, 32, 32, 3))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(call, variables, jnp.zeros((1, 32, 32, 3)))

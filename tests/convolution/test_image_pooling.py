@@ -73,3 +73,19 @@ def test_the_gradient_of_adaptive_pool_is_spread_over_its_window():
     expected = np.zeros((4, 6))
     expected[:2, :3] = 1 / 6
     np.testing.assert_allclose(slope[0, :, :, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: max_pool(x[0], 2, 2), r"`images` must be \[batch, height, width, channels\], got shape \(4, 4, 1\)"),
+        (lambda x: max_pool(x, 0, 1), "`window` must be at least 1, got 0"),
+        (lambda x: max_pool(x, 2, 0), "`stride` must be at least 1, got 0"),
+        (lambda x: max_pool(x, 3, 1, padding=2), r"`padding` must be in 0 \.\.\. 1, half of `window`, got 2"),
+        (lambda x: adaptive_average_pool(x, 0), "`size` must be at least 1, got 0"),
+        (lambda x: adaptive_average_pool(x[0], 2), r"got shape \(4, 4, 1\)"),
+    ],
+)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(jnp.ones((1, 4, 4, 1)))

@@ -11,6 +11,7 @@ from jaxnets.data import augmentation
 
 KEY = jax.random.key(3)
 IMAGES = jax.random.uniform(jax.random.key(1), (40, 7, 8, 3), minval=0.5)  # nothing is 0
+BYTES = (255 * IMAGES).astype(jnp.uint8)
 SQUARES = IMAGES[:, :, :7]
 crop = functools.partial(augmentation.random_crop, padding=2)
 rotate = jax.jit(augmentation.rotate)
@@ -60,7 +61,7 @@ def test_is_a_function_of_the_key(change):
 def test_each_example_draws_its_own(change):
     same = jnp.broadcast_to(IMAGES[:1], IMAGES.shape)
     if change is CHANGES["mixup"]:
-        same = same * jnp.arange(1, 41)[:, None, None, None]
+        same = same * jnp.arange(1.0, 41.0)[:, None, None, None]
     found = applied(change)(KEY, same)
     relative = found / same
     assert len({row.tobytes() for row in np.asarray(relative)}) > (1 if change is CHANGES["flip"] else 10)
@@ -191,6 +192,13 @@ WRONG = {
     "size": (lambda: augmentation.cutout(KEY, IMAGES, -1), "size: not below 0; given -1"),
     "alpha": (lambda: augmentation.mixup(KEY, IMAGES, jnp.eye(40), -1.0), "alpha: not below 0"),
     "targets": (lambda: augmentation.mixup(KEY, IMAGES, jnp.arange(40), 1.0), r"\[B, classes\] expected for 40"),
+    "integers mixed": (
+        lambda: augmentation.mixup(KEY, IMAGES, jnp.eye(40, dtype=int), 1.0),
+        "`targets` must be floating",
+    ),
+    "bytes mixed": (lambda: augmentation.mixup(KEY, BYTES, jnp.eye(40), 1.0), "must be floating point, got uint8"),
+    "bytes resized": (lambda: augmentation.random_resized_crop(KEY, BYTES), r"got uint8 \(divide bytes by 255\)"),
+    "bytes rotated": (lambda: augmentation.random_rotation(KEY, BYTES, 3.0), "`images` must be floating point"),
 }
 
 
