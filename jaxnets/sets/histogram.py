@@ -117,6 +117,10 @@ def histogram(
     members = check_members(xs, members)
     features = xs.shape[-1]
     wanted = {"centres"} if kind == "linear" else {"centres", "widths"}
+    if not isinstance(bins, dict):
+        raise ValueError(
+            f"`bins` must be a dict as made by bins_init({kind!r}, features, bins), got {type(bins).__name__}"
+        )
     if kind not in KINDS or set(bins) != wanted:
         raise ValueError(f"bins: those of one of {', '.join(KINDS)} expected; given {sorted(bins)} for {kind!r}")
     for name, array in bins.items():

@@ -127,13 +127,22 @@ def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tu
     Raises:
         ValueError: The model needs all of a set at once, or there is no chunk.
     """
+    if not hasattr(model, "passes"):
+        raise ValueError(f"`model` must be a DeepSets, HistNetQ or SetTransformer, got {type(model).__name__}")
+    if not callable(chunks):
+        raise ValueError(
+            f"`chunks` must be a function that returns an iterable, as `lambda: chunks`, got {type(chunks).__name__}"
+        )
     update = jax.jit(lambda *given: model.apply(variables, *given, method="update"))
     seen: tuple = ()
-    for _ in range(model.passes()):
+    for number in range(model.passes()):
         carry = None
         for xs, members in chunks():
             carry = update(carry, xs, members, seen)
         if carry is None:
-            raise ValueError("chunks: at least one expected")
+            raise ValueError(
+                f"chunks: at least one expected; given none in pass {number + 1} of {model.passes()}: "
+                "the function must return a new iterable whenever it is called"
+            )
         seen = (*seen, model.apply(variables, carry, seen, method="finish"))
     return model.apply(variables, seen, method="answer")
