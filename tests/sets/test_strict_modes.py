@@ -74,8 +74,22 @@ def shapes(f, xs, members):
     return ys
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("dtype, x64", [("float32", True), ("bfloat16", False), ("float64", True)])
+@pytest.mark.parametrize(
+    "dtype, x64, form",
+    [
+        ("float32", True, "segments"),
+        ("bfloat16", False, "mask"),
+        *[
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("float32", True, "mask"),
+                ("bfloat16", False, "segments"),
+                ("float64", True, "mask"),
+                ("float64", True, "segments"),
+            ]
+        ],
+    ],
+)
 def test_functions_promote_nothing_by_themselves(dtype, x64, form):
     leading, members = FORMS[form]
     with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
@@ -86,7 +100,7 @@ def test_functions_promote_nothing_by_themselves(dtype, x64, form):
             assert found in (jnp.dtype(dtype), jnp.promote_types(dtype, dtype) if x64 else jnp.float32), name
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [pytest.param("mask", marks=pytest.mark.slow), "segments"])
 @pytest.mark.parametrize("name", MODELS)
 def test_models_keep_float32_and_leak_nothing(name, form):
     leading, members = FORMS[form]
@@ -100,7 +114,10 @@ def test_models_keep_float32_and_leak_nothing(name, form):
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if "Transformer" not in name])
-@pytest.mark.parametrize("dtype, x64", [("float32", True), ("bfloat16", False), ("float64", True)])
+@pytest.mark.parametrize(
+    "dtype, x64",
+    [("bfloat16", False), *[pytest.param(dtype, True, marks=pytest.mark.slow) for dtype in ("float32", "float64")]],
+)
 def test_models_promote_nothing_by_themselves(name, dtype, x64):
     model = MODELS[name].clone(dtype=jnp.dtype(dtype))
     with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
