@@ -81,7 +81,11 @@ def problem(name):
     model = MODELS[name]
     xs = jax.random.uniform(jax.random.key(0), (3, 6, 3))
     variables = jax.jit(model.init)(jax.random.key(1), xs)
-    move = lambda path, a: a + 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
+
+    def move(path, a):
+        by = 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
+        return a.astype(by.dtype) + by
+
     if not name.startswith("hist"):
         variables = jax.tree_util.tree_map_with_path(move, variables)
     return model, variables, xs
