@@ -58,17 +58,28 @@ def bins_init(kind: str, features: int, bins: int) -> Bins:
 def votes(kind: str, bins: Bins, xs: jax.Array) -> jax.Array:
     """Of numbers ``[..., D]`` for every bin: ``[..., D, B]``; NaN, with gradients of NaN, for NaN."""
     dtype = functools.reduce(np.promote_types, [array.dtype for array in bins.values()], xs.dtype)
-    row = lambda array: array.astype(dtype).reshape((1,) * (xs.ndim - 1) + array.shape)
-    bins, xs = {name: row(array) for name, array in bins.items()}, xs.astype(dtype)[..., None]
-    # Comparisons with NaN are false, so that a formula may lose it: NaN votes by a product of its own.
-    lost = jnp.isnan(xs)
-    nan = jnp.where(lost, xs, 0)
-    return jnp.where(
-        lost, nan * nan * sum(bins.values()), _votes(kind, bins, jnp.where(lost, 0, jnp.clip(xs, 0.0, 1.0)))
-    )
+    xs = xs.astype(dtype)
+    lost = jnp.isnan(xs)[..., None]
+    return jnp.where(lost, _of_nan(xs, bins), _votes(kind, bins, jnp.where(jnp.isnan(xs), 0, xs)))
+
+
+def _of_nan(xs, bins):
+    """NaN in every bin for NaN, with gradients of NaN, and 0 for other numbers.
+
+    Each kind of vote would treat NaN in its own way: comparisons with it are false, and maxima have no gradient.
+    """
+    nan = jnp.where(jnp.isnan(xs), xs, 0)[..., None]
+    return nan * nan * sum(_rows(bins, nan).values())
+
+
+def _rows(bins, like):
+    """Bins ``[D, B]`` in the dtype of an array ``[..., D, 1]`` and with as many axes."""
+    return {name: a.astype(like.dtype).reshape((1,) * (like.ndim - 2) + a.shape) for name, a in bins.items()}
 
 
 def _votes(kind, bins, xs):
+    xs = jnp.clip(xs, 0.0, 1.0)[..., None]
+    bins = _rows(bins, xs)
     if kind == "linear":
         centres = jnp.sort(bins["centres"], axis=-1)
         gaps = jnp.maximum(jnp.diff(centres, axis=-1), 1e-6)
@@ -117,6 +128,10 @@ def histogram(
     members = check_members(xs, members)
     features = xs.shape[-1]
     wanted = {"centres"} if kind == "linear" else {"centres", "widths"}
+    if not isinstance(bins, dict):
+        raise ValueError(
+            f"`bins` must be a dict as made by bins_init({kind!r}, features, bins), got {type(bins).__name__}"
+        )
     if kind not in KINDS or set(bins) != wanted:
         raise ValueError(f"bins: those of one of {', '.join(KINDS)} expected; given {sorted(bins)} for {kind!r}")
     for name, array in bins.items():
@@ -134,12 +149,16 @@ def histogram(
         chunk = length
     more = -length % chunk if length else chunk
     xs = only_real(xs, members).astype(wide(xs.dtype, bins["centres"].dtype))
+    # NaN is taken out and added once for each set: asked for at each vote it would take as long as the votes.
+    nan = jnp.where(jnp.isnan(xs), xs, 0)
+    xs = jnp.where(jnp.isnan(xs), 0, xs)
     xs = jnp.pad(xs, [(0, 0)] * (xs.ndim - 2) + [(0, more), (0, 0)])
     if isinstance(members, Segments):
         padded: Any = Segments(jnp.pad(members.ids, (0, more), constant_values=members.count), members.count)
     else:
         padded = jnp.pad(members, [(0, 0)] * (members.ndim - 1) + [(0, more)])
     sums = _summed(kind, chunk, padded.count if isinstance(padded, Segments) else None, xs, bins, _array(padded))
+    sums += _of_nan(total(nan, members), bins)
     found = sums / jnp.maximum(sizes(members).astype(sums.dtype), 1)[..., None]
     return jnp.cumsum(found, axis=-1) if cumulative else found
 
@@ -192,7 +211,7 @@ def _cut(xs, members, k, chunk):
 
 
 def _chunk_sums(kind, sets, xs, members, bins):
-    made = votes(kind, bins, xs)
+    made = _votes(kind, bins, xs)
     flat = made.reshape(*made.shape[:-2], math.prod(made.shape[-2:]))
     if sets is not None:
         sums = total(flat, Segments(members, sets))

@@ -44,6 +44,8 @@ def answer_dtype(dtype: Any) -> Any:
 
 def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
     """The members, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
+    if not isinstance(xs, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
+        raise ValueError(f"`{name}` must be a floating point array [*batch, N, D], got {type(xs).__name__}")
     if xs.ndim < 2 or not jnp.issubdtype(xs.dtype, jnp.floating):
         raise ValueError(f"{name}: floating point [*batch, N, D] expected; given {xs.dtype} of shape {xs.shape}")
     if isinstance(members, Segments):
@@ -53,7 +55,7 @@ def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments
                 f"{name}: with segments, elements [M, D] and integer ids [M] expected; "
                 f"given {xs.shape} and {ids.dtype} of shape {ids.shape}"
             )
-        if members.count < 0:
+        if not isinstance(members.count, int | np.integer) or members.count < 0:
             raise ValueError(f"segments: a count of sets, at least 0, expected; given {members.count}")
         return Segments(jnp.where((ids >= 0) & (ids < members.count), ids, members.count), members.count)
     if members is None:
@@ -62,7 +64,7 @@ def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments
     if mask.dtype != jnp.bool_ or mask.shape != xs.shape[:-1]:
         raise ValueError(
             f"mask: bool of shape {xs.shape[:-1]}, True where an element is real, expected; "
-            f"given {mask.dtype} of shape {mask.shape}"
+            f"given {mask.dtype} of shape {mask.shape}; from lengths it is jnp.arange(N) < lengths[..., None]"
         )
     return mask
 

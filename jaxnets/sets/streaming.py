@@ -31,15 +31,19 @@ class Fold(NamedTuple):
     merge: Callable[[Carry, Carry], Carry] | None = None
 
 
+_total = auto_sharded(per_feature)(total)
+_largest: Callable = auto_sharded(per_feature)(largest)
+_smallest = auto_sharded(per_feature)(smallest)
+_sizes = auto_sharded(per_set)(lambda xs, members: sizes(members))
+
+
 def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:
     """A fold whose carry is a summary ``what`` of the chunks so far, and how many elements they had."""
-
-    what, count_of = auto_sharded(per_feature)(what), auto_sharded(per_set)(lambda xs, members: sizes(members))
 
     def start(xs, members):
         members = check_members(xs, members)
         shape = jax.eval_shape(what, xs, members)
-        return jnp.full_like(shape, begin), jnp.zeros_like(count_of(xs, members))
+        return jnp.full_like(shape, begin), jnp.zeros_like(_sizes(xs, members))
 
     def merge(carry, other):
         (found, count), (more, others) = carry, other
@@ -49,7 +53,7 @@ def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -
 
     def add(carry, xs, members):
         members = check_members(xs, members)
-        return merge(carry, (what(xs, members), count_of(xs, members)))
+        return merge(carry, (what(xs, members), _sizes(xs, members)))
 
     return Fold(start, add, lambda carry: result(*carry), merge)
 
@@ -57,18 +61,19 @@ def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -
 _like = lambda count, found: count.reshape(*count.shape, *(1,) * (found.ndim - count.ndim))
 _or_zero = lambda found, count: jnp.where(count > 0, found, 0)
 _mean = lambda found, count: found / jnp.maximum(_like(count, found).astype(found.dtype), 1)
-sum_fold = _count_and(total, jnp.add, 0.0, lambda found, _: found)
-mean_fold = _count_and(total, jnp.add, 0.0, _mean)
-max_fold = _count_and(largest, jnp.maximum, -np.inf, _or_zero)
-min_fold = _count_and(smallest, jnp.minimum, np.inf, _or_zero)
+sum_fold = _count_and(_total, jnp.add, 0.0, lambda found, _: found)
+mean_fold = _count_and(_total, jnp.add, 0.0, _mean)
+max_fold = _count_and(_largest, jnp.maximum, -np.inf, _or_zero)
+min_fold = _count_and(_smallest, jnp.minimum, np.inf, _or_zero)
 
 
 def histogram_fold(bins: Bins, kind: str = "linear", cumulative: bool = False) -> Fold:
     """Of ``histogram``, whose arguments these are."""
 
     def votes(xs, members):
+        members = check_members(xs, members)
         found = histogram(xs, bins, members, kind=kind, cumulative=cumulative)
-        return found * _like(sizes(members), found).astype(found.dtype)
+        return found * _like(_sizes(xs, members), found).astype(found.dtype)
 
     return _count_and(votes, jnp.add, 0.0, _mean)
 
@@ -127,13 +132,22 @@ def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tu
     Raises:
         ValueError: The model needs all of a set at once, or there is no chunk.
     """
+    if not hasattr(model, "passes"):
+        raise ValueError(f"`model` must be a DeepSets, HistNetQ or SetTransformer, got {type(model).__name__}")
+    if not callable(chunks):
+        raise ValueError(
+            f"`chunks` must be a function that returns an iterable, as `lambda: chunks`, got {type(chunks).__name__}"
+        )
     update = jax.jit(lambda *given: model.apply(variables, *given, method="update"))
     seen: tuple = ()
-    for _ in range(model.passes()):
+    for number in range(model.passes()):
         carry = None
         for xs, members in chunks():
             carry = update(carry, xs, members, seen)
         if carry is None:
-            raise ValueError("chunks: at least one expected")
+            raise ValueError(
+                f"chunks: at least one expected; given none in pass {number + 1} of {model.passes()}: "
+                "the function must return a new iterable whenever it is called"
+            )
         seen = (*seen, model.apply(variables, carry, seen, method="finish"))
     return model.apply(variables, seen, method="answer")

@@ -35,7 +35,7 @@ def test_on_eight_devices(run_on_devices, name):
 
 
 def test_on_one_device_as_pooling():
-    mask = jnp.arange(7) < jnp.array([[5], [0]])
+    mask = jnp.arange(7)[None] < jnp.array([[5], [0]])
     got = sets.fold_over_devices(sets.max_fold, XS, mask, mesh=MESH, axis="time")
     np.testing.assert_allclose(got, sets.max_pool(XS, mask))
 

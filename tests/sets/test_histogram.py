@@ -122,6 +122,11 @@ def test_memory_does_not_grow_with_elements_times_bins(kind):
         (lambda xs: sets.histogram(xs, sets.bins_init("soft", 2, 4)), "bins: those of one of"),
         (lambda xs: sets.histogram(xs, sets.bins_init("linear", 3, 4)), r"centres: \[2, B\] expected"),
         (lambda xs: sets.histogram(xs, sets.bins_init("linear", 2, 4), chunk=0), "chunk: at least 1 element"),
+        (lambda xs: sets.histogram(xs, jnp.ones((2, 4))), r"`bins` must be a dict as made by bins_init\('linear'"),
+        (
+            lambda xs: sets.histogram(xs, {"centres": jnp.ones((2, 4)), "widths": jnp.ones((2, 3))}, kind="soft"),
+            "`bins` must be as many centers as widths",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(call, message):

@@ -81,7 +81,11 @@ def problem(name):
     model = MODELS[name]
     xs = jax.random.uniform(jax.random.key(0), (3, 6, 3))
     variables = jax.jit(model.init)(jax.random.key(1), xs)
-    move = lambda path, a: a + 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
+
+    def move(path, a):
+        by = 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
+        return a.astype(by.dtype) + by
+
     if not name.startswith("hist"):
         variables = jax.tree_util.tree_map_with_path(move, variables)
     return model, variables, xs
@@ -151,7 +155,7 @@ def test_bfloat16_computes_and_answers_in_float32():
 
 def test_weights_of_inducing_points_are_those_that_they_read_with():
     module, xs = sets.ISAB(WIDTH, 4, 2), jax.random.normal(jax.random.key(0), (2, 7, WIDTH))
-    real = jnp.arange(7) < jnp.array([[7], [3]])
+    real = jnp.arange(7)[None] < jnp.array([[7], [3]])
     variables = module.init(jax.random.key(1), xs)
     weights = module.apply(variables, xs, real, method="weights")
     assert weights.shape == (2, 2, 4, 7)
@@ -159,10 +163,10 @@ def test_weights_of_inducing_points_are_those_that_they_read_with():
     assert not np.asarray(weights)[~np.broadcast_to(real[:, None, None], weights.shape)].any()
     # X + A V, then the block's own network, is what the first of its two blocks gives.
     first = variables["params"]["first"]
-    dense = lambda name, a: a @ first[name]["kernel"] + first[name]["bias"]
+    dense = lambda name, a: a @ first[name]["kernel"] + first[name]["bias"].reshape((1,) * (a.ndim - 1) + (-1,))
     value = dense("value", xs).reshape(2, 7, 2, WIDTH // 2)
     read = jnp.einsum("bhmn,bnhd->bmhd", weights, value).reshape(2, 4, WIDTH)
-    hs = dense("query", variables["params"]["inducing"]) + read
+    hs = dense("query", variables["params"]["inducing"])[None] + read
     reading = module.apply(variables, None, xs, real, method="update")
     found = module.apply(variables, reading, method="finish")
     np.testing.assert_allclose(hs + jax.nn.relu(dense("out", hs)), found, rtol=1e-5, atol=1e-6)

@@ -54,7 +54,7 @@ def forms(sizes, seed, dtype):
 
 def cut(xs, mask, borders):
     """Three chunks: all of the elements each, of which those between two borders are real."""
-    slot, edges = jnp.arange(LENGTH), (0, *borders, LENGTH)
+    slot, edges = jnp.arange(LENGTH)[None], (0, *borders, LENGTH)
     return [(xs, mask & (edges[i] <= slot) & (slot < edges[i + 1])) for i in range(3)]
 
 

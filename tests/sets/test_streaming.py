@@ -74,3 +74,25 @@ def test_no_chunk_is_told():
     model = MODELS["deep sets"]
     with pytest.raises(ValueError, match="chunks: at least one expected"):
         sets.apply_in_chunks(model, model.init(jax.random.key(2), XS), lambda: iter(()))
+
+
+@pytest.mark.parametrize(
+    "model, given, message",
+    [
+        (
+            sets.SAB(8, 2),
+            lambda: chunks("two", None),
+            "`model` must be a DeepSets, HistNetQ or SetTransformer, got SAB",
+        ),
+        (
+            MODELS["deep sets"],
+            list(chunks("two", None)),
+            "`chunks` must be a function that returns an iterable.*got list",
+        ),
+        (MODELS["set transformer"], None, "given none in pass 2 of 3: the function must return a new iterable"),
+    ],
+)
+def test_wrong_chunks(model, given, message):
+    once = chunks("two", None)  # an iterator, which ends with the first pass
+    with pytest.raises(ValueError, match=message):
+        sets.apply_in_chunks(model, model.init(jax.random.key(2), XS), given or (lambda: once))

@@ -1,0 +1,212 @@
+"""Infinities, NaN and minus infinity as scores: values of numpy, finite gradients, nothing lost and nothing leaked."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import sets
+from jaxnets.sets.histogram import KINDS
+
+INF, D = np.inf, 3
+WEIGHTS = np.array([[0.5, 1.0, 2.0], [1.0, 3.0, 1.0], [2.0, 1.0, 0.5]], np.float32)
+GAUSSIANS = sets.gaussians_init(jax.random.key(1), D, 2)
+POWERS = (-2.0, 0.0, 1.0, 3.0)
+QUANTILES = (0.0, 0.3, 0.75, 1.0)
+ORDER = {
+    "max": (sets.max_pool, lambda xs: np.max(xs, 0)),
+    "min": (sets.min_pool, lambda xs: np.min(xs, 0)),
+    "median": (sets.median_pool, lambda xs: np.median(xs, 0)),
+    "sorted": (
+        lambda xs, members: sets.sorted_pool(xs, WEIGHTS, members),
+        lambda xs: sum(
+            np.array([np.interp(i / max(len(xs) - 1, 1), [0, 0.5, 1], row) for row in WEIGHTS]) * xs_i
+            for i, xs_i in enumerate(-np.sort(-xs, axis=0))
+        ),
+    ),
+    "max_fold": (lambda xs, members: folded(sets.max_fold, xs, members), lambda xs: np.max(xs, 0)),
+    "min_fold": (lambda xs, members: folded(sets.min_fold, xs, members), lambda xs: np.min(xs, 0)),
+} | {
+    f"quantile {q}": (
+        functools.partial(lambda q, xs, members: sets.quantile_pool(xs, q, members), q),
+        functools.partial(lambda q, xs: np.quantile(xs, q, axis=0), q),
+    )
+    for q in QUANTILES
+}
+OTHERS = {
+    "sum": lambda xs, members: sets.sum_pool(xs, members),
+    "mean": lambda xs, members: sets.mean_pool(xs, members),
+    "softmax": lambda xs, members: sets.softmax_pool(jnp.ones_like(xs), xs, members),
+    "gaussian": lambda xs, members: sets.gaussian_pool(GAUSSIANS, xs, members),
+    "sum_fold": lambda xs, members: folded(sets.sum_fold, xs, members),
+    "mean_fold": lambda xs, members: folded(sets.mean_fold, xs, members),
+    **{f"power {p}": lambda xs, members, p=p: sets.power_mean_pool(xs, p, members) for p in POWERS},
+    **{
+        f"histogram {kind}": lambda xs, members, kind=kind: sets.histogram(
+            xs, sets.bins_init(kind, D, 4), members, kind=kind
+        )
+        for kind in KINDS
+    },
+    "histogram_fold": lambda xs, members: folded(
+        sets.histogram_fold(sets.bins_init("hard", D, 4), "hard"), xs, members
+    ),
+}
+POOLS = {name: pool for name, (pool, _) in ORDER.items()} | OTHERS
+
+
+def folded(fold, xs, members):
+    return fold.result(fold.add(fold.start(xs, members), xs, members))
+
+
+@functools.cache
+def values_and_gradients():
+    """Of all functions: the gradient of a sum of what is finite, and the values."""
+
+    def of(pool, xs, members):
+        def objective(xs):
+            ys = pool(xs, members)
+            return jnp.sum(jnp.where(jnp.isfinite(ys), ys, 0)), ys
+
+        return jax.grad(objective, has_aux=True)(xs)
+
+    return jax.jit(lambda xs, members: {name: of(pool, xs, members) for name, pool in POOLS.items()})
+
+
+def forms(rows):
+    """Four sets, padded and as segments, among what must not matter."""
+    padded, mask = np.full((4, 6, D), [np.nan, INF, -INF], np.float32), np.zeros((4, 6), bool)
+    for i, row in enumerate(rows):
+        padded[i, 6 - len(row) :], mask[i, 6 - len(row) :] = row, True
+    ids = np.where(mask, np.arange(4)[:, None], 4)
+    return (padded, mask, mask), (padded.reshape(24, D), sets.Segments(ids.reshape(24), 4), mask.reshape(24))
+
+
+def infinite(seed):
+    """Sets with infinities, one of nothing else, and one without elements."""
+    random = np.random.default_rng(seed)
+    draw = lambda n: random.choice([INF, -INF, *random.uniform(0, 1, 6)], (n, D)).astype(np.float32)
+    only = np.tile(np.array([INF, -INF, INF], np.float32), (3, 1))
+    return [draw(4), draw(5), only, np.zeros((0, D), np.float32)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_infinities(seed):
+    rows = infinite(seed)
+    mean_of_power = lambda xs, p: np.mean(xs**p, 0) ** (1 / p) if p else np.exp(np.mean(np.log(xs), 0))
+    for xs, members, real in forms(rows):
+        for name, (gradient, found) in values_and_gradients()(xs, members).items():
+            assert np.isfinite(gradient[real]).all() or name == "softmax", name
+            assert not np.asarray(gradient)[~real].any() and not np.asarray(found)[3].any(), name
+            with np.errstate(all="ignore"):
+                if name in ORDER:
+                    wanted = np.stack([ORDER[name][1](row) for row in rows[:3]])
+                    # numpy's own formula makes NaN of a part of the way to an infinity; where it does not, it is right.
+                    known = ~np.isnan(wanted) | (not name.startswith("quantile"))
+                    np.testing.assert_allclose(found[:3][known], wanted[known], rtol=1e-5, err_msg=name)
+                elif name.startswith("power"):
+                    p = float(name.split()[1])
+                    wanted = np.stack([mean_of_power(np.maximum(row, 1e-6).astype(float), p) for row in rows[:3]])
+                    np.testing.assert_allclose(found[:3], wanted, rtol=1e-4, err_msg=name)
+                elif name.startswith("histogram"):
+                    assert np.isfinite(found).all(), name
+        # Infinitely far from every Gaussian.
+        finite = np.array([np.isfinite(row).all(-1).sum() for row in rows[:3]])
+        density = values_and_gradients()(xs, members)["gaussian"][1]
+        assert np.isfinite(density).all() and ((np.asarray(density)[:3] > 0).all(-1) == (finite > 0)).all()
+
+
+def test_a_quantile_between_a_number_and_an_infinity():
+    xs = jnp.array([[1.0, -INF, 2.0], [INF, 1.0, INF]])
+    np.testing.assert_array_equal(sets.median_pool(xs), np.median(xs, 0))
+    np.testing.assert_array_equal(sets.quantile_pool(xs, 0.75), [INF, -INF, INF])
+    np.testing.assert_array_equal(sets.quantile_pool(xs[:1], 0.75), xs[0])
+
+
+def test_nan_among_elements_is_never_lost():
+    random = np.random.default_rng(0)
+    rows = [random.uniform(0, 1, (n, D)).astype(np.float32) for n in (4, 5, 1, 0)]
+    clean = [values_and_gradients()(xs, members) for xs, members, _ in forms(rows)]
+    for row in (0, 2):
+        rows[row][0, 1] = np.nan
+    for (xs, members, real), others in zip(forms(rows), clean, strict=True):
+        for name, (gradient, found) in values_and_gradients()(xs, members).items():
+            found, wanted, lost = np.asarray(found), np.asarray(others[name][1]), np.zeros(found.shape, bool)
+            if name == "gaussian":  # of all features together
+                lost[[0, 2]] = True
+            else:
+                lost[[0, 2], 1] = True
+            np.testing.assert_array_equal(np.isnan(found), lost, err_msg=name)
+            np.testing.assert_array_equal(found[~lost], wanted[~lost], err_msg=name)
+            assert not np.asarray(gradient)[~real].any(), name
+            if name.startswith("histogram"):  # in all kinds alike
+                np.testing.assert_array_equal(np.isnan(gradient), np.isnan(xs) & real[..., None], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bins_have_gradients_of_nan_from_nan(kind):
+    xs = jnp.array([[0.1, 0.4], [np.nan, 0.2]])
+    gradient = jax.grad(lambda bins: jnp.sum(sets.histogram(xs, bins, kind=kind)))(sets.bins_init(kind, 2, 4))
+    for array in gradient.values():
+        assert np.isnan(array[0]).all() and np.isfinite(array[1]).all()
+
+
+def test_scores_of_minus_infinity(float64):
+    """None is read; some are not read; scores beyond float32 are not all the same."""
+    xs = jnp.array([[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
+    scores = jnp.array([[[-INF, -INF], [-INF, 0.0], [-INF, -INF]]])
+    pooled = lambda xs, scores: sets.softmax_pool(xs, scores)
+    np.testing.assert_array_equal(pooled(xs, scores), [[0.0, 4.0]])
+    for gradient in jax.grad(lambda *of: pooled(*of).sum(), (0, 1))(xs, scores):
+        assert np.isfinite(gradient).all() and not np.asarray(gradient)[..., 0].any()
+    np.testing.assert_allclose(pooled(xs, jnp.array([[[-1e300], [-1e300], [-2e300]]])), [[2.0, 3.0]])
+
+
+def test_the_largest_share_the_gradient_but_not_with_padding():
+    xs, mask = jnp.array([[-INF, -INF, 5.0], [2.0, 2.0, 1.0]])[..., None], jnp.array([[True, True, False], [True] * 3])
+    for pool in (sets.max_pool, functools.partial(folded, sets.max_fold)):
+        gradient = jax.grad(lambda xs, pool=pool: jnp.sum(jnp.maximum(pool(xs, mask), -1e30) + pool(xs, mask)))(xs)
+        np.testing.assert_array_equal(gradient[..., 0], [[0.5, 0.5, 0], [1, 1, 0]])
+    for pool in (sets.min_pool, functools.partial(folded, sets.min_fold)):
+        gradient = jax.grad(lambda xs, pool=pool: jnp.sum(pool(xs, mask)))(-xs)
+        np.testing.assert_array_equal(gradient[..., 0], [[0.5, 0.5, 0], [0.5, 0.5, 0]])
+
+
+def sets_with_an_empty_one():
+    xs, mask = jax.random.uniform(jax.random.key(0), (2, 3, D)), np.array([[True, False, True], [False] * 3])
+    xs = np.where(mask[..., None], xs - 500, np.nan)  # scores so low that those of padding, as 0, would overflow
+    return (xs, mask), (xs.reshape(6, D), sets.Segments(np.where(mask, np.arange(2)[:, None], 9).reshape(6), 2))
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax", "max", *[pytest.param(n, marks=pytest.mark.slow) for n in POOLS if n not in ("softmax", "max")]]
+)
+def test_debug_nans_does_not_stop_at_legal_sets(name):
+    """Operation by operation, also inside of what is not kept."""
+    with jax.debug_nans(True):
+        for xs, members in sets_with_an_empty_one():
+            jax.grad(lambda xs, members=members: jnp.sum(POOLS[name](xs, members)))(xs)
+
+
+SMALL = dict(width=4, heads=2)
+MODELS = {
+    "DeepSets": sets.DeepSets(2, (4,), (4,)),
+    "DeepSets, median": sets.DeepSets(2, (4,), (4,), pooling="median"),
+    "EquivariantDeepSets": sets.EquivariantDeepSets(2, (4,), pooling="max"),
+    "HistNetQ": sets.HistNetQ(2, (4,), (), bins=4),
+    "SetTransformer": sets.SetTransformer(2, points=3, encoder=1, decoder=1, **SMALL),
+    "SetTransformer, clean": sets.SetTransformer(2, points=0, clean=True, norm="set", encoder=1, decoder=1, **SMALL),
+    "SetTransformer, layer norm": sets.SetTransformer(2, points=3, norm="layer", encoder=1, decoder=0, **SMALL),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_debug_nans_does_not_stop_models(name):
+    variables = jax.jit(MODELS[name].init)(jax.random.key(0), jnp.ones((1, 2, D)))
+    with jax.debug_nans(True):
+        for xs, members in sets_with_an_empty_one():
+            loss = lambda variables, members=members, xs=xs: jnp.sum(MODELS[name].apply(variables, xs, members) ** 2)
+            jax.block_until_ready(jax.jit(jax.grad(loss))(variables))
+            jax.grad(loss)(variables)

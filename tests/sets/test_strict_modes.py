@@ -1,0 +1,151 @@
+"""JAX's strict modes: no implicit promotion, no leaked tracer, float32 with 64-bit types on, and explicit meshes."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import sets
+from jaxnets.sets.histogram import KINDS
+
+D = 3
+ROW = np.ones(D, np.float32)
+SMALL = dict(width=4, heads=2)
+CHECKS = Path(__file__).parent / "checks_of_explicit_meshes.py"
+
+
+def folded(fold, xs, members):
+    carry = fold.add(fold.start(xs, members), xs, members)
+    return fold.result(fold.merge(carry, carry))
+
+
+def functions():
+    """All of elements and members; parameters are made in the mode that is tried."""
+    return {
+        "sum": sets.sum_pool,
+        "mean": sets.mean_pool,
+        "max": sets.max_pool,
+        "min": sets.min_pool,
+        "median": sets.median_pool,
+        "quantile": lambda xs, members: sets.quantile_pool(xs, np.float64(0.3), members),
+        "softmax": lambda xs, members: sets.softmax_pool(xs, xs[..., :1].astype(jnp.float32), members),
+        "power": lambda xs, members: sets.power_mean_pool(xs, 2.0, members),
+        "powers": lambda xs, members: sets.power_mean_pool(xs, jnp.ones(D), members),
+        "sorted": lambda xs, members: sets.sorted_pool(xs, jnp.ones((D, 4), jnp.float32), members),
+        "gaussian": lambda xs, members: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), D, 2), xs, members),
+        "set norm": lambda xs, members: sets.set_norm(xs, ROW, ROW, members),
+        "layer norm": lambda xs, members: sets.layer_norm(xs, ROW, ROW, members),
+        "sum_fold": lambda *of: folded(sets.sum_fold, *of),
+        "mean_fold": lambda *of: folded(sets.mean_fold, *of),
+        "max_fold": lambda *of: folded(sets.max_fold, *of),
+        "min_fold": lambda *of: folded(sets.min_fold, *of),
+        "histogram_fold": lambda *of: folded(sets.histogram_fold(sets.bins_init("linear", D, 4)), *of),
+    } | {
+        kind: lambda xs, members, kind=kind: sets.histogram(xs, sets.bins_init(kind, D, 4), members, kind=kind)
+        for kind in KINDS
+    }
+
+
+MODELS = {
+    "DeepSets": sets.DeepSets(2, (4,), (4,), pooling="median"),
+    "EquivariantDeepSets": sets.EquivariantDeepSets(2, (4,), pooling="max"),
+    "HistNetQ": sets.HistNetQ(2, (4,), (4,), bins=4),
+    "SetTransformer": sets.SetTransformer(2, points=3, encoder=1, decoder=1, norm="layer", **SMALL),
+    "SetTransformer, clean": sets.SetTransformer(2, points=0, clean=True, norm="set", encoder=1, decoder=1, **SMALL),
+}
+SEGMENTS = (np.arange(10, dtype=np.int32) % 3, 4)
+FORMS = {
+    "mask": ((2, 5), lambda: np.ones((2, 5), bool)),
+    "segments": ((10,), lambda: sets.Segments(jnp.array(SEGMENTS[0]), SEGMENTS[1])),
+}
+
+
+def shapes(f, xs, members):
+    """The result and the gradients, traced alone: promotion and leaks are errors of tracing."""
+
+    def objective(xs):
+        ys = f(xs, members)
+        return jnp.sum(ys.astype(jnp.float32) ** 2), ys
+
+    gradient, ys = jax.eval_shape(jax.grad(objective, has_aux=True), xs)
+    assert (gradient.shape, gradient.dtype) == (xs.shape, xs.dtype)
+    return ys
+
+
+@pytest.mark.parametrize(
+    "dtype, x64, form",
+    [
+        ("float32", True, "segments"),
+        ("bfloat16", False, "mask"),
+        *[
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("float32", True, "mask"),
+                ("bfloat16", False, "segments"),
+                ("float64", True, "mask"),
+                ("float64", True, "segments"),
+            ]
+        ],
+    ],
+)
+def test_functions_promote_nothing_by_themselves(dtype, x64, form):
+    leading, members = FORMS[form]
+    with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        xs = jax.ShapeDtypeStruct((*leading, D), dtype)
+        for name, f in functions().items():
+            with jax.checking_leaks():
+                found = shapes(f, xs, members()).dtype
+            assert found in (jnp.dtype(dtype), jnp.promote_types(dtype, dtype) if x64 else jnp.float32), name
+
+
+@pytest.mark.parametrize("form", [pytest.param("mask", marks=pytest.mark.slow), "segments"])
+@pytest.mark.parametrize("name", MODELS)
+def test_models_keep_float32_and_leak_nothing(name, form):
+    leading, members = FORMS[form]
+    model = MODELS[name]
+    with jax.enable_x64(True), jax.checking_leaks():
+        variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 2, D), jnp.float32))
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+        variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
+        xs = jax.ShapeDtypeStruct((*leading, D), jnp.float32)
+        assert shapes(lambda xs, members: model.apply(variables, xs, members), xs, members()).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "Transformer" not in name])
+@pytest.mark.parametrize(
+    "dtype, x64",
+    [("bfloat16", False), *[pytest.param(dtype, True, marks=pytest.mark.slow) for dtype in ("float32", "float64")]],
+)
+def test_models_promote_nothing_by_themselves(name, dtype, x64):
+    model = MODELS[name].clone(dtype=jnp.dtype(dtype))
+    with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        xs = jnp.ones((2, 5, D), jnp.float32)
+        variables = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.init, jax.random.key(0), xs)
+        )
+        found = shapes(lambda xs, members: model.apply(variables, xs, members), xs, None).dtype
+        assert found == (jnp.float64 if dtype == "float64" else jnp.float32)
+
+
+def test_results_with_64_bit_types_on_are_those_of_float32():
+    xs = np.random.default_rng(0).uniform(0, 1, (2, 5, D)).astype(np.float32)
+    run = lambda: {
+        name: f(jnp.array(xs), None) for name, f in functions().items() if name in ("median", "hard", "powers")
+    }
+    wanted = run()
+    with jax.enable_x64(True):
+        got = run()
+    for name, found in got.items():
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, wanted[name], rtol=1e-6)
+
+
+def test_explicit_meshes(run_on_devices):
+    run_on_devices(CHECKS, "a_few")
+
+
+@pytest.mark.slow
+def test_everything_on_explicit_meshes(run_on_devices):
+    run_on_devices(CHECKS, "everything")
