@@ -22,5 +22,6 @@ def labelled_sets(
         ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
             an argument is out of range.
     """
-    train, test = (part._replace(lengths=None, members=in_row(part)) for part in ragged_parts(path, standardise))
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
+    *parts, inputs = ragged_parts(path, standardise)
+    train, test = (part._replace(lengths=None, members=in_row(part)) for part in parts)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, inputs=inputs)
