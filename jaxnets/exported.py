@@ -16,7 +16,7 @@ jax reads functions with the ``flatbuffers`` package, which lies beside this fil
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +107,9 @@ class Model:
         about, (expected,) = self.about.get("inputs"), self._reads("forward")
         if about is None:
             return given
-        inputs = _array_of(given["inputs"])
+        inputs, shape = _array_of(given["inputs"]), expected["inputs"]["shape"]
         if not any(jnp.issubdtype(inputs.dtype, kind) for kind in NUMBERS):
             raise ValueError(f"inputs must be numbers, got {inputs.dtype}")
-        shape = expected["inputs"]["shape"]
         if inputs.ndim + 1 == len(shape) and shape[-1] == 1:  # one feature, or one channel
             inputs = inputs[..., None]
         if about["kind"] == "Images":
@@ -120,9 +119,13 @@ class Model:
             if width is not None and inputs.ndim == 3 and inputs.shape[2] == 1 != width and not inputs.shape[1] % width:
                 inputs = inputs.reshape(len(inputs), -1, width)  # an image's pixels in one row
             return {**given, "inputs": inputs.astype(np.float32)}
-        if inputs.ndim == 3:
-            whole = {"lengths": lambda rows, steps: np.full(rows, steps), "members": lambda *of: np.ones(of, bool)}
-            given = {**{name: of(*inputs.shape[:2]) for name, of in whole.items() if name in expected}, **given}
+        if inputs.ndim != len(shape):
+            _array("inputs", inputs.astype(np.float32), expected["inputs"], self.about["limits"], {})  # an error
+        rows, steps = inputs.shape[:2]
+        for name, default in (("lengths", np.full(rows, steps)), ("members", np.ones((rows, steps), bool))):
+            if name in expected:
+                given.setdefault(name, default)
+        _check_names(given, expected.keys() - {REST})
         return {**given, **_in_float32(inputs)} if REST in expected else {**given, "inputs": inputs.astype(np.float32)}
 
     def _reads(self, name: str) -> list[Any]:
@@ -232,6 +235,13 @@ def _in_float32(numbers: Any) -> dict[str, Any]:
     return {"inputs": parts[0], REST: stack(parts[1:], axis=-1)}
 
 
+def _check_names(given: Mapping[str, Any], expected: Set[str], of: str = "") -> None:
+    if given.keys() != expected:
+        raise ValueError(
+            f"{of}arrays {', '.join(sorted(expected)) or 'none'} expected; given {', '.join(sorted(given))}"
+        )
+
+
 def _checked(
     given: Mapping[str, Any],
     expected: Mapping[str, Any],
@@ -240,10 +250,7 @@ def _checked(
     of: str = "",
 ) -> dict[str, jax.Array]:
     """The arrays as they are read; ``known`` sizes of named axes must agree, and new ones are added to it."""
-    if given.keys() != expected.keys():
-        raise ValueError(
-            f"{of}arrays {', '.join(sorted(expected)) or 'none'} expected; given {', '.join(sorted(given))}"
-        )
+    _check_names(given, expected.keys(), of)
     return {name: _array(of + name, given[name], like, limits, known) for name, like in expected.items()}
 
 

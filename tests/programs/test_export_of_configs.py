@@ -165,6 +165,65 @@ def test_lengths_that_a_model_cannot_leave_open_stay_those_of_its_batches(tmp_pa
         model(inputs[:, :7])
 
 
+NOISE = RANDOM.normal(size=(60, 5, 1))
+ENDS = np.where(np.arange(5) < RANDOM.integers(1, 6, (60, 1)), 0, np.nan)[..., None]
+WHOLE = np.clip(np.round(3 * NOISE), -9, 9).astype(np.int64)
+RAW = {
+    "timestamps": 1.7e9 + NOISE,
+    "series that end in NaN": 1e5 + NOISE + ENDS,
+    "int64": WHOLE + 10**15,
+    "uint64": np.uint64(2**63) + WHOLE.astype(np.uint64),
+    "float32": (1e5 + NOISE).astype(np.float32),
+    "large": 1e30 * NOISE,
+}
+
+
+@pytest.mark.parametrize("x", RAW.values(), ids=RAW)
+def test_an_export_reads_raw_rows(tmp_path, monkeypatch, x):
+    (tmp_path / "own_rows.py").write_text(
+        "from flax import linen as nn\n"
+        "class Short(nn.Module):\n"
+        "    classes: int\n"
+        "    @nn.compact\n"
+        "    def __call__(self, xs, lengths=None, train=False):\n"
+        "        ends = 0 if lengths is None else lengths[:, None].astype(xs.dtype)\n"
+        "        return nn.Dense(self.classes)(xs.sum(1)) + ends\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    y = np.arange(60) % 2
+    np.savez(tmp_path / "a.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    settings = config.load("series")
+    settings.model = {"name": "own_rows.Short"}
+    settings.data.path, settings.data.batch = str(tmp_path / "a.npz"), 20
+    dataset = build.dataset(settings)
+    network = build.model(settings.model, None, outputs=2)
+    rundir.claim(tmp_path / "run", settings, dataset)
+    task = build.task(settings, network, dataset.targets)
+    variables = first_variables(task, dataset.train[0], 0)
+    run = restore.Run(tmp_path / "run", settings, dataset.targets, network, task, 0, variables)
+    export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
+    model = exported.load(tmp_path / "export")
+    batch = dataset.test[0]
+    expected = task.predict(variables, batch)
+    assert np.std(expected) > 0.1
+    names = {"lengths"} & batch.keys()
+    given = [{"inputs": x[40:]}, {"inputs": x[40:, :, 0]}, {"inputs": x[40:], **{name: batch[name] for name in names}}]
+    if x.dtype == np.float32:
+        given.append({"inputs": jnp.asarray(x[40:])})
+    for arrays in given:
+        np.testing.assert_allclose(model(**arrays), expected, rtol=1e-5, atol=1e-5)
+    assert model.about["inputs"]["kind"] == "Rows"
+    assert {"inputs/mean", "inputs/std"} <= model.weights.keys()
+    with pytest.raises(ValueError, match="inputs must be numbers, got <U"):
+        model(x[40:].astype(str))
+    with pytest.raises(ValueError, match=r"inputs: float32 \[batch, length, 1\] expected"):
+        model(np.zeros((3, 5, 2)))
+    with pytest.raises(ValueError, match="inputs: float32"):
+        model(np.zeros(3))
+    with pytest.raises(ValueError, match=r"arrays inputs(, lengths)? expected; given inputs, .*members"):
+        model(x[40:], members=None)
+
+
 @pytest.mark.slow
 def test_a_decoder_writes_beyond_its_context(tmp_path, data_files):
     run, _ = run_of("decoder_lm", tmp_path, data_files["decoder_lm"])
