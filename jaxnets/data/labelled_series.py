@@ -89,7 +89,8 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
             ``[N]``, numbers or text.
-        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
         batch, validation, seed: As in ``digits``.
 
     Raises:

@@ -15,7 +15,8 @@ def labelled_sets(
             much smaller. ``y`` is ``[S]``, numbers or text.
         batch: B, sets.
         validation: The part held out of what is not for testing.
-        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
         seed: Of the order and of what is held out.
 
     Raises:

@@ -15,7 +15,8 @@ def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
             ``[N]``, numbers or text.
-        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
 
     Raises:
         ValueError: The file cannot be read or lacks something.
