@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxnets import program
+from jaxnets import exported, program
 from jaxnets.training import artifacts, export_folder, restore
 
 FLAGS = flags.FLAGS
@@ -34,7 +34,8 @@ def main(overrides: program.Overrides) -> None:
         print(f"{name:<20}  {size:>14,} bytes")
     (reads,) = export_folder.about(made.functions["forward"])["reads"]
     print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs jax alone")
-    arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in reads)
+    given = (name for name in reads if name != exported.REST)  # which load.py makes
+    arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in given)
     print(f"answers = load({str(folder)!r})({arrays})")
 
 

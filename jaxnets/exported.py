@@ -16,7 +16,7 @@ jax reads functions with the ``flatbuffers`` package, which lies beside this fil
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 
 FUNCTIONS = ("forward", "begin", "step")
+
+NUMBERS = (jnp.bool_, jnp.integer, jnp.floating)
+
+# What float32 "inputs" leave of raw numbers that are to be standardized: two more float32 of each.
+REST = "inputs_rest"
 
 # What safetensors calls the types of numbers.
 KINDS = {"F": ("float", (16, 32, 64)), "I": ("int", (8, 16, 32, 64)), "U": ("uint", (8, 16, 32, 64))}
@@ -37,7 +42,8 @@ class Model:
     """An exported model.
 
     Attributes:
-        about: What ``model.json`` says: what it reads and answers, and what its targets mean.
+        about: What ``model.json`` says: what it reads and answers, what becomes of raw inputs, and what its targets
+            mean.
         weights: By name; others of the same names, shapes and types may be put in their place.
         functions: ``forward (weights, inputs) -> answers``, and, where it writes token by token, ``begin (weights,
             inputs) -> carry`` and ``step (weights, carry, token) -> (carry, logits)``; jitted.
@@ -51,13 +57,15 @@ class Model:
         """What the model answers: an array, or a dict of them.
 
         Args:
-            inputs: The array of this name.
-            **others: The other arrays that it reads, such as ``lengths`` ``[batch]`` or ``members`` ``[batch, N]``.
+            inputs: The raw array of this name: numbers as they are in the data's files, of any type, before they are
+                standardized or divided. float64 and integers keep all their digits.
+            **others: The other arrays that it reads, such as ``lengths`` ``[batch]`` or ``members`` ``[batch, N]``;
+                where raw rows may end in NaN, these may be left out.
 
         Raises:
             ValueError: An array is missing, too much, or of another shape or type.
         """
-        return self._called("forward", {"inputs": inputs, **others})
+        return self._called("forward", self._raw({"inputs": inputs, **others}))
 
     def begin(self, inputs: Any = None, *, batch: int = 1, **others: Any) -> dict[str, jax.Array]:
         """The carry before the first token.
@@ -93,6 +101,32 @@ class Model:
     def _called(self, name: str, given: Mapping[str, Any]) -> Any:
         (expected,) = self._reads(name)
         return self.functions[name](self.weights, _checked(given, expected, self.about["limits"], {}))
+
+    def _raw(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arrays that ``forward`` reads, of raw ones."""
+        about, (expected,) = self.about.get("inputs"), self._reads("forward")
+        if about is None:
+            return given
+        inputs, shape = _array_of(given["inputs"]), expected["inputs"]["shape"]
+        if not any(jnp.issubdtype(inputs.dtype, kind) for kind in NUMBERS):
+            raise ValueError(f"inputs must be numbers, got {inputs.dtype}")
+        if inputs.ndim + 1 == len(shape) and shape[-1] == 1:  # one feature, or one channel
+            inputs = inputs[..., None]
+        if about["kind"] == "Images":
+            return {**given, "inputs": inputs}
+        if about["kind"] == "Pixels":
+            width = about["width"]
+            if width is not None and inputs.ndim == 3 and inputs.shape[2] == 1 != width and not inputs.shape[1] % width:
+                inputs = inputs.reshape(len(inputs), -1, width)  # an image's pixels in one row
+            return {**given, "inputs": inputs.astype(np.float32)}
+        if inputs.ndim != len(shape):
+            _array("inputs", inputs.astype(np.float32), expected["inputs"], self.about["limits"], {})  # an error
+        rows, steps = inputs.shape[:2]
+        for name, default in (("lengths", np.full(rows, steps)), ("members", np.ones((rows, steps), bool))):
+            if name in expected:
+                given.setdefault(name, default)
+        _check_names(given, expected.keys() - {REST})
+        return {**given, **_in_float32(inputs)} if REST in expected else {**given, "inputs": inputs.astype(np.float32)}
 
     def _reads(self, name: str) -> list[Any]:
         if name not in self.functions:
@@ -175,6 +209,39 @@ def _function(path: Path, about: dict[str, Any]) -> Callable:
         ) from error
 
 
+def _array_of(value: Any) -> Any:
+    return value if isinstance(value, jax.Array) else np.asarray(value)
+
+
+def _in_float32(numbers: Any) -> dict[str, Any]:
+    """Numbers as three float32 whose sum they are; two of them are the rest."""
+    if numbers.dtype == bool:
+        numbers = numbers.astype(np.uint8)
+    if jnp.issubdtype(numbers.dtype, jnp.integer):
+        width = (8 * numbers.dtype.itemsize + 2) // 3  # bits of each: at most 22, a float32 holds 24
+        groups = numbers >> 2 * width, numbers >> width & 2**width - 1, numbers & 2**width - 1
+        parts = [
+            group.astype(np.float32) * 2.0**shift for group, shift in zip(groups, (2 * width, width, 0), strict=True)
+        ]
+    else:
+        parts, rest = [], numbers
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in range(3):
+                parts.append(rest.astype(np.float32))
+                rest = rest - parts[-1].astype(rest.dtype)
+        if isinstance(numbers, np.ndarray) and np.any(np.isinf(parts[0]) & ~np.isinf(numbers)):
+            raise ValueError(f"inputs must be numbers up to {np.finfo(np.float32).max:g}, the largest float32")
+    stack = jnp.stack if isinstance(numbers, jax.Array) else np.stack
+    return {"inputs": parts[0], REST: stack(parts[1:], axis=-1)}
+
+
+def _check_names(given: Mapping[str, Any], expected: Set[str], of: str = "") -> None:
+    if given.keys() != expected:
+        raise ValueError(
+            f"{of}arrays {', '.join(sorted(expected)) or 'none'} expected; given {', '.join(sorted(given))}"
+        )
+
+
 def _checked(
     given: Mapping[str, Any],
     expected: Mapping[str, Any],
@@ -183,22 +250,18 @@ def _checked(
     of: str = "",
 ) -> dict[str, jax.Array]:
     """The arrays as they are read; ``known`` sizes of named axes must agree, and new ones are added to it."""
-    if given.keys() != expected.keys():
-        raise ValueError(
-            f"{of}arrays {', '.join(sorted(expected)) or 'none'} expected; given {', '.join(sorted(given))}"
-        )
+    _check_names(given, expected.keys(), of)
     return {name: _array(of + name, given[name], like, limits, known) for name, like in expected.items()}
 
 
 def _array(
     name: str, value: Any, like: Mapping[str, Any], limits: Mapping[str, int], known: dict[str, int]
 ) -> jax.Array:
-    array = value if isinstance(value, jax.Array) else np.asarray(value)
+    array = _array_of(value)
     shape, dtype = like["shape"], jnp.dtype(like["dtype"])
     size = lambda axis: f"{axis} <= {limits[axis]}" if axis in limits else str(axis)
     wanted = f"{name}: {dtype} [{', '.join(map(size, shape))}] expected; given {array.dtype} {list(array.shape)}"
-    kinds = (jnp.bool_, jnp.integer, jnp.floating)
-    if array.ndim != len(shape) or not any(all(jnp.issubdtype(d, k) for d in (array.dtype, dtype)) for k in kinds):
+    if array.ndim != len(shape) or not any(all(jnp.issubdtype(d, k) for d in (array.dtype, dtype)) for k in NUMBERS):
         raise ValueError(wanted)
     for axis, length in zip(shape, array.shape, strict=True):
         if isinstance(axis, int) and axis != length:

@@ -1,5 +1,6 @@
 """Small data for the shipped configs whose data are a user's files, or of a package that may not be there."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
     random = np.random.default_rng(0)
     labels = np.arange(80) % 4
 
-    def arrays(name: str, *shape: int, pixels: bool = False) -> str:
-        x = random.integers(0, 256, (80, *shape), np.uint8) if pixels else random.normal(size=(80, *shape))
+    def arrays(name: str, *shape: int, pixels: bool = False, ends: bool = False) -> str:
+        x = random.integers(0, 256, (80, *shape), np.uint8) if pixels else 1e5 + random.normal(size=(80, *shape))
+        for row in range(0, 80 if ends else 0, 3):
+            x[row, 1 + row % shape[0] :] = np.nan
         np.savez(folder / f"{name}.npz", x_train=x, y_train=labels, x_test=x[:20], y_test=labels[:20])
         return str(folder / f"{name}.npz")
 
@@ -21,15 +24,21 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
         path = folder / "images" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+    for part, count in (("train", 80), ("t10k", 20)):
+        images = random.integers(0, 256, (count, 4, 3), np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", labels[:count].astype(np.uint8))):
+            header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (folder / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
     series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": batch}
     digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": batch}
     pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": batch}
     return {
-        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn", "pixel_mnist", "pixel_mnist_tcn"), series),
+        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn"), series),
+        **{name: {"path": str(folder), "batch": batch} for name in ("pixel_mnist", "pixel_mnist_tcn")},
         **dict.fromkeys(("translation", "translation_rnn"), pairs),
         **{name: {"path": str(text), "length": 8, "batch": batch} for name in ("char_lm", "shakespeare", "decoder_lm")},
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch": batch},
-        "labelled_sets": {"path": arrays("sets", 9, 3), "batch": batch},
+        "labelled_sets": {"path": arrays("sets", 9, 3, ends=True), "batch": batch},
     }

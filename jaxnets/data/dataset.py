@@ -8,6 +8,7 @@ import grain
 import numpy as np
 
 from jaxnets.data.checks import check_arguments
+from jaxnets.data.inputs import Inputs
 from jaxnets.data.sequences import hold_out, once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read_files
@@ -25,6 +26,7 @@ class Dataset(NamedTuple):
     description: One line for a person.
     test: Batches of a part that nothing was chosen by, once; None where the data has none.
     read_part: As ``part``, for data that need not read the other rows.
+    inputs: What became of raw inputs, saved with the run; None where batches hold them as they are.
     """
 
     train: grain.MapDataset
@@ -34,6 +36,7 @@ class Dataset(NamedTuple):
     description: str
     test: grain.MapDataset | None = None
     read_part: "Callable[[RowsOf], Dataset] | None" = None
+    inputs: Inputs | None = None
 
     def part(self, rows: RowsOf) -> "Dataset":
         """The same batches with some of their rows only.

@@ -14,7 +14,9 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, check_part
 from jaxnets.data.dataset import Dataset, RowsOf
+from jaxnets.data.inputs import Images, Inputs
 from jaxnets.data.labels import number_labels
+from jaxnets.data.statistics import BLOCK
 from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
@@ -90,6 +92,7 @@ def dataset(
     source: str,
     names: Sequence[str] = (),
     fingerprint: str = "",
+    inputs: Inputs | None = None,
 ) -> Dataset:
     """Examples of classes as a dataset.
 
@@ -102,6 +105,7 @@ def dataset(
         source: What the data is called.
         names: Of the classes, where the labels are their numbers.
         fingerprint: Of the data; "": that of all examples.
+        inputs: What became of raw inputs; None: nothing did, as with images of bytes.
 
     Raises:
         ValueError: An argument out of range, a class that ``train`` lacks, labels that are no classes, an input that is
@@ -135,6 +139,8 @@ def dataset(
     chosen = np.sort(order[:held_out]) if from_train else None
     count = held_out if from_train else len(given["validation"].labels)
     shape = "x".join(map(str, train.inputs.shape[1:]))
+    if inputs is None and train.inputs.dtype == np.uint8:
+        inputs = Images.like(train.inputs)
 
     def reading(rows: RowsOf = np.arange) -> Dataset:
         return Dataset(
@@ -145,6 +151,7 @@ def dataset(
             description=f"{source}: {len(classes)} classes, {len(numbers) - held_out:,} examples of {shape} to learn "
             f"from, {count:,} to validate on" + ("" if test is None else f", {len(test.labels):,} to test on"),
             test=None if test is None else in_order(arrays["test"], batch, part=rows),
+            inputs=inputs,
             read_part=reading,
         )
 
@@ -167,10 +174,13 @@ def _arrays(examples: Examples, numbers: np.ndarray, source: str) -> dict[str, A
         if inputs.dtype.kind not in "biuf":
             raise ValueError(f"{source}: inputs must be real numbers, got {inputs.dtype}")
         inputs = np.asarray(inputs, np.float32)
-        wrong = np.argwhere(~np.isfinite(inputs))
-        if len(wrong):
-            where = ", ".join(map(str, wrong[0][1:]))
-            raise ValueError(f"{source}: {inputs[tuple(wrong[0])]} in example {wrong[0][0]} at position {where}")
+        rows = max(1, BLOCK // max(1, inputs[:1].size))
+        for first in range(0, len(inputs), rows):  # all at once would take as much memory again
+            wrong = np.argwhere(~np.isfinite(inputs[first : first + rows]))
+            if len(wrong):
+                row, place = first + wrong[0][0], tuple(wrong[0][1:])
+                where = ", ".join(map(str, place))
+                raise ValueError(f"{source}: {inputs[(row, *place)]} in example {row} at position {where}")
     arrays = {"inputs": inputs, "targets": numbers.astype(np.int32), "mask": np.ones(len(numbers), bool)}
     if examples.members is not None:
         arrays["members"] = examples.members

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Batch
+from jaxnets.data.inputs import Inputs
 from jaxnets.data.targets import Classes, Quantities
 
 VALIDATION_BATCHES = 10
@@ -18,6 +19,7 @@ def generated(
     seed: int,
     source: str,
     parts: Sequence[tuple[np.ndarray, ...]] = ((), (), ()),
+    inputs: Inputs | None = None,
 ) -> Dataset:
     """Batches made from (seed, part, step) alone; the test part is the same for every seed.
 
@@ -27,6 +29,7 @@ def generated(
         seed: Of training and validation.
         source: Says all that the data depends on, beside the seed.
         parts: Arrays that batches are drawn from, to learn from, to validate on and to test on.
+        inputs: What became of raw inputs; None: nothing did.
     """
 
     class Made:
@@ -47,4 +50,5 @@ def generated(
         fingerprint=source,  # says all that the data depends on, beside the seed of the config
         description=source,
         test=part(2, 0)[:VALIDATION_BATCHES],
+        inputs=inputs,
     )

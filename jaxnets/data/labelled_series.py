@@ -5,6 +5,7 @@ import numpy as np
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.idx_format import idx_folder
+from jaxnets.data.inputs import Pixels
 from jaxnets.data.npz_file import in_row, ragged_parts
 
 
@@ -34,6 +35,7 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
         validation=validation,
         seed=seed,
         source=_called("digits", read_as),
+        inputs=None if read_as == "images" else Pixels(16.0, 8 if read_as == "pixels" else None, either=True),
     )
 
 
@@ -51,13 +53,16 @@ def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0
         ValueError: A file is missing or damaged, or an argument is out of range.
     """
     arrays = idx_folder(path)
+    raw = arrays["train-images"]
     for name in ("train-images", "t10k-images"):
         if read_as != "images":
             arrays[name] = arrays[name] / np.float32(255)
         elif arrays[name].dtype != np.uint8:
             raise ValueError(f"{path}: {name} of unsigned bytes expected; given {arrays[name].dtype}")
     train, test = (_examples(arrays[f"{part}-images"], arrays[f"{part}-labels"], read_as) for part in ("train", "t10k"))
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=_called(path, read_as))
+    inputs = None if read_as == "images" else Pixels.of(raw, 255.0, read_as)
+    source = _called(path, read_as)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)
 
 
 def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
@@ -86,16 +91,17 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
             ``[N]``, numbers or text.
-        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
         batch, validation, seed: As in ``digits``.
 
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    train, test = ragged_parts(path, standardise)
+    train, test, inputs = ragged_parts(path, standardise)
     if all(in_row(part).all() for part in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, inputs=inputs)
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:

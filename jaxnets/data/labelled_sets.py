@@ -15,12 +15,14 @@ def labelled_sets(
             much smaller. ``y`` is ``[S]``, numbers or text.
         batch: B, sets.
         validation: The part held out of what is not for testing.
-        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
         seed: Of the order and of what is held out.
 
     Raises:
         ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
             an argument is out of range.
     """
-    train, test = (part._replace(lengths=None, members=in_row(part)) for part in ragged_parts(path, standardise))
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path)
+    *parts, inputs = ragged_parts(path, standardise)
+    train, test = (part._replace(lengths=None, members=in_row(part)) for part in parts)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, inputs=inputs)

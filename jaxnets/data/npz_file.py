@@ -4,33 +4,33 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxnets.data import statistics
 from jaxnets.data.checks import path_of
 from jaxnets.data.examples import Examples
+from jaxnets.data.inputs import Rows
 
 
-def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples]:
-    """What to learn from and what to test on, with the lengths of the rows.
+def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows]:
+    """What to learn from and what to test on, with the lengths of the rows, and what became of raw rows.
 
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
             ``[N]``, numbers or text.
-        standardise: Whether every feature is shifted and scaled to mean 0 and deviation 1 over the training part.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
 
     Raises:
         ValueError: The file cannot be read or lacks something.
     """
     arrays = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
-    train, test = (_ragged(path, arrays[f"x_{part}"], arrays[f"y_{part}"], part) for part in ("train", "test"))
+    train, test = (_ragged(path, arrays.pop(f"x_{part}"), arrays[f"y_{part}"], part) for part in ("train", "test"))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise ValueError(f"{path}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}")
-    if standardise:
-        known = train.inputs[in_row(train)]
-        known = np.where(np.isfinite(known), known, np.nan)  # infinite ones are told later, by their place
-        mean, deviation = np.nanmean(known, 0), np.maximum(np.nanstd(known, 0), 1e-6)
-        train, test = (
-            part._replace(inputs=(part.inputs - mean) / deviation * in_row(part)[..., None]) for part in (train, test)
-        )
-    return train, test
+    fitted = statistics.fit(train.inputs, in_row(train)) if standardise else None
+    train, test = (
+        part._replace(inputs=statistics.standardized(part.inputs, in_row(part), fitted)) for part in (train, test)
+    )
+    return train, test, Rows.of(fitted)
 
 
 def in_row(examples: Examples) -> np.ndarray:
@@ -97,8 +97,8 @@ def _problem(file: Path, name: str, error: Exception) -> str:
 
 
 def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
-    """The rows with their own lengths: NaN at a row's end is padding, and becomes zero."""
-    if x.ndim not in (2, 3) or x.dtype.kind not in "iuf" or y.shape != x.shape[:1]:
+    """Raw rows ``[N, T, D]`` with their own lengths: NaN at a row's end is padding."""
+    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or y.shape != x.shape[:1]:
         raise ValueError(
             f"{path}: x_{part} as numbers [N, T] or [N, T, D] and y_{part} as [N] expected; "
             f"given {x.dtype} {x.shape} and {y.dtype} {y.shape}"
@@ -107,8 +107,10 @@ def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
     if not x.size:
         empty = "no examples" if not len(x) else f"examples of shape {x.shape[1:]}, without a number,"
         raise ValueError(f"{path}: {empty} in the {'training' if part == 'train' else part} part")
-    x = np.asarray(x, np.float32).reshape(*x.shape[:2], -1)
-    known = np.any(~np.isnan(x), axis=-1)
-    lengths = np.where(np.any(known, axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
-    padded = Examples(x, y, lengths)
-    return padded._replace(inputs=np.where(in_row(padded)[..., None], x, 0))
+    x = x[..., None] if x.ndim == 2 else x
+    known = np.ones(x.shape[:2], bool)
+    if np.issubdtype(x.dtype, np.floating):
+        for here in statistics.blocks(x.shape):
+            known[here] = ~np.isnan(x[here]).all(axis=-1)
+    lengths = np.where(known.any(axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
+    return Examples(x, y, lengths)

@@ -11,8 +11,10 @@ from jaxnets.data.checks import check_arguments, check_range
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Batch
 from jaxnets.data.generated import generated
+from jaxnets.data.inputs import Pixels
 from jaxnets.data.targets import Quantities
 
+DIGITS = Pixels(16.0, either=True)  # scikit-learn's, as digit_parts divides them
 STATISTICS: dict[str, Callable] = {"mean": np.mean, "median": np.median, "maximum": np.max, "variance": np.var}
 
 
@@ -180,7 +182,7 @@ def intruder(size: int = 8, batch: int = 64, seed: int = 0) -> Dataset:
         return set_batch(images[_drawn(random, labels, classes)], targets, np.full(batch, size))
 
     source = f"an intruder among {size} digits, {batch} sets a batch"
-    return generated(make, Quantities(("score",)), seed, source, parts=digit_parts())
+    return generated(make, Quantities(("score",)), seed, source, parts=digit_parts(), inputs=DIGITS)
 
 
 def prevalence(size: int = 100, batch: int = 20, seed: int = 0) -> Dataset:
@@ -207,7 +209,7 @@ def prevalence(size: int = 100, batch: int = 20, seed: int = 0) -> Dataset:
         return set_batch(images[_drawn(random, labels, classes)], realised, np.full(batch, size))
 
     source = f"shares of classes in bags of {size} digits, {batch} bags a batch"
-    return generated(make, Quantities(tuple(map(str, range(10)))), seed, source, parts=digit_parts())
+    return generated(make, Quantities(tuple(map(str, range(10)))), seed, source, parts=digit_parts(), inputs=DIGITS)
 
 
 def digit_parts() -> list[tuple[np.ndarray, np.ndarray]]:

@@ -108,7 +108,7 @@ def predicted(answers: np.ndarray, targets: np.ndarray, names: Sequence[str]) ->
         low, high = min(true.min(), given.min()), max(true.max(), given.max())
         axes.plot([low, high], [low, high], color="gray", lw=1)
         axes.plot(true, given, ".", ms=4, alpha=0.5)
-        error = float(np.sqrt(np.mean((given - true) ** 2)))
+        error = float(np.sqrt(np.mean((given - true.astype(np.float64)) ** 2)))  # squares may leave float32
         axes.set(
             xlabel="true",
             ylabel="predicted",

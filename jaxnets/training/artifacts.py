@@ -14,7 +14,7 @@ from jax import export
 
 from jaxnets.attention import Cache
 from jaxnets.tasks import Task, Writer
-from jaxnets.training import build, rundir
+from jaxnets.training import build, raw_inputs, rundir
 from jaxnets.training.parameters import named
 from jaxnets.training.restore import Run
 
@@ -23,10 +23,10 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 class Artifacts(NamedTuple):
     """Attributes:
-    weights: Of the model, by their paths.
+    weights: Of the model, by their paths, and the statistics that raw inputs are standardized by.
     functions: ``forward (weights, inputs) -> answers``; where the model writes token by token also ``begin (weights,
         inputs) -> carry`` (of one row without an axis of rows, where it reads nothing) and ``step (weights, carry,
-        token) -> (carry, logits)``. Weights, inputs and carries are dicts of arrays.
+        token) -> (carry, logits)``. Weights, inputs and carries are dicts of arrays. ``forward`` takes raw inputs.
     limits: Largest sizes of the functions' named axes, where there are any.
     """
 
@@ -50,15 +50,19 @@ def of_run(run: Run) -> Artifacts:
 def _of_run(run: Run, open_lengths: bool) -> Artifacts:
     task = build.task(run.config, _portable(run.model), run.targets)
     batch = rundir.data(run.workdir)[1]
+    raw = run.inputs()
     context = getattr(run.model, "context", None)
-    weights = named(run.variables)
+    weights = {**named(run.variables), **raw_inputs.constants(raw)}
 
-    def lower(function: Callable, *given: Any) -> export.Exported:
-        by_name = lambda weights, *given: function(unnamed(weights, run.variables), *given)
+    def lower(function: Callable, *given: Any, prepared: Callable = lambda weights, given: given) -> export.Exported:
+        def by_name(weights: dict[str, jax.Array], first: Any, *others: Any) -> Any:
+            return function(unnamed(weights, run.variables), prepared(weights, first), *others)
+
         return export.export(jax.jit(by_name), platforms=PLATFORMS)(_shapes(weights), *given)
 
-    sizes, limits = _sizes(task.reads if open_lengths else {}, context)
-    functions = {"forward": lower(_forward(task), _inputs(task.reads, batch, sizes))}
+    reads, raw_batch = raw_inputs.reads(raw, task.reads, batch)
+    sizes, limits = _sizes(reads if open_lengths else {}, context)
+    functions = {"forward": lower(_forward(task), _inputs(reads, raw_batch, sizes), prepared=raw_inputs.function(raw))}
     if task.writer is not None:
         sizes, _ = _sizes(task.writer.reads if open_lengths else {}, context)
         inputs = _inputs(task.writer.reads, batch, sizes)

@@ -126,6 +126,7 @@ def _about_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
         "step": run.step,
         "jax": jax.__version__,
         "platforms": PLATFORMS,
+        "inputs": rundir.described_inputs(run.inputs()),
         "targets": data["targets"],
         "data": {name: data[name] for name in ("source", "fingerprint")},
         "limits": artifacts.limits,

@@ -8,6 +8,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
+from jaxnets.data.inputs import Inputs
 from jaxnets.tasks import Task
 from jaxnets.training import build, rundir
 from jaxnets.training.checkpoints import Checkpoints
@@ -41,6 +42,11 @@ class Run(NamedTuple):
             raise RunError(f"the data of this run: {error}") from error
         rundir.check_data(self.workdir, dataset)
         return dataset
+
+    def inputs(self) -> Inputs | None:
+        """What became of raw inputs. An earlier version did not save this: then the data is read again."""
+        saved = "inputs" in rundir.described(self.workdir)
+        return rundir.inputs(self.workdir) if saved else self.dataset().inputs
 
 
 def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -> Run:

@@ -14,6 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
+from jaxnets.data.inputs import Images, Inputs, Pixels, Rows
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
 
@@ -87,6 +88,7 @@ def _described(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "source": dataset.description,
         "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
+        "inputs": described_inputs(dataset.inputs),
         "batch": {name: [list(array.shape), str(array.dtype)] for name, array in dataset.train[0].items()},
     }
 
@@ -103,6 +105,11 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
         return
     before = _read_json(path)
     if before.get("fingerprint") != dataset.fingerprint:
+        if "inputs" not in before and isinstance(dataset.inputs, Rows) and dataset.inputs.std:
+            raise RunError(
+                f"the run in {workdir} is of an earlier version, which standardized its data in float32 and did not "
+                "save how; train it again in another folder"
+            )
         raise RunError(
             f"the data of the run in {workdir} has changed; it learned from {before.get('source')}, "
             f"this is {dataset.description}"
@@ -152,8 +159,29 @@ def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
         raise RunError(f"{workdir / 'data.json'} cannot be read: {error!r}") from error
 
 
+def inputs(workdir: Path) -> Inputs | None:
+    """What became of raw inputs in the run in a folder; None where batches hold them as they are.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        found = described(workdir)["inputs"]
+        if found is None:
+            return None
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+        return {"Rows": Rows, "Pixels": Pixels, "Images": Images}[str(fields.pop("kind"))](**fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{workdir / 'data.json'} cannot be read: {error!r}") from error
+
+
+def described_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
+    """What became of raw inputs, as it is saved."""
+    return None if inputs is None else {"kind": type(inputs).__name__, **dataclasses.asdict(inputs)}
+
+
 def described(workdir: Path) -> dict[str, Any]:
-    """What is noted of the data of the run in a folder: fingerprint, source, targets, shapes of a batch."""
+    """What is noted of the data of the run in a folder: fingerprint, source, targets, inputs, shapes of a batch."""
     return _read_json(workdir / "data.json")
 
 

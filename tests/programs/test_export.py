@@ -1,5 +1,6 @@
 """Exported runs: what jax alone computes with them is what the model computes."""
 
+import dataclasses
 import json
 import os
 import re
@@ -12,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 from conftest import ROOT
 
-from jaxnets import exported
+from jaxnets import data, exported
 from jaxnets.training import artifacts, export_folder, restore
 from jaxnets.training.errors import RunError, UsageError
 
@@ -238,3 +240,14 @@ def test_the_example_of_the_guide_runs(small_export, tmp_path):
     command = [sys.executable, "-c", f"{example}\nassert len(text) == 100"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "vocabulary", [data.Vocabulary("\n abcé"), data.learn_pieces(["a bcé\n", "a abc\n"], 258)], ids=lambda of: of.unit
+)
+def test_the_vocabulary_of_an_export_suffices(vocabulary):
+    (example,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    of_characters, of_pieces = example.splitlines()
+    names = {"tokenizers": tokenizers, "targets": dataclasses.asdict(vocabulary), "text": "bé abc\na"}
+    exec(of_characters if vocabulary.characters else of_pieces, names)
+    np.testing.assert_array_equal(names["tokens"], vocabulary.encode(names["text"]))

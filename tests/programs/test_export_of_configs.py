@@ -6,11 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
+from scipy.special import logsumexp
 from shipped_configs import small_data
+from sklearn.datasets import load_digits
 
 from jaxnets import exported
+from jaxnets.data import Dataset
 from jaxnets.data.pairs import START
-from jaxnets.training import artifacts, build, config, export_folder, restore, rundir
+from jaxnets.training import artifacts, build, config, export_folder, loop, restore, rundir, sharding
 from jaxnets.training.state import first_variables
 
 RANDOM = np.random.default_rng(0)
@@ -21,8 +25,8 @@ def data_files(tmp_path_factory, small_text) -> dict[str, dict]:
     return small_data(tmp_path_factory.mktemp("data"), small_text, batch=4)
 
 
-def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, dict[str, np.ndarray]]:
-    """A run of a shipped config as it is before its first update, some noise on its variables, and a held-out batch."""
+def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, Dataset]:
+    """A run of a shipped config as it is before its first update, some noise on its variables, and its data."""
     settings = config.load(name)
     with settings.ignore_type():
         settings.data = data if "name" in data else {**settings.data, **data}
@@ -33,7 +37,20 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
     rundir.claim(workdir, settings, dataset)
     variables = first_variables(task, dataset.train[0], 0)
     noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
-    return restore.Run(workdir, settings, dataset.targets, network, task, 0, noisy), dataset.validation[0]
+    return restore.Run(workdir, settings, dataset.targets, network, task, 0, noisy), dataset
+
+
+def raw_test_inputs(data: ConfigDict) -> np.ndarray | None:
+    """The test part as a user has it, read without jaxnets; None where batches are raw."""
+    if data.name in ("data.series", "data.labelled_sets", "data.image_arrays"):
+        return np.load(data.path)["x_test"]
+    if data.name == "data.idx":
+        content = (Path(data.path) / "t10k-images-idx3-ubyte").read_bytes()
+        return np.frombuffer(content, np.uint8, offset=16).reshape(np.frombuffer(content, ">u4", 3, offset=4))
+    if data.name == "data.digits":
+        images = load_digits().images[4::5]
+        return np.round(images * 255 / 16).astype(np.uint8) if data.read_as == "images" else images
+    return None
 
 
 def smaller(reads: dict[str, tuple[str, ...]], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -53,20 +70,43 @@ def _axes(reads, batch, name):
     return zip(reads[name], batch[name].shape, strict=False)
 
 
+def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, tolerance: float) -> None:
+    """What raw inputs through an export give is what ``jaxnets.evaluate`` measures on the test part."""
+    targets = np.concatenate([batch["targets"][batch["mask"]] for batch in dataset.test])
+    logs = np.asarray(logits, np.float64) - logsumexp(np.asarray(logits, np.float64), axis=1, keepdims=True)
+    share = sharding.on_one_device(dataset.test)
+    measured = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, share)
+    assert measured["loss"] == pytest.approx(-np.mean(logs[np.arange(len(targets)), targets]), abs=10 * tolerance)
+    if tolerance < 1e-5:
+        assert measured["accuracy"] == pytest.approx(np.mean(np.argmax(logs, axis=1) == targets))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", config.shipped())
 def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
-    run, batch = run_of(name, tmp_path, data_files.get(name, {}))
+    run, dataset = run_of(name, tmp_path, data_files.get(name, {}))
     made = artifacts.of_run(run)
     export_folder.write(tmp_path / "export", run, made)
     model = exported.load(tmp_path / "export")
     (reads,) = model.about["functions"]["forward"]["reads"]
+    inputs = raw_test_inputs(run.config.data)
+    batch = dataset.validation[0] if inputs is None else dataset.test[0]
     for array, axes in run.task.reads.items():
-        if array in batch:
+        if array in batch and inputs is None:
             assert tuple(reads[array]["shape"][: len(axes)]) == axes  # all of them stay open
     tolerance = dict(atol=1e-6, rtol=1e-5) if run.model.dtype in (jnp.float32, "float32") else dict(atol=0.05)
-    for given in ({array: batch[array] for array in reads}, smaller(run.task.reads, batch)):
-        expected = jax.jit(run.task.predict)(run.variables, given)
+    whole = {array: batch[array] for array in run.task.reads if array in batch}
+    few = smaller(run.task.reads, batch)
+    calls = [(whole, whole), (few, few)]
+    if inputs is not None:
+        calls = [({"inputs": inputs[: len(batch["inputs"])]}, whole)]  # lengths and members are those of raw rows
+        if inputs.shape[:2] == batch["inputs"].shape[:2]:
+            calls.append(({**few, "inputs": inputs[tuple(map(slice, few["inputs"].shape[:2]))]}, few))
+        check_metrics(run, dataset, model(inputs), tolerance["atol"])
+    if run.config.data.name in ("data.intruder", "data.prevalence"):  # digits from 0 to 16, divided by the reader
+        calls.append(({**whole, "inputs": np.round(16 * whole["inputs"]).astype(int)}, whole))
+    for given, of_batch in calls:
+        expected = jax.jit(run.task.predict)(run.variables, of_batch)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), model(**given), expected)
     if run.task.writer is None:
         with pytest.raises(ValueError, match="does not write token by token"):
@@ -91,10 +131,10 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     [("digits", {"hidden": 5, "options": {"method": "newton"}}), ("decoder_lm", {"implementation": "chunked"})],
 )
 def test_how_a_run_computed_does_not_bind_its_export(tmp_path, data_files, name, model):
-    run, batch = run_of(name, tmp_path, {**data_files.get(name, {}), "batch": 4}, **model)
+    run, dataset = run_of(name, tmp_path, {**data_files.get(name, {}), "batch": 4}, **model)
     made = artifacts.of_run(run)
     assert [str(size) for size in made.functions["forward"].in_avals[-1].shape[:2]] == ["batch", "length"]
-    given = {"inputs": batch["inputs"]}
+    given = {"inputs": dataset.validation[0]["inputs"]}
     expected = run.task.predict(run.variables, given)
     np.testing.assert_allclose(made.functions["forward"].call(made.weights, given), expected, atol=1e-5)
 
@@ -124,6 +164,65 @@ def test_lengths_that_a_model_cannot_leave_open_stay_those_of_its_batches(tmp_pa
     np.testing.assert_allclose(model(inputs), network.apply(variables, inputs), atol=1e-6)
     with pytest.raises(ValueError, match=r"float32 \[batch, 8, 8\] expected; given float32 \[3, 7, 8\]"):
         model(inputs[:, :7])
+
+
+NOISE = np.random.default_rng(1).normal(size=(60, 5, 1))
+ENDS = np.where(np.arange(5) < np.arange(60)[:, None] % 5 + 1, 0, np.nan)[..., None]
+WHOLE = np.clip(np.round(3 * NOISE), -9, 9).astype(np.int64)
+RAW = {
+    "timestamps": 1.7e9 + NOISE,
+    "series that end in NaN": 1e5 + NOISE + ENDS,
+    "int64": WHOLE + 10**15,
+    "uint64": np.uint64(2**63) + WHOLE.astype(np.uint64),
+    "float32": (1e5 + NOISE).astype(np.float32),
+    "large": 1e30 * NOISE,
+}
+
+
+@pytest.mark.parametrize("x", RAW.values(), ids=RAW)
+def test_an_export_reads_raw_rows(tmp_path, monkeypatch, x):
+    (tmp_path / "own_rows.py").write_text(
+        "from flax import linen as nn\n"
+        "class Short(nn.Module):\n"
+        "    classes: int\n"
+        "    @nn.compact\n"
+        "    def __call__(self, xs, lengths=None, train=False):\n"
+        "        ends = 0 if lengths is None else lengths[:, None].astype(xs.dtype)\n"
+        "        return nn.Dense(self.classes)(xs.sum(1)) + ends\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    y = np.arange(60) % 2
+    np.savez(tmp_path / "a.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    settings = config.load("series")
+    settings.model = {"name": "own_rows.Short"}
+    settings.data.path, settings.data.batch = str(tmp_path / "a.npz"), 20
+    dataset = build.dataset(settings)
+    network = build.model(settings.model, None, outputs=2)
+    rundir.claim(tmp_path / "run", settings, dataset)
+    task = build.task(settings, network, dataset.targets)
+    variables = first_variables(task, dataset.train[0], 0)
+    run = restore.Run(tmp_path / "run", settings, dataset.targets, network, task, 0, variables)
+    export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
+    model = exported.load(tmp_path / "export")
+    batch = dataset.test[0]
+    expected = task.predict(variables, batch)
+    assert np.std(expected) > 0.1
+    names = {"lengths"} & batch.keys()
+    given = [{"inputs": x[40:]}, {"inputs": x[40:, :, 0]}, {"inputs": x[40:], **{name: batch[name] for name in names}}]
+    if x.dtype == np.float32:
+        given.append({"inputs": jnp.asarray(x[40:])})
+    for arrays in given:
+        np.testing.assert_allclose(model(**arrays), expected, rtol=1e-5, atol=1e-5)
+    assert model.about["inputs"]["kind"] == "Rows"
+    assert {"inputs/mean", "inputs/std"} <= model.weights.keys()
+    with pytest.raises(ValueError, match="inputs must be numbers, got <U"):
+        model(x[40:].astype(str))
+    with pytest.raises(ValueError, match=r"inputs: float32 \[batch, length, 1\] expected"):
+        model(np.zeros((3, 5, 2)))
+    with pytest.raises(ValueError, match="inputs: float32"):
+        model(np.zeros(3))
+    with pytest.raises(ValueError, match=r"arrays inputs(, lengths)? expected; given inputs, .*members"):
+        model(x[40:], members=None)
 
 
 @pytest.mark.slow

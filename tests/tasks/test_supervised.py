@@ -140,3 +140,11 @@ def test_logits_of_another_number_of_classes_are_told():
     with pytest.raises(AssertionError, match="3"):
         jax.eval_shape(task.evaluate, task.init(jax.random.key(0), batch), batch, None)
     assert jnp.isfinite(batch["inputs"]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_the_error_in_a_picture_holds_at_every_scale(scale):
+    true, given = (scale * RANDOM.normal(size=(2, 50, 1))).astype(np.float32)
+    title = pictures.predicted(given, true, ["q"]).axes[0].get_title()
+    expected = np.sqrt(np.mean((given.astype(np.float64) - true) ** 2))
+    assert float(title.split()[-1]) == pytest.approx(expected, rel=0.01)

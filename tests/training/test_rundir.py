@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.training import rundir
+from jaxnets.data.inputs import Images, Pixels, Rows
+from jaxnets.training import build, restore, rundir
 from jaxnets.training.config import DEFAULTS, load
 from jaxnets.training.errors import RunError, UsageError
 
@@ -56,3 +57,65 @@ def test_damaged_descriptions_are_told(tmp_path, damage):
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
     with pytest.raises(RunError, match="data.json cannot be read"):
         rundir.data(tmp_path / "run")
+
+
+INPUTS = [
+    None,
+    Rows(),
+    Rows((2**63, -(2**62)), (0.1 + 0.2, 1e-300), (1e20, 1 / 3)),
+    Rows((0.1,), (-0.0,), (5e-324,)),
+    Pixels(255.0, 28, True),
+    Images(2, 3, 4),
+]
+
+
+@pytest.mark.parametrize("inputs", INPUTS, ids=str)
+def test_what_a_reader_fits_survives_saving(tmp_path, inputs):
+    made = data.adding(length=5, batch=3)._replace(inputs=inputs)
+    rundir.claim(tmp_path / "run", load("adding"), made)
+    assert rundir.inputs(tmp_path / "run") == inputs
+
+
+@pytest.mark.parametrize(
+    "damage", [3, {"kind": "Nonsense"}, {}, {"kind": "Rows", "std": [1]}, {"kind": "Pixels", "divisor": 0}]
+)
+def test_damaged_inputs_are_told(tmp_path, damage):
+    rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch=3))
+    path = tmp_path / "run" / "data.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": damage}))
+    with pytest.raises(RunError, match="data.json cannot be read"):
+        rundir.inputs(tmp_path / "run")
+
+
+def without_inputs(workdir, **changes):
+    """Makes a folder that of an earlier version."""
+    before = json.loads((workdir / "data.json").read_text())
+    del before["inputs"]
+    (workdir / "data.json").write_text(json.dumps({**before, **changes}))
+
+
+def run_in(workdir, settings):
+    made = build.dataset(settings)
+    rundir.claim(workdir, settings, made)
+    return made, restore.Run(workdir, settings, made.targets, None, None, 0, None)
+
+
+def test_what_an_earlier_version_did_not_save_is_read_again(tmp_path):
+    made, run = run_in(tmp_path, load("digits"))
+    without_inputs(tmp_path)
+    assert run.inputs() == made.inputs == Pixels(16.0, None, True)
+    rundir.claim(tmp_path, load("digits"), made)
+    assert rundir.inputs(tmp_path) == made.inputs
+
+
+def test_runs_that_were_standardized_in_float32_are_told(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(40) % 2, x_test=x, y_test=np.arange(40) % 2)
+    settings = load("series")
+    settings.data.path = str(tmp_path / "a.npz")
+    made, run = run_in(tmp_path / "run", settings)
+    assert run.inputs() == made.inputs
+    without_inputs(tmp_path / "run", fingerprint="of other numbers")
+    for use in (run.inputs, lambda: rundir.claim(tmp_path / "run", settings, made)):
+        with pytest.raises(RunError, match="earlier version, which standardized its data in float32 .* train it again"):
+            use()
