@@ -85,7 +85,7 @@ def jpeg_images(
 
 def _read(path: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     if os.path.isdir(os.path.expanduser(path)):
-        raise ValueError(f"no file at {printable(path)} (a folder is there; data.images reads folders of images)")
+        raise ValueError(f"{printable(path)} must be an npz file, got a folder; data.images reads folders of images")
     return read_arrays(path, keys, ("classes",))
 
 
