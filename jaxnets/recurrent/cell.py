@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.dtypes import at_least_float32
+
 Params = dict[str, Any]
 Carry = Any
 
@@ -119,17 +121,12 @@ def along(a: jax.Array, like: jax.Array) -> jax.Array:
     return a.reshape((1,) * (like.ndim - a.ndim) + a.shape)
 
 
-def accumulation_dtype(*dtypes: Any) -> Any:
-    """The dtype of all that is not a product, for inputs of floating point: float32, or float64 if one is that."""
-    return jnp.dtype(jnp.float64 if any(jnp.finfo(dtype).bits == 64 for dtype in dtypes) else jnp.float32)
-
-
 def accumulated(params: Params, dtype: Any) -> Params:
-    """``params`` with every floating point array in ``accumulation_dtype(dtype)``, whatever dtype it is kept in.
+    """``params`` with every floating point array in ``at_least_float32(dtype)``, whatever dtype it is kept in.
 
     A cell then meets one dtype, and gradients, which arrive in the dtype of each parameter, are summed in this one.
     """
-    to = accumulation_dtype(dtype)
+    to = at_least_float32(dtype)
     return jax.tree.map(lambda a: a.astype(to) if jnp.issubdtype(a.dtype, jnp.floating) else a, params)
 
 
@@ -207,7 +204,7 @@ def check_width(params: Params, width: int) -> None:
 
 def zero_state(x: jax.Array, hidden: int) -> jax.Array:
     """Zeros ``[*batch, hidden]`` for one step's input ``x``, float32 at least."""
-    return jnp.zeros((*x.shape[:-1], hidden), accumulation_dtype(x.dtype))
+    return jnp.zeros((*x.shape[:-1], hidden), at_least_float32(x.dtype))
 
 
 def chrono_bias(key: jax.Array, memory: float, hidden: int) -> jax.Array:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, accumulation_dtype
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.recurrent.cell import Carry, Cell, Params
 
 MOST = 10  # differences that a message lists
 
@@ -180,7 +181,7 @@ def first_carry(cell: Cell, params: Params, one: Any, carry: Carry | None, dtype
 
     What is floating point is float32, or float64 for inputs of float64.
     """
-    to = accumulation_dtype(dtype)
+    to = at_least_float32(dtype)
     own = lambda like: to if jnp.issubdtype(like.dtype, jnp.floating) else like.dtype
     if carry is None:
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, own(leaf)), cell.carry(params, one))

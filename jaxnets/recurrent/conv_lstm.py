@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Cell, accumulation_dtype, along, check_width, zero_state
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.recurrent.cell import Cell, along, check_width, zero_state
 from jaxnets.recurrent.checking import cached, check_size
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
@@ -18,7 +19,7 @@ def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
     leading = x.ndim - 1 - space
     images = x.reshape(math.prod(x.shape[:leading]), *x.shape[leading:])
     z = lax.conv_general_dilated(images, kernel.astype(x.dtype), (1,) * space, "SAME", dimension_numbers=_LAYOUT[space])
-    return z.reshape(*x.shape[:-1], kernel.shape[-1]).astype(accumulation_dtype(x.dtype))
+    return z.reshape(*x.shape[:-1], kernel.shape[-1]).astype(at_least_float32(x.dtype))
 
 
 @cached

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, Params, accumulation_dtype, along, joined_rows, matmul
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.recurrent.cell import Cell, Params, along, joined_rows, matmul
 from jaxnets.recurrent.checking import cached, check_size
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.lstm import lstm
@@ -13,7 +14,7 @@ EPSILON = 1e-6
 
 def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """``(x - mean) / sqrt(variance + 1e-6) * scale`` over the last axis, in float32 at least."""
-    x = x.astype(accumulation_dtype(x.dtype))
+    x = x.astype(at_least_float32(x.dtype))
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON) * along(scale, x)
 

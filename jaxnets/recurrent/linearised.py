@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from jax.extend.core import get_opaque_trace_state
 
-from jaxnets.recurrent.cell import Cell, Params, accumulation_dtype, matmul, plain_dot
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.recurrent.cell import Cell, Params, matmul, plain_dot
 from jaxnets.recurrent.steps import WRAPPED, Plan, at, full_step, joined
 
 
@@ -111,7 +112,7 @@ def _known_product(cell: Cell, weights: Params, dtype: Any) -> Callable:
         return z
 
     def known_bwd(name, h, dz):
-        return dz, state_gradient(name, h, dz).astype(accumulation_dtype(dtype))
+        return dz, state_gradient(name, h, dz).astype(at_least_float32(dtype))
 
     # A matrix product's gradient needs nothing of h: it is not kept.
     keep = (lambda h: None) if cell.product is matmul else (lambda h: h)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, accumulation_dtype, plain_dot, split_params
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.chunked_backward import Kept, backward
 from jaxnets.recurrent.jacobian import (
     dense_jacobian,
@@ -216,7 +217,7 @@ def _solve(settings, plan, one, linearise, recurrence, first, inputs):
         return ~(error <= tolerance) & (k < settings.iterations)
 
     guess = jax.tree.map(lambda a: jnp.broadcast_to(a, (length, *a.shape)), first)
-    infinite = jnp.asarray(jnp.inf, accumulation_dtype(plan.dtype))
+    infinite = jnp.asarray(jnp.inf, at_least_float32(plan.dtype))
     carries, iterations, _, error = lax.while_loop(unfinished, improve, (guess, jnp.int32(0), infinite, infinite))
     new, ys = jax.vmap(one)(before(carries), *inputs)
     residual = _relative(jax.tree.map(jnp.subtract, new, carries), new)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import accumulation_dtype
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.checking import arrays, checked_lengths, described
 
 
@@ -35,7 +35,7 @@ def pool(ys: jax.Array, how: str, lengths: jax.Array | None = None) -> jax.Array
     if how == "max":
         found = jnp.max(jnp.where(real, ys, -jnp.inf), axis=-2)
     else:
-        total = jnp.sum(jnp.where(real, ys, 0), axis=-2, dtype=accumulation_dtype(ys.dtype))
+        total = jnp.sum(jnp.where(real, ys, 0), axis=-2, dtype=at_least_float32(ys.dtype))
         found = total / jnp.maximum(lengths, 1)[..., None].astype(total.dtype)
     return jnp.where(lengths[..., None] > 0, found, 0).astype(ys.dtype)
 
@@ -63,7 +63,7 @@ def attention_pool(ys: jax.Array, scores: jax.Array, lengths: jax.Array | None =
         raise ValueError(f"scores must be floating point of shape {ys.shape[:-1]}, got {described(scores)}")
     if length == 0:
         return jnp.zeros((*batch, features), ys.dtype)
-    dtype = accumulation_dtype(ys.dtype, scores.dtype)
+    dtype = at_least_float32(ys.dtype, scores.dtype)
     real = _real(lengths, length)
     scores = jnp.where(real, scores.astype(dtype), -jnp.inf)
     # A row without any weight to give has scores of 0 instead: its softmax would be NaN before it is masked.

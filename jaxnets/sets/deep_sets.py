@@ -10,7 +10,8 @@ from flax.typing import Dtype
 
 from jaxnets.dense import Dense
 from jaxnets.ops import embedding
-from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread, wide
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread
 from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
 from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
 
@@ -118,7 +119,7 @@ class DeepSets(nn.Module):
         xs = only_real(xs, check_members(xs, members))
         for layer in self.elementwise_layers:
             xs = self.activate(layer(xs))
-        return xs.astype(wide(xs.dtype))
+        return xs.astype(at_least_float32(xs.dtype))
 
 
 class EquivariantLayer(nn.Module):

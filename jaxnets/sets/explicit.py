@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 
+from jaxnets.ops.meshes import automatic, explicit_mesh, spec_of
 from jaxnets.sets.members import Segments
 
 F = TypeVar("F", bound=Callable[..., jax.Array])
@@ -30,10 +31,10 @@ def auto_sharded(kept: Callable[[tuple, tuple], tuple]) -> Callable[[F], F]:
         def function(*args: Any, **options: Any) -> jax.Array:
             leaves, tree = jax.tree.flatten((args, options))
             arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
-            if not any(map(_is_explicit, arrays)):
+            if explicit_mesh(arrays) is None:
                 return f(*args, **options)
             given = parameters.bind(*args, **options).arguments
-            axes = tuple(jax.typeof(given["xs"]).sharding.spec)
+            axes = spec_of(given["xs"])
             batch = (None,) if isinstance(given.get("members"), Segments) else axes[:-2]
 
             def of_arrays(*arrays):
@@ -42,7 +43,7 @@ def auto_sharded(kept: Callable[[tuple, tuple], tuple]) -> Callable[[F], F]:
                 args, options = jax.tree.unflatten(tree, whole)
                 return f(*args, **options)
 
-            return jax.sharding.auto_axes(of_arrays, out_sharding=PartitionSpec(*kept(batch, axes)))(*arrays)
+            return automatic(of_arrays, lambda shape: PartitionSpec(*kept(batch, axes)), *arrays)
 
         return function  # type: ignore[return-value]
 
@@ -62,7 +63,3 @@ def per_set(batch: tuple, axes: tuple) -> tuple:
 def per_element(batch: tuple, axes: tuple) -> tuple:
     """Axes of a result like ``xs``."""
     return axes
-
-
-def _is_explicit(array: jax.Array) -> bool:
-    return AxisType.Explicit in jax.typeof(array).sharding.mesh.axis_types

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.explicit import auto_sharded, per_set
-from jaxnets.sets.members import Members, check_members, mean, only_real, wide
+from jaxnets.sets.members import Members, check_members, mean, only_real
 
 
 def gaussians_init(key: jax.Array, features: int, count: int) -> dict[str, jax.Array]:
@@ -63,7 +64,7 @@ def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, members: Members 
     if params["means"].shape[-1] != xs.shape[-1]:
         raise ValueError(f"xs: {params['means'].shape[-1]} features expected; given {xs.shape}")
     members = check_members(xs, members)
-    xs = only_real(xs, members).astype(wide(xs.dtype))
+    xs = only_real(xs, members).astype(at_least_float32(xs.dtype))
     return mean(jnp.exp(log_likelihoods(params, xs)), members)
 
 

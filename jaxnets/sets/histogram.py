@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.explicit import auto_sharded, per_feature
-from jaxnets.sets.members import Members, Segments, check_members, is_real, only_real, sizes, total, wide
+from jaxnets.sets.members import Members, Segments, check_members, is_real, only_real, sizes, total
 
 KINDS = ("hard", "soft", "gaussian", "sigmoid", "linear")
 # Votes computed at once: they stay in a processor's cache.
@@ -148,7 +149,7 @@ def histogram(
     else:  # only a name, as jax.export may trace it
         chunk = length
     more = -length % chunk if length else chunk
-    xs = only_real(xs, members).astype(wide(xs.dtype, bins["centres"].dtype))
+    xs = only_real(xs, members).astype(at_least_float32(xs.dtype, bins["centres"].dtype))
     # NaN is taken out and added once for each set: asked for at each vote it would take as long as the votes.
     nan = jnp.where(jnp.isnan(xs), xs, 0)
     xs = jnp.where(jnp.isnan(xs), 0, xs)

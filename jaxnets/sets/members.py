@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.dtypes import at_least_float32
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["ids"], meta_fields=["count"])
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +31,9 @@ class Segments:
 Members = jax.Array | Segments | None
 
 
-def wide(*dtypes: Any) -> np.dtype:
-    """The dtype of sums over numbers of these dtypes: float32, or float64 if one of them is float64.
-
-    Unlike ``jnp.promote_types`` it also promotes under ``jax_numpy_dtype_promotion="strict"``.
-    """
-    return functools.reduce(np.promote_types, map(np.dtype, dtypes), np.dtype(np.float32))
-
-
 def answer_dtype(dtype: Any) -> Any:
     """The dtype of answers of a model that computes in ``dtype``; None as in flax: that of its inputs."""
-    return None if dtype is None else wide(dtype)
+    return None if dtype is None else at_least_float32(dtype)
 
 
 def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
@@ -82,7 +76,7 @@ def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) 
 
 def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
-    return _added(only_real(xs, members).astype(wide(xs.dtype)), members)
+    return _added(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
 
 
 def _added(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
@@ -116,7 +110,7 @@ def _largest_jvp(primals, tangents):
     found = largest(xs, members)
     xs = only_real(xs, members)
     chosen = is_real(members)[..., None] & ((xs == spread(found, members)) | jnp.isnan(xs))
-    count = jnp.maximum(total(chosen.astype(wide(xs.dtype)), members), 1)
+    count = jnp.maximum(total(chosen.astype(at_least_float32(xs.dtype)), members), 1)
     return found, (total(jnp.where(chosen, moves, 0), members) / count).astype(xs.dtype)
 
 
@@ -147,7 +141,7 @@ def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, S
         The elements, real ones first; the members of that order; and the rank of each element in its set
         ``[..., N, 1]``, float32 at least.
     """
-    dtype, xs = wide(xs.dtype), only_real(xs, members)
+    dtype, xs = at_least_float32(xs.dtype), only_real(xs, members)
     if isinstance(members, Segments):
         columns = jax.vmap(lambda column: jnp.lexsort((column, members.ids)), in_axes=-1, out_axes=-1)(xs)
         ids = jnp.sort(members.ids)

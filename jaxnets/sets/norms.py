@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.explicit import auto_sharded, per_element
-from jaxnets.sets.members import Members, check_members, only_real, sizes, spread, total, wide
+from jaxnets.sets.members import Members, check_members, only_real, sizes, spread, total
 
 
 @auto_sharded(per_element)
@@ -24,7 +25,7 @@ def set_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members 
         Elements like ``xs``, zeros where not real.
     """
     members = check_members(xs, members)
-    elements = only_real(xs, members).astype(wide(xs.dtype))
+    elements = only_real(xs, members).astype(at_least_float32(xs.dtype))
     count = jnp.maximum(sizes(members).astype(elements.dtype), 1) * max(xs.shape[-1], 1)
     middle = jnp.sum(total(elements, members), axis=-1, keepdims=True) / count
     centered = only_real(elements - spread(middle, members), members)
@@ -36,7 +37,7 @@ def set_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members 
 def layer_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members = None) -> jax.Array:
     r"""The norm of every element's features (Ba et al. 2016, arXiv:1607.06450); otherwise ``set_norm``."""
     members = check_members(xs, members)
-    elements = only_real(xs, members).astype(wide(xs.dtype))
+    elements = only_real(xs, members).astype(at_least_float32(xs.dtype))
     count = max(xs.shape[-1], 1)
     centered = elements - jnp.sum(elements, axis=-1, keepdims=True) / count
     variance = jnp.sum(centered**2, axis=-1, keepdims=True) / count
@@ -49,6 +50,6 @@ def _scaled(normal, scale, bias, members, dtype):
             raise ValueError(
                 f"`{name}` must have shape {normal.shape[-1:]}, a number for each feature, got {array.shape}"
             )
-    exact = wide(normal.dtype, scale.dtype, bias.dtype)
+    exact = at_least_float32(normal.dtype, scale.dtype, bias.dtype)
     scale, bias = (array.astype(exact).reshape((1,) * (normal.ndim - 1) + (-1,)) for array in (scale, bias))
     return only_real(normal.astype(exact) * scale + bias, members).astype(dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.explicit import auto_sharded, per_feature
 from jaxnets.sets.members import (
     Members,
@@ -21,7 +22,6 @@ from jaxnets.sets.members import (
     smallest,
     spread,
     total,
-    wide,
 )
 
 
@@ -95,7 +95,7 @@ def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> j
     if scores.shape[:-1] != xs.shape[:-1] or scores.shape[-1] not in (1, xs.shape[-1]):
         raise ValueError(f"scores: {xs.shape}, or 1 as its last axis, expected; given {scores.shape}")
     members = check_members(xs, members)
-    dtype = wide(xs.dtype, scores.dtype)
+    dtype = at_least_float32(xs.dtype, scores.dtype)
     scores = only_real(scores, members, -np.inf).astype(dtype)
     highest = jax.lax.stop_gradient(largest(scores, members))
     weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), members))
@@ -113,7 +113,7 @@ def power_mean_pool(xs: jax.Array, power: jax.Array | float, members: Members = 
         power: p, a number or ``[D]``, which can be learned.
     """
     members = check_members(xs, members)
-    numbers = only_real(xs, members, 1.0).astype(wide(xs.dtype))
+    numbers = only_real(xs, members, 1.0).astype(at_least_float32(xs.dtype))
     infinite = jnp.isposinf(numbers)
     logs = jnp.log(jnp.maximum(jnp.where(infinite, 1, numbers), 1e-6))
     any_infinite = largest(infinite.astype(logs.dtype), members) > 0
@@ -160,7 +160,7 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
         raise ValueError(f"weights: [{xs.shape[-1]}, K] expected, K at least 1; given {weights.shape}")
     members = check_members(xs, members)
     ordered, members, rank = in_order(-only_real(xs, members), members)
-    weights = weights.astype(wide(xs.dtype, weights.dtype))
+    weights = weights.astype(at_least_float32(xs.dtype, weights.dtype))
     pieces = weights.shape[1] - 1
     place = pieces * rank / jnp.maximum(spread(sizes(members), members).astype(rank.dtype) - 1, 1)
     left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, max(pieces - 1, 0))[..., 0]

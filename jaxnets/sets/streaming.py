@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.explicit import auto_sharded, per_feature, per_set
 from jaxnets.sets.histogram import Bins, histogram
-from jaxnets.sets.members import Members, check_members, largest, sizes, smallest, total, wide
+from jaxnets.sets.members import Members, check_members, largest, sizes, smallest, total
 
 Carry = Any
 
@@ -95,7 +96,7 @@ class Reading(NamedTuple):
 def nothing_read(query: jax.Array, features: int) -> Reading:
     """Before the first chunk, of queries ``[*batch, T, N, D]`` and values of so many features."""
     *batch, length, heads, _ = query.shape
-    zeros = jnp.zeros((*batch, heads, length, 1), wide(query.dtype))
+    zeros = jnp.zeros((*batch, heads, length, 1), at_least_float32(query.dtype))
     return Reading(zeros - np.inf, zeros, jnp.tile(zeros, features))
 
 
