@@ -221,7 +221,7 @@ def parameters(name, dtype):
     params = jax.tree.map(lambda a: random.standard_normal(a.shape) / np.sqrt(a.shape[0]), shapes)
     if "histogram" in params:
         even = sets.bins_init(model.kind, *shapes["histogram"]["centres"].shape)
-        params["histogram"] = jax.tree.map(lambda a, b: a + 0.02 * b, even, params["histogram"])
+        params["histogram"] = jax.tree.map(lambda a, b: np.asarray(a) + 0.02 * b, even, params["histogram"])
     return {"params": jax.tree.map(lambda a: jnp.array(a, dtype), params)}
 
 
