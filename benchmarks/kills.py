@@ -2,12 +2,14 @@
 
     python -m benchmarks.kills --json=benchmarks/results/kills.json
 
-Every run of ``RUNS`` is trained once undisturbed, then again with a SIGKILL after a random time, from its first second
-on, and started anew each time; of several processes a random one is killed, and the others end by themselves. In the
-end parameters, statistics, optimiser, carry and validation must be the same bit for bit. Goodput is the part of all
+Every run of ``RUNS`` is trained once undisturbed, then again with a SIGKILL at a random time after its first
+checkpoint, and started anew each time; of several processes a random one is killed, and the others end by themselves.
+Half of the kills hit runs that go on while a checkpoint is written (``train.background_saves``). In the end
+parameters, statistics, optimizer, carry and validation must be the same bit for bit. Goodput is the part of all
 computed steps that was needed.
 """
 
+import itertools
 import json
 import os
 import random
@@ -32,7 +34,7 @@ from jaxnets.training.metrics import read_metrics
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("kills", 10, "Of each run.", lower_bound=1)
+flags.DEFINE_integer("kills", 5, "Of each run, with and without background saves.", lower_bound=1)
 flags.DEFINE_list("runs", [], "Names of those to take; default all.")
 flags.DEFINE_string("json", None, "Write the results here.")
 
@@ -62,12 +64,12 @@ class Result(NamedTuple):
     interval: int
 
 
-def start(workdir: Path, run: str) -> list[subprocess.Popen]:
+def start(workdir: Path, run: str, background: bool) -> list[subprocess.Popen]:
     """The processes of a run, each in a group of its own."""
     config, *changes = RUNS[run]
     steps = () if any(change.startswith("train.steps") for change in changes) else ("train.steps=300",)
     command = [sys.executable, "-m", "jaxnets.train", f"--config={config}", f"--workdir={workdir}"]
-    command += [f"--config.{change}" for change in (*EVERY, *changes, *steps)]
+    command += [f"--config.{change}" for change in (*EVERY, *changes, *steps, f"train.background_saves={background}")]
     count = 2 if run == "two processes" else 1
     together: list[str] = []
     if count > 1:
@@ -109,11 +111,11 @@ def last_checkpoint(workdir: Path) -> int:
     return max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
 
 
-def killed_run(run: str, folder: Path, kills: int, dice: random.Random) -> Result:
+def killed_run(run: str, background: bool, folder: Path, kills: int, dice: random.Random) -> Result:
     """Trains undisturbed, and again with kills; a ``RunError`` where the two differ."""
     whole, killed, runs = folder / "whole", folder / "killed-1", 1
     begin = time.monotonic()
-    undisturbed = start(whole, run)
+    undisturbed = start(whole, run, background)
     while last_step(whole) < 1 and undisturbed[0].poll() is None:
         time.sleep(0.05)
     first = time.monotonic() - begin
@@ -123,8 +125,11 @@ def killed_run(run: str, folder: Path, kills: int, dice: random.Random) -> Resul
     computed = most_repeated = hit = 0
     while hit < kills:
         before, noted = last_checkpoint(killed), metrics_file(killed)
-        started = start(killed, run)
-        time.sleep(dice.uniform(0.2, first + stretch))
+        started = start(killed, run, background)
+        fresh = before == 0
+        while last_checkpoint(killed) == 0 and started[0].poll() is None:
+            time.sleep(0.02)
+        time.sleep(dice.uniform(0.0, stretch) if fresh else dice.uniform(0.2, first + stretch))
         if any(process.poll() is not None for process in started):  # done before the kill: another one begins
             finish(started)
             computed += steps - before
@@ -144,7 +149,7 @@ def killed_run(run: str, folder: Path, kills: int, dice: random.Random) -> Resul
         took = time.monotonic() - began
         print(f"  killed at step {reached}, to go on from {kept}; all had ended {took:.0f} s later", flush=True)
     computed += steps - last_checkpoint(killed)
-    finish(start(killed, run))
+    finish(start(killed, run, background))
     check_equal(whole, killed)
     interval = next(int(change.partition("=")[2]) for change in EVERY if change.startswith("train.evaluate_every"))
     return Result(hit, runs * steps, computed, most_repeated, interval)
@@ -176,12 +181,13 @@ def digest_files(folder: Path, step: int):
 
 def main(overrides: program.Overrides) -> None:
     dice, results = random.Random(0), {}
-    for run in FLAGS.runs or RUNS:
-        print(run, flush=True)
+    for run, background in itertools.product(FLAGS.runs or RUNS, (False, True)):
+        name = f"{run}, background saves" if background else run
+        print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            results[run] = found = killed_run(run, Path(folder), FLAGS.kills, dice)
+            results[name] = found = killed_run(run, background, Path(folder), FLAGS.kills, dice)
         print(
-            f"{run}: {found.kills} kills, equal bit for bit; {found.computed} steps computed for {found.steps}: "
+            f"{name}: {found.kills} kills, equal bit for bit; {found.computed} steps computed for {found.steps}: "
             f"goodput {found.steps / found.computed:.0%}; at most {found.most_repeated} repeated after a kill, "
             f"{found.interval} between checkpoints",
             flush=True,
@@ -191,7 +197,7 @@ def main(overrides: program.Overrides) -> None:
     )
     print(f"{kills} kills; goodput {steps / computed:.0%}")
     if FLAGS.json:
-        rows = {run: found._asdict() for run, found in results.items()}
+        rows = {name: found._asdict() for name, found in results.items()}
         result = {"command": harness.command(), **harness.machine(), "kills": kills, "goodput": steps / computed}
         harness.write(FLAGS.json, {**result, "runs": rows})
 

@@ -1,0 +1,21 @@
+"""Fifty kills, with and without background saves: ``python -m benchmarks.kills`` as a test."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.mark.long
+def test_fifty_kills_change_no_bit(tmp_path, environment):
+    results = tmp_path / "kills.json"
+    command = [sys.executable, "-m", "benchmarks.kills", f"--json={results}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr  # it ends with an error where a bit differs
+    found = json.loads(results.read_text())
+    assert found["kills"] == 50
+    for name, run in found["runs"].items():
+        if "background" not in name:
+            assert run["most_repeated"] <= run["interval"], name
