@@ -102,7 +102,8 @@ def trained(kind):
         def step(state, key):
             params, moments = state
             value, gradients = jax.value_and_grad(loss)(params, key)
-            updates, moments = optimizer.update(gradients, moments)
+            with jax.numpy_dtype_promotion("standard"):  # optax's own arithmetic mixes types
+                updates, moments = optimizer.update(gradients, moments)
             return (optax.apply_updates(params, updates), moments), value
 
         keys = jax.random.split(jax.random.key(1), 400)
