@@ -5,7 +5,6 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
+from jaxnets.ops.files import open_to_append, write_whole
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.run_files import check_folder, name_run, read_json
 
 # What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
 # about numbers that are not finite, and on which devices.
@@ -44,8 +45,9 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     check(workdir, config, dataset)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write(workdir / "config.json", _text(config))
-        write(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
+        write_whole(workdir / "config.json", _text(config))
+        write_whole(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
+        name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
 
@@ -59,6 +61,8 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """
     _text(config)
     if (workdir / "config.json").exists():
+        for name in ("figures", "tensorboard", "profile", "damaged"):  # written into; Checkpoints checks its own
+            check_folder(workdir / name)
         if differs := changes(load(workdir), config):
             listed = "\n  ".join(differs)
             raise UsageError(
@@ -101,7 +105,7 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
     path = workdir / "data.json"
     if not path.exists():
         return
-    before = _read_json(path)
+    before = read_json(path)
     if before.get("fingerprint") != dataset.fingerprint:
         raise RunError(
             f"the data of the run in {workdir} has changed; it learned from {before.get('source')}, "
@@ -114,9 +118,11 @@ def lock(workdir: Path) -> Iterator[None]:
     """Makes and holds a run's folder; a ``RunError`` where another process trains in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("w")
+        file = open_to_append(workdir / ".lock")
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,7 +140,7 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise RunError(f"no run in {workdir}: no config.json there")
-    config = ConfigDict(_read_json(path))
+    config = ConfigDict(read_json(path))
     complete(config)  # one that an earlier version wrote
     return config
 
@@ -154,24 +160,7 @@ def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
 
 def described(workdir: Path) -> dict[str, Any]:
     """What is noted of the data of the run in a folder: fingerprint, source, targets, shapes of a batch."""
-    return _read_json(workdir / "data.json")
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, whatever happens in between."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    return read_json(workdir / "data.json")
 
 
 def _free_name(workdir: Path) -> Path:
