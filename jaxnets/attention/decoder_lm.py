@@ -13,6 +13,7 @@ from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
+from jaxnets.ops import embedding
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
@@ -86,7 +87,7 @@ class DecoderLM(nn.Module):
         # Tied, the embedding is also the output's matrix, whose logits must begin small.
         small = nn.initializers.normal(0.02)
         embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=small, name="embed")
-        xs = embed(tokens)
+        xs = embedding.embed(embed.embedding.astype(self.dtype), tokens)
         if self.positions == "learned":
             xs += jnp.take(self.param("positions", small, (self.context, self.width)), at, axis=0).astype(self.dtype)
         elif self.positions == "sinusoidal":

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
-from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
+from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, integers, product, scores, softmax
 from jaxnets.attention.ring import Ring, in_ring
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
@@ -190,25 +190,13 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     )
     limits = Limits(
         None if mask is None else grouped(mask, tuple(batch), groups),
-        _integers("lengths", jnp.full(batch, s, jnp.int32) if lengths is None else lengths, tuple(batch), s).reshape(
+        integers("lengths", jnp.full(batch, s, jnp.int32) if lengths is None else lengths, tuple(batch), s).reshape(
             count
         ),
-        _integers("offset", offset, tuple(batch), None).reshape(count),
+        integers("offset", offset, tuple(batch), None).reshape(count),
         rng,
     )
     return pattern, limits, None if bias is None or callable(bias) else grouped(bias, tuple(batch), groups)
-
-
-def _integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None) -> jax.Array:
-    array = given if isinstance(given, jax.Array) else np.asarray(given)
-    if not jnp.issubdtype(array.dtype, jnp.integer) or array.shape not in ((), batch):
-        raise ValueError(f"{name}: integers of shape {batch} expected; given {array.dtype} of shape {array.shape}")
-    if largest is not None and not isinstance(array, jax.core.Tracer):  # within jit the values are not known
-        wrong = [int(n) for n in np.ravel(array) if not 0 <= n <= largest]
-        if wrong:
-            raise ValueError(f"{name}: from 0 to S = {largest} expected; given {wrong[0]}")
-    array = jnp.asarray(array, jnp.int32)
-    return jnp.broadcast_to(array if largest is None else jnp.minimum(array, largest), batch)
 
 
 def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:

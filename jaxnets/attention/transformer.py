@@ -11,9 +11,12 @@ from flax.typing import Dtype
 from jaxnets.attention.blocks import check_sizes, check_tokens, norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.depth import stack
+from jaxnets.attention.masking import integers
 from jaxnets.attention.positions import sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
+from jaxnets.ops import embedding
+from jaxnets.ops.masks import valid_steps
 
 
 class Memory(NamedTuple):
@@ -115,7 +118,7 @@ class Transformer(nn.Module):
 
     def encode(self, source: jax.Array, lengths: jax.Array | None = None) -> Memory:
         """What the decoder needs to know of ``source [*batch, S]``."""
-        xs, _ = self.encoder(self._embedded(source, "source"), None, None, lengths, None)
+        xs, _ = self.encoder(self._embedded(source, "source", lengths), None, None, lengths, None)
         if self.norm_first:
             xs = self.encoder_norm(xs)
         return Memory(self.decoder.memory(xs)[1], lengths, None)
@@ -131,18 +134,24 @@ class Transformer(nn.Module):
 
         ``lengths`` ``[*batch]`` tells how many of its tokens are real, not together with a cache.
         """
-        xs = self._embedded(target, "target", memory.cache)
+        xs = self._embedded(target, "target", lengths, memory.cache)
         xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
         if self.norm_first:
             xs = self.decoder_norm(xs)
         logits = matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
         return memory._replace(cache=cache), logits
 
-    def _embedded(self, tokens: jax.Array, name: str, cache: Caches | None = None) -> jax.Array:
+    def _embedded(
+        self, tokens: jax.Array, name: str, lengths: jax.Array | None, cache: Caches | None = None
+    ) -> jax.Array:
         check_tokens(name, tokens)
         length = tokens.shape[-1] + (0 if cache is None else known_length(length_of(cache)))
         if length > self.context:
             raise ValueError(f"{name}: at most the context's {self.context} tokens expected; given {length}")
         at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1])
-        xs = math.sqrt(self.width) * self.embed(tokens) + sinusoidal(at, self.width).astype(self.dtype)
-        return self.drop(xs)
+        valid = None
+        if lengths is not None:
+            *batch, size = tokens.shape
+            valid = valid_steps(integers(f"{name}_lengths", lengths, tuple(batch), size), size)
+        rows = embedding.embed(self.embed.embedding.astype(self.dtype), tokens, name=name, valid=valid)
+        return self.drop(math.sqrt(self.width) * rows + sinusoidal(at, self.width).astype(self.dtype))

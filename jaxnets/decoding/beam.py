@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnets.decoding.sampling import Step, check_carry
+from jaxnets.decoding.sampling import Step, check_carry, check_end
 
 
 class Hypotheses(NamedTuple):
@@ -45,11 +45,12 @@ def beam_search(
         alpha: 0 prefers short sequences, 1 nearly none.
 
     Raises:
-        ValueError: ``beams`` or ``length`` is below 1.
+        ValueError: ``beams`` or ``length`` is below 1, ``start`` or ``end`` is no token, or ``step`` returns a carry of
+            another structure. (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
     """
     if beams < 1 or length < 1:
         raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
-    check_carry(step, carry, start)
+    check_end(end, check_carry(step, carry, start))
     changing, advanced = _changing(step, carry, start)
 
     def advance(state, t):

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.embedding import check_ids
+
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
@@ -62,6 +64,9 @@ def stream(
 
     Yields:
         Token numbers.
+
+    Raises:
+        ValueError: The prompt is empty or has a number that is no token, or the logits of a step are NaN.
     """
 
     @jax.jit
@@ -69,31 +74,78 @@ def stream(
         carry, logits = step(carry, token)
         return carry, _drawn(logits, key, t, temperature, top_k, top_p)
 
-    for given in prompt:
+    for given in check_prompt(prompt):
         carry, token = advance(carry, jnp.asarray(given, jnp.int32), 0)
     t = 0
     while True:
+        _check_drawn(token)
         yield int(token)
         t += 1
         carry, token = advance(carry, token, t)
 
 
-def _drawn(logits: jax.Array, key: jax.Array, t: Any, temperature: float, top_k: int, top_p: float) -> jax.Array:
+def check_prompt(prompt: Sequence[int] | np.ndarray) -> np.ndarray:
+    """A prompt as an array; a ``ValueError`` where it is empty or has a number that is no token."""
+    tokens = np.asarray(prompt)
+    if tokens.ndim != 1 or not len(tokens) or not np.issubdtype(tokens.dtype, np.integer):
+        given = f"{tokens.dtype} of shape {tokens.shape}" if tokens.size else "none"
+        raise ValueError(f"`prompt` must be token numbers [T], at least one, got {given}")
+    if tokens.min() < 0:
+        raise ValueError(f"`prompt` must be token numbers, at least 0, got {tokens.min()} at {tokens.argmin()}")
+    return tokens
+
+
+def _check_drawn(token: jax.Array) -> None:
+    if int(token) == NOT_A_TOKEN:
+        raise ValueError(
+            "`prompt` must be tokens of the model, and its parameters must be finite, got logits that are NaN"
+        )
+
+
+# What is drawn from logits that are NaN, such as those of a model within ``jax.jit`` for a token that it does not have.
+NOT_A_TOKEN = -1
+NUMBERS = 2**31  # of int32 that are not negative
+
+
+def _drawn(logits: jax.Array, key: Any, t: Any, temperature: float, top_k: int, top_p: float) -> jax.Array:
     """Token t, int32; without a random number where there is nothing to choose."""
     if temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    kept = truncate(logits, temperature, top_k, top_p)
-    return jax.random.categorical(jax.random.fold_in(key, t), kept).astype(jnp.int32)
+        drawn = jnp.argmax(logits, axis=-1)
+    else:
+        kept = truncate(logits, temperature, top_k, top_p)
+        drawn = jax.random.categorical(jax.random.fold_in(key, t), kept)
+    return jnp.where(jnp.isnan(logits).any(axis=-1), NOT_A_TOKEN, drawn).astype(jnp.int32)
 
 
-def check_carry(step: Step, carry: Any, start: int | jax.Array) -> None:
-    """A ``ValueError`` where a step does not return a carry of the structure that it is given."""
-    after = jax.eval_shape(step, carry, jnp.asarray(start, jnp.int32))[0]
+def check_carry(step: Step, carry: Any, start: Any) -> int:
+    """How many tokens a step has logits for.
+
+    Raises:
+        ValueError: It does not return a carry of the structure that it is given, or ``start`` is none of its tokens.
+    """
+    after, logits = jax.eval_shape(step, carry, jax.ShapeDtypeStruct((), jnp.int32))
     if jax.tree.structure(after) != jax.tree.structure(carry):  # type: ignore[operator]
         given = "None" if carry is None else f"{jax.tree.structure(carry)}"
         raise ValueError(
             f"carry: one like that which the step returns expected, {jax.tree.structure(after)}; given {given}"
         )
+    size = logits.shape[-1]
+    start = start if isinstance(start, jax.Array) else np.asarray(start)
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((carry, start)))
+    # A model may read symbols that it does not write: only the step itself can tell.
+    if isinstance(start, jax.core.Tracer) or not size <= start < NUMBERS:
+        check_ids("start", start, size)
+    elif known:
+        _, logits = step(carry, jnp.asarray(start, jnp.int32))
+        if not isinstance(logits, jax.core.Tracer) and np.isnan(logits).any():
+            check_ids("start", start, size)
+    return size
+
+
+def check_end(end: int | None, size: int) -> None:
+    """A ``ValueError`` where an end symbol is none of the tokens 0 ... size - 1 that are written."""
+    if end is not None:
+        check_ids("end", end if isinstance(end, jax.Array) else np.asarray(end), size)
 
 
 def sample(
@@ -120,10 +172,13 @@ def sample(
         temperature, top_k, top_p: As in ``truncate``; temperature 0 is greedy.
 
     Returns:
-        int32 ``[T]``.
+        int32 ``[T]``; -1 from the first token on whose logits are NaN.
+
+    Raises:
+        ValueError: ``start`` or ``end`` is no token, or ``step`` returns a carry of another structure.
     """
 
-    check_carry(step, carry, start)
+    check_end(end, check_carry(step, carry, start))
 
     def advance(state, t):
         carry, token = state
@@ -155,10 +210,14 @@ def tree(
 
     Returns:
         ``(token, probability given what is before it, its continuations)``, most likely first.
+
+    Raises:
+        ValueError: The prompt is empty or has a number that is no token.
     """
     step = jax.jit(step)
-    for token in prompt:
+    for token in check_prompt(prompt):
         carry, logits = step(carry, jnp.asarray(token, jnp.int32))
+    _check_drawn(_drawn(logits, None, 0, 0.0, 0, 1.0))
 
     def grow(carry: Any, logits: jax.Array, depth: int) -> list[tuple[int, float, list]]:
         probabilities, tokens = jax.lax.top_k(jax.nn.softmax(logits.astype(jnp.float32)), min(branches, logits.size))

@@ -1,6 +1,6 @@
 """Recurrent networks: cells as tuples of pure functions, one ``scan`` for all of them, and Linen modules on top."""
 
-from jaxnets.recurrent.cell import Cell, LinearStep, matmul, step
+from jaxnets.recurrent.cell import Cell, LinearStep, matmul
 from jaxnets.recurrent.char_rnn import CharRNN
 from jaxnets.recurrent.conv_lstm import conv_lstm
 from jaxnets.recurrent.elman import elman
@@ -15,7 +15,7 @@ from jaxnets.recurrent.newton import Newton
 from jaxnets.recurrent.over_devices import scan_over_devices
 from jaxnets.recurrent.pooling import attention_pool, pool
 from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, StackedRNN
-from jaxnets.recurrent.scan import Options, newton_solution, scan
+from jaxnets.recurrent.scan import Options, newton_solution, scan, step
 from jaxnets.recurrent.sequence_model import SequenceModel
 from jaxnets.recurrent.wrappers import (
     learned_carry,

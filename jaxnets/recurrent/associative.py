@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, split_params, times
+from jaxnets.recurrent.cell import Carry, Cell, Params, joined_rows, matmul, split_params, times
 from jaxnets.recurrent.steps import Control, Plan, add, joined, parted, projection, put, take, where
 
 # How many numbers the states of a block hold: what fits a CPU's cache (there, larger blocks take up to twice the time),
@@ -204,7 +204,7 @@ def _outputs(cell: Cell, plan: Plan, control: Any, recurrent: Params, rest: Para
         if cell.product is not matmul:
             return jax.vmap(functools.partial(cell.product, recurrent[name]))(h)
         # Time and batch joined: a weight gradient that contracts two axes is slow on a CPU.
-        product = matmul(recurrent[name], h.reshape(-1, h.shape[-1]))
+        product = matmul(recurrent[name], joined_rows(h))
         return product.reshape(*h.shape[:-1], product.shape[-1])
 
     y = cell.step.output(rest, states, u, dot).astype(plan.dtype)  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -106,9 +107,29 @@ class LinearStep:
 def times(a: Any, s: Any) -> Any:
     """The elementwise product of two arrays, or of two complex numbers given as pairs of real and imaginary part."""
     if not isinstance(a, tuple):
-        return a * s
+        return along(a, s) * s
     (a, b), (c, d) = a, s
+    a, b = along(a, c), along(b, c)
     return a * c - b * d, a * d + b * c
+
+
+def along(a: jax.Array, like: jax.Array) -> jax.Array:
+    """``a`` with as many axes as ``like``: leading ones of size 1, which broadcast."""
+    return a.reshape((1,) * (like.ndim - a.ndim) + a.shape)
+
+
+def accumulation_dtype(*dtypes: Any) -> Any:
+    """The dtype of all that is not a product, for inputs of floating point: float32, or float64 if one is that."""
+    return jnp.dtype(jnp.float64 if any(jnp.finfo(dtype).bits == 64 for dtype in dtypes) else jnp.float32)
+
+
+def accumulated(params: Params, dtype: Any) -> Params:
+    """``params`` with every floating point array in ``accumulation_dtype(dtype)``, whatever dtype it is kept in.
+
+    A cell then meets one dtype, and gradients, which arrive in the dtype of each parameter, are summed in this one.
+    """
+    to = accumulation_dtype(dtype)
+    return jax.tree.map(lambda a: a.astype(to) if jnp.issubdtype(a.dtype, jnp.floating) else a, params)
 
 
 def split_params(params: Params) -> tuple[Any, Params, Params]:
@@ -119,7 +140,22 @@ def split_params(params: Params) -> tuple[Any, Params, Params]:
 
 def plain_dot(cell: Cell, recurrent: Params, dtype: Any) -> Callable:
     """The ``dot`` of a forward pass."""
-    return lambda name, h: cell.product(recurrent[name], h.astype(dtype))
+    return lambda name, h: cell.product(named_weight(recurrent, name), h.astype(dtype))
+
+
+def named_weight(recurrent: Params, name: str) -> Any:
+    """The recurrent weight of a state product.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in recurrent:
+        names = ", ".join(map(repr, recurrent)) or "of which there is none"
+        raise ValueError(
+            f'dot: the name must be that of a weight in params["recurrent"], {names}, got {name!r}; either the step '
+            "asks for another product than init makes, or the parameters are of another cell"
+        )
+    return recurrent[name]
 
 
 def main_input(xs: Any, name: str = "xs") -> jax.Array:
@@ -136,29 +172,6 @@ def main_input(xs: Any, name: str = "xs") -> jax.Array:
     raise ValueError(f"{name}: floating point expected; given {given} (embed integer tokens first)")
 
 
-def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry, jax.Array]:
-    """One step of a cell, for streaming inference and reinforcement learning.
-
-    Args:
-        cell: A recurrent cell.
-        params: Its parameters, as ``cell.init`` makes them.
-        carry: The carry of the step before, or None for the cell's initial one.
-        x: ``[*batch, D]``, the input of one time; for a cell that reads more than one thing a tree of arrays.
-
-    Returns:
-        The new carry, and the output ``[*batch, H]`` in the dtype of ``x``.
-
-    Raises:
-        ValueError: ``x`` has no floating point.
-    """
-    source, recurrent, rest = split_params(params)
-    dtype = main_input(x, "x").dtype
-    if carry is None:
-        carry = cell.carry(params, x)
-    carry, y = cell.step(rest, carry, cell.project(source, x), plain_dot(cell, recurrent, dtype))
-    return carry, y.astype(dtype)
-
-
 def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
     """``xs @ kernel + bias`` as one array per gate, float32 at least.
 
@@ -171,14 +184,19 @@ def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, .
         ``gates`` arrays ``[..., H]``.
     """
     # Leading axes are joined first: contracting two axes at once in the weight's gradient is slow on a CPU.
-    product = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1])) + params["bias"]
+    product = matmul(params["kernel"], joined_rows(xs)) + params["bias"][None]
     # Split last: then XLA sees that the gates' gradients side by side are one array, and copies nothing.
     return tuple(jnp.split(product.reshape(*xs.shape[:-1], product.shape[-1]), gates, axis=-1))
 
 
+def joined_rows(xs: jax.Array) -> jax.Array:
+    """``xs [..., D]`` with its leading axes joined to one, which may be of size 0."""
+    return xs.reshape(math.prod(xs.shape[:-1]), xs.shape[-1])
+
+
 def zero_state(x: jax.Array, hidden: int) -> jax.Array:
     """Zeros ``[*batch, hidden]`` for one step's input ``x``, float32 at least."""
-    return jnp.zeros((*x.shape[:-1], hidden), jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.zeros((*x.shape[:-1], hidden), accumulation_dtype(x.dtype))
 
 
 def chrono_bias(key: jax.Array, memory: float, hidden: int) -> jax.Array:
@@ -191,7 +209,8 @@ def chrono_bias(key: jax.Array, memory: float, hidden: int) -> jax.Array:
     """
     if memory < 2:
         raise ValueError(f"memory: at least 2 steps, or 0 to leave the biases alone; given {memory}")
-    return jnp.log(jax.random.uniform(jax.random.fold_in(key, 2), (hidden,), minval=1.0, maxval=memory - 1.0))
+    key = jax.random.fold_in(key, 2)
+    return jnp.log(jax.random.uniform(key, (hidden,), jnp.float32, minval=1.0, maxval=memory - 1.0))
 
 
 def dense_init(
@@ -216,7 +235,7 @@ def dense_init(
     return {
         "input": {
             "kernel": blocks(glorot, features, gates),
-            "bias": jnp.zeros(gates * hidden) if bias is None else bias,
+            "bias": jnp.zeros(gates * hidden, jnp.float32) if bias is None else bias,
         },
         "recurrent": {name: blocks(orthogonal, hidden, count) for name, count in products.items()},
     }

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.recurrent.cell import Carry, Cell, matmul
+from jaxnets.ops import embedding
+from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
 from jaxnets.recurrent.lstm import lstm
 from jaxnets.recurrent.rnn import RNN, check_network
 from jaxnets.recurrent.scan import Options
@@ -22,9 +23,9 @@ class Logits(nn.Module):
     @nn.compact
     def __call__(self, xs: jax.Array, kernel: jax.Array | None = None) -> jax.Array:
         if kernel is None:
-            kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocabulary))
-        bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
-        logits = matmul(kernel, xs.reshape(-1, xs.shape[-1])) + bias
+            kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocabulary), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,), jnp.float32)
+        logits = matmul(kernel, joined_rows(xs)) + bias[None]
         return logits.reshape(*xs.shape[:-1], self.vocabulary)
 
 
@@ -76,9 +77,9 @@ class CharRNN(nn.Module):
             # Tied, the embedding is also the output's matrix, whose logits must begin small.
             normal = nn.initializers.normal(self.hidden**-0.5 if self.tie else 1.0)
             embed = nn.Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=normal, name="embed")
-            xs = embed(tokens)
+            xs = embedding.embed(embed.embedding.astype(self.dtype), tokens)
         else:
-            xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
+            xs = embedding.one_hot(tokens, self.vocabulary, dtype=self.dtype)
         carries = []
         for layer in range(self.layers):
             rnn = RNN(self.cell(self.hidden), options=self.options, name=f"layer_{layer}")

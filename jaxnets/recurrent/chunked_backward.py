@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, matmul, plain_dot, split_params
+from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul, plain_dot, split_params
 from jaxnets.recurrent.linearised import linearised, linearised_at_all_times
 from jaxnets.recurrent.steps import (
     Plan,
@@ -197,7 +197,7 @@ def _each_once(make: Callable[[], Any]) -> tuple[Callable, list[Any], Callable]:
 def weight_gradient(cell: Cell, weight: Any, h: jax.Array, dz: jax.Array, plan: Plan) -> Any:
     """Of one recurrent weight over a chunk, as one large product."""
     if cell.product is matmul:  # time and batch joined: XLA's contraction over two axes is slow on a CPU
-        h, dz = h.reshape(-1, h.shape[-1]), dz.reshape(-1, dz.shape[-1])
+        h, dz = joined_rows(h), joined_rows(dz)
         return jax.vjp(lambda w: matmul(w, h), weight)[1](dz)[0]
     z, pullback = jax.vjp(lambda w: cell.product(w, h), weight)
     return pullback(dz.astype(z.dtype))[0]

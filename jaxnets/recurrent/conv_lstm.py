@@ -1,12 +1,13 @@
 """ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM whose products are convolutions, for fields over time."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Cell, zero_state
+from jaxnets.recurrent.cell import Cell, accumulation_dtype, along, zero_state
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 
@@ -14,9 +15,10 @@ _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
     """Convolution of ``x [*batch, *space, C]`` with ``kernel [*size, C, G]``, same size, stride 1."""
     space = kernel.ndim - 2
-    images = x.reshape(-1, *x.shape[x.ndim - 1 - space :])
+    leading = x.ndim - 1 - space
+    images = x.reshape(math.prod(x.shape[:leading]), *x.shape[leading:])
     z = lax.conv_general_dilated(images, kernel.astype(x.dtype), (1,) * space, "SAME", dimension_numbers=_LAYOUT[space])
-    return z.reshape(*x.shape[:-1], kernel.shape[-1]).astype(jnp.promote_types(x.dtype, jnp.float32))
+    return z.reshape(*x.shape[:-1], kernel.shape[-1]).astype(accumulation_dtype(x.dtype))
 
 
 @functools.cache
@@ -51,14 +53,14 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
         blocks = lambda key, channels: jnp.concatenate(
             [glorot(k, (*kernel, channels, hidden), jnp.float32) for k in jax.random.split(key, 4)], axis=-1
         )
-        bias = jnp.zeros((4, hidden)).at[1].set(forget_bias).reshape(-1)
+        bias = jnp.zeros((4, hidden), jnp.float32).at[1].set(forget_bias).reshape(-1)
         return {
             "input": {"kernel": blocks(first, features), "bias": bias},
             "recurrent": {"kernel": blocks(second, hidden)},
         }
 
     def project(params, xs):
-        return tuple(jnp.split(_convolve(params["kernel"], xs) + params["bias"], 4, axis=-1))
+        return tuple(jnp.split(_convolve(params["kernel"], xs) + along(params["bias"], xs), 4, axis=-1))
 
     def step(rest, carry, u, dot):
         h, c = carry

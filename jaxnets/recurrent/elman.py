@@ -25,7 +25,7 @@ def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, 
 
     def init(key, features):
         params = dense_init(key, features, hidden, 1, {"kernel": 1})
-        return {**params, "recurrent": {"kernel": jnp.eye(hidden)}} if identity else params
+        return {**params, "recurrent": {"kernel": jnp.eye(hidden, dtype=jnp.float32)}} if identity else params
 
     def step(rest, h, u, dot):
         h = activation(u[0] + dot("kernel", h))

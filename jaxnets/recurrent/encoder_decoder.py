@@ -17,11 +17,13 @@ from jaxnets.attention.alignment import (
     multiplicative_scores,
 )
 from jaxnets.attention.blocks import check_tokens
+from jaxnets.ops import embedding
+from jaxnets.ops.masks import valid_steps
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.char_rnn import Logits
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, check_network
-from jaxnets.recurrent.scan import Options
+from jaxnets.recurrent.scan import Options, checked_lengths
 
 ATTENTION = ("none", "additive", "multiplicative")
 
@@ -113,7 +115,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, source: jax.Array, lengths: jax.Array | None = None) -> Encoded:
         """What the decoder needs to know of ``source [*batch, S]``."""
-        xs = self._embedded(source, "source")
+        xs = self._embedded(source, "source", lengths)
         lasts = []
         for number, layer in enumerate(self.encoder):
             last, xs = layer(self.drop(xs) if number else xs, lengths=lengths)
@@ -143,15 +145,18 @@ class EncoderDecoder(nn.Module):
         return self.attend(hs, encoded.outputs, encoded.lengths)[1]
 
     def _states(self, encoded, target, lengths):
-        xs, carries = self._embedded(target, "target"), []
+        xs, carries = self._embedded(target, "target", lengths), []
         for number, layer in enumerate(self.decoder):
             last, xs = layer(self.drop(xs) if number else xs, encoded.carries[number], lengths=lengths)
             carries.append(last)
         return encoded._replace(carries=tuple(carries)), xs
 
-    def _embedded(self, tokens: jax.Array, name: str) -> jax.Array:
+    def _embedded(self, tokens: jax.Array, name: str, lengths: jax.Array | None) -> jax.Array:
         check_tokens(name, tokens)
-        return self.drop(self.embed(tokens))
+        *batch, size = tokens.shape
+        valid = None if lengths is None else valid_steps(checked_lengths(lengths, size, tuple(batch)), size)
+        rows = embedding.embed(self.embed.embedding.astype(self.dtype), tokens, name=name, valid=valid)
+        return self.drop(rows)
 
 
 class Alignment(nn.Module):

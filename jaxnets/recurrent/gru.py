@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, chrono_bias, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_gates, dense_init, zero_state
 
 
 @functools.cache
@@ -42,18 +42,19 @@ def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
     gates = 2 if reset == "none" else 3
 
     def init(key, features):
-        bias = jnp.zeros(gates * hidden)
+        bias = jnp.zeros(gates * hidden, jnp.float32)
         if memory:
             bias = bias.at[:hidden].set(-chrono_bias(key, memory, hidden))
         params = dense_init(key, features, hidden, gates, blocks[reset], bias)
-        return {**params, "recurrent_bias": jnp.zeros(3 * hidden)} if reset == "after" else params
+        return {**params, "recurrent_bias": jnp.zeros(3 * hidden, jnp.float32)} if reset == "after" else params
 
     def before(rest, h, u, dot):
         z, r = (jax.nn.sigmoid(a + b) for a, b in zip(u[:2], jnp.split(dot("gates", h), 2, axis=-1), strict=True))
         return z, jnp.tanh(u[2] + dot("candidate", r * h))
 
     def after(rest, h, u, dot):
-        az, ar, an = jnp.split(dot("kernel", h) + rest["recurrent_bias"], 3, axis=-1)
+        products = dot("kernel", h)
+        az, ar, an = jnp.split(products + along(rest["recurrent_bias"], products), 3, axis=-1)
         return jax.nn.sigmoid(u[0] + az), jnp.tanh(u[2] + jax.nn.sigmoid(u[1] + ar) * an)
 
     def none(rest, h, u, dot):

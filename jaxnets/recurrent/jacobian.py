@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot
+from jaxnets.recurrent.cell import Carry, Cell, Params, along, plain_dot
 
 PIECE = 16  # steps of a linear recurrence that are taken one after the other, all pieces at once
 
@@ -40,7 +40,9 @@ def dot_with_slope(cell: Cell, weights: Params, dtype: Any, dense: bool) -> Call
         if z.shape[-1] % width:
             return z, jnp.zeros_like(z)
         diagonals = jnp.concatenate([jnp.diagonal(block) for block in jnp.split(matrix, z.shape[-1] // width, axis=1)])
-        return z, jnp.concatenate([dh] * (z.shape[-1] // width), axis=-1).astype(z.dtype) * diagonals
+        return z, jnp.concatenate([dh] * (z.shape[-1] // width), axis=-1).astype(z.dtype) * along(
+            diagonals.astype(z.dtype), z
+        )
 
     return dot
 

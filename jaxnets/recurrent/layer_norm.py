@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, Params, matmul
+from jaxnets.recurrent.cell import Cell, Params, accumulation_dtype, along, joined_rows, matmul
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.lstm import lstm
 
@@ -14,13 +14,13 @@ EPSILON = 1e-6
 
 def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """``(x - mean) / sqrt(variance + 1e-6) * scale`` over the last axis, in float32 at least."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(accumulation_dtype(x.dtype))
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON) * scale
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON) * along(scale, x)
 
 
 def _normed_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
-    products = layer_norm(matmul(params["kernel"], xs.reshape(-1, xs.shape[-1])), params["scale"]) + params["bias"]
+    products = layer_norm(matmul(params["kernel"], joined_rows(xs)), params["scale"]) + params["bias"][None]
     return tuple(a.reshape(*xs.shape[:-1], a.shape[-1]) for a in jnp.split(products, gates, axis=-1))
 
 
@@ -46,10 +46,10 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         params = plain.init(key, features)
         return {
             **params,
-            "input": {**params["input"], "scale": jnp.ones(4 * hidden)},
-            "recurrent_scale": jnp.ones(4 * hidden),
-            "state_scale": jnp.ones(hidden),
-            "state_bias": jnp.zeros(hidden),
+            "input": {**params["input"], "scale": jnp.ones(4 * hidden, jnp.float32)},
+            "recurrent_scale": jnp.ones(4 * hidden, jnp.float32),
+            "state_scale": jnp.ones(hidden, jnp.float32),
+            "state_bias": jnp.zeros(hidden, jnp.float32),
         }
 
     def step(rest, carry, u, dot):
@@ -57,7 +57,7 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         products = layer_norm(dot("kernel", h), rest["recurrent_scale"])
         i, f, g, o = (a + b for a, b in zip(u, jnp.split(products, 4, axis=-1), strict=True))
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(layer_norm(c, rest["state_scale"]) + rest["state_bias"])
+        h = jax.nn.sigmoid(o) * jnp.tanh(layer_norm(c, rest["state_scale"]) + along(rest["state_bias"], c))
         return (h, c), h
 
     return plain._replace(init=init, project=lambda params, xs: _normed_gates(params, xs, 4), step=step)
@@ -86,9 +86,9 @@ def layer_norm_gru(hidden: int) -> Cell:
     def init(key, features):
         params = plain.init(key, features)
         return {
-            "input": {**params["input"], "scale": jnp.ones(3 * hidden)},
+            "input": {**params["input"], "scale": jnp.ones(3 * hidden, jnp.float32)},
             "recurrent": params["recurrent"],
-            "recurrent_scale": jnp.ones(3 * hidden),
+            "recurrent_scale": jnp.ones(3 * hidden, jnp.float32),
         }
 
     def step(rest, h, u, dot):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.recurrent.cell import Cell, LinearStep, dense_gates, dense_init, matmul, zero_state
+from jaxnets.recurrent.cell import Cell, LinearStep, dense_gates, dense_init, joined_rows, matmul, zero_state
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     """
 
     def init(key, features):
-        bias = jnp.zeros((3, hidden)).at[1].set(forget_bias).reshape(-1)
+        bias = jnp.zeros((3, hidden), jnp.float32).at[1].set(forget_bias).reshape(-1)
         return dense_init(key, features, hidden, 3, {}, bias)
 
     def coefficients(rest, u):
@@ -91,9 +91,9 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
 
     def init(key, features):
         keys = jax.random.split(key, 4)
-        modulus = jnp.sqrt(jax.random.uniform(keys[0], (state,)) * (r_max**2 - r_min**2) + r_min**2)
-        phase = max_phase * jax.random.uniform(keys[1], (state,), minval=1e-3)
-        normal = lambda key, rows, columns, scale: jax.random.normal(key, (rows, columns)) * scale
+        modulus = jnp.sqrt(jax.random.uniform(keys[0], (state,), jnp.float32) * (r_max**2 - r_min**2) + r_min**2)
+        phase = max_phase * jax.random.uniform(keys[1], (state,), jnp.float32, minval=1e-3)
+        normal = lambda key, rows, columns, scale: jax.random.normal(key, (rows, columns), jnp.float32) * scale
         return {
             "input": {
                 "kernel": normal(keys[2], features, 2 * state, (2 * features) ** -0.5),
@@ -106,8 +106,8 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
 
     def project(params, xs):
         gamma = jnp.exp(params["log_gamma"])
-        products = matmul(params["kernel"], xs.reshape(-1, xs.shape[-1]))
-        return tuple((a * gamma).reshape(*xs.shape[:-1], a.shape[-1]) for a in jnp.split(products, 2, axis=-1))
+        products = matmul(params["kernel"], joined_rows(xs))
+        return tuple((a * gamma[None]).reshape(*xs.shape[:-1], a.shape[-1]) for a in jnp.split(products, 2, axis=-1))
 
     def coefficients(rest, u):
         modulus, phase = jnp.exp(-jnp.exp(rest["log_decay"])), jnp.exp(rest["log_phase"])

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, Params, matmul, plain_dot
+from jaxnets.recurrent.cell import Cell, Params, accumulation_dtype, matmul, plain_dot
 from jaxnets.recurrent.steps import Plan, at, full_step, joined
 
 
@@ -107,7 +106,7 @@ def _known_product(cell: Cell, weights: Params, dtype: Any) -> Callable:
         return z
 
     def known_bwd(name, h, dz):
-        return dz, state_gradient(name, h, dz).astype(jnp.promote_types(dtype, jnp.float32))
+        return dz, state_gradient(name, h, dz).astype(accumulation_dtype(dtype))
 
     # A matrix product's gradient needs nothing of h: it is not kept.
     keep = (lambda h: None) if cell.product is matmul else (lambda h: h)

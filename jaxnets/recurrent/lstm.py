@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Cell, chrono_bias, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_gates, dense_init, zero_state
 
 # What a plain LSTM consists of is one function each, so that it can be recognised.
 lstm_project = functools.partial(dense_gates, gates=4)
@@ -47,8 +47,8 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
     gates = 3 if coupled else 4
 
     def init(key, features):
-        forget = chrono_bias(key, memory, hidden) if memory else jnp.full(hidden, forget_bias)
-        bias = jnp.zeros((gates, hidden)).at[gates - 3].set(forget)
+        forget = chrono_bias(key, memory, hidden) if memory else jnp.full(hidden, forget_bias, jnp.float32)
+        bias = jnp.zeros((gates, hidden), jnp.float32).at[gates - 3].set(forget)
         if memory and not coupled:
             bias = bias.at[0].set(-forget)
         params = dense_init(key, features, hidden, gates, {"kernel": gates}, bias.reshape(-1))
@@ -95,12 +95,12 @@ def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
 
     def step(rest, carry, u, dot):
         h, c = carry
-        pi, pf, po = rest["peephole"]
+        pi, pf, po = (along(p, c) for p in rest["peephole"])
         i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), 4, axis=-1), strict=True))
         c, before = jax.nn.sigmoid(f + pf * c) * c, c
         c = c + jax.nn.sigmoid(i + pi * before) * jnp.tanh(g)
         h = jax.nn.sigmoid(o + po * c) * jnp.tanh(c)
         return (h, c), h
 
-    init = lambda key, features: {**plain.init(key, features), "peephole": jnp.zeros((3, hidden))}
+    init = lambda key, features: {**plain.init(key, features), "peephole": jnp.zeros((3, hidden), jnp.float32)}
     return plain._replace(init=init, step=step)

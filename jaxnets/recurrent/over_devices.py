@@ -21,8 +21,9 @@ from jax.sharding import Mesh
 from jaxnets.devices import device_count, divided, padded
 from jaxnets.recurrent.associative import linear_states
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
+from jaxnets.recurrent.checking import first_carry, one_input, time_axis
 from jaxnets.recurrent.methods import check_linear
-from jaxnets.recurrent.scan import Options, first_carry, one_input, scan, time_axis
+from jaxnets.recurrent.scan import Options, scan
 
 
 def scan_over_devices(
@@ -66,7 +67,7 @@ def scan_over_devices(
     leaf = main_input(xs)
     time = time_axis(cell, leaf, time_major)
     length, batch = leaf.shape[time], (*leaf.shape[:time], *leaf.shape[time + 1 :])[: leaf.ndim - 1 - cell.axes]
-    carry = first_carry(cell, params, one_input(xs, time), carry)
+    carry = first_carry(cell, params, one_input(xs, time), carry, leaf.dtype)
     size = -(-length // count)
     if length != size * count:
         lengths = jnp.full(batch, length) if lengths is None else lengths

@@ -3,35 +3,40 @@
 import jax
 import jax.numpy as jnp
 
+from jaxnets.recurrent.cell import accumulation_dtype
+from jaxnets.recurrent.checking import arrays, checked_lengths, described
+
 
 def pool(ys: jax.Array, how: str, lengths: jax.Array | None = None) -> jax.Array:
     """One vector per sequence: its last output, or the largest or mean of each feature over time.
 
     Args:
-        ys: ``[*batch, T, H]``.
+        ys: ``[*batch, T, H]``. Padding has no effect, whatever is in it.
         how: ``"last"``, ``"max"`` or ``"mean"``, of each row's real steps.
-        lengths: Integers ``[*batch]``, how many steps of a row are real; None: all.
+        lengths: Integers ``[*batch]`` from 0 to T, how many steps of a row are real; None: all.
 
     Returns:
         ``[*batch, H]`` in the dtype of ``ys``, zeros for an empty row.
 
     Raises:
-        ValueError: ``how`` is none of these.
+        ValueError: ``how`` is none of these, or an array has another shape or dtype.
     """
     if how not in ("last", "max", "mean"):
         raise ValueError(f"pooling: last, max or mean expected; given {how!r}")
+    ys, lengths = _checked(ys, lengths)
     *batch, length, features = ys.shape
     if length == 0:
         return jnp.zeros((*batch, features), ys.dtype)
-    lengths = jnp.full(batch, length) if lengths is None else lengths
     if how == "last":
-        found = jnp.take_along_axis(ys, jnp.maximum(lengths - 1, 0)[..., None, None], axis=-2)[..., 0, :]
-    elif how == "max":
-        found = jnp.max(jnp.where(_real(lengths, length), ys, -jnp.inf), axis=-2)
+        # An empty row reads no step at all: what is in its padding may be NaN.
+        index = jnp.where(lengths > 0, lengths - 1, length)[..., None, None]
+        return jnp.take_along_axis(ys, index, axis=-2, mode="fill", fill_value=0)[..., 0, :]
+    real = _real(lengths, length)[..., None]
+    if how == "max":
+        found = jnp.max(jnp.where(real, ys, -jnp.inf), axis=-2)
     else:
-        real = jnp.where(_real(lengths, length), ys, 0)
-        total = jnp.sum(real, axis=-2, dtype=jnp.promote_types(ys.dtype, jnp.float32))
-        found = total / jnp.maximum(lengths, 1)[..., None]
+        total = jnp.sum(jnp.where(real, ys, 0), axis=-2, dtype=accumulation_dtype(ys.dtype))
+        found = total / jnp.maximum(lengths, 1)[..., None].astype(total.dtype)
     return jnp.where(lengths[..., None] > 0, found, 0).astype(ys.dtype)
 
 
@@ -41,25 +46,46 @@ def attention_pool(ys: jax.Array, scores: jax.Array, lengths: jax.Array | None =
     .. math:: \sum_t a_t y_t, \quad a = \mathrm{softmax}(s) \text{ over the real steps}
 
     Args:
-        ys: ``[*batch, T, H]``.
-        scores: s, ``[*batch, T]``.
-        lengths: Integers ``[*batch]``, how many steps of a row are real; None: all.
+        ys: ``[*batch, T, H]``. Padding has no effect, whatever is in it.
+        scores: s, ``[*batch, T]``; minus infinity gives a step no weight.
+        lengths: Integers ``[*batch]`` from 0 to T, how many steps of a row are real; None: all.
 
     Returns:
-        ``[*batch, H]`` in the dtype of ``ys``, zeros for an empty row.
+        ``[*batch, H]`` in the dtype of ``ys``, zeros for a row without a real step whose score is above minus infinity.
+
+    Raises:
+        ValueError: An array has another shape or dtype.
     """
+    ys, lengths = _checked(ys, lengths)
     *batch, length, features = ys.shape
+    scores = arrays("scores", scores)
+    if scores.shape != ys.shape[:-1] or not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise ValueError(f"scores must be floating point of shape {ys.shape[:-1]}, got {described(scores)}")
     if length == 0:
         return jnp.zeros((*batch, features), ys.dtype)
-    lengths = jnp.full(batch, length) if lengths is None else lengths
-    real = _real(lengths, length)[..., 0]
-    scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
-    # The lowest number, not -inf: a row without a real step would become NaN before it is masked.
-    weights = jax.nn.softmax(jnp.where(real, scores, jnp.finfo(scores.dtype).min), axis=-1) * real
+    dtype = accumulation_dtype(ys.dtype, scores.dtype)
+    real = _real(lengths, length)
+    scores = jnp.where(real, scores.astype(dtype), -jnp.inf)
+    # A row without any weight to give has scores of 0 instead: its softmax would be NaN before it is masked.
+    some = jnp.any(scores != -jnp.inf, axis=-1, keepdims=True)
+    weights = jnp.where(real & some, jax.nn.softmax(jnp.where(some, scores, 0), axis=-1), 0)
     # What is not real may be NaN, which no weight of zero removes.
-    return jnp.einsum("...t,...th->...h", weights, jnp.where(real[..., None], ys, 0)).astype(ys.dtype)
+    real_ys = jnp.where(real[..., None], ys, 0).astype(dtype)
+    return jnp.einsum("...t,...th->...h", weights, real_ys).astype(ys.dtype)
+
+
+def _checked(ys: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """The outputs, and lengths even where none are given."""
+    ys = arrays("ys", ys)
+    if not isinstance(ys, jax.Array) or ys.ndim < 2 or not jnp.issubdtype(ys.dtype, jnp.floating):
+        raise ValueError(f"ys must be floating point of shape [*batch, T, H], got {described(ys)}")
+    *batch, length, _ = ys.shape
+    if lengths is None:
+        return ys, jnp.full(batch, length, jnp.int32)
+    return ys, checked_lengths(lengths, length, tuple(batch))
 
 
 def _real(lengths: jax.Array, length: int) -> jax.Array:
-    """Which steps are real, ``[*batch, T, 1]``."""
-    return (jnp.arange(length) < lengths[..., None])[..., None]
+    """Which steps are real, ``[*batch, T]``."""
+    steps = jnp.arange(length, dtype=jnp.int32).reshape((1,) * lengths.ndim + (length,))
+    return steps < lengths[..., None]

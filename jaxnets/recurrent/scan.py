@@ -1,19 +1,35 @@
 """``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
 
+import contextlib
+import functools
 import math
+from collections.abc import Iterator
 from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 
+from jaxnets.ops.meshes import automatic, spec_of
 from jaxnets.recurrent.associative import block_length
-from jaxnets.recurrent.cell import Carry, Cell, Params, main_input, matmul, plain_dot, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, accumulated, main_input, matmul, plain_dot, split_params
+from jaxnets.recurrent.checking import (
+    arrays,
+    check_cell,
+    check_choices,
+    check_inputs,
+    check_made_by,
+    check_params,
+    checked_lengths,
+    first_carry,
+    one_input,
+    time_axis,
+)
 from jaxnets.recurrent.methods import Executor, executor, newton_executor, resolve_method
 from jaxnets.recurrent.newton import Newton, Solution, worst
 from jaxnets.recurrent.persistent import chunk_length
-from jaxnets.recurrent.steps import Control, Plan
+from jaxnets.recurrent.steps import Control, Plan, full_step
 
 
 class Options(TypedDict, total=False):
@@ -42,8 +58,9 @@ def scan(
 ) -> tuple[Carry, jax.Array]:
     """Runs ``cell`` over sequences.
 
-    Products are computed in the dtype of ``xs`` and accumulated in float32; carries stay float32. Gradients reach
-    ``params``, ``xs`` and ``carry``.
+    The dtype of ``xs`` decides: products are computed in it and accumulated in float32, and all else is computed in
+    float32, carries included (in float64 for float64 ``xs``). Parameters of other dtypes are cast to these, whether
+    ``jax_enable_x64`` is on or not. Gradients reach ``params``, ``xs`` and ``carry``, each in its own dtype.
 
     Args:
         cell: A recurrent cell.
@@ -77,17 +94,40 @@ def scan(
     Raises:
         ValueError: An argument has a shape, dtype or value that does not fit, or the method cannot do what is asked.
     """
-    _check_choices(params, chunk, keep, unroll)
+    check_cell(cell)
+    check_choices(chunk, keep, unroll)
+    check_params(params)
     method = resolve_method(cell, method)
+    params, xs = arrays("params", dict(params)), arrays("xs", xs)
+    axis = time_axis(cell, main_input(xs), time_major)
+    run = functools.partial(_scan, cell, method, chunk, keep, unroll, reverse, axis)
+    return automatic(run, functools.partial(_specs, axis, xs, carry), params, xs, carry, lengths, resets)
+
+
+def _specs(axis: int, xs: Any, carry: Carry | None, shapes: Any) -> Any:
+    """How the results of a scan are divided: the axes of batch and time as xs, a carry as the one given."""
+    times = spec_of(main_input(xs))
+    batch = (*times[:axis], *times[axis + 1 :])
+    rank = main_input(xs).ndim - 1
+    last, _ = shapes
+    of_xs = lambda leaf: PartitionSpec(*batch[: min(rank - 1, leaf.ndim)])
+    if carry is None:
+        return jax.tree.map(of_xs, last), PartitionSpec(*times[:rank])
+    return jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), carry), PartitionSpec(*times[:rank])
+
+
+def _scan(cell, method, chunk, keep, unroll, reverse, axis, params, xs, carry, lengths, resets):
+    """``scan`` of arguments that are arrays."""
     leaf = main_input(xs)
-    axis = time_axis(cell, leaf, time_major)
     length = leaf.shape[axis]
     batch = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])[: leaf.ndim - 1 - cell.axes]
-    _check_inputs(cell, params, xs, leaf)
+    check_inputs(cell, params, xs, leaf)
     one = one_input(xs, axis)
-    carry = first_carry(cell, params, one, carry)
     control = _control(lengths, resets, length, batch, axis)
-    initial = () if resets is None else cell.carry(params, one)
+    params = accumulated(params, leaf.dtype)
+    with explained(cell, params, leaf.shape[-1]):
+        initial = () if resets is None else first_carry(cell, params, one, None, leaf.dtype)
+        carry = first_carry(cell, params, one, carry, leaf.dtype)
 
     if method == "cudnn":
         chunk = length  # in one call
@@ -103,12 +143,66 @@ def scan(
         cut = lambda x, at, start=start, stop=stop: lax.slice_in_dim(x, start, stop, axis=at)
         plan = Plan(size, keep, unroll, reverse, axis, leaf.dtype)
         here = jax.tree.map(lambda x, cut=cut: cut(x, axis), control)
-        carry, ys = run(cell, plan, params, jax.tree.map(lambda x, cut=cut: cut(x, axis), xs), carry, initial, here)
+        part = jax.tree.map(lambda x, cut=cut: cut(x, axis), xs)
+        with explained(cell, params, leaf.shape[-1]):
+            carry, ys = run(cell, plan, params, part, carry, initial, here)
         outputs.append(ys)
     if not outputs:
-        return carry, _empty_outputs(cell, params, one, carry, axis)
+        with explained(cell, params, leaf.shape[-1]):
+            return carry, _empty_outputs(cell, params, one, carry, axis)
     ordered = outputs[::-1] if reverse else outputs
     return carry, ordered[0] if len(ordered) == 1 else jnp.concatenate(ordered, axis)
+
+
+@contextlib.contextmanager
+def explained(cell: Cell, params: Params, features: int) -> Iterator[None]:
+    """Turns what a cell's functions raise for the parameters of another cell into a ``ValueError`` about those."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        check_made_by(cell, params, features, error)
+        raise
+
+
+def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry, jax.Array]:
+    """One step of a cell, for streaming inference and reinforcement learning.
+
+    Args:
+        cell: A recurrent cell.
+        params: Its parameters, as ``cell.init`` makes them.
+        carry: The carry of the step before, or None for the cell's initial one.
+        x: ``[*batch, D]``, the input of one time; for a cell that reads more than one thing a tree of arrays.
+
+    Returns:
+        The new carry, and the output ``[*batch, H]`` in the dtype of ``x``.
+
+    Raises:
+        ValueError: As ``scan``.
+    """
+    check_cell(cell)
+    check_params(params)
+    params, x = arrays("params", dict(params)), arrays("x", x)
+    given = carry
+
+    def specs(shapes):
+        batch = spec_of(main_input(x, "x"))[:-1]
+        last, y = jax.tree.map(lambda leaf: PartitionSpec(*batch[: leaf.ndim]), shapes)
+        return last if given is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), given), y
+
+    return automatic(functools.partial(_step, cell), specs, params, carry, x)
+
+
+def _step(cell, params, carry, x):
+    leaf = main_input(x, "x")
+    if leaf.ndim < cell.axes:
+        raise ValueError(f"x must have at least {cell.axes} axes, those of one step's input, got shape {leaf.shape}")
+    check_inputs(cell, params, x, leaf, "x")
+    params = accumulated(params, leaf.dtype)
+    source, recurrent, rest = split_params(params)
+    with explained(cell, params, leaf.shape[-1]):
+        carry = first_carry(cell, params, x, carry, leaf.dtype)
+        one = full_step(cell, rest, plain_dot(cell, recurrent, leaf.dtype), leaf.dtype)
+        return one(carry, cell.project(source, x), Control(), ())
 
 
 def _choose_keep(cell: Cell, params: Params, carry: Carry, length: int, rows: int) -> str:
@@ -151,10 +245,11 @@ def _control(lengths, resets, length: int, batch: tuple[int, ...], axis: int) ->
     active = reset = None
     if lengths is not None:
         lengths = checked_lengths(lengths, length, batch)
-        times = jnp.arange(length).reshape(length, *(1,) * len(batch[axis:]))
-        active = times < jnp.expand_dims(lengths, axis)
+        times = jnp.arange(length, dtype=jnp.int32)
+        others = [i for i in range(len(batch) + 1) if i != axis]
+        active = jnp.expand_dims(times, others) < jnp.expand_dims(lengths, axis)
     if resets is not None:
-        resets = jnp.asarray(resets)
+        resets = arrays("resets", jnp.asarray(resets) if isinstance(resets, (list, tuple)) else resets)
         expected = (*batch[:axis], length, *batch[axis:])
         if resets.dtype != jnp.bool_ or resets.shape != expected:
             raise ValueError(f"resets: bool of shape {expected} expected; given {resets.dtype} of shape {resets.shape}")
@@ -165,8 +260,8 @@ def _control(lengths, resets, length: int, batch: tuple[int, ...], axis: int) ->
 def _empty_outputs(cell: Cell, params: Params, one: Any, carry: Carry, axis: int) -> jax.Array:
     source, recurrent, rest = split_params(params)
     dtype = main_input(one).dtype
-    step = lambda carry, x: cell.step(rest, carry, cell.project(source, x), plain_dot(cell, recurrent, dtype))
-    y = jax.eval_shape(step, carry, one)[1]
+    one_step = full_step(cell, rest, plain_dot(cell, recurrent, dtype), dtype)
+    y = jax.eval_shape(lambda carry, x: one_step(carry, cell.project(source, x), Control(), ()), carry, one)[1]
     return jnp.zeros((*y.shape[:axis], 0, *y.shape[axis:]), dtype)
 
 
@@ -195,63 +290,3 @@ def newton_solution(cell: Cell, params: Params, xs: Any, carry: Carry | None = N
     if not found:
         raise ValueError("xs: at least one step expected")
     return worst(jax.tree.map(lambda *a: jnp.stack(a), *found))
-
-
-# ---- what a user gets wrong
-
-
-def time_axis(cell: Cell, leaf: jax.Array, time_major: bool) -> int:
-    if leaf.ndim < 1 + cell.axes:
-        names = {1: "D", 2: "W, C", 3: "H, W, C"}.get(cell.axes, f"{cell.axes} axes of one input")
-        raise ValueError(f"xs: at least the axes [T, {names}] expected; given shape {leaf.shape}")
-    return 0 if time_major else leaf.ndim - 1 - cell.axes
-
-
-def _check_inputs(cell: Cell, params: Params, xs: Any, leaf: jax.Array) -> None:
-    prefix = leaf.shape[: leaf.ndim - cell.axes]
-    for other in jax.tree.leaves(xs):
-        if other.shape[: len(prefix)] != prefix:
-            raise ValueError(f"xs: all of its arrays must begin with the axes {prefix}; given shape {other.shape}")
-    kernel = params["input"].get("kernel") if isinstance(params["input"], dict) else None
-    if kernel is not None and kernel.shape[-2] != leaf.shape[-1]:
-        raise ValueError(f"xs: the parameters were made for {kernel.shape[-2]} features; given shape {leaf.shape}")
-
-
-def _check_choices(params: Params, chunk: int | None, keep: str | None, unroll: int) -> None:
-    if not {"input", "recurrent"} <= set(params):
-        raise ValueError(f'params: "input" and "recurrent" expected, as cell.init makes them; given {sorted(params)}')
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk: at least 1, or None to choose; given {chunk}")
-    if unroll < 1:
-        raise ValueError(f"unroll: at least 1; given {unroll}")
-    if keep not in ("carries", "boundaries", "products", None):
-        raise ValueError(f"keep: one of carries, boundaries, products, or None to choose; given {keep!r}")
-
-
-def one_input(xs: Any, axis: int) -> Any:
-    """Zeros like the input of one step."""
-    return jax.tree.map(lambda x: jnp.zeros((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype), xs)
-
-
-def first_carry(cell: Cell, params: Params, one: Any, carry: Carry | None) -> Carry:
-    """The cell's initial carry, or the one given in the dtypes of the cell's own, float32 at least."""
-    if carry is None:
-        return cell.carry(params, one)
-    expected = jax.eval_shape(cell.carry, params, one)
-    shapes = lambda tree: jax.tree.map(lambda a: tuple(jnp.shape(a)), tree)
-    different = jax.tree.structure(expected) != jax.tree.structure(carry)  # type: ignore[operator]
-    if different or jax.tree.leaves(shapes(expected)) != jax.tree.leaves(shapes(carry)):
-        raise ValueError(f"carry: shapes {shapes(expected)} expected for this batch; given {shapes(carry)}")
-    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), carry, expected)
-
-
-def checked_lengths(lengths: Any, length: int, batch: tuple[int, ...]) -> jax.Array:
-    """Lengths as an array, if they are integers ``[*batch]`` from 0 to ``length``; else a ``ValueError``."""
-    lengths = jnp.asarray(lengths)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer) or lengths.shape != batch:
-        raise ValueError(f"lengths: integers of shape {batch} expected; given {lengths.dtype} of shape {lengths.shape}")
-    if not isinstance(lengths, jax.core.Tracer):  # within jit the values are not known
-        wrong = [int(n) for n in np.ravel(lengths) if not 0 <= n <= length]
-        if wrong:
-            raise ValueError(f"lengths: from 0 to T = {length} expected; given {wrong[0]}")
-    return lengths

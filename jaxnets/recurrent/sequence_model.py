@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.dense import Dense
-from jaxnets.recurrent.cell import Cell
+from jaxnets.recurrent.cell import Cell, accumulation_dtype
 from jaxnets.recurrent.gru import gru
 from jaxnets.recurrent.pooling import attention_pool, pool
 from jaxnets.recurrent.rnn import StackedRNN, check_network
@@ -64,7 +64,7 @@ class SequenceModel(nn.Module):
         _, ys = network(xs, lengths=lengths, train=train)
         pooled = self._pooled(ys, lengths)
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
-        return nn.Dense(self.outputs, dtype=jnp.promote_types(pooled.dtype, jnp.float32), name="head")(pooled)
+        return nn.Dense(self.outputs, dtype=accumulation_dtype(pooled.dtype), name="head")(pooled)
 
     def _pooled(self, ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
         if self.pooling == "none":

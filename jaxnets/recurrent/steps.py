@@ -44,7 +44,7 @@ def full_step(cell: Cell, rest: Params, dot: Callable, dtype: Any, mask_output: 
     def step(carry, u, control, initial):
         if control.reset is not None:
             carry = jax.tree.map(functools.partial(where, control.reset), initial, carry)
-        new, y = cell.step(rest, carry, u, dot)
+        new, y = checked_step(carry, cell.step(rest, carry, u, dot))
         if control.active is None:
             return new, y.astype(dtype)
         held = jax.tree.map(functools.partial(where, control.active), new, carry)
@@ -54,6 +54,24 @@ def full_step(cell: Cell, rest: Params, dot: Callable, dtype: Any, mask_output: 
         return held, (same[0] if same else y).astype(dtype)
 
     return step
+
+
+def checked_step(carry: Any, result: Any) -> tuple[Any, jax.Array]:
+    """What a cell's step returns, its carry in the dtypes of the one before.
+
+    Raises:
+        ValueError: It is no pair of a carry of the same structure and shapes, and an array.
+    """
+    if not isinstance(result, tuple) or len(result) != 2 or not hasattr(result[1], "dtype"):
+        raise ValueError(f"a cell's step must return (carry, y), y an array, got {jax.tree.map(jnp.shape, result)}")
+    new, y = result
+    shapes = lambda tree: (jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)])
+    if shapes(new) != shapes(carry):
+        given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (new, carry))
+        raise ValueError(f"a cell's step must return a carry like the one before, of shapes {wanted}, got {given}")
+    # The very array where it has the dtype already: whether it is y as well tells what need not be kept.
+    cast = lambda leaf, old: leaf if jnp.asarray(leaf).dtype == old.dtype else jnp.asarray(leaf, old.dtype)
+    return jax.tree.map(cast, new, carry), y
 
 
 def projection(cell: Cell, control: Control) -> Callable:

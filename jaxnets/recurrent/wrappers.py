@@ -104,7 +104,7 @@ def recurrent_dropout_masks(key: jax.Array, cell: Cell, params: Params, xs: jax.
     axis = xs.ndim - 1 - cell.axes
     jax.eval_shape(record, jax.ShapeDtypeStruct((*xs.shape[:axis], *xs.shape[axis + 1 :]), xs.dtype))
     keys = jax.random.split(key, max(len(shapes), 1))
-    draw = lambda k, shape: jax.random.bernoulli(k, 1 - rate, shape) / (1 - rate)
+    draw = lambda k, shape: jnp.where(jax.random.bernoulli(k, 1 - rate, shape), jnp.float32(1 / (1 - rate)), 0)
     return {name: draw(k, shape) for k, (name, shape) in zip(keys, shapes.items(), strict=False)}
 
 

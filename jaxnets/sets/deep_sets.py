@@ -9,7 +9,8 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.dense import Dense
-from jaxnets.sets.members import Members, check_members, only_real, spread
+from jaxnets.ops import embedding
+from jaxnets.sets.members import Members, check_members, is_real, only_real, spread
 from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
 from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
 
@@ -111,7 +112,9 @@ class DeepSets(nn.Module):
 
     def _elements(self, xs, members):
         if self.tokens:
-            xs = self.embed(xs)
+            elements: Any = jax.ShapeDtypeStruct((*xs.shape, 1), self.dtype)
+            valid = None if members is None else is_real(check_members(elements, members))
+            xs = embedding.embed(self.embed.embedding.astype(self.dtype), xs, name="xs", valid=valid)
         xs = only_real(xs, check_members(xs, members))
         for layer in self.elementwise_layers:
             xs = self.activate(layer(xs))

@@ -5,12 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
 from jaxnets.data.targets import Quantities
+from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import set_pictures
+from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
 
@@ -31,16 +32,16 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
 
     def loss(variables, batch, key, carry):
         logits = scores(variables, batch, train=True, rngs={"dropout": key})
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
-        return jnp.sum(jnp.where(batch["mask"], nats, 0)) / jnp.maximum(jnp.sum(batch["mask"]), 1), ((), {})
+        nats = cross_entropy(logits, batch["targets"], batch["mask"])
+        return masked_mean(nats, batch["mask"]), ((), {})
 
     def evaluate(variables, batch, carry):
         logits, mask = scores(variables, batch), batch["mask"]
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        nats = cross_entropy(logits, batch["targets"], batch["mask"])
         right = jnp.argmax(logits, axis=-1) == batch["targets"]
-        chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1)
+        chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": right, "chance": chance}
-        return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in sums.items()}, ()
+        return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in sums.items()}, ()
 
     def draw(variables, batches):
         batch = {name: array[:SHOWN] for name, array in batches[0].items()}

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from jaxnets.data.targets import Quantities
+from jaxnets.ops.masks import masked_sum
 from jaxnets.tasks import set_pictures
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
@@ -49,7 +50,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         """The sum of the log-likelihoods of real points, and their number."""
         logs = jax.nn.logsumexp(densities(mixtures(variables, batch, **options), batch["inputs"]), axis=-1)
         real = batch["members"] & batch["mask"][:, None]
-        return jnp.sum(jnp.where(real, logs, 0)), jnp.sum(real)
+        return masked_sum(logs, real), jnp.sum(real, dtype=jnp.float32)
 
     def loss(variables, batch, key, carry):
         logs, count = total(variables, batch, train=True, rngs={"dropout": key})
@@ -57,7 +58,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
 
     def evaluate(variables, batch, carry):
         logs, count = total(variables, batch)
-        points = jnp.sum(batch["members"], axis=1) * batch["mask"]
+        points = jnp.where(batch["mask"], jnp.sum(batch["members"], axis=1), 0).astype(jnp.float32)
         return {"loss": (-logs, count), "oracle": (-jnp.sum(points * batch["oracle"]), jnp.sum(points))}, ()
 
     def predict(variables, batch):

@@ -12,7 +12,9 @@ from flax.traverse_util import flatten_dict
 
 from jaxnets.data import augmentation
 from jaxnets.data.targets import Classes
+from jaxnets.ops.embedding import one_hot
 from jaxnets.tasks import pictures
+from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.supervised import supervised
 from jaxnets.tasks.task import Task
 
@@ -77,7 +79,7 @@ def image_classification(
         if cutout:
             images = augmentation.cutout(erased, images, cutout)
         if soft:
-            targets = optax.smooth_labels(jax.nn.one_hot(targets, classes.size), label_smoothing)
+            targets = optax.smooth_labels(one_hot(targets, classes.size, name="targets"), label_smoothing)
         if mixup:
             images, targets = augmentation.mixup(mixed, images, targets, mixup)
         return {**batch, "inputs": images, "targets": targets}
@@ -87,7 +89,7 @@ def image_classification(
             raise ValueError(f"the model gives {logits.shape}; logits ({len(targets)}, {classes.size}) expected")
         if jnp.issubdtype(targets.dtype, jnp.floating):
             return {"loss": optax.softmax_cross_entropy(logits, targets)}
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        nats = cross_entropy(logits, targets)
         found = {"loss": nats, "accuracy": jnp.argmax(logits, axis=-1) == targets}
         if classes.size > 5:
             best = jax.lax.top_k(logits, 5)[1]

@@ -8,13 +8,15 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
 from jaxnets import decoding
 from jaxnets.attention import length_of, unstack
 from jaxnets.data import Vocabulary
+from jaxnets.ops.embedding import padding_filled
+from jaxnets.ops.masks import masked_mean
+from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
 
@@ -35,17 +37,18 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
             initial = model.apply(variables, batch["inputs"][:, :0])[0]
             choose = functools.partial(jax.vmap(jnp.where), batch["start"])  # row by row
             carry = jax.tree.map(choose, initial, carry)
-        carry, logits = model.apply(variables, batch["inputs"], carry, **options)
-        return carry, optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        inputs = padding_filled(batch["inputs"], vocabulary.size, batch["mask"])
+        result: Any = model.apply(variables, inputs, carry, **options)
+        carry, logits = result
+        return carry, cross_entropy(logits, batch["targets"], batch["mask"])
 
     def loss(variables, batch, key, carry):
         carry, nats = run(variables, batch, carry, train=True, rngs={"dropout": key})
-        mask = batch["mask"]
-        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), (jax.lax.stop_gradient(carry), {})
+        return masked_mean(nats, batch["mask"]), (jax.lax.stop_gradient(carry), {})
 
     def evaluate(variables, batch, carry):
         carry, nats = run(variables, batch, carry)
-        return {"loss": (jnp.sum(nats * batch["mask"]), jnp.sum(batch["mask"]))}, carry
+        return {"loss": (jnp.sum(nats), jnp.sum(batch["mask"], dtype=jnp.float32))}, carry
 
     def draw(variables, batches):
         batch = batches[0]

@@ -15,11 +15,12 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Quantities
+from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import pictures, set_pictures
+from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.task import Task
 
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
@@ -35,7 +36,7 @@ def classification(model: nn.Module, classes: Classes) -> Task:
 
     def metrics(logits, targets):
         chex.assert_shape(logits, (*targets.shape, classes.size))
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        nats = cross_entropy(logits, targets)
         return {"loss": nats, "accuracy": jnp.argmax(logits, axis=-1) == targets}
 
     def draw(logits, batch):
@@ -102,22 +103,21 @@ def supervised(
         return model.apply(variables, batch["inputs"], **real, **options)
 
     def loss(variables, batch, key, carry):
-        batch = prepare(batch, jax.random.fold_in(key, 1))
+        batch = prepare({**batch, "targets": _filled(batch)}, jax.random.fold_in(key, 1))
         options = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
         given, changed = answers(variables, batch, **options)
         given, *auxiliary = given if isinstance(given, tuple) else (given,)
         nats = metrics(given, batch["targets"])["loss"]
         nats += sum(AUXILIARY * metrics(other, batch["targets"])["loss"] for other in auxiliary)
-        mask = batch["mask"]
-        return jnp.sum(jnp.where(mask, nats, 0)) / jnp.maximum(jnp.sum(mask), 1), ((), changed)
+        return masked_mean(nats, batch["mask"]), ((), changed)
 
     def predict(variables, batch):
         return answers(variables, prepare(batch, None))
 
     def evaluate(variables, batch, carry):
         mask = batch["mask"]
-        found = metrics(predict(variables, batch), batch["targets"])
-        return {name: (jnp.sum(jnp.where(mask, value, 0)), jnp.sum(mask)) for name, value in found.items()}, ()
+        found = metrics(predict(variables, batch), _filled(batch))
+        return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in found.items()}, ()
 
     def draw_all(variables, batches):
         run = jax.jit(predict)
@@ -145,3 +145,9 @@ def supervised(
         measure=measure,
         derive={},
     )
+
+
+def _filled(batch: dict[str, jax.Array]) -> jax.Array:
+    """The targets, 0 where they do not count: there they may be anything."""
+    targets, mask = jnp.asarray(batch["targets"]), batch["mask"]
+    return jnp.where(jnp.expand_dims(mask, tuple(range(mask.ndim, targets.ndim))), targets, 0)

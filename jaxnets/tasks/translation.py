@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from matplotlib.figure import Figure
 
@@ -15,6 +14,8 @@ from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.pairs import END, START
+from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
 
@@ -65,22 +66,22 @@ def translation(
             written = jnp.pad(jnp.argmax(logits, -1)[:, :-1], ((0, 0), (1, 0)), constant_values=start)
             given = jnp.where(jax.random.bernoulli(third, sampling, given.shape), written, given)
         logits = logits_of(training, variables, batch, given, rngs={"dropout": second})
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        mask = real(batch)
+        nats = cross_entropy(logits, batch["targets"], mask)
         if smoothing:
             evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
             nats = (1 - smoothing) * nats + smoothing * evenly
-        mask = real(batch)
-        return jnp.sum(nats * mask) / jnp.maximum(jnp.sum(mask), 1), ((), {})
+        return masked_mean(nats, mask), ((), {})
 
     def predict(variables, batch):
         return logits_of(model, variables, batch, read(batch))
 
     def evaluate(variables, batch, carry):
         logits, mask = predict(variables, batch), real(batch)
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        nats = cross_entropy(logits, batch["targets"], mask)
         right = jnp.argmax(logits, -1) == batch["targets"]
-        count = jnp.sum(mask)
-        return {"loss": (jnp.sum(nats * mask), count), "accuracy": (jnp.sum(right * mask), count)}, ()
+        count = jnp.sum(mask, dtype=jnp.float32)
+        return {"loss": (jnp.sum(nats), count), "accuracy": (masked_sum(right, mask), count)}, ()
 
     def apart(variables) -> tuple[Any, Any]:
         return unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)

@@ -55,13 +55,20 @@ def problem(cell, length, batch=(3,), dtype=jnp.float32):
     return params, xs, carry
 
 
+def wide(ys):
+    """The dtype that sums of ``ys`` are taken in."""
+    return jnp.float64 if ys.dtype == jnp.float64 else jnp.float32
+
+
 def objective(cell, **options):
     """A scalar that depends on every output and on the last carry, as ``f(params, xs, carry)``."""
 
     def f(params, xs, carry):
         carry, ys = recurrent.scan(cell, params, xs, carry, **options)
-        weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
-        return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry))
+        weights = jnp.cos(jnp.arange(ys.size, dtype=wide(ys))).reshape(ys.shape)
+        return jnp.sum(weights * (ys**2).astype(weights.dtype)) + sum(
+            jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry)
+        )
 
     return f
 

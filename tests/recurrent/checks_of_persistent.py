@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from all_cells import problem
+from all_cells import problem, wide
 from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
@@ -50,8 +50,10 @@ def check(cell, sizes, length, batch, dtype=jnp.float32, tolerance=1e-5, **optio
     def everything(method):
         def f(params, xs, carry):
             last, ys = recurrent.scan(cell, params, xs.astype(dtype), carry, method=method, **options)
-            weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
-            return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)), (last, ys)
+            weights = jnp.cos(jnp.arange(ys.size, dtype=wide(ys))).reshape(ys.shape)
+            return jnp.sum(weights * (ys**2).astype(weights.dtype)) + sum(
+                jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)
+            ), (last, ys)
 
         return jax.block_until_ready(jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))(params, xs, carry))
 

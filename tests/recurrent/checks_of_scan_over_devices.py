@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from all_cells import CELLS, problem
+from all_cells import CELLS, problem, wide
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from on_devices import make_mesh, messages, same
@@ -19,8 +19,10 @@ def everything(run, cell, **options):
 
     def f(*arguments):
         last, ys = run(cell, *arguments, **options)
-        weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
-        return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)), (last, ys)
+        weights = jnp.cos(jnp.arange(ys.size, dtype=wide(ys))).reshape(ys.shape)
+        return jnp.sum(weights * (ys**2).astype(weights.dtype)) + sum(
+            jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)
+        ), (last, ys)
 
     return jax.grad(f, (0, 1, 2), has_aux=True)
 
@@ -75,7 +77,7 @@ def edges():
 def padding_has_no_effect_whatever_is_in_it():
     params, xs, carry = problem(CELLS["lru"], 13)
     lengths = jnp.array([13, 5, 0])
-    spoiled = jnp.where((jnp.arange(13) < lengths[:, None])[..., None], xs, jnp.nan)
+    spoiled = jnp.where((jnp.arange(13)[None] < lengths[:, None])[..., None], xs, jnp.nan)
     run = everything(recurrent.scan_over_devices, CELLS["lru"], mesh=make_mesh(8), axis="time", lengths=lengths)
     same(jax.block_until_ready(jax.jit(run)(params, spoiled, carry)), jax.jit(run)(params, xs, carry), 0)
 

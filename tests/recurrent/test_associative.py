@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from all_cells import CELLS, problem
+from all_cells import CELLS, problem, wide
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,8 +37,10 @@ def everything(name, **options):
 
     def f(*arguments):
         last, ys = recurrent.scan(CELLS[name], *arguments, **options)
-        weights = jnp.cos(jnp.arange(ys.size, dtype=jnp.float32)).reshape(ys.shape)
-        return jnp.sum(weights * ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)), (last, ys)
+        weights = jnp.cos(jnp.arange(ys.size, dtype=wide(ys))).reshape(ys.shape)
+        return jnp.sum(weights * (ys**2).astype(weights.dtype)) + sum(
+            jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(last)
+        ), (last, ys)
 
     return jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))
 
@@ -91,7 +93,7 @@ def test_any_lengths_and_resets(data, name, reverse):
 @each_cell
 def test_padding_has_no_effect_whatever_is_in_it(name):
     params, xs, carry = problem(CELLS[name], 13)
-    spoiled = jnp.where((jnp.arange(13) < LENGTHS[:, None])[..., None], xs, jnp.nan)
+    spoiled = jnp.where((jnp.arange(13)[None] < LENGTHS[:, None])[..., None], xs, jnp.nan)
     f = everything(name, method="associative", lengths=LENGTHS)
     chex.assert_trees_all_equal(f(params, spoiled, carry), f(params, xs, carry))
 
@@ -211,7 +213,7 @@ def test_a_linear_step_of_ones_own():
         carry=lambda params, x: jnp.zeros((*x.shape[:-1], 4)),
         project=lambda params, xs: recurrent.matmul(params["kernel"], xs),
         step=recurrent.LinearStep(lambda rest, u: (rest["decay"], jnp.tanh(u)), output),
-        product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0)),
+        product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0, keepdims=True)),
     )
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (2, 17, 3))

@@ -31,7 +31,7 @@ def test_steps_give_what_the_whole_gives_and_padding_nothing(attention, cell):
     for t in range(6):
         encoded, logits = apply(variables, encoded, TARGET[:, t : t + 1], method="decode")
         np.testing.assert_allclose(logits[:, 0], whole[:, t], atol=1e-5)
-    other = jnp.where(jnp.arange(6) < LENGTHS[:, None], SOURCE, 0)
+    other = jnp.where(jnp.arange(6)[None] < LENGTHS[:, None], SOURCE, 0)
     np.testing.assert_allclose(apply(variables, other, TARGET, LENGTHS), whole, atol=1e-6)
     alone = apply(variables, SOURCE[2:, :4], TARGET[2:])
     np.testing.assert_allclose(alone, whole[2:], atol=1e-5)

@@ -87,7 +87,7 @@ def trained(kind):
         first, second, third = jax.random.split(key, 3)
         speed = jax.random.uniform(first, (batch, 1, 3), minval=0.05, maxval=0.8)
         phase = jax.random.uniform(second, (batch, 1, 3), maxval=2 * np.pi)
-        clean = jnp.sin(speed * jnp.arange(length + 1)[:, None] + phase).sum(-1, keepdims=True)
+        clean = jnp.sin(speed * jnp.arange(length + 1, dtype=jnp.float32)[None, :, None] + phase).sum(-1, keepdims=True)
         return clean + noise * jax.random.normal(third, clean.shape)
 
     def loss(params, key):

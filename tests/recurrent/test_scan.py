@@ -18,7 +18,9 @@ CELLS = {  # every cell is in test_ragged.py; here are those that try the execut
     "gru": recurrent.gru(H),
     "lstm": recurrent.lstm(H),
     # Not the plain product, and a parameter that the step itself reads: what the engine may not assume away.
-    "weight_norm": recurrent.elman(H)._replace(product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0))),
+    "weight_norm": recurrent.elman(H)._replace(
+        product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0, keepdims=True))
+    ),
     "scaled": recurrent.elman(H)._replace(
         init=lambda key, features: {**recurrent.elman(H).init(key, features), "scale": jnp.ones(H) * 0.7},
         step=lambda rest, h, u, dot: (lambda new: (new, new * rest["scale"]))(

@@ -86,7 +86,7 @@ def test_last_of_both_directions_is_what_each_read_last():
     params = variables["params"]
     forward = recurrent.scan(cell, params["rnn"]["layer_0"]["forward"], jnp.asarray(YS))[0]
     backward = recurrent.scan(cell, params["rnn"]["layer_0"]["backward"], jnp.asarray(YS), reverse=True)[0]
-    wanted = jnp.concatenate([forward, backward], -1) @ params["head"]["kernel"] + params["head"]["bias"]
+    wanted = jnp.concatenate([forward, backward], -1) @ params["head"]["kernel"] + params["head"]["bias"][None]
     np.testing.assert_allclose(model.apply(variables, YS), wanted, atol=1e-5)
 
 

@@ -24,7 +24,8 @@ class Given(nn.Module):
 
     @nn.compact
     def __call__(self, xs, train=False):
-        return xs + self.param("shift", nn.initializers.zeros, (xs.shape[-1],))
+        shift = self.param("shift", nn.initializers.zeros, (xs.shape[-1],))
+        return xs + jnp.broadcast_to(shift, xs.shape)
 
 
 def problem(shape, size, mask):

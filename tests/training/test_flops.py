@@ -56,7 +56,8 @@ def test_activations_are_what_products_put_out():
     class Two(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.Dense(7, name="b")(nn.relu(nn.Conv(5, (3, 3), dtype=jnp.bfloat16, name="a")(x)).mean((1, 2)))
+            features = nn.relu(nn.Conv(5, (3, 3), dtype=jnp.bfloat16, name="a")(x)).mean((1, 2))
+            return nn.Dense(7, dtype=jnp.float32, name="b")(features)
 
     parts = flops.count(Two(), jax.ShapeDtypeStruct((2, 6, 6, 3), jnp.float32))
     assert [part.activation_bytes for part in parts] == [2 * 6 * 6 * 5 * 2, 2 * 7 * 4]

@@ -1,0 +1,1 @@
+"""Functions that the families share; they know arrays only."""
