@@ -4,6 +4,11 @@ python -m jaxnets.evaluate --workdir=runs/char_lm
 python -m jaxnets.evaluate --workdir=runs/digits --split=test
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 import json
 from pathlib import Path
 

@@ -6,6 +6,11 @@ python -m jaxnets.export --workdir=runs/digits --step=last --out=digits_model
 FOLDER/load.py reads it and needs jax alone; docs/export.md tells more.
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 from pathlib import Path
 
 from absl import flags

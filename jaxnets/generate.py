@@ -4,6 +4,11 @@ python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 -
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 import itertools
 from pathlib import Path
 

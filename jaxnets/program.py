@@ -1,6 +1,6 @@
 """What all programs share: flags, ``--config.x.y=z``, errors in one sentence, exit codes, the compile cache.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 129 SIGHUP, 130 Ctrl-C, 141 broken pipe, 143 SIGTERM.
 """
 
 import os
@@ -90,6 +90,7 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         use_compile_cache()
         _let_simulated_devices_meet()
         main(overrides)
+        sys.stdout.flush()
     except UsageError as error:
         _end(2, str(error))
     except Interrupted as interrupted:

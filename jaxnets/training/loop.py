@@ -26,7 +26,7 @@ from jaxnets.training.progress import Progress
 from jaxnets.training.sharding import Share
 from jaxnets.training.state import SAMPLE, State, in_use, key_for
 
-TIME_IS_UP = 1  # a wish to end that is no signal: those begin with 2
+TIME_IS_UP = 1  # a wish to end; larger ones are 1 + the number of a signal
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
 READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
@@ -55,7 +55,7 @@ class Run(NamedTuple):
     progress: Progress
     writer: MetricWriter | None
     profile: Profile
-    asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or a signal
+    asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or more
 
 
 def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> dict[str, float]:
@@ -105,13 +105,14 @@ def train(
         profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
         with Interruption() as interruption, _writer(workdir, step) as writer, profile:
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
-            asked = lambda: agree(interruption.signal or (TIME_IS_UP if time.monotonic() >= deadline else 0))
+            own = lambda: 1 + interruption.signal if interruption.signal else int(time.monotonic() >= deadline)
+            asked = lambda: agree(own())
             progress = Progress(settings, task, step, writer, skipped)
             run = Run(settings, workdir, task, compiled, batches, checkpoints, progress, writer, profile, asked)
             state, step, wish = _to_the_end(run, state, step)
             progress.close()
             checkpoints.wait()
-        signal = wish if wish > TIME_IS_UP else None
+        signal = wish - 1 if wish > TIME_IS_UP else None
         variables = processes.whole(in_use(state.variables))
         if signal is None and writer is not None:  # after a signal somebody waits for the end
             _draw(workdir, dataset, task, variables)
