@@ -25,7 +25,7 @@ def prepare() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = Tolerant(sys.stderr)  # type: ignore[assignment]
+    sys.stderr = Tolerant(sys.stderr)
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signal_number) != signal.SIG_IGN:  # as below nohup
             signal.signal(signal_number, _exit)
