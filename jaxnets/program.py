@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 129 SIGHUP, 130 Ctrl-C, 141 broken pipe, 143 SIGTERM.
 """
 
+import io
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ Overrides = list[tuple[str, str]]
 def run(main: Callable[[Overrides], None]) -> None:
     """Parses the command line, calls ``main`` with the ``--config.x.y=z`` in it, and exits."""
     raise_on_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: paths need not be UTF-8
     if {"-h", "-help", "--help"} & set(sys.argv[1:]):
         print((sys.modules["__main__"].__doc__ or "").strip())
         print(f"\n--config.KEY=VALUE sets a key of the config.\n{FLAGS.main_module_help()}")

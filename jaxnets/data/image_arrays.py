@@ -1,12 +1,14 @@
 """Images of one class each, as bytes ``[B, H, W, C]``, from npz files."""
 
 import hashlib
+import os
 
 import numpy as np
 
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.image_files import EncodedImages, check_classes, told
+from jaxnets.data.names import printable, valid_unicode
 from jaxnets.data.npz_file import read_arrays
 
 
@@ -23,7 +25,7 @@ def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int 
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    arrays = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"), ("classes",))
+    arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
     train, test = (Examples(_images(path, arrays, part), _labels(path, arrays, part)) for part in ("train", "test"))
     for part, examples in (("train", train), ("test", test)):
         if len(examples.inputs) != len(examples.labels):
@@ -58,7 +60,7 @@ def jpeg_images(
     if size < 0:
         raise ValueError(f"size: not below 0; given {size}")
     keys = tuple(f"{name}_{part}" for part in ("train", "test") for name in ("jpg", "off", "y"))
-    arrays = read_arrays(path, keys, ("classes",))
+    arrays = _read(path, keys)
     digest, found, failures, given = hashlib.sha256(), [], [], {}
     for part in ("train", "test"):
         labels = given[part] = _labels(path, arrays, part)
@@ -79,6 +81,12 @@ def jpeg_images(
         fingerprint=digest.hexdigest(),
     )
     return made._replace(description=made.description + told(failures))
+
+
+def _read(path: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if os.path.isdir(os.path.expanduser(path)):
+        raise ValueError(f"no file at {printable(path)} (a folder is there; data.images reads folders of images)")
+    return read_arrays(path, keys, ("classes",))
 
 
 def _images(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
@@ -113,7 +121,10 @@ def _labels(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
 
 
 def _names(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    return tuple(map(str, arrays["classes"].astype(str))) if "classes" in arrays else ()
+    names = arrays.get("classes", np.empty(0, str))
+    if names.dtype.kind == "S":  # bytes, of any encoding
+        return tuple(name.decode("utf-8", "backslashreplace") for name in names.tolist())
+    return tuple(valid_unicode(name) for name in names.astype(str).tolist())
 
 
 def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, channels: int) -> EncodedImages:
@@ -121,6 +132,8 @@ def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, cha
     count = len(arrays[f"y_{part}"])
     if content.dtype != np.uint8 or content.ndim != 1:
         raise ValueError(f"{path}: jpg_{part} as uint8 [bytes] expected; given {content.dtype} {content.shape}")
+    if not count:
+        raise ValueError(f"{path}: y_{part} must hold at least one label, got none")
     if begins.shape != (count + 1,) or not np.issubdtype(begins.dtype, np.integer):
         raise ValueError(
             f"{path}: off_{part} of {count + 1} integers expected for {count} labels; "
@@ -133,7 +146,7 @@ def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, cha
         raise ValueError(f"{path}: off_{part} says that image {i} is bytes {begins[i]} to {ends[i]} of {len(content)}")
     return EncodedImages(
         count,
-        lambda i: f"image {i} of jpg_{part} in {path}",
+        lambda i: f"image {i} of jpg_{part} in {printable(path)}",
         lambda i: content[begins[i] : ends[i]].tobytes(),
         size,
         channels,

@@ -1,7 +1,7 @@
 """Encoded images (JPEG, PNG, ...) and what decodes them: at once, or when a batch asks for them."""
 
 import hashlib
-import io
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,61 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
+
+from jaxnets.data.image_decoding import MODES, check_header, decode, open_file, reason
+from jaxnets.data.names import printable
 
 THREADS = os.cpu_count() or 1
 BLOCK = 16  # images that a thread takes at a time
-MODES = {1: "L", 3: "RGB"}
-
-
-def decode(content: bytes, size: int, channels: int) -> np.ndarray:
-    """An encoded image as uint8 ``[size, size, channels]``, turned upright as its EXIF data says.
-
-    Its middle square is resized, antialiased; transparency is dropped, 16 bits become 8.
-
-    Args:
-        content: What a file of one of Pillow's formats holds.
-        size: H and W; 0: as the image is.
-        channels: 1 or 3.
-
-    Raises:
-        ValueError: It cannot be decoded, or has more pixels than Pillow holds for safe; says why.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as file:
-            if size:
-                file.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a half, quarter or eighth
-            image = _converted(ImageOps.exif_transpose(file), MODES[channels])
-            if size:
-                side = min(image.size)
-                left, top = (image.width - side) / 2, (image.height - side) / 2
-                if side == size:  # nothing to resize: pixels stay as they are
-                    left, top = left // 1, top // 1
-                box = (left, top, left + side, top + side)
-                image = image.resize((size, size), Image.Resampling.BILINEAR, box)
-            return np.asarray(image).reshape(image.height, image.width, channels)
-    except Exception as error:  # Pillow's decoders let errors of many kinds through
-        raise ValueError(_reason(error)) from error
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("pixels in floating point; 8 or 16 bits expected")
-    if image.mode.startswith("I"):  # Pillow clips 16 bits instead of scaling them
-        pixels = np.asarray(image)
-        if pixels.size and not 0 <= pixels.min() <= pixels.max() < 2**16:
-            raise ValueError("pixels of more than 16 bits")
-        image = Image.fromarray((pixels >> 8).astype(np.uint8))
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # else Pillow warns of transparent colours
-    return image.convert(mode)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not in a format that Pillow knows"
-    return str(error) or type(error).__name__
 
 
 class EncodedImages:
@@ -107,7 +59,8 @@ class EncodedImages:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         with ThreadPoolExecutor(THREADS) as pool:
-            return np.stack(list(pool.map(lambda i: self.decoded(i, self._content(i)), rows)))
+            images = list(pool.map(lambda i: self.decoded(i, self._content(i)), rows))
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
     def decoded(self, i: int, content: bytes) -> np.ndarray:
         """Image ``i``; a ``ValueError`` that names it where that cannot be."""
@@ -127,22 +80,22 @@ class EncodedImages:
                 another size, or ``corrupt`` is neither.
         """
         _check_choice(corrupt)
-        images = np.empty(self.shape, np.uint8)
+        images = self._empty()
 
         def work(i: int) -> tuple[bytes, str]:
-            content = self._content(i)
-            digest = hashlib.sha256(content).digest()
+            content = b""
             try:
+                content = self._content(i)
                 image = self.decoded(i, content)
             except ValueError as error:
                 if corrupt == "refuse":
                     raise
-                return digest, str(error)
+                return hashlib.sha256(content).digest(), str(error)
             if image.shape != images.shape[1:]:
                 own, others = (" x ".join(map(str, shape[:2])) for shape in (image.shape, images.shape[1:]))
                 raise ValueError(f"{self._name(i)} is of {own}, others of {others}; size= makes them equal")
             images[i] = image
-            return digest, ""
+            return hashlib.sha256(content).digest(), ""
 
         digest, failures = hashlib.sha256(), {}
         for i, (digested, failure) in enumerate(_each(work, len(self), "decoding")):
@@ -154,6 +107,18 @@ class EncodedImages:
             for new, old in enumerate(kept):  # in place: there may be no room for a copy
                 images[new] = images[old]
         return Decoded(images[: len(kept)], kept, list(failures.values()), digest.digest())
+
+    def _empty(self) -> np.ndarray:
+        needed, there = math.prod(self.shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        try:
+            if needed > there:  # the system would give it, and end the process when it is filled
+                raise MemoryError
+            return np.empty(self.shape, np.uint8)
+        except MemoryError as error:
+            shape = " x ".join(map(str, self.shape))
+            raise ValueError(
+                f"{shape} bytes of decoded images: {needed / 1e9:,.1f} GB; must fit into memory, {there / 1e9:,.1f} GB"
+            ) from error
 
 
 class Decoded(NamedTuple):
@@ -182,12 +147,21 @@ def check_classes(source: str, labels: np.ndarray, left: np.ndarray, names: Sequ
     """Raises a ``ValueError`` if, without what is corrupt, a class of ``labels`` has nothing left to learn from."""
     lost = np.setdiff1d(labels, left)
     if len(lost):
-        called = names[lost[0]] if names else lost[0]
-        raise ValueError(f"{source}: no image of class {called} to learn from can be decoded; {failures[0]}")
+        called = printable(names[lost[0]] if names else lost[0])
+        raise ValueError(f"{printable(source)}: no image of class {called} to learn from can be decoded; {failures[0]}")
 
 
-def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> tuple[np.ndarray, list[str]]:
-    """The numbers of the files that begin as images do, and what is wrong with the others.
+def read_file(path: Path) -> bytes:
+    """The bytes of an image's file; a ``ValueError`` that names it where it cannot be read."""
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {printable(path)}: {reason(error)}") from error
+
+
+def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> tuple[np.ndarray, list[str], bytes]:
+    """The numbers of the files that begin as images do, what is wrong with the others, and a digest of all sizes.
 
     Where corrupt ones are to be skipped, all are decoded once to find them, for later would be too late.
 
@@ -196,22 +170,26 @@ def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> 
     """
     _check_choice(corrupt)
 
-    def work(i: int) -> str:
+    def work(i: int) -> tuple[int, str]:
+        length, doing = 0, "read"
         try:
-            if corrupt == "skip":
-                decode(files[i].read_bytes(), size, channels)
-            else:
-                with files[i].open("rb") as file, Image.open(file):
-                    pass
-            return ""
-        except Exception as error:  # as above
-            failure = f"cannot decode {files[i]}: {_reason(error)}"
+            with open_file(files[i]) as file:
+                length, doing = os.fstat(file.fileno()).st_size, "decode"
+                if corrupt == "skip":
+                    decode(file.read(), size, channels)
+                else:
+                    check_header(file)
+        except (OSError, ValueError) as error:
+            failure = f"cannot {doing} {printable(files[i])}: {reason(error)}"
             if corrupt == "refuse":
                 raise ValueError(failure) from error
-            return failure
+            return length, failure
+        return length, ""
 
-    failures = {i: failure for i, failure in enumerate(_each(work, len(files), "looking at")) if failure}
-    return _kept(failures, len(files)), list(failures.values())
+    found = list(_each(work, len(files), "looking at"))
+    failures = {i: failure for i, (_, failure) in enumerate(found) if failure}
+    digest = hashlib.sha256(np.array([length for length, _ in found], np.int64).tobytes()).digest()
+    return _kept(failures, len(files)), list(failures.values()), digest
 
 
 def _check_choice(corrupt: str) -> None:

@@ -1,17 +1,24 @@
 """Folders of images: which folder is which part of the data, which is a class, and parts drawn where none are given."""
 
+import os
+import stat
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from jaxnets.data.image_decoding import suffixes
+from jaxnets.data.names import printable, valid_unicode
+
 PARTS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+KINDS_SHOWN = 5  # suffixes of skipped files in a description
 
 
 class Part(NamedTuple):
@@ -27,36 +34,48 @@ class Part(NamedTuple):
         return Part([self.files[i] for i in rows], self.labels[rows])
 
 
-def find(path: str) -> tuple[tuple[str, ...], dict[str, Part]]:
-    """The names of the classes, sorted, and the parts: ``"train"``, and ``"validation"`` and ``"test"`` where given.
+class Found(NamedTuple):
+    """Attributes:
+    names: Of the classes, sorted by the names of their folders; bytes that are not UTF-8 are escaped.
+    parts: ``"train"``, and ``"validation"`` and ``"test"`` where given.
+    skipped: What was not read, for a description: ``"; 3 files skipped: 2 .txt, 1 hidden; 1 linked folder skipped"``.
+    """
 
-    A folder of classes is one part, ``"train"``. Files and folders that begin with "." or "__" are passed over.
+    names: tuple[str, ...]
+    parts: dict[str, Part]
+    skipped: str
+
+
+def find(path: str) -> Found:
+    """The classes, the parts and what is skipped.
+
+    A folder of classes is one part, ``"train"``. Links to files, and to folders of parts and classes, are followed.
+    Skipped and counted are files without a suffix of an image, files beside the folders of classes, files and folders
+    that begin with "." (and folders of classes with "__"), linked folders within a class, FIFOs and devices.
 
     Raises:
-        ValueError: No folder, no part to learn from, fewer than two classes, a class without an image, or parts with
-            other classes (they are named).
+        ValueError: No folder, one that cannot be read (it is named), no part to learn from, fewer than two classes, a
+            class without an image, or parts with other classes (they are named).
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise ValueError(f"no folder at {path}")
+    root, shown, skipped = folder_at(path), printable(path), Skipped(Counter(), Counter())
     folders: dict[str, Path] = {}
-    inside = _folders(root)
+    inside = _folders(root, skipped)
     for folder in inside:
         part = next((part for part, names in PARTS.items() if folder.name.lower() in names), "")
         if part in folders:
-            raise ValueError(f"{path} has two folders for {part}: {folders[part].name} and {folder.name}")
+            raise ValueError(f"{shown} has two folders for {part}: {folders[part].name} and {folder.name}")
         if part:
             folders[part] = folder
     if folders and len(folders) == len(inside) and "train" not in folders:
-        raise ValueError(f"{path} has {', '.join(folder.name for folder in inside)}, but no train")
+        raise ValueError(f"{shown} has {', '.join(folder.name for folder in inside)}, but no train")
     if folders and len(folders) < len(inside) and "train" in folders:
         odd = [folder.name for folder in inside if folder not in folders.values()]
         raise ValueError(
-            f"{path} has {folders['train'].name} beside {_listed(odd)}: parts or classes expected, not both"
+            f"{shown} has {folders['train'].name} beside {_listed(odd)}: parts or classes expected, not both"
         )
     if "train" not in folders:  # its folders are classes, one of them perhaps called "test"
-        folders = {"train": root}
-    found = {part: _classes(folders[part]) for part in PARTS if part in folders}
+        folders, skipped = {"train": root}, Skipped(Counter(), Counter())
+    found = {part: _classes(folders[part], skipped) for part in PARTS if part in folders}
     names = tuple(found["train"])
     for part, classes in found.items():
         here, there = folders["train"].name, folders[part].name
@@ -69,8 +88,47 @@ def find(path: str) -> tuple[tuple[str, ...], dict[str, Part]]:
             if lacking
         ]
         if differences:
-            raise ValueError(f"class folders of {path} differ; {'; '.join(differences)}")
-    return names, {part: _part(classes.values()) for part, classes in found.items()}
+            alike = _composed(names) & _composed(classes) - _composed(set(names) & set(classes))
+            because = "; some are the same text in other Unicode normal forms" if alike else ""
+            raise ValueError(f"class folders of {shown} differ; {'; '.join(differences)}{because}")
+    parts = {part: _part(classes.values()) for part, classes in found.items()}
+    return Found(tuple(map(valid_unicode, names)), parts, skipped.described())
+
+
+def folder_at(path: str) -> Path:
+    """The folder at a path that may begin with "~".
+
+    Raises:
+        ValueError: There is none.
+    """
+    root = os.path.expanduser(os.fsdecode(path))
+    if os.path.isdir(root):
+        return Path(root)
+    because = (
+        " (a file is there; data.image_arrays and data.jpeg_images read npz files)" if os.path.isfile(root) else ""
+    )
+    raise ValueError(f"no folder at {printable(path) or repr('')}{because}")
+
+
+class Skipped(NamedTuple):
+    """Attributes:
+    files: How many of each kind: a suffix, ``"without suffix"``, ...
+    others: How many of each kind.
+    """
+
+    files: Counter
+    others: Counter
+
+    def described(self) -> str:
+        kinds = self.files.most_common()
+        shown = [f"{count:,} {printable(kind, 30)}" for kind, count in kinds[:KINDS_SHOWN]]
+        if rest := kinds[KINDS_SHOWN:]:
+            shown.append(f"{sum(count for _, count in rest):,} of {len(rest)} other kinds")
+        total = self.files.total()
+        text = f"; {total:,} file{'s' * (total != 1)} skipped: {', '.join(shown)}" if total else ""
+        for kind, count in sorted(self.others.items()):
+            text += f"; {count:,} {kind}{'s' * (count != 1)} skipped"
+        return text
 
 
 def _part(classes: Iterable[list[Path]]) -> Part:
@@ -79,29 +137,88 @@ def _part(classes: Iterable[list[Path]]) -> Part:
     return Part([file for files in groups for file in files], labels)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not p.name.startswith((".", "__")) and p.is_dir())
+def _folders(folder: Path, skipped: Skipped) -> list[Path]:
+    """Those that are parts or classes; files beside them are skipped."""
+    found = []
+    for entry, kind in _entries(folder):
+        if kind in ("folder", "linked folder"):
+            if entry.name.startswith((".", "__")):
+                skipped.others["hidden folder"] += 1
+            else:
+                found.append(entry)
+        elif kind == "file":
+            skipped.files["hidden" if entry.name.startswith(".") else "beside the classes"] += 1
+        else:
+            skipped.others[kind] += 1
+    return sorted(found)
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    found = {below.name: _images(below) for below in _folders(folder)}
+def _classes(folder: Path, skipped: Skipped) -> dict[str, list[Path]]:
+    found = {}
+    for below in _folders(folder, skipped):
+        here = Skipped(Counter(), Counter())
+        found[below.name] = _images(below, here)
+        if not found[below.name]:
+            raise ValueError(f"class folder {printable(below)} holds no image{here.described()}")
+        skipped.files.update(here.files)
+        skipped.others.update(here.others)
     if len(found) < 2:
-        only = f"there is only {next(iter(found))}" if found else f"images there without one: {len(_images(folder))}"
-        raise ValueError(f"{folder}: a folder for each of two or more classes expected; {only}")
-    for name, files in found.items():
-        if not files:
-            raise ValueError(f"class folder {folder / name} holds no image ({', '.join(SUFFIXES)} are read)")
+        loose = sum(kind == "file" and _is_image(path) for path, kind in _entries(folder))
+        only = f"there is only {printable(next(iter(found)))}" if found else f"images there without one: {loose}"
+        raise ValueError(f"{printable(folder)}: a folder for each of two or more classes expected; {only}")
     return found
 
 
-def _images(folder: Path) -> list[Path]:
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    visible = (p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-    return sorted(p for p in visible if p.is_file())
+def _images(folder: Path, skipped: Skipped) -> list[Path]:
+    """Those in a folder and the folders in it, in order."""
+    found, left = [], [folder]
+    while left:
+        for entry, kind in _entries(left.pop()):
+            if entry.name.startswith(".") and kind in ("folder", "linked folder"):
+                skipped.others["hidden folder"] += 1
+            elif kind == "folder":
+                left.append(entry)
+            elif kind != "file":
+                skipped.others[kind] += 1
+            elif entry.name.startswith("."):
+                skipped.files["hidden"] += 1
+            elif _is_image(entry):
+                found.append(entry)
+            else:
+                skipped.files[entry.suffix.lower() or "without suffix"] += 1
+    return sorted(found)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in suffixes()
+
+
+def _entries(folder: Path) -> list[tuple[Path, str]]:
+    """What is in a folder, with its kind; links to files are files."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(Path(entry.path), _kind(entry)) for entry in entries]
+    except OSError as error:
+        raise ValueError(f"cannot read folder {printable(folder)}: {error.strerror or error}") from error
+
+
+def _kind(entry: os.DirEntry) -> str:
+    linked = entry.is_symlink()
+    try:
+        mode = entry.stat().st_mode if linked or not entry.is_file(follow_symlinks=False) else stat.S_IFREG
+    except OSError:
+        return "broken link" if linked else "unknown entry"
+    if stat.S_ISDIR(mode):
+        return "linked folder" if linked else "folder"
+    return "file" if stat.S_ISREG(mode) else "special file"
+
+
+def _composed(names: Iterable[str]) -> set[str]:
+    return {unicodedata.normalize("NFC", name) for name in names}
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
+    shown = ", ".join(printable(name, 60) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 

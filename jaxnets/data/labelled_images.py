@@ -9,7 +9,8 @@ import numpy as np
 from jaxnets.data import image_folder
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Examples, dataset
-from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, told
+from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
+from jaxnets.data.names import printable
 
 
 def images(
@@ -28,15 +29,20 @@ def images(
     ``validation/`` (or ``val/``) is read too where it is there; what is not there is drawn from the rest, class by
     class, but no test part where there is one to validate on.
 
+    Every raster format is read that the installed Pillow decodes within this process (``image_decoding.FORMATS``), in
+    files with a suffix of such a format. What is skipped is counted in the description: other files, hidden ones, files
+    beside the folders of classes, linked folders within a class, FIFOs and devices. A folder that cannot be read is an
+    error.
+
     Args:
         path: The folder.
         size: H = W: the shorter side becomes that long, antialiased, and the middle of the longer one is taken.
-        channels: 3 (grey images become RGB) or 1 (grey).
+        channels: 3 (gray images become RGB) or 1 (gray).
         batch: B.
         validation: The part held out of what is not for testing, where no folder is for validation.
         test: The part of all for testing, where folders are of classes only.
-        corrupt: ``"refuse"``: a file that cannot be decoded is an error that names it; ``"skip"``: it is left out, and
-            how many were is in the description.
+        corrupt: ``"refuse"``: a file that cannot be read or decoded is an error that names it; ``"skip"``: it is left
+            out and counted in the description.
         memory: In gigabytes. If all images fit, they are decoded once, at the start. Else every batch decodes its own:
             at the start only headers are read, and a body that is corrupt is an error when it is met; with ``"skip"``
             all are decoded at the start too, to find those.
@@ -50,7 +56,8 @@ def images(
         raise ValueError(f"test: a part between 0 and 1; given {test}")
     if memory < 0:
         raise ValueError(f"memory: gigabytes, not below 0; given {memory}")
-    names, parts = image_folder.find(path)
+    root = image_folder.folder_at(path)
+    names, parts, skipped = image_folder.find(path)
     random = np.random.default_rng(seed)
     if len(parts) == 1:
         parts["train"], parts["test"] = image_folder.split(parts["train"], test, random, "testing")
@@ -65,7 +72,7 @@ def images(
         found[name] = Examples(decoded.images, part.labels[decoded.kept])
         failures += decoded.failures
         for file in part.files:
-            digest.update(os.fsencode(file.relative_to(Path(path).expanduser())) + b"\0")
+            digest.update(os.fsencode(file.relative_to(root)) + b"\0")
         digest.update(decoded.digest)
     check_classes(path, parts["train"].labels, found["train"].labels, names, failures)
     made = dataset(
@@ -74,22 +81,16 @@ def images(
         batch=batch,
         validation=found["validation"],
         seed=seed,
-        source=path,
+        source=printable(path),
         names=names,
         fingerprint=digest.hexdigest(),
     )
     note = "; decoded as they are needed" if lazy else ""
-    return made._replace(description=made.description + note + told(failures))
+    return made._replace(description=made.description + note + told(failures) + skipped)
 
 
 def _encoded(files: list[Path], size: int, channels: int) -> EncodedImages:
-    def content(i: int) -> bytes:
-        try:
-            return files[i].read_bytes()
-        except OSError as error:
-            raise ValueError(f"cannot read {files[i]}: {error.strerror or error}") from error
-
-    return EncodedImages(len(files), lambda i: str(files[i]), content, size, channels)
+    return EncodedImages(len(files), lambda i: printable(files[i]), lambda i: read_file(files[i]), size, channels)
 
 
 def _decoded(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
@@ -98,7 +99,5 @@ def _decoded(files: list[Path], size: int, channels: int, corrupt: str) -> Decod
 
 def _headers(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
     """As ``_decoded``, but the images are decoded later; the digest is of the sizes of the files."""
-    kept, failures = check_headers(files, size, channels, corrupt)
-    sizes = np.array([file.stat().st_size for file in files])
-    images = _encoded([files[i] for i in kept], size, channels)
-    return Decoded(images, kept, failures, hashlib.sha256(sizes.tobytes()).digest())
+    kept, failures, digest = check_headers(files, size, channels, corrupt)
+    return Decoded(_encoded([files[i] for i in kept], size, channels), kept, failures, digest)

@@ -131,7 +131,8 @@ def _standardised(images: jax.Array, mean: Sequence[float], deviation: Sequence[
     for name, values in (("mean", mean), ("deviation", deviation)):
         if len(values) not in (1, images.shape[-1]):
             raise ValueError(f"{name}: 1 or {images.shape[-1]} numbers expected, as channels; given {len(values)}")
-    return (images.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(deviation)
+    shift, scale = (jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1) for values in (mean, deviation))
+    return (images.astype(jnp.float32) / 255 - shift) / scale
 
 
 def _check(**values: float) -> None:

@@ -5,16 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxnets.data.names import printable
+
+NAME = 30  # characters of a class's name in a figure
+
 
 def literal(text: str) -> str:
-    """A text from data for a figure, which would take what is between two dollar signs for a formula."""
-    return text.replace("$", r"\$")
+    """A text from data, printable, for a figure, in which two dollar signs would enclose a formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Figure:
     """How often each class (rows) was taken for each class (columns); a row's colours sum to 1."""
     size = len(names)
-    names = [literal(name) for name in names]
+    names = [literal(printable(name, NAME)) for name in names]
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets[mask], chosen[mask]), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -40,13 +44,14 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image;
     images as they are.
     """
-    names = [literal(name) for name in names]
+    names = [literal(printable(name, NAME)) for name in names]
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     of_truth = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
     worst = [i for i in np.argsort(of_truth) if batch["mask"][i]][:count]
-    figure = Figure(figsize=(10, 2.3 * -(-len(worst) // 4) + 0.5))
-    panels = figure.subplots(-(-len(worst) // 4), 4, squeeze=False)
+    rows = max(1, -(-len(worst) // 4))
+    figure = Figure(figsize=(10, 2.3 * rows + 0.5))
+    panels = figure.subplots(rows, 4, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
     for axes, i in zip(panels.flat, worst, strict=False):
@@ -105,7 +110,10 @@ def predicted(answers: np.ndarray, targets: np.ndarray, names: Sequence[str]) ->
         axes.plot(true, given, ".", ms=4, alpha=0.5)
         error = float(np.sqrt(np.mean((given - true) ** 2)))
         axes.set(
-            xlabel="true", ylabel="predicted", title=f"{name}: root mean squared error {error:.3g}", aspect="equal"
+            xlabel="true",
+            ylabel="predicted",
+            title=f"{literal(name)}: root mean squared error {error:.3g}",
+            aspect="equal",
         )
         axes.grid(alpha=0.3)
     figure.tight_layout()

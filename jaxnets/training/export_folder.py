@@ -99,7 +99,7 @@ def _fill(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
     files = {path.name: _digest(path) for path in _files(folder)}
     noted = {**_about_run(run, artifacts), "files": files}
     text = json.dumps(noted, ensure_ascii=False, indent=2)
-    (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "model.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # valid JSON too
     return {path.name: path.stat().st_size for path in _files(folder)}
 
 

@@ -1,8 +1,13 @@
 """A run with batch statistics, averages, augmentation and accumulation: stopped, gone on with, and used."""
 
+import json
+import os
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxnets.training import restore
 
@@ -38,3 +43,26 @@ def test_a_run_with_batch_statistics_goes_on_as_if_it_had_not_stopped(tmp_path, 
     done = run_program("evaluate", f"--workdir={tmp_path / 'whole'}", "--split=test")
     assert done.returncode == 0, done.stderr
     assert "top_5_accuracy" in done.stdout
+
+
+@pytest.mark.slow
+def test_names_that_are_not_utf_8_from_reading_to_figures(tmp_path, run_program):
+    names = (b"caf\xe9", b"$a$ b\n")
+    root = os.fsencode(tmp_path) + b"/\xe9"
+    for number, name in enumerate(names):
+        os.makedirs(os.path.join(root, name))
+        for i in range(6):
+            Image.fromarray(np.full((28, 28), 100 * number + i, np.uint8)).save(
+                Path(os.fsdecode(os.path.join(root, name, b"%d\xff.png" % i)))
+            )
+    workdir = tmp_path / "run"
+    own = ("--config.data.size=28", "--config.data.channels=1", "--config.data.batch=2", "--config.train.steps=1")
+    model = ("--config.model.name=convolution.lenet5", "--config.task.mean=(0.5,)", "--config.task.deviation=(0.5,)")
+    path = f"--config.data.path={os.fsdecode(root)}"
+    done = run_program("train", "--config=images", f"--workdir={workdir}", path, *own, *model)
+    assert done.returncode == 0, done.stderr
+    assert "Glyph" not in done.stderr
+    saved = json.loads((workdir / "data.json").read_text("utf-8"))
+    assert saved["targets"]["names"] == ["$a$ b\n", r"caf\xe9"]
+    assert {file.stem for file in (workdir / "figures").iterdir()} >= {"confusion", "mistakes"}
+    assert "--config.data.path=" in done.stdout and r"\udce9" in done.stdout

@@ -1,3 +1,5 @@
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from flax import linen as nn
 from jaxnets import tasks
 from jaxnets.convolution import BatchNorm
 from jaxnets.data import Classes
+from jaxnets.tasks import pictures
 from jaxnets.training.optimizer import sgd
 from jaxnets.training.state import create, in_use, make_step
 
@@ -54,7 +57,9 @@ def test_images_are_standardised_and_measured():
         "accuracy": (ranks == 0)[real].mean(),
         "top_5_accuracy": (ranks < 5)[real].mean(),
     }
-    assert {name: float(total / count) for name, (total, count) in found.items()} == pytest.approx(wanted, rel=1e-5)
+    assert {name: float(total) / int(count) for name, (total, count) in found.items()} == pytest.approx(
+        wanted, rel=1e-5
+    )
 
 
 def test_label_smoothing_is_that_of_its_formula():
@@ -143,3 +148,26 @@ def test_a_dataset_without_images_is_told():
     task = tasks.image_classification(Small(), CLASSES)
     with pytest.raises(ValueError, match=r"uint8 \[B, H, W, channels\] expected; the data gives float32"):
         task.init(jax.random.key(0), {**BATCH, "inputs": jnp.zeros((2, 5, 5))})
+
+
+NAMES = ("$a$", "caf\udce9", "\ud83d", "line\nend\0", "", "a" * 255, r"\$\frac{$")
+
+
+def test_names_of_classes_are_drawn_as_they_are():
+    count = len(NAMES)
+    batch = {"inputs": np.zeros((count, 2, 2, 3), np.uint8), "mask": np.ones(count, bool), "targets": np.arange(count)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of glyphs that no font has; the layout of a figure measures its text
+        figure = pictures.confusion(batch["targets"], batch["targets"][::-1], batch["mask"], NAMES)
+        pictures.mistakes(np.eye(count)[::-1], batch, NAMES, count)
+        pictures.predicted(np.zeros((3, 2)), np.ones((3, 2)), NAMES[:2])
+    labels = figure.axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels[:4]] == [r"\$a\$", r"caf\xe9", r"\ud83d", r"line\nend\x00"]
+    assert labels[0]._preprocess_math(labels[0].get_text()) == ("$a$", False)  # no formula
+    assert max(len(label.get_text()) for label in labels) < 40
+
+
+def test_figures_of_no_examples():
+    batch = {"inputs": np.zeros((2, 2, 2, 3), np.uint8), "mask": np.zeros(2, bool), "targets": np.arange(2)}
+    pictures.mistakes(np.eye(2), batch, "ab")
+    pictures.confusion(batch["targets"], batch["targets"], batch["mask"], "ab")
