@@ -32,7 +32,8 @@ def main(overrides: program.Overrides) -> None:
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     folder = Path(FLAGS.out or run.workdir / "export")
     export_folder.check_free(folder, run, FLAGS.overwrite)
-    made = artifacts.of_run(run)
+    with restore.built(run.workdir):
+        made = artifacts.of_run(run)
     sizes = export_folder.write(folder, run, made)
     print(f"{run.config.model.name}, step {run.step}, for {', '.join(artifacts.PLATFORMS)}, in {folder}")
     for name, size in sizes.items():

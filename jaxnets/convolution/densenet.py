@@ -12,6 +12,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.checks import check_depths
 
 # Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -105,6 +106,7 @@ class DenseNet(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(layers=self.layers)
         # Stem and pooling halve and round up, transitions halve and round down: 29 with four blocks.
         check_images(self, images, 4 * 2 ** (len(self.layers) - 1) - 3, ("stem", "conv"))
         found = {}

@@ -15,6 +15,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, global_average
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.ops.checks import check_depths
 
 # Of the published torch program: within 1 / sqrt(classes).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
@@ -126,6 +127,7 @@ class EfficientNet(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(stages=[stage.layers for stage in self.stages])
         check_images(self, images, 1, ("stem", "conv"))
         norm = (self.momentum, self.epsilon, self.dtype)
         layer = partial(ConvNorm, activation=nn.silu, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype)
@@ -133,6 +135,7 @@ class EfficientNet(nn.Module):
         x = layer(self._channels(STEM), 3, 2, name="stem")(images, train)
         found["stem"] = x
         counts = [math.ceil(stage.layers * self.depth) for stage in self.stages]
+        check_depths(depth=counts)
         for s, (stage, count) in enumerate(zip(self.stages, counts, strict=True)):
             for b in range(count):
                 rate = self.stochastic_depth * (sum(counts[:s]) + b) / sum(counts)

@@ -12,6 +12,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.tcn import check_series, real_steps
+from jaxnets.ops.checks import check_lengths
 from jaxnets.recurrent.pooling import pool
 
 
@@ -127,6 +128,7 @@ class SeriesCNN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
+        check_lengths(widths=self.widths, kernels=self.kernels)
         sizes = {"stride": self.stride, "pool": self.pool, "kernels": min(self.kernels), "widths": min(self.widths)}
         check_series(self, xs, ("block_1", "conv"), **sizes)
         if len(self.widths) != len(self.kernels):

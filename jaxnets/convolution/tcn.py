@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.dense import Dense
+from jaxnets.ops.checks import check_depth
 from jaxnets.recurrent.pooling import pool
 from jaxnets.recurrent.scan import checked_lengths
 
@@ -152,6 +153,7 @@ class TCN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
+        check_depth(levels=self.levels)
         check_series(self, xs, ("block_1", "conv_1"), hidden=self.hidden, levels=self.levels, kernel=self.kernel)
         if self.pooling not in ("last", "max", "mean", "none"):
             raise ValueError(f"pooling: last, max, mean or none expected; given {self.pooling!r}")

@@ -14,6 +14,7 @@ from jaxnets.convolution.blocks import HE_IN  # the paper's: deviation sqrt(2 / 
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.checks import check_depth
 
 
 class UpConvolution(nn.Module):
@@ -154,6 +155,7 @@ class UNet(nn.Module):
     def _check(self, images: jax.Array) -> None:
         if self.padding not in ("valid", "same"):
             raise ValueError(f"padding: valid or same expected; given {self.padding!r}")
+        check_depth(depth=self.depth)
         if self.depth < 1:
             raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         step = 2 ** (self.depth - 1)

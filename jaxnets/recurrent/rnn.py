@@ -8,6 +8,7 @@ import jax
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.ops.checks import check_depth
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.layers import Layer, bidirectional, stacked
 from jaxnets.recurrent.scan import Options, scan
@@ -23,6 +24,7 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
     """
     if not callable(cell):
         raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {cell!r}")
+    check_depth(**{name: size for name, size in sizes.items() if name == "layers"})
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}: at least 1 expected; given {size}")
@@ -145,6 +147,7 @@ class StackedRNN(nn.Module):
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
+        check_depth(layers=self.layers)
         if self.layers < 1:
             raise ValueError(f"layers: at least 1; given {self.layers}")
 

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 
 from jaxnets.training import processes
 from jaxnets.training.digests import check_digests, digests
-from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.errors import RunError, UsageError, one_line
 from jaxnets.training.file_digests import Listed, check_files, sha256
 from jaxnets.training.retention import Kept
 from jaxnets.training.run_files import check_folder, run_of
@@ -209,8 +209,15 @@ class Checkpoints:
         """What was noted with a step; a ``ValueError`` where it is not what was written, or of another step or run."""
         restore = ocp.args.Composite(record=ocp.args.JsonRestore())
         record = self._manager.restore(step, args=restore)["record"]
-        if record.pop("sha256", None) != sha256(record):
+        if not isinstance(record, dict) or record.pop("sha256", None) != sha256(record):
             raise ValueError("its record is damaged")
+        kinds = {"step": int, "run": str | None, "data": dict, "metrics": dict | None, "digests": dict}
+        for name, kind in kinds.items():
+            if name not in record or not isinstance(record[name], kind):
+                raise ValueError(f"its record has a {name} of a wrong type: {record.get(name)!r}")
+        for name, value in (record["metrics"] or {}).items():
+            if type(value) not in (int, float):
+                raise ValueError(f"{name} in its record must be a number, got {value!r}")
         if record["step"] != step:
             raise ValueError(f"it is that of step {record['step']}")
         if record["run"] != self._run:
@@ -227,7 +234,10 @@ class Checkpoints:
     def _variables(self, step: int, like: Any) -> Any:
         record = self._record(step)
         item = {"variables": _here(like)}
-        places = jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype), item)
+        # With the shapes that are expected: what is stored may be of any size, and would be read whole.
+        places = jax.tree.map(
+            lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype, global_shape=leaf.shape), item
+        )
         arguments = ocp.args.PyTreeRestore(item=item, restore_args=places, partial_restore=True)
         with self._arrays() as manager:
             restore = lambda: manager.restore(step, args=ocp.args.Composite(state=arguments))
@@ -267,4 +277,4 @@ def _short(error: BaseException) -> str:
     """The reason of an error without the layers around it."""
     text = " ".join(str(error).split())
     reason = re.search(r"No space left on device|Permission denied|Read-only file system|File too large", text)
-    return reason.group(0) if reason else text[:300] or type(error).__name__
+    return reason.group(0) if reason else one_line(text, 200) or type(error).__name__

@@ -17,6 +17,7 @@ from jaxnets.training import not_finite, processes, sharding
 from jaxnets.training.beginning import begin
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.compiled import Compiled
+from jaxnets.training.errors import RunError
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.not_finite import NotFinite
@@ -189,8 +190,21 @@ def _begin(settings: ConfigDict, checkpoints: Checkpoints, compiled: Compiled, b
     if found is None:
         return begin(settings, compiled.abstract, sharding.settled(compiled.create())), 0, 0
     step, state, position = found
-    batches.set_state({key: value for key, value in position.items() if key != SKIPPED})
-    return state, step, position.get(SKIPPED, 0)
+    skipped = position.pop(SKIPPED, 0)
+    _check_position(position, batches.get_state(), skipped)
+    batches.set_state(position)
+    return state, step, skipped
+
+
+def _check_position(position: Any, like: Any, skipped: Any) -> None:
+    """A ``RunError`` where a checkpoint's position in the data is not one of the data that is read.
+
+    Whatever reads batches takes what it is given, and fails later in a thread of its own.
+    """
+    shape = lambda tree: jax.tree.map(type, tree)
+    numbers = [leaf for leaf in [*jax.tree.leaves(position), skipped] if type(leaf) is int]
+    if shape(position) != shape(like) or type(skipped) is not int or any(not 0 <= n < 2**63 for n in numbers):
+        raise RunError(f"the position in the data of a checkpoint must be like {like}, got {position}")
 
 
 def _writer(workdir: Path, step: int) -> Any:

@@ -1,7 +1,6 @@
 """A run's folder: what is in it, and whether a config may go on in it."""
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -12,11 +11,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
+from jaxnets.data import Dataset
 from jaxnets.ops.files import open_to_append, write_whole
+from jaxnets.training import descriptions
+from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.run_files import check_folder, name_run, read_json
+from jaxnets.training.run_files import LARGEST_CONFIG, check_folder, name_run, read_json
 
 # What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
 # about numbers that are not finite, and on which devices.
@@ -46,7 +47,7 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(workdir / "config.json", _text(config))
-        write_whole(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
+        write_whole(workdir / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False, indent=2))
         name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
@@ -64,11 +65,8 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
         for name in ("figures", "tensorboard", "profile", "damaged"):  # written into; Checkpoints checks its own
             check_folder(workdir / name)
         if differs := changes(load(workdir), config):
-            listed = "\n  ".join(differs)
-            raise UsageError(
-                f"{workdir} holds a run of another config:\n  {listed}\n"
-                f"Give this one its own folder, such as --workdir={_free_name(workdir)}"
-            )
+            own = f"give this one its own folder, such as --workdir={_free_name(workdir)}"
+            raise UsageError(f"{workdir} holds a run of another config, {own}:", differs)
     elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
     check_data(workdir, dataset)
@@ -86,15 +84,6 @@ def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
     return [line for line in difference(before, config) if line.split(":")[0] not in FREE]
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "fingerprint": dataset.fingerprint,
-        "source": dataset.description,
-        "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
-        "batch": {name: [list(array.shape), str(array.dtype)] for name, array in dataset.train[0].items()},
-    }
-
-
 def identity(config: ConfigDict, dataset: Dataset) -> bytes:
     """A digest of what a run computes."""
     return hashlib.sha256(repr((config.to_json_best_effort(), dataset.fingerprint)).encode()).digest()
@@ -110,6 +99,11 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
         raise RunError(
             f"the data of the run in {workdir} has changed; it learned from {before.get('source')}, "
             f"this is {dataset.description}"
+        )
+    targets, batch = data(workdir)
+    if targets != dataset.targets or batch != descriptions.shapes(dataset):
+        raise RunError(
+            f"{path} does not describe the data of this run: its targets or the shapes of a batch are others"
         )
 
 
@@ -140,22 +134,27 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise RunError(f"no run in {workdir}: no config.json there")
-    config = ConfigDict(read_json(path))
-    complete(config)  # one that an earlier version wrote
+    found = read_json(path, LARGEST_CONFIG)
+    try:
+        config = ConfigDict(found)
+        complete(config)  # one that an earlier version wrote
+        check_config(config)
+    except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
+        raise RunError(f"{path} is not the config of a run: {error}") from error
     return config
 
 
 def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
-    """What the targets of the run in a folder mean, and the shapes of one of its batches."""
+    """What the targets of the run in a folder mean, and the shapes of one of its batches.
+
+    Raises:
+        RunError: They cannot be read.
+    """
     found = described(workdir)
     try:
-        batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in found["batch"].items()}
-        targets = found["targets"]
-        if targets["kind"] == "Vocabulary":
-            return Vocabulary(targets["characters"], targets.get("pieces")), batch
-        return {"Classes": Classes, "Quantities": Quantities}[targets["kind"]](tuple(targets["names"])), batch
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{workdir / 'data.json'} cannot be read: {error!r}") from error
+        return descriptions.targets(found.get("targets")), descriptions.batch(found.get("batch"))
+    except ValueError as error:
+        raise RunError(f"{workdir / 'data.json'} cannot be read: {error}") from error
 
 
 def described(workdir: Path) -> dict[str, Any]:
