@@ -140,10 +140,10 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
     name = arguments.pop("name")
     builder = resolve(name, trusted)
     is_module = inspect.isclass(builder) and issubclass(builder, nn.Module)
-    if not is_module and not _returns(builder, nn.Module):
-        raise UsageError(
-            f"{name} does not make a Linen module: one, or a function of jaxnets that returns one, is needed"
-        )
+    if not is_module and not (callable(builder) and builder.__module__.startswith("jaxnets.")):
+        raise UsageError(f"{name} is neither a Linen module nor a function of jaxnets that returns one")
+    if not is_module and not _returns(builder, nn.Module):  # it is not called: nobody knows what it would do
+        raise UsageError(f"{name} does not make a Linen module")
     if outputs is not None:
         accepted = _accepted(name, builder, {})
         argument = next((argument for argument in OUTPUTS if argument in accepted), None)

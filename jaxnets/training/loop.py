@@ -191,12 +191,12 @@ def _begin(settings: ConfigDict, checkpoints: Checkpoints, compiled: Compiled, b
         return begin(settings, compiled.abstract, sharding.settled(compiled.create())), 0, 0
     step, state, position = found
     skipped = position.pop(SKIPPED, 0)
-    _check_position(position, batches.get_state(), skipped)
+    check_position(position, batches.get_state(), skipped)
     batches.set_state(position)
     return state, step, skipped
 
 
-def _check_position(position: Any, like: Any, skipped: Any) -> None:
+def check_position(position: Any, like: Any, skipped: Any) -> None:
     """A ``RunError`` where a checkpoint's position in the data is not one of the data that is read.
 
     Whatever reads batches takes what it is given, and fails later in a thread of its own.
