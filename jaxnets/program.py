@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 129 SIGHUP, 130 Ctrl-C, 141 broken pipe, 143 SIGTERM.
 """
 
+import contextlib
 import io
 import os
 import signal
@@ -38,8 +39,7 @@ def run(main: Callable[[Overrides], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: paths need not be UTF-8
     if {"-h", "-help", "--help"} & set(sys.argv[1:]):
-        print((sys.modules["__main__"].__doc__ or "").strip())
-        print(f"\n--config.KEY=VALUE sets a key of the config.\n{FLAGS.main_module_help()}")
+        _guard(_print_help)
         sys.exit(0)
     overrides: Overrides = []
 
@@ -56,7 +56,7 @@ def run(main: Callable[[Overrides], None]) -> None:
             _end(2, f"unexpected argument {left[1]!r}; flags are written --name=value")
         return left
 
-    app.run(lambda argv: _guard(main, overrides), flags_parser=parse)
+    app.run(lambda argv: _guard(lambda: _run_main(main, overrides)), flags_parser=parse)
 
 
 def with_flag_files(arguments: list[str]) -> list[str]:
@@ -90,13 +90,23 @@ def take_overrides(argv: list[str]) -> tuple[list[str], Overrides]:
     return rest, overrides
 
 
-def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
+def _print_help() -> None:
+    print((sys.modules["__main__"].__doc__ or "").strip())
+    print(f"\n--config.KEY=VALUE sets a key of the config.\n{FLAGS.main_module_help()}")
+
+
+def _run_main(main: Callable[[Overrides], None], overrides: Overrides) -> None:
+    if not FLAGS.debug:
+        _quiet()
+    use_compile_cache()
+    _let_simulated_devices_meet()
+    main(overrides)
+
+
+def _guard(do: Callable[[], None]) -> None:
+    """Calls a function and ends the program with one sentence and an exit code where it raises."""
     try:
-        if not FLAGS.debug:
-            _quiet()
-        use_compile_cache()
-        _let_simulated_devices_meet()
-        main(overrides)
+        do()
         sys.stdout.flush()
     except UsageError as error:
         _end(2, error.message, error.details)
@@ -144,7 +154,8 @@ def _end(code: int, message: str, details: Sequence[str] = ()) -> NoReturn:
     if code != 1 and not jax.distributed.is_initialized():
         sys.exit(code)
     # At once: after an error a thread of a library may wait for what never comes, as other processes may for this one.
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # of a full disk
+        sys.stdout.flush()
     os._exit(code)
 
 

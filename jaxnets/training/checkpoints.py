@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,13 @@ import orbax.checkpoint as ocp
 from jaxnets.training import processes
 from jaxnets.training.digests import check_digests, digests
 from jaxnets.training.errors import RunError, UsageError, one_line
-from jaxnets.training.file_digests import Listed, check_files, sha256
+from jaxnets.training.file_digests import Listed, check_files, count_files, is_complete, sha256
 from jaxnets.training.retention import Kept
 from jaxnets.training.run_files import check_folder, run_of
 from jaxnets.training.state import State
+
+# How often, and after how many seconds each time, a step that lacks a file is looked at again.
+LOOKS, BETWEEN_LOOKS = 5, 0.1
 
 
 class Checkpoints:
@@ -41,7 +45,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, read_only: bool = False, keep: int = 2, keep_every: int = 0):
         check_folder(folder)
-        self.folder = folder
+        self.folder, self._read_only = folder, read_only
         self._run = run_of(folder.parent)
         self._losses: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
@@ -193,7 +197,7 @@ class Checkpoints:
                 self._record(step)
                 return step, read(step), steps[:number]
             except Exception as error:
-                if not (self.folder / str(step)).exists():
+                if self._is_being_removed(step):
                     self._manager.reload()
                     self._losses.update(self._measured())
                     steps, number = list_steps(), 0
@@ -204,6 +208,18 @@ class Checkpoints:
                     raise RunError(damaged) from error
                 print(f"{damaged}; step {steps[number]} is used", file=sys.stderr)
         return None
+
+    def _is_being_removed(self, step: int) -> bool:
+        """Whether a run beside this program removes a step, or has done so: files of it go one by one."""
+        folder = self.folder / str(step)
+        if not self._read_only or is_complete(folder):
+            return not folder.exists()
+        before = count_files(folder)
+        for _ in range(LOOKS):
+            time.sleep(BETWEEN_LOOKS)
+            if not folder.exists() or count_files(folder) != before:
+                return True
+        return False
 
     def _record(self, step: int) -> dict[str, Any]:
         """What was noted with a step; a ``ValueError`` where it is not what was written, or of another step or run."""

@@ -58,6 +58,23 @@ def check_files(step: Path) -> None:
             raise ValueError(f"{name} is not what was saved")
 
 
+def is_complete(step: Path) -> bool:
+    """Whether all files that a step's list names are there, whatever they hold."""
+    try:
+        listed = json.loads(read_regular(step / LIST, LARGEST_LIST, follow=False))["files"]
+        return set(listed) <= set(_names(step))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def count_files(step: Path) -> int:
+    """How many files a step has now."""
+    try:
+        return len(_names(step))
+    except OSError:  # its folder has gone meanwhile
+        return 0
+
+
 def sha256(value: Any) -> str:
     """The digest of what JSON can say."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -340,3 +340,39 @@ def test_a_step_that_is_removed_meanwhile_is_not_called_damaged(run, capsys, mon
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore_variables("best", LIKE.variables)[0] == 12
     assert capsys.readouterr().err == ""
+
+
+RECORDS = {
+    "a list": lambda record: [1],
+    "text as metrics": lambda record: {**record, "metrics": "val/loss"},
+    "text as a metric": lambda record: {**record, "metrics": {"val/loss": "0.1"}},
+    "a list as the position": lambda record: {**record, "data": [3]},
+    "numbers as digests": lambda record: {**record, "digests": 5},
+    "text as the step": lambda record: {**record, "step": "8"},
+    "no position": lambda record: {name: value for name, value in record.items() if name != "data"},
+}
+
+
+@pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS)
+def test_a_record_of_wrong_types_is_refused(run, capsys, change):
+    """Its digests are right: whoever wrote it computed them."""
+    path = run / "checkpoints" / "8" / "record" / "metadata"
+    record = change({name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"})
+    if isinstance(record, dict):
+        record["sha256"] = file_digests.sha256(record)
+    path.write_text(json.dumps(record))
+    list_files(run / "checkpoints" / "8")
+    assert read(run) == 4
+    told = capsys.readouterr().err
+    assert "its record" in told
+    assert told.count("\n") == 1
+
+
+def test_stored_arrays_of_another_shape_are_not_read(run):
+    """They may be of any size, while the shapes that a model expects are known."""
+    like = jax.eval_shape(lambda: state(0).variables)
+    larger = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:-1], leaf.shape[-1] + 1), leaf.dtype), like)
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        checkpoints.restore_variables("8", like)
+        with pytest.raises(RunError, match="not compatible with the stored shape"):
+            checkpoints.restore_variables("8", larger)
