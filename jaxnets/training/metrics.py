@@ -6,9 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
@@ -16,6 +15,9 @@ from tensorboardX.proto import event_pb2
 from jaxnets.ops.files import open_to_append, read_regular, write_whole
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
 
 LARGEST = 2**30  # bytes of metrics.jsonl
 
@@ -120,6 +122,8 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 def draw_curves(workdir: Path, task: Task) -> None:
     """``figures/curves.png``: training and validation loss against the step, and the task's other metrics below."""
+    from matplotlib.figure import Figure
+
     rows = read_metrics(workdir)
     others = {name for row in rows for name in row if name.startswith("val/")}
     others -= {"val/loss", *(f"val/{name}" for name in task.derive)}
@@ -155,7 +159,7 @@ def _curve(axes: Any, rows: list[dict[str, Any]], name: str, best: Callable, sty
         axes.plot(steps, values, label=f"{name} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
 
 
-def save_figure(workdir: Path, name: str, figure: Figure) -> None:
+def save_figure(workdir: Path, name: str, figure: "Figure") -> None:
     """Writes a matplotlib figure to ``figures/<name>.png``."""
     path = workdir / "figures" / f"{name}.png"
     try:
