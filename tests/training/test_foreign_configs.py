@@ -7,9 +7,12 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import ROOT
 
-from jaxnets import attention, convolution, data, recurrent, sets
-from jaxnets.training import build, descriptions, loop, restore, rundir
+from jaxnets import attention, convolution, data, exported, recurrent, sets
+from jaxnets.data import image_decoding
+from jaxnets.ops import checks
+from jaxnets.training import build, descriptions, file_digests, loop, metrics, restore, run_files, rundir
 from jaxnets.training.config import load
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
 
@@ -206,3 +209,24 @@ def test_an_error_is_one_printable_line():
     assert one_line("y" * 10**6, 100).startswith("yyy")
     assert len(one_line("\x1b" * 10**6, 100)) <= 100
     assert one_line("short") == "short"
+
+
+def test_the_page_on_security_has_the_limits():
+    page = (ROOT / "docs" / "security.md").read_text()
+    for limit in (
+        run_files.LARGEST_CONFIG,
+        run_files.LARGEST,
+        exported.LARGEST,
+        metrics.LARGEST,
+        file_digests.LARGEST_LIST,
+        checks.MOST_LAYERS,
+        descriptions.MOST_NUMBERS,
+        image_decoding.MAX_BYTES,
+    ):
+        assert f"{limit:,}" in page, limit
+    for text in (
+        f"{run_files.DEEPEST} levels",
+        f"| {descriptions.MOST_ARRAYS}, of {descriptions.MOST_AXES} axes",
+        f"at most {LONGEST} characters",
+    ):
+        assert text in page, text
