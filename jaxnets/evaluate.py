@@ -4,6 +4,11 @@ python -m jaxnets.evaluate --workdir=runs/char_lm
 python -m jaxnets.evaluate --workdir=runs/digits --split=test
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 import json
 from pathlib import Path
 
@@ -30,11 +35,12 @@ def main(overrides: program.Overrides) -> None:
     batches = {"validation": dataset.validation, "test": dataset.test}[FLAGS.split]
     if batches is None:
         raise UsageError(f"--split=test: {run.config.data.name} has no test part")
-    metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, sharding.on_one_device(batches))
     examples = ""
-    if run.task.score is not None:
-        scores, examples = run.task.score(run.variables, batches)
-        metrics |= scores
+    with restore.built(run.workdir):
+        metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, sharding.on_one_device(batches))
+        if run.task.score is not None:
+            scores, examples = run.task.score(run.variables, batches)
+            metrics |= scores
     if FLAGS.json:
         print(json.dumps({"workdir": FLAGS.workdir, "step": run.step, "split": FLAGS.split, **metrics}))
         return

@@ -6,6 +6,11 @@ python -m jaxnets.export --workdir=runs/digits --step=last --out=digits_model
 FOLDER/load.py reads it and needs jax alone; docs/export.md tells more.
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 from pathlib import Path
 
 from absl import flags
@@ -27,7 +32,8 @@ def main(overrides: program.Overrides) -> None:
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     folder = Path(FLAGS.out or run.workdir / "export")
     export_folder.check_free(folder, run, FLAGS.overwrite)
-    made = artifacts.of_run(run)
+    with restore.built(run.workdir):
+        made = artifacts.of_run(run)
     sizes = export_folder.write(folder, run, made)
     print(f"{run.config.model.name}, step {run.step}, for {', '.join(artifacts.PLATFORMS)}, in {folder}")
     for name, size in sizes.items():

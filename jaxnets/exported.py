@@ -16,6 +16,8 @@ jax reads functions with the ``flatbuffers`` package, which lies beside this fil
 import dataclasses
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 FUNCTIONS = ("forward", "begin", "step")
+LARGEST = 2**26  # bytes of model.json
 
 NUMBERS = (jnp.bool_, jnp.integer, jnp.floating)
 
@@ -142,22 +145,22 @@ def load(folder: str | Path) -> Model:
         ImportError: This file was copied without ``flatbuffers``, and that is not installed.
     """
     folder = Path(folder)
-    if not (folder / "model.json").is_file():
+    if not os.path.lexists(folder / "model.json"):
         raise ValueError(f"no exported model in {folder}: no model.json there")
+    content = _read(folder / "model.json", LARGEST)
     try:
-        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        names = [name for name in FUNCTIONS if name in about["functions"]]
-        expected = {weight["name"]: weight for weight in about["weights"]}
-        reads = [about["functions"][name]["reads"] for name in names]
-        about["limits"], about["jax"], about["files"]["weights.safetensors"]["sha256"], reads[0][0]
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"{folder / 'model.json'} is damaged: {error!r}") from error
+        about = json.loads(content)
+        _check_about(about)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{folder / 'model.json'} is damaged: {_short(error)}") from error
+    names = [name for name in FUNCTIONS if name in about["functions"]]
+    expected = {weight["name"]: weight for weight in about["weights"]}
     path = folder / "weights.safetensors"
     weights = read_safetensors(path, _whole(path, about))
     found = {name: {"name": name, "shape": list(a.shape), "dtype": str(a.dtype)} for name, a in weights.items()}
     wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
     if wrong:
-        raise ValueError(f"{path}: {min(wrong)} is not what model.json says")
+        raise ValueError(f"{path}: {_short(min(wrong))} is not what model.json says")
     functions: dict[str, Callable] = {name: jax.jit(_function(folder / f"{name}.jax_export", about)) for name in names}
     return Model(about, {name: jnp.asarray(weights[name]) for name in expected}, functions)
 
@@ -179,18 +182,74 @@ def read_safetensors(path: Path, content: bytes) -> dict[str, np.ndarray]:
                 raise ValueError(f"{name} lies outside the file")
             flat = np.frombuffer(content[start + begin : start + end], TYPES[entry["dtype"]])
             found[name] = flat.reshape(entry["shape"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {_short(error)}") from error
     return found
+
+
+def _check_about(about: Any) -> None:
+    """Raises a ``ValueError`` where the content of ``model.json`` is not what an export writes."""
+
+    def check(fits: bool, what: str) -> None:
+        if not fits:
+            raise ValueError(what)
+
+    is_dict = lambda value: isinstance(value, dict)
+    check(is_dict(about), "it must hold an object")
+    for name in ("functions", "limits", "files"):
+        check(is_dict(about.get(name)), f"{name} must be an object, got {about.get(name)!r}")
+    check(isinstance(about.get("jax"), str), f"jax must be a version, got {about.get('jax')!r}")
+    check(all(type(most) is int for most in about["limits"].values()), "limits must be integers")
+    check("forward" in about["functions"], "functions must have forward")
+    for name, function in about["functions"].items():
+        reads: Any = function.get("reads") if is_dict(function) else None
+        expected = {"step": 2}.get(name, 1)  # a carry and a token
+        check(isinstance(reads, list) and len(reads) == expected, f"{name} must read {expected} things, got {reads!r}")
+        for arrays in reads if name != "step" else [reads[0], {"token": reads[1]}]:
+            check(is_dict(arrays), f"{name} must read arrays by name, got {arrays!r}")
+            for array, like in arrays.items():
+                check(_is_array(like), f"{array} of {name} must have a shape and a type, got {like!r}")
+    weights = about.get("weights")
+    check(isinstance(weights, list), f"weights must be a list, got {weights!r}")
+    for weight in weights:
+        check(_is_array(weight) and isinstance(weight.get("name"), str), f"a weight must be an array, got {weight!r}")
+    for name, noted in about["files"].items():
+        fits = is_dict(noted) and type(noted.get("bytes")) is int and isinstance(noted.get("sha256"), str)
+        check(fits, f"{name} of files must have bytes and sha256, got {noted!r}")
+
+
+def _is_array(like: Any) -> bool:
+    if not (isinstance(like, dict) and isinstance(like.get("shape"), list)):
+        return False
+    sizes = all(isinstance(size, str) or (type(size) is int and size >= 0) for size in like["shape"])
+    return sizes and like.get("dtype") in [str(dtype) for dtype in TYPES.values()]
+
+
+def _short(told: object) -> str:
+    """An error or a name in one line without control characters."""
+    text = " ".join(str(told).split())
+    text = text if len(text) <= 150 else f"{text[:150]}..."
+    return text.encode("unicode_escape").decode()
+
+
+def _read(path: Path, largest: int) -> bytes:
+    """The content of a file, which must be a regular one of at most so many bytes."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # a pipe would wait for ever, a device never end
+            raise ValueError(f"{path} must be a regular file")
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > largest:
+        raise ValueError(f"{path} is damaged: it has more than {largest:,} bytes")
+    return content
 
 
 def _whole(path: Path, about: dict[str, Any]) -> bytes:
     """A file's content, if it is what was exported."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    noted = about["files"].get(path.name, {})
+    noted = about["files"].get(path.name, {"bytes": 0})
+    content = _read(path, max(noted["bytes"], 0))
     if len(content) != noted.get("bytes") or hashlib.sha256(content).hexdigest() != noted.get("sha256"):
         raise ValueError(f"{path} is damaged: it is not what was exported")
     return content
@@ -205,7 +264,7 @@ def _function(path: Path, about: dict[str, Any]) -> Callable:
     except Exception as error:
         raise ValueError(
             f"{path} was written by jax {about['jax']}, which promises that later ones read it for six months; "
-            f"jax {jax.__version__} does not: {error}. Export the run again"
+            f"jax {jax.__version__} does not: {_short(error)}. Export the run again"
         ) from error
 
 

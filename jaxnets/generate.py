@@ -4,6 +4,11 @@ python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 -
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 import itertools
 from pathlib import Path
 
@@ -38,6 +43,11 @@ def main(overrides: program.Overrides) -> None:
     if not isinstance(vocabulary, Vocabulary):
         raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}; only a language model writes")
     _check_unicode(FLAGS.prompt or "")
+    with restore.built(run.workdir):
+        _print_text(run, vocabulary)
+
+
+def _print_text(run: restore.Run, vocabulary: Vocabulary) -> None:
     if run.task.answer is not None:
         if FLAGS.prompt is None or not FLAGS.prompt.strip():
             raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")

@@ -1,15 +1,16 @@
 """What all programs share: flags, ``--config.x.y=z``, errors in one sentence, exit codes, the compile cache.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 129 SIGHUP, 130 Ctrl-C, 141 broken pipe, 143 SIGTERM.
 """
 
+import contextlib
 import io
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,12 +18,14 @@ import jax
 from absl import app, flags, logging
 
 from jaxnets.training import processes
-from jaxnets.training.errors import RunError, UsageError, sentence
+from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line, sentence
 from jaxnets.training.interruption import Interrupted, raise_on_signals
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+MOST_DETAILS = 50  # lines below the sentence of an error
 
 # Errors of the runtime that do not come from the end of another process.
 OWN_FAULTS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
@@ -36,8 +39,7 @@ def run(main: Callable[[Overrides], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: paths need not be UTF-8
     if {"-h", "-help", "--help"} & set(sys.argv[1:]):
-        print((sys.modules["__main__"].__doc__ or "").strip())
-        print(f"\n--config.KEY=VALUE sets a key of the config.\n{FLAGS.main_module_help()}")
+        _guard(_print_help)
         sys.exit(0)
     overrides: Overrides = []
 
@@ -46,13 +48,15 @@ def run(main: Callable[[Overrides], None]) -> None:
             rest, found = take_overrides([argv[0], *with_flag_files(argv[1:])])
             overrides.extend(found)
             left = FLAGS(rest)
-        except (flags.Error, UsageError) as error:
+        except UsageError as error:
+            _end(2, error.message, error.details)
+        except flags.Error as error:
             _end(2, str(error))
         if len(left) > 1:
             _end(2, f"unexpected argument {left[1]!r}; flags are written --name=value")
         return left
 
-    app.run(lambda argv: _guard(main, overrides), flags_parser=parse)
+    app.run(lambda argv: _guard(lambda: _run_main(main, overrides)), flags_parser=parse)
 
 
 def with_flag_files(arguments: list[str]) -> list[str]:
@@ -86,15 +90,26 @@ def take_overrides(argv: list[str]) -> tuple[list[str], Overrides]:
     return rest, overrides
 
 
-def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
+def _print_help() -> None:
+    print((sys.modules["__main__"].__doc__ or "").strip())
+    print(f"\n--config.KEY=VALUE sets a key of the config.\n{FLAGS.main_module_help()}")
+
+
+def _run_main(main: Callable[[Overrides], None], overrides: Overrides) -> None:
+    if not FLAGS.debug:
+        _quiet()
+    use_compile_cache()
+    _let_simulated_devices_meet()
+    main(overrides)
+
+
+def _guard(do: Callable[[], None]) -> None:
+    """Calls a function and ends the program with one sentence and an exit code where it raises."""
     try:
-        if not FLAGS.debug:
-            _quiet()
-        use_compile_cache()
-        _let_simulated_devices_meet()
-        main(overrides)
+        do()
+        sys.stdout.flush()
     except UsageError as error:
-        _end(2, str(error))
+        _end(2, error.message, error.details)
     except Interrupted as interrupted:
         _end(128 + interrupted.number, f"stopped by {interrupted}")
     except BrokenPipeError:
@@ -102,7 +117,7 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except RunError as error:
-        _end(1, str(error))
+        _end(1, error.message, error.details)
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized() or str(error).startswith(OWN_FAULTS):
             _fail(error)
@@ -111,11 +126,13 @@ def _guard(main: Callable[[Overrides], None], overrides: Overrides) -> None:
         if error.filename is None:
             _fail(error)
         _end(1, f"{error.filename}: {error.strerror}")
-    except Exception as error:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a panic of a library in Rust is not an Exception
         _fail(error)
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: BaseException) -> NoReturn:
     _end(1, f"{sentence(error)} (--debug shows where)")
 
 
@@ -126,14 +143,19 @@ def _quiet() -> None:
     sys.unraisablehook = lambda failure: None
 
 
-def _end(code: int, message: str) -> NoReturn:
+def _end(code: int, message: str, details: Sequence[str] = ()) -> NoReturn:
     if FLAGS.is_parsed() and FLAGS.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    print(f"{name()}: {message}", file=sys.stderr, flush=True)
+    told = one_line(f"{name()}: {message}")
+    below = [f"  {one_line(line, LONGEST - 2)}" for line in details[:MOST_DETAILS]]
+    if len(details) > MOST_DETAILS:
+        below.append(f"  and {len(details) - MOST_DETAILS} more")
+    print("\n".join([told, *below]), file=sys.stderr, flush=True)
     if code != 1 and not jax.distributed.is_initialized():
         sys.exit(code)
     # At once: after an error a thread of a library may wait for what never comes, as other processes may for this one.
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # of a full disk
+        sys.stdout.flush()
     os._exit(code)
 
 

@@ -5,6 +5,11 @@ python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocabulary=65
 python -m jaxnets.summary --model=convolution.resnet50 --input=1,224,224,3
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 import dataclasses
 import json
 

@@ -24,6 +24,11 @@ Settings that every config has, beside its own:
     devices.model, fully_sharded        devices that heads and hidden units are divided over; whether parameters are
 """
 
+from jaxnets import startup
+
+if __name__ == "__main__":
+    startup.prepare()
+
 import contextlib
 import shlex
 import shutil

@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from jaxnets.attention.blocks import Block
 from jaxnets.attention.cache import Cache
+from jaxnets.ops.checks import check_depth
 
 REMAT: dict[str, Any] = {
     "none": None,
@@ -33,6 +34,7 @@ def stack(layers: int, remat: str = "none", stacked: bool = True, **options: Any
     """
     if remat not in REMAT:
         raise ValueError(f"remat: one of {', '.join(REMAT)}; given {remat!r}")
+    check_depth(layers=layers)
     if layers < 1:
         raise ValueError(f"layers: at least 1; given {layers}")
     block: Any = Block

@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm, global_average
 from jaxnets.convolution.images import check_images, chosen
+from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -77,6 +78,7 @@ class CifarResNet(nn.Module):
         Raises:
             ValueError: The images do not fit, no n gives this depth, or a name is unknown.
         """
+        check_depth(depth=self.depth)
         count, rest = divmod(self.depth - 2, 6)
         if rest or count < 1:
             raise ValueError(f"depth: 6 n + 2 expected, such as 20, 32, 56 or 110; given {self.depth}")

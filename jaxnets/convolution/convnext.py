@@ -13,6 +13,7 @@ from jaxnets.convolution.blocks import StochasticDepth, global_average
 from jaxnets.convolution.convolve import Conv, plain_convolve
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.dense import Dense
+from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
 # The published programs cut it at 2, a hundred deviations away.
@@ -99,6 +100,7 @@ class ConvNeXt(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(blocks=self.blocks)
         check_images(self, images, 4 * 2 ** (len(self.blocks) - 1), ("stem",))
         found = {}
         x = _norm(self.dtype, "stem_norm")(self._patches(self.widths[0], 4, "stem")(images))

@@ -13,6 +13,7 @@ from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import average_pool, max_pool
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
 # Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
@@ -107,6 +108,7 @@ class DenseNet(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(layers=self.layers)
         # Stem and pooling halve and round up, transitions halve and round down: 29 with four blocks.
         check_images(self, images, 4 * 2 ** (len(self.layers) - 1) - 3, ("stem", "conv"))
         found = {}

@@ -16,6 +16,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, global_average
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
 # Of the published torch program: within 1 / sqrt(classes).
@@ -128,6 +129,7 @@ class EfficientNet(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(stages=[stage.layers for stage in self.stages])
         check_images(self, images, 1, ("stem", "conv"))
         norm = (self.momentum, self.epsilon, self.dtype)
         layer = partial(ConvNorm, activation=nn.silu, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype)
@@ -135,6 +137,7 @@ class EfficientNet(nn.Module):
         x = layer(self._channels(STEM), 3, 2, name="stem")(images, train)
         found["stem"] = x
         counts = [math.ceil(stage.layers * self.depth) for stage in self.stages]
+        check_depths(depth=counts)
         for s, (stage, count) in enumerate(zip(self.stages, counts, strict=True)):
             for b in range(count):
                 rate = self.stochastic_depth * (sum(counts[:s]) + b) / sum(counts)

@@ -15,6 +15,7 @@ from jaxnets.convolution.blocks import Activation, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.checks import check_depth, check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -126,6 +127,7 @@ class HighwayNetwork(nn.Module):
         Raises:
             ValueError: The images do not fit, there is no layer, or a name is unknown.
         """
+        check_depth(depth=self.depth)
         if self.depth < 1:
             raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         x = images
@@ -182,6 +184,8 @@ class ConvHighwayNetwork(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depth(layers=self.layers)
+        check_lengths(widths=self.widths)
         check_images(self, images, 2 ** (len(self.widths) - 1), ("stage_1_plain",))
         found = {}
         x = images

@@ -18,6 +18,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.checks import check_depth, check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -110,6 +111,7 @@ class SoftMask(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """``[B, H, W, C]`` to the same."""
+        check_depth(poolings=self.poolings)
         channels = x.shape[-1]
         unit = lambda name, given: PreActivationUnit(channels, dtype=self.dtype, name=name)(given, train)
         sizes, skips, y = [x.shape[1:3]], [], x
@@ -180,6 +182,7 @@ class ResidualAttentionNetwork(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(modules=self.modules)
         check_images(self, images, 31, ("stem", "conv"))
         found = {}
         x = ConvNorm(self.width, 7, 2, dtype=self.dtype, name="stem")(images, train)

@@ -16,6 +16,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.blocks import ConvNorm, global_average
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
+from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -107,6 +108,7 @@ class ResNet(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(blocks=self.blocks)
         check_images(self, images, 1, ("stem", "conv"))
         found = {}
         x = ConvNorm(64, 7, 2, dtype=self.dtype, name="stem")(images, train)

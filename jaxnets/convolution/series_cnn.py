@@ -14,6 +14,7 @@ from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.tcn import check_series, real_steps
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.pooling import pool
 
@@ -130,6 +131,7 @@ class SeriesCNN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
+        check_lengths(widths=self.widths, kernels=self.kernels)
         sizes = {"stride": self.stride, "pool": self.pool, "kernels": min(self.kernels), "widths": min(self.widths)}
         check_series(self, xs, ("block_1", "conv"), **sizes)
         if len(self.widths) != len(self.kernels):

@@ -12,6 +12,7 @@ from jaxnets.convolution.convolve import plain_convolve
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.dense import Dense
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.pooling import pool
 from jaxnets.recurrent.scan import checked_lengths
@@ -155,6 +156,7 @@ class TCN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
+        check_depth(levels=self.levels)
         check_series(self, xs, ("block_1", "conv_1"), hidden=self.hidden, levels=self.levels, kernel=self.kernel)
         if self.pooling not in ("last", "max", "mean", "none"):
             raise ValueError(f"pooling: last, max, mean or none expected; given {self.pooling!r}")

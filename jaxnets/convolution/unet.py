@@ -15,6 +15,7 @@ from jaxnets.convolution.convolve import Conv, on_any_mesh
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -160,6 +161,7 @@ class UNet(nn.Module):
     def _check(self, images: jax.Array) -> None:
         if self.padding not in ("valid", "same"):
             raise ValueError(f"padding: valid or same expected; given {self.padding!r}")
+        check_depth(depth=self.depth)
         if self.depth < 1:
             raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         step = 2 ** (self.depth - 1)

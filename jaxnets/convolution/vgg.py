@@ -14,6 +14,7 @@ from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
 CHANNELS = (64, 128, 256, 512, 512)
@@ -56,6 +57,7 @@ class VGG(nn.Module):
         Raises:
             ValueError: The images do not fit, or a name is unknown.
         """
+        check_depths(convolutions=self.convolutions)
         check_images(self, images, 32, ("conv_1_1",))
         found = {}
         x = images

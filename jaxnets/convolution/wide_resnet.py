@@ -15,6 +15,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.dropout import Dropout
+from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -85,6 +86,7 @@ class WideResNet(nn.Module):
         Raises:
             ValueError: The images do not fit, no n gives this depth, or a name is unknown.
         """
+        check_depth(depth=self.depth)
         count, rest = divmod(self.depth - 4, 6)
         if rest or count < 1:
             raise ValueError(f"depth: 6 n + 4 expected, such as 16, 28 or 40; given {self.depth}")

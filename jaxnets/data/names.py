@@ -15,12 +15,18 @@ def valid_unicode(name: str) -> str:
 def printable(name: object, longest: int = LONGEST) -> str:
     r"""A name in one line of valid Unicode; of a long one, the beginning and the end.
 
-    Control characters, line separators and surrogates become escapes such as ``\n``, ``\x1b`` and ``\xe9``.
+    Control characters, line separators, surrogates and what changes the direction of text become escapes such as
+    ``\n``, ``\x1b`` and ``\xe9``.
     """
     text = os.fsdecode(name) if isinstance(name, os.PathLike | bytes) else str(name)
     if len(text) > longest:
         text = f"{text[: longest // 2]}…{text[-(longest // 2) :]}"
-    return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return "".join(_escaped(c) if _is_control(c) else c for c in text)
+
+
+def _is_control(character: str) -> bool:
+    turns = unicodedata.bidirectional(character) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return turns or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _escaped(character: str) -> str:

@@ -13,6 +13,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.checks import check_depth
 from jaxnets.ops.meshes import automatic, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
 from jaxnets.recurrent.checking import arrays, check_cell, time_axis
@@ -30,6 +31,7 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
     """
     if not callable(cell):
         raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {cell!r}")
+    check_depth(**{name: size for name, size in sizes.items() if name == "layers"})
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ValueError(f"{name}: at least 1 expected; given {size!r}")
@@ -178,6 +180,7 @@ class StackedRNN(nn.Module):
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
+        check_depth(layers=self.layers)
         if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
             raise ValueError(f"layers: at least 1; given {self.layers!r}")
 

@@ -10,6 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.dense import Dense
 from jaxnets.ops import embedding
+from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread
 from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
@@ -69,6 +70,7 @@ class DeepSets(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
+        check_lengths(elementwise=self.elementwise, whole=self.whole)
         self.pool, self.activate = pool_of(self.pooling), activation_of(self.activation)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         widths = list(self.elementwise)
@@ -171,6 +173,7 @@ class EquivariantDeepSets(nn.Module):
     def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, N, outputs]``, float32, zeros where not real."""
         del train  # it has no dropout
+        check_lengths(widths=self.widths)
         for i, width in enumerate(self.widths):
             xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, members)
         ys = Dense(self.outputs, dtype=answer_dtype(self.dtype), name="head")(xs)

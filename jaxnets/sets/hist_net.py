@@ -10,6 +10,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.dense import Dense
+from jaxnets.ops.checks import check_lengths
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
 from jaxnets.sets.members import Members, answer_dtype, check_members, only_real, sizes
 
@@ -65,6 +66,7 @@ class HistNetQ(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
+        check_lengths(features=self.features, head=self.head)
         if self.kind not in KINDS:
             raise ValueError(f"kind: one of {', '.join(KINDS)}; given {self.kind!r}")
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)

@@ -8,6 +8,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.dense import Dense
+from jaxnets.ops.checks import check_depth
 from jaxnets.sets.blocks import ISAB, PMA, SAB
 from jaxnets.sets.members import Members, answer_dtype, check_members, only_real
 from jaxnets.sets.streaming import Reading
@@ -49,6 +50,7 @@ class SetTransformer(nn.Module):
     implementation: str = "auto"
 
     def setup(self):
+        check_depth(encoder=self.encoder, decoder=self.decoder)
         options: dict[str, Any] = dict(
             heads=self.heads, norm=self.norm, clean=self.clean, dtype=self.dtype, implementation=self.implementation
         )

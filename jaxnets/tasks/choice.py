@@ -1,12 +1,11 @@
 """Choosing one element of a set: p(i | x) = softmax_i(score(x_i, x)), by maximum likelihood."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from matplotlib.figure import Figure
 
 from jaxnets.data.targets import Quantities
 from jaxnets.ops.masks import masked_mean, masked_sum
@@ -14,6 +13,9 @@ from jaxnets.tasks import set_pictures
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
 
 SHOWN = 6
 
@@ -66,8 +68,10 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
     )
 
 
-def _chosen(batch, probabilities, side: int) -> Figure:
+def _chosen(batch, probabilities, side: int) -> "Figure":
     """A set of images a row, each with its probability; the right one is framed."""
+    from matplotlib.figure import Figure
+
     rows, columns = probabilities.shape
     figure = Figure(figsize=(0.9 * columns, 1.15 * rows))
     panels = figure.subplots(rows, columns, squeeze=False)

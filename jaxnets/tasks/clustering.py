@@ -1,21 +1,22 @@
 """Amortised clustering: a model reads a set of points and says of which mixture of Gaussians they are."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 
 from jaxnets.data.targets import Quantities
 from jaxnets.ops.masks import masked_sum
 from jaxnets.tasks import set_pictures
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
 
 SHOWN = 8
 LEAST = 1e-3  # of a deviation: a cluster on one point would be infinitely likely
@@ -86,8 +87,11 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
     )
 
 
-def _clusters(batch, chosen, shares, means, deviations) -> Figure:
+def _clusters(batch, chosen, shares, means, deviations) -> "Figure":
     """The first two features of points in the colour of their cluster, and twice its deviations around its mean."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Ellipse
+
     columns = 4
     figure = Figure(figsize=(3 * columns, 3 * -(-len(chosen) // columns)))
     panels = figure.subplots(-(-len(chosen) // columns), columns, squeeze=False)

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from matplotlib.figure import Figure
 
 from jaxnets import decoding
 from jaxnets.attention import length_of, unstack
@@ -124,6 +123,8 @@ def step_of(model: nn.Module, variables):
 
 def _surprise(vocabulary: Vocabulary, targets, nats):
     """Tokens as text, each token on a ground the darker the less the model expected it."""
+    from matplotlib.figure import Figure
+
     columns = 32
     rows = -(-len(targets) // columns)
     figure = Figure(figsize=(columns * 0.3, rows * 0.42 + 0.7))

@@ -1,11 +1,14 @@
 """Figures that several tasks share."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from jaxnets.data.names import printable
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
 
 NAME = 30  # characters of a class's name in a figure
 
@@ -15,8 +18,10 @@ def literal(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Figure:
+def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> "Figure":
     """How often each class (rows) was taken for each class (columns); a row's colours sum to 1."""
+    from matplotlib.figure import Figure
+
     size = len(names)
     names = [literal(printable(name, NAME)) for name in names]
     counts = np.zeros((size, size), int)
@@ -38,12 +43,14 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
     return figure
 
 
-def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> Figure:
+def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> "Figure":
     """The examples whose true class the model thought least likely.
 
     Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image;
     images as they are.
     """
+    from matplotlib.figure import Figure
+
     names = [literal(printable(name, NAME)) for name in names]
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
@@ -83,8 +90,10 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     return figure
 
 
-def filters(kernel: np.ndarray, count: int = 64) -> Figure:
+def filters(kernel: np.ndarray, count: int = 64) -> "Figure":
     """The filters of a first convolution ``[height, width, C, F]``, each with its own range of greys or colours."""
+    from matplotlib.figure import Figure
+
     shown = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)[:count]
     low, high = shown.min((1, 2, 3), keepdims=True), shown.max((1, 2, 3), keepdims=True)
     shown = (shown - low) / np.maximum(high - low, 1e-12)
@@ -100,8 +109,10 @@ def filters(kernel: np.ndarray, count: int = 64) -> Figure:
     return figure
 
 
-def predicted(answers: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> Figure:
+def predicted(answers: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> "Figure":
     """Predicted against true values, a panel for each quantity, with the diagonal of perfect answers."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(4.4 * len(names), 4.4))
     for i, (axes, name) in enumerate(zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True)):
         true, given = targets[..., i].ravel(), answers[..., i].ravel()

@@ -1,20 +1,22 @@
 """What models of sets are looked at with, whatever their task."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from matplotlib.figure import Figure
 
 from jaxnets.sets import HistNetQ, SetTransformer, bins_init, votes
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
 
 SHOWN = 4
 
 
-def of_model(model: nn.Module, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> dict[str, Figure]:
+def of_model(model: nn.Module, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> "dict[str, Figure]":
     """The pictures that there are of a kind of model, by name; of other models none."""
     if "members" not in batch:
         return {}
@@ -29,8 +31,10 @@ def of_model(model: nn.Module, variables: Mapping[str, Any], batch: dict[str, np
     return {}
 
 
-def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> Figure:
+def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> "Figure":
     """Of some features: the votes for each bin before and after learning, and the histogram of one set."""
+    from matplotlib.figure import Figure
+
     learned: Any = variables["params"]["histogram"]
     xs: Any = model.apply(variables, inputs, members, method="elements")
     features = min(xs.shape[-1], SHOWN)
@@ -56,8 +60,10 @@ def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarra
     return figure
 
 
-def _inducing(model: SetTransformer, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> Figure:
+def _inducing(model: SetTransformer, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> "Figure":
     """Which elements of one set the inducing points of the last block look at, the mean of its heads."""
+    from matplotlib.figure import Figure
+
     look = jax.jit(lambda v, xs, members: model.apply(v, xs, members, method="inducing_weights")[-1])
     weights = np.asarray(look(variables, inputs, members))[0].mean(0)
     real = members[0]

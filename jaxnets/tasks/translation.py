@@ -2,13 +2,12 @@
 
 import functools
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from matplotlib.figure import Figure
 
 from jaxnets import decoding
 from jaxnets.attention import unstack
@@ -18,6 +17,9 @@ from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
 
 EXAMPLES = 10
 
@@ -168,8 +170,10 @@ def translation(
     )
 
 
-def _map(vocabulary: Vocabulary, source, target, weights) -> Figure:
+def _map(vocabulary: Vocabulary, source, target, weights) -> "Figure":
     """Which pieces of the source (columns) each piece of the target (rows) was read from."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1.5 + 0.28 * len(source), 1.5 + 0.24 * len(target)))
     axes = figure.subplots()
     axes.imshow(weights, cmap="Blues", vmin=0, aspect="auto")

@@ -2,9 +2,10 @@
 
 import functools
 import importlib
-import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from flax import linen as nn
@@ -15,6 +16,8 @@ from jaxnets.data import Dataset
 from jaxnets.tasks import Task
 from jaxnets.training.config import nearest
 from jaxnets.training.errors import RunError, UsageError, sentence
+
+FAMILIES = ("attention", "convolution", "decoding", "recurrent", "sets")  # whose names a model may have
 
 
 def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
@@ -27,22 +30,21 @@ def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
     Raises:
         UsageError: No such module or attribute, or a module that must not be imported.
     """
-    module_name, _, attribute = name.rpartition(".")
+    module_name, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
     if not module_name:
         raise UsageError(f"{name!r}: expected where it lives, such as recurrent.CharRNN or my_package.MyNet")
-    if _is_ours(module_name):
-        try:
-            module = importlib.import_module(f"jaxnets.{module_name}")
-        except ModuleNotFoundError as error:
-            raise UsageError(f"no jaxnets.{module_name} for {name}") from error
-        public = getattr(module, "__all__", [])
+    if (family := module_name.partition(".")[0]) in (*FAMILIES, "data", "tasks"):
+        if module_name != family:  # public names are in a family itself; nothing else is imported for a foreign config
+            raise UsageError(f"no jaxnets.{module_name} for {name}; public names are in jaxnets.{family}")
+        module = importlib.import_module(f"jaxnets.{module_name}")
+        public = module.__all__
     else:
         top = module_name.partition(".")[0]
         if trusted is not None and top not in trusted:
             raise UsageError(f"{name} is not part of jaxnets; to import {top}, say --trust={top}")
         try:
             module = importlib.import_module(module_name)
-        except ImportError as error:
+        except Exception as error:  # whatever a user's module does
             raise UsageError(f"cannot import {module_name} for {name}: {error}") from error
         public = vars(module)
     if attribute not in public:
@@ -50,9 +52,12 @@ def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
     return getattr(module, attribute)
 
 
-def _is_ours(module_name: str) -> bool:
-    family = module_name.partition(".")[0]
-    return family.isidentifier() and importlib.util.find_spec(f"jaxnets.{family}") is not None
+def _returns(function: Any, kind: type) -> bool:
+    """Whether something is a function of jaxnets that returns such a thing, as its annotation shows."""
+    if not (inspect.isfunction(function) and function.__module__.startswith("jaxnets.")):
+        return False
+    returned = inspect.signature(function).return_annotation
+    return inspect.isclass(returned) and issubclass(returned, kind)
 
 
 def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
@@ -61,6 +66,8 @@ def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
     missing = [n for n, p in accepted.items() if p.default is inspect.Parameter.empty and n not in arguments]
     if missing:
         raise UsageError(f"{what} needs {', '.join(missing)}")
+    for argument, value in arguments.items():
+        _check_type(f"{what}: {argument}", accepted[argument].annotation, value)
     try:
         return function(**arguments)
     except (UsageError, RunError):
@@ -73,6 +80,20 @@ def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
         raise UsageError(f"{what}: {str(error).partition(') ')[2] or error}") from error
     except Exception as error:  # an argument that only NumPy or JAX refuses, deep within
         raise UsageError(f"{what}: {sentence(error)}") from error
+
+
+PLAIN = {bool: bool, int: Integral, float: Real, str: str}  # by annotation, what an argument must be an instance of
+
+
+def _check_type(what: str, annotation: Any, value: Any) -> None:
+    """A ``UsageError`` where an argument that is annotated as a number or a text, or a sequence of those, is not."""
+    (element,) = typing.get_args(annotation) if typing.get_origin(annotation) is Sequence else (None,)
+    if annotation in PLAIN and not isinstance(value, PLAIN[annotation]):
+        raise UsageError(f"{what} must be {annotation.__name__}, got {value!r}")
+    if element in PLAIN:
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not (listed and all(isinstance(each, PLAIN[element]) for each in value)):
+            raise UsageError(f"{what} must be a sequence of {element.__name__}, got {value!r}")
 
 
 # What a model may call the number of values it gives.
@@ -121,6 +142,8 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
     is_module = inspect.isclass(builder) and issubclass(builder, nn.Module)
     if not is_module and not (callable(builder) and builder.__module__.startswith("jaxnets.")):
         raise UsageError(f"{name} is neither a Linen module nor a function of jaxnets that returns one")
+    if not is_module and not _returns(builder, nn.Module):  # it is not called: nobody knows what it would do
+        raise UsageError(f"{name} does not make a Linen module")
     if outputs is not None:
         accepted = _accepted(name, builder, {})
         argument = next((argument for argument in OUTPUTS if argument in accepted), None)
@@ -151,11 +174,21 @@ def _value(value: Any) -> Any:
     if isinstance(value, ConfigDict | dict) and "name" in value:
         arguments = dict(value)
         name = arguments.pop("name")
-        function = resolve(name)
+        function = _part(name)
         _accepted(name, function, arguments)
         return functools.partial(function, **arguments)
-    names_ours = isinstance(value, str) and "." in value and _is_ours(value.rpartition(".")[0])
-    return resolve(value) if names_ours else value
+    names_ours = isinstance(value, str) and value.partition(".")[0] in FAMILIES and "." in value
+    return _part(value) if names_ours else value
+
+
+def _part(name: Any) -> Callable:
+    """The cell or the like that a model is made with."""
+    if not (isinstance(name, str) and name.partition(".")[0] in FAMILIES):
+        raise UsageError(f"a part of a model must be of {', '.join(FAMILIES)}, got {name!r}")
+    function = resolve(name)
+    if not callable(function):
+        raise UsageError(f"a part of a model must be a function, got {name}")
+    return function
 
 
 def dataset(config: ConfigDict) -> Dataset:
@@ -163,7 +196,7 @@ def dataset(config: ConfigDict) -> Dataset:
     arguments = config.data.to_dict()
     name = arguments.pop("name")
     reader = resolve(name)
-    if not getattr(reader, "__module__", "").startswith("jaxnets."):
+    if not _returns(reader, Dataset):
         raise UsageError(f"--config.data.name={name}: a reader of jaxnets.data expected")
     return call(name, reader, {**arguments, "seed": config.seed})
 
@@ -173,6 +206,8 @@ def task(config: ConfigDict, network: nn.Module, targets: Any) -> Task:
     arguments = {"name": config.task} if isinstance(config.task, str) else dict(config.task)
     name = arguments.pop("name")
     function = resolve(name)
+    if not _returns(function, Task):
+        raise UsageError(f"--config.task={name}: a task of jaxnets.tasks expected")
     learned = list(inspect.signature(function).parameters)[1]  # vocabulary, classes, quantities
     kind = type(targets).__name__.lower()
     if kind != learned:

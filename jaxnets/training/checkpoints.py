@@ -1,13 +1,15 @@
 """Checkpoints of a run, through orbax: written in the background, committed whole, some of them kept.
 
-A step has a list of its files with their digests, and its record a digest of every array and one of itself; all are
-compared when it is read: arrays on a disk carry no checksum, and a flipped bit would load as a wrong number.
+A step has a list of its files with their digests. Its record has the step, the run, a digest of every array and one of
+itself. All are compared when it is read: arrays on a disk carry no checksum, so that a flipped bit would load as a
+wrong number, and a folder can be renamed or come from another run.
 """
 
 import itertools
 import math
 import re
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,14 @@ import orbax.checkpoint as ocp
 
 from jaxnets.training import processes
 from jaxnets.training.digests import check_digests, digests
-from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.file_digests import Listed, check_files, sha256
+from jaxnets.training.errors import RunError, UsageError, one_line
+from jaxnets.training.file_digests import Listed, check_files, count_files, is_complete, sha256
 from jaxnets.training.retention import Kept
+from jaxnets.training.run_files import check_folder, run_of
 from jaxnets.training.state import State
+
+# How often, and after how many seconds each time, a step that lacks a file is looked at again.
+LOOKS, BETWEEN_LOOKS = 5, 0.1
 
 
 class Checkpoints:
@@ -32,10 +38,15 @@ class Checkpoints:
         read_only: Whether nothing is saved, and nothing removed.
         keep: How many of the last stay, beside the best; others go once the next one is whole on the disk.
         keep_every: Those whose step is a multiple of it stay for ever; 0: none.
+
+    Raises:
+        RunError: Something in the folder is neither a folder nor a regular file.
     """
 
     def __init__(self, folder: Path, read_only: bool = False, keep: int = 2, keep_every: int = 0):
-        self.folder = folder
+        check_folder(folder)
+        self.folder, self._read_only = folder, read_only
+        self._run = run_of(folder.parent)
         self._losses: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
@@ -45,7 +56,7 @@ class Checkpoints:
             temporary_path_class=Listed,
         )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
-        self._losses.update((step, loss) for step in self.steps() if (loss := self._loss(step)) is not None)
+        self._losses.update(self._measured())
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -69,7 +80,7 @@ class Checkpoints:
             data: The position in the data, of which JSON can be made.
             metrics: Those of the validation, or None where there was none.
         """
-        record = {"data": data, "metrics": metrics, "digests": digests(state)}
+        record = {"step": step, "run": self._run, "data": data, "metrics": metrics, "digests": digests(state)}
         record["sha256"] = sha256(record)
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
         self._losses[step] = (metrics or {}).get("val/loss", math.inf)
@@ -104,7 +115,7 @@ class Checkpoints:
         Raises:
             RunError: There are checkpoints, and none can be read.
         """
-        found = self._first_whole(self._by_preference("last"), lambda step: self._state(step, like))
+        found = self._first_whole(lambda: self._by_preference("last"), lambda step: self._state(step, like))
         if found is None:
             return None
         step, (state, data), damaged = found
@@ -143,8 +154,8 @@ class Checkpoints:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), leaves)
 
     def _chosen(self, which: str, flag: str, read: Callable[[int], Any]) -> tuple[int, Any]:
-        steps = self._by_preference(which) if which in ("best", "last") else [self._numbered(which, flag)]
-        found = self._first_whole(steps, read)
+        named = which in ("best", "last")
+        found = self._first_whole(lambda: self._by_preference(which) if named else [self._numbered(which, flag)], read)
         if found is None:
             raise RunError(f"no checkpoint in {self.folder.parent}: train there first")
         return found[0], found[1]
@@ -154,11 +165,15 @@ class Checkpoints:
         steps = self.steps()[::-1]
         return steps if which == "last" else sorted(steps, key=lambda step: self._losses.get(step, -math.inf))
 
+    def _measured(self) -> dict[int, float]:
+        """The validation losses of the steps that are not damaged."""
+        return {step: loss for step in self.steps() if (loss := self._loss(step)) is not None}
+
     def _loss(self, step: int) -> float | None:
         """The validation loss of a step; infinite where none was measured, None where it is damaged."""
         try:
-            return (self._record(step)["metrics"] or {}).get("val/loss", math.inf)
-        except Exception:  # told of when it is to be used
+            return float((self._record(step)["metrics"] or {}).get("val/loss", math.inf))
+        except Exception:  # reported when it is to be used
             return None
 
     def _numbered(self, text: str, flag: str) -> int:
@@ -167,26 +182,62 @@ class Checkpoints:
             raise UsageError(f"{flag}={text}: best, last or one of {', '.join(map(str, steps)) or 'none'} expected")
         return int(text)
 
-    def _first_whole(self, steps: list[int], read: Callable[[int], Any]) -> tuple[int, Any, list[int]] | None:
-        """The first step that can be read, what was read, and the steps before it; None for no steps."""
-        for number, step in enumerate(steps):
+    def _first_whole(
+        self, list_steps: Callable[[], list[int]], read: Callable[[int], Any]
+    ) -> tuple[int, Any, list[int]] | None:
+        """The first step that can be read, what was read, and the steps before it; None for no steps.
+
+        A step that a run beside this program has removed meanwhile is not damaged: the steps are listed again.
+        """
+        steps, number = list_steps(), 0
+        while number < len(steps):
+            step = steps[number]
             try:
                 processes.together(partial(check_files, self.folder / str(step)))
+                self._record(step)
                 return step, read(step), steps[:number]
             except Exception as error:
-                following = steps[number + 1 :]
+                if self._is_being_removed(step):
+                    self._manager.reload()
+                    self._losses.update(self._measured())
+                    steps, number = list_steps(), 0
+                    continue
+                number += 1
                 damaged = f"checkpoint of step {step} in {self.folder} cannot be read: {_short(error)}"
-                if not following:
+                if number == len(steps):
                     raise RunError(damaged) from error
-                print(f"{damaged}; step {following[0]} is used", file=sys.stderr)
+                print(f"{damaged}; step {steps[number]} is used", file=sys.stderr)
         return None
 
+    def _is_being_removed(self, step: int) -> bool:
+        """Whether a run beside this program removes a step, or has done so: files of it go one by one."""
+        folder = self.folder / str(step)
+        if not self._read_only or is_complete(folder):
+            return not folder.exists()
+        before = count_files(folder)
+        for _ in range(LOOKS):
+            time.sleep(BETWEEN_LOOKS)
+            if not folder.exists() or count_files(folder) != before:
+                return True
+        return False
+
     def _record(self, step: int) -> dict[str, Any]:
-        """What was noted with a step; a ``ValueError`` where it is not what was written."""
+        """What was noted with a step; a ``ValueError`` where it is not what was written, or of another step or run."""
         restore = ocp.args.Composite(record=ocp.args.JsonRestore())
         record = self._manager.restore(step, args=restore)["record"]
-        if record.pop("sha256", None) != sha256(record):
+        if not isinstance(record, dict) or record.pop("sha256", None) != sha256(record):
             raise ValueError("its record is damaged")
+        kinds = {"step": int, "run": str | None, "data": dict, "metrics": dict | None, "digests": dict}
+        for name, kind in kinds.items():
+            if name not in record or not isinstance(record[name], kind):
+                raise ValueError(f"its record has a {name} of a wrong type: {record.get(name)!r}")
+        for name, value in (record["metrics"] or {}).items():
+            if type(value) not in (int, float):
+                raise ValueError(f"{name} in its record must be a number, got {value!r}")
+        if record["step"] != step:
+            raise ValueError(f"it is that of step {record['step']}")
+        if record["run"] != self._run:
+            raise ValueError("it is that of another run")
         return record
 
     def _state(self, step: int, like: State) -> tuple[State, Any]:
@@ -199,7 +250,10 @@ class Checkpoints:
     def _variables(self, step: int, like: Any) -> Any:
         record = self._record(step)
         item = {"variables": _here(like)}
-        places = jax.tree.map(lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype), item)
+        # With the shapes that are expected: what is stored may be of any size, and would be read whole.
+        places = jax.tree.map(
+            lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype, global_shape=leaf.shape), item
+        )
         arguments = ocp.args.PyTreeRestore(item=item, restore_args=places, partial_restore=True)
         with self._arrays() as manager:
             restore = lambda: manager.restore(step, args=ocp.args.Composite(state=arguments))
@@ -239,4 +293,4 @@ def _short(error: BaseException) -> str:
     """The reason of an error without the layers around it."""
     text = " ".join(str(error).split())
     reason = re.search(r"No space left on device|Permission denied|Read-only file system|File too large", text)
-    return reason.group(0) if reason else text[:300] or type(error).__name__
+    return reason.group(0) if reason else one_line(text, 200) or type(error).__name__

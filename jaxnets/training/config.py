@@ -6,6 +6,7 @@ import json
 import math
 import runpy
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def load(name: str) -> ConfigDict:
         path = known[name]
     if not path.is_file():
         hint = nearest(path.stem, known)
-        raise UsageError(f"no config {name}{hint}; shipped: {', '.join(known)}")
+        raise UsageError(f"no config {name}{hint}; shipped:", textwrap.wrap(", ".join(known), 100))
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         config = get_config() if get_config else None
@@ -45,7 +46,11 @@ def load(name: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UsageError(f"config {path}: a function get_config() that returns an ml_collections.ConfigDict is needed")
     complete(config)
-    _check(path, flatten(config))
+    try:
+        check(config)
+        _check_known(config)
+    except UsageError as error:
+        raise UsageError(f"config {path}: {error}") from error
     return config
 
 
@@ -93,18 +98,33 @@ def complete(config: ConfigDict) -> None:
             config[section][name] = value
 
 
-def _check(path: Path, flat: dict[str, Any]) -> None:
+def check(config: ConfigDict) -> None:
+    """Raises a ``UsageError`` where a config lacks a setting, or one is of a wrong type or not a finite number."""
+    flat = flatten(config)
     if "task.name" in flat:  # with arguments
         flat = {**flat, "task": flat["task.name"]}
     for key, kind in {**REQUIRED, **{key: type(value) for key, value in DEFAULTS.items()}}.items():
         if key not in flat:
-            raise UsageError(f"config {path}: {key} is missing")
+            raise UsageError(f"{key} is missing")
         if type(flat[key]) is not kind:
-            raise UsageError(f"config {path}: {key}: {kind.__name__} expected; given {flat[key]!r}")
-    for key in flat:
-        known = [*REQUIRED, *DEFAULTS]
+            raise UsageError(f"{key}: {kind.__name__} expected; given {flat[key]!r}")
+    for key, value in flat.items():
+        _check_numbers(key, value)
+
+
+def _check_numbers(key: str, value: Any) -> None:
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_numbers(key, each)
+    if (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, int) and abs(value) >= 2**63):
+        raise UsageError(f"{key} must be a finite number of at most 63 bits, got {value}")
+
+
+def _check_known(config: ConfigDict) -> None:
+    known = [*REQUIRED, *DEFAULTS]
+    for key in flatten(config):
         if key not in known and key.partition(".")[0] not in ("task", "data", "model", "optimizer"):
-            raise UsageError(f"config {path}: nothing reads {key}{nearest(key, known)}")
+            raise UsageError(f"nothing reads {key}{nearest(key, known)}")
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:

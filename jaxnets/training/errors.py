@@ -1,15 +1,43 @@
 """What programs tell a user in one sentence instead of a traceback."""
 
+from collections.abc import Sequence
 
-class UsageError(Exception):
+from jaxnets.data.names import printable
+
+LONGEST = 300  # characters of a sentence
+
+
+class _Told(Exception):
+    """Attributes:
+    message: One sentence.
+    details: Lines to print below it.
+    """
+
+    def __init__(self, message: str, details: Sequence[str] = ()):
+        super().__init__(" ".join([message, *details]))
+        self.message, self.details = message, tuple(details)
+
+
+class UsageError(_Told):
     """The command or its config is wrong: exit code 2."""
 
 
-class RunError(Exception):
+class RunError(_Told):
     """The work could not be done or go on: exit code 1."""
 
 
 def sentence(error: BaseException) -> str:
-    """An error of another library as one line: its type, and at most 300 characters of its message."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message if len(message) <= 300 else message[:297] + '...'}"
+    """An error of another library as one line: its type, and its message."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def one_line(message: str, longest: int = LONGEST) -> str:
+    """A message as one line of at most so many characters, without control characters; of a long one, both its ends.
+
+    Names, texts and errors that come from somebody else's files are part of messages. They must neither move the
+    cursor of a terminal nor fill it.
+    """
+    if len(message) > 20 * longest:  # what is cut out need not be escaped before
+        message = f"{message[: 10 * longest]} {message[-10 * longest :]}"
+    text = printable(" ".join(message.split()), len(message))
+    return text if len(text) <= longest else f"{text[: longest // 2 - 3]} ... {text[2 - longest // 2 :]}"

@@ -13,10 +13,11 @@ import jax
 from safetensors import SafetensorError
 
 from jaxnets import exported, weights
-from jaxnets.training import rundir
+from jaxnets.training import descriptions, rundir
 from jaxnets.training.artifacts import PLATFORMS, Artifacts
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.restore import Run
+from jaxnets.training.run_files import read_json
 
 # All that an export writes, and what Python leaves beside load.py.
 OURS = {"config.json", "load.py", "model.json", "weights.safetensors", "flatbuffers", "__pycache__"}
@@ -45,12 +46,12 @@ def check_free(folder: Path, run: Run, overwrite: bool) -> None:
 
 def _is_of(folder: Path, run: Run) -> bool:
     try:
-        source = json.loads((folder / "model.json").read_text(encoding="utf-8"))["data"]["fingerprint"]
+        source = read_json(folder / "model.json")["data"]["fingerprint"]
         return (
             not rundir.changes(rundir.load(folder), run.config)
             and source == rundir.described(run.workdir)["fingerprint"]
         )
-    except (OSError, ValueError, TypeError, KeyError, RunError):
+    except (TypeError, KeyError, RunError):
         return False
 
 
@@ -64,7 +65,9 @@ def write(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
     fresh, before = (whole.with_name(f".{whole.name}.{kind}") for kind in ("tmp", "old"))
     try:
         for left in (fresh, before):  # of a kill
-            if left.exists():
+            if left.is_symlink():
+                left.unlink()  # what it points to stays
+            elif left.exists():
                 shutil.rmtree(left)
         fresh.mkdir(parents=True)
         with _removed_on_error(fresh):
@@ -126,7 +129,7 @@ def _about_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
         "step": run.step,
         "jax": jax.__version__,
         "platforms": PLATFORMS,
-        "inputs": rundir.described_inputs(run.inputs()),
+        "inputs": descriptions.of_inputs(run.inputs()),
         "targets": data["targets"],
         "data": {name: data[name] for name in ("source", "fingerprint")},
         "limits": artifacts.limits,

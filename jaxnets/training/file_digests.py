@@ -9,7 +9,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from jaxnets.ops.files import check_tree, open_regular, read_regular
+
 LIST = "files.json"
+LARGEST_LIST = 2**28  # bytes: a few million files
 
 
 class Listed(ocp.path.atomicity.AtomicRenameTemporaryPath):
@@ -28,8 +31,7 @@ class Listed(ocp.path.atomicity.AtomicRenameTemporaryPath):
 
 def list_files(step: Path) -> None:
     """Writes the list of a step's folder: ``{"files": {path: sha256}, "sha256": that of the files as JSON}``."""
-    names = (path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
-    files = _digests(step, sorted(name for name in names if name != LIST))
+    files = _digests(step, _names(step))
     (step / LIST).write_text(json.dumps({"files": files, "sha256": sha256(files)}, indent=1))
 
 
@@ -37,18 +39,40 @@ def check_files(step: Path) -> None:
     """Compares a step's files with its list; each of several processes its share of them.
 
     Raises:
-        ValueError: The list or a file is missing, or not what was written.
+        ValueError: The list or a file is missing, is not what was written, or is there and not in the list; or
+            something is not a regular file.
     """
+    check_tree(step)
     try:
-        read = json.loads((step / LIST).read_bytes())
+        read = json.loads(read_regular(step / LIST, LARGEST_LIST, follow=False))
         files, digest = read["files"], read["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{LIST} is missing or damaged") from error
-    if digest != sha256(files):
+    if not isinstance(files, dict) or digest != sha256(files):
         raise ValueError(f"{LIST} is damaged")
-    for name, found in _digests(step, list(files)[jax.process_index() :: jax.process_count()]).items():
+    names = _names(step)  # only these are opened: a list may name anything
+    for name in sorted({*files} ^ {*names}):
+        raise ValueError(f"{name} is {'missing' if name in files else f'not in {LIST}'}")
+    for name, found in _digests(step, names[jax.process_index() :: jax.process_count()]).items():
         if found != files[name]:
-            raise ValueError(f"{name} is {'missing' if found is None else 'not what was saved'}")
+            raise ValueError(f"{name} is not what was saved")
+
+
+def is_complete(step: Path) -> bool:
+    """Whether all files that a step's list names are there, whatever they hold."""
+    try:
+        listed = json.loads(read_regular(step / LIST, LARGEST_LIST, follow=False))["files"]
+        return set(listed) <= set(_names(step))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def count_files(step: Path) -> int:
+    """How many files a step has now."""
+    try:
+        return len(_names(step))
+    except OSError:  # its folder has gone meanwhile
+        return 0
 
 
 def sha256(value: Any) -> str:
@@ -56,15 +80,16 @@ def sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _digests(folder: Path, names: list[str]) -> dict[str, str | None]:
+def _names(step: Path) -> list[str]:
+    names = (path.relative_to(step).as_posix() for path in step.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != LIST)
+
+
+def _digests(folder: Path, names: list[str]) -> dict[str, str]:
     with ThreadPoolExecutor() as threads:  # hashlib lets others run while it computes
         return dict(zip(names, threads.map(lambda name: _digest(folder / name), names), strict=True))
 
 
-def _digest(path: Path) -> str | None:
-    """Of a file; None where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return None
+def _digest(path: Path) -> str:
+    with open_regular(path, follow=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,13 +1,18 @@
-"""Ctrl-C and SIGTERM: the loop finishes its step, saves and says how to go on."""
+"""Ctrl-C, SIGTERM and SIGHUP: the loop finishes its step, saves and prints how to go on."""
 
 import contextlib
 import signal
+import time
 from collections.abc import Iterator
 from types import FrameType
 
+# A terminal that closes sends SIGHUP, a scheduler SIGTERM, some several times.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ONE = 1.0  # seconds within which several signals are one
+
 
 class Interruption:
-    """A context within which the first SIGINT or SIGTERM is noted, and a second one ends the program at once.
+    """A context within which the first signal is noted, and one that comes later ends the program at once.
 
     Attributes:
         signal: The number of the signal that came, or None.
@@ -15,10 +20,11 @@ class Interruption:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._since = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _heard():
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -27,9 +33,10 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > ONE:
             raise Interrupted(number)
-        self.signal = number
 
 
 class Interrupted(BaseException):
@@ -41,22 +48,27 @@ class Interrupted(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Makes SIGINT and SIGTERM raise ``Interrupted`` wherever the program is."""
+    """Makes signals raise ``Interrupted`` wherever the program is."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _heard():
         signal.signal(number, handler)
+
+
+def _heard() -> list[signal.Signals]:
+    """The signals that end a program; below ``nohup`` SIGHUP is ignored and stays so."""
+    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM end the process at once, also while a library waits and no Python code hears them.
+    """Within it signals end the process at once, also while a library waits and no Python code hears them.
 
     A handler that the library installs meanwhile is gone afterwards.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = _heard()
     before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
         yield

@@ -17,6 +17,7 @@ from jaxnets.training import not_finite, processes, sharding
 from jaxnets.training.beginning import begin
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.compiled import Compiled
+from jaxnets.training.errors import RunError
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.not_finite import NotFinite
@@ -26,7 +27,7 @@ from jaxnets.training.progress import Progress
 from jaxnets.training.sharding import Share
 from jaxnets.training.state import SAMPLE, State, in_use, key_for
 
-TIME_IS_UP = 1  # a wish to end that is no signal: those begin with 2
+TIME_IS_UP = 1  # a wish to end; larger ones are 1 + the number of a signal
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
 READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
@@ -55,7 +56,7 @@ class Run(NamedTuple):
     progress: Progress
     writer: MetricWriter | None
     profile: Profile
-    asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or a signal
+    asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or more
 
 
 def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> dict[str, float]:
@@ -105,13 +106,14 @@ def train(
         profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
         with Interruption() as interruption, _writer(workdir, step) as writer, profile:
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
-            asked = lambda: agree(interruption.signal or (TIME_IS_UP if time.monotonic() >= deadline else 0))
+            own = lambda: 1 + interruption.signal if interruption.signal else int(time.monotonic() >= deadline)
+            asked = lambda: agree(own())
             progress = Progress(settings, task, step, writer, skipped)
             run = Run(settings, workdir, task, compiled, batches, checkpoints, progress, writer, profile, asked)
             state, step, wish = _to_the_end(run, state, step)
             progress.close()
             checkpoints.wait()
-        signal = wish if wish > TIME_IS_UP else None
+        signal = wish - 1 if wish > TIME_IS_UP else None
         variables = processes.whole(in_use(state.variables))
         if signal is None and writer is not None:  # after a signal somebody waits for the end
             _draw(workdir, dataset, task, variables)
@@ -188,8 +190,21 @@ def _begin(settings: ConfigDict, checkpoints: Checkpoints, compiled: Compiled, b
     if found is None:
         return begin(settings, compiled.abstract, sharding.settled(compiled.create())), 0, 0
     step, state, position = found
-    batches.set_state({key: value for key, value in position.items() if key != SKIPPED})
-    return state, step, position.get(SKIPPED, 0)
+    skipped = position.pop(SKIPPED, 0)
+    check_position(position, batches.get_state(), skipped)
+    batches.set_state(position)
+    return state, step, skipped
+
+
+def check_position(position: Any, like: Any, skipped: Any) -> None:
+    """A ``RunError`` where a checkpoint's position in the data is not one of the data that is read.
+
+    Whatever reads batches takes what it is given, and fails later in a thread of its own.
+    """
+    shape = lambda tree: jax.tree.map(type, tree)
+    numbers = [leaf for leaf in [*jax.tree.leaves(position), skipped] if type(leaf) is int]
+    if shape(position) != shape(like) or type(skipped) is not int or any(not 0 <= n < 2**63 for n in numbers):
+        raise RunError(f"the position in the data of a checkpoint must be like {like}, got {position}")
 
 
 def _writer(workdir: Path, step: int) -> Any:

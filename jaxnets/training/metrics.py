@@ -6,15 +6,20 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
+from jaxnets.ops.files import open_to_append, read_regular, write_whole
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
+
+if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+    from matplotlib.figure import Figure
+
+LARGEST = 2**30  # bytes of metrics.jsonl
 
 
 class MetricWriter:
@@ -31,7 +36,7 @@ class MetricWriter:
     def __init__(self, workdir: Path, step: int):
         self._path = workdir / "metrics.jsonl"
         with self._told():
-            self._file = self._path.open("a")
+            self._file = open_to_append(self._path)
             (workdir / "tensorboard").mkdir(exist_ok=True)
             # Not SummaryWriter: its thread dies on a full disk, and the loop then waits for it for ever.
             self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
@@ -51,8 +56,7 @@ class MetricWriter:
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         with self._told():
-            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-            self._file.flush()
+            self._line({"step": step, **metrics})
             for name, value in metrics.items():
                 point = summary.scalar(name, value)
                 self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=point))
@@ -61,18 +65,19 @@ class MetricWriter:
     def write_event(self, step: int, event: str, because: str) -> None:
         """A line of something that happened, without numbers: ``metrics.jsonl`` only."""
         with self._told():
-            self._file.write(json.dumps({"step": step, "event": event, "because": because}) + "\n")
-            self._file.flush()
+            self._line({"step": step, "event": event, "because": because})
+
+    def _line(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
 
     def go_back(self, step: int) -> None:
         """Drops what was written after a step."""
         with self._told():
             kept = [row for row in read_metrics(self._path.parent) if row["step"] <= step]
-            fresh = self._path.with_suffix(".tmp")
-            fresh.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            os.replace(fresh, self._path)
+            write_whole(self._path, "".join(json.dumps(row) + "\n" for row in kept))
             self._file.close()
-            self._file = self._path.open("a")
+            self._file = open_to_append(self._path)
             begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begin))
             self._board.flush()
@@ -83,25 +88,42 @@ class MetricWriter:
             yield
         except OSError as error:
             raise RunError(f"cannot write metrics to {self._path}: {error.strerror}") from error
+        except ValueError as error:
+            raise RunError(f"cannot write metrics: {error}") from error
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """The rows of ``metrics.jsonl``: numbers by name, or what happened as ``event`` and ``because``.
 
-    A last line that was cut short by a kill is left out.
+    Lines that are not such rows are left out, such as a last one that was cut short by a kill.
+
+    Raises:
+        RunError: It cannot be read, or is not a regular file.
     """
     path = workdir / "metrics.jsonl"
+    try:
+        content = read_regular(path, LARGEST, follow=False)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in content.splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
     return rows
 
 
 def draw_curves(workdir: Path, task: Task) -> None:
     """``figures/curves.png``: training and validation loss against the step, and the task's other metrics below."""
+    from matplotlib.figure import Figure
+
     rows = read_metrics(workdir)
     others = {name for row in rows for name in row if name.startswith("val/")}
     others -= {"val/loss", *(f"val/{name}" for name in task.derive)}
@@ -137,7 +159,7 @@ def _curve(axes: Any, rows: list[dict[str, Any]], name: str, best: Callable, sty
         axes.plot(steps, values, label=f"{name} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
 
 
-def save_figure(workdir: Path, name: str, figure: Figure) -> None:
+def save_figure(workdir: Path, name: str, figure: "Figure") -> None:
     """Writes a matplotlib figure to ``figures/<name>.png``."""
     path = workdir / "figures" / f"{name}.png"
     try:

@@ -1,5 +1,7 @@
 """A trained run, opened to be used."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ from jaxnets.data.inputs import Inputs
 from jaxnets.tasks import Task
 from jaxnets.training import build, rundir
 from jaxnets.training.checkpoints import Checkpoints
-from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.state import first_variables, in_use
 
 
@@ -68,10 +70,22 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
     model = build.model(config.model, trusted, outputs=targets.size)
     task = build.task(config, model, targets)
     average = config.optimizer.average
-    shapes = jax.eval_shape(lambda batch: first_variables(task, batch, config.seed, average), batch)
+    with built(workdir):
+        shapes = jax.eval_shape(lambda batch: first_variables(task, batch, config.seed, average), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes)
     return Run(workdir, config, targets, model, task, chosen, in_use(variables))
+
+
+@contextlib.contextmanager
+def built(workdir: Path) -> Iterator[None]:
+    """Within it, what a model or JAX below it raises is a ``RunError``: its config may come from somebody else."""
+    try:
+        yield
+    except (UsageError, RunError, OSError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        raise RunError(f"the model of the run in {workdir} cannot be used: {sentence(error)}") from error
 
 
 def no_overrides(overrides: list[tuple[str, str]]) -> None:

@@ -1,11 +1,9 @@
 """A run's folder: what is in it, and whether a config may go on in it."""
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
-from jaxnets.data.inputs import Images, Inputs, Pixels, Rows
+from jaxnets.data import Dataset
+from jaxnets.data.inputs import Inputs, Rows
+from jaxnets.ops.files import open_to_append, write_whole
+from jaxnets.training import descriptions
+from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.run_files import LARGEST_CONFIG, check_folder, name_run, read_json
 
 # What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
 # about numbers that are not finite, and on which devices.
@@ -45,8 +47,9 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     check(workdir, config, dataset)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write(workdir / "config.json", _text(config))
-        write(workdir / "data.json", json.dumps(_described(dataset), ensure_ascii=False, indent=2))
+        write_whole(workdir / "config.json", _text(config))
+        write_whole(workdir / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False, indent=2))
+        name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
 
@@ -60,12 +63,11 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """
     _text(config)
     if (workdir / "config.json").exists():
+        for name in ("figures", "tensorboard", "profile", "damaged"):  # written into; Checkpoints checks its own
+            check_folder(workdir / name)
         if differs := changes(load(workdir), config):
-            listed = "\n  ".join(differs)
-            raise UsageError(
-                f"{workdir} holds a run of another config:\n  {listed}\n"
-                f"Give this one its own folder, such as --workdir={_free_name(workdir)}"
-            )
+            own = f"give this one its own folder, such as --workdir={_free_name(workdir)}"
+            raise UsageError(f"{workdir} holds a run of another config, {own}:", differs)
     elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
     check_data(workdir, dataset)
@@ -83,16 +85,6 @@ def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
     return [line for line in difference(before, config) if line.split(":")[0] not in FREE]
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "fingerprint": dataset.fingerprint,
-        "source": dataset.description,
-        "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
-        "inputs": described_inputs(dataset.inputs),
-        "batch": {name: [list(array.shape), str(array.dtype)] for name, array in dataset.train[0].items()},
-    }
-
-
 def identity(config: ConfigDict, dataset: Dataset) -> bytes:
     """A digest of what a run computes."""
     return hashlib.sha256(repr((config.to_json_best_effort(), dataset.fingerprint)).encode()).digest()
@@ -103,7 +95,7 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
     path = workdir / "data.json"
     if not path.exists():
         return
-    before = _read_json(path)
+    before = read_json(path)
     if before.get("fingerprint") != dataset.fingerprint:
         if "inputs" not in before and isinstance(dataset.inputs, Rows) and dataset.inputs.std:
             raise RunError(
@@ -114,6 +106,11 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
             f"the data of the run in {workdir} has changed; it learned from {before.get('source')}, "
             f"this is {dataset.description}"
         )
+    targets, batch = data(workdir)
+    if targets != dataset.targets or batch != descriptions.shapes(dataset):
+        raise RunError(
+            f"{path} does not describe the data of this run: its targets or the shapes of a batch are others"
+        )
 
 
 @contextlib.contextmanager
@@ -121,9 +118,11 @@ def lock(workdir: Path) -> Iterator[None]:
     """Makes and holds a run's folder; a ``RunError`` where another process trains in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("w")
+        file = open_to_append(workdir / ".lock")
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,22 +140,27 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise RunError(f"no run in {workdir}: no config.json there")
-    config = ConfigDict(_read_json(path))
-    complete(config)  # one that an earlier version wrote
+    found = read_json(path, LARGEST_CONFIG)
+    try:
+        config = ConfigDict(found)
+        complete(config)  # one that an earlier version wrote
+        check_config(config)
+    except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
+        raise RunError(f"{path} is not the config of a run: {error}") from error
     return config
 
 
 def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
-    """What the targets of the run in a folder mean, and the shapes of one of its batches."""
+    """What the targets of the run in a folder mean, and the shapes of one of its batches.
+
+    Raises:
+        RunError: They cannot be read.
+    """
     found = described(workdir)
     try:
-        batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in found["batch"].items()}
-        targets = found["targets"]
-        if targets["kind"] == "Vocabulary":
-            return Vocabulary(targets["characters"], targets.get("pieces")), batch
-        return {"Classes": Classes, "Quantities": Quantities}[targets["kind"]](tuple(targets["names"])), batch
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{workdir / 'data.json'} cannot be read: {error!r}") from error
+        return descriptions.targets(found.get("targets")), descriptions.batch(found.get("batch"))
+    except ValueError as error:
+        raise RunError(f"{workdir / 'data.json'} cannot be read: {error}") from error
 
 
 def inputs(workdir: Path) -> Inputs | None:
@@ -166,41 +170,14 @@ def inputs(workdir: Path) -> Inputs | None:
         RunError: It cannot be read.
     """
     try:
-        found = described(workdir)["inputs"]
-        if found is None:
-            return None
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-        return {"Rows": Rows, "Pixels": Pixels, "Images": Images}[str(fields.pop("kind"))](**fields)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{workdir / 'data.json'} cannot be read: {error!r}") from error
-
-
-def described_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
-    """What became of raw inputs, as it is saved."""
-    return None if inputs is None else {"kind": type(inputs).__name__, **dataclasses.asdict(inputs)}
+        return descriptions.inputs(described(workdir).get("inputs"))
+    except ValueError as error:
+        raise RunError(f"{workdir / 'data.json'} cannot be read: {error}") from error
 
 
 def described(workdir: Path) -> dict[str, Any]:
     """What is noted of the data of the run in a folder: fingerprint, source, targets, inputs, shapes of a batch."""
-    return _read_json(workdir / "data.json")
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path} cannot be read: {error}") from error
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, whatever happens in between."""
-    fresh = path.with_name(f".{path.name}.tmp")
-    # A surrogate, as in names of files that are not UTF-8, becomes \udce9, which is its form in JSON too.
-    with fresh.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    return read_json(workdir / "data.json")
 
 
 def _free_name(workdir: Path) -> Path:

@@ -12,7 +12,8 @@ from test_images import JPEGS, folder, numbers, parts_of, saved
 
 from jaxnets import data
 from jaxnets.data.names import printable, valid_unicode
-from jaxnets.training import rundir
+from jaxnets.ops.files import write_whole
+from jaxnets.training import descriptions
 
 PIXELS = np.full((6, 6, 3), 77)
 IMAGE = png(PIXELS, 8, 2)
@@ -142,7 +143,7 @@ def test_names_in_any_encoding(tmp_path):
     }
     assert made.description.startswith(f"{tmp_path}/\\xe9\\n: 6 classes, ")
     made.description.encode()
-    rundir.write(tmp_path / "data.json", json.dumps(rundir._described(made), ensure_ascii=False))
+    write_whole(tmp_path / "data.json", json.dumps(descriptions.of(made), ensure_ascii=False))
     assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(made.targets.names)
     with open(os.path.join(root, NAMES[0], b"\xff\n0.png"), "wb") as file:
         file.write(b"no image")
@@ -155,7 +156,7 @@ def test_names_in_any_encoding(tmp_path):
 def test_json_files_keep_surrogates(tmp_path):
     """Of other readers, whose paths are as the user gave them."""
     source = {"source": "/data/caf\udce9/\ud83d"}
-    rundir.write(tmp_path / "a.json", json.dumps(source, ensure_ascii=False))
+    write_whole(tmp_path / "a.json", json.dumps(source, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == source
 
 

@@ -98,8 +98,11 @@ def unwritable(folder: Path):
 
 def full_disk_for_metrics(folder: Path):
     workdir = small_run(folder)
-    (workdir / "metrics.tmp").symlink_to("/dev/full")
-    return launch("train", [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"])
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1, "train/loss": 5.5}\n' * 1000)
+    # No file may grow beyond 20 blocks of 1 kB: the metrics, which are written anew at a start, do not fit.
+    arguments = [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"]
+    return launch("train", arguments, before=["bash", "-c", 'ulimit -f 20; exec "$@"', "-"])
 
 
 def full_disk_for_checkpoints(folder: Path):
@@ -227,7 +230,7 @@ CASES = {
     "disk full for metrics": (
         full_disk_for_metrics,
         1,
-        "cannot write metrics to DIR/run/metrics.jsonl: No space left on device",
+        "cannot write metrics to DIR/run/metrics.jsonl: File too large",
     ),
     "disk full for checkpoints": (full_disk_for_checkpoints, 1, "the checkpoint of step 4 is intact"),
     "NaN loss": (nan_loss, 1, "stopped, no checkpoint was made before"),

@@ -160,7 +160,43 @@ DAMAGES = {
         r"weights.safetensors: params/head/base is not what model.json says",
     ),
     "nothing": (lambda folder: (folder / "model.json").unlink(), "no exported model in"),
+    "a pipe": (lambda folder: replace(folder / "weights.safetensors", os.mkfifo), "must be a regular file"),
+    "a device": (
+        lambda folder: replace(folder / "model.json", lambda path: path.symlink_to("/dev/zero")),
+        "must be a regular file",
+    ),
+    "a larger file": (
+        lambda folder: os.truncate(folder / "forward.jax_export", 2**40),  # a hole
+        "forward.jax_export is damaged: it has more than",
+    ),
+    "sizes of text": (
+        lambda folder: set_key(folder, ["files", "forward.jax_export"], "x"),
+        "must have bytes and sha256",
+    ),
+    "no functions": (lambda folder: set_key(folder, ["functions"], None), "functions must be an object, got None"),
+    "what is read": (lambda folder: set_key(folder, ["functions", "step", "reads"], [1]), "step must read 2 things"),
+    "a type of a number": (
+        lambda folder: set_key(folder, ["weights", 0, "dtype"], "O,"),
+        "a weight must be an array",
+    ),
+    "a name": (
+        lambda folder: set_key(folder, ["weights", 0, "name"], "\x1b[2J\n"),
+        r"weights.safetensors: \\x1b\[2J is not what",
+    ),
 }
+
+
+def replace(path: Path, make) -> None:
+    path.unlink()
+    make(path)
+
+
+def set_key(folder: Path, keys: list, value) -> None:
+    found = inner = json.loads((folder / "model.json").read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    (folder / "model.json").write_text(json.dumps(found))
 
 
 @pytest.mark.parametrize("damage, message", DAMAGES.values(), ids=list(DAMAGES))

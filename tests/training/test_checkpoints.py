@@ -1,7 +1,11 @@
 """Checkpoints give back what was saved, or the step before: never a wrong number."""
 
+import json
+import os
+import re
 import resource
 import shutil
+import socket
 from pathlib import Path
 
 import jax
@@ -14,6 +18,7 @@ from jaxnets.training import file_digests
 from jaxnets.training.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.file_digests import LIST, list_files
+from jaxnets.training.run_files import name_run
 from jaxnets.training.state import State
 
 
@@ -235,3 +240,139 @@ def test_nothing_saved_is_nothing_to_go_on_from(tmp_path):
         assert checkpoints.restore(LIKE) is None
         with pytest.raises(RunError, match="no checkpoint in .*: train there first"):
             checkpoints.restore_variables("best", LIKE.variables)
+
+
+def move(one, other):
+    return lambda steps: (steps / one).rename(steps / other)
+
+
+def exchange(steps):
+    for before, after in (("4", "x"), ("8", "4"), ("x", "8")):
+        (steps / before).rename(steps / after)
+
+
+def from_another_run(steps):
+    name_run(steps.parent)  # as if the whole folder of checkpoints came from elsewhere
+
+
+def list_with(**files):
+    """Names these files in the list of step 8, whose own digest fits."""
+
+    def do(steps):
+        path = steps / "8" / LIST
+        listed = {**json.loads(path.read_text())["files"], **files}
+        path.write_text(json.dumps({"files": listed, "sha256": file_digests.sha256(listed)}))
+
+    return do
+
+
+def replaced(name, make):
+    """Puts something else in the place of a file of step 8."""
+
+    def do(steps):
+        path = steps / "8" / name
+        path.unlink(missing_ok=True)
+        make(path)
+
+    return do
+
+
+NOT_FILES = {
+    "pipe": (os.mkfifo, "a named pipe"),
+    "link": (lambda path: path.symlink_to("/dev/zero"), "a symbolic link"),
+    "socket": (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "a socket"),
+}
+FOREIGN = {  # what is done to steps 4 and 8, which of them is left, what is reported
+    "renamed": (move("8", "999"), 4, "checkpoint of step 999 in .* cannot be read: it is that of step 8; step 4"),
+    "beyond 64 bits": (move("8", str(2**64)), 4, f"checkpoint of step {2**64} in .* it is that of step 8; step 4"),
+    "list names a parent": (list_with(**{"../../x": "0" * 64}), 4, "../../x is missing; step 4"),
+    "list names a device": (list_with(**{"/dev/zero": "0" * 64}), 4, "/dev/zero is missing; step 4"),
+    "file beyond the list": (replaced("more", lambda path: path.write_text("x")), 4, f"more is not in {LIST}; step 4"),
+    "nested list": (replaced(LIST, lambda path: path.write_text("[" * 10**5)), 4, f"{LIST} is missing or damaged"),
+}
+
+
+@pytest.mark.parametrize("do, left, message", FOREIGN.values(), ids=FOREIGN)
+def test_foreign_steps_are_not_used(run, capsys, do, left, message):
+    do(run / "checkpoints")
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.restore_variables("last", LIKE.variables)[0] == left
+    assert re.search(message, capsys.readouterr().err)
+    assert read(run) == left
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "do, message", [(exchange, "it is that of step"), (from_another_run, "it is that of another run")]
+)
+def test_no_foreign_step_is_used_where_all_are(run, do, message):
+    do(run / "checkpoints")
+    with pytest.raises(RunError, match=message):
+        read(run)
+
+
+@pytest.mark.parametrize("make, kind", NOT_FILES.values(), ids=NOT_FILES)
+@pytest.mark.parametrize("name", [LIST, "record/metadata", "state/_METADATA", "more"])
+def test_what_is_not_a_regular_file_is_refused_before_it_is_opened(run, monkeypatch, name, make, kind):
+    monkeypatch.chdir(run / "checkpoints")  # the paths of sockets are short
+    replaced(name, make)(Path())
+    with pytest.raises(RunError, match=f"8/{name} must be a regular file, got {kind}"):
+        Checkpoints(run / "checkpoints", read_only=True)
+
+
+def test_a_linked_folder_of_checkpoints_is_refused(run):
+    (run / "checkpoints").rename(run / "elsewhere")
+    (run / "checkpoints").symlink_to("elsewhere")
+    with pytest.raises(RunError, match="checkpoints must be a folder, got a symbolic link"):
+        Checkpoints(run / "checkpoints")
+
+
+def test_a_step_that_is_removed_meanwhile_is_not_called_damaged(run, capsys, monkeypatch):
+    removed = []
+
+    def check(step):
+        if not removed:  # as a run beside this program does, between listing and reading
+            removed.append(shutil.rmtree(run / "checkpoints" / "8"))
+            saved(run, {12: 0.1})
+        file_digests.check_files(step)
+
+    monkeypatch.setattr(checkpoints_module, "check_files", check)
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.restore_variables("best", LIKE.variables)[0] == 12
+    assert capsys.readouterr().err == ""
+
+
+RECORDS = {
+    "a list": lambda record: [1],
+    "text as metrics": lambda record: {**record, "metrics": "val/loss"},
+    "text as a metric": lambda record: {**record, "metrics": {"val/loss": "0.1"}},
+    "a list as the position": lambda record: {**record, "data": [3]},
+    "numbers as digests": lambda record: {**record, "digests": 5},
+    "text as the step": lambda record: {**record, "step": "8"},
+    "no position": lambda record: {name: value for name, value in record.items() if name != "data"},
+}
+
+
+@pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS)
+def test_a_record_of_wrong_types_is_refused(run, capsys, change):
+    """Its digests are right: whoever wrote it computed them."""
+    path = run / "checkpoints" / "8" / "record" / "metadata"
+    record = change({name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"})
+    if isinstance(record, dict):
+        record["sha256"] = file_digests.sha256(record)
+    path.write_text(json.dumps(record))
+    list_files(run / "checkpoints" / "8")
+    assert read(run) == 4
+    told = capsys.readouterr().err
+    assert "its record" in told
+    assert told.count("\n") == 1
+
+
+def test_stored_arrays_of_another_shape_are_not_read(run):
+    """They may be of any size, while the shapes that a model expects are known."""
+    like = jax.eval_shape(lambda: state(0).variables)
+    larger = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:-1], leaf.shape[-1] + 1), leaf.dtype), like)
+    with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
+        checkpoints.restore_variables("8", like)
+        with pytest.raises(RunError, match="not compatible with the stored shape"):
+            checkpoints.restore_variables("8", larger)

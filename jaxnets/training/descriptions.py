@@ -1,0 +1,115 @@
+"""What ``data.json`` holds of a run's data: where it is from, what its targets mean, and the shapes of a batch."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+
+from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
+from jaxnets.data.inputs import Images, Inputs, Pixels, Rows
+
+# Limits of what is read: the file may come from somebody else.
+MOST_ARRAYS = 32  # of a batch
+MOST_AXES = 8
+MOST_NUMBERS = 2**31  # of an array
+TYPES = {"bool", "bfloat16"} | {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+TYPES |= {f"float{bits}" for bits in (16, 32, 64)}
+
+
+def of(dataset: Dataset) -> dict[str, Any]:
+    """The description of a dataset, of which JSON can be made."""
+    return {
+        "fingerprint": dataset.fingerprint,
+        "source": dataset.description,
+        "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
+        "inputs": of_inputs(dataset.inputs),
+        "batch": {name: [list(like.shape), str(like.dtype)] for name, like in shapes(dataset).items()},
+    }
+
+
+def of_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
+    """The description of what became of raw inputs."""
+    return None if inputs is None else {"kind": type(inputs).__name__, **dataclasses.asdict(inputs)}
+
+
+def shapes(dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of the arrays of a training batch."""
+    return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in dataset.train[0].items()}
+
+
+def targets(found: Any) -> Classes | Quantities | Vocabulary:
+    """The targets that were described.
+
+    Raises:
+        ValueError: It is not the description of any.
+    """
+    kind = found.get("kind") if isinstance(found, dict) else None
+    if kind == "Vocabulary":
+        characters, pieces = (_text_or_none(found, name) for name in ("characters", "pieces"))
+        described: Any = Vocabulary(characters, pieces)
+    elif kind in ("Classes", "Quantities"):
+        names = found.get("names")
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise ValueError(f"the names of targets must be a list of texts, got {names!r}")
+        described = {"Classes": Classes, "Quantities": Quantities}[kind](tuple(names))
+    else:
+        raise ValueError(f"targets must be Vocabulary, Classes or Quantities, got {found!r}")
+    try:
+        size = described.size
+    except Exception as error:  # whatever the library that reads pieces raises
+        raise ValueError(f"the pieces of a vocabulary cannot be read: {error}") from error
+    if not size:
+        raise ValueError("there must be at least one target, got none")
+    return described
+
+
+def inputs(found: Any) -> Inputs | None:
+    """What became of raw inputs, as it was described; None where batches hold them as they are.
+
+    Raises:
+        ValueError: It is not the description of any.
+    """
+    if found is None:
+        return None
+    kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images}
+    kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
+    if kind is None:
+        raise ValueError(f"inputs must be {', '.join(kinds)}, got {found!r}")
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    del fields["kind"]
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"inputs cannot be read: {error}") from error
+
+
+def _text_or_none(found: dict[str, Any], name: str) -> str | None:
+    value = found.get(name)
+    if not (value is None or isinstance(value, str)):
+        raise ValueError(f"the {name} of a vocabulary must be a text, got {value!r}")
+    return value
+
+
+def batch(found: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes and types of a batch that was described.
+
+    Raises:
+        ValueError: It is not the description of any, or is larger than what is read.
+    """
+    if not (isinstance(found, dict) and 1 <= len(found) <= MOST_ARRAYS):
+        raise ValueError(f"a batch must have from 1 to {MOST_ARRAYS} arrays, got {found!r}")
+    return {name: _shape(name, like) for name, like in found.items()}
+
+
+def _shape(name: str, like: Any) -> jax.ShapeDtypeStruct:
+    shape, dtype = like if isinstance(like, list) and len(like) == 2 else (None, None)
+    if not (isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)):
+        raise ValueError(f"{name} of a batch must have a shape of sizes above 0 and a type, got {like!r}")
+    if len(shape) > MOST_AXES or math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(
+            f"{name} of a batch must have at most {MOST_AXES} axes and {MOST_NUMBERS:,} numbers, got {shape}"
+        )
+    if not (isinstance(dtype, str) and dtype in TYPES):
+        raise ValueError(f"the type of {name} of a batch must be a number's, such as float32, got {dtype!r}")
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)

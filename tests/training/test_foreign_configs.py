@@ -1,0 +1,232 @@
+"""Configs and descriptions that somebody else wrote: bounded work, and one sentence that names what is wrong."""
+
+import itertools
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+from conftest import ROOT
+
+from jaxnets import attention, convolution, data, exported, recurrent, sets
+from jaxnets.data import image_decoding
+from jaxnets.ops import checks
+from jaxnets.training import build, descriptions, file_digests, loop, metrics, restore, run_files, rundir
+from jaxnets.training.config import load
+from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
+
+DATA = data.set_statistics(size=5, batch=2)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    config = load("set_statistics")
+    config.data.size, config.data.batch = 5, 2
+    rundir.claim(tmp_path / "run", config, DATA)
+    (tmp_path / "run" / "checkpoints").mkdir()
+    return tmp_path / "run"
+
+
+def change(path, keys, value):
+    """Sets a value within the JSON of a file, or removes it where the value is ``...``."""
+    found = json.loads(path.read_text())
+    inner = found
+    for key in keys[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[keys[-1]]
+    else:
+        inner[keys[-1]] = value
+    path.write_text(json.dumps(found))
+
+
+VALUES = (
+    None,
+    True,
+    -1,
+    10**30,
+    0.5,
+    float("nan"),
+    float("inf"),
+    "x",
+    "\x1b[2J\n\u202e",
+    "y" * 10**5,
+    [1, "a"],
+    {},
+    ...,
+)
+VALUES += ({"name": "train.main"}, {"a": {"b": [1]}}, "data.read", "\udcff", [[[]]], [-5, 10**12], 10**9)
+
+
+def keys_of(tree, before=()):
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield (*before, key)
+        if isinstance(value, dict | list):
+            yield from keys_of(value, (*before, key))
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json"])
+def test_no_value_of_any_key_is_an_error_of_python(workdir, name):
+    """Whatever stands at a key, the run opens up to its missing checkpoint, or is refused in one sentence."""
+    path = workdir / name
+    right = path.read_text()
+    for keys, value in list(itertools.product(keys_of(json.loads(right)), VALUES))[::5]:  # all would take a minute
+        path.write_text(right)
+        change(path, keys, value)
+        with pytest.raises((UsageError, RunError)) as caught:
+            restore.open_run(workdir)
+        told = one_line(str(caught.value))
+        assert told.isprintable()
+        assert len(told) <= LONGEST
+
+
+WRONG = {
+    "a section": ("config.json", ["train"], 5, "train.steps is missing"),
+    "a type": ("config.json", ["seed"], "0", "seed: int expected; given '0'"),
+    "not a number": (
+        "config.json",
+        ["model", "dropout"],
+        float("nan"),
+        "model.dropout must be a finite number",
+    ),
+    "a large number": ("config.json", ["seed"], 2**63, "seed must be a finite number of at most 63 bits"),
+    "a type of an argument": ("config.json", ["model", "bins"], "x", "sets.HistNetQ: bins must be int, got 'x'"),
+    "types in a sequence": ("config.json", ["model", "head"], [1, "a"], "head must be a sequence of int, got"),
+    "a program": ("config.json", ["model", "name"], "train.main", "train.main is not part of jaxnets"),
+    "a module of jaxnets": ("config.json", ["model", "name"], "program.run", "program.run is not part of jaxnets"),
+    "a reader as a model": ("config.json", ["model", "name"], "data.read", "data.read does not make a Linen module"),
+    "a function as a model": ("config.json", ["model", "name"], "sets.max_pool", "does not make a Linen module"),
+    "a program as a part": ("config.json", ["model", "kind"], {"name": "train.main"}, "a part of a model must be of"),
+    "a reader as a part": ("config.json", ["model", "kind"], {"name": "data.read"}, "a part of a model must be of"),
+    "a model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "a task of jaxnets.tasks expected"),
+    "a private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
+    "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes or Quantities"),
+    "no targets": ("data.json", ["targets", "names"], [], "at least one target"),
+    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of texts, got"),
+    "a negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape of sizes above 0"),
+    "a huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 numbers"),
+    "many axes": ("data.json", ["batch", "inputs", 0], [1] * 9, "at most 8 axes"),
+    "objects": ("data.json", ["batch", "inputs", 1], "O", "a number's, such as float32, got 'O'"),
+    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "from 1 to 32 arrays"),
+}
+
+
+@pytest.mark.parametrize("name, keys, value, message", WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_named(workdir, name, keys, value, message):
+    change(workdir / name, keys, value)
+    with pytest.raises((UsageError, RunError), match=message):
+        restore.open_run(workdir)
+
+
+def test_deep_nesting_is_refused(workdir):
+    path = workdir / "config.json"
+    path.write_text(path.read_text().replace('"features": []', '"features": ' + "[" * 200 + "]" * 200))
+    with pytest.raises(RunError, match="must have at most 16 levels"):
+        restore.open_run(workdir)
+
+
+def test_a_config_is_small(workdir):
+    path = workdir / "config.json"
+    path.write_text(path.read_text() + " " * 2**18)
+    with pytest.raises(RunError, match="must have at most 262,144 bytes"):
+        restore.open_run(workdir)
+
+
+def test_the_description_must_be_that_of_the_data(workdir):
+    change(workdir / "data.json", ["targets", "names"], ["anything"])
+    with pytest.raises(RunError, match="does not describe the data of this run"):
+        rundir.check_data(workdir, DATA)
+    assert descriptions.batch(json.loads((workdir / "data.json").read_text())["batch"]) == descriptions.shapes(DATA)
+
+
+SERIES, IMAGES, SETS = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1, 8, 2), (1, 64, 64, 3), (1, 5, 2)))
+TOKENS = jax.ShapeDtypeStruct((1, 4), jnp.int32)
+MANY = 10**6
+LONG = (2,) * 2000
+DEEP = {
+    "CharRNN": (recurrent.CharRNN(5, hidden=2, layers=MANY), TOKENS),
+    "SequenceModel": (recurrent.SequenceModel(5, hidden=2, layers=MANY), SERIES),
+    "StackedRNN": (recurrent.StackedRNN(recurrent.gru(2), layers=MANY), SERIES),
+    "EncoderDecoder": (recurrent.EncoderDecoder(5, hidden=2, embedding=2, layers=MANY), TOKENS, TOKENS),
+    "DecoderLM": (attention.DecoderLM(5, width=4, heads=2, layers=MANY), TOKENS),
+    "Transformer": (attention.Transformer(5, width=4, heads=2, layers=MANY), TOKENS, TOKENS),
+    "SetTransformer encoder": (sets.SetTransformer(5, encoder=MANY), SETS),
+    "SetTransformer decoder": (sets.SetTransformer(5, decoder=MANY), SETS),
+    "DeepSets": (sets.DeepSets(5, elementwise=LONG), SETS),
+    "EquivariantDeepSets": (sets.EquivariantDeepSets(5, widths=LONG), SETS),
+    "HistNetQ": (sets.HistNetQ(5, head=LONG), SETS),
+    "TCN": (convolution.TCN(5, levels=MANY), SERIES),
+    "SeriesCNN": (convolution.SeriesCNN(5, widths=LONG, kernels=LONG), SERIES),
+    "DenseNet": (convolution.DenseNet(layers=(MANY,)), IMAGES),
+    "EfficientNet": (convolution.EfficientNet(depth=1e6), IMAGES),
+    "UNet": (convolution.UNet(depth=MANY), IMAGES),
+    "VGG": (convolution.VGG(convolutions=(MANY,) * 5), IMAGES),
+    "WideResNet": (convolution.WideResNet(depth=6 * MANY + 4), IMAGES),
+    "ConvNeXt": (convolution.ConvNeXt(blocks=(MANY,) * 4), IMAGES),
+    "ResidualAttentionNetwork": (convolution.ResidualAttentionNetwork(modules=(MANY,) * 3), IMAGES),
+    "CifarResNet": (convolution.CifarResNet(depth=6 * MANY + 2), IMAGES),
+    "HighwayNetwork": (convolution.HighwayNetwork(depth=MANY), IMAGES),
+    "ConvHighwayNetwork": (convolution.ConvHighwayNetwork(layers=MANY), IMAGES),
+    "ResNet": (convolution.ResNet(blocks=(MANY, 1, 1, 1)), IMAGES),
+    "many stages": (convolution.ResNet(blocks=LONG), IMAGES),
+}
+
+
+@pytest.mark.parametrize("model, inputs", [(model, inputs) for model, *inputs in DEEP.values()], ids=DEEP)
+def test_models_of_a_million_layers_are_refused_at_once(model, inputs):
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="must be an integer of at most 1000, got "):
+        jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    assert time.perf_counter() - start < 5
+
+
+def test_models_are_refused_before_they_are_compiled(workdir):
+    change(workdir / "config.json", ["model", "head"], [1] * 2000)
+    with pytest.raises(RunError, match="the length of head must be an integer of at most 1000, got 2000"):
+        restore.open_run(workdir)
+
+
+POSITIONS = ({}, {"next_index": -1}, {"next_index": "x"}, {"next_index": 2**70}, {"next_index": 1, "other": 2})
+
+
+@pytest.mark.parametrize("position", POSITIONS, ids=str)
+def test_a_position_in_other_data_is_refused(position):
+    batches = iter(DATA.train.to_iter_dataset(loop.READING))
+    with pytest.raises(RunError, match="the position in the data of a checkpoint must be like"):
+        loop.check_position(position, batches.get_state(), 0)
+    loop.check_position({"next_index": 3}, batches.get_state(), 0)
+
+
+def test_only_functions_that_return_it_are_called():
+    for name in ("data.read", "data.standard_library", "data.learn_pieces", "recurrent.scan"):
+        with pytest.raises(UsageError, match="does not make a Linen module"):
+            build.model({"name": name})
+
+
+def test_an_error_is_one_printable_line():
+    assert one_line("a\nb\x1b[2J\u2028c\u202e\udcff") == "a b\\x1b[2J c\\u202e\\xff"
+    assert one_line("y" * 10**6, 100).startswith("yyy")
+    assert len(one_line("\x1b" * 10**6, 100)) <= 100
+    assert one_line("short") == "short"
+
+
+def test_the_page_on_security_has_the_limits():
+    page = (ROOT / "docs" / "security.md").read_text()
+    for limit in (
+        run_files.LARGEST_CONFIG,
+        run_files.LARGEST,
+        exported.LARGEST,
+        metrics.LARGEST,
+        file_digests.LARGEST_LIST,
+        checks.MOST_LAYERS,
+        descriptions.MOST_NUMBERS,
+        image_decoding.MAX_BYTES,
+    ):
+        assert f"{limit:,}" in page, limit
+    for text in (
+        f"{run_files.DEEPEST} levels",
+        f"| {descriptions.MOST_ARRAYS}, of {descriptions.MOST_AXES} axes",
+        f"at most {LONGEST} characters",
+    ):
+        assert text in page, text
