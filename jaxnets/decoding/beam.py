@@ -54,6 +54,8 @@ def beam_search(
             check_count(name, value, least=1)
     if beams < 1 or length < 1:
         raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
+    if end is None:  # it may be None where tokens are sampled
+        check_count("end", end)
     start, size = check_step(step, carry, start)
     check_end(end, size)
     changing, advanced = _changing(step, carry, start)

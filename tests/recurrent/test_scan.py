@@ -104,7 +104,7 @@ def test_gradients_equal_finite_differences(float64, cell):
     gradients = gradient(cell, chunk=4)(*arguments)
     leaves, tree = jax.tree.flatten(arguments)
     for i, (leaf, found) in enumerate(zip(leaves, jax.tree.leaves(gradients), strict=True)):
-        direction = jnp.sin(1.0 + jnp.arange(leaf.size)).reshape(leaf.shape)
+        direction = jnp.sin(1.0 + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
         moved = lambda by, i=i, leaf=leaf, d=direction: jax.tree.unflatten(
             tree, [*leaves[:i], leaf + by * d, *leaves[i + 1 :]]
         )

@@ -269,7 +269,10 @@ WRONG = {
     "xs of one row to RNN": (lambda: init(recurrent.RNN(GRU), XS[0, 0]), r"xs: at least the axes \[T, D\]"),
     "tokens to RNN": (lambda: init(recurrent.RNN(GRU), TOKENS), "xs: floating point expected; given int32"),
     "layers of StackedRNN": (lambda: init(recurrent.StackedRNN(GRU, layers=0), XS), "layers: at least 1; given 0"),
-    "layers of a fraction": (lambda: init(recurrent.StackedRNN(GRU, layers=1.5), XS), "layers: at least 1; given 1.5"),
+    "layers of a fraction": (
+        lambda: init(recurrent.StackedRNN(GRU, layers=1.5), XS),
+        "layers must be an integer of at most 1000",
+    ),
     "connect": (lambda: init(recurrent.StackedRNN(GRU, connect="dense"), XS), "connect: plain, residual or skip"),
     "dropout of a layer": (lambda: init(recurrent.StackedRNN(GRU, dropout=1.5), XS), "dropout: a probability below 1"),
     "a cell where its function belongs": (
@@ -362,7 +365,7 @@ def test_decoding(names, options, message):
 
 @pytest.mark.parametrize("prompt", [[], "text", [0.5], [[1, 2]], 3, np.zeros(0, int)], ids=str)
 def test_a_prompt_that_is_none(prompt):
-    message = r"prompt must be token numbers, integers of shape \[T\] with at least one, got"
+    message = r"`prompt` must be token numbers, integers of shape \[T\] with at least one, got"
     with pytest.raises(ValueError, match=message):
         decoding.stream(flat, 0.0, prompt, KEY)
     with pytest.raises(ValueError, match=message):
