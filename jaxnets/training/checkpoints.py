@@ -9,7 +9,6 @@ import itertools
 import math
 import re
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,13 +20,11 @@ import orbax.checkpoint as ocp
 from jaxnets.training import processes
 from jaxnets.training.digests import check_digests, digests
 from jaxnets.training.errors import RunError, UsageError, one_line
-from jaxnets.training.file_digests import Listed, check_files, count_files, is_complete, sha256
+from jaxnets.training.file_digests import Listed, check_files, sha256
+from jaxnets.training.removal import is_being_removed, names_in, read_again
 from jaxnets.training.retention import Kept
 from jaxnets.training.run_files import check_folder, run_of
 from jaxnets.training.state import State
-
-# How often, and after how many seconds each time, a step that lacks a file is looked at again.
-LOOKS, BETWEEN_LOOKS = 5, 0.1
 
 
 class Checkpoints:
@@ -55,7 +52,9 @@ class Checkpoints:
             preservation_policy=Kept(self._losses, keep, keep_every),
             temporary_path_class=Listed,
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
+        self._manager = read_again(
+            lambda: ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
+        )
         self._losses.update(self._measured())
 
     def __enter__(self) -> "Checkpoints":
@@ -189,7 +188,7 @@ class Checkpoints:
 
         A step that a run beside this program has removed meanwhile is not damaged: the steps are listed again.
         """
-        steps, number = list_steps(), 0
+        there, steps, number = names_in(self.folder), list_steps(), 0
         while number < len(steps):
             step = steps[number]
             try:
@@ -197,10 +196,10 @@ class Checkpoints:
                 self._record(step)
                 return step, read(step), steps[:number]
             except Exception as error:
-                if self._is_being_removed(step):
-                    self._manager.reload()
+                if self._has_changed(step, there):
+                    read_again(self._manager.reload)
                     self._losses.update(self._measured())
-                    steps, number = list_steps(), 0
+                    there, steps, number = names_in(self.folder), list_steps(), 0
                     continue
                 number += 1
                 damaged = f"checkpoint of step {step} in {self.folder} cannot be read: {_short(error)}"
@@ -209,17 +208,12 @@ class Checkpoints:
                 print(f"{damaged}; step {steps[number]} is used", file=sys.stderr)
         return None
 
-    def _is_being_removed(self, step: int) -> bool:
-        """Whether a run beside this program removes a step, or has done so: files of it go one by one."""
+    def _has_changed(self, step: int, there: set[str]) -> bool:
+        """Whether a run beside this program has removed a step, or others meanwhile: orbax may miss any of them."""
         folder = self.folder / str(step)
-        if not self._read_only or is_complete(folder):
+        if not self._read_only:
             return not folder.exists()
-        before = count_files(folder)
-        for _ in range(LOOKS):
-            time.sleep(BETWEEN_LOOKS)
-            if not folder.exists() or count_files(folder) != before:
-                return True
-        return False
+        return names_in(self.folder) != there or is_being_removed(folder)
 
     def _record(self, step: int) -> dict[str, Any]:
         """What was noted with a step; a ``ValueError`` where it is not what was written, or of another step or run."""

@@ -231,7 +231,7 @@ def test_a_run_goes_on_where_nobody_reads_its_messages(tmp_path, environment, sm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", "set_statistics", "lenet"])
+@pytest.mark.parametrize("name", ["digits", "set_statistics"])
 def test_runs_with_64_bit_types(tmp_path, environment, name):
     command = [
         sys.executable,
