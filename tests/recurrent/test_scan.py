@@ -19,7 +19,7 @@ CELLS = {  # every cell is in test_ragged.py; here are those that try the execut
     "lstm": recurrent.lstm(H),
     # Not the plain product, and a parameter that the step itself reads: what the engine may not assume away.
     "weight_norm": recurrent.elman(H)._replace(
-        product=lambda w, h: h @ (w / jnp.linalg.norm(w, axis=0, keepdims=True))
+        product=lambda w, h: h.astype(w.dtype) @ (w / jnp.linalg.norm(w, axis=0, keepdims=True))
     ),
     "scaled": recurrent.elman(H)._replace(
         init=lambda key, features: {**recurrent.elman(H).init(key, features), "scale": jnp.ones(H) * 0.7},

@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_told_all_at_once(source, tmp_path):
 
 
 WRONG = {
-    "no folder": ("nowhere", (), RunError, "neither a run with checkpoints nor a safetensors file"),
+    "no folder": ("nowhere", (), UsageError, "neither a run with checkpoints nor a safetensors file"),
     "no weights": (str(ROOT / "README.md"), (), RunError, "cannot be read as safetensors"),
     "step": (
         "",
