@@ -14,6 +14,7 @@ import numpy as np
 from jaxnets.data.checks import check_arguments
 from jaxnets.ops.names import printable
 
+_LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # where str.splitlines ends a line
 
 # The time to learn from a word grows with the square of its length: 0.4 s for 20,000 characters, 45 s for 200,000.
@@ -49,7 +50,8 @@ def byte_of() -> dict[str, int]:
 
 def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool) -> str:
     """The JSON of a tokenizer that is learned from texts; arguments and errors are those of ``learn_pieces``."""
-    from tokenizers import models, pre_tokenizers, trainers
+    from tokenizers import models, trainers
+    from tokenizers.pre_tokenizers import ByteLevel
 
     check_arguments(0, pieces=size)
     if size < 256:
@@ -62,28 +64,38 @@ def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool
     tokenizer = _tokenizer(models.BPE(), by_line)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=ByteLevel.alphabet(),
         special_tokens=list(symbols),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((part for text in texts for part in parts(tokenizer, text)), trainer)
+    divide = _divider(by_line)  # its own: that of the tokenizer is locked while it learns
+    tokenizer.train_from_iterator((part for text in texts for part in parts(divide, text)), trainer)
     return tokenizer.to_str()
 
 
-def parts(tokenizer: Any, text: str) -> Iterator[str]:
+def parts(divide: Any, text: str) -> Iterator[str]:
     """A text in parts of whole words, which have the same pieces by themselves; words that are too long are cut.
 
     A word that is cut begins anew after ``LONGEST_WORD`` characters.
+
+    Args:
+        divide: What divides a text into words, a pre-tokenizer of the library.
+        text: The text.
     """
+    from tokenizers import pre_tokenizers
+
+    lines = isinstance(divide, pre_tokenizers.Sequence)
     begin = 0
     while len(text) - begin > LONGEST_WORD:
         block = text[begin : begin + _BLOCK]
-        words = [place for _, place in tokenizer.pre_tokenizer.pre_tokenize_str(block)]
+        words = [place for _, place in divide.pre_tokenize_str(block)]
         end = begin + len(block)
-        if end < len(text):  # the last word may go on; it ends no later than where the next one begins
-            end = begin + words[-1][0]
+        if end < len(text):  # the last word may go on
+            end = begin + next(
+                (first for first, _ in reversed(words) if first and _is_safe(block[first - 1], lines)), LONGEST_WORD
+            )
         long = next((first for first, last in words if last - first > LONGEST_WORD), None)
-        if long is not None:
+        if long is not None:  # as it is in every block that has no place to be divided at
             end = begin + long + LONGEST_WORD
         yield text[begin:end]
         begin = end
@@ -91,9 +103,20 @@ def parts(tokenizer: Any, text: str) -> Iterator[str]:
         yield text[begin:]
 
 
+def _is_safe(before: str, lines: bool) -> bool:
+    """Whether a text may be divided between words after this character.
+
+    Of several white characters before a word, the last one is divided from the others: what ends a part must be none,
+    or end a line, where lines are divided.
+    """
+    white = before.isspace() and before not in "\x1c\x1d\x1e\x1f"  # white in Python alone
+    return not white or (lines and before in _LINE_ENDS)
+
+
 def encode(tokenizer: Any, text: str) -> np.ndarray:
     """The numbers of the pieces of a text, int32 ``[T]``."""
-    encoded = (tokenizer.encode(part, add_special_tokens=False).ids for part in parts(tokenizer, text))
+    divided = parts(tokenizer.pre_tokenizer, text)
+    encoded = (tokenizer.encode(part, add_special_tokens=False).ids for part in divided)
     return np.concatenate([np.empty(0, np.int32), *(np.array(ids, np.int32) for ids in encoded)])
 
 
@@ -156,14 +179,21 @@ def tokenizer_of(text: str) -> Any:
 
 
 def _tokenizer(model: Any, by_line: bool) -> Any:
-    from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+    from tokenizers import Tokenizer, decoders
 
     tokenizer = Tokenizer(model)
-    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    lines = pre_tokenizers.Split(Regex(_LINE_END), behavior="merged_with_previous")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, words]) if by_line else words
+    tokenizer.pre_tokenizer = _divider(by_line)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _divider(by_line: bool) -> Any:
+    """What divides a text into words."""
+    from tokenizers import Regex, pre_tokenizers
+
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    lines = pre_tokenizers.Split(Regex(_LINE_END), behavior="merged_with_previous")
+    return pre_tokenizers.Sequence([lines, words]) if by_line else words
 
 
 def _byte_level(add_prefix_space: bool) -> dict[str, Any]:
@@ -171,7 +201,7 @@ def _byte_level(add_prefix_space: bool) -> dict[str, Any]:
 
 
 def _words(by_line: bool) -> dict[str, Any]:
-    """How ``_tokenizer`` divides texts into words, as JSON has it."""
+    """What ``_divider`` gives, as JSON."""
     words = _byte_level(add_prefix_space=False)
     if not by_line:
         return words
