@@ -1,10 +1,42 @@
 """Checks of what a user gives to the readers of data."""
 
+import errno
+import functools
 import numbers
 import operator
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, ParamSpec, TypeVar
+
+from jaxnets.ops.files import open_regular
+from jaxnets.ops.names import LONGEST_MESSAGE, printable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
+    """A reader of foreign files whose errors are one line of at most ``LONGEST_MESSAGE`` characters.
+
+    What the files hold, such as names and labels, is in its messages. Where memory is too small for a file, that is a
+    ``ValueError``, too.
+    """
+
+    @functools.wraps(reader)
+    def reads(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return reader(*args, **kwargs)
+        except ValueError as error:
+            message = printable(error, LONGEST_MESSAGE - 1)  # and one that stands for what is left out
+            if message == str(error):
+                raise
+            raise ValueError(message) from error
+        except MemoryError as error:
+            path = args[0] if args else kwargs.get("path", "the data")
+            raise ValueError(f"{printable(path)} must fit into memory; it does not") from error
+
+    return reads
 
 
 def check_arguments(seed: int, validation: float = 0.5, **sizes: int) -> None:
@@ -64,3 +96,23 @@ def path_of(path: str | os.PathLike) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{path} must be in a home folder that exists: {error}") from error
+
+
+def open_data(path: str | os.PathLike) -> IO[bytes]:
+    """The regular file at a path, or at the end of a link, open to be read.
+
+    Raises:
+        ValueError: There is none, it is something else (a named pipe, a device, ...), or it cannot be read.
+    """
+    file = path_of(path)
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return open_regular(file)
+    except OSError as error:
+        raise ValueError(f"cannot read {printable(path)}: {error.strerror or error}") from error
+
+
+def size_of(file: IO[bytes]) -> int:
+    """The size of an open file in bytes."""
+    return os.fstat(file.fileno()).st_size

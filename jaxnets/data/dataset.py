@@ -7,12 +7,13 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from jaxnets.data.checks import check_arguments
+from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.inputs import Inputs
 from jaxnets.data.sequences import hold_out, once, streams, windows
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.text import read_files
 from jaxnets.data.vocabulary import Vocabulary
+from jaxnets.ops.names import printable
 
 RowsOf = Callable[[int], np.ndarray]
 
@@ -51,6 +52,7 @@ class Dataset(NamedTuple):
         return self._replace(train=self.train.map(cut), validation=self.validation.map(cut), test=test)
 
 
+@one_line_errors
 def text(
     path: str = "",
     unit: str = "byte",
@@ -84,7 +86,7 @@ def text(
     readers = {"streams": streams, "windows": windows}
     if read_as not in readers:
         raise ValueError(f"read_as: streams or windows; given {read_as!r}")
-    texts, vocabulary = read_files(path, unit, pieces)
+    texts, vocabulary, skipped = read_files(path, unit, pieces)
     train, follows, rest, rest_follows = hold_out(texts, validation)
     if len(rest) < 2:
         raise ValueError(
@@ -94,12 +96,13 @@ def text(
         raise ValueError(f"text too short: {len(texts)} files leave no 2 tokens in a row for validation")
     digest = hashlib.sha256(np.concatenate(texts).tobytes())
     digest.update(np.cumsum([len(text) for text in texts])[:-1].tobytes())  # where files end decides what is held out
-    source = path or "Python standard library"
+    source = printable(path) if path else "Python standard library"
     return Dataset(
         train=readers[read_as](train, batch, length, seed, follows),
         validation=once(rest, batch, length, rest_follows),
         targets=vocabulary,
         fingerprint=digest.hexdigest(),
         description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out"
-        + (f", the ends of {len(texts):,} files" if len(texts) > 1 else ""),
+        + (f", the ends of {len(texts):,} files" if len(texts) > 1 else "")
+        + skipped,
     )

@@ -14,6 +14,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
+_BLOCK = 2**18  # bytes; even
 _CONTROL = np.array([byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in range(256)])
 
 
@@ -53,7 +54,8 @@ def _is_wide(content: bytes) -> bool:
     Such a file of Latin or Cyrillic text can be valid UTF-8, too. But its letters are U+00xx or U+04xx, so that every
     second byte is 0 or 4, a control character, and UTF-8 text has next to none of those.
     """
-    control = _CONTROL[np.frombuffer(content, np.uint8)]
-    return len(content) > 1 and any(
-        4 * np.count_nonzero(each) >= 3 * len(each) > 0 for each in (control[::2], control[1::2])
-    )
+    counts, lengths = np.zeros(2, np.int64), ((len(content) + 1) // 2, len(content) // 2)
+    for begin in range(0, len(content), _BLOCK):  # the whole at once would take as much memory again
+        control = _CONTROL[np.frombuffer(content[begin : begin + _BLOCK], np.uint8)]
+        counts += np.count_nonzero(control[::2]), np.count_nonzero(control[1::2])
+    return len(content) > 1 and bool(np.any(4 * counts >= 3 * np.array(lengths)))

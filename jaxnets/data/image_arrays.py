@@ -5,13 +5,15 @@ import os
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, check_arguments
+from jaxnets.data.checks import check_arguments, one_line_errors
+from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.image_files import EncodedImages, check_classes, told
-from jaxnets.data.names import printable, valid_unicode
 from jaxnets.data.npz_file import read_arrays
+from jaxnets.ops.names import printable, valid_unicode
 
 
+@one_line_errors
 def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
     """Images of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
@@ -29,11 +31,14 @@ def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int 
     train, test = (Examples(_images(path, arrays, part), _labels(path, arrays, part)) for part in ("train", "test"))
     for part, examples in (("train", train), ("test", test)):
         if len(examples.inputs) != len(examples.labels):
-            raise ValueError(f"{path}: {len(examples.inputs)} images in x_{part}, {len(examples.labels)} in y_{part}")
+            raise ValueError(
+                f"{printable(path)}: {len(examples.inputs)} images in x_{part}, {len(examples.labels)} in y_{part}"
+            )
     names = _names(arrays)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, names=names)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=printable(path), names=names)
 
 
+@one_line_errors
 def jpeg_images(
     path: str,
     size: int = 0,
@@ -76,7 +81,7 @@ def jpeg_images(
         batch=batch,
         validation=validation,
         seed=seed,
-        source=path,
+        source=printable(path),
         names=_names(arrays),
         fingerprint=digest.hexdigest(),
     )
@@ -93,10 +98,13 @@ def _images(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
     x = arrays[f"x_{part}"]
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
         raise ValueError(
-            f"{path}: x_{part} as uint8 [N, H, W] or [N, H, W, C], 0 to 255, expected; given {x.dtype} {x.shape}"
+            f"{printable(path)}: x_{part} as uint8 [N, H, W] or [N, H, W, C], 0 to 255, "
+            f"expected; given {x.dtype} {x.shape}"
         )
     if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[3] > 4:
-        raise ValueError(f"{path}: x_{part} with channels last, [N, H, W, C], expected; given shape {x.shape}")
+        raise ValueError(
+            f"{printable(path)}: x_{part} with channels last, [N, H, W, C], expected; given shape {x.shape}"
+        )
     return x if x.ndim == 4 else x[..., None]
 
 
@@ -105,17 +113,18 @@ def _labels(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise ValueError(f"{path}: y_{part} as [N] expected; given shape {labels.shape}")
+        raise ValueError(f"{printable(path)}: y_{part} as [N] expected; given shape {labels.shape}")
     if "classes" in arrays:
         if arrays["classes"].ndim != 1:
-            raise ValueError(f"{path}: classes as [C] expected; given shape {arrays['classes'].shape}")
+            raise ValueError(f"{printable(path)}: classes as [C] expected; given shape {arrays['classes'].shape}")
         count = len(arrays["classes"])
         if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{path}: y_{part} as numbers of classes expected; given {labels.dtype}")
+            raise ValueError(f"{printable(path)}: y_{part} as numbers of classes expected; given {labels.dtype}")
         wrong = np.flatnonzero((labels < 0) | (labels >= count))
         if len(wrong):
             raise ValueError(
-                f"{path}: label {labels[wrong[0]]} of image {wrong[0]} in y_{part} is out of range: {count} classes"
+                f"{printable(path)}: label {labels[wrong[0]]} of image {wrong[0]} in y_{part} "
+                f"is out of range: {count} classes"
             )
     return labels
 
@@ -131,19 +140,23 @@ def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, cha
     content, begins = arrays[f"jpg_{part}"], arrays[f"off_{part}"]
     count = len(arrays[f"y_{part}"])
     if content.dtype != np.uint8 or content.ndim != 1:
-        raise ValueError(f"{path}: jpg_{part} as uint8 [bytes] expected; given {content.dtype} {content.shape}")
+        raise ValueError(
+            f"{printable(path)}: jpg_{part} as uint8 [bytes] expected; given {content.dtype} {content.shape}"
+        )
     if not count:
-        raise ValueError(f"{path}: y_{part} must hold at least one label, got none")
+        raise ValueError(f"{printable(path)}: y_{part} must hold at least one label, got none")
     if begins.shape != (count + 1,) or not np.issubdtype(begins.dtype, np.integer):
         raise ValueError(
-            f"{path}: off_{part} of {count + 1} integers expected for {count} labels; "
+            f"{printable(path)}: off_{part} of {count + 1} integers expected for {count} labels; "
             f"given {begins.dtype} {begins.shape}"
         )
     ends = begins[1:]
     wrong = np.flatnonzero((begins[:-1] < 0) | (begins[:-1] >= ends) | (ends > len(content)))
     if len(wrong):
         i = wrong[0]
-        raise ValueError(f"{path}: off_{part} says that image {i} is bytes {begins[i]} to {ends[i]} of {len(content)}")
+        raise ValueError(
+            f"{printable(path)}: off_{part} says that image {i} is bytes {begins[i]} to {ends[i]} of {len(content)}"
+        )
     return EncodedImages(
         count,
         lambda i: f"image {i} of jpg_{part} in {printable(path)}",

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import io
 import os
-import stat
 import struct
 import threading
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from jaxnets.data.names import printable
+from jaxnets.ops.files import open_regular
+from jaxnets.ops.names import printable
 
 # Decoded by Pillow within this process. Not here: EPS, which runs Ghostscript; IPTC, which opens what is embedded in
 # it as any format; WMF, BUFR, GRIB, HDF5 and MPEG, which Pillow leaves to other programs; FITS, whose scaling Pillow
@@ -110,23 +110,21 @@ def check_header(file: IO[bytes]) -> None:
 
 
 def open_file(path: Path) -> IO[bytes]:
-    """A regular file for reading; returns at once where the path is a FIFO or a device.
+    """A regular file for reading; returns at once where the path is a named pipe or a device.
 
     Raises:
         ValueError: It is not regular, or larger than ``MAX_BYTES``.
         OSError: It cannot be opened.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("must be a regular file")
-        if status.st_size > MAX_BYTES:
-            raise ValueError(f"file of {status.st_size:,} bytes; must be at most {MAX_BYTES:,}")
-        return os.fdopen(file, "rb")
-    except BaseException:
-        os.close(file)
-        raise
+        file = open_regular(path)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{path} ")) from error  # callers name it, escaped
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_BYTES:
+        file.close()
+        raise ValueError(f"file of {size:,} bytes; must be at most {MAX_BYTES:,}")
+    return file
 
 
 def reason(error: Exception, begin: bytes = b"") -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxnets.data.image_decoding import MODES, check_header, decode, open_file, reason
-from jaxnets.data.names import printable
+from jaxnets.ops.names import printable
 
 THREADS = os.cpu_count() or 1
 BLOCK = 16  # images that a thread takes at a time

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.image_decoding import suffixes
-from jaxnets.data.names import printable, valid_unicode
+from jaxnets.ops.names import printable, valid_unicode
 
 PARTS = {
     "train": ("train", "training"),

@@ -10,7 +10,7 @@ from jaxnets.data import image_folder
 from jaxnets.data.dataset import Dataset, check_arguments
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
-from jaxnets.data.names import printable
+from jaxnets.ops.names import printable
 
 
 def images(

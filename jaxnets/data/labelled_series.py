@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from jaxnets.data.checks import one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import Examples, dataset
 from jaxnets.data.idx_format import idx_folder
 from jaxnets.data.inputs import Pixels
 from jaxnets.data.npz_file import in_row, ragged_parts
+from jaxnets.ops.names import printable
 
 
 def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, seed: int = 0) -> Dataset:
@@ -39,6 +41,7 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
     )
 
 
+@one_line_errors
 def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
     """Images in the four IDX files of MNIST's layout, as such, or one row or pixel after the other.
 
@@ -58,10 +61,10 @@ def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0
         if read_as != "images":
             arrays[name] = arrays[name] / np.float32(255)
         elif arrays[name].dtype != np.uint8:
-            raise ValueError(f"{path}: {name} of unsigned bytes expected; given {arrays[name].dtype}")
+            raise ValueError(f"{printable(path)}: {name} of unsigned bytes expected; given {arrays[name].dtype}")
     train, test = (_examples(arrays[f"{part}-images"], arrays[f"{part}-labels"], read_as) for part in ("train", "t10k"))
     inputs = None if read_as == "images" else Pixels.of(raw, 255.0, read_as)
-    source = _called(path, read_as)
+    source = _called(printable(path), read_as)
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)
 
 
@@ -85,6 +88,7 @@ def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source="MNIST-1D")
 
 
+@one_line_errors
 def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bool = True, seed: int = 0) -> Dataset:
     """Series of an npz file in the manner of the UCR archive: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
@@ -101,7 +105,8 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
     train, test, inputs = ragged_parts(path, standardise)
     if all(in_row(part).all() for part in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, inputs=inputs)
+    source = printable(path)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:

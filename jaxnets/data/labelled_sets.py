@@ -1,10 +1,13 @@
 """Sets of one class each."""
 
+from jaxnets.data.checks import one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.examples import dataset
 from jaxnets.data.npz_file import in_row, ragged_parts
+from jaxnets.ops.names import printable
 
 
+@one_line_errors
 def labelled_sets(
     path: str, batch: int = 64, validation: float = 0.15, standardise: bool = True, seed: int = 0
 ) -> Dataset:
@@ -25,4 +28,5 @@ def labelled_sets(
     """
     *parts, inputs = ragged_parts(path, standardise)
     train, test = (part._replace(lengths=None, members=in_row(part)) for part in parts)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=path, inputs=inputs)
+    source = printable(path)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)

@@ -2,9 +2,14 @@
 
 import functools
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+
+from jaxnets.ops.names import printable
+
+LONGEST_LABEL = 1000  # characters: classes' names are saved and shown, and NumPy pads all to the longest
+MAX_CLASSES = 2**20  # a model has an output for each; the largest data sets of faces and products have as many
 
 
 def number_labels(
@@ -26,9 +31,11 @@ def number_labels(
         The names of the classes, and their numbers int32 ``[N]`` by part.
 
     Raises:
-        ValueError: A part has no examples, its labels are none of these, parts have numbers and text, or a class is
-            not in the first part.
+        ValueError: A part has no examples, its labels are none of these, parts have numbers and text, a class is not in
+            the first part, there are more than ``MAX_CLASSES``, or a label or name has more than ``LONGEST_LABEL``
+            characters.
     """
+    _check_lengths(f"{source}: names of classes", _lengths(names))
     plain = {part: _plain(source, part, array) for part, array in labels.items()}
     first, *others = plain
     for part in others:
@@ -39,13 +46,15 @@ def number_labels(
                 "convert those of one part by .astype(str) or .astype(int)"
             )
     found, inverse = np.unique(plain[first], return_inverse=True)
+    if len(found) > MAX_CLASSES:
+        raise ValueError(f"{source} must have at most {MAX_CLASSES:,} classes, got {len(found):,}")
     number = {_key(label): i for i, label in enumerate(found)}
     numbers = {first: inverse.astype(np.int32)}
     for part in others:
         here, inverse = np.unique(plain[part], return_inverse=True)
         strange = [label for label in here if _key(label) not in number]
         if strange:
-            called = names[strange[0]] if names else strange[0]
+            called = printable(names[strange[0]] if names else strange[0], 60)
             hint = (
                 "; it is one of the training part in another Unicode normalization (unicodedata.normalize)"
                 if _looks_like_one(strange[0], found)
@@ -61,10 +70,15 @@ def _plain(source: str, part: str, labels: np.ndarray) -> np.ndarray:
     if not len(labels):
         raise ValueError(f"{source}: no examples in the {part} part")
     kind, where = labels.dtype.kind, f"{source}: labels of the {part} part"
-    if kind == "O" and all(isinstance(label, str) for label in labels):  # as pandas has text
-        return labels.astype(str)
-    if kind == "S":
-        return _decoded(where, labels)
+    text = kind == "O" and all(isinstance(label, str) for label in labels)  # as pandas has it
+    if text or kind in "SUT":
+        lengths = _lengths(labels) if text else np.strings.str_len(labels)
+        _check_lengths(where, lengths)
+        if text:
+            return labels.astype(str)
+        if kind in "SU":  # without the padding of a longer dtype
+            labels = labels.astype(f"{kind}{max(1, lengths.max())}", copy=False)
+        return _decoded(where, labels) if kind == "S" else labels
     if kind not in "biufUT":
         raise ValueError(f"{where} must be integers, bools or text, got {labels.dtype}; convert them with .astype(str)")
     if kind == "f":
@@ -81,13 +95,24 @@ def _plain(source: str, part: str, labels: np.ndarray) -> np.ndarray:
     return labels
 
 
+def _lengths(texts: Iterable[str]) -> np.ndarray:
+    return np.fromiter(map(len, texts), np.int64)
+
+
+def _check_lengths(what: str, lengths: np.ndarray) -> None:
+    long = np.flatnonzero(lengths > LONGEST_LABEL)
+    if len(long):
+        given = f"{lengths[long[0]]:,} in number {long[0]}"
+        raise ValueError(f"{what} must have at most {LONGEST_LABEL:,} characters, got {given}")
+
+
 def _decoded(where: str, labels: np.ndarray) -> np.ndarray:
     try:
         return np.char.decode(labels, "utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{where} must be text in UTF-8, got {error.object!r}; decode them first, for example by "
-            "np.char.decode(labels, 'latin-1')"
+            f"{where} must be text in UTF-8, got {printable(repr(error.object), 60)}; "
+            "decode them first, for example by np.char.decode(labels, 'latin-1')"
         ) from error
 
 

@@ -1,15 +1,23 @@
 """Text of files, folders, or Python's own standard library, as token numbers."""
 
 import os
+import stat
 import sysconfig
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxnets.data.checks import path_of
+from jaxnets.data.checks import one_line_errors, open_data, path_of, size_of
 from jaxnets.data.encodings import decode_text
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
+from jaxnets.ops.files import KINDS
+from jaxnets.ops.memory import check_memory
+from jaxnets.ops.names import printable
 
+BYTES_IN_MEMORY = 5  # for each byte of a text, which is held beside its token, an int32
+CODE_POINTS = 0x110000  # of Unicode
 _NOT_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
@@ -20,31 +28,72 @@ def standard_library() -> list[Path]:
     return sorted(filter(Path.is_file, found), key=lambda path: path.relative_to(root).as_posix())
 
 
-def files_of(path: str) -> list[Path]:
-    """The file at ``path``, or the files below the folder at ``path`` in order, hidden ones left out.
+class Found(NamedTuple):
+    """Attributes:
+    files: In order.
+    skipped: What was not read, for a description: ``"; 1 named pipe skipped; 2 hidden files skipped"``.
+    """
+
+    files: list[Path]
+    skipped: str = ""
+
+
+@one_line_errors
+def find(path: str) -> Found:
+    """The file at ``path``, or the files below the folder at ``path`` in order.
+
+    Skipped and counted are files and folders that begin with ".", links to folders, and what is not a regular file:
+    broken links, named pipes, sockets, devices.
 
     Raises:
-        ValueError: Nothing is there, the folder holds no file, or a folder below it cannot be read.
+        ValueError: Nothing is there, the folder holds no file, or it or a folder below it cannot be read.
     """
     root = path_of(path)
     if root.is_file():
-        return [root]
+        return Found([root])
     if not root.exists():
-        raise ValueError(f"no text file or folder at {path}")
+        raise ValueError(f"no text file or folder at {printable(path)}")
     if not root.is_dir():
-        raise ValueError(f"{path} must be a text file or a folder of text files, got neither a file nor a folder")
+        raise ValueError(
+            f"{printable(path)} must be a text file or a folder of text files, got neither a file nor a folder"
+        )
 
     def unreadable(error: OSError) -> None:
-        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+        raise ValueError(f"cannot read the folder {printable(error.filename)}: {error.strerror}") from error
 
     found: list[Path] = []
+    skipped: Counter[str] = Counter()
     for folder, folders, names in os.walk(root, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    files = sorted(filter(Path.is_file, found))
-    if not files:
-        raise ValueError(f"the folder {path} holds no file")
-    return files
+        kinds = {name: _kind(Path(folder, name)) for name in (*folders, *names)}
+        folders[:] = [name for name in folders if kinds[name] == "folder"]
+        found += [Path(folder, name) for name in names if kinds[name] == "file"]
+        skipped.update(kind for kind in kinds.values() if kind not in ("file", "folder"))
+    if not found:
+        raise ValueError(f"the folder {printable(path)} holds no file{_described(skipped)}")
+    return Found(sorted(found), _described(skipped))
+
+
+def _kind(path: Path) -> str:
+    """What a name in a folder is; a link to a file counts as one."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return "broken link"
+        raise ValueError(f"cannot read {printable(path)}: {error.strerror}") from error
+    kind = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
+    kind = kind.removeprefix("a ")
+    if path.name.startswith(".") and kind in ("file", "folder"):
+        return f"hidden {kind}"
+    return "link to a folder" if kind == "folder" and path.is_symlink() else kind
+
+
+def _described(skipped: Counter[str]) -> str:
+    plural = {"link to a folder": "links to folders"}
+    return "".join(
+        f"; {count:,} {kind if count == 1 else plural.get(kind, kind + 's')} skipped"
+        for kind, count in sorted(skipped.items())
+    )
 
 
 def read(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[np.ndarray, Vocabulary]:
@@ -65,17 +114,20 @@ def read(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[np.nda
         int32 ``[N]`` and the vocabulary.
 
     Raises:
-        ValueError: Nothing is there, nothing is in it, or it cannot be decoded (the file and the byte are named).
+        ValueError: Nothing is there, nothing is in it, it is larger than memory, it is not a regular file, or it cannot
+            be decoded (the file and the byte are named).
     """
-    texts, vocabulary = read_files(path, unit, pieces)
+    texts, vocabulary, _ = read_files(path, unit, pieces)
     return np.concatenate(texts), vocabulary
 
 
-def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[list[np.ndarray], Vocabulary]:
-    """As ``read``, the tokens of each file apart."""
+@one_line_errors
+def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[list[np.ndarray], Vocabulary, str]:
+    """As ``read``, the tokens of each file apart; the third is what was skipped, for a description."""
     if unit not in ("byte", "character", "piece"):
         raise ValueError(f"unit: byte, character or piece; given {unit!r}")
-    files = files_of(path) if path else standard_library()
+    files, skipped = find(path) if path else Found(standard_library())
+    check_memory(printable(path), BYTES_IN_MEMORY * sum(file.stat().st_size for file in files))
     contents = [_content(file) for file in files]
     texts: list[str] = []
     if unit != "byte":
@@ -84,22 +136,30 @@ def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[
     if not any(texts or contents):
         raise ValueError(f"no text in {path or 'the standard library'}: {_count(files)}, all empty")
     if unit == "byte":
-        return [np.frombuffer(content, np.uint8).astype(np.int32) for content in contents], Vocabulary()
+        return [np.frombuffer(content, np.uint8).astype(np.int32) for content in contents], Vocabulary(), skipped
+    contents.clear()
     if unit == "piece":
-        lines = [text.splitlines(keepends=True) for text in texts]
-        vocabulary = learn_pieces((line for each in lines for line in each), pieces, by_line=True)
-        # Line by line, which is what the vocabulary does with a whole text: a large text's encoding takes much memory.
-        return [np.concatenate([vocabulary.encode(""), *map(vocabulary.encode, each)]) for each in lines], vocabulary
-    points, tokens = np.unique(np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32), return_inverse=True)
-    ends = np.cumsum([len(text) for text in texts])
-    return np.split(tokens.astype(np.int32), ends[:-1]), Vocabulary("".join(map(chr, points)))
+        vocabulary = learn_pieces(texts, pieces, by_line=True)
+        return [vocabulary.encode(text) for text in texts], vocabulary, skipped
+    known = np.zeros(CODE_POINTS, bool)
+    for text in texts:
+        known[_code_points(text)] = True
+    number = (np.cumsum(known) - 1).astype(np.int32)
+    vocabulary = Vocabulary("".join(map(chr, np.flatnonzero(known))))
+    return [number[_code_points(text)] for text in texts], vocabulary, skipped
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
 def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror}") from error
+    with open_data(file) as opened:
+        try:
+            check_memory(printable(file), BYTES_IN_MEMORY * size_of(opened))
+            return opened.read()
+        except OSError as error:
+            raise ValueError(f"cannot read {printable(file)}: {error.strerror}") from error
 
 
 def _count(files: list[Path]) -> str:

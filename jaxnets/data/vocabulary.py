@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data.checks import check_arguments
 from jaxnets.data.encodings import BYTE_ORDER_MARK
+from jaxnets.data.pieces import byte_of, checked, encode, learn, tokenizer_of
+from jaxnets.ops.names import printable
 
-# Where a text may begin, in the order of preference, and where str.splitlines ends a line.
-_NEW_LINES = ("\n", "\r")
-_LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
+_NEW_LINES = ("\n", "\r")  # where a text may begin, in the order of preference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,18 +23,30 @@ class Vocabulary:
         characters: The known characters in the order of their numbers; None for bytes and pieces.
         pieces: A tokeniser of the ``tokenizers`` library, as its JSON, such as ``learn_pieces`` makes; None for bytes
             and characters.
+
+    Raises:
+        ValueError: Both are given, ``characters`` is not text of different characters, or ``pieces`` is not a tokenizer
+            of the form that ``learn_pieces`` makes. Nothing in it is executed.
     """
 
     characters: str | None = None
     pieces: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.pieces is not None:
+            if self.characters is not None:
+                raise ValueError("a vocabulary must have characters or pieces, got both")
+            checked(self.pieces)
+        elif self.characters is not None:
+            _check_characters(self.characters)
+
     @functools.cached_property
     def _tokenizer(self) -> Any:
-        from tokenizers import Tokenizer  # only those need it who use it
+        return tokenizer_of(self.pieces or "")
 
-        tokenizer = Tokenizer.from_str(self.pieces or "")
-        tokenizer.encode_special_tokens = True  # a symbol's name within a text is text
-        return tokenizer
+    @functools.cached_property
+    def _number(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.characters or "")}
 
     @property
     def size(self) -> int:
@@ -78,14 +89,13 @@ class Vocabulary:
             ValueError: It has characters outside the vocabulary; they are named.
         """
         if self.characters is not None:
-            known = set(self.characters)
-            unknown = sorted(set(text) - known - {BYTE_ORDER_MARK})
+            number = self._number
+            unknown = sorted(set(text) - number.keys() - {BYTE_ORDER_MARK})
             if unknown:
                 raise ValueError(
-                    f"characters outside the vocabulary of this run: {', '.join(repr(c) for c in unknown)}; "
-                    f"it knows {self.characters!r}"
+                    f"characters outside the vocabulary of this run: {printable(', '.join(map(repr, unknown)), 100)}; "
+                    f"it knows {printable(repr(self.characters), 100)}"
                 )
-            number = {character: i for i, character in enumerate(self.characters)}
             return np.array([number[c] for c in text if c in number], np.int32)
         try:
             if self.pieces is None:
@@ -97,7 +107,7 @@ class Vocabulary:
                 "or a byte that is not UTF-8"
             ) from error
         text = text.replace(BYTE_ORDER_MARK, "")
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+        return encode(self._tokenizer, text)
 
     def decode(self, tokens) -> str:
         """The text of token numbers ``[T]``; bytes that are no UTF-8 become U+FFFD.
@@ -131,7 +141,7 @@ class Vocabulary:
         """What a byte or a piece stands for."""
         if self.pieces is None:
             return bytes([token])
-        return bytes(map(_byte_of().__getitem__, self._tokenizer.id_to_token(token)))
+        return bytes(map(byte_of().__getitem__, self._tokenizer.id_to_token(token)))
 
     def show(self, token: int) -> str:
         """One token as a person reads it: ``'a'``, ``'\\n'``, or ``0xc3`` for a byte that is no character."""
@@ -139,12 +149,17 @@ class Vocabulary:
         return f"0x{token:02x}" if no_character else repr(self.decode([token]))
 
 
-@functools.cache
-def _byte_of() -> dict[str, int]:
-    """The bytes by the characters that GPT-2 writes them with: those that can be printed as they are."""
-    printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
+def _check_characters(characters: str) -> None:
+    if not isinstance(characters, str):
+        raise ValueError(f"characters must be text, got {type(characters).__name__}")
+    if not characters or len(set(characters)) < len(characters):
+        raise ValueError(f"characters must be different ones, at least one, got {printable(repr(characters), 100)}")
+    try:
+        characters.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"characters must be Unicode, got {characters[error.start]!r} at place {error.start}"
+        ) from error
 
 
 def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = (), by_line: bool = False) -> Vocabulary:
@@ -159,22 +174,10 @@ def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = (), b
         by_line: Whether every line, as ``str.splitlines`` has it, is encoded by itself, so that a text has the same
             pieces as a whole and line by line.
 
-    Raises:
-        ValueError: ``size`` is below 256.
-    """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    Words of more than 1024 characters are cut, to learn from and to be encoded: the time to learn from one grows with
+    the square of its length.
 
-    check_arguments(0, pieces=size)
-    if size < 256:
-        raise ValueError(f"pieces: at least the 256 bytes; given {size}")
-    tokenizer = Tokenizer(models.BPE())
-    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    lines = pre_tokenizers.Split(Regex(_LINE_END), behavior="merged_with_previous")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, words]) if by_line else words
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=alphabet, special_tokens=list(symbols), show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return Vocabulary(pieces=tokenizer.to_str())
+    Raises:
+        ValueError: ``size`` is below 256 or above 2^20, or a symbol has other characters than printable ones of ASCII.
+    """
+    return Vocabulary(pieces=learn(texts, size, symbols, by_line))

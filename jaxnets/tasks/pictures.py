@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxnets.data.names import printable
+from jaxnets.ops.names import printable
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
 
 NAME = 30  # characters of a class's name in a figure
+CELLS = 1000  # rows and columns of a confusion matrix at most: more are not to be seen, and need memory by their square
 
 
 def literal(text: str) -> str:
@@ -22,10 +23,12 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
     """How often each class (rows) was taken for each class (columns); a row's colours sum to 1."""
     from matplotlib.figure import Figure
 
-    size = len(names)
-    names = [literal(printable(name, NAME)) for name in names]
+    classes = len(names)
+    size = min(classes, CELLS)  # of more classes, neighbors share a row
+    names = [literal(printable(name, NAME)) for name in names[:size]]
+    targets, chosen = targets[mask].astype(int), chosen[mask].astype(int)
     counts = np.zeros((size, size), int)
-    np.add.at(counts, (targets[mask], chosen[mask]), 1)
+    np.add.at(counts, (targets * size // classes, chosen * size // classes), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(3.4 + 0.42 * min(size, 20), 2.8 + 0.42 * min(size, 20)))
     axes = figure.subplots()
@@ -36,7 +39,7 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
             axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=shade)
         axes.set_xticks(range(size), names, rotation=45 if max(map(len, names)) > 2 else 0)
         axes.set_yticks(range(size), names)
-    right = np.trace(counts) / max(counts.sum(), 1)
+    right = np.count_nonzero(targets == chosen) / max(len(targets), 1)
     axes.set(xlabel="predicted", ylabel="true", title=f"{right:.1%} of {counts.sum():,} right")
     figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
     figure.tight_layout()

@@ -7,14 +7,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.names import printable
+
 LIMIT = 10
+LONGEST = 120  # characters of one item in a message
 
 
 def listed(items: Iterable[Any], separator: str = ", ") -> str:
     """At most ten items and the number of the others: ``"a, b, ... and 312 more"``."""
-    items = list(map(str, items))
+    items = list(items)
     more = [f"... and {len(items) - LIMIT} more"] if len(items) > LIMIT else []
-    return separator.join(items[:LIMIT] + more)
+    return separator.join([printable(item, LONGEST) for item in items[:LIMIT]] + more)
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -109,6 +112,7 @@ def renamed(items: Mapping[str, Any], rename: Callable[[str], str], source: str)
     for name, value in items.items():
         new = rename(name)
         if new in result:
-            raise ValueError(f"{source}: {before[new]} and {name} are both named {new}")
+            pair, both = " and ".join(printable(each, LONGEST) for each in (before[new], name)), printable(new, LONGEST)
+            raise ValueError(f"{source}: {pair} are both named {both}")
         result[new], before[new] = value, name
     return result

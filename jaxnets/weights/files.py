@@ -1,16 +1,20 @@
 """Nested dicts of arrays as safetensors files, a format that holds numbers and nothing that could be executed."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxnets.ops.files import open_regular
+from jaxnets.ops.memory import check_memory
+from jaxnets.ops.names import LONGEST_MESSAGE, printable
 from jaxnets.weights.check import listed
 from jaxnets.weights.foreign_files import what_is_wrong
 
@@ -28,6 +32,11 @@ DTYPES = {
     **{f"{kind.upper()}{8 * size}": np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)},
 }
 RESERVED = "__metadata__"
+
+# Of the header, which is parsed into objects of up to thirty times its size: a hundred thousand arrays.
+MAX_HEADER = 2**24
+SAFETENSORS_HEADER = 100_000_000  # what safetensors itself refuses
+LONGEST_NAME = 1000  # characters of an array's name; each dot in it is a dict within a dict
 
 
 def write(path: str | PathLike[str], tree: Mapping[str, Any]) -> None:
@@ -65,8 +74,9 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
         for depth, parent in enumerate(parents, 1):
             above = ".".join(parents[:depth])
             if above in arrays:
+                above, name = printable(above, 60), printable(name, 60)
                 raise ValueError(
-                    f"{path}: {above} and {name} do not fit into one nested dict, for {above} is an array; "
+                    f"{printable(path)}: {above} and {name} do not fit into one nested dict, for {above} is an array; "
                     "safetensors.numpy.load_file reads a flat one"
                 )
             node = node.setdefault(parent, {})
@@ -79,27 +89,48 @@ def read_flat(path: str | PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: The file is missing, is not a safetensors file (the message says what it is, and how to convert
-            it), or holds a dtype that numpy lacks.
+            it), is not a regular file, exceeds a limit (``MAX_HEADER``, ``LONGEST_NAME``, memory), or holds a dtype
+            that numpy lacks. The message is one line.
     """
     try:
-        with safe_open(path, "numpy"):  # compares the header with the file
-            pass
-        with Path(path).open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-            header.pop(RESERVED, None)
-            odd = [f"{name} {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in DTYPES]
-            if odd:
-                raise ValueError(f"{path}: dtypes must be among {', '.join(DTYPES)}, got {listed(odd)}")
-            arrays = {}
-            for name, entry in header.items():
-                begin, end = entry["data_offsets"]
-                file.seek(8 + size + begin)
-                data = np.fromfile(file, np.uint8, end - begin)
-                arrays[name] = data.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-            return arrays
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {what_is_wrong(Path(path), error)}") from error
+        if Path(path).is_dir():
+            raise IsADirectoryError(path)
+        with open_regular(Path(path)) as file:
+            return _arrays(path, file)
+    except (OSError, SafetensorError, MemoryError) as error:
+        # Not cut: it may end with a line of Python that converts the file.
+        problem = what_is_wrong(Path(path), error)
+        raise ValueError(f"{printable(path)} cannot be read as safetensors: {problem}") from error
+    except ValueError as error:
+        raise ValueError(printable(error, LONGEST_MESSAGE - 1)) from error
+
+
+def _arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.ndarray]:
+    shown, size = printable(path), int.from_bytes(file.read(8), "little")
+    if size in range(MAX_HEADER + 1, SAFETENSORS_HEADER + 1):
+        raise ValueError(f"{shown}: the header must have at most {MAX_HEADER:,} bytes, got {size:,}")
+    with safe_open(path, "numpy"):  # compares the header with the file
+        pass
+    header = json.loads(file.read(size))
+    header.pop(RESERVED, None)
+    long = [name for name in header if len(name) > LONGEST_NAME]
+    if long:
+        raise ValueError(f"{shown}: names must have at most {LONGEST_NAME:,} characters, got {listed(long[:1])}")
+    odd = [f"{name} {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in DTYPES]
+    if odd:
+        raise ValueError(f"{shown}: dtypes must be among {', '.join(DTYPES)}, got {listed(odd)}")
+    check_memory(shown, os.fstat(file.fileno()).st_size)
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        file.seek(8 + size + begin)
+        data = np.fromfile(file, np.uint8, end - begin)
+        try:
+            arrays[name] = data.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        except (ValueError, OverflowError) as error:  # NumPy's limits: 64 axes, and sizes that it cannot count
+            shape = printable(entry["shape"], 60)
+            raise ValueError(f"{shown}: {printable(name, 60)} of shape {shape} must fit into numpy: {error}") from error
+    return arrays
 
 
 def _leaves(tree: Mapping[Any, Any], keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -3,6 +3,9 @@
 import zipfile
 from pathlib import Path
 
+from jaxnets.ops.compressed import open_archive
+from jaxnets.ops.files import open_regular
+from jaxnets.ops.names import printable
 from jaxnets.weights.check import listed
 
 TORCH = (
@@ -44,21 +47,21 @@ def what_is_wrong(path: Path, error: Exception) -> str:
         inside = listed(sorted(each.name for each in path.glob("*.safetensors"))) or "none"
         return f"it is a folder; safetensors files in it: {inside}"
     exists = path.is_file()
-    reason = str(error) if exists else "there is no such file"
+    reason = printable(error) if exists else "there is no such file"
     kind = (_by_content(path) if exists else None) or SUFFIXES.get(path.suffix.lower())
     if kind is None:
         return reason
-    text = kind.format(path=str(path), new=str(path.with_suffix(".safetensors")))
+    text = kind.format(path=printable(path), new=printable(path.with_suffix(".safetensors")))
     return f"it is {text}" if exists else f"{reason}, and by its name it would be {text}"
 
 
 def _by_content(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(64)
         if start.startswith(b"PK"):
             return _of_zip(path)
-    except OSError:
+    except (OSError, ValueError):
         return None
     return next((kind for beginning, kind in BEGINNINGS.items() if start.startswith(beginning)), None)
 
@@ -66,7 +69,7 @@ def _by_content(path: Path) -> str | None:
 def _of_zip(path: Path) -> str | None:
     """The kind of a zip archive, by the names in it alone."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, open_archive(file) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
         return None

@@ -11,8 +11,8 @@ from raster_files import png
 from test_images import JPEGS, folder, numbers, parts_of, saved
 
 from jaxnets import data
-from jaxnets.data.names import printable, valid_unicode
 from jaxnets.ops.files import write_whole
+from jaxnets.ops.names import printable, valid_unicode
 from jaxnets.training import descriptions
 
 PIXELS = np.full((6, 6, 3), 77)
