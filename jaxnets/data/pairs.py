@@ -14,7 +14,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.encodings import decode_text
 from jaxnets.data.examples import Batch, in_order, shuffled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.compressed import blocks, fill, largest_gzip
+from jaxnets.ops.compressed import MAX_EMPTY, blocks, fill
 from jaxnets.ops.names import printable
 
 _LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
@@ -73,7 +73,7 @@ def _content(path: str) -> bytes:
     limit = f"{printable(path)} must have at most {MAX_BYTES:,} bytes of text"
     with open_data(path) as file:
         try:
-            if size_of(file) > largest_gzip(MAX_BYTES):
+            if size_of(file) > 2 * MAX_BYTES + MAX_EMPTY:  # gzipped or not
                 raise ValueError(f"{limit}, got a file of {size_of(file):,}")
             fill(content, blocks(file), MAX_BYTES + 1)
         except OSError as error:

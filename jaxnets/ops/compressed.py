@@ -10,6 +10,10 @@ GZIP = b"\x1f\x8b"
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 BLOCK = 2**18  # bytes
 
+# Of a gzip file beyond twice its content, which deflate never makes longer by more than a thousandth: room for a name,
+# zeros at the end, members of a few bytes. Without a limit a file with a hole of terabytes would be read to its end.
+MAX_EMPTY = 2**22  # bytes
+
 # Of an archive's list of members, which zipfile reads at once into objects of ten times its size. Archives of arrays
 # have tens of members, of 50 to 150 bytes in the list each.
 MAX_LIST = 2**20  # bytes
@@ -36,19 +40,12 @@ def fill(content: bytearray, source: Iterator[bytes], size: int) -> None:
         content += block
 
 
-def largest_gzip(size: int) -> int:
-    """The size of a gzip file beyond which it is not one of ``size`` bytes.
-
-    Deflate makes what it cannot compress longer by less than a thousandth. The rest is room for a long name, and for
-    many members of a few bytes each.
-    """
-    return 2 * size + 2**20
-
-
 def _inflated(file: IO[bytes], packed: bytes) -> Iterator[bytes]:
     # Not the module gzip: it reads the zeros after the end, and a name, byte by byte.
-    inflate, between = zlib.decompressobj(GZIP_FORMAT), False
+    inflate, between, given = zlib.decompressobj(GZIP_FORMAT), False, 0
     while packed or (packed := file.read(BLOCK)):
+        if file.tell() > 2 * given + MAX_EMPTY:
+            raise zlib.error(f"{file.tell():,} bytes of it hold {given:,}")
         if between:  # a file may have several members, and zeros after each
             packed = packed.lstrip(b"\0")
             if not packed:
@@ -56,9 +53,11 @@ def _inflated(file: IO[bytes], packed: bytes) -> Iterator[bytes]:
             inflate, between = zlib.decompressobj(GZIP_FORMAT), False
         block = inflate.decompress(packed, BLOCK)
         packed = inflate.unconsumed_tail
+        given += len(block)
         yield block
         while not inflate.eof and not packed and block:  # what is left of it inside
             block = inflate.decompress(b"", BLOCK)
+            given += len(block)
             yield block
         if inflate.eof:
             packed, between = inflate.unused_data, True

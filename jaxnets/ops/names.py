@@ -23,7 +23,7 @@ def printable(name: object, longest: int = LONGEST) -> str:
     """
     text = os.fsdecode(name) if isinstance(name, os.PathLike | bytes) else str(name)
     text = "".join(_escaped(c) if _is_odd(c) else c for c in _shortened(text, longest))
-    return _shortened(text, longest + 1)  # escapes may have made it longer
+    return text if len(text) <= longest + 1 else _shortened(text, longest)  # escapes may have made it longer
 
 
 def _shortened(text: str, longest: int) -> str:

@@ -100,7 +100,7 @@ def read_flat(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     except (OSError, SafetensorError, MemoryError) as error:
         # Not cut: it may end with a line of Python that converts the file.
         problem = what_is_wrong(Path(path), error)
-        raise ValueError(f"{printable(path)} cannot be read as safetensors: {problem}") from error
+        raise ValueError(f"{printable(path, 140)} cannot be read as safetensors: {problem}") from error
     except ValueError as error:
         raise ValueError(printable(error, LONGEST_MESSAGE - 1)) from error
 
@@ -109,6 +109,7 @@ def _arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.ndarray]
     shown, size = printable(path), int.from_bytes(file.read(8), "little")
     if size in range(MAX_HEADER + 1, SAFETENSORS_HEADER + 1):
         raise ValueError(f"{shown}: the header must have at most {MAX_HEADER:,} bytes, got {size:,}")
+    check_memory(shown, os.fstat(file.fileno()).st_size)
     with safe_open(path, "numpy"):  # compares the header with the file
         pass
     header = json.loads(file.read(size))
@@ -119,7 +120,6 @@ def _arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.ndarray]
     odd = [f"{name} {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in DTYPES]
     if odd:
         raise ValueError(f"{shown}: dtypes must be among {', '.join(DTYPES)}, got {listed(odd)}")
-    check_memory(shown, os.fstat(file.fileno()).st_size)
     arrays = {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]

@@ -21,6 +21,7 @@ NPY = "a numpy file; convert it: jaxnets.weights.write({new!r}, {{'NAME': numpy.
 KERAS = "a Keras file; let Keras read it: jaxnets.weights.from_keras(keras.saving.load_model({path!r}).layers)"
 HDF5 = KERAS.replace("a Keras file", "an HDF5 file, perhaps of Keras")
 INDEX = "the index of a file in several parts; pass one dict of all parts, each read by safetensors.numpy.load_file"
+REASON = 120  # characters of the message of another library
 POINTER = "a Git LFS pointer, not the file itself; git lfs pull fetches it"
 
 BEGINNINGS = {
@@ -47,7 +48,11 @@ def what_is_wrong(path: Path, error: Exception) -> str:
         inside = listed(sorted(each.name for each in path.glob("*.safetensors"))) or "none"
         return f"it is a folder; safetensors files in it: {inside}"
     exists = path.is_file()
-    reason = printable(error) if exists else "there is no such file"
+    reason = (
+        printable(str(error).removeprefix("Error while deserializing header: "), REASON)
+        if exists
+        else "there is no such file"
+    )
     kind = (_by_content(path) if exists else None) or SUFFIXES.get(path.suffix.lower())
     if kind is None:
         return reason

@@ -18,12 +18,10 @@ import numpy as np
 ROOM = 3 * 2**29  # bytes of address space beside what the imports take
 MB = 2**20
 
-ONE_TERABYTE = f'{{"a":{{"dtype":"U8","shape":[{2**40}],"data_offsets":[0,{2**40}]}}}}'  # a safetensors header
-
 
 def zeros(count: int, head: bytes = b"", byte: bytes = b"\0") -> bytes:
     """A gzip file of ``head`` and ``count`` MB of one byte."""
-    packed = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packed = zlib.compressobj(1, zlib.DEFLATED, 31)
     block = byte * MB
     return b"".join([packed.compress(head), *(packed.compress(block) for _ in range(count)), packed.flush()])
 
@@ -89,17 +87,18 @@ def bombs(folder: Path) -> dict:
     np.savez_compressed(at("labels"), **one, y_train=labels, y_test=labels[:2])
     np.savez_compressed(at("name"), **{k: v.astype("u1")[..., None] for k, v in one.items()}, y_train=np.arange(20) % 2,
                         y_test=np.arange(2), classes=np.array(["b", "c" * (MB * 25)]))  # fmt: skip
+    terabyte = f'{{"a":{{"dtype":"U8","shape":[{2**40}],"data_offsets":[0,{2**40}]}}}}'.encode()
     files = {
-        "IDX, 2 GB in 2 MB": (data.read_idx, saved(at("a.gz"), zeros(2000, idx_head(3)))),
+        "IDX, 256 MB in 256 KB": (data.read_idx, saved(at("a.gz"), zeros(256, idx_head(3)))),
         "IDX, zeros after its end": (data.read_idx, sparse(at("b.gz"), 2**40, gzip.compress(idx_head(3) + b"abc"))),
         "IDX of 2^64 bytes": (data.read_idx, saved(at("c"), idx_head(2**32 - 1, 2**32 - 1))),
         "IDX of 1 TB, sparse": (data.read_idx, sparse(at("d"), 2**40 + 12, idx_head(2**20, 2**20))),
-        "pairs, 2 GB in 2 MB": (data.read_pairs, saved(at("e.gz"), zeros(2000, byte=b"a"))),
-        "pairs, one line of 100 MB": (data.read_pairs, saved(at("f"), b"a\tb\n" + b"a" * 100 * MB)),
+        "pairs, 64 MB in 64 KB": (data.read_pairs, saved(at("e.gz"), zeros(64, byte=b"a"))),
+        "pairs, one line of 20 MB": (data.read_pairs, saved(at("f"), b"a\tb\n" + b"a" * 20 * MB)),
         "pairs of 1 TB, sparse": (data.read_pairs, sparse(at("g"), 2**40)),
-        "npz, 2 GB in 2 MB": (data.series, npz(at("h"), npy_head("<f4", (3, 2)), 2000)),
+        "npz, 64 MB in 64 KB": (data.series, npz(at("h"), npy_head("<f4", (3, 2)), 64)),
         "npz of 10^12": (data.series, npz(at("i"), npy_head("<f4", (10**6, 10**6)))),
-        "npz, head of 4 GB": (data.series, npz(at("j"), b"\x93NUMPY\2\0\xff\xff\xff\xff", 100)),
+        "npz, head of 4 GB": (data.series, npz(at("j"), b"\x93NUMPY\2\0\xff\xff\xff\xff", 64)),
         "npz, head of 64 KB": (data.series, npz(at("k"), npy_head("<f4", (3, 2), 60_000))),
         "npz of a million names": (data.series, many_names(at("l"), 10**6)),
         "npz in LZMA": (data.series, npz(at("m"), npy_head("<f4", (3, 2)), 1, kind=zipfile.ZIP_LZMA)),
@@ -109,10 +108,7 @@ def bombs(folder: Path) -> dict:
         "safetensors, header of 2^60": (weights.read, saved(at("o"), struct.pack("<Q", 2**60) + b"{}")),
         "safetensors, header of 100 MB": (weights.read, saved(at("p"), header(b"[" * 100_000_000))),
         "safetensors, 10^6 arrays": (weights.read, saved(at("q"), tensors(10**6))),
-        "safetensors of 1 TB, sparse": (
-            weights.read,
-            sparse(at("r"), 2**40 + 8 + 70, header(ONE_TERABYTE.ljust(70).encode())),
-        ),
+        "safetensors of 1 TB, sparse": (weights.read, sparse(at("r"), 2**40 + 8 + len(terabyte), header(terabyte))),
         "a name of 10^6 dots": (weights.read, saved(at("s"), header(
             b'{"' + b"." * 10**6 + b'":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'))),
         "zip of a million names as weights": (weights.read, many_names(at("t"), 10**6)),
@@ -120,41 +116,61 @@ def bombs(folder: Path) -> dict:
     return files
 
 
-def peak() -> int:
-    """The highest resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def long_texts(folder: Path) -> dict:
+    """Files of the length that they have, which took time by its square, or memory by a multiple of it."""
+    from jaxnets import data
+
+    at = lambda name: folder / name
+    noise = np.random.default_rng(0).integers(97, 123, 2 * MB, np.uint8).tobytes()
+    code_points = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    labels = np.arange(10**6)
+    np.savez(at("labels"), x_train=np.zeros((10**6, 1), np.float32), y_train=labels.astype(str),
+             x_test=np.zeros((2, 1), np.float32), y_test=labels[:2].astype(str))  # fmt: skip
+    pieces = lambda path: data.read(path, "piece", 512)
+    return {
+        "pieces of a word of 2 MB": (pieces, saved(at("word"), noise)),
+        "pieces of one letter, 2 MB": (pieces, saved(at("letter"), b"a" * 2 * MB)),
+        "pieces of a line of 3 MB": (pieces, saved(at("line"), b"some words " * (MB // 4))),
+        "pieces of 256 KB of new lines": (pieces, saved(at("lines"), b"\n" * (MB // 4))),
+        "1,112,064 characters": (lambda path: data.read(path, "character"), saved(at("all"), code_points.encode())),
+        "30 MB of characters": (lambda path: data.read(path, "character"), saved(at("z"), b"a" * 30 * MB)),
+        "a million classes": (data.series, at("labels.npz")),
+    }
 
 
-def reset_peak() -> int:
-    """Lets the kernel count the peak anew; the memory now, in MB."""
+def memory_now() -> int:
+    """The resident memory in MB; the kernel counts its peak anew from here."""
     Path("/proc/self/clear_refs").write_text("5")
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // MB
 
 
-def main(folder: Path) -> None:
+def memory_peak() -> int:
+    """The highest resident memory in MB since ``memory_now``."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) // 1024
+
+
+def main(kind: str, folder: Path) -> None:
     from jaxnets import data
 
     data.learn_pieces(["a"], 256).encode("a")  # what is imported at the first use
-    files = bombs(folder)
+    files = {"bombs": bombs, "long_texts": long_texts}[kind](folder)
+    if kind == "bombs":
+        sys.modules["jaxnets.data.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb does
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
     results = {}
     for name, (read, path) in files.items():
-        before, begin = reset_peak(), time.perf_counter()
+        before, begin = memory_now(), time.perf_counter()
         try:
             read(str(path))
             message = "read"
         except BaseException as error:
             message = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - begin
-        results[name] = {"message": message, "MB": vm_peak() - before, "seconds": round(seconds, 2)}
+        seconds = round(time.perf_counter() - begin, 2)
+        results[name] = {"message": message, "MB": memory_peak() - before, "seconds": seconds}
     print(json.dumps(results))
 
 
-def vm_peak() -> int:
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) // 1024
-
-
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))
