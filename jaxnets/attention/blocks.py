@@ -218,8 +218,9 @@ class Block(nn.Module):
 def check_sizes(model: Any) -> None:
     """A ``ValueError`` where a model's vocabulary, width, context or dropout is out of range."""
     for name in ("vocabulary", "width", "context"):
-        if getattr(model, name) < 1:
-            raise ValueError(f"{name}: at least 1; given {getattr(model, name)}")
+        size = getattr(model, name)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name}: at least 1; given {size!r}")
     if not 0 <= model.dropout < 1:
         raise ValueError(f"dropout: from 0 to below 1; given {model.dropout}")
 

@@ -75,8 +75,8 @@ def attention(
     Raises:
         ValueError: An argument has a shape, dtype or value that does not fit.
     """
-    batch = query.shape[:-3]
     _check(query, key, value)
+    batch = query.shape[:-3]
     pattern, limits, array = _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng)
     if implementation == "auto":
         implementation = choose_implementation(query.shape, key.shape)
@@ -194,6 +194,8 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
     if dropout and rng is None:
         raise ValueError("dropout: a jax.random.key as rng expected with it")
     if window is not None:
+        if not np.issubdtype(np.asarray(window).dtype, np.integer):
+            raise ValueError(f"`window` must be an integer, or (before, after), got {window!r}")
         window = (int(window), int(window)) if np.ndim(window) == 0 else tuple(window)
         if len(window) != 2 or min(window) < 0:
             raise ValueError(f"window: keys before and after, not below 0, expected; given {window}")
@@ -219,6 +221,8 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
 
 def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:
     for name, array in (("query", query), ("key", key), ("value", value)):
+        if not hasattr(array, "dtype"):
+            raise ValueError(f"`{name}` must be an array [*batch, length, heads, features], got {type(array).__name__}")
         if array.ndim < 3 or not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(
                 f"{name}: floating point [*batch, length, heads, features] expected; "

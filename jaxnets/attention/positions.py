@@ -45,8 +45,13 @@ def rotary(xs: jax.Array, positions: jax.Array, longest: float = 10_000.0) -> ja
         Like ``xs``.
 
     Raises:
-        ValueError: D is odd.
+        ValueError: D is odd, or there is not one position for each step.
     """
+    steps = xs.shape[:-2]
+    if positions.ndim > len(steps) or any(
+        given not in (1, size) for given, size in zip(positions.shape[::-1], steps[::-1], strict=False)
+    ):
+        raise ValueError(f"`positions` must be of a shape that broadcasts to {steps}, got {positions.shape}")
     angles = _angles(positions, xs.shape[-1], longest)[..., None, :]
     angles = jnp.expand_dims(angles, tuple(range(xs.ndim - angles.ndim)))
     sine, cosine = jnp.sin(angles), jnp.cos(angles)

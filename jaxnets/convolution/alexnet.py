@@ -37,7 +37,12 @@ def local_response_norm(
 
     Returns:
         ``[..., C]``; the sums are float32 at least.
+
+    Raises:
+        ValueError: ``size`` is below 1.
     """
+    if size < 1:
+        raise ValueError(f"`size` must be at least 1, got {size}")
     wide = x.astype(at_least_float32(x.dtype))
     around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(wide**2, around)

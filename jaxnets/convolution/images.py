@@ -25,6 +25,9 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
         raise ValueError(f"{name}: images must be an array [B, H, W, C], got {type(images).__name__}")
     if not model.is_initializing() and "params" not in model.variables:
         raise ValueError(f'{name}: variables must be those of init, {{"params": ..., ...}}, got none named "params"')
+    classes = getattr(model, "classes", 0)
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
+        raise ValueError(f"{name}: `classes` must be an integer of at least 0, got {classes!r}")
     if images.ndim != 4:
         raise ValueError(f"{name}: images [B, H, W, C] expected; given shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):

@@ -30,7 +30,12 @@ def attention_gate(mask: jax.Array, trunk: jax.Array) -> jax.Array:
     Args:
         mask: Before the sigmoid, of any shape.
         trunk: T(x), of that shape.
+
+    Raises:
+        ValueError: The shapes differ.
     """
+    if mask.shape != trunk.shape:
+        raise ValueError(f"`mask` must be of the trunk's shape {trunk.shape}, got {mask.shape}")
     return (1 + jax.nn.sigmoid(mask)) * trunk
 
 

@@ -88,7 +88,7 @@ def _run(cell, mesh, axis, time, how, params, xs, carry, lengths, resets):
         size = leaf.shape[time]
         options = {**dict(how), "resets": resets}
         if lengths is not None:
-            options["lengths"] = jnp.clip(lengths - number * size, 0, size)
+            options["lengths"] = jnp.clip(lengths.astype(number.dtype) - number * size, 0, size)
         place = leaf.ndim - 2 - cell.axes - jax.tree.leaves(carry)[0].ndim  # after the batch's axes, from the end
         beside = functools.partial(jax.tree.map, lambda b, a: jnp.stack([b, a], place))
         start = beside(jax.tree.map(jnp.zeros_like, carry), _no_decay(carry))

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxnets.data.targets import Quantities
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import set_pictures
-from jaxnets.tasks.cross_entropy import cross_entropy
+from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Task
 
@@ -40,7 +40,7 @@ def choice(model: nn.Module, quantities: Quantities) -> Task:
     def evaluate(variables, batch, carry):
         logits, mask = scores(variables, batch), batch["mask"]
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
-        right = jnp.argmax(logits, axis=-1) == batch["targets"]
+        right = is_right(logits, batch["targets"])
         chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": right, "chance": chance}
         return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in sums.items()}, ()

@@ -33,3 +33,8 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, valid: jax.Array | None
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(known, targets, 0))
     nats *= jnp.where(known if valid is None else known | ~valid, 1, jnp.nan).astype(nats.dtype)
     return nats if valid is None else jnp.where(valid, nats, 0)
+
+
+def is_right(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """bool ``[...]``: whether the largest of the logits ``[..., V]`` is that of the target ``[...]``."""
+    return jnp.argmax(logits, axis=-1).astype(targets.dtype) == targets

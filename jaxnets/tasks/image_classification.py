@@ -14,7 +14,7 @@ from jaxnets.data import augmentation
 from jaxnets.data.targets import Classes
 from jaxnets.ops.embedding import one_hot
 from jaxnets.tasks import pictures
-from jaxnets.tasks.cross_entropy import cross_entropy
+from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.supervised import supervised
 from jaxnets.tasks.task import Task
 
@@ -90,7 +90,7 @@ def image_classification(
         if jnp.issubdtype(targets.dtype, jnp.floating):
             return {"loss": optax.softmax_cross_entropy(logits, targets)}
         nats = cross_entropy(logits, targets)
-        found = {"loss": nats, "accuracy": jnp.argmax(logits, axis=-1) == targets}
+        found = {"loss": nats, "accuracy": is_right(logits, targets)}
         if classes.size > 5:
             best = jax.lax.top_k(logits, 5)[1]
             found["top_5_accuracy"] = jnp.any(best == targets[:, None], axis=-1)

@@ -20,7 +20,7 @@ from flax import linen as nn
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import pictures, set_pictures
-from jaxnets.tasks.cross_entropy import cross_entropy
+from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.task import Task
 
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
@@ -37,7 +37,7 @@ def classification(model: nn.Module, classes: Classes) -> Task:
     def metrics(logits, targets):
         chex.assert_shape(logits, (*targets.shape, classes.size))
         nats = cross_entropy(logits, targets)
-        return {"loss": nats, "accuracy": jnp.argmax(logits, axis=-1) == targets}
+        return {"loss": nats, "accuracy": is_right(logits, targets)}
 
     def draw(logits, batch):
         chosen = np.argmax(logits, axis=-1)

@@ -13,8 +13,8 @@ from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.pairs import END, START
-from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.tasks.cross_entropy import cross_entropy
+from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
+from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.pictures import literal
 from jaxnets.tasks.task import Task, Writer
 
@@ -55,7 +55,7 @@ def translation(
         return jnp.pad(batch["targets"][:, :-1], ((0, 0), (1, 0)), constant_values=start)
 
     def real(batch):
-        return (jnp.arange(batch["targets"].shape[1]) < batch["target_lengths"][:, None]) & batch["mask"][:, None]
+        return valid_steps(jnp.asarray(batch["target_lengths"]), batch["targets"].shape[1]) & batch["mask"][:, None]
 
     def logits_of(network, variables, batch, given, **options):
         return network.apply(variables, batch["inputs"], given, batch["lengths"], batch["target_lengths"], **options)
@@ -65,7 +65,8 @@ def translation(
         given = read(batch)
         if sampling:
             logits = logits_of(training, variables, batch, given, rngs={"dropout": first})
-            written = jnp.pad(jnp.argmax(logits, -1)[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+            written = jnp.argmax(logits, -1)[:, :-1].astype(given.dtype)
+            written = jnp.pad(written, ((0, 0), (1, 0)), constant_values=start)
             given = jnp.where(jax.random.bernoulli(third, sampling, given.shape), written, given)
         logits = logits_of(training, variables, batch, given, rngs={"dropout": second})
         mask = real(batch)
@@ -81,7 +82,7 @@ def translation(
     def evaluate(variables, batch, carry):
         logits, mask = predict(variables, batch), real(batch)
         nats = cross_entropy(logits, batch["targets"], mask)
-        right = jnp.argmax(logits, -1) == batch["targets"]
+        right = is_right(logits, batch["targets"])
         count = jnp.sum(mask, dtype=jnp.float32)
         return {"loss": (jnp.sum(nats), count), "accuracy": (masked_sum(right, mask), count)}, ()
 

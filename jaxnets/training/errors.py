@@ -39,5 +39,5 @@ def one_line(message: str, longest: int = LONGEST) -> str:
     """
     if len(message) > 20 * longest:  # what is cut out need not be escaped before
         message = f"{message[: 10 * longest]} {message[-10 * longest :]}"
-    text = printable(" ".join(message.split()), len(message))
+    text = printable(" ".join(message.split()), 10 * len(message))  # escapes make it longer
     return text if len(text) <= longest else f"{text[: longest // 2 - 3]} ... {text[2 - longest // 2 :]}"

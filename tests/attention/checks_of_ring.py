@@ -68,14 +68,14 @@ def edges():
 
 def a_bias_of_positions_that_is_not_of_their_distance():
     jax.config.update("jax_enable_x64", True)
-    bias = lambda query, key: jnp.sin(query[..., None] * key)[..., None, :, :]
+    bias = lambda query, key: jnp.sin(query[..., None] * key[None, None])[..., None, :, :]
     check(problem(16, 16), 8, bias=bias)
 
 
 def padding_has_no_effect_whatever_is_in_it():
     query, key, value = problem(16, 16, dtype=jnp.float32)
     lengths = jnp.array([11, 0])
-    real = (jnp.arange(16) < lengths[:, None])[..., None, None]
+    real = (jnp.arange(16)[None] < lengths[:, None])[..., None, None]
     run = everything(implementation=at.Ring(make_mesh(8), "time"), lengths=lengths)
     spoiled = jax.block_until_ready(run(query, *(jnp.where(real, a, jnp.nan) for a in (key, value))))
     same(spoiled, run(query, key, value), 0)

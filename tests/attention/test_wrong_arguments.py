@@ -1,0 +1,58 @@
+"""Calls with wrong arguments end in an error that names the argument, what it must be and what was given."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxnets import attention, convolution
+
+QUERY = jnp.ones((2, 6, 2, 4))
+IMAGES = jnp.ones((1, 32, 32, 3))
+TOKENS = jnp.zeros((1, 4), jnp.int32)
+SIZES = dict(vocabulary=7, width=8, layers=1, heads=2, key_heads=1, context=8)
+MODEL = attention.modern_lm(**SIZES)
+
+
+def written(cache):
+    return MODEL.apply(MODEL.init(jax.random.key(0), TOKENS), TOKENS, cache)
+
+
+CALLS = {
+    "a list": (lambda: attention.attention([1.0], QUERY, QUERY), r"`query` must be an array \[\*batch, .*, got list"),
+    "window": (
+        lambda: attention.attention(QUERY, QUERY, QUERY, window="a"),
+        "`window` must be an integer, .*, got 'a'",
+    ),
+    "positions": (
+        lambda: attention.rotary(QUERY, jnp.arange(5)),
+        r"`positions` must be of a shape that broadcasts to \(2, 6\), got \(5,\)",
+    ),
+    "cache": (lambda: written(3), "`cache` must be what `start` returns, or None, got int"),
+    "vocabulary": (
+        lambda: attention.modern_lm(**{**SIZES, "vocabulary": "7"}).init(jax.random.key(0), TOKENS),
+        "vocabulary: at least 1; given '7'",
+    ),
+    "model to unstack": (
+        lambda: attention.unstack(convolution.cifar_resnet20(), {}),
+        "`model` must be a DecoderLM or a Transformer, got CifarResNet",
+    ),
+    "variables to unstack": (
+        lambda: attention.unstack(MODEL, {"params": {"stem": {}}}),
+        "`variables` must be those of the model, with blocks in params, got stem",
+    ),
+    "classes": (
+        lambda: convolution.resnet18(classes=-1).init(jax.random.key(0), IMAGES),
+        "ResNet: `classes` must be an integer of at least 0, got -1",
+    ),
+    "shape of a gate": (
+        lambda: convolution.attention_gate(IMAGES, IMAGES[..., :2]),
+        r"`mask` must be of the trunk's shape \(1, 32, 32, 2\), got \(1, 32, 32, 3\)",
+    ),
+    "size of a sum": (lambda: convolution.local_response_norm(IMAGES, size=-1), "`size` must be at least 1, got -1"),
+}
+
+
+@pytest.mark.parametrize("call, message", CALLS.values(), ids=CALLS)
+def test_wrong_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
