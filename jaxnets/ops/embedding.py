@@ -65,6 +65,7 @@ def embed(table: jax.Array, ids: jax.Array, *, name: str = "tokens", valid: jax.
     Raises:
         ValueError: As in ``check_ids``.
     """
+    table = jnp.asarray(table)  # parameters may be numpy arrays
     size = table.shape[0]
     check_ids(name, ids, size, valid)
     ids = padding_filled(ids, size, valid)

@@ -232,3 +232,8 @@ def test_a_language_model_task_passes_over_padding(made):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
         assert jnp.isnan(loss(variables, {**batch, "targets": tokens.at[0, 1].set(number)})[0])
     assert step_of(model, variables)(None, jnp.int32(2))[1].shape == (7,)
+
+
+def test_tables_may_be_numpy_arrays():
+    table = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(embed(table, np.array([2, 0])), table[[2, 0]])
