@@ -27,7 +27,8 @@ def prepare() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     sys.stderr = Tolerant(sys.stderr)
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signal_number) != signal.SIG_IGN:  # as below nohup
+        # Below nohup SIGHUP is ignored and stays so; SIGINT is ignored by every job that a script starts with "&".
+        if signal_number != signal.SIGHUP or signal.getsignal(signal_number) != signal.SIG_IGN:
             signal.signal(signal_number, _exit)
 
 

@@ -59,7 +59,7 @@ def raise_on_signals() -> None:
 
 def _heard() -> list[signal.Signals]:
     """The signals that end a program; below ``nohup`` SIGHUP is ignored and stays so."""
-    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

@@ -96,7 +96,7 @@ def test_transformer_decodes_step_by_step_what_it_computes_at_once(norm_first, s
 
 def test_padding_of_source_and_target_has_no_effect():
     model, variables = transformer()
-    lengths, real = jnp.array([6, 3]), jnp.arange(9) < jnp.array([6, 3])[:, None]
+    lengths, real = jnp.array([6, 3]), jnp.arange(9)[None] < jnp.array([6, 3])[:, None]
     sources = TOKENS[:, :9], jnp.where(real, TOKENS[:, :9], 0)
     apply = jax.jit(model.apply)
     one, other = (apply(variables, source, TOKENS, lengths) for source in sources)
