@@ -93,7 +93,7 @@ class MAB(nn.Module):
         """From X ``[*batch, N, ...]`` and Y ``[*batch, M, ...]`` to ``[*batch, N, D]``."""
         members, y_members = check_members(xs, members), check_members(ys, y_members, "ys")
         if isinstance(members, Segments) and isinstance(y_members, Segments):
-            seen = members.ids[:, None] == y_members.ids[None]
+            seen = members.ids[:, None].astype(jnp.int32) == y_members.ids[None].astype(jnp.int32)
         elif isinstance(members, Segments) or isinstance(y_members, Segments):
             raise ValueError("members: segments of both sets, or of neither, expected")
         else:
