@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import numbers
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -52,7 +51,7 @@ def prepared(cell: Any, xs: Any, dtype: Dtype | None, options: Any) -> Any:
     """
     check_cell(cell)
     known = Options.__annotations__
-    if not isinstance(options, Mapping) or set(options) - set(known):
+    if not hasattr(options, "keys") or set(options.keys()) - set(known):  # a ConfigDict is not a Mapping
         raise ValueError(f"options must be a dict of {', '.join(known)}, as in recurrent.scan, got {options!r}")
     xs = arrays("xs", xs)
     time_axis(cell, main_input(xs), time_major=False)
