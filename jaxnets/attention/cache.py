@@ -53,7 +53,7 @@ def empty_caches(layers: int, stacked: bool, *arguments: Any) -> Caches:
 
 
 def length_of(caches: Caches) -> jax.Array:
-    """How many keys are there in each layer, of the caches of all layers or of one."""
+    """The number of keys in each layer, of the caches of all layers or of one."""
     if not isinstance(caches, Cache):
         if not isinstance(caches, tuple | list) or not caches or not isinstance(caches[0], Cache):
             raise ValueError(f"`cache` must be what `start` returns, or None, got {type(caches).__name__}")

@@ -64,7 +64,7 @@ def check_part(name: str, part: float) -> None:
     """Checks a part of the examples.
 
     Raises:
-        ValueError: It is no number between 0 and 1.
+        ValueError: It is not a number between 0 and 1.
     """
     if not isinstance(part, numbers.Real):
         raise ValueError(f"{name} must be a number between 0 and 1, got {part!r}")

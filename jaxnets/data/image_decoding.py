@@ -166,7 +166,7 @@ def _converted(file: Image.Image, mode: str) -> Image.Image:
 
 
 def _upper_bits(file: Image.Image) -> Image.Image:
-    """Of integers of up to 16 bits the upper 8.
+    """The upper 8 bits of integers of up to 16 bits.
 
     Pillow holds in mode I;16 what has 16 bits (12 in some TIFFs), in mode I these too where a PNM or, in older
     versions, a PNG has them, and all that has no agreed white: 32 bits and signed integers.

@@ -194,7 +194,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _entries(folder: Path) -> list[tuple[Path, str]]:
-    """What is in a folder, with its kind; links to files are files."""
+    """The entries of a folder, each with its kind; links to files are files."""
     try:
         with os.scandir(folder) as entries:
             return [(Path(entry.path), _kind(entry)) for entry in entries]

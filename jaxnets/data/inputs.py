@@ -1,4 +1,4 @@
-"""What a reader makes of raw inputs, saved with the run so that its export does the same.
+"""The preprocessing of raw inputs by a reader, saved with the run so that its export does the same.
 
 A reader whose batches hold raw inputs, such as tokens or generated numbers, has none of these.
 """

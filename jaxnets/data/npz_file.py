@@ -21,7 +21,7 @@ MEMBERS_SHOWN = 10
 
 @one_line_errors
 def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows]:
-    """What to learn from and what to test on, with the lengths of the rows, and what became of raw rows.
+    """The training and test examples, with the lengths of the rows, and the preprocessing of raw rows.
 
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is

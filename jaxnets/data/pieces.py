@@ -188,7 +188,7 @@ def _tokenizer(model: Any, by_line: bool) -> Any:
 
 
 def _divider(by_line: bool) -> Any:
-    """What divides a text into words."""
+    """The pre-tokenizer that divides a text into words."""
     from tokenizers import Regex, pre_tokenizers
 
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -201,7 +201,7 @@ def _byte_level(add_prefix_space: bool) -> dict[str, Any]:
 
 
 def _words(by_line: bool) -> dict[str, Any]:
-    """What ``_divider`` gives, as JSON."""
+    """The JSON of the pre-tokenizer that ``_divider`` returns."""
     words = _byte_level(add_prefix_space=False)
     if not by_line:
         return words
