@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from test_strict_modes import CALLS, MODULES, trace_function, trace_module
+from test_strict_images import CALLS, MODULES, trace_function, trace_module
 
 from jaxnets.convolution import BatchNorm
 

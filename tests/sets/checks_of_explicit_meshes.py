@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import P
-from test_strict_modes import MODELS, D, functions
+from test_strict_sets import MODELS, D, functions
 
 from jaxnets import sets
 
