@@ -35,7 +35,7 @@ def adamw(
     _check_decays(b1=b1, b2=b2)
     rate = _rate(steps, learning_rate, warmup, final)
     _check_least(weight_decay=weight_decay, clip=clip)
-    return _clipped(clip, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices))
+    return _finished(clip, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices))
 
 
 def sgd(
@@ -62,7 +62,7 @@ def sgd(
     rate = _rate(steps, learning_rate, warmup, final)
     _check_least(weight_decay=weight_decay, clip=clip)
     decay = optax.add_decayed_weights(weight_decay, _matrices)
-    return _clipped(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)))
+    return _finished(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)))
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
@@ -122,8 +122,16 @@ def _matrices(params):
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _clipped(clip: float, transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform
+def _finished(clip: float, transform: optax.GradientTransformation) -> optax.GradientTransformation:
+    clipped = optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform
+
+    # optax 0.2.8 raises floats to integer counts (bias corrections, schedules), which strict promotion refuses (no
+    # issue is filed).
+    def update(gradients, state, params=None):
+        with jax.numpy_dtype_promotion("standard"):
+            return clipped.update(gradients, state, params)
+
+    return optax.GradientTransformation(clipped.init, update)
 
 
 def _check_least(**values: float) -> None:

@@ -120,10 +120,7 @@ def make_step(
             carry = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)
 
         with jax.named_scope("optimizer"):
-            # optax 0.2.8 raises floats to integer counts (bias corrections, schedules), which strict promotion refuses
-            # (no issue is filed).
-            with jax.numpy_dtype_promotion("standard"):
-                updates, optimizer = transform.update(gradients, state.optimizer, params)
+            updates, optimizer = transform.update(gradients, state.optimizer, params)
             params = optax.apply_updates(params, updates)
         variables = {**others, "params": join(params, fixed)}
         if average:
