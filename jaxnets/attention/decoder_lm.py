@@ -13,7 +13,7 @@ from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
-from jaxnets.ops import embedding
+from jaxnets.embed import Embed
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
@@ -86,8 +86,8 @@ class DecoderLM(nn.Module):
         at = start + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         # Tied, the embedding is also the output's matrix, whose logits must begin small.
         small = nn.initializers.normal(0.02)
-        embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=small, name="embed")
-        xs = embedding.embed(embed.embedding.astype(self.dtype), tokens)
+        embed = Embed(self.vocabulary, self.width, self.dtype, embedding_init=small, name="embed")
+        xs = embed(tokens)
         if self.positions in ("learned", "sinusoidal"):
             if self.positions == "learned":
                 rows = jnp.take(self.param("positions", small, (self.context, self.width)), at, axis=0)

@@ -15,7 +15,7 @@ from jaxnets.attention.masking import integers
 from jaxnets.attention.positions import sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
-from jaxnets.ops import embedding
+from jaxnets.embed import Embed
 from jaxnets.ops.masks import valid_steps
 
 
@@ -77,7 +77,7 @@ class Transformer(nn.Module):
     def setup(self):
         check_sizes(self)
         scaled = nn.initializers.normal(self.width**-0.5)
-        self.embed = nn.Embed(self.vocabulary, self.width, self.dtype, embedding_init=scaled)
+        self.embed = Embed(self.vocabulary, self.width, self.dtype, embedding_init=scaled)
         options: dict[str, Any] = dict(
             width=self.width,
             heads=self.heads,
@@ -153,6 +153,6 @@ class Transformer(nn.Module):
         if lengths is not None:
             *batch, size = tokens.shape
             valid = valid_steps(integers(f"{name}_lengths", lengths, tuple(batch), size), size)
-        rows = embedding.embed(self.embed.embedding.astype(self.dtype), tokens, name=name, valid=valid)
+        rows = self.embed(tokens, argument=name, valid=valid)
         positions = jnp.expand_dims(sinusoidal(at, self.width).astype(self.dtype), tuple(range(rows.ndim - 2)))
         return self.drop(math.sqrt(self.width) * rows + positions)

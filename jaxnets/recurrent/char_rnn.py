@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
+from jaxnets.embed import Embed
 from jaxnets.ops import embedding
 from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
 from jaxnets.recurrent.lstm import lstm
@@ -76,8 +77,8 @@ class CharRNN(nn.Module):
         if self.embedding:
             # Tied, the embedding is also the output's matrix, whose logits must begin small.
             normal = nn.initializers.normal(self.hidden**-0.5 if self.tie else 1.0)
-            embed = nn.Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=normal, name="embed")
-            xs = embedding.embed(embed.embedding.astype(self.dtype), tokens)
+            embed = Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=normal, name="embed")
+            xs = embed(tokens)
         else:
             xs = embedding.one_hot(tokens, self.vocabulary, dtype=self.dtype)
         carries = []

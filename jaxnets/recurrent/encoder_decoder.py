@@ -17,7 +17,7 @@ from jaxnets.attention.alignment import (
     multiplicative_scores,
 )
 from jaxnets.attention.blocks import check_tokens
-from jaxnets.ops import embedding
+from jaxnets.embed import Embed
 from jaxnets.ops.masks import valid_steps
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.char_rnn import Logits
@@ -85,7 +85,7 @@ class EncoderDecoder(nn.Module):
         if self.attention not in ATTENTION:
             raise ValueError(f"attention: one of {', '.join(ATTENTION)}; given {self.attention!r}")
         small = nn.initializers.normal(self.embedding**-0.5)
-        self.embed = nn.Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=small)
+        self.embed = Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=small)
         cell = self.cell(self.hidden)
         self.encoder = [BidirectionalRNN(cell, options=self.options) for _ in range(self.layers)]
         self.decoder = [RNN(cell, options=self.options) for _ in range(self.layers)]
@@ -155,7 +155,7 @@ class EncoderDecoder(nn.Module):
         check_tokens(name, tokens)
         *batch, size = tokens.shape
         valid = None if lengths is None else valid_steps(checked_lengths(lengths, size, tuple(batch)), size)
-        rows = embedding.embed(self.embed.embedding.astype(self.dtype), tokens, name=name, valid=valid)
+        rows = self.embed(tokens, argument=name, valid=valid)
         return self.drop(rows)
 
 

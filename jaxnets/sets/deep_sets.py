@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.dense import Dense
-from jaxnets.ops import embedding
+from jaxnets.embed import Embed
 from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread
@@ -75,7 +75,7 @@ class DeepSets(nn.Module):
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         widths = list(self.elementwise)
         if self.tokens:
-            self.embed = nn.Embed(self.tokens, widths.pop(0), self.dtype)
+            self.embed = Embed(self.tokens, widths.pop(0), self.dtype)
         self.elementwise_layers = [dense(width, f"elementwise_{i}") for i, width in enumerate(widths)]
         self.whole_layers = [dense(width, f"whole_{i}") for i, width in enumerate(self.whole)]
         self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.outputs, dtype=answer_dtype(self.dtype))
@@ -117,7 +117,7 @@ class DeepSets(nn.Module):
         if self.tokens:
             elements: Any = jax.ShapeDtypeStruct((*xs.shape, 1), self.dtype)
             valid = None if members is None else is_real(check_members(elements, members))
-            xs = embedding.embed(self.embed.embedding.astype(self.dtype), xs, name="xs", valid=valid)
+            xs = self.embed(xs, argument="xs", valid=valid)
         xs = only_real(xs, check_members(xs, members))
         for layer in self.elementwise_layers:
             xs = self.activate(layer(xs))
