@@ -10,11 +10,14 @@ import pytest
 from conftest import ROOT
 
 from jaxnets import attention, convolution, data, exported, recurrent, sets
-from jaxnets.data import image_decoding
-from jaxnets.ops import checks
+from jaxnets.data import image_decoding, labels, npz_file, pieces
+from jaxnets.data.pairs import MAX_LINE, MAX_PAIRS
+from jaxnets.ops import checks, compressed
+from jaxnets.tasks import pictures
 from jaxnets.training import build, descriptions, file_digests, loop, metrics, restore, run_files, rundir
 from jaxnets.training.config import load
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
+from jaxnets.weights import files as weight_files
 
 DATA = data.set_statistics(size=5, batch=2)
 
@@ -222,6 +225,23 @@ def test_the_page_on_security_has_the_limits():
         checks.MOST_LAYERS,
         descriptions.MOST_NUMBERS,
         image_decoding.MAX_BYTES,
+        image_decoding.MAX_SCANNED,
+        compressed.BLOCK,
+        compressed.MAX_EMPTY,
+        compressed.MAX_LIST,
+        npz_file.MAX_HEAD,
+        weight_files.MAX_HEADER,
+        weight_files.LONGEST_NAME,
+        labels.LONGEST_LABEL,
+        labels.MAX_CLASSES,
+        MAX_LINE,
+        MAX_PAIRS,
+        pieces.LONGEST_WORD,
+        pieces.MAX_PIECES,
+        pieces.MAX_JSON,
+        pieces.MAX_PIECE,
+        pieces.MAX_SYMBOLS,
+        pictures.CELLS,
     ):
         assert f"{limit:,}" in page, limit
     for text in (
