@@ -23,8 +23,8 @@ from benchmarks import harness
 from benchmarks.side_by_side import Cases, side_by_side, torch_case, work
 from jaxnets import decoding, program
 from jaxnets.attention import Block, attention, gpt2, unstack
-from jaxnets.training import flops
 from jaxnets.training.errors import UsageError
+from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
 

@@ -12,8 +12,9 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from jaxnets import program
-from jaxnets.training import build, metrics, rundir
+from jaxnets.training import build, rundir
 from jaxnets.training.errors import UsageError
+from jaxnets.training.reporting import metrics
 
 FLAGS = flags.FLAGS
 

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 
 from benchmarks import harness
 from jaxnets import program
-from jaxnets.training import build, loop, restore, sharding
+from jaxnets.training import build, loop, restore
+from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS

@@ -30,7 +30,7 @@ from benchmarks import harness
 from jaxnets import program
 from jaxnets.training import restore
 from jaxnets.training.errors import RunError
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 FLAGS = flags.FLAGS
 

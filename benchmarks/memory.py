@@ -19,7 +19,8 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from jaxnets import data, program, recurrent, tasks
-from jaxnets.training import loop, sharding
+from jaxnets.training import loop
+from jaxnets.training.distributed import sharding
 from jaxnets.training.optimizer import adamw
 from jaxnets.training.state import create, make_step
 

@@ -25,8 +25,8 @@ from benchmarks import harness, scaling_tables
 from benchmarks.collectives import collectives
 from benchmarks.scaling_runs import LAYOUTS, compiled_run, compiled_step, times
 from jaxnets import attention, program
-from jaxnets.training import sharding
 from jaxnets.training.compiled import Compiled
+from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS

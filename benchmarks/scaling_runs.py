@@ -18,8 +18,9 @@ from absl import flags
 
 from jaxnets import attention, program, tasks
 from jaxnets.data import Dataset, Vocabulary
-from jaxnets.training import build, config, sharding
+from jaxnets.training import build, config
 from jaxnets.training.compiled import Compiled, compile_run
+from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import RunError
 
 FLAGS = flags.FLAGS

@@ -15,7 +15,7 @@ from absl import flags
 
 from jaxnets import program
 from jaxnets.training.errors import RunError
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 FLAGS = flags.FLAGS
 

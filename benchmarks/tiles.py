@@ -18,8 +18,8 @@ from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # pu
 from benchmarks import harness
 from benchmarks.side_by_side import work
 from jaxnets import program, recurrent
+from jaxnets.recurrent.experimental.persistent import Launch, check_persistent, chunk_length, persistent
 from jaxnets.recurrent.methods import with_own_gradient
-from jaxnets.recurrent.persistent import Launch, check_persistent, chunk_length, persistent
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS

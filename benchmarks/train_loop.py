@@ -19,7 +19,7 @@ from absl import flags
 from jaxnets import program
 from jaxnets.training import build, config, loop, rundir
 from jaxnets.training.compiled import compile_run
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 FLAGS = flags.FLAGS
 

@@ -16,7 +16,8 @@ import jax
 from absl import flags
 
 from jaxnets import program
-from jaxnets.training import loop, restore, sharding
+from jaxnets.training import loop, restore
+from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS

@@ -16,7 +16,8 @@ from pathlib import Path
 from absl import flags
 
 from jaxnets import exported, program
-from jaxnets.training import artifacts, export_folder, restore
+from jaxnets.training import restore
+from jaxnets.training.exporting import artifacts, export_folder
 
 FLAGS = flags.FLAGS
 

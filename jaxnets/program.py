@@ -17,7 +17,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from jaxnets.training import processes
+from jaxnets.training.distributed import processes
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line, sentence
 from jaxnets.training.interruption import Interrupted, raise_on_signals
 

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from absl import flags
 
 from jaxnets import program
-from jaxnets.training import build, config, flops
+from jaxnets.training import build, config
 from jaxnets.training.errors import UsageError, sentence
+from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
 

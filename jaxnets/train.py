@@ -43,8 +43,11 @@ from ml_collections import ConfigDict
 from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import beginning, build, config, flops, loop, processes, rundir, sharding
+from jaxnets.training import build, config, loop, rundir
+from jaxnets.training.checkpointing import beginning
 from jaxnets.training.compiled import Compiled, compile_run
+from jaxnets.training.distributed import processes, sharding
+from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
 

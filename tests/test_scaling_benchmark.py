@@ -12,7 +12,7 @@ from conftest import ROOT
 from benchmarks import scaling, scaling_tables
 from benchmarks.collectives import Collective, collectives
 from jaxnets import attention
-from jaxnets.training.flops import count
+from jaxnets.training.reporting.flops import count
 
 PROGRAMS = """
 import json, jax, jax.numpy as jnp

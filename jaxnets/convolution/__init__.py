@@ -1,9 +1,11 @@
 """Convolutional networks: the landmarks, exact to the parameter, and the blocks they share."""
 
-from jaxnets.convolution.alexnet import AlexNet, alexnet, alexnet_2012, local_response_norm
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, stochastic_depth
-from jaxnets.convolution.cifar_resnet import (
+from jaxnets.convolution.convolve import Conv, convolve
+from jaxnets.convolution.highway import ConvHighwayLayer, ConvHighwayNetwork, HighwayLayer, HighwayNetwork, highway_gate
+from jaxnets.convolution.models.alexnet import AlexNet, alexnet, alexnet_2012, local_response_norm
+from jaxnets.convolution.models.cifar_resnet import (
     CifarResNet,
     cifar_resnet20,
     cifar_resnet32,
@@ -11,7 +13,7 @@ from jaxnets.convolution.cifar_resnet import (
     cifar_resnet56,
     cifar_resnet110,
 )
-from jaxnets.convolution.convnext import (
+from jaxnets.convolution.models.convnext import (
     ConvNeXt,
     ConvNeXtBlock,
     convnext_base,
@@ -19,8 +21,7 @@ from jaxnets.convolution.convnext import (
     convnext_small,
     convnext_tiny,
 )
-from jaxnets.convolution.convolve import Conv, convolve
-from jaxnets.convolution.densenet import (
+from jaxnets.convolution.models.densenet import (
     DenseLayer,
     DenseNet,
     Transition,
@@ -29,7 +30,7 @@ from jaxnets.convolution.densenet import (
     densenet169,
     densenet201,
 )
-from jaxnets.convolution.efficientnet import (
+from jaxnets.convolution.models.efficientnet import (
     EfficientNet,
     MBConv,
     efficientnet_b0,
@@ -41,18 +42,16 @@ from jaxnets.convolution.efficientnet import (
     efficientnet_b6,
     efficientnet_b7,
 )
-from jaxnets.convolution.googlenet import GoogLeNet, Inception, googlenet
-from jaxnets.convolution.highway import ConvHighwayLayer, ConvHighwayNetwork, HighwayLayer, HighwayNetwork, highway_gate
-from jaxnets.convolution.lenet import LeNet5, lenet5, lenet5_wide
-from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
-from jaxnets.convolution.residual_attention import (
+from jaxnets.convolution.models.googlenet import GoogLeNet, Inception, googlenet
+from jaxnets.convolution.models.lenet import LeNet5, lenet5, lenet5_wide
+from jaxnets.convolution.models.residual_attention import (
     AttentionModule,
     ResidualAttentionNetwork,
     attention_gate,
     residual_attention56,
     residual_attention92,
 )
-from jaxnets.convolution.resnet import (
+from jaxnets.convolution.models.resnet import (
     Bottleneck,
     ResidualBlock,
     ResNet,
@@ -66,11 +65,12 @@ from jaxnets.convolution.resnet import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
-from jaxnets.convolution.series_cnn import SeriesCNN
-from jaxnets.convolution.tcn import TCN, TemporalBlock, receptive_field
-from jaxnets.convolution.unet import UNet, unet
-from jaxnets.convolution.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-from jaxnets.convolution.wide_resnet import WideResNet, wide_resnet16_4, wide_resnet28_10
+from jaxnets.convolution.models.series_cnn import SeriesCNN
+from jaxnets.convolution.models.tcn import TCN, TemporalBlock, receptive_field
+from jaxnets.convolution.models.unet import UNet, unet
+from jaxnets.convolution.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from jaxnets.convolution.models.wide_resnet import WideResNet, wide_resnet16_4, wide_resnet28_10
+from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 
 __all__ = [
     "TCN",

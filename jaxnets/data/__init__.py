@@ -1,19 +1,19 @@
 """Sources and pipelines: deterministic in (seed, step), resumable exactly, never from the network."""
 
 from jaxnets.data.dataset import Dataset, text
-from jaxnets.data.examples import Examples, in_order, shuffled
-from jaxnets.data.idx_format import read_idx
-from jaxnets.data.image_arrays import image_arrays, jpeg_images
-from jaxnets.data.labelled_images import images
-from jaxnets.data.labelled_series import digits, idx, mnist1d, series
-from jaxnets.data.labelled_sets import labelled_sets
-from jaxnets.data.memory import adding, copying, temporal_order
-from jaxnets.data.pairs import pairs, read_pairs
-from jaxnets.data.sequences import once, streams, windows
-from jaxnets.data.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
-from jaxnets.data.solids import solids
+from jaxnets.data.formats.idx import read_idx
+from jaxnets.data.sources.examples import Examples, in_order, shuffled
+from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
+from jaxnets.data.sources.labelled_images import images
+from jaxnets.data.sources.labelled_series import digits, idx, mnist1d, series
+from jaxnets.data.sources.labelled_sets import labelled_sets
+from jaxnets.data.sources.memory import adding, copying, temporal_order
+from jaxnets.data.sources.pairs import pairs, read_pairs
+from jaxnets.data.sources.sequences import once, streams, windows
+from jaxnets.data.sources.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
+from jaxnets.data.sources.solids import solids
+from jaxnets.data.sources.text import read, standard_library
 from jaxnets.data.targets import Classes, Quantities
-from jaxnets.data.text import read, standard_library
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [

@@ -9,9 +9,9 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.inputs import Inputs
-from jaxnets.data.sequences import hold_out, once, streams, windows
+from jaxnets.data.sources.sequences import hold_out, once, streams, windows
+from jaxnets.data.sources.text import read_files
 from jaxnets.data.targets import Classes, Quantities
-from jaxnets.data.text import read_files
 from jaxnets.data.vocabulary import Vocabulary
 from jaxnets.ops.names import printable
 

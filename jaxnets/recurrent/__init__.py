@@ -1,23 +1,13 @@
 """Recurrent networks: cells as tuples of pure functions, one ``scan`` for all of them, and Linen modules on top."""
 
 from jaxnets.recurrent.cell import Cell, LinearStep, matmul
-from jaxnets.recurrent.char_rnn import CharRNN
-from jaxnets.recurrent.conv_lstm import conv_lstm
-from jaxnets.recurrent.elman import elman
-from jaxnets.recurrent.encoder_decoder import Encoded, EncoderDecoder
-from jaxnets.recurrent.gru import gru, mgu
-from jaxnets.recurrent.layer_norm import layer_norm_gru, layer_norm_lstm
-from jaxnets.recurrent.layers import bidirectional, stacked
-from jaxnets.recurrent.linear import lru, min_gru, min_lstm
-from jaxnets.recurrent.lstm import lstm, peephole_lstm
-from jaxnets.recurrent.methods import choose_method
-from jaxnets.recurrent.newton import Newton
-from jaxnets.recurrent.over_devices import scan_over_devices
-from jaxnets.recurrent.pooling import attention_pool, pool
-from jaxnets.recurrent.rnn import RNN, BidirectionalRNN, StackedRNN
-from jaxnets.recurrent.scan import Options, newton_solution, scan, step
-from jaxnets.recurrent.sequence_model import SequenceModel
-from jaxnets.recurrent.wrappers import (
+from jaxnets.recurrent.cells.conv_lstm import conv_lstm
+from jaxnets.recurrent.cells.elman import elman
+from jaxnets.recurrent.cells.gru import gru, mgu
+from jaxnets.recurrent.cells.layer_norm import layer_norm_gru, layer_norm_lstm
+from jaxnets.recurrent.cells.linear import lru, min_gru, min_lstm
+from jaxnets.recurrent.cells.lstm import lstm, peephole_lstm
+from jaxnets.recurrent.cells.wrappers import (
     learned_carry,
     recurrent_dropout,
     recurrent_dropout_masks,
@@ -25,6 +15,16 @@ from jaxnets.recurrent.wrappers import (
     zoneout,
     zoneout_masks,
 )
+from jaxnets.recurrent.executors.newton import Newton
+from jaxnets.recurrent.layers.pooling import attention_pool, pool
+from jaxnets.recurrent.layers.rnn import RNN, BidirectionalRNN, StackedRNN
+from jaxnets.recurrent.layers.stacked import bidirectional, stacked
+from jaxnets.recurrent.methods import choose_method
+from jaxnets.recurrent.models.char_rnn import CharRNN
+from jaxnets.recurrent.models.encoder_decoder import Encoded, EncoderDecoder
+from jaxnets.recurrent.models.sequence_model import SequenceModel
+from jaxnets.recurrent.over_devices import scan_over_devices
+from jaxnets.recurrent.scan import Options, newton_solution, scan, step
 
 __all__ = [
     "RNN",

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.associative import associative
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, plain_dot, split_params
 from jaxnets.recurrent.checking import check_cell
-from jaxnets.recurrent.chunked import chunked
-from jaxnets.recurrent.cudnn import check_cudnn, cudnn
-from jaxnets.recurrent.newton import Newton, Solution, checked, newton
-from jaxnets.recurrent.persistent import check_persistent, persistent
-from jaxnets.recurrent.steps import Control, Plan, full_step, parted, projection, untraced
+from jaxnets.recurrent.executors.associative import associative
+from jaxnets.recurrent.executors.chunked import chunked
+from jaxnets.recurrent.executors.cudnn import check_cudnn, cudnn
+from jaxnets.recurrent.executors.newton import Newton, Solution, checked, newton
+from jaxnets.recurrent.executors.steps import Control, Plan, full_step, parted, projection, untraced
+from jaxnets.recurrent.experimental.persistent import check_persistent, persistent
 
 Executor = Callable[..., tuple[Carry, jax.Array]]
 

@@ -19,9 +19,9 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxnets.devices import device_count, divided, padded
-from jaxnets.recurrent.associative import linear_states
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
 from jaxnets.recurrent.checking import arrays, check_cell, first_carry, one_array, one_input, time_axis
+from jaxnets.recurrent.executors.associative import linear_states
 from jaxnets.recurrent.methods import check_linear
 from jaxnets.recurrent.scan import Options, scan
 

@@ -12,7 +12,6 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.meshes import automatic, spec_of
-from jaxnets.recurrent.associative import block_length
 from jaxnets.recurrent.cell import Carry, Cell, Params, accumulated, main_input, matmul, plain_dot, split_params
 from jaxnets.recurrent.checking import (
     arrays,
@@ -27,10 +26,11 @@ from jaxnets.recurrent.checking import (
     one_input,
     time_axis,
 )
+from jaxnets.recurrent.executors.associative import block_length
+from jaxnets.recurrent.executors.newton import Newton, Solution, worst
+from jaxnets.recurrent.executors.steps import Control, Plan, full_step
+from jaxnets.recurrent.experimental.persistent import chunk_length
 from jaxnets.recurrent.methods import Executor, executor, newton_executor, resolve_method
-from jaxnets.recurrent.newton import Newton, Solution, worst
-from jaxnets.recurrent.persistent import chunk_length
-from jaxnets.recurrent.steps import Control, Plan, full_step
 
 
 class Options(TypedDict, total=False):

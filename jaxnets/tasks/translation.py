@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
-from jaxnets.data.pairs import END, START
+from jaxnets.data.sources.pairs import END, START
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.pictures import literal

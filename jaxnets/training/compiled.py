@@ -9,12 +9,13 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import build, sharding
+from jaxnets.training import build
+from jaxnets.training.distributed import sharding
+from jaxnets.training.distributed.sharding import Share
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.not_finite import POLICIES
 from jaxnets.training.optimizer import OPTIMIZERS, on_plateau
 from jaxnets.training.parameters import matching, named
-from jaxnets.training.sharding import Share
 from jaxnets.training.state import State, create, first_variables, make_step
 
 

@@ -13,18 +13,19 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
-from jaxnets.training import not_finite, processes, sharding
-from jaxnets.training.beginning import begin
-from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training import not_finite
+from jaxnets.training.checkpointing.beginning import begin
+from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.compiled import Compiled
+from jaxnets.training.distributed import processes, sharding
+from jaxnets.training.distributed.processes import Agreement
+from jaxnets.training.distributed.sharding import Share
 from jaxnets.training.errors import RunError
 from jaxnets.training.interruption import Interruption
-from jaxnets.training.metrics import MetricWriter, draw_curves, save_figure
 from jaxnets.training.not_finite import NotFinite
-from jaxnets.training.processes import Agreement
-from jaxnets.training.profile import Profile
-from jaxnets.training.progress import Progress
-from jaxnets.training.sharding import Share
+from jaxnets.training.reporting.metrics import MetricWriter, draw_curves, save_figure
+from jaxnets.training.reporting.profile import Profile
+from jaxnets.training.reporting.progress import Progress
 from jaxnets.training.state import SAMPLE, State, in_use, key_for
 
 TIME_IS_UP = 1  # a wish to end; larger ones are 1 + the number of a signal

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError
 
 # "skip" leaves out the update, within the jitted step; "roll_back" goes on from the last checkpoint with the data after

@@ -13,7 +13,7 @@ from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs
 from jaxnets.tasks import Task
 from jaxnets.training import build, rundir
-from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.state import first_variables, in_use
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.tasks import Task
-from jaxnets.training import sharding
+from jaxnets.training.distributed import sharding
 from jaxnets.training.parameters import divide, join
 
 # Every random number of a run is drawn with a key made from (seed, step, purpose).

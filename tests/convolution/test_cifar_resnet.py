@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.convolution.cifar_resnet import (
+from jaxnets.convolution.models.cifar_resnet import (
     CifarBlock,
     CifarResNet,
     cifar_resnet20,
@@ -14,7 +14,7 @@ from jaxnets.convolution.cifar_resnet import (
     cifar_resnet110,
     padded_shortcut,
 )
-from jaxnets.convolution.wide_resnet import WideBlock, WideResNet, wide_resnet16_4, wide_resnet28_10
+from jaxnets.convolution.models.wide_resnet import WideBlock, WideResNet, wide_resnet16_4, wide_resnet28_10
 
 IMAGES = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
 SMALL = {"free shortcuts": CifarResNet(8, width=4), "wide": WideResNet(10, 1, dropout=0.3)}

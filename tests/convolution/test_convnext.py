@@ -8,8 +8,8 @@ import scipy.stats
 from filled_variables import filled
 from flax import linen as nn
 
-from jaxnets.convolution import convnext
 from jaxnets.convolution.blocks import StochasticDepth
+from jaxnets.convolution.models import convnext
 
 COUNTS = {
     "convnext_tiny": 28_589_128,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from filled_variables import filled
 
-from jaxnets.convolution import densenet
+from jaxnets.convolution.models import densenet
 from jaxnets.convolution.pooling import max_pool
 
 COUNTS = {

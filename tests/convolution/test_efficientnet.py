@@ -7,8 +7,8 @@ import pytest
 from filled_variables import filled
 from flax import linen as nn
 
-from jaxnets.convolution import efficientnet
 from jaxnets.convolution.blocks import StochasticDepth
+from jaxnets.convolution.models import efficientnet
 
 COUNTS = [5_288_548, 7_794_184, 9_109_994, 12_233_232, 19_341_616, 30_389_784, 43_040_704, 66_347_960]
 STAGES = (efficientnet.Stage(1, 3, 1, 16, 1), efficientnet.Stage(6, 5, 2, 20, 2))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from jaxnets.convolution.alexnet import alexnet, alexnet_2012, local_response_norm
-from jaxnets.convolution.googlenet import googlenet
-from jaxnets.convolution.lenet import lenet5, lenet5_wide
+from jaxnets.convolution.models.alexnet import alexnet, alexnet_2012, local_response_norm
+from jaxnets.convolution.models.googlenet import googlenet
+from jaxnets.convolution.models.lenet import lenet5, lenet5_wide
+from jaxnets.convolution.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from jaxnets.convolution.pooling import max_pool
-from jaxnets.convolution.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
 DIGIT, SMALL, LARGE = (28, 28, 1), (32, 32, 3), (224, 224, 3)
 COUNTS = [

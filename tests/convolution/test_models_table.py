@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxnets import convolution
-from jaxnets.training import flops
+from jaxnets.training.reporting import flops
 
 pytestmark = pytest.mark.slow
 

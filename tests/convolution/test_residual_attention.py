@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.convolution.residual_attention import (
+from jaxnets.convolution.models.residual_attention import (
     ResidualAttentionNetwork,
     SoftMask,
     attention_gate,
@@ -13,7 +13,7 @@ from jaxnets.convolution.residual_attention import (
     residual_attention56,
     residual_attention92,
 )
-from jaxnets.training import flops
+from jaxnets.training.reporting import flops
 
 SMALL = ResidualAttentionNetwork((1, 0, 1), classes=5, width=4)
 

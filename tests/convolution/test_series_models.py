@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.convolution.series_cnn import SeriesCNN
-from jaxnets.convolution.tcn import TCN, CausalConv, TemporalBlock, receptive_field
+from jaxnets.convolution.models.series_cnn import SeriesCNN
+from jaxnets.convolution.models.tcn import TCN, CausalConv, TemporalBlock, receptive_field
 
 LENGTHS = np.array([7, 0, 4, 4], np.int32)
 XS = np.random.default_rng(0).normal(size=(4, 7, 3)).astype(np.float32)

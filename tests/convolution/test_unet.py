@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxnets.convolution.unet import UNet, UpConvolution, unet
+from jaxnets.convolution.models.unet import UNet, UpConvolution, unet
 
 SMALL = UNet(3, depth=3, width=2)
 

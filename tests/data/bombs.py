@@ -156,7 +156,7 @@ def main(kind: str, folder: Path) -> None:
     data.learn_pieces(["a"], 256).encode("a")  # what is imported at the first use
     files = {"bombs": bombs, "long_texts": long_texts}[kind](folder)
     if kind == "bombs":
-        sys.modules["jaxnets.data.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb does
+        sys.modules["jaxnets.data.sources.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb does
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
     results = {}

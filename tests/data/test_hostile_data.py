@@ -219,7 +219,7 @@ def test_labels_of_any_number_and_length_have_limits(monkeypatch):
 
 
 def test_pairs_have_limits(tmp_path, monkeypatch):
-    module = sys.modules["jaxnets.data.pairs"]
+    module = sys.modules["jaxnets.data.sources.pairs"]
     path = tmp_path / "pairs"
     path.write_bytes(b"a\tb\nc\td\n")
     monkeypatch.setattr(module, "MAX_PAIRS", 2)

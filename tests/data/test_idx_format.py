@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.data.idx_format import idx_folder
+from jaxnets.data.formats.idx import idx_folder
 
 CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 RANDOM = np.random.default_rng(0)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, features
 from raster_files import exif, png, tiff
 
-from jaxnets.data import image_decoding
-from jaxnets.data.image_decoding import decode
+from jaxnets.data.formats import image_decoding
+from jaxnets.data.formats.image_decoding import decode
 
 RANDOM = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.data.pairs import END
+from jaxnets.data.sources.pairs import END
 
 LINES = [f"{n}\tthe number {n}\tel número {n}" for n in range(100)]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import data
-from jaxnets.data.sequences import hold_out
+from jaxnets.data.sources.sequences import hold_out
 
 TOKENS = np.arange(1000, dtype=np.int32)  # a token is its own position
 

@@ -12,9 +12,10 @@ import jax
 import pytest
 from conftest import ROOT
 
-from jaxnets.training import interruption, loop, metrics, restore, rundir
+from jaxnets.training import interruption, loop, restore, rundir
 from jaxnets.training.interruption import Interrupted, Interruption
-from jaxnets.training.metrics import MetricWriter, read_metrics
+from jaxnets.training.reporting import metrics
+from jaxnets.training.reporting.metrics import MetricWriter, read_metrics
 
 PROGRAMS = ["train", "evaluate", "generate", "export", "summary"]
 

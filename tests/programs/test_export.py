@@ -17,8 +17,9 @@ import tokenizers
 from conftest import ROOT
 
 from jaxnets import data, exported
-from jaxnets.training import artifacts, export_folder, restore
+from jaxnets.training import restore
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.exporting import artifacts, export_folder
 
 RANDOM = np.random.default_rng(0)
 

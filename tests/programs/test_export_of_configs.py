@@ -13,8 +13,10 @@ from sklearn.datasets import load_digits
 
 from jaxnets import exported
 from jaxnets.data import Dataset
-from jaxnets.data.pairs import START
-from jaxnets.training import artifacts, build, config, export_folder, loop, restore, rundir, sharding
+from jaxnets.data.sources.pairs import START
+from jaxnets.training import build, config, loop, restore, rundir
+from jaxnets.training.distributed import sharding
+from jaxnets.training.exporting import artifacts, export_folder
 from jaxnets.training.state import first_variables
 
 RANDOM = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from jaxnets.training import restore
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 KILLS = 10
 STEPS = 300

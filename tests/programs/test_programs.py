@@ -17,7 +17,7 @@ from conftest import ROOT
 
 from jaxnets.training import restore
 from jaxnets.training.config import DEFAULTS
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 
 def test_a_run_directory_holds_what_is_promised(small_run):

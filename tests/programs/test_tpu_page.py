@@ -14,7 +14,7 @@ from conftest import ROOT, free_port
 
 import jaxnets.train  # noqa: F401  defines the flags
 from jaxnets.training import config
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 PAGE = (ROOT / "docs" / "tpu.md").read_text()
 SCRIPT = ROOT / "docs" / "on_every_host.sh"

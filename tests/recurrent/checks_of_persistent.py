@@ -16,9 +16,9 @@ from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from jaxnets import recurrent
-from jaxnets.recurrent import persistent_tiling
+from jaxnets.recurrent.experimental import persistent_tiling
+from jaxnets.recurrent.experimental.persistent import Launch, persistent
 from jaxnets.recurrent.methods import with_own_gradient
-from jaxnets.recurrent.persistent import Launch, persistent
 
 
 def transposing(wgmma):

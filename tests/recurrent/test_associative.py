@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import recurrent
-from jaxnets.recurrent import associative
+from jaxnets.recurrent.executors import associative
 
 LINEAR = ("min gru", "min lstm", "lru")
 each_cell = pytest.mark.parametrize("name", LINEAR)

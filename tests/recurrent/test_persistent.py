@@ -9,11 +9,11 @@ import pytest
 from all_cells import CELLS, gradient, problem
 
 from jaxnets import recurrent
-from jaxnets.recurrent import persistent, persistent_kernel
 from jaxnets.recurrent.cell import plain_dot, split_params
-from jaxnets.recurrent.persistent_tiling import PROCESSORS, Tiling, tilings
-from jaxnets.recurrent.steps import Control, full_step
-from jaxnets.recurrent.taken_apart import take_apart
+from jaxnets.recurrent.executors.steps import Control, full_step
+from jaxnets.recurrent.experimental import persistent, persistent_kernel
+from jaxnets.recurrent.experimental.persistent_tiling import PROCESSORS, Tiling, tilings
+from jaxnets.recurrent.experimental.taken_apart import take_apart
 
 CHECKS = Path(__file__).parent / "checks_of_persistent.py"
 SERVED = ("elman", "gru", "gru, after", "gru, none", "mgu", "lstm", "lstm, coupled", "peephole", "zoneout", "residual")

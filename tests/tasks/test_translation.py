@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jaxnets import attention, data, recurrent
-from jaxnets.data.pairs import START
+from jaxnets.data.sources.pairs import START
 from jaxnets.tasks import translation
 
 WORDS = {"zero": "nula", "one": "un", "two": "dos", "three": "tres", "four": "kvar"}

@@ -7,8 +7,9 @@ from pathlib import Path
 import jax
 from shipped_configs import small_data
 
-from jaxnets.training import build, config, loop, sharding
+from jaxnets.training import build, config, loop
 from jaxnets.training.compiled import compile_run
+from jaxnets.training.distributed import sharding
 
 ROWS, STEPS = 8, 2
 

@@ -14,7 +14,8 @@ from flax.traverse_util import flatten_dict
 from in_process import ready, trained
 
 from jaxnets import convolution, data, tasks, weights
-from jaxnets.training import beginning, loop, restore, rundir
+from jaxnets.training import loop, restore, rundir
+from jaxnets.training.checkpointing import beginning
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.optimizer import adamw
 from jaxnets.training.state import create, make_step

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.training import checkpoints as checkpoints_module
-from jaxnets.training import file_digests
-from jaxnets.training.checkpoints import Checkpoints
+from jaxnets.training.checkpointing import checkpoints as checkpoints_module
+from jaxnets.training.checkpointing import file_digests
+from jaxnets.training.checkpointing.checkpoints import Checkpoints
+from jaxnets.training.checkpointing.file_digests import LIST, list_files
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.file_digests import LIST, list_files
 from jaxnets.training.run_files import name_run
 from jaxnets.training.state import State
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.training.digests import digests
+from jaxnets.training.checkpointing.digests import digests
 
 TYPES = ("float32", "float64", "bfloat16", "float16", "int32", "int8", "uint16", "bool", "complex64", "float8_e4m3fn")
 
@@ -59,7 +59,7 @@ def test_paths_name_the_leaves_and_empty_arrays_have_a_digest():
 
 SHARDED = """
 import jax, numpy as np
-from jaxnets.training.digests import _halves, digests
+from jaxnets.training.checkpointing.digests import _halves, digests
 mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 a = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
 placed = jax.device_put(a, jax.NamedSharding(mesh, jax.P("data", "model")))

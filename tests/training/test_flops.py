@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from jaxnets import recurrent
 from jaxnets.attention import DecoderLM
-from jaxnets.training import flops
+from jaxnets.training.reporting import flops
 
 
 def total(function, *arguments):

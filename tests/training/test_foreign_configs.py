@@ -10,13 +10,17 @@ import pytest
 from conftest import ROOT
 
 from jaxnets import attention, convolution, data, exported, recurrent, sets
-from jaxnets.data import image_decoding, labels, npz_file, pieces
-from jaxnets.data.pairs import MAX_LINE, MAX_PAIRS
+from jaxnets.data import labels, pieces
+from jaxnets.data.formats import image_decoding
+from jaxnets.data.formats import npz as npz_file
+from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
 from jaxnets.ops import checks, compressed
 from jaxnets.tasks import pictures
-from jaxnets.training import build, descriptions, file_digests, loop, metrics, restore, run_files, rundir
+from jaxnets.training import build, descriptions, loop, restore, run_files, rundir
+from jaxnets.training.checkpointing import file_digests
 from jaxnets.training.config import load
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
+from jaxnets.training.reporting import metrics
 from jaxnets.weights import files as weight_files
 
 DATA = data.set_statistics(size=5, batch=2)

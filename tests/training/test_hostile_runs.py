@@ -6,9 +6,10 @@ import os
 import pytest
 
 from jaxnets import data
-from jaxnets.training import metrics, run_files, rundir
+from jaxnets.training import run_files, rundir
 from jaxnets.training.config import load
 from jaxnets.training.errors import RunError
+from jaxnets.training.reporting import metrics
 
 DATA = data.adding(length=5, batch=3)
 

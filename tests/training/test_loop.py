@@ -2,7 +2,7 @@
 
 from in_process import trained
 
-from jaxnets.training.progress import Progress
+from jaxnets.training.reporting.progress import Progress
 
 
 def test_a_kill_costs_one_interval_at_most(tmp_path, small_flags, monkeypatch):

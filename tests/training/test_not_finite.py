@@ -19,7 +19,7 @@ from in_process import ready, trained
 from jaxnets import convolution, data, tasks
 from jaxnets.training import restore
 from jaxnets.training.errors import RunError
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 from jaxnets.training.state import create, make_step
 
 # A tilde in a batch gives NaN, in its logits and in the carry.

@@ -10,8 +10,8 @@ from conftest import SMALL
 from in_process import ready, trained
 
 from jaxnets.training.errors import UsageError
-from jaxnets.training.metrics import read_metrics
 from jaxnets.training.optimizer import on_plateau, sgd
+from jaxnets.training.reporting.metrics import read_metrics
 from jaxnets.training.restore import open_run
 
 # A rate so large that the validation loss goes up and down.

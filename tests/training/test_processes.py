@@ -11,10 +11,12 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from jaxnets.data import dataset, examples, image_files, memory
-from jaxnets.training import processes, sharding
+from jaxnets.data import dataset
+from jaxnets.data.formats import image_files
+from jaxnets.data.sources import examples, memory
+from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.errors import UsageError
-from jaxnets.training.metrics import read_metrics
+from jaxnets.training.reporting.metrics import read_metrics
 
 ENDLESS = ("--config.train.steps=1000000", "--config.train.evaluate_every=20", "--config.train.log_every=1")
 

@@ -8,8 +8,8 @@ import pytest
 from jaxnets import exported
 from jaxnets.data import statistics
 from jaxnets.data.inputs import Images, Pixels, Rows
-from jaxnets.training import raw_inputs
 from jaxnets.training.errors import RunError
+from jaxnets.training.exporting import raw_inputs
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.normal(size=(6, 5, 2))

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxnets.attention import gpt2
-from jaxnets.training import sharding
+from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
 RUNS = {

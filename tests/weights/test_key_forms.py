@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnets import convolution, weights
-from jaxnets.convolution.efficientnet import STAGES
+from jaxnets.convolution.models.efficientnet import STAGES
 from jaxnets.weights.check import LIMIT, listed
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "recurrent_options.npz")

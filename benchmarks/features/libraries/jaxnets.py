@@ -58,7 +58,7 @@ def libraries() -> list[Library]:
         "forward_mode": lambda: forward_mode(layer) or (forward_mode(lstm(method="autodiff")) and 'method="autodiff"'),
         "half": lambda: half(layer, XS.astype(jnp.bfloat16)),
         "convert": lambda: " and ".join(name for name, right in CONVERTED.items() if right()),
-        "cudnn": lambda: calls_cudnn("jaxnets.recurrent.cudnn") and "LSTM, not ragged",
+        "cudnn": lambda: calls_cudnn("jaxnets.recurrent.executors.cudnn") and "LSTM, not ragged",
     }
     return [Library([recurrent, weights], probes)]
 

@@ -1,0 +1,170 @@
+"""npz files, among them those of labelled rows of several lengths: ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+
+import io
+import math
+import zipfile
+from typing import IO
+
+import numpy as np
+
+from jaxnets.data import statistics
+from jaxnets.data.checks import one_line_errors, open_data, path_of
+from jaxnets.data.inputs import Rows
+from jaxnets.data.sources.examples import Examples
+from jaxnets.ops.compressed import BLOCK, open_archive
+from jaxnets.ops.memory import check_memory
+from jaxnets.ops.names import printable
+
+MAX_HEAD = 10_000  # bytes of an array's head, which is parsed as Python; a plain array's has about 100
+MEMBERS_SHOWN = 10
+
+
+@one_line_errors
+def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows]:
+    """The training and test examples, with the lengths of the rows, and the preprocessing of raw rows.
+
+    Args:
+        path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
+            ``[N]``, numbers or text.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
+
+    Raises:
+        ValueError: The file cannot be read or lacks something.
+    """
+    arrays = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
+    train, test = (_ragged(path, arrays.pop(f"x_{part}"), arrays[f"y_{part}"], part) for part in ("train", "test"))
+    if train.inputs.shape[1:] != test.inputs.shape[1:]:
+        raise ValueError(
+            f"{printable(path)}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}"
+        )
+    fitted = statistics.fit(train.inputs, in_row(train)) if standardise else None
+    train, test = (
+        part._replace(inputs=statistics.standardized(part.inputs, in_row(part), fitted)) for part in (train, test)
+    )
+    return train, test, Rows.of(fitted)
+
+
+def in_row(examples: Examples) -> np.ndarray:
+    """Which steps or elements of each row are real, ``[N, T]``."""
+    length = examples.inputs.shape[1]
+    lengths = np.full(len(examples.labels), length) if examples.lengths is None else examples.lengths
+    return np.arange(length) < lengths[:, None]
+
+
+@one_line_errors
+def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """Arrays of an npz file by their names; nothing is unpickled.
+
+    No more is read, or unpacked, than the head of an array promises, and that must be what the archive promises and
+    fit into memory.
+
+    Args:
+        path: The file.
+        names: What it must have.
+        optional: What it may have beside.
+
+    Raises:
+        ValueError: It cannot be read, is not a regular file, exceeds a limit, or lacks something.
+    """
+    file, shown = path_of(path), printable(path)
+    if not file.exists():
+        raise ValueError(f"no file at {shown}")
+    if file.is_dir():
+        raise ValueError(f"{shown} must be an npz file, got a folder")
+    arrays: dict[str, np.ndarray] = {}
+    name = ""
+    with open_data(file) as opened:
+        try:
+            with open_archive(opened) as archive:
+                members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                found = [(name, members[name]) for name in (*names, *optional) if name in members]
+                check_memory(shown, sum(info.file_size for _, info in found))
+                for name, info in found:
+                    arrays[name] = _array(archive, info)
+        except Exception as error:  # zipfile and zlib let errors of many kinds through
+            problem = printable(_problem(opened, name, error), 200)
+            raise ValueError(f"{shown} is no npz file of plain arrays ({problem})") from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        held = [printable(name, 40) for name in list(members)[:MEMBERS_SHOWN]]
+        more = f" and {len(members) - len(held):,} more" if len(members) > len(held) else ""
+        raise ValueError(f"{shown} has no {', '.join(missing)}; it has {', '.join(held) or 'nothing'}{more}")
+    return arrays
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """A member of an archive as an array; a ``ValueError`` where that is no plain one, or larger than promised."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may unpack without a limit
+        raise ValueError(f"members must be stored or deflated, got compression {info.compress_type}")
+    with archive.open(info) as member:
+        begin = member.read(8)
+        if not begin.startswith(np.lib.format.MAGIC_PREFIX) or begin[6:] not in (b"\1\0", b"\2\0"):
+            raise ValueError(f"members must begin as arrays do, got {begin.hex(' ') or 'nothing'}")
+        length = member.read(2 if begin[6] == 1 else 4)
+        size = int.from_bytes(length, "little")
+        if size > MAX_HEAD:
+            raise ValueError(f"the head of an array must have at most {MAX_HEAD:,} bytes, got {size:,}")
+        head = io.BytesIO(length + member.read(size))
+        reads = np.lib.format.read_array_header_1_0 if begin[6] == 1 else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = reads(head)
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded without unpickling them")
+        expected = dtype.itemsize * math.prod(shape)
+        promised = info.file_size - len(begin) - len(head.getvalue())
+        if min(shape, default=0) < 0 or expected != promised:
+            raise ValueError(f"{expected:,} bytes expected for {printable(dtype, 40)} {shape}; it has {promised:,}")
+        content = np.empty(expected, np.uint8)
+        at = 0
+        while at < expected and (block := member.read(min(BLOCK, expected - at))):
+            content[at : at + len(block)] = np.frombuffer(block, np.uint8)
+            at += len(block)
+        if at < expected or member.read(1):  # at its end the sum of its bytes is compared
+            raise ValueError(f"{expected:,} bytes expected; it has {'more' if at == expected else f'{at:,}'}")
+    return content.view(dtype).reshape(shape, order="F" if by_column else "C")
+
+
+# What files that are mistaken for npz files begin with.
+_FORMATS = {
+    b"\x93NUMPY": "one array of np.save",
+    b"\x1f\x8b": "a gzip file",
+    b"MATLAB": "a MATLAB file",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet file",
+}
+
+
+def _problem(file: IO[bytes], name: str, error: Exception) -> str:
+    """Why a file, or its array ``name``, cannot be read, and how to write a right one."""
+    try:
+        file.seek(0)
+        head = file.read(512)
+    except OSError as unreadable:
+        return f"cannot read it: {unreadable.strerror}"
+    if head.startswith(b"PK"):  # an archive, but damaged, or of objects that would have to be unpickled
+        fix = "; convert them with .astype to numbers or text" if "Object arrays" in str(error) else ""
+        return (f"{name}: " if name else "") + f"{error}{fix}"
+    text = bool(head) and not head.translate(None, bytes(range(32, 256)) + b"\t\r\n")
+    other = "text, such as CSV" if text else "something else" if head else "an empty file"
+    kind = next((kind for start, kind in _FORMATS.items() if head.startswith(start)), other)
+    return f"it is {kind}; np.savez(path, x_train=..., ...) writes arrays as npz"
+
+
+def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
+    """Raw rows ``[N, T, D]`` with their own lengths: NaN at a row's end is padding."""
+    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or y.shape != x.shape[:1]:
+        raise ValueError(
+            f"{printable(path)}: x_{part} as numbers [N, T] or [N, T, D] and y_{part} as [N] expected; "
+            f"given {x.dtype} {x.shape} and {y.dtype} {y.shape}"
+            + ("; y[:, 0] takes a column apart, np.argmax(y, 1) one-hot labels" if y.ndim == 2 else "")
+        )
+    if not x.size:
+        empty = "no examples" if not len(x) else f"examples of shape {x.shape[1:]}, without a number,"
+        raise ValueError(f"{printable(path)}: {empty} in the {'training' if part == 'train' else part} part")
+    x = x[..., None] if x.ndim == 2 else x
+    known = np.ones(x.shape[:2], bool)
+    if np.issubdtype(x.dtype, np.floating):
+        for here in statistics.blocks(x.shape):
+            known[here] = ~np.isnan(x[here]).all(axis=-1)
+    lengths = np.where(known.any(axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
+    return Examples(x, y, lengths)

@@ -1,0 +1,1 @@
+"""Sources of data: functions that return a ``Dataset``, and their pipelines."""

@@ -1,0 +1,166 @@
+"""Images of one class each, as bytes ``[B, H, W, C]``, from npz files."""
+
+import hashlib
+import os
+
+import numpy as np
+
+from jaxnets.data.checks import check_arguments, one_line_errors
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.formats.image_files import EncodedImages, check_classes, told
+from jaxnets.data.formats.npz import read_arrays
+from jaxnets.data.sources.examples import Examples, dataset
+from jaxnets.ops.names import printable, valid_unicode
+
+
+@one_line_errors
+def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
+    """Images of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+
+    Args:
+        path: The file. ``x`` is uint8 ``[N, H, W]`` or ``[N, H, W, C]``; ``y`` is ``[N]``, numbers or text; ``classes``
+            are the names of the numbers, if it is there.
+        batch: B.
+        validation: The part held out of what is not for testing.
+        seed: Of the order and of what is held out.
+
+    Raises:
+        ValueError: The file cannot be read or lacks something, or an argument is out of range.
+    """
+    arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
+    train, test = (Examples(_images(path, arrays, part), _labels(path, arrays, part)) for part in ("train", "test"))
+    for part, examples in (("train", train), ("test", test)):
+        if len(examples.inputs) != len(examples.labels):
+            raise ValueError(
+                f"{printable(path)}: {len(examples.inputs)} images in x_{part}, {len(examples.labels)} in y_{part}"
+            )
+    names = _names(arrays)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=printable(path), names=names)
+
+
+@one_line_errors
+def jpeg_images(
+    path: str,
+    size: int = 0,
+    channels: int = 3,
+    batch: int = 64,
+    validation: float = 0.1,
+    corrupt: str = "refuse",
+    seed: int = 0,
+) -> Dataset:
+    """Images in an npz file of encoded bytes, such as JPEG; all are decoded at the start.
+
+    Args:
+        path: The file. ``jpg_train`` is uint8, one image after the other; ``off_train`` integers ``[N + 1]``, where
+            each begins and the last one ends; ``y_train`` ``[N]``, numbers or text; the same with ``_test``;
+            ``classes`` are the names of the numbers, if it is there.
+        size: As in ``images``; 0: as they are, all of one size.
+        channels, batch, validation, corrupt, seed: As in ``images``.
+
+    Raises:
+        ValueError: The file cannot be read or lacks something; an image is corrupt (its number is told); an argument
+            is out of range.
+    """
+    check_arguments(seed, validation, batch=batch)
+    if size < 0:
+        raise ValueError(f"size: not below 0; given {size}")
+    keys = tuple(f"{name}_{part}" for part in ("train", "test") for name in ("jpg", "off", "y"))
+    arrays = _read(path, keys)
+    digest, found, failures, given = hashlib.sha256(), [], [], {}
+    for part in ("train", "test"):
+        labels = given[part] = _labels(path, arrays, part)
+        decoded = _encoded(path, arrays, part, size, channels).all(corrupt)
+        found.append(Examples(decoded.images, labels[decoded.kept]))
+        failures += decoded.failures
+        digest.update(decoded.digest + np.ascontiguousarray(labels).tobytes())
+    train, test = found
+    check_classes(path, given["train"], train.labels, _names(arrays), failures)
+    made = dataset(
+        train,
+        test,
+        batch=batch,
+        validation=validation,
+        seed=seed,
+        source=printable(path),
+        names=_names(arrays),
+        fingerprint=digest.hexdigest(),
+    )
+    return made._replace(description=made.description + told(failures))
+
+
+def _read(path: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if os.path.isdir(os.path.expanduser(path)):
+        raise ValueError(f"{printable(path)} must be an npz file, got a folder; data.images reads folders of images")
+    return read_arrays(path, keys, ("classes",))
+
+
+def _images(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
+    x = arrays[f"x_{part}"]
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
+        raise ValueError(
+            f"{printable(path)}: x_{part} as uint8 [N, H, W] or [N, H, W, C], 0 to 255, "
+            f"expected; given {x.dtype} {x.shape}"
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[3] > 4:
+        raise ValueError(
+            f"{printable(path)}: x_{part} with channels last, [N, H, W, C], expected; given shape {x.shape}"
+        )
+    return x if x.ndim == 4 else x[..., None]
+
+
+def _labels(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
+    labels = arrays[f"y_{part}"]
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has them
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"{printable(path)}: y_{part} as [N] expected; given shape {labels.shape}")
+    if "classes" in arrays:
+        if arrays["classes"].ndim != 1:
+            raise ValueError(f"{printable(path)}: classes as [C] expected; given shape {arrays['classes'].shape}")
+        count = len(arrays["classes"])
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"{printable(path)}: y_{part} as numbers of classes expected; given {labels.dtype}")
+        wrong = np.flatnonzero((labels < 0) | (labels >= count))
+        if len(wrong):
+            raise ValueError(
+                f"{printable(path)}: label {labels[wrong[0]]} of image {wrong[0]} in y_{part} "
+                f"is out of range: {count} classes"
+            )
+    return labels
+
+
+def _names(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    names = arrays.get("classes", np.empty(0, str))
+    if names.dtype.kind == "S":  # bytes, of any encoding
+        return tuple(name.decode("utf-8", "backslashreplace") for name in names.tolist())
+    return tuple(valid_unicode(name) for name in names.astype(str).tolist())
+
+
+def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, channels: int) -> EncodedImages:
+    content, begins = arrays[f"jpg_{part}"], arrays[f"off_{part}"]
+    count = len(arrays[f"y_{part}"])
+    if content.dtype != np.uint8 or content.ndim != 1:
+        raise ValueError(
+            f"{printable(path)}: jpg_{part} as uint8 [bytes] expected; given {content.dtype} {content.shape}"
+        )
+    if not count:
+        raise ValueError(f"{printable(path)}: y_{part} must hold at least one label, got none")
+    if begins.shape != (count + 1,) or not np.issubdtype(begins.dtype, np.integer):
+        raise ValueError(
+            f"{printable(path)}: off_{part} of {count + 1} integers expected for {count} labels; "
+            f"given {begins.dtype} {begins.shape}"
+        )
+    ends = begins[1:]
+    wrong = np.flatnonzero((begins[:-1] < 0) | (begins[:-1] >= ends) | (ends > len(content)))
+    if len(wrong):
+        i = wrong[0]
+        raise ValueError(
+            f"{printable(path)}: off_{part} says that image {i} is bytes {begins[i]} to {ends[i]} of {len(content)}"
+        )
+    return EncodedImages(
+        count,
+        lambda i: f"image {i} of jpg_{part} in {printable(path)}",
+        lambda i: content[begins[i] : ends[i]].tobytes(),
+        size,
+        channels,
+    )

@@ -1,0 +1,32 @@
+"""Sets of one class each."""
+
+from jaxnets.data.checks import one_line_errors
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.formats.npz import in_row, ragged_parts
+from jaxnets.data.sources.examples import dataset
+from jaxnets.ops.names import printable
+
+
+@one_line_errors
+def labelled_sets(
+    path: str, batch: int = 64, validation: float = 0.15, standardise: bool = True, seed: int = 0
+) -> Dataset:
+    """Sets of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+
+    Args:
+        path: The file. ``x`` is ``[S, N]`` or ``[S, N, D]``, sets of up to N elements; a set that ends in NaN is that
+            much smaller. ``y`` is ``[S]``, numbers or text.
+        batch: B, sets.
+        validation: The part held out of what is not for testing.
+        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+            finds them in float64; a constant feature becomes 0.
+        seed: Of the order and of what is held out.
+
+    Raises:
+        ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
+            an argument is out of range.
+    """
+    *parts, inputs = ragged_parts(path, standardise)
+    train, test = (part._replace(lengths=None, members=in_row(part)) for part in parts)
+    source = printable(path)
+    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)

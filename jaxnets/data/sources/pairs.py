@@ -1,0 +1,194 @@
+"""Pairs of texts, a source and what it is translated to, from a tab-separated file."""
+
+import hashlib
+import itertools
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxnets.data.checks import check_arguments, check_part, one_line_errors, open_data, size_of
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.formats.encodings import decode_text
+from jaxnets.data.sources.examples import Batch, in_order, shuffled
+from jaxnets.data.vocabulary import Vocabulary, learn_pieces
+from jaxnets.ops.compressed import MAX_EMPTY, blocks, fill
+from jaxnets.ops.names import printable
+
+_LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
+
+# Of the text, unpacked: 4.5 million pairs of sentences, as of WMT 2014, have 1.3 GB.
+MAX_BYTES = 2**31
+MAX_PAIRS = 2**25  # each is objects of 200 bytes, however short its texts
+MAX_LINE = 2**20  # characters: a hundred thousand words, more than any sequence of a pair
+
+START, END = "<start>", "<end>"
+
+
+@one_line_errors
+def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, str]]:
+    """The pairs of a file, a line each; empty lines are passed over.
+
+    At most ``MAX_BYTES`` of text are read, ``MAX_PAIRS`` pairs, and lines of ``MAX_LINE`` characters.
+
+    Args:
+        path: Text with tabs between columns, plain or gzipped: UTF-8, or UTF-16 or UTF-32 with a byte order mark. Lines
+            end in LF, CRLF or CR, mixed as they may be.
+        columns: Of source and target, from 0 on; there may be others.
+
+    Raises:
+        ValueError: It cannot be read, is not a regular file, exceeds a limit, or a line lacks a column or has an empty
+            one (the line is named).
+    """
+    found: list[tuple[str, str]] = []
+    shown = printable(path)
+    for number, line in enumerate(_lines(decode_text(_content(path), shown)), 1):
+        if len(line) > MAX_LINE:
+            raise ValueError(f"{shown}, line {number} must have at most {MAX_LINE:,} characters, got {len(line):,}")
+        if not line.strip():
+            continue
+        fields = line.split("\t")
+        if max(columns) >= len(fields):
+            raise ValueError(
+                f"{shown}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on "
+                "(a tab separates columns)"
+            )
+        source, target = (fields[column].strip() for column in columns)
+        if not source or not target:
+            given = " and ".join(printable(repr(text), 60) for text in (source, target))
+            raise ValueError(f"{shown}, line {number}: a source and a target expected; given {given}")
+        if len(found) == MAX_PAIRS:
+            raise ValueError(f"{shown} must have at most {MAX_PAIRS:,} pairs, got more")
+        found.append((source, target))
+    if not found:
+        raise ValueError(f"no pairs in {shown}")
+    return found
+
+
+def _content(path: str) -> bytes:
+    """The text of a file, unpacked."""
+    content = bytearray()
+    limit = f"{printable(path)} must have at most {MAX_BYTES:,} bytes of text"
+    with open_data(path) as file:
+        try:
+            if size_of(file) > 2 * MAX_BYTES + MAX_EMPTY:  # gzipped or not
+                raise ValueError(f"{limit}, got a file of {size_of(file):,}")
+            fill(content, blocks(file), MAX_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"cannot read {printable(path)}: {error.strerror or error}") from error
+        except (EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{printable(path)} must be text, plain or gzipped, got a damaged gzip file: {error}"
+            ) from error
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{limit}, got more")
+    return bytes(content)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text one after the other: a list of them may take fifty times its memory."""
+    begin = 0
+    for end in _LINE_END.finditer(text):
+        yield text[begin : end.start()]
+        begin = end.end()
+    yield text[begin:]
+
+
+@one_line_errors
+def pairs(
+    path: str,
+    columns: tuple[int, int] = (0, 1),
+    pieces: int = 8000,
+    length: int = 64,
+    batch: int = 64,
+    validation: float = 0.02,
+    test: float = 0.1,
+    seed: int = 0,
+) -> Dataset:
+    """Pairs for translation, in pieces of words that both sides share.
+
+    A batch is a dict of ``inputs`` int32 ``[B, S]``, ``lengths`` ``[B]``, ``targets`` int32 ``[B, T]`` that end with
+    the end symbol, ``target_lengths`` ``[B]`` (the end symbol included) and ``mask`` bool ``[B]`` (False fills up the
+    last batch).
+
+    Args:
+        path, columns: As in ``read_pairs``.
+        pieces: Size of the vocabulary, learned from what is neither for validation nor for testing.
+        length: S = T: pairs with a side of more pieces are left out, and counted.
+        batch: B, rows.
+        validation, test: The parts of the sources that are held out, drawn with the seed.
+        seed: Of the order and of what is held out.
+
+    Raises:
+        ValueError: As ``read_pairs``, or an argument is out of range.
+    """
+    check_arguments(seed, validation, batch=batch, length=length, pieces=pieces)
+    check_part("test", test)
+    if test >= 1 - validation:
+        raise ValueError(f"test: a part between 0 and what validation leaves expected; given {test}")
+    if not _are_columns(columns):
+        raise ValueError(f"columns: those of source and target, from 0 on, expected; given {columns}")
+    found = read_pairs(path, (columns[0], columns[1]))
+    # By source: what one source may be translated to is in one part.
+    sources = list(dict.fromkeys(source for source, _ in found))
+    order = np.random.default_rng(seed).permutation(len(sources))
+    first, second = round(len(sources) * test), round(len(sources) * (test + validation))
+    part_of = {
+        sources[i]: "test" if at < first else "validation" if at < second else "train" for at, i in enumerate(order)
+    }
+    parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in ("train", "validation", "test")}
+    if not all(parts.values()):
+        shares = ", ".join(f"{len(part)} in the {name} part" for name, part in parts.items())
+        raise ValueError(f"too few pairs in {printable(path)}: {len(found)}, of which {shares}")
+    vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), pieces, (START, END))
+    arrays = {name: _arrays(part, vocabulary, length) for name, part in parts.items()}
+    digest = hashlib.sha256()
+    for part in arrays.values():
+        for array in part.values():
+            digest.update(array.tobytes())
+    counts = {name: len(part["mask"]) for name, part in arrays.items()}
+    left_out = {name: len(part) - counts[name] for name, part in parts.items()}
+    return Dataset(
+        train=shuffled(arrays["train"], batch, seed),
+        validation=in_order(arrays["validation"], batch),
+        targets=vocabulary,
+        fingerprint=digest.hexdigest(),
+        description=f"{printable(path)}: {counts['train']:,} pairs to learn from, "
+        f"{counts['validation']:,} to validate on, {counts['test']:,} to test on; "
+        f"{sum(left_out.values()):,} longer than {length} pieces left out, {left_out['test']:,} of them to test on",
+        test=in_order(arrays["test"], batch),
+    )
+
+
+def _are_columns(columns: Any) -> bool:
+    return (
+        isinstance(columns, Sequence)
+        and len(columns) == 2
+        and all(isinstance(column, int) and column >= 0 for column in columns)
+    )
+
+
+def _arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -> Batch:
+    """The pairs of at most ``length`` pieces as arrays."""
+    end = vocabulary.symbol(END)
+    sides = [(vocabulary.encode(source), np.append(vocabulary.encode(target), end)) for source, target in found]
+    short = [pair for pair in sides if max(map(len, pair)) <= length]
+    if not short:
+        raise ValueError(f"length: no pair has at most {length} pieces")
+
+    def padded(texts: list[np.ndarray]) -> np.ndarray:
+        array = np.full((len(texts), length), end, np.int32)
+        for row, text in zip(array, texts, strict=True):
+            row[: len(text)] = text
+        return array
+
+    sources, targets = [source for source, _ in short], [target for _, target in short]
+    return {
+        "inputs": padded(sources),
+        "lengths": np.array([len(text) for text in sources], np.int32),
+        "targets": padded(targets),
+        "target_lengths": np.array([len(text) for text in targets], np.int32),
+        "mask": np.ones(len(short), bool),
+    }

@@ -1,0 +1,109 @@
+"""Point clouds of solids: the surface of a cube, a torus..., turned at random."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxnets.data.checks import check_arguments, check_range
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.sources.examples import Batch
+from jaxnets.data.sources.generated import generated
+from jaxnets.data.sources.sets import set_batch
+from jaxnets.data.targets import Classes
+
+
+def solids(shortest: int = 64, longest: int = 256, noise: float = 0.02, batch: int = 32, seed: int = 0) -> Dataset:
+    """Which solid are these points of? Each is a surface seen at random points, turned anyhow, centred and scaled.
+
+    Points are uniform on the surface, with Gaussian noise; a cloud's mean is 0, and its mean squared distance from
+    there 1, so that neither place nor size tells the class.
+
+    Args:
+        shortest, longest: Points of a cloud, each of another number.
+        noise: Its deviation, where a sphere's radius is 1.
+        batch: B, clouds.
+        seed: Of the clouds.
+
+    Raises:
+        ValueError: An argument out of range.
+    """
+    check_arguments(seed, batch=batch, shortest=shortest)
+    check_range(shortest, longest)
+    if noise < 0:
+        raise ValueError(f"noise: not below 0; given {noise}")
+    names, surfaces = tuple(SURFACES), tuple(SURFACES.values())
+
+    def make(random: np.random.Generator) -> Batch:
+        classes = random.integers(0, len(names), batch)
+        sizes = random.integers(shortest, longest + 1, batch)
+        points = np.stack([surfaces[i](random, longest) for i in classes])
+        points = (points + noise * random.standard_normal(points.shape)) @ _rotations(random, batch)
+        real, counts = (np.arange(longest) < sizes[:, None])[..., None], sizes[:, None, None]
+        points = (points - (points * real).sum(1, keepdims=True) / counts) * real
+        points /= np.sqrt(np.maximum((points**2).sum((1, 2), keepdims=True) / counts, 1e-12))
+        return set_batch(points.astype(np.float32), classes.astype(np.int32), sizes)
+
+    source = f"clouds of {shortest} to {longest} points of {len(names)} solids, noise {noise:g}, {batch} a batch"
+    return generated(make, Classes(names), seed, source)
+
+
+def _sphere(random: np.random.Generator, count: int) -> np.ndarray:
+    points = random.standard_normal((count, 3))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def _cube(random: np.random.Generator, count: int) -> np.ndarray:
+    points = random.uniform(-1, 1, (count, 3))
+    points[np.arange(count), random.integers(0, 3, count)] = random.choice([-1.0, 1.0], count)
+    return points
+
+
+def _cylinder(random: np.random.Generator, count: int) -> np.ndarray:
+    """Radius 1 and height 2: two thirds of its surface are its side."""
+    side = random.random(count) < 2 / 3
+    radius = np.where(side, 1, np.sqrt(random.random(count)))
+    return _turned(random, radius, np.where(side, random.uniform(-1, 1, count), random.choice([-1.0, 1.0], count)))
+
+
+def _cone(random: np.random.Generator, count: int) -> np.ndarray:
+    """Radius 1 and height 2: its side is the square root of 5 times as large as its base."""
+    side = random.random(count) < 5**0.5 / (5**0.5 + 1)
+    radius = np.sqrt(random.random(count))
+    return _turned(random, radius, np.where(side, 2 * (1 - radius), 0))
+
+
+def _torus(random: np.random.Generator, count: int) -> np.ndarray:
+    """Radii 1 and 0.4. Where the ring is wide, at angle 0, there is more of it: density 1 + 0.4 cos(angle)."""
+    angle = random.uniform(-np.pi, np.pi, count)
+    angle = np.where(2 * random.random(count) < 1 - 0.4 * np.cos(angle), np.pi - angle, angle)
+    return _turned(random, 1 + 0.4 * np.cos(angle), 0.4 * np.sin(angle))
+
+
+def _tetrahedron(random: np.random.Generator, count: int) -> np.ndarray:
+    """A point of a face is a mean of three corners."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    weights = random.dirichlet(np.ones(3), count)
+    faces = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]])[random.integers(0, 4, count)]
+    return np.einsum("ni,nid->nd", weights, corners[faces])
+
+
+def _turned(random: np.random.Generator, radius: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Points of a solid of revolution."""
+    angle = random.uniform(-np.pi, np.pi, len(radius))
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+
+
+def _rotations(random: np.random.Generator, count: int) -> np.ndarray:
+    """``[count, 3, 3]``, uniform among all rotations (and reflections, which none of the solids tells apart)."""
+    turned, triangle = np.linalg.qr(random.standard_normal((count, 3, 3)))
+    return turned * np.sign(np.diagonal(triangle, axis1=1, axis2=2))[:, None]
+
+
+SURFACES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "sphere": _sphere,
+    "cube": _cube,
+    "cylinder": _cylinder,
+    "cone": _cone,
+    "torus": _torus,
+    "tetrahedron": _tetrahedron,
+}

@@ -1,0 +1,1 @@
+"""Executors of ``scan``: one method of running a cell each."""

@@ -1,0 +1,1 @@
+"""Executors that depend on internals of JAX or on one kind of hardware."""

@@ -1,0 +1,1 @@
+"""Layers of recurrent networks: both directions, stacks, pooling, and Linen modules."""

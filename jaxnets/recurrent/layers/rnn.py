@@ -1,0 +1,196 @@
+"""Recurrent layers as Linen modules: thin, they own parameters and names."""
+
+import dataclasses
+import functools
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.typing import Dtype
+from jax.sharding import PartitionSpec
+
+from jaxnets.ops.checks import check_depth
+from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.recurrent.cell import Carry, Cell, main_input
+from jaxnets.recurrent.checking import arrays, check_cell, time_axis
+from jaxnets.recurrent.layers.stacked import Layer, bidirectional, stacked
+from jaxnets.recurrent.scan import Options, scan
+
+
+def check_network(cell: Any, dropout: float, **sizes: int) -> None:
+    """A ``ValueError`` where no network can be made of these attributes; ``sizes``, such as layers, are told by name.
+
+    Args:
+        cell: What must be a function from H to a cell.
+        dropout: What must be a probability below 1.
+        sizes: What must be at least 1.
+    """
+    if not callable(cell):
+        raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {cell!r}")
+    check_depth(**{name: size for name, size in sizes.items() if name == "layers"})
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{name}: at least 1 expected; given {size!r}")
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout: a probability below 1 expected; given {dropout!r}")
+
+
+def dropped(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
+    """``dropout(xs)``, on meshes with explicit axes too, where Linen's own has a mask that is not divided as xs is."""
+    return automatic(dropout, PartitionSpec(*spec_of(xs)), xs)
+
+
+def prepared(cell: Any, xs: Any, dtype: Dtype | None, options: Any) -> Any:
+    """The input of a layer, in its compute type.
+
+    Raises:
+        ValueError: The layer's attributes or its input cannot be used.
+    """
+    check_cell(cell)
+    known = Options.__annotations__
+    if not hasattr(options, "keys") or set(options.keys()) - set(known):  # a ConfigDict is not a Mapping
+        raise ValueError(f"options must be a dict of {', '.join(known)}, as in recurrent.scan, got {options!r}")
+    xs = arrays("xs", xs)
+    time_axis(cell, main_input(xs), time_major=False)
+    return xs if dtype is None else jax.tree.map(lambda a: a.astype(dtype) if _floating(a) else a, xs)
+
+
+def _floating(a: jax.Array) -> bool:
+    return jnp.issubdtype(a.dtype, jnp.floating)
+
+
+class RNN(nn.Module):
+    """Runs a cell over a sequence; owns the cell's parameters under the name ``cell``.
+
+    Attributes:
+        cell: A recurrent cell, such as ``recurrent.lstm(512)``.
+        reverse: From the last time to the first; ``ys[t]`` still belongs to ``xs[t]``.
+        time_major: Whether time is the first axis of ``xs`` and ``ys``.
+        dtype: Compute type of the products; None takes that of ``xs``. Parameters and carries are float32.
+        options: How ``recurrent.scan`` computes: its ``chunk``, ``keep``, ``unroll``, ``method``, such as
+            ``{"method": "autodiff"}``.
+    """
+
+    cell: Cell
+    reverse: bool = False
+    time_major: bool = False
+    dtype: Dtype | None = None
+    options: Options = dataclasses.field(default_factory=Options)
+
+    @nn.compact
+    def __call__(
+        self,
+        xs: jax.Array,
+        carry: Carry | None = None,
+        *,
+        lengths: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> tuple[Carry, jax.Array]:
+        """From ``xs [*batch, T, D]`` and a carry (None: the cell's own) to the last carry and ``ys [*batch, T, H]``."""
+        xs = prepared(self.cell, xs, self.dtype, self.options)
+        params = self.param("cell", self.cell.init, main_input(xs).shape[-1])
+        return scan(
+            self.cell,
+            params,
+            xs,
+            carry,
+            lengths=lengths,
+            resets=resets,
+            reverse=self.reverse,
+            time_major=self.time_major,
+            **self.options,
+        )
+
+
+class BidirectionalRNN(nn.Module):
+    """One pass each way, their outputs merged; owns parameters under the names ``forward`` and ``backward``.
+
+    Attributes:
+        cell: The cell of both directions; each has its own parameters.
+        merge: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or ``"max"``.
+        dtype, options: As in ``RNN``.
+    """
+
+    cell: Cell
+    merge: str = "concat"
+    dtype: Dtype | None = None
+    options: Options = dataclasses.field(default_factory=Options)
+
+    @nn.compact
+    def __call__(
+        self,
+        xs: jax.Array,
+        carry: tuple[Carry, Carry] | None = None,
+        *,
+        lengths: jax.Array | None = None,
+        resets: jax.Array | None = None,
+    ) -> tuple[tuple[Carry, Carry], jax.Array]:
+        """From ``xs [*batch, T, D]`` and both carries (or None) to both last carries and the merged outputs."""
+        xs = prepared(self.cell, xs, self.dtype, self.options)
+        own = lambda name: self.param(name, self.cell.init, main_input(xs).shape[-1])
+        return bidirectional(
+            (self.cell, self.cell),
+            (own("forward"), own("backward")),
+            xs,
+            carry,
+            merge=self.merge,
+            lengths=lengths,
+            resets=resets,
+            **self.options,
+        )
+
+
+class StackedRNN(nn.Module):
+    """Layers on top of each other, named ``layer_0``, ``layer_1``, ...
+
+    Attributes:
+        cell: The cell of every layer; each layer has its own parameters.
+        layers: How many.
+        bidirectional: Whether every layer reads both ways.
+        merge: How a layer's directions are merged.
+        connect: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
+        dropout: Probability of dropping an element between layers.
+        dtype, options: As in ``RNN``.
+    """
+
+    cell: Cell
+    layers: int = 1
+    bidirectional: bool = False
+    merge: str = "concat"
+    connect: str = "plain"
+    dropout: float = 0.0
+    dtype: Dtype | None = None
+    options: Options = dataclasses.field(default_factory=Options)
+
+    @nn.compact
+    def __call__(
+        self,
+        xs: jax.Array,
+        carry: Any = None,
+        *,
+        lengths: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        train: bool = False,
+    ) -> tuple[tuple[Any, ...], jax.Array]:
+        """From ``xs [*batch, T, D]`` and a carry per layer (or None) to the last carries and the outputs.
+
+        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+        """
+        check_depth(layers=self.layers)
+        if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
+            raise ValueError(f"layers: at least 1; given {self.layers!r}")
+
+        def layer(name: str) -> Layer:
+            if self.bidirectional:
+                module: nn.Module = BidirectionalRNN(self.cell, self.merge, self.dtype, self.options, name=name)
+            else:
+                module = RNN(self.cell, dtype=self.dtype, options=self.options, name=name)
+            return functools.partial(module, lengths=lengths, resets=resets)
+
+        layers = [layer(f"layer_{i}") for i in range(self.layers)]
+        key = self.make_rng("dropout") if train and self.dropout else None
+
+        return stacked(layers, xs, carry, connect=self.connect, dropout=self.dropout, key=key)

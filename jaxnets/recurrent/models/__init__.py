@@ -1,0 +1,1 @@
+"""Recurrent models as Linen modules."""

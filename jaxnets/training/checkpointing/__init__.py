@@ -1,0 +1,1 @@
+"""Checkpoints: written, verified, retained and removed, and what a run begins from."""

@@ -1,0 +1,1 @@
+"""Exported functions: artifacts, their folder, preprocessing of raw inputs."""

@@ -1,0 +1,1 @@
+"""Metrics, progress, profiles and operation counts."""
