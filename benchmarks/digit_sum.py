@@ -42,7 +42,7 @@ def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
     for length in lengths:
         config = copy.deepcopy(run.config)
         config.data.shortest = config.data.longest = length
-        test = build.dataset(config).test
+        test = build.dataset(config).splits["test"]
         assert test is not None
         found.append(loop.evaluate(task, compiled, run.variables, sharding.on_one_device(test))["right"])
     return found

@@ -54,7 +54,7 @@ def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -
     step = jax.jit(make_step(task, transform, seed), donate_argnums=0)
     for i in range(steps):
         state, _ = step(state, examples.train[i])
-    error = loop.evaluate(task, jax.jit(task.evaluate), state.variables, sharding.on_one_device(examples.validation))[
+    error = loop.evaluate(task, jax.jit(task.evaluate), state.variables, sharding.on_one_device(examples.splits["validation"]))[
         "loss"
     ]
     return 1 - error / VARIANCE if math.isfinite(error) else None

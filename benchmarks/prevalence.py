@@ -33,8 +33,7 @@ Answer = Callable[[np.ndarray], np.ndarray]  # from bags [B, N, 64] to shares [B
 
 def errors(answer: Answer, dataset: Dataset) -> dict[str, float]:
     """The mean absolute and relative errors over the test part."""
-    assert dataset.test is not None
-    batches = list(dataset.test)
+    batches = list(dataset.splits["test"])
     true = np.concatenate([batch["targets"] for batch in batches])
     given = np.concatenate([answer(batch["inputs"]) for batch in batches])
     smoothing = 1 / (2 * batches[0]["inputs"].shape[1])

@@ -47,7 +47,7 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any
     length = network.context if model == "gpt2" else settings.data.length
     tokens = np.zeros((rows, length), np.int32)
     batch = {"inputs": tokens, "targets": tokens, "mask": np.ones_like(tokens, bool), "start": np.ones(rows, bool)}
-    examples = Dataset([batch], [batch], Vocabulary(), fingerprint="", description="")
+    examples = Dataset({"train": [batch], "validation": [batch]}, Vocabulary(), fingerprint="", description="")
     return compile_run(settings, examples, tasks.language_model(network, Vocabulary())), network, batch
 
 

@@ -35,9 +35,9 @@ def main(overrides: program.Overrides) -> None:
     settings.train.log_every = FLAGS.steps // 4
     settings.train.evaluate_every = 10**9
     dataset = build.dataset(settings)
-    dataset = dataset._replace(validation=dataset.validation[:1])
-    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
-    task = build.task(settings, model, dataset.targets)
+    dataset = dataset._replace(splits={**dataset.splits, "validation": dataset.splits["validation"][:1]})
+    model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
+    task = build.task(settings, model, dataset.spec)
     compiled = compile_run(settings, dataset, task)
     batch = dataset.train[0]
     bare_state, _ = compiled.step(compiled.create(), batch)  # compiles

@@ -12,12 +12,10 @@ if __name__ == "__main__":
 import json
 from pathlib import Path
 
-import jax
 from absl import flags
 
 from jaxnets import program
-from jaxnets.training import loop, restore
-from jaxnets.training.distributed import sharding
+from jaxnets.training import compiled, restore
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -33,23 +31,18 @@ def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     dataset = run.dataset()
-    batches = {"validation": dataset.validation, "test": dataset.test}[FLAGS.split]
-    if batches is None:
-        raise UsageError(f"--split=test: {run.config.data.name} has no test part")
-    examples = ""
+    if FLAGS.split not in dataset.held_out:
+        held_out = ", ".join(dataset.held_out)
+        raise UsageError(f"--split={FLAGS.split}: {run.config.data.name} has no such part; it has {held_out}")
     with restore.built(run.workdir):
-        metrics = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, sharding.on_one_device(batches))
-        if run.task.score is not None:
-            scores, examples = run.task.score(run.variables, batches)
-            metrics |= scores
+        metrics = compiled.evaluate_run(run.task, run.variables, dataset, FLAGS.split, run.config.seed)
+    metrics = {name.removeprefix(f"{FLAGS.split}/"): value for name, value in metrics.items()}
     if FLAGS.json:
         print(json.dumps({"workdir": FLAGS.workdir, "step": run.step, "split": FLAGS.split, **metrics}))
         return
     print(f"{FLAGS.workdir}, step {run.step}, {FLAGS.split}; {dataset.description}")
     for name, value in metrics.items():
-        print(f"{name:<20} {value:.4f}{f' {run.task.measure}' if name == 'loss' else ''}")
-    if examples:
-        print(f"\n{examples}")
+        print(f"{name:<20} {value:.4f} {run.task.units.get(name, '')}".rstrip())
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ import jax
 from absl import flags
 
 from jaxnets import decoding, program
-from jaxnets.data import Vocabulary
-from jaxnets.tasks import step_of
+from jaxnets.tasks import Endpoint, Stream
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError
 
@@ -39,23 +38,30 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
-    vocabulary = run.targets
-    if not isinstance(vocabulary, Vocabulary):
-        raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}; only a language model writes")
     _check_unicode(FLAGS.prompt or "")
     with restore.built(run.workdir):
-        _print_text(run, vocabulary)
+        if (generate := run.task.endpoints.get("generate")) is not None:
+            _print_outputs(run, generate)
+        elif "stream" in run.task.endpoints:
+            _print_text(run, run.task.endpoints["stream"])
+        else:
+            raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}, which generates nothing")
 
 
-def _print_text(run: restore.Run, vocabulary: Vocabulary) -> None:
-    if run.task.answer is not None:
-        if FLAGS.prompt is None or not FLAGS.prompt.strip():
-            raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
-        try:
-            print(run.task.answer(run.variables, FLAGS.prompt.strip()))
-        except ValueError as error:
-            raise UsageError(f"--prompt: {error}") from error
-        return
+def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
+    assert generate.read is not None and generate.present is not None
+    if FLAGS.prompt is None or not FLAGS.prompt.strip():
+        raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
+    try:
+        inputs = generate.read(FLAGS.prompt.strip())
+    except ValueError as error:
+        raise UsageError(f"--prompt: {error}") from error
+    for artifact in generate.present(generate.function(run.variables, inputs)).values():
+        print(artifact.text)
+
+
+def _print_text(run: restore.Run, stream: Stream) -> None:
+    vocabulary = run.spec
     text = vocabulary.start if FLAGS.prompt is None else FLAGS.prompt
     try:
         prompt = vocabulary.encode(text)
@@ -63,7 +69,8 @@ def _print_text(run: restore.Run, vocabulary: Vocabulary) -> None:
         raise UsageError(f"--prompt: {error}") from error
     if not len(prompt):
         raise UsageError("--prompt: at least one character expected")
-    step = step_of(run.model, run.variables)
+    begun = stream.begin(run.variables, {})
+    step = lambda carry, token: stream.step(run.variables, begun if carry is None else carry, token)
     if FLAGS.tree:
         print(repr(text))
         _print_tree(vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))

@@ -44,7 +44,7 @@ def main(overrides: program.Overrides) -> None:
         settings = config.load(FLAGS.config)
         config.override(settings, overrides)
         dataset = build.dataset(settings)
-        name, model = settings.model.name, build.model(settings.model, trusted=None, outputs=dataset.targets.size)
+        name, model = settings.model.name, build.model(settings.model, trusted=None, outputs=dataset.spec.size)
         default = (1, *dataset.train[0]["inputs"].shape[1:])
     shape = _shape(FLAGS.input) if FLAGS.input else default
     given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)

@@ -17,6 +17,7 @@ Settings that every config has, beside its own:
     train.not_finite_limit              how often in a row
     train.begin_from, begin_step        a run (best, last or the number of a step) or a safetensors file to begin with
     train.begin_without                 regular expression: parameters whose path has it begin afresh
+    train.report_every                  steps between reports (figures, samples); 0: at the end only
     optimizer.frozen                    regular expression: parameters whose path has it are not trained
     optimizer.average                   decay of an average of the parameters that is used in their place; 0: none
     optimizer.plateau, patience         what the learning rate is multiplied by after so many validations without a
@@ -42,11 +43,11 @@ from ml_collections import ConfigDict
 
 from jaxnets import program
 from jaxnets.data import Dataset
-from jaxnets.tasks import Task
+from jaxnets.learning import partitioning
 from jaxnets.training import build, config, loop, rundir
 from jaxnets.training.checkpointing import beginning
 from jaxnets.training.compiled import Compiled, compile_run
-from jaxnets.training.distributed import processes, sharding
+from jaxnets.training.distributed import processes
 from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
@@ -66,11 +67,11 @@ def main(overrides: program.Overrides) -> None:
     config.override(settings, overrides)
     workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)
     dataset = build.dataset(settings)
-    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
-    task = build.task(settings, model, dataset.targets)
+    model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
+    task = build.task(settings, model, dataset.spec)
     compiled = compile_run(settings, dataset, task)
     if not (workdir / "checkpoints").is_dir():
-        beginning.check(settings.train, compiled.abstract)
+        beginning.check(settings.train, task.learner.variables(compiled.abstract.learner))
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()
     if first:  # before anything is made there, and in claim once more, when nobody else can be in it
@@ -82,7 +83,7 @@ def main(overrides: program.Overrides) -> None:
         processes.wait("the folder is there")
         outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)
     if first:
-        _report(workdir, settings, task, outcome)
+        _report(workdir, settings, outcome)
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
 
@@ -91,21 +92,20 @@ def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.M
     device = jax.devices()[0].device_kind
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(f"{dataset.description}\n{jax.device_count()} x {device}{several}; run in {workdir}", file=sys.stderr)
-    if (copies := compiled.mesh.shape[sharding.COPIES]) > 1:
+    if (copies := compiled.mesh.shape[partitioning.COPIES]) > 1:
         print(f"the batch cannot be divided by all devices: every {copies} read the same rows", file=sys.stderr)
     batch = jax.eval_shape(lambda: dataset.train[0])["inputs"]
     caption = f"{settings.model.name}, one batch {'x'.join(map(str, batch.shape))}"
     print(flops.table(flops.count(model, batch), caption), file=sys.stderr, flush=True)
 
 
-def _report(workdir: Path, settings: ConfigDict, task: Task, outcome: loop.Outcome) -> None:
+def _report(workdir: Path, settings: ConfigDict, outcome: loop.Outcome) -> None:
     if outcome.signal is not None:
         print(f"saved step {outcome.step} in {workdir}; to go on: {_command()}", file=sys.stderr)
         return
     finished = outcome.step >= settings.train.steps
     print(f"at step {outcome.step}; to go on: {_command(steps=2 * settings.train.steps if finished else None)}")
-    sample = loop.sample(settings, task, outcome)
-    print(f"figures in {workdir / 'figures'}" + (f"; a sample:\n\n{sample}" if sample else ""))
+    print(f"figures in {workdir / 'figures'}" + "".join(f"; {name}:\n\n{text}" for name, text in outcome.texts.items()))
 
 
 def _command(steps: int | None = None) -> str:

@@ -11,8 +11,8 @@ def ready(*flags, name="char_lm"):
     settings = config.load(name)
     config.override(settings, [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags])
     dataset = build.dataset(settings)
-    model = build.model(settings.model, trusted=None, outputs=dataset.targets.size)
-    task = build.task(settings, model, dataset.targets)
+    model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
+    task = build.task(settings, model, dataset.spec)
     return settings, dataset, task, compile_run(settings, dataset, task)
 
 

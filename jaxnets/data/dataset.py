@@ -20,24 +20,30 @@ RowsOf = Callable[[int], np.ndarray]
 
 class Dataset(NamedTuple):
     """Attributes:
-    train: Endless batches, a pure function of (seed, step).
-    validation: Batches of the held-out part, once.
-    targets: What the targets mean, saved with the run.
+    splits: Batches by name. ``train`` is endless, a pure function of (seed, step); others, such as ``validation`` and
+        ``test``, are finite.
+    spec: What the numbers in batches mean, saved with the run.
     fingerprint: SHA-256 of the data, saved with the run: it goes on with the same data only.
     description: One line for a person.
-    test: Batches of a part that nothing was chosen by, once; None where the data has none.
     read_part: As ``part``, for data that need not read the other rows.
     inputs: What became of raw inputs, saved with the run; None where batches hold them as they are.
     """
 
-    train: grain.MapDataset
-    validation: grain.MapDataset
-    targets: Vocabulary | Classes | Quantities
+    splits: dict[str, grain.MapDataset]
+    spec: Vocabulary | Classes | Quantities
     fingerprint: str
     description: str
-    test: grain.MapDataset | None = None
     read_part: "Callable[[RowsOf], Dataset] | None" = None
     inputs: Inputs | None = None
+
+    @property
+    def train(self) -> grain.MapDataset:
+        return self.splits["train"]
+
+    @property
+    def held_out(self) -> dict[str, grain.MapDataset]:
+        """The splits that are not learned from."""
+        return {name: batches for name, batches in self.splits.items() if name != "train"}
 
     def part(self, rows: RowsOf) -> "Dataset":
         """The same batches with some of their rows only.
@@ -48,8 +54,7 @@ class Dataset(NamedTuple):
         if self.read_part is not None:
             return self.read_part(rows)
         cut = lambda batch: {name: array[rows(len(array))] for name, array in batch.items()}
-        test = None if self.test is None else self.test.map(cut)
-        return self._replace(train=self.train.map(cut), validation=self.validation.map(cut), test=test)
+        return self._replace(splits={name: batches.map(cut) for name, batches in self.splits.items()})
 
 
 @one_line_errors
@@ -98,9 +103,11 @@ def text(
     digest.update(np.cumsum([len(text) for text in texts])[:-1].tobytes())  # where files end decides what is held out
     source = printable(path) if path else "Python standard library"
     return Dataset(
-        train=readers[read_as](train, batch, length, seed, follows),
-        validation=once(rest, batch, length, rest_follows),
-        targets=vocabulary,
+        splits={
+            "train": readers[read_as](train, batch, length, seed, follows),
+            "validation": once(rest, batch, length, rest_follows),
+        },
+        spec=vocabulary,
         fingerprint=digest.hexdigest(),
         description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out"
         + (f", the ends of {len(texts):,} files" if len(texts) > 1 else "")

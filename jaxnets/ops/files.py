@@ -53,15 +53,17 @@ def read_regular(path: Path, limit: int, follow: bool = True) -> bytes:
     return content
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all, whatever happens in between; a link in its place is replaced.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all, whatever happens in between; a link in its place is replaced.
 
     A surrogate, as in names of files that are not UTF-8, becomes ``\\udce9``, which is its form in JSON too.
     """
     fresh = path.with_name(f".{path.name}.tmp")
     fresh.unlink(missing_ok=True)  # left by a kill, or a link to something else: that would be overwritten
-    with open(fresh, "x", encoding="utf-8", errors="backslashreplace", opener=_create) as file:
-        file.write(text)
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
+    with open(fresh, "xb", opener=_create) as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(fresh, path)

@@ -86,7 +86,8 @@ def scan(
             ``LinearStep``); ``"newton"``, or a ``Newton(...)`` with its tolerance and limits: parallel over time for
             any cell; ``"cudnn"``: NVIDIA's own LSTM, for a plain one on whole float32 sequences; ``"persistent"``: one
             kernel for all steps on a Hopper GPU, for cells whose units meet in their state products alone (see
-            ``experimental/persistent_kernel.py``); ``"auto"``: what ``choose_method`` says. Or an executor, as in ``methods.py``.
+            ``experimental/persistent_kernel.py``); ``"auto"``: what ``choose_method`` says. Or an executor, as in
+            ``methods.py``.
 
     Returns:
         The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when

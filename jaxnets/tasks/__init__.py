@@ -5,12 +5,14 @@ from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_of
 from jaxnets.tasks.supervised import classification, regression
-from jaxnets.tasks.task import Task, Writer
+from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation
 
 __all__ = [
+    "Endpoint",
+    "Items",
+    "Stream",
     "Task",
-    "Writer",
     "choice",
     "classification",
     "clustering",

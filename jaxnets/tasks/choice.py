@@ -8,11 +8,13 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Quantities
+from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.tasks import set_pictures
+from jaxnets.reports import set_figures
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.supervised import READS
-from jaxnets.tasks.task import Task
+from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
@@ -20,51 +22,50 @@ if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export ne
 SHOWN = 6
 
 
-def choice(model: nn.Module, quantities: Quantities) -> Task:
+def choice(model: nn.Module, quantities: Quantities, learn: Learn) -> Task:
     """The task of a model that scores every element of a set, of which one is to be chosen.
 
     Args:
         model: ``(inputs [B, N, D], members=, train=) -> [B, N, 1]``.
         quantities: What the score is called.
+        learn: ``(init, loss) -> Learner``.
     """
 
     def scores(variables, batch, **options):
         found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)
         return jnp.where(batch["members"], found[..., 0], -jnp.inf)
 
-    def loss(variables, batch, key, carry):
-        logits = scores(variables, batch, train=True, rngs={"dropout": key})
+    def loss(variables, batch, context):
+        logits = scores(variables, batch, train=True, rngs={"dropout": context.key})
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
-        return masked_mean(nats, batch["mask"]), ((), {})
+        return masked_mean(nats, batch["mask"]), Aux()
 
-    def evaluate(variables, batch, carry):
+    def measure(variables, batch, key, carry):
         logits, mask = scores(variables, batch), batch["mask"]
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
         right = is_right(logits, batch["targets"])
         chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": right, "chance": chance}
-        return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in sums.items()}, ()
+        count = jnp.sum(mask, dtype=jnp.float32)
+        return {name: Mean(masked_sum(value, mask), count) for name, value in sums.items()}, ()
 
-    def draw(variables, batches):
-        batch = {name: array[:SHOWN] for name, array in batches[0].items()}
-        figures = set_pictures.of_model(model, variables, batch)
+    def draw(variables, splits, key):
+        batch = {name: array[:SHOWN] for name, array in splits["validation"][0].items()}
+        figures = set_figures.of_model(model, variables, batch)
         side = round(batch["inputs"].shape[-1] ** 0.5)
         if side**2 == batch["inputs"].shape[-1]:
             figures["chosen"] = _chosen(batch, np.asarray(jax.nn.softmax(scores(variables, batch))), side)
         return figures
 
     return Task(
-        init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),
-        loss=loss,
-        evaluate=evaluate,
-        predict=scores,
-        reads=READS,
-        draw=draw,
-        sample=None,
-        items=lambda batch: len(batch["inputs"]),
-        unit="set",
-        measure="nats per set",
-        derive={},
+        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]), loss),
+        evaluators={"metrics": Scheduled(means(measure))},
+        objective=("validation/loss", "min"),
+        reports={"figures": draw},
+        endpoints={"predict": Endpoint(scores, READS)},
+        items=Items(lambda batch: len(batch["inputs"]), "set"),
+        units={"loss": "nats per set"},
+        partition_rules=rules_of(model),
     )
 
 

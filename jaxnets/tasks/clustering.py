@@ -10,10 +10,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Quantities
+from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_sum
-from jaxnets.tasks import set_pictures
+from jaxnets.reports import set_figures
 from jaxnets.tasks.supervised import READS
-from jaxnets.tasks.task import Task
+from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
@@ -22,7 +24,7 @@ SHOWN = 8
 LEAST = 1e-3  # of a deviation: a cluster on one point would be infinitely likely
 
 
-def clustering(model: nn.Module, quantities: Quantities) -> Task:
+def clustering(model: nn.Module, quantities: Quantities, learn: Learn) -> Task:
     r"""The task of Lee et al. 2019 (arXiv:1810.00825, section 5.3): the likelihood of each set's own points.
 
     .. math:: -\frac{1}{n} \sum_i \log \sum_k \pi_k\, \mathcal{N}(x_i; \mu_k, \mathrm{diag}(\sigma_k^2))
@@ -31,6 +33,7 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         model: ``(inputs [B, N, D], members=, train=) -> [B, K, 1 + 2 D]``: for each of K clusters the logit of
             :math:`\pi`, then :math:`\mu`, then what ``softplus`` makes :math:`\sigma` of, 0.001 at least.
         quantities: What these numbers are called.
+        learn: ``(init, loss) -> Learner``.
     """
 
     def mixtures(variables, batch, **options):
@@ -53,37 +56,35 @@ def clustering(model: nn.Module, quantities: Quantities) -> Task:
         real = batch["members"] & batch["mask"][:, None]
         return masked_sum(logs, real), jnp.sum(real, dtype=jnp.float32)
 
-    def loss(variables, batch, key, carry):
-        logs, count = total(variables, batch, train=True, rngs={"dropout": key})
-        return -logs / jnp.maximum(count, 1), ((), {})
+    def loss(variables, batch, context):
+        logs, count = total(variables, batch, train=True, rngs={"dropout": context.key})
+        return -logs / jnp.maximum(count, 1), Aux()
 
-    def evaluate(variables, batch, carry):
+    def measure(variables, batch, key, carry):
         logs, count = total(variables, batch)
         points = jnp.where(batch["mask"], jnp.sum(batch["members"], axis=1), 0).astype(jnp.float32)
-        return {"loss": (-logs, count), "oracle": (-jnp.sum(points * batch["oracle"]), jnp.sum(points))}, ()
+        oracle = Mean(-jnp.sum(points * batch["oracle"]), jnp.sum(points))
+        return {"loss": Mean(-logs, count), "oracle": oracle}, ()
 
     def predict(variables, batch):
         return dict(zip(("log_shares", "means", "deviations"), mixtures(variables, batch), strict=True))
 
-    def draw(variables, batches):
-        batch = {name: array[:SHOWN] for name, array in batches[0].items()}
+    def draw(variables, splits, key):
+        batch = {name: array[:SHOWN] for name, array in splits["validation"][0].items()}
         mixture = mixtures(variables, batch)
         chosen = np.asarray(jnp.argmax(densities(mixture, batch["inputs"]), axis=-1))
         figures = {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
-        return {**figures, **set_pictures.of_model(model, variables, batch)}
+        return {**figures, **set_figures.of_model(model, variables, batch)}
 
     return Task(
-        init=lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]),
-        loss=loss,
-        evaluate=evaluate,
-        predict=predict,
-        reads=READS,
-        draw=draw,
-        sample=None,
-        items=lambda batch: len(batch["inputs"]),
-        unit="set",
-        measure="nats per point",
-        derive={"log_likelihood": lambda means: -means["loss"]},
+        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]), loss),
+        evaluators={"metrics": Scheduled(means(measure, {"log_likelihood": lambda found: -found["loss"]}))},
+        objective=("validation/loss", "min"),
+        reports={"figures": draw},
+        endpoints={"predict": Endpoint(predict, READS)},
+        items=Items(lambda batch: len(batch["inputs"]), "set"),
+        units={"loss": "nats per point"},
+        partition_rules=rules_of(model),
     )
 
 

@@ -12,8 +12,9 @@ from flax.traverse_util import flatten_dict
 
 from jaxnets.data import augmentation
 from jaxnets.data.targets import Classes
+from jaxnets.learning import Learn
 from jaxnets.ops.embedding import one_hot
-from jaxnets.tasks import pictures
+from jaxnets.reports import figures
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.supervised import supervised
 from jaxnets.tasks.task import Task
@@ -22,6 +23,7 @@ from jaxnets.tasks.task import Task
 def image_classification(
     model: nn.Module,
     classes: Classes,
+    learn: Learn,
     mean: Sequence[float] = (0.5,),
     deviation: Sequence[float] = (0.25,),
     crop: int = 0,
@@ -40,6 +42,7 @@ def image_classification(
     Args:
         model: ``(inputs, train=) -> logits``.
         classes: What there is to choose from.
+        learn: ``(init, loss) -> Learner``.
         mean, deviation: Of all channels, or one each, for pixels from 0 to 1.
         crop: Pixels of zeros put around an image, of which a piece of its own size is cut.
         scale: The least part of an image's area that is cut out and enlarged to its size; 1: off.
@@ -99,15 +102,15 @@ def image_classification(
     def draw(logits, batch):
         chosen = np.argmax(logits, axis=-1)
         return {
-            "confusion": pictures.confusion(batch["targets"], chosen, batch["mask"], classes.names),
-            "mistakes": pictures.mistakes(logits, batch, classes.names),
+            "confusion": figures.confusion(batch["targets"], chosen, batch["mask"], classes.names),
+            "mistakes": figures.mistakes(logits, batch, classes.names),
         }
 
     def of_model(model, variables, batch):
         kernel = _first_kernel(model, variables, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
-        return {} if kernel is None else {"filters": pictures.filters(kernel)}
+        return {} if kernel is None else {"filters": figures.filters(kernel)}
 
-    return supervised(model, metrics, draw, "nats per image", prepare, of_model, reads={"inputs": ("batch",)})
+    return supervised(model, learn, metrics, draw, "nats per image", prepare, of_model, reads={"inputs": ("batch",)})
 
 
 def _first_kernel(model: nn.Module, variables: Any, images: jax.Array) -> np.ndarray | None:

@@ -11,22 +11,26 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets import decoding
-from jaxnets.attention import length_of, unstack
+from jaxnets.attention import Cache, length_of, unstack
 from jaxnets.data import Vocabulary
+from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.embedding import padding_filled
 from jaxnets.ops.masks import masked_mean
+from jaxnets.reports import Text
+from jaxnets.reports.figures import literal
 from jaxnets.tasks.cross_entropy import cross_entropy
-from jaxnets.tasks.pictures import literal
-from jaxnets.tasks.task import Task, Writer
+from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 
 SAMPLE_LENGTH = 400
 
 
-def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
+def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Task:
     """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``: ``CharRNN``, ``DecoderLM``.
 
     The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
-    ``start`` begin from the model's initial carry, others go on from the batch before.
+    ``start`` begin from the model's initial carry, others go on from the batch before. ``learn`` is ``(init, loss) ->
+    Learner``.
     """
 
     def run(variables, batch, carry, **options):
@@ -41,47 +45,60 @@ def language_model(model: nn.Module, vocabulary: Vocabulary) -> Task:
         carry, logits = result
         return carry, cross_entropy(logits, batch["targets"], batch["mask"])
 
-    def loss(variables, batch, key, carry):
-        carry, nats = run(variables, batch, carry, train=True, rngs={"dropout": key})
-        return masked_mean(nats, batch["mask"]), (jax.lax.stop_gradient(carry), {})
+    def loss(variables, batch, context):
+        carry, nats = run(variables, batch, context.carry, train=True, rngs={"dropout": context.key})
+        return masked_mean(nats, batch["mask"]), Aux(jax.lax.stop_gradient(carry))
 
-    def evaluate(variables, batch, carry):
+    def measure(variables, batch, key, carry):
         carry, nats = run(variables, batch, carry)
-        return {"loss": (jnp.sum(nats), jnp.sum(batch["mask"], dtype=jnp.float32))}, carry
+        return {"loss": Mean(jnp.sum(nats), jnp.sum(batch["mask"], dtype=jnp.float32))}, carry
 
-    def draw(variables, batches):
-        batch = batches[0]
+    def draw(variables, splits, key):
+        batch = splits["validation"][0]
         nats = jax.jit(lambda variables, batch: run(variables, batch, None)[1])(variables, batch)
         rows = slice(4)
         real = np.asarray(batch["mask"])[rows]
         return {"surprise": _surprise(vocabulary, batch["targets"][rows][real], np.asarray(nats)[rows][real])}
 
-    def sample(variables, key):
+    def sample(variables, splits, key):
         prompt = vocabulary.encode(vocabulary.start)
         tokens = decoding.stream(step_of(model, variables), None, prompt, key, temperature=0.8)
-        return vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)])
+        return {"sample": Text(vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)]))}
 
+    derived = {
+        f"bits_per_{vocabulary.unit}": lambda found: found["loss"] / math.log(2),
+        "perplexity": lambda found: math.exp(min(found["loss"], 700.0)),
+    }
     return Task(
-        init=lambda key, batch: model.init(key, batch["inputs"][:1, :1]),
-        loss=loss,
-        evaluate=evaluate,
-        predict=lambda variables, batch: model.apply(variables, batch["inputs"])[1],
-        reads={"inputs": ("batch", "length")},
-        draw=draw,
-        sample=sample,
-        items=lambda batch: batch["inputs"].size,
-        unit=vocabulary.unit,
-        measure=f"nats per {vocabulary.unit}",
-        derive={
-            f"bits_per_{vocabulary.unit}": lambda means: means["loss"] / math.log(2),
-            "perplexity": lambda means: math.exp(min(means["loss"], 700.0)),
+        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1, :1]), loss),
+        evaluators={"metrics": Scheduled(means(measure, derived))},
+        objective=("validation/loss", "min"),
+        reports={"figures": draw, "sample": sample},
+        endpoints={
+            "predict": Endpoint(
+                lambda variables, batch: model.apply(variables, batch["inputs"])[1], {"inputs": ("batch", "length")}
+            ),
+            "stream": Stream(
+                inputs={},
+                begin=lambda variables, row: _begin(model, variables),
+                step=lambda variables, carry, token: step_of(model, variables)(carry, token),
+                carry_axes=cache_axes,
+            ),
         },
-        writer=Writer(
-            reads={},
-            begin=lambda variables, row: _begin(model, variables),
-            step=lambda variables, carry, token: step_of(model, variables)(carry, token),
-        ),
+        items=Items(lambda batch: batch["inputs"].size, vocabulary.unit),
+        units={"loss": f"nats per {vocabulary.unit}"},
+        partition_rules=rules_of(model),
     )
+
+
+def cache_axes(carry: Any) -> Any:
+    """The axis of rows in a carry of a ``Stream``: all rows have the same number of keys in their caches.
+
+    That is one number, or else each step would compute what only a full cache needs.
+    """
+    is_cache = lambda node: isinstance(node, Cache)
+    of_cache = lambda node: node._replace(key=0, value=0, length=None)
+    return jax.tree.map(lambda node: of_cache(node) if is_cache(node) else 0, carry, is_leaf=is_cache)
 
 
 def _begin(model: nn.Module, variables):

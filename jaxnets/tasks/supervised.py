@@ -18,10 +18,12 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Quantities
+from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning.evaluators import Scheduled, auroc, means
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.tasks import pictures, set_pictures
+from jaxnets.reports import figures, set_figures
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
-from jaxnets.tasks.task import Task
+from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
 AUXILIARY = 0.3
@@ -31,7 +33,7 @@ READS = {"inputs": ("batch", "length"), "lengths": ("batch",), "members": ("batc
 DRAWN = 2**28  # bytes of examples that pictures are made of, at most
 
 
-def classification(model: nn.Module, classes: Classes) -> Task:
+def classification(model: nn.Module, classes: Classes, learn: Learn) -> Task:
     """The task of a model that gives logits ``[B, C]`` or ``[B, T, C]``; the loss is the mean ``-log p``, in nats."""
 
     def metrics(logits, targets):
@@ -41,20 +43,22 @@ def classification(model: nn.Module, classes: Classes) -> Task:
 
     def draw(logits, batch):
         chosen = np.argmax(logits, axis=-1)
-        figures = {"confusion": pictures.confusion(batch["targets"], chosen, batch["mask"], classes.names)}
+        drawn = {"confusion": figures.confusion(batch["targets"], chosen, batch["mask"], classes.names)}
         if batch["targets"].ndim == 1:
-            figures["mistakes"] = pictures.mistakes(logits, batch, classes.names)
-        return figures
+            drawn["mistakes"] = figures.mistakes(logits, batch, classes.names)
+        return drawn
 
-    return supervised(model, metrics, draw, "nats per label")
+    task = supervised(model, learn, metrics, draw, "nats per label")
+    return _with_auroc(task) if classes.size == 2 else task
 
 
-def regression(model: nn.Module, quantities: Quantities, error: str = "squared") -> Task:
+def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: str = "squared") -> Task:
     """The task of a model that gives ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
 
     Args:
         model: As above.
         quantities: What is measured.
+        learn: ``(init, loss) -> Learner``, such as ``learning.gradient`` with its optimizer.
         error: ``"squared"`` or ``"absolute"``.
 
     Raises:
@@ -71,55 +75,61 @@ def regression(model: nn.Module, quantities: Quantities, error: str = "squared")
 
     def draw(answers, batch):
         real = batch["mask"]
-        return {"predicted": pictures.predicted(answers[real], batch["targets"][real], quantities.names)}
+        return {"predicted": figures.predicted(answers[real], batch["targets"][real], quantities.names)}
 
-    return supervised(model, metrics, draw, f"mean {error} error")
+    return supervised(model, learn, metrics, draw, f"mean {error} error")
 
 
 def supervised(
     model: nn.Module,
+    learn: Learn,
     metrics: Callable[[jax.Array, jax.Array], dict[str, jax.Array]],
     draw: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, Any]],
-    measure: str,
+    unit: str,
     prepare: Callable[[Any, jax.Array | None], Any] = lambda batch, key: batch,
-    of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_pictures.of_model,
+    of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_figures.of_model,
     reads: dict[str, tuple[str, ...]] = READS,
 ) -> Task:
     """A task from what it measures and draws.
 
     Args:
         model: As above.
+        learn: ``(init, loss) -> Learner``.
         metrics: ``(answers, targets) -> {name: one number per answer}``; ``"loss"`` is one of them.
         draw: ``(answers, batch) -> {name: figure}``, of all held-out examples.
-        measure: What the loss is measured in.
+        unit: What the loss is measured in.
         prepare: ``(batch, key) -> batch``, what the model sees; the key is for what is drawn anew in every step of
             training, and None otherwise.
         of_model: ``(model, variables, batch) -> {name: figure}``, what this kind of model is looked at with.
-        reads: As of ``Task``.
+        reads: ``inputs`` of the endpoint ``predict``.
     """
 
     def answers(variables, batch, **options):
         real = {name: batch[name] for name in ("lengths", "members") if name in batch}
         return model.apply(variables, batch["inputs"], **real, **options)
 
-    def loss(variables, batch, key, carry):
+    def loss(variables, batch, context):
+        key = context.key
         batch = prepare({**batch, "targets": _filled(batch)}, jax.random.fold_in(key, 1))
         options = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
         given, changed = answers(variables, batch, **options)
         given, *auxiliary = given if isinstance(given, tuple) else (given,)
         nats = metrics(given, batch["targets"])["loss"]
         nats += sum(AUXILIARY * metrics(other, batch["targets"])["loss"] for other in auxiliary)
-        return masked_mean(nats, batch["mask"]), ((), changed)
+        return masked_mean(nats, batch["mask"]), Aux(updated=changed)
 
     def predict(variables, batch):
         return answers(variables, prepare(batch, None))
 
-    def evaluate(variables, batch, carry):
+    def measure(variables, batch, key, carry):
         mask = batch["mask"]
         found = metrics(predict(variables, batch), _filled(batch))
-        return {name: (masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in found.items()}, ()
+        return {
+            name: Mean(masked_sum(value, mask), jnp.sum(mask, dtype=jnp.float32)) for name, value in found.items()
+        }, ()
 
-    def draw_all(variables, batches):
+    def draw_all(variables, splits, key):
+        batches = splits["validation"]
         run = jax.jit(predict)
         pieces, size = [], 0
         for i in range(len(batches)):  # one by one: iterated over, it would be read far ahead
@@ -129,22 +139,34 @@ def supervised(
             if size > DRAWN:
                 break
         whole = {name: np.concatenate([batch[name] for _, batch in pieces]) for name in pieces[0][1]}
-        figures = draw(np.concatenate([found for found, _ in pieces]), whole)
-        return {**figures, **of_model(model, variables, whole)}
+        drawn = draw(np.concatenate([found for found, _ in pieces]), whole)
+        return {**drawn, **of_model(model, variables, whole)}
+
+    def init(key, batch):
+        return model.init(key, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
 
     return Task(
-        init=lambda key, batch: model.init(key, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"]),
-        loss=loss,
-        evaluate=evaluate,
-        predict=predict,
-        reads=reads,
-        draw=draw_all,
-        sample=None,
-        items=lambda batch: len(batch["inputs"]),
-        unit="example",
-        measure=measure,
-        derive={},
+        learner=learn(init, loss),
+        evaluators={"metrics": Scheduled(means(measure))},
+        objective=("validation/loss", "min"),
+        reports={"figures": draw_all},
+        endpoints={"predict": Endpoint(predict, reads)},
+        items=Items(lambda batch: len(batch["inputs"]), "example"),
+        units={"loss": unit},
+        partition_rules=rules_of(model),
     )
+
+
+def _with_auroc(task: Task) -> Task:
+    """A task of two classes, of which the area under the ROC curve is measured too."""
+    predict = task.endpoints["predict"].function
+
+    def score(variables, batch):
+        logits, mask = predict(variables, batch), batch["mask"]
+        flat = lambda array: jnp.reshape(array, -1)
+        return flat(logits[..., 1] - logits[..., 0]), flat(_filled(batch)), flat(mask)
+
+    return task._replace(evaluators={**task.evaluators, "auroc": Scheduled(auroc(score))})
 
 
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:

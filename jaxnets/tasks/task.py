@@ -1,63 +1,90 @@
-"""What a task is: the few functions the training loop needs to know of a kind of problem."""
+"""``Task``: all that the training loop and the programs need to know of a kind of problem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from flax import linen as nn
+
+from jaxnets.learning import Learner
+from jaxnets.learning.evaluators import Scheduled
+from jaxnets.learning.partitioning import HEAD_RULES, Rules
+
+Report = Callable[[Any, Mapping[str, Any], jax.Array], dict[str, Any]]
 
 
-class Writer(NamedTuple):
-    """How a model writes token by token. Both functions are pure, and of one row: no array has an axis of rows.
+class Endpoint(NamedTuple):
+    """A use of a trained model.
 
     Attributes:
-        reads: As of ``Task``: what ``begin`` reads; nothing of a batch where a text begins from nothing.
-        begin: ``(variables, row) -> carry``, before the first token.
-        step: ``(variables, carry, token []) -> (carry, logits [V])``.
+        function: ``(variables, inputs) -> outputs``, pure, of dicts of arrays or one array; rows come first in all of
+            them, and no row has an effect on another. A random one finds ``inputs["key"]``.
+        inputs: ``{name: axes}``, the arrays that it reads, where the data have them, and what their first axes are
+            called: an axis of any size has the same name wherever it has the same size.
+        read: ``text -> inputs``, for what is typed on a command line; None: inputs are batches of the data.
+        present: ``outputs -> {name: artifact}``; None: outputs are arrays.
     """
 
-    reads: dict[str, tuple[str, ...]]
+    function: Callable[[Any, Any], Any]
+    inputs: dict[str, tuple[str, ...]]
+    read: Callable[[str], dict[str, Any]] | None = None
+    present: Callable[[Any], dict[str, Any]] | None = None
+
+
+class Stream(NamedTuple):
+    """A model that writes token by token. Both functions are pure, and of one row: no array has an axis of rows.
+
+    Attributes:
+        inputs: As of ``Endpoint``: what ``begin`` reads; nothing where a text begins from nothing.
+        begin: ``(variables, row) -> carry``, before the first token.
+        step: ``(variables, carry, token []) -> (carry, logits [V])``.
+        carry_axes: ``carry -> tree``, a prefix of the carry with the axis of rows where several are stacked, 0 for
+            most, and None for what all rows share.
+    """
+
+    inputs: dict[str, tuple[str, ...]]
     begin: Callable[[Any, Any], Any]
     step: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
+    carry_axes: Callable[[Any], Any] = lambda carry: 0
+
+
+class Items(NamedTuple):
+    """Attributes:
+    number: ``batch -> int``, what a batch counts in the speed that is reported.
+    unit: What an item is called.
+    """
+
+    number: Callable[[Any], int]
+    unit: str
 
 
 class Task(NamedTuple):
-    """What is learned. All functions but ``draw`` and ``sample`` are pure and get compiled.
+    """A kind of problem.
 
     Attributes:
-        init: ``(key, batch) -> variables``, ``{"params": ...}`` and what else the model has.
-        loss: ``(variables, batch, key, carry) -> (loss, (carry, changed))``. ``carry`` is what goes on from one
-            training batch to the next (a recurrent state; ``()`` where there is none); None asks for one to begin with.
-            ``changed`` are the variables that training moves otherwise than by gradients, such as ``{"batch_stats":
-            ...}``; ``{}`` where there are none.
-        evaluate: ``(variables, batch, carry) -> ({name: (sum, count)}, carry)``: metrics as sums, so that they add up
-            over batches; ``"loss"`` is one of them.
-        predict: ``(variables, batch) -> answers``, an array or a dict of them, what the model answers where it is used.
-            Rows come first in all of them, and no row has an effect on another.
-        reads: ``{name: axes}``, the arrays of a batch that ``predict`` reads, where the batch has them, and what their
-            first axes are called; one of any size has the same name wherever it has the same size.
-        draw: ``(variables, batches) -> {name: figure}``, matplotlib figures, what this kind of model is looked at with.
-        sample: ``(variables, key) -> str``, what a model that makes something shows at its end, or None.
-        items: ``batch -> int``, what a batch counts in the speed that is reported.
-        unit: What an item is called.
-        measure: What the loss is measured in, such as ``"nats per byte"``.
-        derive: ``{name: function of the mean metrics}``, the metrics people ask for that follow from the others.
-        score: ``(variables, batches) -> ({name: number}, text)``, what is measured once on trained models only, with
-            examples to read, or None.
-        answer: ``(variables, text) -> text``, what a model makes of a text that is no beginning, or None.
-        writer: How it writes token by token, or None where it does not.
+        learner: How it is learned.
+        evaluators: Metrics by name, and when they are measured.
+        objective: The metric that decides which checkpoint is the best, and ``"min"`` or ``"max"``; None: the last is.
+        reports: ``{name: (variables, splits, key) -> {name: artifact}}``, written every ``train.report_every`` steps
+            and at the end of training. ``splits`` are batches by name. An artifact is a matplotlib figure or one of
+            ``jaxnets.reports``.
+        endpoints: Uses of the trained model. Reserved names: ``predict``, which is exported, ``generate``, and
+            ``stream``, a ``Stream``.
+        items: What is counted in the speed that is reported.
+        units: ``{metric without its split: unit}``, such as ``{"loss": "nats per byte"}``.
+        partition_rules: Axes of parameters that are divided over devices, as in ``learning.partitioning``.
     """
 
-    init: Callable[[jax.Array, Any], Any]
-    loss: Callable[[Any, Any, jax.Array, Any], tuple[jax.Array, tuple[Any, dict[str, Any]]]]
-    evaluate: Callable[[Any, Any, Any], tuple[dict[str, tuple[jax.Array, jax.Array]], Any]]
-    predict: Callable[[Any, Any], Any]
-    reads: dict[str, tuple[str, ...]]
-    draw: Callable[[Any, Any], dict[str, Any]]
-    sample: Callable[[Any, jax.Array], str] | None
-    items: Callable[[Any], int]
-    unit: str
-    measure: str
-    derive: dict[str, Callable[[dict[str, float]], float]]
-    score: Callable[[Any, Any], tuple[dict[str, float], str]] | None = None
-    answer: Callable[[Any, str], str] | None = None
-    writer: Writer | None = None
+    learner: Learner
+    evaluators: dict[str, Scheduled]
+    objective: tuple[str, str] | None
+    reports: dict[str, Report]
+    endpoints: dict[str, Any]
+    items: Items
+    units: dict[str, str]
+    partition_rules: Rules = HEAD_RULES
+
+
+def rules_of(model: nn.Module) -> Rules:
+    """The partition rules of a model's family."""
+    return getattr(model, "partition_rules", HEAD_RULES)

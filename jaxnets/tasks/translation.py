@@ -13,10 +13,14 @@ from jaxnets import decoding
 from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, START
+from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning.evaluators import Evaluator, Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
+from jaxnets.reports import Text
+from jaxnets.reports.figures import literal
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
-from jaxnets.tasks.pictures import literal
-from jaxnets.tasks.task import Task, Writer
+from jaxnets.tasks.language_model import cache_axes
+from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
@@ -25,7 +29,12 @@ EXAMPLES = 10
 
 
 def translation(
-    model: nn.Module, vocabulary: Vocabulary, sampling: float = 0.0, smoothing: float = 0.0, beams: int = 4
+    model: nn.Module,
+    vocabulary: Vocabulary,
+    learn: Learn,
+    sampling: float = 0.0,
+    smoothing: float = 0.0,
+    beams: int = 4,
 ) -> Task:
     """The task of an encoder and decoder, ``Transformer`` or ``EncoderDecoder``, on batches of ``data.pairs``.
 
@@ -35,6 +44,7 @@ def translation(
         model: ``(source, target, source_lengths, target_lengths) -> logits``, with the methods ``encode``, ``start``
             and ``decode`` and an attribute ``train``.
         vocabulary: Of both sides, with start and end symbols.
+        learn: ``(init, loss) -> Learner``.
         sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in training, the
             decoder reads what it would itself have written instead of the target's token. What it would have written
             comes from one pass over all steps at once (Duckworth et al. 2019, arXiv:1906.04331). 0: teacher forcing.
@@ -60,8 +70,8 @@ def translation(
     def logits_of(network, variables, batch, given, **options):
         return network.apply(variables, batch["inputs"], given, batch["lengths"], batch["target_lengths"], **options)
 
-    def loss(variables, batch, key, carry):
-        first, second, third = jax.random.split(key, 3)
+    def loss(variables, batch, context):
+        first, second, third = jax.random.split(context.key, 3)
         given = read(batch)
         if sampling:
             logits = logits_of(training, variables, batch, given, rngs={"dropout": first})
@@ -74,17 +84,17 @@ def translation(
         if smoothing:
             evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
             nats = (1 - smoothing) * nats + smoothing * evenly
-        return masked_mean(nats, mask), ((), {})
+        return masked_mean(nats, mask), Aux()
 
     def predict(variables, batch):
         return logits_of(model, variables, batch, read(batch))
 
-    def evaluate(variables, batch, carry):
+    def measure(variables, batch, key, carry):
         logits, mask = predict(variables, batch), real(batch)
         nats = cross_entropy(logits, batch["targets"], mask)
         right = is_right(logits, batch["targets"])
         count = jnp.sum(mask, dtype=jnp.float32)
-        return {"loss": (jnp.sum(nats), count), "accuracy": (masked_sum(right, mask), count)}, ()
+        return {"loss": Mean(jnp.sum(nats), count), "accuracy": Mean(masked_sum(right, mask), count)}, ()
 
     def apart(variables) -> tuple[Any, Any]:
         return unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
@@ -114,60 +124,91 @@ def translation(
             vocabulary.decode(row[:length]) for row, length in zip(np.asarray(tokens), np.asarray(lengths), strict=True)
         ]
 
-    def score(variables, batches):
+    def translated(variables, batch, key, carry):
+        return (batch, translate(variables, batch["inputs"], batch["lengths"], batch["targets"].shape[1])), ()
+
+    def pairs_of(outputs):
+        """Sources, translations and references of a batch, as texts."""
+        batch, made = outputs
+        rows = np.asarray(batch["mask"])
+        lengths = batch["lengths"], batch["target_lengths"] - 1
+        found = (
+            texts(batch["inputs"], lengths[0]),
+            texts(*made),
+            texts(batch["targets"], lengths[1]),
+        )
+        return [list(itertools.compress(each, rows)) for each in found]
+
+    def bleu(splits):
         import sacrebleu  # seconds to import
 
-        sources, found, expected = [], [], []
-        for batch in batches:
-            rows = np.asarray(batch["mask"])
-            made = translate(variables, batch["inputs"], batch["lengths"], batch["targets"].shape[1])
-            found += list(itertools.compress(texts(*made), rows))
-            sources += list(itertools.compress(texts(batch["inputs"], batch["lengths"]), rows))
-            expected += list(itertools.compress(texts(batch["targets"], batch["target_lengths"] - 1), rows))
-        bleu = sacrebleu.corpus_bleu(found, [expected]).score
+        columns = {split: list(zip(*kept, strict=True)) for split, kept in splits.items()}
+        flat = {split: [list(itertools.chain(*column)) for column in found] for split, found in columns.items()}
+        return {
+            f"{split}/bleu": sacrebleu.corpus_bleu(found, [expected]).score
+            for split, (_, found, expected) in flat.items()
+        }
+
+    scored = Evaluator(
+        init=lambda variables, batch: (),
+        measure=translated,
+        add=lambda kept, outputs: [*(kept or []), pairs_of(outputs)],
+        compute=bleu,
+    )
+
+    def examples(variables, splits, key):
+        batch = splits["validation"][0]
+        sources, found, expected = pairs_of(translated(variables, batch, key, ())[0])
         chosen = np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)
         shown = (f"{sources[i]}\n  model: {found[i]}\n  given: {expected[i]}" for i in chosen)
-        return {"bleu": bleu}, "\n".join(shown)
+        return {"translations": Text("\n".join(shown))}
 
-    def answer(variables, text):
+    def read_text(text):
         tokens = vocabulary.encode(text)
-        length = min(2 * len(tokens) + 10, getattr(model, "context", 512))
-        return texts(*translate(variables, tokens[None], np.array([len(tokens)], np.int32), length))[0]
+        return {"inputs": tokens[None], "lengths": np.array([len(tokens)], np.int32)}
 
-    def draw(variables, batches):
+    def generate(variables, inputs):
+        length = min(2 * inputs["inputs"].shape[1] + 10, getattr(model, "context", 512))
+        return translate(variables, inputs["inputs"], inputs["lengths"], length)
+
+    def draw(variables, splits, key):
         if not hasattr(model, "alignment") or getattr(model, "attention", "") == "none":
             return {}
-        batch = {name: array[:1] for name, array in batches[0].items()}
+        batch = {name: array[:1] for name, array in splits["validation"][0].items()}
         encoded = model.apply(variables, batch["inputs"], batch["lengths"], method="encode")
         weights = np.asarray(model.apply(variables, encoded, read(batch), method="alignment"))[0]
         source = batch["inputs"][0, : batch["lengths"][0]]
         target = batch["targets"][0, : batch["target_lengths"][0]]
         return {"attention": _map(vocabulary, source, target, weights[: len(target), : len(source)])}
 
+    pair = {
+        "inputs": ("batch", "source_length"),
+        "lengths": ("batch",),
+        "targets": ("batch", "target_length"),
+        "target_lengths": ("batch",),
+    }
+    source = {name: pair[name] for name in ("inputs", "lengths")}
     return Task(
-        init=lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]),
-        loss=loss,
-        evaluate=evaluate,
-        predict=predict,
-        reads={
-            "inputs": ("batch", "source_length"),
-            "lengths": ("batch",),
-            "targets": ("batch", "target_length"),
-            "target_lengths": ("batch",),
+        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]), loss),
+        evaluators={
+            "metrics": Scheduled(means(measure)),
+            "bleu": Scheduled(scored, every=0),
         },
-        draw=draw,
-        sample=None,
-        items=lambda batch: batch["targets"].size,
-        unit=vocabulary.unit,
-        measure=f"nats per {vocabulary.unit}",
-        derive={},
-        score=score,
-        answer=answer,
-        writer=Writer(
-            reads={"inputs": ("batch", "source_length"), "lengths": ("batch",)},
-            begin=lambda variables, row: begin(*apart(variables), source=row["inputs"], length=row["lengths"]),
-            step=lambda variables, carry, token: step(*apart(variables), carry=carry, token=token),
-        ),
+        objective=("validation/loss", "min"),
+        reports={"figures": draw, "examples": examples},
+        endpoints={
+            "predict": Endpoint(predict, pair),
+            "generate": Endpoint(generate, source, read_text, lambda made: {"text": Text(texts(*made)[0])}),
+            "stream": Stream(
+                inputs=source,
+                begin=lambda variables, row: begin(*apart(variables), source=row["inputs"], length=row["lengths"]),
+                step=lambda variables, carry, token: step(*apart(variables), carry=carry, token=token),
+                carry_axes=cache_axes,
+            ),
+        },
+        items=Items(lambda batch: batch["targets"].size, vocabulary.unit),
+        units={"loss": f"nats per {vocabulary.unit}"},
+        partition_rules=rules_of(model),
     )
 
 

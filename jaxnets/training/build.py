@@ -3,9 +3,7 @@
 import functools
 import importlib
 import inspect
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
@@ -14,8 +12,10 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.tasks import Task
+from jaxnets.training import learners
+from jaxnets.training.calls import accepted_by, call
 from jaxnets.training.config import nearest
-from jaxnets.training.errors import RunError, UsageError, sentence
+from jaxnets.training.errors import UsageError
 
 FAMILIES = ("attention", "convolution", "decoding", "recurrent", "sets")  # whose names a model may have
 
@@ -60,65 +60,8 @@ def _returns(function: Any, kind: type) -> bool:
     return inspect.isclass(returned) and issubclass(returned, kind)
 
 
-def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
-    """``function(**arguments)``, with a ``UsageError`` for an argument it does not have, lacks, or refuses."""
-    accepted = _accepted(what, function, arguments)
-    missing = [n for n, p in accepted.items() if p.default is inspect.Parameter.empty and n not in arguments]
-    if missing:
-        raise UsageError(f"{what} needs {', '.join(missing)}")
-    for argument, value in arguments.items():
-        _check_type(f"{what}: {argument}", accepted[argument].annotation, value)
-    try:
-        return function(**arguments)
-    except (UsageError, RunError):
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except TypeError as error:
-        if "multiple values" not in str(error):  # not what a builder fixes itself, and hands on
-            raise UsageError(f"{what}: {sentence(error)}") from error
-        raise UsageError(f"{what}: {str(error).partition(') ')[2] or error}") from error
-    except Exception as error:  # an argument that only NumPy or JAX refuses, deep within
-        raise UsageError(f"{what}: {sentence(error)}") from error
-
-
-PLAIN = {bool: bool, int: Integral, float: Real, str: str}  # by annotation, what an argument must be an instance of
-
-
-def _check_type(what: str, annotation: Any, value: Any) -> None:
-    """A ``UsageError`` where an argument that is annotated as a number or a text, or a sequence of those, is not."""
-    (element,) = typing.get_args(annotation) if typing.get_origin(annotation) is Sequence else (None,)
-    if annotation in PLAIN and not isinstance(value, PLAIN[annotation]):
-        raise UsageError(f"{what} must be {annotation.__name__}, got {value!r}")
-    if element in PLAIN:
-        listed = isinstance(value, Sequence) and not isinstance(value, str)
-        if not (listed and all(isinstance(each, PLAIN[element]) for each in value)):
-            raise UsageError(f"{what} must be a sequence of {element.__name__}, got {value!r}")
-
-
 # What a model may call the number of values it gives.
 OUTPUTS = ("vocabulary", "classes", "outputs")
-
-
-def _accepted(what: str, function: Callable, arguments: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of a function; a ``UsageError`` where an argument is none of them.
-
-    ``**options`` are those of what the function says it returns.
-    """
-    signature = inspect.signature(function)
-    accepted = {
-        name: parameter
-        for name, parameter in signature.parameters.items()
-        if name not in ("parent", "name")  # what every Linen module has
-    }
-    others = [name for name, parameter in accepted.items() if parameter.kind is parameter.VAR_KEYWORD]
-    if others:
-        accepted = {**_accepted(what, signature.return_annotation, {}), **accepted}
-        del accepted[others[0]]
-    for name in arguments:
-        if name not in accepted:
-            raise UsageError(f"{what} has no argument {name!r}{nearest(name, accepted)}")
-    return accepted
 
 
 def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs: int | None = None) -> nn.Module:
@@ -145,7 +88,7 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
     if not is_module and not _returns(builder, nn.Module):  # it is not called: nobody knows what it would do
         raise UsageError(f"{name} does not make a Linen module")
     if outputs is not None:
-        accepted = _accepted(name, builder, {})
+        accepted = accepted_by(name, builder, {})
         argument = next((argument for argument in OUTPUTS if argument in accepted), None)
         if argument is None:
             raise UsageError(
@@ -175,7 +118,7 @@ def _value(value: Any) -> Any:
         arguments = dict(value)
         name = arguments.pop("name")
         function = _part(name)
-        _accepted(name, function, arguments)
+        accepted_by(name, function, arguments)
         return functools.partial(function, **arguments)
     names_ours = isinstance(value, str) and value.partition(".")[0] in FAMILIES and "." in value
     return _part(value) if names_ours else value
@@ -201,15 +144,18 @@ def dataset(config: ConfigDict) -> Dataset:
     return call(name, reader, {**arguments, "seed": config.seed})
 
 
-def task(config: ConfigDict, network: nn.Module, targets: Any) -> Task:
-    """The task of ``config.task``, a name or a name with arguments, for targets of the kind it learns."""
+def task(config: ConfigDict, network: nn.Module, spec: Any) -> Task:
+    """The task of ``config.task``, a name or a name with arguments, for data of the kind that it learns."""
     arguments = {"name": config.task} if isinstance(config.task, str) else dict(config.task)
     name = arguments.pop("name")
     function = resolve(name)
     if not _returns(function, Task):
         raise UsageError(f"--config.task={name}: a task of jaxnets.tasks expected")
-    learned = list(inspect.signature(function).parameters)[1]  # vocabulary, classes, quantities
-    kind = type(targets).__name__.lower()
+    parameters = list(inspect.signature(function).parameters)
+    learned, kind = parameters[1], type(spec).__name__.lower()  # vocabulary, classes, quantities
     if kind != learned:
         raise UsageError(f"{name} learns from data with {learned}; {config.data.name} has {kind}")
-    return call(name, function, {"model": network, kind: targets, **arguments})
+    given = {"model": network, kind: spec, **arguments}
+    if "learn" in parameters:  # others bring their own optimizers
+        given["learn"] = learners.gradient_of(config)
+    return learners.wrapped(config, call(name, function, given))

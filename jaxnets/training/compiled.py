@@ -1,4 +1,4 @@
-"""What a run computes with, built from its config: nothing here runs yet."""
+"""The compiled functions of a run, built from its config: nothing here runs yet."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,15 +8,15 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
+from jaxnets.learning import evaluators, partitioning
+from jaxnets.learning.evaluators import Evaluator, Measure
+from jaxnets.learning.partitioning import count_rows
 from jaxnets.tasks import Task
-from jaxnets.training import build
 from jaxnets.training.distributed import sharding
 from jaxnets.training.distributed.sharding import Share
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.not_finite import POLICIES
-from jaxnets.training.optimizer import OPTIMIZERS, on_plateau
-from jaxnets.training.parameters import matching, named
-from jaxnets.training.state import State, create, first_variables, make_step
+from jaxnets.training.state import MEASURE, State, create, key_for, make_step
 
 
 class Compiled(NamedTuple):
@@ -24,51 +24,103 @@ class Compiled(NamedTuple):
 
     mesh: Mesh
     step: Callable
-    evaluate: Callable
+    evaluators: dict[str, Measure]
     abstract: State  # shapes of the state and where its arrays lie
-    create: Callable[[], State]
-    measured: Callable[[Any, float], tuple[Any, jax.Array]] | None  # that of ``on_plateau``, where there is one
+    create: Callable[..., State]  # of variables to begin with, or None
+    observe: Callable[[State, Any], tuple[State, dict[str, jax.Array]]] | None
+    renewed: Callable[[State], State]  # with the rows of its state at zero, as where a run begins
     train: Share
-    validation: Share
+    splits: dict[str, Share]
     items: int  # what a training batch counts in the speed that is reported
 
 
 def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
-    """Builds what a run computes with; what does not fit together is told here, before anything is compiled."""
+    """Builds the functions of a run; what does not fit together is an error here, before anything is compiled."""
     batch = dataset.train[0]
-    settings, rows = config.train, sharding.count_rows(batch)
+    settings, rows = config.train, count_rows(batch)
     _check(settings, rows)
-    transform, measured = _optimizer(settings.steps, config.optimizer)
-    average, frozen = config.optimizer.average, config.optimizer.frozen
+    learner = task.learner
     mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
+    initialize = lambda variables=None: create(learner, batch, config.seed, variables)
     try:
-        if frozen:
-            params = jax.eval_shape(lambda: first_variables(task, batch, config.seed)["params"])
-            matching("optimizer.frozen", frozen, named({"params": params}))
-        initialise = lambda: create(task, transform, batch, config.seed, average, frozen)
-        shapes = jax.eval_shape(initialise)
+        shapes = jax.eval_shape(initialize)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except (UsageError, RunError):
         raise
     except Exception as error:  # a size that only NumPy or JAX refuses, deep within
         raise UsageError(f"{config.model.name}: {sentence(error)}") from error
-    train, validation = _shares(dataset, mesh)
-    there = _shardings(mesh, shapes, config.devices.fully_sharded)
-    whole = sharding.everywhere(mesh)
-    skip = settings.not_finite == "skip"
-    update = make_step(task, transform, config.seed, settings.accumulate, average, skip, frozen)
+    layout: Any = State(
+        "replicated",  # type: ignore[arg-type]
+        learner.layout(shapes.learner),
+    )
+    there = partitioning.of_layout(mesh, task.partition_rules, layout, shapes, config.devices.fully_sharded)
+    whole = partitioning.everywhere(mesh)
+    train, splits = _shares(dataset, mesh)
+    ruled = lambda f: partitioning.with_rules(task.partition_rules, f)
+
+    def observe(state: State, metrics: dict[str, float]) -> tuple[State, dict[str, jax.Array]]:
+        assert learner.observe is not None
+        new, told = learner.observe(state.learner, metrics)
+        return state._replace(learner=new), told
+
+    def renewed(state: State) -> State:
+        anew = lambda name, part: jax.tree.map(jax.numpy.zeros_like, part) if name == "rows" else part
+        return jax.tree.map(anew, layout, state)
+
     return Compiled(
         mesh=mesh,
-        step=jax.jit(update, donate_argnums=0, out_shardings=(there, whole)),
-        evaluate=jax.jit(sharding.by_rows(task.evaluate), out_shardings=(whole, None)),
+        step=jax.jit(ruled(make_step(learner, config.seed)), donate_argnums=0, out_shardings=(there, whole)),
+        evaluators={name: compiled(each.evaluator, mesh, ruled) for name, each in task.evaluators.items()},
         abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
-        create=jax.jit(initialise, out_shardings=there),
-        measured=measured and jax.jit(measured, donate_argnums=0, out_shardings=(there.optimizer, whole)),
+        create=jax.jit(initialize, out_shardings=there),
+        observe=jax.jit(observe, donate_argnums=0, out_shardings=(there, whole)) if learner.observe else None,
+        renewed=jax.jit(renewed, donate_argnums=0, out_shardings=there),
         train=train,
-        validation=validation,
-        items=task.items(batch),
+        splits=splits,
+        items=task.items.number(batch),
     )
+
+
+def compiled(evaluator: Evaluator, mesh: Mesh, ruled: Callable[[Callable], Callable] = lambda f: f) -> Measure:
+    """The compiled functions of an evaluator; its outputs are whole on all devices."""
+
+    def init(variables: Any, batch: Any) -> Any:
+        shapes = jax.eval_shape(evaluator.init, variables, batch)
+        placed = jax.jit(evaluator.init, out_shardings=partitioning.of_rows(mesh, shapes))
+        return placed(variables, batch)
+
+    measure = ruled(partitioning.by_rows(evaluator.measure))
+    jitted = jax.jit(measure, out_shardings=(partitioning.everywhere(mesh), None))
+    return Measure(evaluator, init, lambda *arguments: sharding.settled(jitted(*arguments)))
+
+
+def evaluate(
+    measures: dict[str, Measure], variables: Any, splits: dict[str, Share], seed: int, names: dict[str, tuple[str, ...]]
+) -> dict[str, float]:
+    """The metrics of evaluators.
+
+    Args:
+        measures: By name.
+        variables: The model's.
+        splits: Batches by name.
+        seed: Of the run.
+        names: By evaluator, the splits that it measures.
+    """
+    found: dict[str, float] = {}
+    for name, splits_of in names.items():
+        there = {split: splits[split].on_devices() for split in splits_of if split in splits}
+        found |= evaluators.run(measures[name], variables, there, lambda number: key_for(seed, number, MEASURE))
+    return found
+
+
+def evaluate_run(task: Task, variables: Any, dataset: Dataset, split: str, seed: int) -> dict[str, float]:
+    """All metrics of trained variables, on the first device, with a split in place of ``validation``."""
+    batches = {name: sharding.on_one_device(part) for name, part in dataset.held_out.items()}
+    measures = {name: compiled(each.evaluator, batches[split].mesh) for name, each in task.evaluators.items()}
+    replaced = lambda splits: tuple(split if name == "validation" else name for name in splits)
+    names = {name: replaced(each.splits) for name, each in task.evaluators.items()}
+    return evaluate(measures, variables, batches, seed, names)
 
 
 LEAST = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1, "keep": 1, "keep_every": 0}
@@ -87,33 +139,11 @@ def _check(settings: ConfigDict, rows: int) -> None:
             raise UsageError(f"--config.train.{name}={settings[name]}: at least {number} expected")
 
 
-def _shares(dataset: Dataset, mesh: Mesh) -> tuple[Share, Share]:
-    """What this process reads to train and to validate."""
+def _shares(dataset: Dataset, mesh: Mesh) -> tuple[Share, dict[str, Share]]:
+    """The batches that this process reads to train, and those of the other splits."""
     if jax.process_count() == 1:
-        return Share(dataset.train, mesh), Share(dataset.validation, mesh)
+        return Share(dataset.train, mesh), {name: Share(part, mesh) for name, part in dataset.held_out.items()}
     own = dataset.part(lambda count: sharding.rows_here(mesh, count))
-    count = lambda batches: sharding.count_rows(batches[0])
-    return Share(own.train, mesh, count(dataset.train)), Share(own.validation, mesh, count(dataset.validation))
-
-
-def _shardings(mesh: Mesh, state: State, fully: bool) -> State:
-    """Where the arrays of a state lie."""
-    whole: Any = sharding.everywhere(mesh)
-    variables, optimizer = sharding.of_parameters(mesh, (state.variables, state.optimizer), fully)
-    return State(whole, variables, optimizer, sharding.of_rows(mesh, state.carry))
-
-
-def _optimizer(steps: int, config: ConfigDict) -> tuple[Any, Callable | None]:
-    """The optimiser, and what it learns from a validation loss."""
-    others = ("name", "average", "frozen", "plateau", "patience")
-    arguments = {key: value for key, value in config.items() if key not in others}
-    if not 0 <= config.average < 1:
-        raise UsageError(f"--config.optimizer.average={config.average}: from 0 to below 1 expected; 0 keeps no average")
-    name = config.get("name", "adamw")
-    if name not in OPTIMIZERS:
-        raise UsageError(f"--config.optimizer.name={name}: one of {', '.join(OPTIMIZERS)} expected")
-    transform = build.call(f"the optimizer {name}", OPTIMIZERS[name], {"steps": steps, **arguments})
-    if not config.plateau:
-        return transform, None
-    reduction = {"transform": transform, "plateau": config.plateau, "patience": config.patience}
-    return build.call("the plateau", on_plateau, reduction)
+    count = lambda batches: count_rows(batches[0])
+    shared = {name: Share(part, mesh, count(dataset.splits[name])) for name, part in own.held_out.items()}
+    return Share(own.train, mesh, count(dataset.train)), shared

@@ -4,6 +4,7 @@ import ast
 import difflib
 import json
 import math
+import re
 import runpy
 import sys
 import textwrap
@@ -85,6 +86,7 @@ DEFAULTS = {
     "train.keep_every": 0,
     "train.not_finite": "stop",
     "train.not_finite_limit": 10,
+    "train.report_every": 0,
 }
 
 
@@ -215,3 +217,29 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """``"; the nearest is ..."`` for an error message, or nothing where nothing is near."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; the nearest is {prefix}{close[0]}" if close else ""
+
+
+EXAMPLES = 8  # paths that an error lists
+
+
+def matching(key: str, pattern: str, paths: Iterable[str]) -> set[str]:
+    """The paths in which the pattern of ``--config.key`` is found; none for an empty one.
+
+    Raises:
+        UsageError: It is no regular expression, or is found in no path, or in all.
+    """
+    if not pattern:
+        return set()
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--config.{key}={pattern}: not a regular expression: {error}") from error
+    everything = sorted(paths)
+    found = {path for path in everything if expression.search(path)}
+    if not found or len(found) == len(everything):
+        dots = ", ..." if len(everything) > EXAMPLES else ""
+        listed = ", ".join(everything[:EXAMPLES]) + dots
+        raise UsageError(
+            f"--config.{key}={pattern}: it is found in {'all' if found else 'none'} of the paths: {listed}"
+        )
+    return found

@@ -22,7 +22,7 @@ def of(dataset: Dataset) -> dict[str, Any]:
     return {
         "fingerprint": dataset.fingerprint,
         "source": dataset.description,
-        "targets": {"kind": type(dataset.targets).__name__, **dataclasses.asdict(dataset.targets)},
+        "targets": {"kind": type(dataset.spec).__name__, **dataclasses.asdict(dataset.spec)},
         "inputs": of_inputs(dataset.inputs),
         "batch": {name: [list(like.shape), str(like.dtype)] for name, like in shapes(dataset).items()},
     }

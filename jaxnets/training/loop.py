@@ -7,30 +7,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import grain
 import jax
 from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
+from jaxnets.learning import Mean
+from jaxnets.reports import Text
 from jaxnets.tasks import Task
 from jaxnets.training import not_finite
+from jaxnets.training.checkpointing import saved
 from jaxnets.training.checkpointing.beginning import begin
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
-from jaxnets.training.compiled import Compiled
+from jaxnets.training.compiled import Compiled, evaluate
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.distributed.processes import Agreement
-from jaxnets.training.distributed.sharding import Share
 from jaxnets.training.errors import RunError
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.not_finite import NotFinite
-from jaxnets.training.reporting.metrics import MetricWriter, draw_curves, save_figure
+from jaxnets.training.reporting.metrics import MetricWriter, draw_curves
 from jaxnets.training.reporting.profile import Profile
 from jaxnets.training.reporting.progress import Progress
-from jaxnets.training.state import SAMPLE, State, in_use, key_for
+from jaxnets.training.state import SAMPLE, State, key_for
 
 TIME_IS_UP = 1  # a wish to end; larger ones are 1 + the number of a signal
 SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
-READING = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 
 
 class Outcome(NamedTuple):
@@ -38,18 +38,21 @@ class Outcome(NamedTuple):
     step: Updates done.
     signal: What interrupted the run, or None.
     variables: The model's, at the end.
+    texts: The reports that are texts, by name.
     """
 
     step: int
     signal: int | None
     variables: Any
+    texts: dict[str, str]
 
 
 class Run(NamedTuple):
     """What a run goes on with."""
 
-    settings: ConfigDict  # config.train
+    config: ConfigDict
     workdir: Path
+    dataset: Dataset
     task: Task
     compiled: Compiled
     batches: Any
@@ -59,31 +62,9 @@ class Run(NamedTuple):
     profile: Profile
     asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or more
 
-
-def evaluate(task: Task, compiled: Callable, variables: Any, share: Share) -> dict[str, float]:
-    """Mean metrics over batches, and what the task derives from them.
-
-    Args:
-        task: What is measured.
-        compiled: ``jax.jit(task.evaluate)``.
-        variables: The model's.
-        share: The batches; what ``carry`` has is of one shape.
-    """
-    sums: dict[str, list[float]] = {}
-    carry = None
-    # By itself a map dataset reads 500 batches ahead, gigabytes of images.
-    for batch in map(share.put, share.batches.to_iter_dataset(READING)):
-        if carry is None:
-            zeros = jax.eval_shape(compiled, variables, batch, None)[1]
-            nothing = lambda zeros=zeros: jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), zeros)
-            carry = jax.jit(nothing, out_shardings=sharding.of_rows(share.mesh, zeros))()
-        metrics, carry = sharding.settled(compiled(variables, batch, carry))
-        for name, (total, number) in metrics.items():
-            row = sums.setdefault(name, [0.0, 0.0])
-            row[0] += float(total)
-            row[1] += float(number)
-    means = {name: total / number for name, (total, number) in sums.items()}
-    return {**means, **{name: derived(means) for name, derived in task.derive.items()}}
+    @property
+    def settings(self) -> ConfigDict:
+        return self.config.train
 
 
 def train(
@@ -98,27 +79,29 @@ def train(
             written. Checkpoints stay.
     """
     settings = config.train
-    batches = iter(compiled.train.batches.to_iter_dataset(READING))
+    batches = iter(compiled.train.batches.to_iter_dataset(sharding.READING))
     agree = Agreement(compiled.mesh)
     with Checkpoints(workdir / "checkpoints", keep=settings.keep, keep_every=settings.keep_every) as checkpoints:
-        state, step, skipped = _begin(settings, checkpoints, compiled, batches)
+        state, step = _begin(settings, checkpoints, task, compiled, batches)
         if step >= settings.steps:
-            return Outcome(step, None, processes.whole(in_use(state.variables)))
+            return Outcome(step, None, processes.whole(task.learner.variables(state.learner)), {})
         profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
         with Interruption() as interruption, _writer(workdir, step) as writer, profile:
             deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
             own = lambda: 1 + interruption.signal if interruption.signal else int(time.monotonic() >= deadline)
             asked = lambda: agree(own())
-            progress = Progress(settings, task, step, writer, skipped)
-            run = Run(settings, workdir, task, compiled, batches, checkpoints, progress, writer, profile, asked)
+            progress = Progress(settings, task, step, writer)
+            run = Run(config, workdir, dataset, task, compiled, batches, checkpoints, progress, writer, profile, asked)
             state, step, wish = _to_the_end(run, state, step)
             progress.close()
             checkpoints.wait()
-        signal = wish - 1 if wish > TIME_IS_UP else None
-        variables = processes.whole(in_use(state.variables))
-        if signal is None and writer is not None:  # after a signal somebody waits for the end
-            _draw(workdir, dataset, task, variables)
-        return Outcome(step, signal, variables)
+            signal = wish - 1 if wish > TIME_IS_UP else None
+            variables = processes.whole(task.learner.variables(state.learner))
+            texts: dict[str, str] = {}
+            if signal is None and writer is not None:  # after a signal somebody waits for the end
+                draw_curves(workdir, task)
+                texts = _report(run, variables, step)
+        return Outcome(step, signal, variables, texts)
 
 
 def _to_the_end(run: Run, state: State, step: int) -> tuple[State, int, int]:
@@ -135,7 +118,8 @@ def _to_the_end(run: Run, state: State, step: int) -> tuple[State, int, int]:
             if run.settings.not_finite != "roll_back" or times > run.settings.not_finite_limit:
                 raise not_finite.stopped(because, run.checkpoints) from error
         del state  # there may not be room for two
-        state, step, _ = _begin(run.settings, run.checkpoints, run.compiled, run.batches)
+        state, step = _begin(run.settings, run.checkpoints, run.task, run.compiled, run.batches)
+        state = run.compiled.renewed(state)  # what goes on from batch to batch is that of other batches
         run.batches.set_state(position)
         run.progress.roll_back(step, because)
 
@@ -162,49 +146,79 @@ def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
         pending = (step, metrics, run.batches.get_state())
         asked = run.asked()
         over = step >= last or asked > 0
-        if not over and step % every:
+        due = _due(run, step)
+        reported = run.settings.report_every and step % run.settings.report_every == 0 and step < last
+        if not (over or step % every == 0 or due or reported):
             continue
         _read(run, *pending)
         pending = None
         paused = time.monotonic()
-        validation = None
-        if asked <= TIME_IS_UP or step % every == 0 or step >= last:
-            state, validation = _validate(run, state, step)
-        position = {**run.batches.get_state(), **({SKIPPED: run.progress.skipped} if run.progress.skipped else {})}
-        run.checkpoints.save(step, state, position, validation)
-        if not run.settings.background_saves:
-            run.checkpoints.wait()
-        if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
-            draw_curves(run.workdir, run.task)
-            drawn = time.monotonic()
+        measured = None
+        if over or step % every == 0:
+            if asked <= TIME_IS_UP or step % every == 0 or step >= last:
+                due = [name for name, each in run.task.evaluators.items() if each.every is None or name in due]
+                state, measured = _measure(run, state, step, due)
+            _save(run, state, step, measured)
+            if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
+                draw_curves(run.workdir, run.task)
+                drawn = time.monotonic()
+        elif due:
+            state, _ = _measure(run, state, step, due)
+        if reported:
+            variables = processes.whole(run.task.learner.variables(state.learner))
+            if run.writer is not None:
+                _report(run, variables, step)
         run.progress.exclude(time.monotonic() - paused)
         if over:
             return state, step, asked
 
 
-SKIPPED = "updates skipped"  # beside the position in the data: how many in a row, up to a checkpoint
+def _due(run: Run, step: int) -> list[str]:
+    """The evaluators with an interval of their own that measure at a step."""
+    return [name for name, each in run.task.evaluators.items() if each.every and step % each.every == 0]
 
 
-def _begin(settings: ConfigDict, checkpoints: Checkpoints, compiled: Compiled, batches: Any) -> tuple[State, int, int]:
-    """The state of the last checkpoint, with the data at its place, or a first one; its step, the updates skipped."""
-    found = checkpoints.restore(compiled.abstract)
+def _save(run: Run, state: State, step: int, measured: dict[str, float] | None) -> None:
+    """Saves a checkpoint, with the score that the best one is chosen by."""
+    score = None
+    if measured is not None and run.task.objective is not None:
+        name, direction = run.task.objective
+        score = measured.get(name)
+        score = -score if score is not None and direction == "max" else score
+    tree = saved.split(run.task.learner, state)
+    run.checkpoints.save(step, tree, run.batches.get_state(), measured, score)
+    if not run.settings.background_saves:
+        run.checkpoints.wait()
+
+
+def _begin(
+    settings: ConfigDict, checkpoints: Checkpoints, task: Task, compiled: Compiled, batches: Any
+) -> tuple[State, int]:
+    """The state of the last checkpoint, with the data at its place, or a first one; and its step."""
+    learner = task.learner
+    found = checkpoints.restore(saved.split(learner, compiled.abstract))
     if found is None:
-        return begin(settings, compiled.abstract, sharding.settled(compiled.create())), 0, 0
-    step, state, position = found
-    skipped = position.pop(SKIPPED, 0)
-    check_position(position, batches.get_state(), skipped)
+        state = sharding.settled(compiled.create(None))
+        if settings.begin_from:
+            abstract = learner.variables(compiled.abstract.learner)
+            variables = begin(settings, abstract, learner.variables(state.learner))
+            del state  # there may not be room for two
+            state = sharding.settled(compiled.create(variables))
+        return state, 0
+    step, tree, position = found
+    check_position(position, batches.get_state())
     batches.set_state(position)
-    return state, step, skipped
+    return saved.join(learner, compiled.abstract, tree), step
 
 
-def check_position(position: Any, like: Any, skipped: Any) -> None:
+def check_position(position: Any, like: Any) -> None:
     """A ``RunError`` where a checkpoint's position in the data is not one of the data that is read.
 
     Whatever reads batches takes what it is given, and fails later in a thread of its own.
     """
     shape = lambda tree: jax.tree.map(type, tree)
-    numbers = [leaf for leaf in [*jax.tree.leaves(position), skipped] if type(leaf) is int]
-    if shape(position) != shape(like) or type(skipped) is not int or any(not 0 <= n < 2**63 for n in numbers):
+    numbers = [leaf for leaf in jax.tree.leaves(position) if type(leaf) is int]
+    if shape(position) != shape(like) or any(not 0 <= n < 2**63 for n in numbers):
         raise RunError(f"the position in the data of a checkpoint must be like {like}, got {position}")
 
 
@@ -213,40 +227,50 @@ def _writer(workdir: Path, step: int) -> Any:
     return MetricWriter(workdir, step) if processes.is_first() else contextlib.nullcontext()
 
 
-def _read(run: Run, step: int, metrics: dict[str, jax.Array], position: Any) -> None:
-    """Waits for the numbers of a step and passes them on; ``NotFinite`` where they cannot be passed over."""
-    numbers = {f"train/{name}": float(metrics[name]) for name in ("loss", "gradient_norm")}
-    because = not_finite.find(numbers)
-    if because is None:
+def _read(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
+    """Waits for the metrics of a step and passes them on; ``NotFinite`` where they cannot be passed over."""
+    flags = {name: int(metrics[name]) for name in ("finite", "skipped") if name in metrics}
+    numbers = {f"train/{name}": _number(value) for name, value in metrics.items() if name not in flags}
+    if flags.get("finite", True):
         run.progress.note(step, numbers, run.compiled.items)
-    elif run.settings.not_finite == "skip" and run.progress.skipped < run.settings.not_finite_limit:
+        return
+    because = not_finite.find({name: total for name, (total, _) in numbers.items()}) or "an update is not finite"
+    if 0 < flags.get("skipped", 0) <= run.settings.not_finite_limit:
         run.progress.skip(step, because)
     else:
         raise NotFinite(because, step, position)
 
 
-def _validate(run: Run, state: State, step: int) -> tuple[State, dict[str, float]]:
-    """Measures a state, and writes what was found; the state with what its optimiser learns from that."""
-    found = evaluate(run.task, run.compiled.evaluate, in_use(state.variables), run.compiled.validation)
-    validation = {f"val/{name}": value for name, value in found.items()}
-    because = not_finite.find({"val/loss": validation["val/loss"]})
+def _number(metric: Any) -> tuple[float, float]:
+    """A metric as a total and a count."""
+    return (float(metric.total), float(metric.number)) if isinstance(metric, Mean) else (float(metric), 1.0)
+
+
+def _measure(run: Run, state: State, step: int, names: list[str]) -> tuple[State, dict[str, float]]:
+    """Measures a state with some evaluators, and writes the metrics; the state with what its learner learns of them."""
+    splits = {name: run.task.evaluators[name].splits for name in names}
+    variables = run.task.learner.variables(state.learner)
+    metrics = evaluate(run.compiled.evaluators, variables, run.compiled.splits, run.config.seed, splits)
+    objective = run.task.objective and run.task.objective[0]
+    because = not_finite.find({objective: metrics[objective]}) if objective in metrics else None
     if because is not None:
         raise NotFinite(because, step, run.batches.get_state())
     # Not where a run ends between: so that one that goes on is as if it had not ended.
-    if run.compiled.measured is not None and step % run.settings.evaluate_every == 0:
-        optimizer, scale = run.compiled.measured(state.optimizer, validation["val/loss"])
-        state = state._replace(optimizer=optimizer)
-        validation["learning_rate_scale"] = float(scale)
-    run.progress.evaluated(step, validation)
-    return state, validation
+    if run.compiled.observe is not None and objective in metrics and step % run.settings.evaluate_every == 0:
+        state, told = run.compiled.observe(state, metrics)
+        metrics |= {name: float(value) for name, value in told.items()}
+    run.progress.evaluated(step, metrics)
+    return state, metrics
 
 
-def _draw(workdir: Path, dataset: Dataset, task: Task, variables: Any) -> None:
-    draw_curves(workdir, task)
-    for name, figure in task.draw(variables, dataset.validation).items():
-        save_figure(workdir, name, figure)
-
-
-def sample(config: ConfigDict, task: Task, outcome: Outcome) -> str | None:
-    """What the trained model makes, drawn with the run's seed; None where it makes nothing."""
-    return task.sample and task.sample(outcome.variables, key_for(config.seed, outcome.step, SAMPLE))
+def _report(run: Run, variables: Any, step: int) -> dict[str, str]:
+    """Writes the reports of a step; those that are texts."""
+    assert run.writer is not None
+    texts = {}
+    key = key_for(run.config.seed, step, SAMPLE)
+    for report in run.task.reports.values():
+        for name, artifact in report(variables, run.dataset.held_out, key).items():
+            run.writer.write_artifact(step, name, artifact)
+            if isinstance(artifact, Text):
+                texts[name] = artifact.text
+    return texts

@@ -15,14 +15,14 @@ from jaxnets.tasks import Task
 from jaxnets.training import build, rundir
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError, sentence
-from jaxnets.training.state import first_variables, in_use
+from jaxnets.training.state import first_variables
 
 
 class Run(NamedTuple):
     """Attributes:
     workdir: Its folder.
     config: Its config.
-    targets: What its data's targets mean, such as a vocabulary.
+    spec: Meaning of the numbers in its data, such as a vocabulary.
     model, task: Built from the config.
     step: The checkpoint's.
     variables: The model's at that step.
@@ -30,7 +30,7 @@ class Run(NamedTuple):
 
     workdir: Path
     config: ConfigDict
-    targets: Any
+    spec: Any
     model: nn.Module
     task: Task
     step: int
@@ -64,17 +64,16 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
         UsageError: No such step, or a model that must not be imported.
     """
     config = rundir.load(workdir)
-    targets, batch = rundir.data(workdir)
+    spec, batch = rundir.data(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise RunError(f"no checkpoint in {workdir}: train there first")
-    model = build.model(config.model, trusted, outputs=targets.size)
-    task = build.task(config, model, targets)
-    average = config.optimizer.average
+    model = build.model(config.model, trusted, outputs=spec.size)
+    task = build.task(config, model, spec)
     with built(workdir):
-        shapes = jax.eval_shape(lambda batch: first_variables(task, batch, config.seed, average), batch)
+        shapes = jax.eval_shape(lambda batch: first_variables(task.learner, batch, config.seed), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes)
-    return Run(workdir, config, targets, model, task, chosen, in_use(variables))
+    return Run(workdir, config, spec, model, task, chosen, variables)
 
 
 @contextlib.contextmanager

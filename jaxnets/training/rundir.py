@@ -32,6 +32,7 @@ FREE = (
     "train.background_saves",
     "train.not_finite",
     "train.not_finite_limit",
+    "train.report_every",
     "devices.model",
     "devices.fully_sharded",
 )
@@ -63,7 +64,13 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """
     _text(config)
     if (workdir / "config.json").exists():
-        for name in ("figures", "tensorboard", "profile", "damaged"):  # written into; Checkpoints checks its own
+        for name in (
+            "figures",
+            "samples",
+            "tensorboard",
+            "profile",
+            "damaged",
+        ):  # Checkpoints checks its own
             check_folder(workdir / name)
         if differs := changes(load(workdir), config):
             own = f"give this one its own folder, such as --workdir={_free_name(workdir)}"
@@ -107,7 +114,7 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
             f"this is {dataset.description}"
         )
     targets, batch = data(workdir)
-    if targets != dataset.targets or batch != descriptions.shapes(dataset):
+    if targets != dataset.spec or batch != descriptions.shapes(dataset):
         raise RunError(
             f"{path} does not describe the data of this run: its targets or the shapes of a batch are others"
         )

@@ -49,7 +49,7 @@ def test_parts_do_not_overlap_and_a_seed_chooses_them():
         digits = data.digits(batch=8, seed=seed)
         rows = lambda batches: {row.tobytes() for b in batches for row in b["inputs"][b["mask"]]}
         train = {row.tobytes() for i in range(200) for row in digits.train[i]["inputs"]}
-        return train, rows(digits.validation), rows(digits.test)
+        return train, rows(digits.splits["validation"]), rows(digits.splits["test"])
 
     train, validation, test = parts(0)
     assert not (train & validation or train & test or validation & test)
@@ -65,9 +65,9 @@ def test_digits_are_read_by_rows_or_pixels():
     assert rows.train[0]["inputs"].shape == (4, 8, 8)
     np.testing.assert_array_equal(rows.train[0]["inputs"].reshape(4, 64, 1), pixels.train[0]["inputs"])
     assert rows.train[0]["inputs"].max() == 1
-    assert rows.targets == data.Classes(tuple("0123456789"))
+    assert rows.spec == data.Classes(tuple("0123456789"))
     assert "width" not in rows.train[0]
-    for batch in (pixels.train[0], pixels.validation[0], pixels.test[0]):
+    for batch in (pixels.train[0], pixels.splits["validation"][0], pixels.splits["test"][0]):
         np.testing.assert_array_equal(batch["width"], [8] * 4)
 
 
@@ -119,9 +119,9 @@ def test_a_folder_of_idx_files_is_read_by_rows_or_pixels(tmp_path):
     path = mnist_folder(tmp_path)
     rows, pixels = data.idx(path, batch=5, validation=0.2), data.idx(path, "pixels", batch=5, validation=0.2)
     assert rows.train[0]["inputs"].shape == (5, 4, 5)
-    np.testing.assert_array_equal(rows.test[0]["inputs"].reshape(5, 20, 1), pixels.test[0]["inputs"])
+    np.testing.assert_array_equal(rows.splits["test"][0]["inputs"].reshape(5, 20, 1), pixels.splits["test"][0]["inputs"])
     assert 0.9 < rows.train[0]["inputs"].max() <= 1
-    assert set(pixels.test[0]["width"]) == {5}
+    assert set(pixels.splits["test"][0]["width"]) == {5}
 
 
 WRONG_FOLDERS = {
@@ -155,11 +155,11 @@ def saved(folder, **changes):
 
 def test_series_are_standardised_by_what_is_learned_from(tmp_path):
     made = data.series(saved(tmp_path), batch=10, validation=0.2)
-    assert made.targets.names == ("ill", "well")
+    assert made.spec.names == ("ill", "well")
     raw = data.series(saved(tmp_path), batch=10, validation=0.2, standardise=False)
     mean, deviation = SERIES["x_train"].mean(), SERIES["x_train"].std()
-    np.testing.assert_allclose(made.test[0]["inputs"], (raw.test[0]["inputs"] - mean) / deviation, atol=1e-5)
-    np.testing.assert_allclose(raw.test[0]["inputs"][..., 0], SERIES["x_test"], rtol=1e-6)
+    np.testing.assert_allclose(made.splits["test"][0]["inputs"], (raw.splits["test"][0]["inputs"] - mean) / deviation, atol=1e-5)
+    np.testing.assert_allclose(raw.splits["test"][0]["inputs"][..., 0], SERIES["x_test"], rtol=1e-6)
     assert "lengths" not in made.train[0]
 
 
@@ -168,13 +168,13 @@ def test_nan_at_the_end_of_a_row_is_padding(tmp_path):
     x[0, 4:], x[1, 1:], x[2] = np.nan, np.nan, np.nan
     made = data.series(saved(tmp_path, x_train=x), batch=16, validation=0.2, standardise=False)
     rows = [row for i in range(4) for row in zip(*(made.train[i][n] for n in ("inputs", "lengths")), strict=True)]
-    rows += [row for b in made.validation for row in zip(b["inputs"], b["lengths"], strict=True)]
+    rows += [row for b in made.splits["validation"] for row in zip(b["inputs"], b["lengths"], strict=True)]
     assert {0, 1, 4, 7} == {int(length) for _, length in rows}
     for inputs, length in rows:
         assert np.isfinite(inputs).all()
         assert (inputs[length:] == 0).all()
         assert (inputs[:length] != 0).all()
-    assert (made.test[0]["lengths"] == 7).all()
+    assert (made.splits["test"][0]["lengths"] == 7).all()
 
 
 INSIDE = SERIES["x_train"].copy()

@@ -53,7 +53,7 @@ def test_files_are_found_in_every_layout(tmp_path, places, pack, suffix):
     for name, array in idx_folder(str(tmp_path)).items():
         np.testing.assert_array_equal(array, ARRAYS[name])
     made = data.idx(str(tmp_path), "images", batch=4)
-    np.testing.assert_array_equal(made.test[0]["inputs"][..., 0], ARRAYS["t10k-images"][:4])
+    np.testing.assert_array_equal(made.splits["test"][0]["inputs"][..., 0], ARRAYS["t10k-images"][:4])
 
 
 @pytest.mark.parametrize("pictures, numbers", list(itertools.product(CODES, repeat=2)))
@@ -61,8 +61,8 @@ def test_every_type_of_images_and_labels(tmp_path, pictures, numbers):
     write(tmp_path, "{name}-idx{rank}-ubyte", kinds=(pictures, numbers))
     made = data.idx(str(tmp_path), batch=4)
     expected = ARRAYS["t10k-images"].astype("u1").astype(pictures) / np.float32(255)
-    np.testing.assert_allclose(made.test[0]["inputs"], expected[:4], rtol=1e-6)
-    np.testing.assert_array_equal(np.concatenate([batch["targets"] for batch in made.test]), ARRAYS["t10k-labels"])
+    np.testing.assert_allclose(made.splits["test"][0]["inputs"], expected[:4], rtol=1e-6)
+    np.testing.assert_array_equal(np.concatenate([batch["targets"] for batch in made.splits["test"]]), ARRAYS["t10k-labels"])
     if pictures != "u1":
         with pytest.raises(ValueError, match="train-images of unsigned bytes expected; given"):
             data.idx(str(tmp_path), "images", batch=4)

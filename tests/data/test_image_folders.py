@@ -123,7 +123,7 @@ def test_a_file_that_becomes_a_pipe_is_named_when_it_is_met(tmp_path):
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(ValueError, match=f"cannot read {file}: must be a regular file"):
-        list(made.test)
+        list(made.splits["test"])
 
 
 NAMES = (b"$a$ \\frac{", b"caf\xe9", "e\u0301tude".encode(), b"line\nend\x1b[31m", "고양이".encode(), b"\xff\xfe")
@@ -138,13 +138,13 @@ def test_names_in_any_encoding(tmp_path):
                 file.write(png(np.full((6, 6, 3), 40 * number), 8, 2))
     made = read(os.fsdecode(root), validation=0.2, test=0.2)
     found = set.union(*parts_of(made))
-    assert {made.targets.names[label]: value for value, label in found} == {
+    assert {made.spec.names[label]: value for value, label in found} == {
         name.decode("utf-8", "backslashreplace"): 40 * number for number, name in enumerate(NAMES)
     }
     assert made.description.startswith(f"{tmp_path}/\\xe9\\n: 6 classes, ")
     made.description.encode()
     write_whole(tmp_path / "data.json", json.dumps(descriptions.of(made), ensure_ascii=False))
-    assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(made.targets.names)
+    assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(made.spec.names)
     with open(os.path.join(root, NAMES[0], b"\xff\n0.png"), "wb") as file:
         file.write(b"no image")
     with pytest.raises(ValueError, match=r"cannot decode .*/\\xe9\\n/\$a\$ \\frac\{/\\xff\\n0.png: not in") as raised:
@@ -249,8 +249,8 @@ def test_an_npz_file_of_no_images(tmp_path):
 
 def test_names_of_classes_as_bytes(tmp_path):
     made = data.jpeg_images(saved(tmp_path, JPEGS, classes=np.array([b"caf\xe9", "é".encode()])), batch=4)
-    assert made.targets.names == (r"caf\xe9", "é")
-    assert len(numbers(made.test)) == 6
+    assert made.spec.names == (r"caf\xe9", "é")
+    assert len(numbers(made.splits["test"])) == 6
 
 
 def test_decoded_images_beyond_the_memory_of_the_machine_are_refused(tmp_path):

@@ -51,7 +51,7 @@ def numbers(batches):
 
 def parts_of(made):
     train = numbers(made.train[i] for i in range(30))
-    return train, numbers(made.validation), made.test and numbers(made.test)
+    return train, numbers(made.splits["validation"]), made.splits.get("test") and numbers(made.splits["test"])
 
 
 def test_digits_and_idx_files_as_images(tmp_path):
@@ -64,13 +64,13 @@ def test_digits_and_idx_files_as_images(tmp_path):
     assert set(made.train[0]) == {"inputs", "targets", "mask"}
     path = mnist_folder(tmp_path)
     made, rows = data.idx(path, "images", batch=5), data.idx(path, batch=5)
-    assert made.test[0]["inputs"].dtype == np.uint8
-    np.testing.assert_allclose(made.test[0]["inputs"][..., 0] / 255, rows.test[0]["inputs"], rtol=1e-6)
+    assert made.splits["test"][0]["inputs"].dtype == np.uint8
+    np.testing.assert_allclose(made.splits["test"][0]["inputs"][..., 0] / 255, rows.splits["test"][0]["inputs"], rtol=1e-6)
 
 
 def test_a_folder_with_parts_is_read_as_they_are(tmp_path):
     made = data.images(folder(tmp_path), size=6, batch=4, validation=0.25)
-    assert made.targets.names == ("cat", "dog")
+    assert made.spec.names == ("cat", "dog")
     assert made.train[0]["inputs"].shape == (4, 6, 6, 3)
     assert made.train[0]["inputs"].dtype == np.uint8
     train, validation, test = parts_of(made)
@@ -115,7 +115,7 @@ def test_images_that_do_not_fit_into_memory_are_decoded_as_they_are_needed(tmp_p
     path = folder(tmp_path)
     now, later = (data.images(path, size=4, batch=4, memory=memory) for memory in (1, 0))
     assert "decoded as they are needed" in later.description
-    some = lambda made: [made.train[5], *made.validation, *made.test]
+    some = lambda made: [made.train[5], *made.splits["validation"], *made.splits["test"]]
     for one, other in zip(some(now), some(later), strict=True):
         assert other["inputs"].dtype == np.uint8
         for name, array in one.items():
@@ -158,10 +158,10 @@ def test_a_body_that_is_cut_short_is_named_when_it_is_met(tmp_path):
         data.images(path, size=6, batch=4)
     made = data.images(path, size=6, batch=4, memory=0)
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
-        list(made.test)
+        list(made.splits["test"])
     made = data.images(path, size=6, batch=4, memory=0, corrupt="skip")
     assert f"1 corrupt image skipped, the first: cannot decode {file}" in made.description
-    assert len(list(made.test)) > 0
+    assert len(list(made.splits["test"])) > 0
 
 
 @pytest.mark.parametrize("memory", [1, 0])
@@ -336,14 +336,14 @@ def saved(root, arrays, **changes):
 
 def test_arrays_of_images(tmp_path):
     made = data.image_arrays(saved(tmp_path, ARRAYS), batch=4, validation=0.2)
-    np.testing.assert_array_equal(np.concatenate([b["inputs"][b["mask"]] for b in made.test]), X[20:])
+    np.testing.assert_array_equal(np.concatenate([b["inputs"][b["mask"]] for b in made.splits["test"]]), X[20:])
     assert made.train[0]["inputs"].dtype == np.uint8
-    assert made.targets.names == ("0", "1")
+    assert made.spec.names == ("0", "1")
     grey = dict(x_train=X[:20, ..., 0], x_test=X[20:, ..., 0], y_train=ARRAYS["y_train"][:, None])
     names = np.array(["odd", "even", "never"])
     made = data.image_arrays(saved(tmp_path, ARRAYS, **grey, classes=names), batch=4, validation=0.2)
     assert made.train[0]["inputs"].shape == (4, 5, 4, 1)
-    assert made.targets.names == ("odd", "even")  # in the order of their numbers
+    assert made.spec.names == ("odd", "even")  # in the order of their numbers
 
 
 def jpegs(part, count, first=0):
@@ -365,7 +365,7 @@ def test_encoded_images_in_an_npz_file(tmp_path):
     train, validation, test = parts_of(made)
     assert train | validation == {(i, i % 2) for i in range(16)}
     assert test == {(i, i % 2) for i in range(16, 22)}
-    assert made.targets.names == ("even", "odd")
+    assert made.spec.names == ("even", "odd")
     assert made.train[0]["inputs"].shape == (4, 6, 6, 3)
     small = data.jpeg_images(saved(tmp_path, JPEGS), size=3, channels=1, batch=4, validation=0.25)
     assert small.train[0]["inputs"].shape == (4, 3, 3, 1)
@@ -449,4 +449,4 @@ def test_the_order_of_a_run_does_not_change_with_the_way_examples_are_taken():
     made = data.digits(batch=6, seed=5)
     assert made.fingerprint.startswith("a4682d17a50061452e5910ab80119bd5")
     assert made.train[40]["targets"].tolist() == [4, 0, 7, 9, 7, 7]
-    assert made.validation[1]["targets"].tolist() == [8, 5, 6, 1, 9, 1]
+    assert made.splits["validation"][1]["targets"].tolist() == [8, 5, 6, 1, 9, 1]

@@ -18,8 +18,8 @@ def saved(folder, x=X, y=Y):
 
 def test_a_set_that_ends_in_nan_is_that_much_smaller(tmp_path):
     made = data.labelled_sets(saved(tmp_path), batch=4, validation=0.2, standardise=False)
-    assert made.targets.names == ("even", "odd")
-    seen = [row for batch in made.validation for row in zip(batch["inputs"], batch["members"], strict=True)]
+    assert made.spec.names == ("even", "odd")
+    seen = [row for batch in made.splits["validation"] for row in zip(batch["inputs"], batch["members"], strict=True)]
     for step in range(16):
         batch = made.train[step]
         assert "lengths" not in batch and batch["members"].dtype == bool
@@ -31,7 +31,7 @@ def test_a_set_that_ends_in_nan_is_that_much_smaller(tmp_path):
 
 def test_features_are_standardised_over_what_is_real(tmp_path):
     made = data.labelled_sets(saved(tmp_path, 5 + 3 * X), batch=8, validation=0.2)
-    batches = [*made.validation, *(made.train[step] for step in range(4))]
+    batches = [*made.splits["validation"], *(made.train[step] for step in range(4))]
     known = np.concatenate([batch["inputs"][batch["members"] & batch["mask"][:, None]] for batch in batches])
     np.testing.assert_allclose(known.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(known.std(0), 1, rtol=1e-5)

@@ -80,7 +80,7 @@ def test_minus_zero_is_zero():
 def test_kinds_that_mean_the_same_may_be_mixed(tmp_path, reader, first, second):
     labels = Y % 2 if first == "bool" else Y
     found = reader(saved(tmp_path, labels.astype(first), labels[:12].astype(second)), batch=4)
-    called = [found.targets.names[i] for batch in found.test for i in batch["targets"][batch["mask"]]]
+    called = [found.spec.names[i] for batch in found.splits["test"] for i in batch["targets"][batch["mask"]]]
     assert called == [name.decode() if first == "S" else str(name) for name in labels[:12].astype(first)]
 
 

@@ -42,7 +42,7 @@ def test_temporal_order_names_the_order(length):
         assert len(at) == 2
         assert length // 10 <= at[0] < 2 * (length // 10)
         assert 5 * (length // 10) <= at[1] < 6 * (length // 10)
-        assert "".join("XY"[row[i] - 4] for i in at) == made.targets.names[target]
+        assert "".join("XY"[row[i] - 4] for i in at) == made.spec.names[target]
         assert (row[0], row[-1]) == (6, 7)
 
 
@@ -52,9 +52,9 @@ def test_batches_are_made_from_seed_part_and_step():
     assert same(first.train[7], again.train[7])
     assert not same(first.train[7], first.train[8])
     assert not same(first.train[7], other.train[7])
-    assert not same(first.train[0], first.validation[0])
-    assert same(first.test[0], other.test[0])
-    assert not same(first.test[0], data.adding(9, 4, seed=0).train[0])
+    assert not same(first.train[0], first.splits["validation"][0])
+    assert same(first.splits["test"][0], other.splits["test"][0])
+    assert not same(first.splits["test"][0], data.adding(9, 4, seed=0).train[0])
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def test_columns_are_read_plain_and_gzipped(path, tmp_path):
 
 def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
     made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
-    vocabulary, sources = made.targets, {}
-    for name, batches in (("train", [made.train[i] for i in range(8)]), ("test", made.test), ("val", made.validation)):
+    vocabulary, sources = made.spec, {}
+    for name, batches in (("train", [made.train[i] for i in range(8)]), ("test", made.splits["test"]), ("val", made.splits["validation"])):
         sources[name] = set()
         for batch in batches:
             assert batch["inputs"].dtype == batch["targets"].dtype == np.int32
@@ -61,7 +61,7 @@ def test_translations_of_one_source_are_in_one_part(tmp_path):
     made = data.pairs(str(path), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
     assert "56 pairs to learn from, 8 to validate on, 16 to test on" in made.description
     of = lambda batch: {tuple(row) for row in batch["inputs"][batch["mask"]]}
-    assert len(set.union(*map(of, made.test))) == 8
+    assert len(set.union(*map(of, made.splits["test"]))) == 8
 
 
 def test_symbols_are_part_of_no_text(path):

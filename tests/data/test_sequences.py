@@ -89,7 +89,7 @@ def test_the_held_out_part_is_the_end(tmp_path):
     (tmp_path / "a.txt").write_bytes(bytes(range(200)))
     found = data.text(str(tmp_path / "a.txt"), batch=2, length=10, validation=0.25)
     train = np.concatenate([found.train[i]["targets"].ravel() for i in range(20)])
-    held = np.concatenate([found.validation[i]["targets"].ravel() for i in range(len(found.validation))])
+    held = np.concatenate([found.splits["validation"][i]["targets"].ravel() for i in range(len(found.splits["validation"]))])
     assert train.max() < 150 <= held.min()
 
 
@@ -158,7 +158,7 @@ def test_no_target_stands_behind_a_hole_and_no_held_out_token_is_learned(tmp_pat
         learned |= set(batch["targets"][batch["mask"]].tolist())
         seen |= {*batch["inputs"].ravel().tolist(), *batch["targets"].ravel().tolist()}
     assert not seen & held and learned == {*range(1, 200)} - held - {70, 100}
-    for batch in made.validation:
+    for batch in made.splits["validation"]:
         real = batch["mask"]
         np.testing.assert_array_equal(batch["targets"][real], batch["inputs"][real] + 1)
         targets += batch["targets"][batch["mask"]].tolist()
@@ -172,11 +172,11 @@ def test_a_text_in_one_file_and_in_many_small_ones(tmp_path, unit):
         (tmp_path / f"{i:02}.txt").write_text(f"é{i % 7} end{i % 3}\n" if i % 4 else "")
     made = data.text(str(tmp_path), unit, batch=2, length=5, pieces=280)
     held, all_tokens = (
-        sum(int(batch["mask"].sum()) for batch in made.validation),
+        sum(int(batch["mask"].sum()) for batch in made.splits["validation"]),
         data.read(str(tmp_path), unit, 280)[0],
     )
     assert 0 < held < int(0.1 * len(all_tokens))
-    assert all(batch["mask"].any() for batch in (*made.validation, *(made.train[i] for i in range(20))))
+    assert all(batch["mask"].any() for batch in (*made.splits["validation"], *(made.train[i] for i in range(20))))
 
 
 def test_a_run_goes_on_with_the_same_files_alone(tmp_path):

@@ -23,9 +23,9 @@ def test_batches_are_a_function_of_seed_part_and_step(name):
     one, same, other = PROBLEMS[name](seed=1), PROBLEMS[name](seed=1), PROBLEMS[name](seed=2)
     first = one.train[3]
     assert all((first[key] == same.train[3][key]).all() for key in first)
-    for batch in (one.train[4], other.train[3], one.validation[3], one.test[3]):
+    for batch in (one.train[4], other.train[3], one.splits["validation"][3], one.splits["test"][3]):
         assert not np.array_equal(batch["inputs"], first["inputs"])
-    assert all((one.test[0][key] == other.test[0][key]).all() for key in first)
+    assert all((one.splits["test"][0][key] == other.splits["test"][0][key]).all() for key in first)
     assert first["members"].shape == first["inputs"].shape[:2] and first["members"].any(1).all()
     assert np.isfinite(first["inputs"]).all()
 
@@ -42,7 +42,7 @@ def test_the_answers_are_those_of_what_is_there():
 
 def test_the_oracle_of_mixtures_is_that_of_the_literature():
     problem = data.mixture(batch=200)
-    oracle = np.mean([problem.validation[step]["oracle"].mean() for step in range(10)])
+    oracle = np.mean([problem.splits["validation"][step]["oracle"].mean() for step in range(10)])
     np.testing.assert_allclose(oracle, -1.4726, atol=0.02)  # Lee et al. 2019, table 4
 
 
@@ -52,7 +52,7 @@ def test_an_intruder_is_of_another_class_and_its_images_of_its_part():
     images, labels = load_digits(return_X_y=True)
     number = {image.tobytes(): i for i, image in enumerate((images / 16).astype(np.float32))}
     problem = PROBLEMS["intruder"]()
-    for part, fifths in ((problem.train, {0, 1, 2}), (problem.validation, {3}), (problem.test, {4})):
+    for part, fifths in ((problem.train, {0, 1, 2}), (problem.splits["validation"], {3}), (problem.splits["test"], {4})):
         batch = part[0]
         found = np.array([[number[image.tobytes()] for image in row] for row in batch["inputs"]])
         assert set(np.unique(found % 5)) <= fifths

@@ -130,7 +130,7 @@ def test_readers_standardize_before_they_cast(tmp_path, reader, x):
     away = (x.astype(object) - x[0, 0].astype(object) if whole else x - x[0, 0].astype(np.longdouble)).astype(float)
     std = away[:20].std((0, 1))
     expected = (away[20:] - away[:20].mean((0, 1))) / np.where(std == 0, 1, std)
-    found = made.test[0]["inputs"]
+    found = made.splits["test"][0]["inputs"]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert len(made.inputs.std) == x.shape[2]

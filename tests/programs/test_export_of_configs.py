@@ -34,12 +34,12 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
         settings.data = data if "name" in data else {**settings.data, **data}
         settings.model = {**settings.model, **model}
     dataset = build.dataset(settings)
-    network = build.model(settings.model, outputs=dataset.targets.size)
-    task = build.task(settings, network, dataset.targets)
+    network = build.model(settings.model, outputs=dataset.spec.size)
+    task = build.task(settings, network, dataset.spec)
     rundir.claim(workdir, settings, dataset)
     variables = first_variables(task, dataset.train[0], 0)
     noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
-    return restore.Run(workdir, settings, dataset.targets, network, task, 0, noisy), dataset
+    return restore.Run(workdir, settings, dataset.spec, network, task, 0, noisy), dataset
 
 
 def raw_test_inputs(data: ConfigDict) -> np.ndarray | None:
@@ -74,9 +74,9 @@ def _axes(reads, batch, name):
 
 def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, tolerance: float) -> None:
     """What raw inputs through an export give is what ``jaxnets.evaluate`` measures on the test part."""
-    targets = np.concatenate([batch["targets"][batch["mask"]] for batch in dataset.test])
+    targets = np.concatenate([batch["targets"][batch["mask"]] for batch in dataset.splits["test"]])
     logs = np.asarray(logits, np.float64) - logsumexp(np.asarray(logits, np.float64), axis=1, keepdims=True)
-    share = sharding.on_one_device(dataset.test)
+    share = sharding.on_one_device(dataset.splits["test"])
     measured = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, share)
     assert measured["loss"] == pytest.approx(-np.mean(logs[np.arange(len(targets)), targets]), abs=10 * tolerance)
     if tolerance < 1e-5:
@@ -92,7 +92,7 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     model = exported.load(tmp_path / "export")
     (reads,) = model.about["functions"]["forward"]["reads"]
     inputs = raw_test_inputs(run.config.data)
-    batch = dataset.validation[0] if inputs is None else dataset.test[0]
+    batch = dataset.splits["validation"][0] if inputs is None else dataset.splits["test"][0]
     for array, axes in run.task.reads.items():
         if array in batch and inputs is None:
             assert tuple(reads[array]["shape"][: len(axes)]) == axes  # all of them stay open
@@ -120,7 +120,7 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
         carry, lengths = model.begin(batch=3), np.full(3, tokens.shape[1])
     else:
         carry = model.begin(given["inputs"], lengths=given["lengths"])
-        start = np.full((3, 1), run.targets.symbol(START))
+        start = np.full((3, 1), run.spec.symbol(START))
         tokens = np.concatenate([start, tokens[:, :-1]], axis=1)
     for t in range(tokens.shape[1]):
         carry, logits = model.step(carry, tokens[:, t])
@@ -136,7 +136,7 @@ def test_how_a_run_computed_does_not_bind_its_export(tmp_path, data_files, name,
     run, dataset = run_of(name, tmp_path, {**data_files.get(name, {}), "batch": 4}, **model)
     made = artifacts.of_run(run)
     assert [str(size) for size in made.functions["forward"].in_avals[-1].shape[:2]] == ["batch", "length"]
-    given = {"inputs": dataset.validation[0]["inputs"]}
+    given = {"inputs": dataset.splits["validation"][0]["inputs"]}
     expected = run.task.predict(run.variables, given)
     np.testing.assert_allclose(made.functions["forward"].call(made.weights, given), expected, atol=1e-5)
 
@@ -156,13 +156,13 @@ def test_lengths_that_a_model_cannot_leave_open_stay_those_of_its_batches(tmp_pa
     settings.model = {"name": "own_nets.Short"}
     dataset = build.dataset(settings)
     network = build.model(settings.model, None, outputs=10)
-    task = build.task(settings, network, dataset.targets)
+    task = build.task(settings, network, dataset.spec)
     rundir.claim(tmp_path / "run", settings, dataset)
     variables = first_variables(task, dataset.train[0], 0)
-    run = restore.Run(tmp_path / "run", settings, dataset.targets, network, task, 0, variables)
+    run = restore.Run(tmp_path / "run", settings, dataset.spec, network, task, 0, variables)
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
-    inputs = dataset.validation[0]["inputs"][:3]
+    inputs = dataset.splits["validation"][0]["inputs"][:3]
     np.testing.assert_allclose(model(inputs), network.apply(variables, inputs), atol=1e-6)
     with pytest.raises(ValueError, match=r"float32 \[batch, 8, 8\] expected; given float32 \[3, 7, 8\]"):
         model(inputs[:, :7])
@@ -201,12 +201,12 @@ def test_an_export_reads_raw_rows(tmp_path, monkeypatch, x):
     dataset = build.dataset(settings)
     network = build.model(settings.model, None, outputs=2)
     rundir.claim(tmp_path / "run", settings, dataset)
-    task = build.task(settings, network, dataset.targets)
+    task = build.task(settings, network, dataset.spec)
     variables = first_variables(task, dataset.train[0], 0)
-    run = restore.Run(tmp_path / "run", settings, dataset.targets, network, task, 0, variables)
+    run = restore.Run(tmp_path / "run", settings, dataset.spec, network, task, 0, variables)
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
-    batch = dataset.test[0]
+    batch = dataset.splits["test"][0]
     expected = task.predict(variables, batch)
     assert np.std(expected) > 0.1
     names = {"lengths"} & batch.keys()

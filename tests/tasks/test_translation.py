@@ -32,8 +32,8 @@ MODELS = {
 
 
 def made(name, pairs, **options):
-    model = MODELS[name](pairs.targets.size)
-    task = translation(model, pairs.targets, **options)
+    model = MODELS[name](pairs.spec.size)
+    task = translation(model, pairs.spec, **options)
     return model, task, jax.jit(task.init)(jax.random.key(0), pairs.train[0])
 
 
@@ -41,7 +41,7 @@ def made(name, pairs, **options):
 def test_the_loss_is_that_of_real_tokens(name, pairs):
     model, task, variables = made(name, pairs)
     batch = {**pairs.train[0], "mask": np.arange(32) < 31}
-    given = np.concatenate([np.full((32, 1), pairs.targets.symbol(START)), batch["targets"][:, :-1]], axis=1)
+    given = np.concatenate([np.full((32, 1), pairs.spec.symbol(START)), batch["targets"][:, :-1]], axis=1)
     logits = jax.jit(model.apply)(variables, batch["inputs"], given, batch["lengths"])
     nats = -jax.nn.log_softmax(logits)[np.arange(32)[:, None], np.arange(10), batch["targets"]]
     real = (np.arange(10) < batch["target_lengths"][:, None]) & batch["mask"][:, None]
@@ -78,8 +78,8 @@ def test_a_small_language_is_learned_and_spoken(name, pairs):
     state = transform.init(variables)
     for step in range(150):
         variables, state = update(variables, state, pairs.train[step])
-    scores, examples = task.score(variables, pairs.validation)
+    scores, examples = task.score(variables, pairs.splits["validation"])
     assert scores["bleu"] > 90
     assert "model: " in examples and "given: " in examples
     assert task.answer(variables, "one two three four") == "kvar tres dos un"
-    assert set(task.draw(variables, [pairs.validation[0]])) == ({"attention"} if name == "recurrent" else set())
+    assert set(task.draw(variables, [pairs.splits["validation"][0]])) == ({"attention"} if name == "recurrent" else set())

@@ -23,8 +23,8 @@ def losses(name: str, data: dict) -> list[float]:
     settings.optimizer.warmup = 0
     settings.train.accumulate = 1
     dataset = build.dataset(settings)
-    dataset = dataset._replace(validation=dataset.validation[:1])
-    task = build.task(settings, build.model(settings.model, outputs=dataset.targets.size), dataset.targets)
+    dataset = dataset._replace(splits={**dataset.splits, "validation": dataset.splits["validation"][:1]})
+    task = build.task(settings, build.model(settings.model, outputs=dataset.spec.size), dataset.spec)
     compiled = compile_run(settings, dataset, task)
     state = sharding.settled(compiled.create())
     found = []

@@ -97,7 +97,7 @@ def without_inputs(workdir, **changes):
 def run_in(workdir, settings):
     made = build.dataset(settings)
     rundir.claim(workdir, settings, made)
-    return made, restore.Run(workdir, settings, made.targets, None, None, 0, None)
+    return made, restore.Run(workdir, settings, made.spec, None, None, 0, None)
 
 
 def test_what_an_earlier_version_did_not_save_is_read_again(tmp_path):

@@ -143,14 +143,18 @@ def dataset(
         inputs = Images.like(train.inputs)
 
     def reading(rows: RowsOf = np.arange) -> Dataset:
+        splits = {
+            "train": shuffled(arrays["train"], batch, seed, np.sort(order[held_out:]), rows),
+            "validation": in_order(arrays["train" if from_train else "validation"], batch, chosen, rows),
+        }
+        if test is not None:
+            splits["test"] = in_order(arrays["test"], batch, part=rows)
         return Dataset(
-            train=shuffled(arrays["train"], batch, seed, np.sort(order[held_out:]), rows),
-            validation=in_order(arrays["train" if from_train else "validation"], batch, chosen, rows),
-            targets=Classes(classes),
+            splits=splits,
+            spec=Classes(classes),
             fingerprint=fingerprint,
             description=f"{source}: {len(classes)} classes, {len(numbers) - held_out:,} examples of {shape} to learn "
             f"from, {count:,} to validate on" + ("" if test is None else f", {len(test.labels):,} to test on"),
-            test=None if test is None else in_order(arrays["test"], batch, part=rows),
             inputs=inputs,
             read_part=reading,
         )

@@ -44,11 +44,13 @@ def generated(
 
     part: Callable[..., grain.MapDataset] = lambda *key: grain.MapDataset.source(Made(*key))
     return Dataset(
-        train=part(0, seed),
-        validation=part(1, seed)[:VALIDATION_BATCHES],
-        targets=targets,
+        splits={
+            "train": part(0, seed),
+            "validation": part(1, seed)[:VALIDATION_BATCHES],
+            "test": part(2, 0)[:VALIDATION_BATCHES],
+        },
+        spec=targets,
         fingerprint=source,  # says all that the data depends on, beside the seed of the config
         description=source,
-        test=part(2, 0)[:VALIDATION_BATCHES],
         inputs=inputs,
     )

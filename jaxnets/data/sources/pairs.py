@@ -151,14 +151,16 @@ def pairs(
     counts = {name: len(part["mask"]) for name, part in arrays.items()}
     left_out = {name: len(part) - counts[name] for name, part in parts.items()}
     return Dataset(
-        train=shuffled(arrays["train"], batch, seed),
-        validation=in_order(arrays["validation"], batch),
-        targets=vocabulary,
+        splits={
+            "train": shuffled(arrays["train"], batch, seed),
+            "validation": in_order(arrays["validation"], batch),
+            "test": in_order(arrays["test"], batch),
+        },
+        spec=vocabulary,
         fingerprint=digest.hexdigest(),
         description=f"{printable(path)}: {counts['train']:,} pairs to learn from, "
         f"{counts['validation']:,} to validate on, {counts['test']:,} to test on; "
         f"{sum(left_out.values()):,} longer than {length} pieces left out, {left_out['test']:,} of them to test on",
-        test=in_order(arrays["test"], batch),
     )
 
 

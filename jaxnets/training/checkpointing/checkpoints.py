@@ -24,7 +24,6 @@ from jaxnets.training.checkpointing.retention import Kept
 from jaxnets.training.distributed import processes
 from jaxnets.training.errors import RunError, UsageError, one_line
 from jaxnets.training.run_files import check_folder, run_of
-from jaxnets.training.state import State
 
 
 class Checkpoints:
@@ -44,18 +43,18 @@ class Checkpoints:
         check_folder(folder)
         self.folder, self._read_only = folder, read_only
         self._run = run_of(folder.parent)
-        self._losses: dict[int, float] = {}
+        self._scores: dict[int, float] = {}
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
-            preservation_policy=Kept(self._losses, keep, keep_every),
+            preservation_policy=Kept(self._scores, keep, keep_every),
             temporary_path_class=Listed,
         )
         self._manager = read_again(
             lambda: ocp.CheckpointManager(folder.absolute(), options=options, item_names=("state", "record"))
         )
-        self._losses.update(self._measured())
+        self._scores.update(self._measured())
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -70,19 +69,23 @@ class Checkpoints:
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: State, data: Any, metrics: dict[str, float] | None) -> None:
+    def save(
+        self, step: int, state: Any, data: Any, metrics: dict[str, float] | None, score: float | None = None
+    ) -> None:
         """Saves in the background. Raises a ``RunError`` for this save or the one before; older steps stay whole.
 
         Args:
             step: Updates done.
-            state: Theirs.
+            state: Theirs, as ``saved.split`` makes it: a dict with ``variables``.
             data: The position in the data, of which JSON can be made.
             metrics: Those of the validation, or None where there was none.
+            score: By which the best checkpoint is chosen, the smallest; None: it is not.
         """
-        record = {"step": step, "run": self._run, "data": data, "metrics": metrics, "digests": digests(state)}
+        record = {"step": step, "run": self._run, "data": data, "metrics": metrics, "score": score}
+        record["digests"] = digests(state)
         record["sha256"] = sha256(record)
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
-        self._losses[step] = (metrics or {}).get("val/loss", math.inf)
+        self._scores[step] = math.inf if score is None else score
         try:
             self._manager.save(step, args=arguments, force=True)
         except Exception as error:
@@ -103,13 +106,13 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(error) from error
 
-    def restore(self, like: State) -> tuple[int, State, Any] | None:
+    def restore(self, like: Any) -> tuple[int, Any, Any] | None:
         """Step, state and data position to go on from, or None where nothing was saved.
 
         Damaged checkpoints after it are told of on stderr and moved beside the others, into ``damaged``.
 
         Args:
-            like: The shapes, as ``jax.eval_shape`` gives them, with shardings where they are to lie so.
+            like: The shapes of what was saved, with shardings where they are to lie so.
 
         Raises:
             RunError: There are checkpoints, and none can be read.
@@ -128,7 +131,7 @@ class Checkpoints:
         return step, jax.tree.map(jax.numpy.copy, state), data
 
     def restore_variables(self, which: str, like: Any, flag: str = "--step") -> tuple[int, Any]:
-        """A step, and the model's variables at it, without optimiser state.
+        """A step, and the model's variables at it, without optimizer state.
 
         Args:
             which: ``best``, ``last`` or the number of a step. Where the one meant is damaged, the next best or the one
@@ -162,16 +165,17 @@ class Checkpoints:
     def _by_preference(self, which: str) -> list[int]:
         """From the last, or from the best: first what is damaged and may be that, so that it is told of."""
         steps = self.steps()[::-1]
-        return steps if which == "last" else sorted(steps, key=lambda step: self._losses.get(step, -math.inf))
+        return steps if which == "last" else sorted(steps, key=lambda step: self._scores.get(step, -math.inf))
 
     def _measured(self) -> dict[int, float]:
-        """The validation losses of the steps that are not damaged."""
-        return {step: loss for step in self.steps() if (loss := self._loss(step)) is not None}
+        """The scores of the steps that are not damaged."""
+        return {step: score for step in self.steps() if (score := self._score(step)) is not None}
 
-    def _loss(self, step: int) -> float | None:
-        """The validation loss of a step; infinite where none was measured, None where it is damaged."""
+    def _score(self, step: int) -> float | None:
+        """The score of a step; infinite where none was measured, None where it is damaged."""
         try:
-            return float((self._record(step)["metrics"] or {}).get("val/loss", math.inf))
+            score = self._record(step)["score"]
+            return math.inf if score is None else float(score)
         except Exception:  # reported when it is to be used
             return None
 
@@ -198,7 +202,7 @@ class Checkpoints:
             except Exception as error:
                 if self._has_changed(step, there):
                     read_again(self._manager.reload)
-                    self._losses.update(self._measured())
+                    self._scores.update(self._measured())
                     there, steps, number = names_in(self.folder), list_steps(), 0
                     continue
                 number += 1
@@ -221,7 +225,8 @@ class Checkpoints:
         record = self._manager.restore(step, args=restore)["record"]
         if not isinstance(record, dict) or record.pop("sha256", None) != sha256(record):
             raise ValueError("its record is damaged")
-        kinds = {"step": int, "run": str | None, "data": dict, "metrics": dict | None, "digests": dict}
+        kinds: dict[str, Any] = {"step": int, "run": str | None, "data": dict, "metrics": dict | None}
+        kinds |= {"score": float | int | None, "digests": dict}
         for name, kind in kinds.items():
             if name not in record or not isinstance(record[name], kind):
                 raise ValueError(f"its record has a {name} of a wrong type: {record.get(name)!r}")
@@ -234,7 +239,7 @@ class Checkpoints:
             raise ValueError("it is that of another run")
         return record
 
-    def _state(self, step: int, like: State) -> tuple[State, Any]:
+    def _state(self, step: int, like: Any) -> tuple[Any, Any]:
         record = self._record(step)
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_here(like)))
         state = processes.together(lambda: self._manager.restore(step, args=arguments))["state"]

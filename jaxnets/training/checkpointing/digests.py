@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets.training.parameters import named
+from jaxnets.learning.parameters import named
 
 
 def digests(tree: Any) -> dict[str, str]:
@@ -59,7 +59,9 @@ def _finalised(bits: jax.Array) -> jax.Array:
 
 
 def _words(leaf: jax.Array) -> jax.Array:
-    """The bits of an array as uint32: one for each element, or two on a last axis of their own."""
+    """The bits of an array as uint32: one for each element, or several on a last axis of their own."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return _words(jax.random.key_data(leaf))
     if leaf.dtype == jnp.bool_:
         return leaf.astype(jnp.uint32)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):

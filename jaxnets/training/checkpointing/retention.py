@@ -6,22 +6,22 @@ from typing import Any
 
 
 class Kept:
-    """A policy for orbax; its own reads losses from files that may be damaged.
+    """A policy for orbax; its own reads scores from files that may be damaged.
 
     Args:
-        losses: Of validation, by step; what is saved later is found in it too.
+        scores: By step, the smallest is the best; what is saved later is found in it too.
         last: How many of the last stay.
         every: Those whose step is a multiple of it stay; 0: none.
     """
 
-    def __init__(self, losses: dict[int, float], last: int, every: int):
-        self._losses = losses
+    def __init__(self, scores: dict[int, float], last: int, every: int):
+        self._scores = scores
         self._last = last
         self._every = every
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         steps = [checkpoint.step for checkpoint in checkpoints]
-        best = min(steps, key=lambda step: self._losses.get(step, math.inf), default=None)
-        measured = best is not None and self._losses.get(best, math.inf) < math.inf
+        best = min(steps, key=lambda step: self._scores.get(step, math.inf), default=None)
+        measured = best is not None and self._scores.get(best, math.inf) < math.inf
         for_ever = lambda step: self._every > 0 and step % self._every == 0
         return [step in steps[-self._last :] or (measured and step == best) or for_ever(step) for step in steps]

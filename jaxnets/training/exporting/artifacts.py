@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import export
 
-from jaxnets.attention import Cache
-from jaxnets.tasks import Task, Writer
+from jaxnets.learning.parameters import named
+from jaxnets.tasks import Stream
 from jaxnets.training import build, rundir
+from jaxnets.training.errors import UsageError
 from jaxnets.training.exporting import raw_inputs
-from jaxnets.training.parameters import named
 from jaxnets.training.restore import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -49,7 +49,7 @@ def of_run(run: Run) -> Artifacts:
 
 
 def _of_run(run: Run, open_lengths: bool) -> Artifacts:
-    task = build.task(run.config, _portable(run.model), run.targets)
+    task = build.task(run.config, _portable(run.model), run.spec)
     batch = rundir.data(run.workdir)[1]
     raw = run.inputs()
     context = getattr(run.model, "context", None)
@@ -61,13 +61,20 @@ def _of_run(run: Run, open_lengths: bool) -> Artifacts:
 
         return export.export(jax.jit(by_name), platforms=PLATFORMS)(_shapes(weights), *given)
 
-    reads, raw_batch = raw_inputs.reads(raw, task.reads, batch)
+    predict, stream = task.endpoints.get("predict"), task.endpoints.get("stream")
+    if predict is None:
+        raise UsageError(f"{run.config.task} has no endpoint predict: there is nothing to export")
+    reads, raw_batch = raw_inputs.reads(raw, predict.inputs, batch)
     sizes, limits = _sizes(reads if open_lengths else {}, context)
-    functions = {"forward": lower(_forward(task), _inputs(reads, raw_batch, sizes), prepared=raw_inputs.function(raw))}
-    if task.writer is not None:
-        sizes, _ = _sizes(task.writer.reads if open_lengths else {}, context)
-        inputs = _inputs(task.writer.reads, batch, sizes)
-        begin, step, carry = _writing(task.writer, run.variables, inputs, sizes["batch"])
+    functions = {
+        "forward": lower(
+            _forward(predict.function), _inputs(reads, raw_batch, sizes), prepared=raw_inputs.function(raw)
+        )
+    }
+    if stream is not None:
+        sizes, _ = _sizes(stream.inputs if open_lengths else {}, context)
+        inputs = _inputs(stream.inputs, batch, sizes)
+        begin, step, carry = _streaming(stream, run.variables, inputs, sizes["batch"])
         functions["begin"] = lower(begin, inputs)
         functions["step"] = lower(step, carry, jax.ShapeDtypeStruct((sizes["batch"],), jnp.int32))
     return Artifacts(weights, functions, limits)
@@ -106,33 +113,26 @@ def _inputs(reads: Mapping[str, tuple[str, ...]], batch: Mapping[str, Any], size
     return {name: one(axes, batch[name]) for name, axes in reads.items() if name in batch}
 
 
-def _forward(task: Task) -> Callable:
+def _forward(predict: Callable) -> Callable:
     def forward(variables: Any, inputs: Any) -> Any:
-        alone = lambda row: task.predict(variables, jax.tree.map(lambda a: a[None], row))
+        alone = lambda row: predict(variables, jax.tree.map(lambda a: a[None], row))
         return jax.vmap(lambda row: jax.tree.map(lambda a: a[0], alone(row)))(inputs)
 
     return forward
 
 
-def _writing(writer: Writer, variables: Any, inputs: dict[str, Any], batch: Any) -> tuple[Callable, Callable, Any]:
-    """Both functions of a writer over rows, and the shapes of the carry between them.
-
-    All rows have the same number of keys in their caches: that is one number, or else each step would compute what only
-    a full cache needs.
-    """
+def _streaming(stream: Stream, variables: Any, inputs: dict[str, Any], batch: Any) -> tuple[Callable, Callable, Any]:
+    """Both functions of a stream over rows, and the shapes of the carry between them."""
     row = jax.tree.map(lambda spec: jax.ShapeDtypeStruct(spec.shape[1:], spec.dtype), inputs)
-    carry = jax.eval_shape(writer.begin, variables, row)
-    is_cache = lambda node: isinstance(node, Cache)
-    axes = jax.tree.map(
-        lambda node: node._replace(key=0, value=0, length=None) if is_cache(node) else 0, carry, is_leaf=is_cache
-    )
+    carry = jax.eval_shape(stream.begin, variables, row)
+    axes = stream.carry_axes(carry)
 
     def begin(variables: Any, inputs: Any) -> Any:
-        of_row = lambda row: writer.begin(variables, row)
+        of_row = lambda row: stream.begin(variables, row)
         return named(jax.vmap(of_row, out_axes=axes)(inputs) if inputs else of_row(inputs))
 
     def step(variables: Any, leaves: Any, token: Any) -> Any:
-        further = lambda carry, token: writer.step(variables, carry, token)
+        further = lambda carry, token: stream.step(variables, carry, token)
         after, logits = jax.vmap(further, (axes, 0), (axes, 0))(unnamed(leaves, carry), token)
         return named(after), logits
 

@@ -15,6 +15,7 @@ from tensorboardX.proto import event_pb2
 from jaxnets.ops.files import open_to_append, read_regular, write_whole
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
+from jaxnets.training.reporting import artifacts
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
@@ -61,6 +62,14 @@ class MetricWriter:
                 point = summary.scalar(name, value)
                 self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=point))
             self._board.flush()
+
+    def write_artifact(self, step: int, name: str, artifact: Any) -> None:
+        """A report's artifact, to a file of the run and to TensorBoard."""
+        with self._told():
+            shown = artifacts.write(self._path.parent, name, artifact)
+            if shown is not None:
+                self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=shown))
+                self._board.flush()
 
     def write_event(self, step: int, event: str, because: str) -> None:
         """A line of something that happened, without numbers: ``metrics.jsonl`` only."""
@@ -121,25 +130,29 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(workdir: Path, task: Task) -> None:
-    """``figures/curves.png``: training and validation loss against the step, and the task's other metrics below."""
+    """``figures/curves.png``: the loss in training and the objective against the step, and the other metrics below."""
     from matplotlib.figure import Figure
 
     rows = read_metrics(workdir)
-    others = {name for row in rows for name in row if name.startswith("val/")}
-    others -= {"val/loss", *(f"val/{name}" for name in task.derive)}
+    objective = task.objective[0] if task.objective is not None else None
+    others = {name for row in rows for name in row if name.startswith(SPLITS)} - {objective}
     figure = Figure(figsize=(7, 4.2 + 2.2 * len(others)))  # not pyplot, which would look for a display
     panels = figure.subplots(1 + len(others), 1, sharex=True, squeeze=False, height_ratios=[2, *[1] * len(others)])
     axes = panels[0, 0]
-    for name, style in (("train/loss", {"lw": 1, "alpha": 0.7}), ("val/loss", _VALIDATION)):
-        _curve(axes, rows, name, min, style)
-    values = [row[name] for row in rows for name in ("train/loss", "val/loss") if name in row]
+    above: list[tuple[str, Callable, dict[str, Any]]] = [("train/loss", min, {"lw": 1, "alpha": 0.7})]
+    if task.objective is not None:
+        above.append((task.objective[0], {"min": min, "max": max}[task.objective[1]], _VALIDATION))
+    for name, best, style in above:
+        _curve(axes, rows, name, best, style)
+    values = [row[name] for row in rows for name, *_ in above if name in row]
     if len(values) > 50:  # the first few are far above the rest and would flatten it
         low, high = min(values), sorted(values)[int(0.97 * len(values))]
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
-    axes.set_ylabel(f"loss, {task.measure}")
+    axes.set_ylabel(f"loss, {task.units['loss']}" if "loss" in task.units else "loss")
     for below, name in zip(panels[1:, 0], sorted(others), strict=True):
-        _curve(below, rows, name, max if name.endswith("accuracy") else min, {**_VALIDATION, "color": "C1"})
-        below.set_ylabel(name.removeprefix("val/").replace("_", " "))
+        best = max if name.endswith(("accuracy", "auroc")) else min
+        _curve(below, rows, name, best, {**_VALIDATION, "color": "C1"})
+        below.set_ylabel(name.partition("/")[2].replace("_", " "))
     for axes in panels[:, 0]:
         if axes.lines:
             axes.legend()
@@ -149,6 +162,7 @@ def draw_curves(workdir: Path, task: Task) -> None:
     save_figure(workdir, "curves", figure)
 
 
+SPLITS = ("validation", "test")
 _VALIDATION = {"lw": 2, "marker": "o", "ms": 3}
 
 

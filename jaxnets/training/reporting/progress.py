@@ -18,17 +18,13 @@ class Progress:
         task: Names the items.
         step: Where the run begins.
         writer: Where they are written; None: in a process that neither writes nor shows.
-        skipped: Updates that were left out in a row, up to there.
-
-    Attributes:
-        skipped: The same, by now.
     """
 
-    def __init__(self, settings: ConfigDict, task: Task, step: int, writer: MetricWriter | None, skipped: int = 0):
-        self.skipped = skipped
+    def __init__(self, settings: ConfigDict, task: Task, step: int, writer: MetricWriter | None):
         self._writer = writer
         self._every = settings.log_every
-        self._unit = task.unit
+        self._unit = task.items.unit
+        self._objective = task.objective[0] if task.objective is not None else None
         self._validation = ""
         self._restart()
         self._bar = tqdm(
@@ -42,23 +38,29 @@ class Progress:
         )
 
     def _restart(self) -> None:
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, list[float]] = {}  # total and count
         self._steps = 0
         self._items = 0
         self._since = time.monotonic()
 
-    def note(self, step: int, metrics: dict[str, float], items: int) -> None:
-        """Takes in one step's numbers."""
-        self.skipped = 0
-        for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+    def note(self, step: int, metrics: dict[str, tuple[float, float]], items: int) -> None:
+        """Takes in the metrics of one step, each a total and a count."""
+        for name, (total, count) in metrics.items():
+            row = self._sums.setdefault(name, [0.0, 0.0])
+            row[0] += total
+            row[1] += count
         self._steps += 1
         self._items += items
         speed = self._speed()
-        loss = self._sums["train/loss"] / self._steps
-        self._bar.set_description_str(f"loss {loss:.4f}{self._validation}  {speed:,.0f} {self._unit}s/s", refresh=False)
+        means = self._means()
+        shown = "train/loss" if "train/loss" in means else next(iter(means), None)
+        loss = "" if shown is None else f"{shown.removeprefix('train/')} {means[shown]:.4f}"
+        self._bar.set_description_str(f"{loss}{self._validation}  {speed:,.0f} {self._unit}s/s", refresh=False)
         self._bar.update()
         self._log(step)
+
+    def _means(self) -> dict[str, float]:
+        return {name: total / count for name, (total, count) in self._sums.items() if count}
 
     def _speed(self) -> float:
         return self._items / max(time.monotonic() - self._since, 1e-9)
@@ -67,13 +69,11 @@ class Progress:
         if step % self._every:
             return
         if self._writer is not None and self._steps:
-            means = {name: total / self._steps for name, total in self._sums.items()}
-            self._writer.write(step, {**means, "items_per_second": self._speed()})
+            self._writer.write(step, {**self._means(), "items_per_second": self._speed()})
         self._restart()
 
     def skip(self, step: int, because: str) -> None:
         """Takes in that an update was left out."""
-        self.skipped += 1
         self._bar.update()
         self._tell(step, "update skipped", because, f"step {step}: {because}; this update is left out")
         self._log(step)
@@ -98,7 +98,8 @@ class Progress:
         if self._writer is None:
             return
         self._writer.write(step, validation)
-        self._validation = f"  val {validation['val/loss']:.4f}"
+        if self._objective in validation:
+            self._validation = f"  {self._objective} {validation[self._objective]:.4f}"
         numbers = "  ".join(f"{name} {value:.4f}" for name, value in validation.items())
         tqdm.write(f"step {step}: {numbers}", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""The optimisers of a config: clipping, warm-up and cosine, then AdamW or SGD; less where the loss does not fall."""
+"""Optimizers: clipping, warm-up and cosine, then AdamW or SGD; less where the loss does not fall."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import optax
 import optax.contrib
+
+Observe = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, jax.Array]]]
 
 
 def adamw(
@@ -68,42 +70,44 @@ def sgd(
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
-def on_plateau(
-    transform: optax.GradientTransformation, plateau: float, patience: int
-) -> tuple[optax.GradientTransformation, Callable[[Any, jax.Array], tuple[Any, jax.Array]]]:
-    """An optimiser whose learning rate falls where the validation loss does not: its updates are scaled.
+def reduce_on_plateau(
+    optimizer: optax.GradientTransformation, factor: float, patience: int, metric: str
+) -> tuple[optax.GradientTransformation, Observe]:
+    """An optimizer whose learning rate falls where a metric does not: its updates are scaled.
 
     Args:
-        transform: The optimiser; its own schedule stays.
-        plateau: What the scale, 1 at first, is multiplied by.
+        optimizer: Its own schedule stays.
+        factor: What the scale, 1 at first, is multiplied by.
         patience: After so many measurements in a row of which none is below the smallest before.
+        metric: Its name, such as ``validation/loss``.
 
     Returns:
-        The optimiser, with the scale in its state; and ``(its state, a validation loss) -> (its state, the scale)``.
+        The optimizer, with the scale in its state; and ``observe`` of ``gradient``, which also returns
+        ``learning_rate_scale``.
 
     Raises:
         ValueError: An argument is out of range.
     """
-    _check_decays(plateau=plateau)
+    _check_decays(plateau=factor)
     if patience < 1:
         raise ValueError(f"patience: at least 1; given {patience}")
     # A tolerance in proportion would take a loss below 0 for better than itself.
-    reduce = optax.contrib.reduce_on_plateau(plateau, patience, rtol=0.0, atol=1e-12)
+    reduce = optax.contrib.reduce_on_plateau(factor, patience, rtol=0.0, atol=1e-12)
 
     def update(gradients, state, params):
         inner, reduced = state
-        updates, inner = transform.update(gradients, inner, params)
+        updates, inner = optimizer.update(gradients, inner, params)
         return jax.tree.map(lambda leaf: reduced.scale * leaf, updates), (inner, reduced)
 
-    def measured(state, loss):
+    def observe(state, metrics):
         inner, reduced = state
         # optax 0.2.8 multiplies floats by integers here, which strict promotion refuses (no issue is filed).
         with jax.numpy_dtype_promotion("standard"):
-            _, reduced = reduce.update({}, reduced, value=loss)
-        return (inner, reduced), reduced.scale
+            _, reduced = reduce.update({}, reduced, value=metrics[metric])
+        return (inner, reduced), {"learning_rate_scale": reduced.scale}
 
-    init = lambda params: (transform.init(params), reduce.init(params))
-    return optax.GradientTransformation(init, update), measured
+    init = lambda params: (optimizer.init(params), reduce.init(params))
+    return optax.GradientTransformation(init, update), observe
 
 
 def _rate(steps: int, learning_rate: float, warmup: int, final: float) -> optax.Schedule:

@@ -1,0 +1,85 @@
+"""Artifacts of reports as files of a run and as entries of TensorBoard."""
+
+import csv
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tensorboardX import summary
+
+from jaxnets.ops.files import write_whole
+from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
+
+
+def write(workdir: Path, name: str, artifact: Any) -> Any:
+    """Writes ``figures/NAME.png`` or ``samples/NAME`` with the ending of its kind; the summary for TensorBoard, if any.
+
+    Raises:
+        OSError: It cannot be written.
+        ValueError: It is no artifact.
+    """
+    if isinstance(artifact, Text):
+        _save(workdir / "samples" / f"{name}.txt", artifact.text.encode("utf-8", "backslashreplace"))
+        return summary.text(name, artifact.text)
+    if isinstance(artifact, Table):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([artifact.columns, *artifact.rows])
+        _save(workdir / "samples" / f"{name}.csv", text.getvalue().encode())
+        return None
+    if isinstance(artifact, ImageGrid):
+        pixels = grid(artifact)
+        _save(workdir / "samples" / f"{name}.png", _png(pixels))
+        return summary.image(name, np.atleast_3d(pixels), dataformats="HWC")
+    if isinstance(artifact, Audio):
+        _save(workdir / "samples" / f"{name}.wav", _wav(artifact))
+        return None
+    if isinstance(artifact, Arrays):
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **artifact.arrays)
+        _save(workdir / "samples" / f"{name}.npz", content.getvalue())
+        return None
+    if not hasattr(artifact, "savefig"):
+        raise ValueError(f"the report {name} must be a figure or an artifact of jaxnets.reports, got {artifact!r:.60}")
+    content = io.BytesIO()
+    artifact.savefig(content, format="png", dpi=110)
+    _save(workdir / "figures" / f"{name}.png", content.getvalue())
+    return summary.image(name, np.asarray(Image.open(content, formats=["PNG"]).convert("RGB")), dataformats="HWC")
+
+
+def grid(artifact: ImageGrid) -> np.ndarray:
+    """The images side by side, uint8 ``[H, W]`` or ``[H, W, 3]``."""
+    images = np.asarray(artifact.images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ValueError(f"images must be [N, H, W, 1 or 3] with N above 0, got {images.shape}")
+    if images.dtype != np.uint8:
+        images = np.round(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8)
+    columns = artifact.columns or int(np.ceil(np.sqrt(len(images))))
+    rows = -(-len(images) // columns)
+    empty = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
+    tiles = np.concatenate([images, empty]).reshape(rows, columns, *images.shape[1:])
+    whole = tiles.swapaxes(1, 2).reshape(rows * images.shape[1], columns * images.shape[2], images.shape[3])
+    return whole[..., 0] if images.shape[3] == 1 else whole
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    return content.getvalue()
+
+
+def _wav(artifact: Audio) -> bytes:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(artifact.rate)
+        file.writeframes(np.round(np.clip(artifact.samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return content.getvalue()
+
+
+def _save(path: Path, content: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, content)
