@@ -1,7 +1,29 @@
-"""Learning: the contract of a learner, learners by gradient, and wrappers of learners."""
+"""Learning: the contract of a learner, the learners there are, wrappers of learners, and evaluators."""
 
+from jaxnets.learning.alternating import AlternatingState, Player, alternating
+from jaxnets.learning.closed_form import ClosedFormState, closed_form
 from jaxnets.learning.contract import Aux, Context, Learn, Learner, Mean
+from jaxnets.learning.evaluators import Evaluator, Scheduled, auroc, means
 from jaxnets.learning.gradient import GradientState, gradient
 from jaxnets.learning.wrappers import skip_nonfinite, with_ema
 
-__all__ = ["Aux", "Context", "GradientState", "Learn", "Learner", "Mean", "gradient", "skip_nonfinite", "with_ema"]
+__all__ = [
+    "AlternatingState",
+    "Aux",
+    "ClosedFormState",
+    "Context",
+    "Evaluator",
+    "GradientState",
+    "Learn",
+    "Learner",
+    "Mean",
+    "Player",
+    "Scheduled",
+    "alternating",
+    "auroc",
+    "closed_form",
+    "gradient",
+    "means",
+    "skip_nonfinite",
+    "with_ema",
+]

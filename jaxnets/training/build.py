@@ -17,7 +17,7 @@ from jaxnets.training.calls import accepted_by, call
 from jaxnets.training.config import nearest
 from jaxnets.training.errors import UsageError
 
-FAMILIES = ("attention", "convolution", "decoding", "recurrent", "sets")  # whose names a model may have
+FAMILIES = ("attention", "convolution", "decoding", "generative", "recurrent", "sets")  # whose names a model may have
 
 
 def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
@@ -74,7 +74,7 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
         spec: Name and arguments.
         trusted: As in ``resolve``.
         outputs: How many values the model gives, from the data; it takes them as ``vocabulary``, ``classes`` or
-            ``outputs``, whichever it has.
+            ``outputs``, whichever it has, if any.
 
     Raises:
         UsageError: The name or an argument is wrong, or it does not make a Linen module.
@@ -90,11 +90,8 @@ def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs
     if outputs is not None:
         accepted = accepted_by(name, builder, {})
         argument = next((argument for argument in OUTPUTS if argument in accepted), None)
-        if argument is None:
-            raise UsageError(
-                f"{name} has no argument {', '.join(OUTPUTS)}: how many values it gives comes with the data"
-            )
-        arguments[argument] = outputs
+        if argument is not None:  # a model that gives its inputs back has none
+            arguments[argument] = outputs
     if "dtype" in arguments:
         _check_dtype(name, arguments["dtype"])
     built = call(name, builder, {key: _value(value) for key, value in arguments.items()})
@@ -156,6 +153,8 @@ def task(config: ConfigDict, network: nn.Module, spec: Any) -> Task:
     if kind != learned:
         raise UsageError(f"{name} learns from data with {learned}; {config.data.name} has {kind}")
     given = {"model": network, kind: spec, **arguments}
-    if "learn" in parameters:  # others bring their own optimizers
+    if "learn" in parameters:
         given["learn"] = learners.gradient_of(config)
+    if "optimizer" in parameters:  # of several players
+        given["optimizer"] = learners.optimizer_of(config)
     return learners.wrapped(config, call(name, function, given))

@@ -36,6 +36,20 @@ def gradient_of(config: ConfigDict) -> Learn:
     return learn
 
 
+def optimizer_of(config: ConfigDict) -> optax.GradientTransformation:
+    """The optimizer of a config, for tasks that make their own learner with it.
+
+    Raises:
+        UsageError: The config sets what only ``gradient_of`` serves.
+    """
+    own = {"optimizer.frozen": config.optimizer.frozen, "optimizer.plateau": config.optimizer.plateau}
+    own["train.accumulate"] = config.train.accumulate - 1
+    for key, given in own.items():
+        if given:
+            raise UsageError(f"--config.{key}: {config.task} does not support it")
+    return _optimizer(config.train.steps, config.optimizer)[0]
+
+
 def wrapped(config: ConfigDict, task: Task) -> Task:
     """The task whose learner keeps an average and leaves updates out, where the config says so."""
     learner, average = task.learner, config.optimizer.average
