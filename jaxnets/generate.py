@@ -1,4 +1,4 @@
-"""Lets a trained language model write on, or a trained translator translate.
+"""Generates with a trained model: text that goes on from a prompt, a translation, or samples.
 
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 --temperature=0.8
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
@@ -11,14 +11,17 @@ if __name__ == "__main__":
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
 
 from jaxnets import decoding, program
+from jaxnets.reports import Arrays, Text
 from jaxnets.tasks import Endpoint, Stream
 from jaxnets.training import restore
-from jaxnets.training.errors import UsageError
+from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.reporting import artifacts
 
 FLAGS = flags.FLAGS
 
@@ -29,6 +32,8 @@ flags.DEFINE_integer("length", 500, "How many tokens to write.", lower_bound=0)
 flags.DEFINE_float("temperature", 0.8, "Below 1 safer, above 1 wilder; 0 always takes the most likely.", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "Choose among the k most likely only; 0: among all.", lower_bound=0)
 flags.DEFINE_float("top_p", 1.0, "Choose among the most likely that together reach this probability.", 0.0, 1.0)
+flags.DEFINE_integer("count", 16, "How many samples, of a model that needs no prompt.", lower_bound=1)
+flags.DEFINE_string("output", None, "Folder whose samples/ gets what is not text; default that of the run.")
 flags.DEFINE_integer("seed", 0, "Of the random choices.")
 flags.DEFINE_bool("tree", False, "Print the most likely continuations and their probabilities, two levels deep.")
 flags.DEFINE_integer("branches", 5, "Continuations of each node of the tree.", lower_bound=1)
@@ -49,15 +54,31 @@ def main(overrides: program.Overrides) -> None:
 
 
 def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
-    assert generate.read is not None and generate.present is not None
+    """Prints the texts that the model generates, and writes its other artifacts to files."""
+    outputs = generate.function(run.variables, _inputs(run, generate))
+    presented = {"outputs": Arrays(outputs)} if generate.present is None else generate.present(outputs)
+    for name, artifact in presented.items():
+        if isinstance(artifact, Text):
+            print(artifact.text)
+            continue
+        folder = Path(FLAGS.output) if FLAGS.output else run.workdir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            artifacts.write(folder, name, artifact)
+        except OSError as error:
+            raise RunError(f"cannot write to {folder}: {error.strerror}") from error
+        print(f"{name} in {folder / 'samples'}")
+
+
+def _inputs(run: restore.Run, generate: Endpoint) -> dict[str, Any]:
+    if generate.read is None:
+        return {"key": jax.random.split(jax.random.key(FLAGS.seed), FLAGS.count)}
     if FLAGS.prompt is None or not FLAGS.prompt.strip():
         raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
     try:
-        inputs = generate.read(FLAGS.prompt.strip())
+        return generate.read(FLAGS.prompt.strip())
     except ValueError as error:
         raise UsageError(f"--prompt: {error}") from error
-    for artifact in generate.present(generate.function(run.variables, inputs)).values():
-        print(artifact.text)
 
 
 def _print_text(run: restore.Run, stream: Stream) -> None:

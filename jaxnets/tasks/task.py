@@ -21,7 +21,8 @@ class Endpoint(NamedTuple):
             them, and no row has an effect on another. A random one finds ``inputs["key"]``.
         inputs: ``{name: axes}``, the arrays that it reads, where the data have them, and what their first axes are
             called: an axis of any size has the same name wherever it has the same size.
-        read: ``text -> inputs``, for what is typed on a command line; None: inputs are batches of the data.
+        read: ``text -> inputs``, for what is typed on a command line; None: inputs are batches of the data, or
+            ``{"key": keys [N]}`` alone for ``generate``.
         present: ``outputs -> {name: artifact}``; None: outputs are arrays.
     """
 
