@@ -38,12 +38,12 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.learning import partitioning
+from jaxnets.tasks import Task
 from jaxnets.training import build, config, loop, rundir
 from jaxnets.training.checkpointing import beginning
 from jaxnets.training.compiled import Compiled, compile_run
@@ -79,7 +79,7 @@ def main(overrides: program.Overrides) -> None:
     with rundir.lock(workdir) if first else contextlib.nullcontext():
         if first:
             rundir.claim(workdir, settings, dataset)
-            _announce(workdir, settings, dataset, model, compiled)
+            _announce(workdir, settings, dataset, task, compiled)
         processes.wait("the folder is there")
         outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)
     if first:
@@ -88,15 +88,16 @@ def main(overrides: program.Overrides) -> None:
         sys.exit(128 + outcome.signal)
 
 
-def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, model: nn.Module, compiled: Compiled) -> None:
+def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, task: Task, compiled: Compiled) -> None:
     device = jax.devices()[0].device_kind
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     print(f"{dataset.description}\n{jax.device_count()} x {device}{several}; run in {workdir}", file=sys.stderr)
     if (copies := compiled.mesh.shape[partitioning.COPIES]) > 1:
         print(f"the batch cannot be divided by all devices: every {copies} read the same rows", file=sys.stderr)
-    batch = jax.eval_shape(lambda: dataset.train[0])["inputs"]
-    caption = f"{settings.model.name}, one batch {'x'.join(map(str, batch.shape))}"
-    print(flops.table(flops.count(model, batch), caption), file=sys.stderr, flush=True)
+    batch = dataset.train[0]
+    if parts := flops.of_task(task, batch):
+        shape = "x".join(map(str, jax.tree.leaves(batch)[0].shape))
+        print(flops.table(parts, f"{settings.model.name}, one batch {shape}"), file=sys.stderr, flush=True)
 
 
 def _report(workdir: Path, settings: ConfigDict, outcome: loop.Outcome) -> None:

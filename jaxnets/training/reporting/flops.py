@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from jaxnets.tasks import Task
+
 
 class Part(NamedTuple):
     """Attributes:
@@ -39,9 +41,27 @@ def count(model: nn.Module, given: Any) -> list[Part]:
         names.extend(variables["params"])
         return variables
 
-    variables = jax.eval_shape(init, *inputs)
+    return _parts(names, jax.eval_shape(init, *inputs), model.apply, *inputs)
+
+
+def of_task(task: Task, batch: Any) -> list[Part]:
+    """The parts of a task's model, whose forward pass is the task's prediction for a batch; none without one."""
+    predict = task.endpoints.get("predict")
+    if predict is None:
+        return []
+    names: list[str] = []
+
+    def init():
+        variables = task.learner.variables(task.learner.init(jax.random.key(0), batch))
+        names.extend(variables["params"])
+        return variables
+
+    return _parts(names, jax.eval_shape(init), predict.function, batch)
+
+
+def _parts(names: list[str], variables: Any, function: Callable, *inputs: Any) -> list[Part]:
     params = variables["params"]
-    jaxpr = jax.make_jaxpr(model.apply)(variables, *inputs).jaxpr
+    jaxpr = jax.make_jaxpr(function)(variables, *inputs).jaxpr
     work, put_out = (_by_part(_counted(jaxpr, measure), names) for measure in (_flops_of, _bytes_of))
     sizes = {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params[name])) for name in names}
     parts = [Part(name, sizes[name], work[name], put_out[name]) for name in names]
