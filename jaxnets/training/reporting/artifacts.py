@@ -14,6 +14,9 @@ from jaxnets.ops.files import write_whole
 from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
 
+TILE = 48  # pixels that a smaller image of a grid is enlarged to, about
+
+
 def write(workdir: Path, name: str, artifact: Any) -> Any:
     """Writes ``figures/NAME.png`` or ``samples/NAME`` with the ending of its kind; the summary for TensorBoard, if any.
 
@@ -50,12 +53,14 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
 
 
 def grid(artifact: ImageGrid) -> np.ndarray:
-    """The images side by side, uint8 ``[H, W]`` or ``[H, W, 3]``."""
+    """The images side by side, small ones enlarged: uint8 ``[height, width]`` or ``[height, width, 3]``."""
     images = np.asarray(artifact.images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(f"images must be [N, H, W, 1 or 3] with N above 0, got {images.shape}")
     if images.dtype != np.uint8:
         images = np.round(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8)
+    for axis in (1, 2):  # small images are enlarged to be seen, each pixel to a square
+        images = np.repeat(images, max(1, TILE // artifact.images.shape[1]), axis)
     columns = artifact.columns or int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     empty = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
