@@ -15,6 +15,7 @@ from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
 
 TILE = 48  # pixels that a smaller image of a grid is enlarged to, about
+GAP = 2  # gray pixels between images
 
 
 def write(workdir: Path, name: str, artifact: Any) -> Any:
@@ -61,6 +62,7 @@ def grid(artifact: ImageGrid) -> np.ndarray:
         images = np.round(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8)
     for axis in (1, 2):  # small images are enlarged to be seen, each pixel to a square
         images = np.repeat(images, max(1, TILE // artifact.images.shape[1]), axis)
+    images = np.pad(images, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=96)
     columns = artifact.columns or int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     empty = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
