@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.learning.contract import Context, Init, Learner, Loss
+from jaxnets.learning.optimizers import promoting
 from jaxnets.learning.parameters import Chosen, combine, partition
 from jaxnets.learning.partitioning import by_rows, count_rows
 
@@ -108,7 +109,7 @@ def _turn(player: Player, step: jax.Array):
             return divided_loss({**variables, "params": combine(own, others)}, batch, Context(key, step, ()))
 
         (value, aux), gradients = jax.value_and_grad(value_of, has_aux=True)(own)
-        updates, optimizer = player.optimizer.update(gradients, optimizer, own)
+        updates, optimizer = promoting(player.optimizer).update(gradients, optimizer, own)
         own = optax.apply_updates(own, updates)
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
         variables = {**variables, **aux.updated, "params": combine(own, others)}

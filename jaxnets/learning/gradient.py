@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.learning.contract import Aux, Context, Init, Learner, Loss, zeros_of
-from jaxnets.learning.optimizers import Observe
+from jaxnets.learning.optimizers import Observe, promoting
 from jaxnets.learning.parameters import Chosen, combine, partition
 from jaxnets.learning.partitioning import by_rows
 
@@ -75,7 +75,7 @@ def gradient(
         else:
             (value, gradients), aux = _accumulated(of_part, grad_accum_steps, params, others, batch, key, state.carry)
         with jax.named_scope("optimizer"):
-            updates, optimizer_state = optimizer.update(gradients, state.optimizer, params)
+            updates, optimizer_state = promoting(optimizer).update(gradients, state.optimizer, params)
             params = optax.apply_updates(params, updates)
         variables = {**aux.updated, "params": combine(params, fixed)}
         norm = optax.tree.norm(gradients)

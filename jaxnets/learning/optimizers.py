@@ -127,15 +127,21 @@ def _matrices(params):
 
 
 def _finished(clip: float, transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    clipped = optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform
+    return promoting(optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform)
 
-    # optax 0.2.8 raises floats to integer counts (bias corrections, schedules), which strict promotion refuses (no
-    # issue is filed).
+
+def promoting(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimizer, with standard promotion of types within it.
+
+    optax 0.2.8 raises floats to integer counts (bias corrections, schedules), which strict promotion refuses (no issue
+    is filed).
+    """
+
     def update(gradients, state, params=None):
         with jax.numpy_dtype_promotion("standard"):
-            return clipped.update(gradients, state, params)
+            return optimizer.update(gradients, state, params)
 
-    return optax.GradientTransformation(clipped.init, update)
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def _check_least(**values: float) -> None:
