@@ -13,7 +13,6 @@ from tensorboardX import summary
 from jaxnets.ops.files import write_whole
 from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
-
 TILE = 48  # pixels that a smaller image of a grid is enlarged to, about
 GAP = 2  # gray pixels between images
 
