@@ -7,6 +7,7 @@ from jaxnets.tasks.language_model import language_model, step_of
 from jaxnets.tasks.supervised import classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation
+from jaxnets.tasks.variational import variational
 
 __all__ = [
     "Endpoint",
@@ -21,4 +22,5 @@ __all__ = [
     "regression",
     "step_of",
     "translation",
+    "variational",
 ]

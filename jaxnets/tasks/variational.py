@@ -1,0 +1,97 @@
+"""Variational autoencoding: the evidence lower bound of images, by maximum likelihood."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxnets.data.targets import Classes
+from jaxnets.generative import bernoulli_log_prob, standard_normal_kl
+from jaxnets.learning import Aux, Learn, Mean, Scheduled, means
+from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.reports import ImageGrid
+from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
+
+SHOWN = 64  # samples of a report
+
+
+def variational(model: nn.Module, classes: Classes, learn: Learn) -> Task:
+    r"""The task of a ``generative.VAE`` on images from 0 to 1, whose pixels are drawn as bits anew in every step.
+
+    The loss is minus the mean bound, in nats of an image:
+
+    .. math:: \mathrm{ELBO}(x) = E_{z \sim q(z|x)} \log p(x|z) - \mathrm{KL}(q(z|x) \| p(z)) \le \log p(x)
+
+    Evaluation draws bits and codes with its own key: two evaluations give the same numbers.
+
+    Args:
+        model: ``(xs [B, D], noise [B, Z]) -> (logits, mean, log variance)``, with ``encode`` and ``decode``.
+        classes: Of the labels, which are not used.
+        learn: ``(init, loss) -> Learner``.
+    """
+    latent: int = model.latent
+
+    def bounds(variables: Any, batch: Any, key: jax.Array) -> dict[str, jax.Array]:
+        """The terms of the bound by image, each ``[B]``."""
+        first, second = jax.random.split(key)
+        probabilities = _flat(batch["inputs"])
+        bits = jax.random.bernoulli(first, probabilities).astype(jnp.float32)
+        found: Any = model.apply(variables, bits, jax.random.normal(second, (len(bits), latent)))
+        logits, mean, log_variance = found
+        reconstruction, kl = bernoulli_log_prob(logits, bits), standard_normal_kl(mean, log_variance)
+        return {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+
+    def init(key, batch):
+        images = _flat(batch["inputs"][:1])
+        return model.init(key, images, jnp.zeros((1, latent)))
+
+    def loss(variables, batch, context):
+        terms = bounds(variables, batch, context.key)
+        averaged = {name: masked_mean(values, batch["mask"]) for name, values in terms.items()}
+        return -averaged["elbo"], Aux(metrics=averaged)
+
+    def measure(variables, batch, key, carry):
+        terms, mask = bounds(variables, batch, key), batch["mask"]
+        terms["loss"] = -terms["elbo"]
+        count = jnp.sum(mask, dtype=jnp.float32)
+        return {name: Mean(masked_sum(values, mask), count) for name, values in terms.items()}, ()
+
+    @jax.jit
+    def draw(variables, keys):
+        codes = jax.vmap(lambda key: jax.random.normal(key, (latent,)))(keys)
+        logits: Any = model.apply(variables, codes, method="decode")
+        return jax.nn.sigmoid(logits)
+
+    def images_of(pixels):
+        side = round(pixels.shape[-1] ** 0.5)
+        return ImageGrid(np.asarray(pixels).reshape(-1, side, side, 1))
+
+    def sample(variables, splits, key):
+        return {"samples": images_of(draw(variables, jax.random.split(key, SHOWN)))}
+
+    return Task(
+        learner=learn(init, loss),
+        evaluators={"metrics": Scheduled(means(measure))},
+        objective=("validation/loss", "min"),
+        reports={"samples": sample},
+        endpoints={
+            "predict": Endpoint(
+                lambda variables, batch: model.apply(variables, _flat(batch["inputs"]), method="encode")[0],
+                {"inputs": ("batch",)},
+            ),
+            "generate": Endpoint(
+                lambda variables, inputs: draw(variables, inputs["key"]),
+                {"key": ("batch",)},
+                present=lambda pixels: {"samples": images_of(pixels)},
+            ),
+        },
+        items=Items(lambda batch: len(batch["inputs"]), "image"),
+        units={"loss": "nats per image"},
+        partition_rules=rules_of(model),
+    )
+
+
+def _flat(images: jax.Array) -> jax.Array:
+    return jnp.asarray(images).reshape(len(images), -1)

@@ -1,0 +1,72 @@
+"""Variational autoencoding: the bound's terms, evaluation with a key of its own, samples."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import integrate, stats
+
+from jaxnets import data, generative, learning, tasks
+from jaxnets.training.compiled import evaluate_run
+from jaxnets.training.state import create, make_step
+
+
+def test_the_divergence_of_gaussians_is_that_of_quadrature():
+    mean, log_variance = 0.7, -0.4
+    q, p = stats.norm(mean, np.exp(log_variance / 2)), stats.norm()
+    expected, _ = integrate.quad(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), -10, 10)
+    found = generative.standard_normal_kl(jnp.array([mean, 0.0]), jnp.array([log_variance, 0.0]))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert float(generative.standard_normal_kl(jnp.zeros(3), jnp.zeros(3))) == 0
+
+
+def test_the_likelihood_of_bits_is_that_of_scipy():
+    logits, bits = np.array([-3.0, 0.5, 80.0, -80.0]), np.array([0.0, 1.0, 1.0, 0.0])
+    expected = stats.bernoulli.logpmf(bits, 1 / (1 + np.exp(-logits))).sum()
+    found = generative.bernoulli_log_prob(jnp.asarray(logits, jnp.float32), jnp.asarray(bits, jnp.float32))
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("hidden, latent, count", [((400,), 20, 652_824), ((500,), 20, 815_824), ((200,), 50, 344_884)])
+def test_parameters_are_those_of_the_published_networks(hidden, latent, count):
+    model = generative.VAE(784, latent, hidden)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 784)), jnp.zeros((1, latent)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.digits(batch=100)
+
+
+def test_a_variational_autoencoder_learns_and_is_measured_with_its_own_key(digits):
+    learn = functools.partial(learning.gradient, optimizer=optax.adam(3e-3))
+    task = tasks.variational(generative.VAE(64, 8, (64,)), digits.spec, learn)
+    state = create(task.learner, digits.train[0], 0)
+    measured = lambda state: evaluate_run(task, task.learner.variables(state.learner), digits, "validation", 0)
+    before = measured(state)
+    step = jax.jit(make_step(task.learner, 0))
+    for i in range(150):
+        state, metrics = step(state, digits.train[i])
+    after = measured(state)
+    assert after == measured(state)
+    assert set(after) == {f"validation/{name}" for name in ("loss", "elbo", "reconstruction", "kl")}
+    assert after["validation/loss"] < before["validation/loss"] - 12
+    assert after["validation/elbo"] == pytest.approx(
+        after["validation/reconstruction"] - after["validation/kl"], rel=1e-4
+    )
+    assert float(metrics["elbo"]) == pytest.approx(float(metrics["reconstruction"] - metrics["kl"]), rel=1e-4)
+    variables = task.learner.variables(state.learner)
+    keys = jax.random.split(jax.random.key(1), 5)
+    made = task.endpoints["generate"].function(variables, {"key": keys})
+    chex.assert_shape(made, (5, 64))
+    assert float(made.min()) >= 0
+    assert float(made.max()) <= 1
+    alone = task.endpoints["generate"].function(variables, {"key": keys[2:3]})
+    np.testing.assert_allclose(alone[0], made[2], atol=1e-6)  # no row has an effect on another
+    report = task.reports["samples"](variables, digits.held_out, jax.random.key(0))["samples"]
+    assert report.images.shape == (64, 8, 8, 1)
