@@ -9,6 +9,7 @@ from jaxnets.data.sources.labelled_series import digits, idx, mnist1d, series
 from jaxnets.data.sources.labelled_sets import labelled_sets
 from jaxnets.data.sources.memory import adding, copying, temporal_order
 from jaxnets.data.sources.pairs import pairs, read_pairs
+from jaxnets.data.sources.points import ring
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
 from jaxnets.data.sources.solids import solids
@@ -43,6 +44,7 @@ __all__ = [
     "read",
     "read_idx",
     "read_pairs",
+    "ring",
     "series",
     "set_statistics",
     "shuffled",

@@ -1,6 +1,7 @@
-"""Generative models: variational bounds, and the models that are trained by them."""
+"""Generative models: variational bounds, adversarial losses, and models that are trained by them."""
 
+from jaxnets.generative.adversarial import GAN, nonsaturating_losses
 from jaxnets.generative.bounds import bernoulli_log_prob, standard_normal_kl
 from jaxnets.generative.vae import VAE
 
-__all__ = ["VAE", "bernoulli_log_prob", "standard_normal_kl"]
+__all__ = ["GAN", "VAE", "bernoulli_log_prob", "nonsaturating_losses", "standard_normal_kl"]

@@ -1,5 +1,6 @@
 """Tasks: loss, metrics and pictures of one kind of problem each."""
 
+from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.image_classification import image_classification
@@ -14,6 +15,7 @@ __all__ = [
     "Items",
     "Stream",
     "Task",
+    "adversarial",
     "choice",
     "classification",
     "clustering",

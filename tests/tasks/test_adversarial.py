@@ -1,0 +1,99 @@
+"""Adversarial networks: losses, turns of the players, counted modes, resumption bit for bit."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from in_process import trained
+
+from jaxnets import data, generative, learning, tasks
+from jaxnets.learning import Aux, Player
+from jaxnets.training.state import create, make_step
+
+RING = data.ring(batch=20)
+
+
+def task_of(steps=1):
+    model = generative.GAN(hidden=(8,))
+    return tasks.adversarial(model, RING.spec, optax.adam(1e-2), discriminator_steps=steps)
+
+
+def test_losses_are_those_of_the_logarithms():
+    real, fake = np.array([0.3, -2.0]), np.array([1.0, -0.5])
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+    found = generative.nonsaturating_losses(jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32))
+    assert float(found[0]) == pytest.approx(-np.log(sigmoid(real)).mean() - np.log(1 - sigmoid(fake)).mean(), rel=1e-5)
+    assert float(found[1]) == pytest.approx(-np.log(sigmoid(fake)).mean(), rel=1e-5)
+
+
+def test_each_player_changes_its_own_parameters_and_sees_those_before_it():
+    variables = {"params": {"a": {"w": jnp.float32(1)}, "b": {"w": jnp.float32(2)}, "c": {"w": jnp.float32(3)}}}
+    of = lambda name: lambda path: path.startswith(f"params/{name}/")
+
+    def first(variables, batch, context):  # the gradient with respect to a is b times the mean of its part
+        return variables["params"]["a"]["w"] * variables["params"]["b"]["w"] * jnp.mean(batch["x"]), Aux()
+
+    def second(variables, batch, context):
+        return variables["params"]["a"]["w"] * variables["params"]["b"]["w"], Aux(metrics={"a": jnp.float32(7)})
+
+    players = {"a": Player(first, optax.sgd(1.0), of("a"), steps=2), "b": Player(second, optax.sgd(1.0), of("b"))}
+    learner = learning.alternating(lambda key, batch: variables, players)
+    batch = {"x": jnp.array([1.0, 1.0, 3.0, 3.0])}
+    state = learner.init(jax.random.key(0), batch)
+    state, metrics = jax.jit(learner.update)(state, batch, jax.random.key(0), jnp.int32(0))
+    found = {name: float(leaf["w"]) for name, leaf in learner.variables(state)["params"].items()}
+    assert found == {"a": 1 - 2 * 1 - 2 * 3, "b": 2 - (1 - 8), "c": 3}
+    assert {name: float(value) for name, value in metrics.items()} == {
+        "a_loss": ((1 * 2 * 1) + (-1 * 2 * 3)) / 2,
+        "b_loss": -14.0,
+        "b_a": 7.0,
+        "finite": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "players, message",
+    [
+        ({}, "`players` must be at least one"),
+        ({"g": Player(lambda *_: (0.0, Aux()), optax.sgd(1.0), lambda path: False)}, "g has no parameters"),
+        ({"g": Player(lambda *_: (0.0, Aux()), optax.sgd(1.0), lambda path: True, 3)}, "divisible by the 3 steps of g"),
+        (
+            {name: Player(lambda *_: (0.0, Aux()), optax.sgd(1.0), lambda path: True) for name in "gd"},
+            "parameters of their own",
+        ),
+    ],
+)
+def test_players_that_do_not_fit_are_refused(players, message):
+    with pytest.raises(ValueError, match=message):
+        learning.alternating(lambda key, batch: {"params": {"w": jnp.zeros(2)}}, players).init(
+            jax.random.key(0), {"x": jnp.zeros(4)}
+        )
+
+
+def test_the_discriminator_has_five_updates_and_the_generator_one():
+    task = task_of(steps=5)
+    state = create(task.learner, RING.train[0], 0)
+    state, metrics = jax.jit(make_step(task.learner, 0))(state, RING.train[0])
+    counts = {name: int(optimizer[0].count) for name, optimizer in state.learner.optimizers.items()}
+    assert counts == {"discriminator": 5, "generator": 1}
+    assert set(metrics) == {"discriminator_loss", "generator_loss", "finite"}
+    chex.assert_tree_all_finite(task.learner.variables(state.learner))
+
+
+def test_modes_and_quality_are_counted():
+    evaluator = task_of().evaluators["coverage"].evaluator
+    angles = 2 * np.pi * np.arange(8) / 8
+    centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    samples = np.concatenate([centers[:3], centers[:1] + np.array([0.029, 0]), centers[4:5] + np.array([0.031, 0])])
+    assert evaluator.compute({"test": samples}) == {"test/modes": 3, "test/high_quality": 0.8}
+
+
+def test_a_run_that_ends_between_goes_on_to_the_same_bits(tmp_path):
+    flags = ("--config.data.batch=40", "--config.model.hidden=(8,)", "--config.train.evaluate_every=4")
+    flags += ("--config.optimizer.final=1.0",)
+    whole = trained(tmp_path / "whole", *flags, "--config.train.steps=8", name="gan")
+    trained(tmp_path / "parts", *flags, "--config.train.steps=5", name="gan")
+    parts = trained(tmp_path / "parts", *flags, "--config.train.steps=8", name="gan")
+    chex.assert_trees_all_equal(whole, parts)
