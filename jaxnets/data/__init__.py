@@ -1,8 +1,9 @@
 """Sources and pipelines: deterministic in (seed, step), resumable exactly, never from the network."""
 
-from jaxnets.data.dataset import Dataset, text
+from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
-from jaxnets.data.sources.examples import Examples, in_order, shuffled
+from jaxnets.data.formats.text_files import read, standard_library
+from jaxnets.data.sources.examples import in_order, shuffled
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
 from jaxnets.data.sources.labelled_images import images
 from jaxnets.data.sources.labelled_series import digits, idx, mnist1d, series
@@ -13,7 +14,7 @@ from jaxnets.data.sources.points import ring
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
 from jaxnets.data.sources.solids import solids
-from jaxnets.data.sources.text import read, standard_library
+from jaxnets.data.sources.text import text
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 

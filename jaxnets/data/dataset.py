@@ -1,19 +1,14 @@
-"""What a task learns from: training and validation batches, and what must be saved to use the model later."""
+"""``Dataset`` and ``Examples``: what readers of data return, and the meaning of their numbers, to be saved."""
 
-import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
-from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.inputs import Inputs
-from jaxnets.data.sources.sequences import hold_out, once, streams, windows
-from jaxnets.data.sources.text import read_files
 from jaxnets.data.targets import Classes, Quantities
 from jaxnets.data.vocabulary import Vocabulary
-from jaxnets.ops.names import printable
 
 RowsOf = Callable[[int], np.ndarray]
 
@@ -57,59 +52,18 @@ class Dataset(NamedTuple):
         return self._replace(splits={name: batches.map(cut) for name, batches in self.splits.items()})
 
 
-@one_line_errors
-def text(
-    path: str = "",
-    unit: str = "byte",
-    read_as: str = "streams",
-    batch: int = 64,
-    length: int = 64,
-    validation: float = 0.1,
-    pieces: int = 4096,
-    seed: int = 0,
-) -> Dataset:
-    """Text for language models; the last part of every file is held out.
-
-    Training batches go from the end of what is left of one file to the beginning of the next, but no token is to be
-    told from one that was not before it: there ``mask`` is False. No held-out token is in a training batch.
-
-    Args:
-        path: A text file, a folder of text files, or "" for the sources of Python's standard library.
-        unit: ``"byte"``, ``"character"`` or ``"piece"``.
-        read_as: ``"streams"`` (contiguous, the recurrent state carried from batch to batch) or ``"windows"``
-            (shuffled, each from a fresh state).
-        batch: B, rows.
-        length: T, tokens of a row.
-        validation: The part of the text that is held out, at the end of every file.
-        pieces: How many, where they are the unit.
-        seed: Of the order.
-
-    Raises:
-        ValueError: Nothing to read, an argument out of range, or too little text for one batch.
+class Examples(NamedTuple):
+    """Attributes:
+    inputs: float32 ``[N, ...]``, or uint8 ``[N, H, W, C]``, images, which stay bytes; an array, or what has its
+        ``shape`` and ``dtype`` and gives rows by their numbers.
+    labels: ``[N]``, whole numbers or text, a class each.
+    lengths: int32 ``[N]``, how many steps of a row are real; None: all.
+    width: Of the images whose pixels, a step each, the rows are; None: they are something else.
+    members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
     """
-    check_arguments(seed, validation, batch=batch, length=length)
-    readers = {"streams": streams, "windows": windows}
-    if read_as not in readers:
-        raise ValueError(f"read_as: streams or windows; given {read_as!r}")
-    texts, vocabulary, skipped = read_files(path, unit, pieces)
-    train, follows, rest, rest_follows = hold_out(texts, validation)
-    if len(rest) < 2:
-        raise ValueError(
-            f"text too short: {len(train) + len(rest)} tokens leave {len(rest)} for validation, at least 2 are needed"
-        )
-    if not rest_follows[1:].any():
-        raise ValueError(f"text too short: {len(texts)} files leave no 2 tokens in a row for validation")
-    digest = hashlib.sha256(np.concatenate(texts).tobytes())
-    digest.update(np.cumsum([len(text) for text in texts])[:-1].tobytes())  # where files end decides what is held out
-    source = printable(path) if path else "Python standard library"
-    return Dataset(
-        splits={
-            "train": readers[read_as](train, batch, length, seed, follows),
-            "validation": once(rest, batch, length, rest_follows),
-        },
-        spec=vocabulary,
-        fingerprint=digest.hexdigest(),
-        description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out"
-        + (f", the ends of {len(texts):,} files" if len(texts) > 1 else "")
-        + skipped,
-    )
+
+    inputs: Any
+    labels: np.ndarray
+    lengths: np.ndarray | None = None
+    width: int | None = None
+    members: np.ndarray | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data.formats.encodings import BYTE_ORDER_MARK
+from jaxnets.data.encodings import BYTE_ORDER_MARK
 from jaxnets.data.pieces import byte_of, checked, encode, learn, tokenizer_of
 from jaxnets.ops.names import printable
 

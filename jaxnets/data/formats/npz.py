@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxnets.data import statistics
 from jaxnets.data.checks import one_line_errors, open_data, path_of
+from jaxnets.data.dataset import Examples
 from jaxnets.data.inputs import Rows
-from jaxnets.data.sources.examples import Examples
 from jaxnets.ops.compressed import BLOCK, open_archive
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.names import printable

@@ -7,13 +7,13 @@ int32 where a row is the pixels of an image.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import numpy as np
 
 from jaxnets.data.checks import check_arguments, check_part
-from jaxnets.data.dataset import Dataset, RowsOf
+from jaxnets.data.dataset import Dataset, Examples, RowsOf
 from jaxnets.data.inputs import Images, Inputs
 from jaxnets.data.labels import number_labels
 from jaxnets.data.statistics import BLOCK
@@ -21,23 +21,6 @@ from jaxnets.data.targets import Classes
 
 Batch = dict[str, np.ndarray]
 Arrays = Mapping[str, Any]  # all examples: arrays, or what is indexed like them
-
-
-class Examples(NamedTuple):
-    """Attributes:
-    inputs: float32 ``[N, ...]``, or uint8 ``[N, H, W, C]``, images, which stay bytes; an array, or what has its
-        ``shape`` and ``dtype`` and gives rows by their numbers.
-    labels: ``[N]``, whole numbers or text, a class each.
-    lengths: int32 ``[N]``, how many steps of a row are real; None: all.
-    width: Of the images whose pixels, a step each, the rows are; None: they are something else.
-    members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
-    """
-
-    inputs: Any
-    labels: np.ndarray
-    lengths: np.ndarray | None = None
-    width: int | None = None
-    members: np.ndarray | None = None
 
 
 def shuffled(

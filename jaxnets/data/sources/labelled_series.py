@@ -3,11 +3,11 @@
 import numpy as np
 
 from jaxnets.data.checks import one_line_errors
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import idx_folder
 from jaxnets.data.formats.npz import in_row, ragged_parts
 from jaxnets.data.inputs import Pixels
-from jaxnets.data.sources.examples import Examples, dataset
+from jaxnets.data.sources.examples import dataset
 from jaxnets.ops.names import printable
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, check_part, one_line_errors, open_data, size_of
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.formats.encodings import decode_text
+from jaxnets.data.encodings import decode_text
 from jaxnets.data.sources.examples import Batch, in_order, shuffled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.compressed import MAX_EMPTY, blocks, fill
