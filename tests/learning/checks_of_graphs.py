@@ -106,7 +106,8 @@ class Batches(list):
 def main(out: str) -> None:
     settings: ConfigDict = config.load("set_statistics")
     settings.train.accumulate = 1
-    splits = {"train": Batches(batch_of(step % 2) for step in range(STEPS)), "validation": Batches([batch_of(100), batch_of(101)])}
+    train = Batches(batch_of(step % 2) for step in range(STEPS))
+    splits = {"train": train, "validation": Batches([batch_of(100), batch_of(101)])}
     dataset = data.Dataset(splits, data.Quantities(("product",)), fingerprint="", description="")  # type: ignore[arg-type]
     task = graphs_task()
     compiled = compile_run(settings, dataset, task)
