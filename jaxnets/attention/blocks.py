@@ -14,7 +14,8 @@ from jaxnets.attention.dot_product import attention
 from jaxnets.attention.masking import Bias
 from jaxnets.attention.positions import rotary
 from jaxnets.attention.ring import Ring
-from jaxnets.dense import Dense, DenseGeneral
+from jaxnets.modules.dense import Dense, DenseGeneral
+from jaxnets.modules.norms import LayerNorm, RMSNorm
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "swiglu": nn.silu}
 
@@ -238,19 +239,3 @@ def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
     if kind not in ("layer", "rms"):
         raise ValueError(f"norm: layer or rms expected; given {kind!r}")
     return (LayerNorm if kind == "layer" else RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)
-
-
-class LayerNorm(nn.LayerNorm):
-    """Linen's, which asks for the promotion of bfloat16 and float32; "strict" refuses it."""
-
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
-        with jax.numpy_dtype_promotion("standard"):
-            return super().__call__(x, **options)
-
-
-class RMSNorm(nn.RMSNorm):
-    """Linen's, as above."""
-
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
-        with jax.numpy_dtype_promotion("standard"):
-            return super().__call__(x, **options)

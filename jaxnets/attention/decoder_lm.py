@@ -12,8 +12,8 @@ from jaxnets.attention.cache import Caches, empty_caches, known_length, length_o
 from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
-from jaxnets.dense import matmul
-from jaxnets.embed import Embed
+from jaxnets.modules.embed import Embed
+from jaxnets.ops.products import linear
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
@@ -101,7 +101,7 @@ class DecoderLM(nn.Module):
             kernel = embed.embedding.T
         else:
             kernel = self.param("head", nn.initializers.lecun_normal(), (self.width, self.vocabulary))
-        logits = matmul(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = linear(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return () if cache is None else cache, logits
 
     def start(self, batch: tuple[int, ...] = (1,)) -> Caches:

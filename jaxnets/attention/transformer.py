@@ -14,9 +14,9 @@ from jaxnets.attention.depth import stack
 from jaxnets.attention.masking import integers
 from jaxnets.attention.positions import sinusoidal
 from jaxnets.attention.ring import Ring
-from jaxnets.dense import matmul
-from jaxnets.embed import Embed
+from jaxnets.modules.embed import Embed
 from jaxnets.ops.masks import valid_steps
+from jaxnets.ops.products import linear
 
 
 class Memory(NamedTuple):
@@ -138,7 +138,7 @@ class Transformer(nn.Module):
         xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
         if self.norm_first:
             xs = self.decoder_norm(xs)
-        logits = matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = linear(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
         return memory._replace(cache=cache), logits
 
     def _embedded(

@@ -19,9 +19,9 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
-from jaxnets.dense import matmul
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.products import linear
 
 
 def convolve(
@@ -65,7 +65,7 @@ def _convolve(x, kernel, *, strides, padding, rhs_dilation, feature_group_count,
         padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
     if kernel.shape[:2] == (1, 1) and groups == 1 and all(tuple(pads) == (0, 0) for pads in padding):
         x = x[:, :: strides[0], :: strides[1]]
-        return matmul(x, kernel[0, 0], precision=options.get("precision"))
+        return linear(x, kernel[0, 0], precision=options.get("precision"))
     pixels = math.prod(jax.eval_shape(plain, x, kernel).shape[1:3])
     if min(map(min, padding)) < 0 or not pixels or not x.size:  # what follows neither cuts nor reads beyond an image
         return plain(x, kernel)

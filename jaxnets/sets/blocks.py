@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.attention import attention, attention_weights
-from jaxnets.dense import Dense
+from jaxnets.modules.dense import Dense
 from jaxnets.sets.members import Members, Segments, check_members, only_real
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read

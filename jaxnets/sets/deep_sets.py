@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.dense import Dense
-from jaxnets.embed import Embed
+from jaxnets.modules.dense import Dense
+from jaxnets.modules.embed import Embed
 from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.dense import Dense
+from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_lengths
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
 from jaxnets.sets.members import Members, answer_dtype, check_members, only_real, sizes

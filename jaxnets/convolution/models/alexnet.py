@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 KERNELS = (11, 5, 3, 3, 3)

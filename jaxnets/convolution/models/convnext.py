@@ -12,7 +12,8 @@ from flax.typing import Dtype
 from jaxnets.convolution.blocks import StochasticDepth, global_average
 from jaxnets.convolution.convolve import Conv, plain_convolve
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.dense import Dense
+from jaxnets.modules.dense import Dense
+from jaxnets.modules.norms import LayerNorm
 from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 
@@ -53,16 +54,8 @@ class ConvNeXtBlock(nn.Module):
 
 
 def _norm(dtype: Dtype, name: str) -> nn.LayerNorm:
-    return _Norm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
-
-
-class _Norm(nn.LayerNorm):
-    """Over channels. Its statistics are float32 whatever the type, and no large mean cancels the variance."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
-        with jax.numpy_dtype_promotion("standard"):  # Linen's promotes bfloat16 to float32, which "strict" refuses
-            return super().__call__(x)
+    """Over channels; no large mean cancels the variance."""
+    return LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
 
 
 class ConvNeXt(nn.Module):

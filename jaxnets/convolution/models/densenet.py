@@ -12,7 +12,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 

@@ -15,7 +15,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, global_average
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 

@@ -13,7 +13,7 @@ from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.models.alexnet import local_response_norm
 from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 # Table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.

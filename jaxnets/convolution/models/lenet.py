@@ -12,7 +12,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 KERNEL = 5

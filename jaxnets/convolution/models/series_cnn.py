@@ -13,7 +13,7 @@ from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.models.tcn import check_series, real_steps
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.layers.pooling import pool

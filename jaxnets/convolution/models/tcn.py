@@ -10,8 +10,8 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.convolve import plain_convolve
 from jaxnets.convolution.images import chosen, features_of
-from jaxnets.dense import Dense
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dense import Dense
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.layers.pooling import pool

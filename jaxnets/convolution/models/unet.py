@@ -14,7 +14,7 @@ from jaxnets.convolution.blocks import HE_IN  # the paper's: deviation sqrt(2 / 
 from jaxnets.convolution.convolve import Conv, on_any_mesh
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 

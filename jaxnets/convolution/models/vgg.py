@@ -13,7 +13,7 @@ from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depths
 from jaxnets.ops.dtypes import at_least_float32
 

@@ -14,7 +14,7 @@ from flax.typing import Dtype
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import global_average, unbiased_conv
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 
