@@ -81,11 +81,11 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
     for name, old, new in zip(("key", "value"), before, (key, value), strict=True):
         if (*old.shape[:axis], *old.shape[axis + 1 :]) != (*new.shape[:axis], *new.shape[axis + 1 :]):
             raise ValueError(
-                f"{name}: the cache has {old.shape}, all axes but the length must agree; given {new.shape}"
+                f"`{name}` must agree with the cache, {old.shape}, in all axes but the length, got {new.shape}"
             )
     length = known_length(cache.length)
     if length + more > size:
-        raise ValueError(f"cache: room for {size}, of which {length} are taken; given {more} more")
+        raise ValueError(f"`cache` must have room for {more} more, got {size}, of which {length} are taken")
 
     def put(old, new):
         new = jnp.swapaxes(new, -3, -2).astype(old.dtype)

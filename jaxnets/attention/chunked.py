@@ -32,7 +32,7 @@ def in_blocks(
     t, s = query.shape[3], key.shape[2]
     wished = blocks or (256, 512)
     if len(wished) != 2 or min(wished) < 1:
-        raise ValueError(f"blocks: at least 1 query and 1 key; given {blocks}")
+        raise ValueError(f"`blocks` must be at least 1 query and 1 key, got {blocks}")
     size = (min(wished[0], t), min(wished[1], s))
     whole = {3: t + -t % size[0], 4: s + -s % size[1]}
 

@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from jaxnets.attention.blocks import Block
 from jaxnets.attention.cache import Cache
-from jaxnets.ops.checks import check_depth
+from jaxnets.ops.checks import check_choice, check_depth, check_integer
 
 REMAT: dict[str, Any] = {
     "none": None,
@@ -32,11 +32,9 @@ def stack(layers: int, remat: str = "none", stacked: bool = True, **options: Any
         A module called like ``Block``; where stacked, caches, memories and parameters begin with an axis of layers,
         else caches and memories are tuples.
     """
-    if remat not in REMAT:
-        raise ValueError(f"remat: one of {', '.join(REMAT)}; given {remat!r}")
+    check_choice("remat", remat, REMAT)
+    check_integer("layers", layers)
     check_depth(layers=layers)
-    if layers < 1:
-        raise ValueError(f"layers: at least 1; given {layers}")
     block: Any = Block
     if REMAT[remat] is not None:
         block = nn.remat(Block, policy=REMAT[remat], prevent_cse=not stacked)

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxnets.ops.dtypes import at_least_float32
@@ -147,20 +146,3 @@ def softmax(logits: jax.Array) -> jax.Array:
     weights = jnp.exp(logits - jnp.where(jnp.isneginf(highest), 0, highest))
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weights / jnp.where(total > 0, total, 1)
-
-
-def integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None) -> jax.Array:
-    """An argument that is one integer or ``[*batch]``, as int32 ``[*batch]``; not above ``largest``, if there is one.
-
-    Raises:
-        ValueError: It has another dtype or shape, or, where values are known, is not in 0 ... ``largest``.
-    """
-    array = given if isinstance(given, jax.Array) else np.asarray(given)
-    if not jnp.issubdtype(array.dtype, jnp.integer) or array.shape not in ((), batch):
-        raise ValueError(f"{name}: integers of shape {batch} expected; given {array.dtype} of shape {array.shape}")
-    if largest is not None and not isinstance(array, jax.core.Tracer):  # within jit the values are not known
-        wrong = [int(n) for n in np.ravel(array) if not 0 <= n <= largest]
-        if wrong:
-            raise ValueError(f"{name}: from 0 to S = {largest} expected; given {wrong[0]}")
-    array = jnp.asarray(array, jnp.int32)
-    return jnp.broadcast_to(array if largest is None else jnp.minimum(array, largest), batch)

@@ -10,6 +10,7 @@ from flax.typing import Dtype, Initializer
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.convolve import Conv
+from jaxnets.ops.checks import check_rate
 from jaxnets.ops.dtypes import at_least_float32
 
 Activation = Callable[[jax.Array], jax.Array]
@@ -129,8 +130,7 @@ def stochastic_depth(key: jax.Array, branch: jax.Array, rate: float) -> jax.Arra
     Raises:
         ValueError: The rate is out of range.
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate: from 0 to below 1; given {rate}")
+    check_rate("rate", rate)
     kept = jax.random.bernoulli(key, 1 - rate, (branch.shape[0], *(1,) * (branch.ndim - 1)))
     return jnp.where(kept, branch / (1 - rate), 0).astype(branch.dtype)
 

@@ -15,7 +15,7 @@ from jaxnets.convolution.blocks import Activation, global_average
 from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
-from jaxnets.ops.checks import check_depth, check_lengths
+from jaxnets.ops.checks import check_depth, check_integer, check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -127,18 +127,15 @@ class HighwayNetwork(nn.Module):
         Raises:
             ValueError: The images do not fit, there is no layer, or a name is unknown.
         """
+        check_integer("depth", self.depth)
         check_depth(depth=self.depth)
-        if self.depth < 1:
-            raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         x = images
         if images.ndim != 2:
             check_images(self, images, 1, ())
             x = jnp.moveaxis(images, -1, 1).reshape(images.shape[0], math.prod(images.shape[1:]))
         made = self.variables.get("params", {}).get("layer_1")
         if made and made["kernel"].shape[0] != x.shape[-1]:
-            raise ValueError(
-                f"HighwayNetwork: images of {made['kernel'].shape[0]} numbers expected; given {x.shape[-1]}"
-            )
+            raise ValueError(f"HighwayNetwork: images must have {made['kernel'].shape[0]} numbers, got {x.shape[-1]}")
         found = {}
         first = nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="layer_1")
         found["layer_1"] = x = self.activation(first(x))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxnets.ops.checks import check_integer
+
 
 def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequence[str]) -> None:
     """Tells in the user's words what a model cannot read.
@@ -25,20 +27,18 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
         raise ValueError(f"{name}: images must be an array [B, H, W, C], got {type(images).__name__}")
     if not model.is_initializing() and "params" not in model.variables:
         raise ValueError(f'{name}: variables must be those of init, {{"params": ..., ...}}, got none named "params"')
-    classes = getattr(model, "classes", 0)
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
-        raise ValueError(f"{name}: `classes` must be an integer of at least 0, got {classes!r}")
+    check_integer("classes", getattr(model, "classes", 0), least=0)
     if images.ndim != 4:
-        raise ValueError(f"{name}: images [B, H, W, C] expected; given shape {images.shape}")
+        raise ValueError(f"{name}: images must be [B, H, W, C], got shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"{name}: floating point images expected; given {images.dtype} (divide bytes by 255)")
+        raise ValueError(f"{name}: images must be floating point, got {images.dtype} (divide bytes by 255)")
     if min(images.shape[1:3]) < smallest:
         given = " x ".join(map(str, images.shape[1:3]))
-        raise ValueError(f"{name}: images of at least {smallest} x {smallest} expected; given {given}")
+        raise ValueError(f"{name}: images must be at least {smallest} x {smallest}, got {given}")
     if images.shape[-1] == 0:
         raise ValueError(f"{name}: images must have at least 1 channel, got shape {images.shape}")
     if (channels := features_of(model, first, images)) != images.shape[-1]:
-        raise ValueError(f"{name}: images of {channels} channels expected; given {images.shape[-1]}")
+        raise ValueError(f"{name}: images must have {channels} channels, got {images.shape[-1]}")
 
 
 def features_of(model: nn.Module, first: Sequence[str], given: jax.Array) -> int:
@@ -62,10 +62,10 @@ def chosen(found: dict[str, jax.Array], features: Sequence[str] | None) -> jax.A
     if features is None:
         return next(reversed(found.values()))
     if isinstance(features, str):
-        raise ValueError(f"features: names expected, such as ({features!r},); given the text {features!r}")
+        raise ValueError(f"`features` must be names, such as ({features!r},), got the text {features!r}")
     for name in features:
         if name not in found:
             near = difflib.get_close_matches(name, found, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"features: no {name!r} among {', '.join(found)}{hint}")
+            raise ValueError(f"`features` must be among {', '.join(found)}, got {name!r}{hint}")
     return {name: found[name] for name in features}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -94,5 +95,4 @@ def _check(images: jax.Array, **sizes: int) -> None:
     if jnp.ndim(images) != 4:
         raise ValueError(f"`images` must be [batch, height, width, channels], got shape {jnp.shape(images)}")
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {size}")
+        check_integer(name, size)

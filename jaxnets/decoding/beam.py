@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxnets.decoding.checks import Step, check_count, check_end, check_step
+from jaxnets.decoding.checks import Step, check_end, check_step
+from jaxnets.ops.checks import check_integer
 
 
 class Hypotheses(NamedTuple):
@@ -49,13 +49,9 @@ def beam_search(
         ValueError: ``beams`` or ``length`` is below 1, ``start`` or ``end`` is not a token, or the step cannot be used.
             (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
     """
-    for name, value in (("beams", beams), ("length", length)):
-        if not isinstance(value, (int, np.integer)):
-            check_count(name, value, least=1)
-    if beams < 1 or length < 1:
-        raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
-    if end is None:  # it may be None where tokens are sampled
-        check_count("end", end)
+    check_integer("beams", beams)
+    check_integer("length", length)
+    check_integer("end", end, least=0)
     start, size = check_step(step, carry, start)
     check_end(end, size)
     changing, advanced = _changing(step, carry, start)

@@ -62,7 +62,7 @@ def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, members: Members 
         ``[*batch, K]`` or ``[S, K]``, float32, zeros for an empty set.
     """
     if params["means"].shape[-1] != xs.shape[-1]:
-        raise ValueError(f"xs: {params['means'].shape[-1]} features expected; given {xs.shape}")
+        raise ValueError(f"`xs` must have {params['means'].shape[-1]} features, got shape {xs.shape}")
     members = check_members(xs, members)
     xs = only_real(xs, members).astype(at_least_float32(xs.dtype))
     return mean(jnp.exp(log_likelihoods(params, xs)), members)

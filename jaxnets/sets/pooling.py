@@ -66,7 +66,7 @@ def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> ja
         ValueError: ``quantile`` is out of range.
     """
     if isinstance(quantile, jax.core.Tracer) or jnp.ndim(quantile) or not 0 <= quantile <= 1:
-        raise ValueError(f"quantile: from 0 to 1; given {quantile}")
+        raise ValueError(f"`quantile` must be a number from 0 to 1, got {quantile}")
     quantile = float(quantile)
     members = check_members(xs, members)
     ordered, members, rank = in_order(xs, members)
@@ -93,7 +93,7 @@ def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> j
         scores: s, ``[*batch, N, 1]`` or ``[*batch, N, D]``: a weight of each element, or of each of its features.
     """
     if scores.shape[:-1] != xs.shape[:-1] or scores.shape[-1] not in (1, xs.shape[-1]):
-        raise ValueError(f"scores: {xs.shape}, or 1 as its last axis, expected; given {scores.shape}")
+        raise ValueError(f"`scores` must be of shape {xs.shape}, or 1 as its last axis, got {scores.shape}")
     members = check_members(xs, members)
     dtype = at_least_float32(xs.dtype, scores.dtype)
     scores = only_real(scores, members, -np.inf).astype(dtype)
@@ -140,7 +140,7 @@ def _as_row(power, features, rank, dtype):
     """A power, one or of each feature, as ``[1, ..., D]`` or ``[1, ..., 1]``."""
     power = jnp.asarray(power, dtype)
     if power.size not in (1, features) or (power.ndim and power.size != power.shape[-1]):
-        raise ValueError(f"power: a number or an array of shape ({features},) expected; given shape {power.shape}")
+        raise ValueError(f"`power` must be a number or an array of shape ({features},), got shape {power.shape}")
     return power.reshape((1,) * (rank - 1) + (-1,))
 
 
@@ -157,7 +157,7 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
         weights: ``[D, K]``, the values of f at K places evenly from 0 (the largest element) to 1.
     """
     if weights.ndim != 2 or weights.shape[0] != xs.shape[-1] or weights.shape[1] < 1:
-        raise ValueError(f"weights: [{xs.shape[-1]}, K] expected, K at least 1; given {weights.shape}")
+        raise ValueError(f"`weights` must be [{xs.shape[-1]}, K], K at least 1, got shape {weights.shape}")
     members = check_members(xs, members)
     ordered, members, rank = in_order(-only_real(xs, members), members)
     weights = weights.astype(at_least_float32(xs.dtype, weights.dtype))

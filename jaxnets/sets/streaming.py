@@ -147,7 +147,7 @@ def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tu
             carry = update(carry, xs, members, seen)
         if carry is None:
             raise ValueError(
-                f"chunks: at least one expected; given none in pass {number + 1} of {model.passes()}: "
+                f"`chunks` must give at least one chunk, got none in pass {number + 1} of {model.passes()}: "
                 "the function must return a new iterable whenever it is called"
             )
         seen = (*seen, model.apply(variables, carry, seen, method="finish"))

@@ -72,7 +72,7 @@ def test_what_needs_the_whole_says_so(model, message):
 
 def test_no_chunk_is_told():
     model = MODELS["deep sets"]
-    with pytest.raises(ValueError, match="chunks: at least one expected"):
+    with pytest.raises(ValueError, match="`chunks` must give at least one chunk"):
         sets.apply_in_chunks(model, model.init(jax.random.key(2), XS), lambda: iter(()))
 
 
@@ -89,7 +89,7 @@ def test_no_chunk_is_told():
             list(chunks("two", None)),
             "`chunks` must be a function that returns an iterable.*got list",
         ),
-        (MODELS["set transformer"], None, "given none in pass 2 of 3: the function must return a new iterable"),
+        (MODELS["set transformer"], None, "got none in pass 2 of 3: the function must return a new iterable"),
     ],
 )
 def test_wrong_chunks(model, given, message):

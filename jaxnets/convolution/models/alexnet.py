@@ -13,6 +13,7 @@ from jaxnets.convolution.convolve import Conv
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
 
 KERNELS = (11, 5, 3, 3, 3)
@@ -41,8 +42,7 @@ def local_response_norm(
     Raises:
         ValueError: ``size`` is below 1.
     """
-    if size < 1:
-        raise ValueError(f"`size` must be at least 1, got {size}")
+    check_integer("size", size)
     wide = x.astype(at_least_float32(x.dtype))
     around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(wide**2, around)

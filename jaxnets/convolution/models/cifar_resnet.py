@@ -81,7 +81,7 @@ class CifarResNet(nn.Module):
         check_depth(depth=self.depth)
         count, rest = divmod(self.depth - 2, 6)
         if rest or count < 1:
-            raise ValueError(f"depth: 6 n + 2 expected, such as 20, 32, 56 or 110; given {self.depth}")
+            raise ValueError(f"`depth` must be 6 n + 2, such as 20, 32, 56 or 110, got {self.depth}")
         check_images(self, images, 1, ("stem", "conv"))
         found = {}
         x = ConvNorm(self.width, 3, dtype=self.dtype, name="stem")(images, train)

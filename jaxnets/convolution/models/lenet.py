@@ -85,7 +85,7 @@ class LeNet5(nn.Module):
         kernel = self.variables.get("params", {}).get("dense_1", {}).get("kernel")
         if kernel is not None and len(kernel) != height * width * channels:
             given = " x ".join(map(str, images.shape[1:3]))
-            raise ValueError(f"LeNet5: images of the size of its parameters expected; given {given}")
+            raise ValueError(f"LeNet5: images must be of the size that its parameters were made with, got {given}")
         return jnp.moveaxis(x, -1, 1).reshape(batch, height * width * channels)
 
 

@@ -12,7 +12,7 @@ from jaxnets.convolution.convolve import plain_convolve
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.modules.dense import Dense
 from jaxnets.modules.dropout import Dropout
-from jaxnets.ops.checks import check_depth
+from jaxnets.ops.checks import check_choice, check_depth, check_floating, check_integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.layers.pooling import pool
 from jaxnets.recurrent.scan import checked_lengths
@@ -158,8 +158,7 @@ class TCN(nn.Module):
         """
         check_depth(levels=self.levels)
         check_series(self, xs, ("block_1", "conv_1"), hidden=self.hidden, levels=self.levels, kernel=self.kernel)
-        if self.pooling not in ("last", "max", "mean", "none"):
-            raise ValueError(f"pooling: last, max, mean or none expected; given {self.pooling!r}")
+        check_choice("pooling", self.pooling, ("last", "max", "mean", "none"))
         keep = (lambda ys: ys) if lengths is None else lambda ys: jnp.where(real_steps(ys, lengths)[..., None], ys, 0)
         found = {}
         ys = keep(xs)
@@ -199,13 +198,9 @@ def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes:
     """
     name = type(model).__name__
     for attribute, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{attribute}: at least 1 expected; given {size}")
-    if xs.ndim < 2:
-        raise ValueError(f"{name}: series [*batch, T, D] expected; given shape {xs.shape}")
-    if not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise ValueError(f"{name}: floating point series expected; given {xs.dtype}")
+        check_integer(attribute, size)
+    check_floating("xs", xs, "[*batch, T, D]", 2)
     if xs.shape[-1] == 0:
         raise ValueError(f"{name}: series must have at least 1 feature, got shape {xs.shape}")
     if (features := features_of(model, first, xs)) != xs.shape[-1]:
-        raise ValueError(f"{name}: series of {features} features expected; given {xs.shape[-1]}")
+        raise ValueError(f"{name}: series must have {features} features, got {xs.shape[-1]}")

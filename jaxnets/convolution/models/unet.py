@@ -15,7 +15,7 @@ from jaxnets.convolution.convolve import Conv, on_any_mesh
 from jaxnets.convolution.images import check_images, chosen
 from jaxnets.convolution.pooling import max_pool
 from jaxnets.modules.dropout import Dropout
-from jaxnets.ops.checks import check_depth
+from jaxnets.ops.checks import check_choice, check_depth, check_integer
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -159,11 +159,9 @@ class UNet(nn.Module):
         return jnp.concatenate([skip, x], axis=-1)
 
     def _check(self, images: jax.Array) -> None:
-        if self.padding not in ("valid", "same"):
-            raise ValueError(f"padding: valid or same expected; given {self.padding!r}")
+        check_choice("padding", self.padding, ("valid", "same"))
+        check_integer("depth", self.depth)
         check_depth(depth=self.depth)
-        if self.depth < 1:
-            raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         step = 2 ** (self.depth - 1)
         first = ("down_1" if self.depth > 1 else "bottom", "conv_1")
         if self.padding == "same":
@@ -176,7 +174,7 @@ class UNet(nn.Module):
             over = (length - smallest) % step
             if over:
                 near = f"{length - over} or {length - over + step} ({smallest} + {step} k)"
-                raise ValueError(f"UNet: {name} {near} expected with padding='valid'; given {length}")
+                raise ValueError(f"UNet: {name} must be {near} with padding='valid', got {length}")
 
 
 def unet(**options: Any) -> UNet:

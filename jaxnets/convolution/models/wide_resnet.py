@@ -89,7 +89,7 @@ class WideResNet(nn.Module):
         check_depth(depth=self.depth)
         count, rest = divmod(self.depth - 4, 6)
         if rest or count < 1:
-            raise ValueError(f"depth: 6 n + 4 expected, such as 16, 28 or 40; given {self.depth}")
+            raise ValueError(f"`depth` must be 6 n + 4, such as 16, 28 or 40, got {self.depth}")
         check_images(self, images, 1, ("stem",))
         found = {}
         x = unbiased_conv(16, 3, 1, dtype=self.dtype, name="stem")(images)

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell, Params, along, joined_rows, matmul
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.cells.lstm import lstm
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 EPSILON = 1e-6
 
@@ -40,7 +41,7 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     plain = lstm(hidden, forget_bias)
 
     def init(key, features):
@@ -82,7 +83,7 @@ def layer_norm_gru(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     plain = gru(hidden, "after")
 
     def init(key, features):

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.checks import check_floating, check_integer, described
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -38,27 +39,23 @@ def answer_dtype(dtype: Any) -> Any:
 
 def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
     """The members, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
-    if not isinstance(xs, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
-        raise ValueError(f"`{name}` must be a floating point array [*batch, N, D], got {type(xs).__name__}")
-    if xs.ndim < 2 or not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise ValueError(f"{name}: floating point [*batch, N, D] expected; given {xs.dtype} of shape {xs.shape}")
+    check_floating(name, xs, "[*batch, N, D]", 2)
     if isinstance(members, Segments):
         ids = jnp.asarray(members.ids)
         if not jnp.issubdtype(ids.dtype, jnp.integer) or xs.ndim != 2 or ids.shape != xs.shape[:1]:
             raise ValueError(
-                f"{name}: with segments, elements [M, D] and integer ids [M] expected; "
-                f"given {xs.shape} and {ids.dtype} of shape {ids.shape}"
+                f"`{name}` must be [M, D] with segments, whose ids must be integers [M], "
+                f"got shape {xs.shape} and ids of {described(ids)}"
             )
-        if not isinstance(members.count, int | np.integer) or members.count < 0:
-            raise ValueError(f"segments: a count of sets, at least 0, expected; given {members.count}")
+        check_integer("count", members.count, least=0)
         return Segments(jnp.where((ids >= 0) & (ids < members.count), ids, members.count), members.count)
     if members is None:
         return jnp.ones(xs.shape[:-1], bool)
     mask: Any = jnp.asarray(members)
     if mask.dtype != jnp.bool_ or mask.shape != xs.shape[:-1]:
         raise ValueError(
-            f"mask: bool of shape {xs.shape[:-1]}, True where an element is real, expected; "
-            f"given {mask.dtype} of shape {mask.shape}; from lengths it is jnp.arange(N) < lengths[..., None]"
+            f"`members` must be a mask, bool of shape {xs.shape[:-1]}, True where an element is real, "
+            f"got {described(mask)}; from lengths it is jnp.arange(N) < lengths[..., None]"
         )
     return mask
 
