@@ -1,4 +1,4 @@
-"""Which elements make up a set: all functions on sets are written on these few, for padded and for flat sets alike."""
+"""Which elements make up a set: sums, extremes and orders over sets that are padded, with a mask, or flat."""
 
 import dataclasses
 import functools
@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from jaxnets.ops.checks import check_floating, check_integer, described
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import masked_sum
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["ids"], meta_fields=["count"])
@@ -73,13 +74,13 @@ def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) 
 
 def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
-    return _added(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
-
-
-def _added(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     if isinstance(members, Segments):
-        return jax.ops.segment_sum(xs, members.ids, members.count + 1)[:-1]  # the last one: of what is of no set
-    return jnp.sum(xs, axis=-2)
+        return _segment_sum(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
+    return masked_sum(xs, members[..., None], axis=-2)
+
+
+def _segment_sum(xs: jax.Array, segments: Segments) -> jax.Array:
+    return jax.ops.segment_sum(xs, segments.ids, segments.count + 1)[:-1]  # the last one: of what is of no set
 
 
 def mean(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
@@ -119,7 +120,9 @@ def smallest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
 def sizes(members: Segments | jax.Array) -> jax.Array:
     """How many elements each set has: float32 ``[*batch, 1]`` or ``[S, 1]``."""
     # Counted in integers: a sum of ones in float32 may end at 2^24.
-    return _added(is_real(members)[..., None].astype(jnp.int32), members).astype(jnp.float32)
+    ones = is_real(members)[..., None].astype(jnp.int32)
+    count = _segment_sum(ones, members) if isinstance(members, Segments) else jnp.sum(ones, axis=-2)
+    return count.astype(jnp.float32)
 
 
 def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:

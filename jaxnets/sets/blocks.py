@@ -22,7 +22,7 @@ from flax.typing import Dtype
 from jaxnets.attention import attention, attention_weights
 from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_choice, check_divisor, check_integer
-from jaxnets.sets.members import Members, Segments, check_members, only_real
+from jaxnets.ops.members import Members, Segments, check_members, only_real
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read
 

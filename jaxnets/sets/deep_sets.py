@@ -1,6 +1,6 @@
 """``DeepSets``: an elementwise network, pooling, and a network of the whole (Zaheer et al. 2017, arXiv:1703.06114)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,26 +11,11 @@ from flax.typing import Dtype
 from jaxnets.modules.dense import Dense
 from jaxnets.modules.embed import Embed
 from jaxnets.ops.activations import activation
-from jaxnets.ops.checks import check_choice, check_lengths
+from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread
-from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
-from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
-
-POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
-    "sum": sum_pool,
-    "mean": mean_pool,
-    "max": max_pool,
-    "min": min_pool,
-    "median": median_pool,
-}
-FOLDS: dict[str, Fold] = {"sum": sum_fold, "mean": mean_fold, "max": max_fold, "min": min_fold}
-
-
-def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
-    """A function of ``pooling`` by its name."""
-    check_choice("pooling", name, POOLS)
-    return jax.named_scope("pool")(POOLS[name])
+from jaxnets.ops.members import Members, answer_dtype, check_members, is_real, only_real, spread
+from jaxnets.sets.pooling import pool_of
+from jaxnets.sets.streaming import FOLDS
 
 
 class DeepSets(nn.Module):

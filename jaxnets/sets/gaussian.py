@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_set
-from jaxnets.sets.members import Members, check_members, mean, only_real
+from jaxnets.ops.members import Members, check_members, mean, only_real
+from jaxnets.ops.meshes import auto_sharded, per_set
 
 
 def gaussians_init(key: jax.Array, features: int, count: int) -> dict[str, jax.Array]:

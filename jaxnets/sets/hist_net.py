@@ -11,8 +11,8 @@ from flax.typing import Dtype
 
 from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_choice, check_lengths
+from jaxnets.ops.members import Members, answer_dtype, check_members, only_real, sizes
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
-from jaxnets.sets.members import Members, answer_dtype, check_members, only_real, sizes
 
 
 class Histogram(nn.Module):

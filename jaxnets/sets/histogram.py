@@ -28,8 +28,8 @@ from jax import lax
 
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_feature
-from jaxnets.sets.members import Members, Segments, check_members, is_real, only_real, sizes, total
+from jaxnets.ops.members import Members, Segments, check_members, is_real, only_real, sizes, total
+from jaxnets.ops.meshes import auto_sharded, per_feature
 
 KINDS = ("hard", "soft", "gaussian", "sigmoid", "linear")
 # Votes computed at once: they stay in a processor's cache.

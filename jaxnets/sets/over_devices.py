@@ -7,7 +7,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxnets.devices import device_count, divided, padded
-from jaxnets.sets.members import Members, Segments, check_members
+from jaxnets.ops.members import Members, Segments, check_members
 from jaxnets.sets.streaming import Fold
 
 

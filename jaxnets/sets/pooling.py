@@ -5,13 +5,15 @@ None; or elements ``[M, D]`` and ``Segments``. They return ``[*batch, D]`` or ``
 summed in float32, with zeros and gradients of zero for an empty set. What is not real has no effect, whatever is in it.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_feature
-from jaxnets.sets.members import (
+from jaxnets.ops.members import (
     Members,
     check_members,
     in_order,
@@ -19,37 +21,11 @@ from jaxnets.sets.members import (
     mean,
     only_real,
     sizes,
-    smallest,
     spread,
     total,
 )
-
-
-@auto_sharded(per_feature)
-def sum_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\sum_i x_i` (Zaheer et al. 2017, arXiv:1703.06114)."""
-    return total(xs, check_members(xs, members)).astype(xs.dtype)
-
-
-@auto_sharded(per_feature)
-def mean_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\frac{1}{n} \sum_i x_i`."""
-    members = check_members(xs, members)
-    return mean(xs, members).astype(xs.dtype)
-
-
-@auto_sharded(per_feature)
-def max_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\max_i x_i` of each feature."""
-    members = check_members(xs, members)
-    return jnp.where(sizes(members) > 0, largest(xs, members), 0)
-
-
-@auto_sharded(per_feature)
-def min_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\min_i x_i` of each feature."""
-    members = check_members(xs, members)
-    return jnp.where(sizes(members) > 0, smallest(xs, members), 0)
+from jaxnets.ops.meshes import auto_sharded, per_feature
+from jaxnets.ops.pooling import max_pool, mean_pool, min_pool, sum_pool
 
 
 @auto_sharded(per_feature)
@@ -169,3 +145,18 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
     part = (place - left[..., None].astype(place.dtype)).astype(weights.dtype)
     ordered = -only_real(ordered, members).astype(weights.dtype)
     return total(ordered * (first + part * (second - first)), members).astype(xs.dtype)
+
+
+POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
+    "sum": sum_pool,
+    "mean": mean_pool,
+    "max": max_pool,
+    "min": min_pool,
+    "median": median_pool,
+}
+
+
+def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
+    """A function of ``pooling`` by its name."""
+    check_choice("pooling", name, POOLS)
+    return jax.named_scope("pool")(POOLS[name])

@@ -9,8 +9,8 @@ from flax.typing import Dtype
 
 from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_depth
+from jaxnets.ops.members import Members, answer_dtype, check_members, only_real
 from jaxnets.sets.blocks import ISAB, PMA, SAB
-from jaxnets.sets.members import Members, answer_dtype, check_members, only_real
 from jaxnets.sets.streaming import Reading
 
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_feature, per_set
+from jaxnets.ops.members import Members, check_members, largest, sizes, smallest, total
+from jaxnets.ops.meshes import auto_sharded, per_feature, per_set
 from jaxnets.sets.histogram import Bins, histogram
-from jaxnets.sets.members import Members, check_members, largest, sizes, smallest, total
 
 Carry = Any
 
@@ -66,6 +66,8 @@ sum_fold = _count_and(_total, jnp.add, 0.0, lambda found, _: found)
 mean_fold = _count_and(_total, jnp.add, 0.0, _mean)
 max_fold = _count_and(_largest, jnp.maximum, -np.inf, _or_zero)
 min_fold = _count_and(_smallest, jnp.minimum, np.inf, _or_zero)
+
+FOLDS: dict[str, Fold] = {"sum": sum_fold, "mean": mean_fold, "max": max_fold, "min": min_fold}
 
 
 def histogram_fold(bins: Bins, kind: str = "linear", cumulative: bool = False) -> Fold:

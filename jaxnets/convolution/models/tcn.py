@@ -14,8 +14,9 @@ from jaxnets.modules.dense import Dense
 from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_choice, check_depth, check_floating, check_integer
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import valid_steps
+from jaxnets.recurrent.checking import checked_lengths
 from jaxnets.recurrent.layers.pooling import pool
-from jaxnets.recurrent.scan import checked_lengths
 
 # Uniform within 1 / sqrt(k D). The published program asks for a deviation of 0.01, but its weight norm overwrites that
 # before the first step, and this, torch's default, remains.
@@ -180,8 +181,7 @@ def real_steps(xs: jax.Array, lengths: jax.Array) -> jax.Array:
         ValueError: The lengths are no integers ``[*batch]`` from 0 to T.
     """
     *batch, length, _ = xs.shape
-    lengths = checked_lengths(lengths, length, tuple(batch))
-    return jax.lax.broadcasted_iota(lengths.dtype, (*batch, length), len(batch)) < lengths[..., None]
+    return valid_steps(checked_lengths(lengths, length, tuple(batch)), length)
 
 
 def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes: int) -> None:

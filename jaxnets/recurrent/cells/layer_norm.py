@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.checks import check_integer
-from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.norms import standardized
 from jaxnets.recurrent.cell import Cell, Params, along, joined_rows, matmul
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.cells.lstm import lstm
@@ -15,9 +15,7 @@ EPSILON = 1e-6
 
 def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """``(x - mean) / sqrt(variance + 1e-6) * scale`` over the last axis, in float32 at least."""
-    x = x.astype(at_least_float32(x.dtype))
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON) * along(scale, x)
+    return standardized(x, EPSILON) * along(scale, x)
 
 
 def _normed_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
