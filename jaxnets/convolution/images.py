@@ -1,13 +1,47 @@
-"""What every model of images begins and ends with: a look at what is given, and the choice of what to give back."""
+"""The base of models of images: named activations, the head, and checks of what is given."""
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxnets.ops.checks import check_integer
+from jaxnets.ops.dtypes import at_least_float32
+
+
+class ImageModel(nn.Module):
+    """A model of images whose activations have names, the last of which is its answer.
+
+    A subclass has the attributes ``classes`` and ``dtype``, and the method ``activations``.
+    """
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
+    ) -> jax.Array | dict[str, jax.Array]:
+        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
+
+        Args:
+            images: Floating point.
+            train: Whether norms take the batch's statistics, which needs ``mutable=["batch_stats"]``, and dropout and
+                stochastic depth are on, which need ``rngs={"dropout": key}``.
+            features: Names of activations; None: the last one, not in a dict.
+
+        Raises:
+            ValueError: The images do not fit, an attribute is out of range, or a name is unknown.
+        """
+        return chosen(self.activations(images, train), features)
+
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """All activations by their names, in the order in which they are made."""
+        raise NotImplementedError
+
+    def logits(self: Any, x: jax.Array, **options: Any) -> jax.Array:
+        """Logits ``[B, classes]``, float32 at least, of ``x [B, D]``; ``options`` as of ``flax.linen.Dense``."""
+        return nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head", **options)(x)
 
 
 def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequence[str]) -> None:

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import ConvNorm, global_average
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.blocks import ConvNorm
+from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.models.alexnet import local_response_norm
-from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, max_pool
+from jaxnets.convolution.normalization import local_response_norm
+from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, global_average, max_pool
 from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32

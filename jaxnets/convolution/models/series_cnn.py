@@ -10,7 +10,7 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.models.tcn import check_series, real_steps
 from jaxnets.modules.dropout import Dropout

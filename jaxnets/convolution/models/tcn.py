@@ -1,6 +1,5 @@
 """The temporal convolutional network (Bai, Kolter and Koltun 2018, arXiv:1803.01271): causal, dilated, residual."""
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.convolve import plain_convolve
+from jaxnets.convolution.convolve import causal_convolve
 from jaxnets.convolution.images import chosen, features_of
 from jaxnets.modules.dense import Dense
 from jaxnets.modules.dropout import Dropout
@@ -59,15 +58,7 @@ class CausalConv(nn.Module):
         scale = self.param("scale", lambda key: length)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         weights = ((scale / length)[None, None] * direction).astype(self.dtype)
-        y = plain_convolve(
-            x.astype(self.dtype).reshape(math.prod(x.shape[:-2]), *x.shape[-2:]),
-            weights,
-            window_strides=(1,),
-            padding=[(self.dilation * (self.kernel - 1), 0)],
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )
-        return (y + bias.astype(self.dtype)[None, None]).reshape(*x.shape[:-1], self.features)
+        return causal_convolve(x.astype(self.dtype), weights, bias.astype(self.dtype), self.dilation)
 
 
 class TemporalBlock(nn.Module):
