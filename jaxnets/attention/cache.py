@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +99,7 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
 
 def contents(cache: Cache) -> tuple[jax.Array, jax.Array]:
     """Keys ``[*batch, S, K, D]`` and values ``[*batch, S, K, E]``, zeros from ``cache.length`` on."""
+    chex.assert_equal_shape_prefix([cache.key, cache.value], cache.key.ndim - 1)
     # Chosen once more where zeros are anyway: without it XLA's CPU backend copies a cache four times in every step.
     there = valid_steps(cache.length, cache.key.shape[-2])[:, None]
     fit = lambda array: jnp.expand_dims(there, tuple(range(array.ndim - 2)))

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,6 +114,7 @@ def attention(
         )
         divided = PartitionSpec(*spec_of(query)[:4], None)
         ys = automatic(run, lambda _: divided, limits, array, query, key, value)
+    chex.assert_shape(ys, (count, groups, heads // groups, t, width))
     return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -63,6 +64,8 @@ def scores(
     Returns:
         ``[B, K, G t, s]``, float32 at least.
     """
+    chex.assert_rank([query, key], [5, 4])
+    chex.assert_equal_shape_prefix([query, key], 2)
     groups, heads, t, s = query.shape[1], query.shape[2], query.shape[3], key.shape[-2]
     logits = pattern.scale * product("rd,sd->rs", rows(query), key)
     at = limits.offset[:, None] + i + jnp.arange(t, dtype=jnp.int32)[None]
@@ -96,6 +99,7 @@ def rows(array: jax.Array) -> jax.Array:
 
 def _by_row(array: jax.Array, heads: int, t: int) -> jax.Array:
     """``[B or 1, K or 1, G or 1, t or 1, s or 1]`` as what broadcasts to ``[B, K, G t, s]``."""
+    chex.assert_rank(array, 5)
     if array.shape[2] == array.shape[3] == 1:
         return array[:, :, 0]
     return rows(jnp.broadcast_to(array, (*array.shape[:2], heads, t, array.shape[-1])))
@@ -104,6 +108,8 @@ def _by_row(array: jax.Array, heads: int, t: int) -> jax.Array:
 def product(subscripts: str, left: jax.Array, right: jax.Array) -> jax.Array:
     """A product for each batch row and key head, accumulated in float32 at least."""
     left_axes, right_axes, result = subscripts.replace("->", ",").split(",")
+    chex.assert_rank([left, right], [2 + len(left_axes), 2 + len(right_axes)])
+    chex.assert_equal_shape_prefix([left, right], 2)
     accumulate = at_least_float32(left.dtype)
     full = f"bk{left_axes},bk{right_axes}->bk{result}"
     return jnp.einsum(full, left, right, preferred_element_type=accumulate)

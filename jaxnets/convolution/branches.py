@@ -33,7 +33,6 @@ def highway_gate(x: jax.Array, transformed: jax.Array, gate: jax.Array) -> jax.A
         transformed: H, of that shape.
         gate: Before the sigmoid, of that shape, or one that is broadcast to it. Where it is very negative y is x.
     """
-    chex.assert_equal_shape([x, transformed])
     t = jnp.broadcast_to(jax.nn.sigmoid(gate), x.shape)
     return t * transformed + (1 - t) * x
 

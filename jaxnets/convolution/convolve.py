@@ -111,6 +111,7 @@ def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, pre
     The gradient of the table is then a product of h-fold images with w-fold gradients, where the usual one, of patches
     with gradients, moves ``h w`` copies for as much arithmetic.
     """
+    chex.assert_rank([x, kernel], 4)
     wide = at_least_float32(x.dtype)
     (images, _, _, channels), (high, across, _, features) = x.shape, kernel.shape
     rows, columns = (length + sum(pads) for length, pads in zip(x.shape[1:3], padding, strict=True))
@@ -137,6 +138,7 @@ def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, pre
 
 def _of_patches(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, precision) -> jax.Array:
     """The convolution as one product: what every pixel of the output sees with the kernel, ``[h w C]`` each."""
+    chex.assert_rank([x, kernel], 4)
     high, across, channels, features = kernel.shape
     seen = jnp.concatenate([piece for _, _, piece in _pieces(x, kernel, strides, padding, dilation)], axis=-1)
     table = kernel.reshape(high * across * channels, features)
@@ -158,6 +160,8 @@ def _pieces(x: jax.Array, kernel: jax.Array, strides, padding, dilation) -> Iter
 
 def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
     """A sum over the places of the kernel: the image shifted there, times one number for each channel."""
+    chex.assert_rank([x, kernel], 4)
+    chex.assert_shape(kernel, (None, None, 1, x.shape[-1]))
     wide = at_least_float32(x.dtype)
     total = jnp.zeros((), wide)
     for row, column, piece in _pieces(x, kernel, strides, padding, dilation):

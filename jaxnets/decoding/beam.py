@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -107,6 +108,9 @@ def _changing(step: Step, carry: Any, start: int | jax.Array) -> tuple[list[jax.
 
 def _best(count: int, left: Hypotheses, right: Hypotheses) -> Hypotheses:
     """The best of two sets of hypotheses."""
+    for one in (left, right):
+        chex.assert_rank([one.tokens, one.lengths, one.scores], [2, 1, 1])
+        chex.assert_equal_shape_prefix([one.tokens, one.lengths, one.scores], 1)
     tokens, lengths, scores = (jnp.concatenate(pair) for pair in zip(left, right, strict=True))
     scores, at = jax.lax.top_k(scores, count)
     return Hypotheses(tokens[at], lengths[at], scores)

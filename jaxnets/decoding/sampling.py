@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +110,7 @@ def _check_drawn(token: jax.Array) -> None:
 
 def _drawn(logits: jax.Array, key: Any, t: Any, temperature: float, top_k: int, top_p: float) -> jax.Array:
     """Token t, int32; without a random number where there is nothing to choose."""
+    chex.assert_rank(logits, 1)
     if temperature == 0:
         drawn = jnp.argmax(logits, axis=-1)
     else:

@@ -1,5 +1,6 @@
 """Masks of ragged arrays."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -27,5 +28,6 @@ def masked_sum(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Arr
 
 def masked_mean(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Array:
     """The mean of the values where ``mask`` is True, 0 where it is True nowhere; ``mask`` has the values' shape."""
+    chex.assert_equal_shape([values, mask])
     total = masked_sum(values, mask, axis)
     return total / jnp.maximum(jnp.sum(mask, axis), 1).astype(total.dtype)

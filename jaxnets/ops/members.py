@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,8 +69,9 @@ def is_real(members: Segments | jax.Array) -> jax.Array:
 
 def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) -> jax.Array:
     """Elements ``[..., N, D]`` with ``other`` in place of those that are not real, whatever was there."""
-    real = is_real(members)[..., None]
-    return jnp.where(real, xs, jnp.asarray(other, xs.dtype))
+    real = is_real(members)
+    chex.assert_equal_shape_prefix([xs, real], real.ndim)
+    return jnp.where(real[..., None], xs, jnp.asarray(other, xs.dtype))
 
 
 def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
@@ -142,6 +144,7 @@ def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, S
         ``[..., N, 1]``, float32 at least.
     """
     dtype, xs = at_least_float32(xs.dtype), only_real(xs, members)
+    chex.assert_rank(xs, is_real(members).ndim + 1)
     if isinstance(members, Segments):
         columns = jax.vmap(lambda column: jnp.lexsort((column, members.ids)), in_axes=-1, out_axes=-1)(xs)
         ids = jnp.sort(members.ids)

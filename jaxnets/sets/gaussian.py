@@ -6,6 +6,7 @@ r"""Gaussian-likelihood pooling (GMNet, arXiv:2501.13638): how dense a set is ar
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +36,8 @@ def log_likelihoods(params: dict[str, jax.Array], xs: jax.Array) -> jax.Array:
         xs: ``[..., D]``.
     """
     features = xs.shape[-1]
+    chex.assert_equal_shape([params["means"], params["logs"]])
+    chex.assert_shape(params["factors"], (None, features, features))
     dtype = functools.reduce(np.promote_types, [array.dtype for array in params.values()], xs.dtype)
     xs, params = xs.astype(dtype), jax.tree.map(lambda array: array.astype(dtype), params)
     diagonal = jnp.exp(params["logs"])[..., None] * jnp.eye(features, dtype=dtype)[None]

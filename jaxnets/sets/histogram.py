@@ -21,6 +21,7 @@ import functools
 import math
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +81,7 @@ def _rows(bins, like):
 def _votes(kind, bins, xs):
     xs = jnp.clip(xs, 0.0, 1.0)[..., None]
     bins = _rows(bins, xs)
+    chex.assert_equal_rank([xs, *bins.values()])
     if kind == "linear":
         centres = jnp.sort(bins["centres"], axis=-1)
         gaps = jnp.maximum(jnp.diff(centres, axis=-1), 1e-6)
@@ -171,6 +173,7 @@ def _array(members: Segments | jax.Array) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _summed(kind: str, chunk: int, sets: int | None, xs: jax.Array, bins: Bins, members: jax.Array) -> jax.Array:
     """The sums of votes ``[*batch, D, B]``; N is a multiple of the chunk."""
+    chex.assert_rank(members, xs.ndim - 1)
     count = bins["centres"].shape[-1]
     batch = xs.shape[:-2] if sets is None else (sets,)
 

@@ -7,6 +7,7 @@ summed in float32, with zeros and gradients of zero for an empty set. What is no
 
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,6 +76,7 @@ def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> j
     scores = only_real(scores, members, -np.inf).astype(dtype)
     highest = jax.lax.stop_gradient(largest(scores, members))
     weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), members))
+    chex.assert_equal_rank([weights, xs])
     normalizer = total(weights, members)
     pooled = total(weights * only_real(xs, members).astype(dtype), members)
     return (pooled / jnp.where(normalizer == 0, 1, normalizer)).astype(xs.dtype)
@@ -140,6 +142,7 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
     pieces = weights.shape[1] - 1
     place = pieces * rank / jnp.maximum(spread(sizes(members), members).astype(rank.dtype) - 1, 1)
     left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, max(pieces - 1, 0))[..., 0]
+    chex.assert_rank(left, ordered.ndim - 1)
     first = jnp.take(weights.T, left, axis=0)
     second = jnp.take(weights.T, jnp.minimum(left + 1, pieces), axis=0)
     part = (place - left[..., None].astype(place.dtype)).astype(weights.dtype)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,6 +107,8 @@ def read_on(
     reading: Reading, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float
 ) -> Reading:
     """With keys and values ``[*batch, S, N, D]`` of one more chunk, of which ``mask [*batch, S]`` are real."""
+    chex.assert_equal_shape_prefix([key, value], mask.ndim + 1)
+    chex.assert_equal_shape_prefix([key, mask], mask.ndim)
     scores = scale * jnp.einsum("...tnd,...snd->...nts", query, key, preferred_element_type=reading.highest.dtype)
     scores = jnp.where(mask[..., None, None, :], scores, -jnp.inf)
     highest = jnp.maximum(reading.highest, jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
@@ -118,6 +121,7 @@ def read_on(
 
 def what_was_read(reading: Reading) -> jax.Array:
     """``[*batch, T, N, E]``, zeros where there was nothing to read."""
+    chex.assert_equal_shape([reading.highest, reading.normaliser])
     found = reading.weighted / jnp.where(reading.normaliser > 0, reading.normaliser, 1)
     return jnp.swapaxes(found, -3, -2)
 
