@@ -199,9 +199,12 @@ def test_embedded_tokens():
             lambda xs: sets.SAB(8, clean=True).init(jax.random.key(0), xs),
             "`xs` must have 8 features with clean residuals",
         ),
-        (lambda xs: sets.DeepSets(1, pooling="first").init(jax.random.key(0), xs), "pooling: one of sum, mean"),
-        (lambda xs: sets.DeepSets(1, activation="sin").init(jax.random.key(0), xs), "activation: one of relu"),
-        (lambda xs: sets.HistNetQ(1, kind="round").init(jax.random.key(0), xs), "kind: one of hard"),
+        (
+            lambda xs: sets.DeepSets(1, pooling="first").init(jax.random.key(0), xs),
+            "`pooling` must be one of sum, mean",
+        ),
+        (lambda xs: sets.DeepSets(1, activation="sin").init(jax.random.key(0), xs), "`activation` must be one of relu"),
+        (lambda xs: sets.HistNetQ(1, kind="round").init(jax.random.key(0), xs), "`kind` must be one of hard"),
     ],
 )
 def test_what_does_not_fit_is_told(call, message):

@@ -58,10 +58,13 @@ def test_models_equal_the_whole(name, cut):
     [
         (
             sets.DeepSets(2, pooling="median"),
-            "pooling: sum, mean, max, min go chunk by chunk; median needs all of a set",
+            "`pooling` must be one of sum, mean, max, min to go chunk by chunk, got 'median'",
         ),
-        (sets.SetTransformer(2, width=8, heads=2, points=0), "points:.*SAB needs all of a set at once"),
-        (sets.SetTransformer(2, norm="set", **SIZES), "norm:.*set norm needs all of a set at once"),
+        (
+            sets.SetTransformer(2, width=8, heads=2, points=0),
+            "`points` must be at least 1.*SAB needs all of a set at once",
+        ),
+        (sets.SetTransformer(2, norm="set", **SIZES), "`norm` must be none or layer to go chunk by chunk, got 'set'"),
     ],
 )
 def test_what_needs_the_whole_says_so(model, message):
