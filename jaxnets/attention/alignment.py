@@ -5,7 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxnets.attention.masking import integers, softmax
+from jaxnets.attention.masking import softmax
+from jaxnets.ops.checks import check_integer, checked_integers
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import valid_steps
 
@@ -14,7 +15,8 @@ Params = dict[str, jax.Array]
 
 def additive_init(key: jax.Array, query: int, memory: int, hidden: int) -> Params:
     """Parameters ``{query [Q, H], memory [M, H], bias [H], score [H]}`` of ``additive_scores``."""
-    _check_sizes(query=query, memory=memory, hidden=hidden)
+    for name, size in (("query", query), ("memory", memory), ("hidden", hidden)):
+        check_integer(name, size)
     glorot = jax.nn.initializers.glorot_uniform()
     first, second, third = jax.random.split(key, 3)
     return {
@@ -46,7 +48,8 @@ def additive_scores(params: Params, query: jax.Array, memory: jax.Array) -> jax.
 
 def multiplicative_init(key: jax.Array, query: int, memory: int) -> Params:
     """Parameters ``{kernel [Q, M]}`` of ``multiplicative_scores``."""
-    _check_sizes(query=query, memory=memory)
+    check_integer("query", query)
+    check_integer("memory", memory)
     return {"kernel": jax.nn.initializers.glorot_uniform()(key, (query, memory))}
 
 
@@ -86,14 +89,8 @@ def attend(
     """
     *batch, s, _ = memory.shape
     if lengths is not None:
-        real = valid_steps(integers("lengths", lengths, tuple(batch), s), s)
+        real = valid_steps(checked_integers("lengths", lengths, tuple(batch), s), s)
         memory = jnp.where(real[..., None], memory, 0)
     logits = scores(params, query, memory).astype(at_least_float32(memory.dtype))
     weights = softmax(logits if lengths is None else jnp.where(real[..., None, :], logits, -jnp.inf))
     return weights.astype(memory.dtype) @ memory, weights
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{name}` must be at least 1 feature, got {size}")

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +13,10 @@ from jaxnets.attention.dot_product import attention
 from jaxnets.attention.masking import Bias
 from jaxnets.attention.positions import rotary
 from jaxnets.attention.ring import Ring
-from jaxnets.dense import Dense, DenseGeneral
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"relu": nn.relu, "gelu": nn.gelu, "swiglu": nn.silu}
+from jaxnets.modules.dense import Dense, DenseGeneral
+from jaxnets.modules.norms import LayerNorm, RMSNorm
+from jaxnets.ops.activations import activation
+from jaxnets.ops.checks import check_choice, check_divisor
 
 
 class MultiHeadAttention(nn.Module):
@@ -50,10 +50,8 @@ class MultiHeadAttention(nn.Module):
 
     def setup(self):
         key_heads = self.key_heads or self.heads
-        if self.heads < 1 or self.width % self.heads:
-            raise ValueError(f"heads: a divisor of the width {self.width} expected; given {self.heads}")
-        if key_heads < 1 or self.heads % key_heads:
-            raise ValueError(f"key_heads: a divisor of the {self.heads} heads expected; given {self.key_heads}")
+        check_divisor("heads", self.heads, "the width", self.width)
+        check_divisor("key_heads", key_heads, "the heads", self.heads)
         depth = self.width // self.heads
         dense = functools.partial(DenseGeneral, use_bias=self.bias, dtype=self.dtype)
         self.query = dense((self.heads, depth))
@@ -89,7 +87,7 @@ class MultiHeadAttention(nn.Module):
             ``[*batch, T, D]``, and the cache with the keys and values of ``xs``.
         """
         if cache is not None and lengths is not None:
-            raise ValueError("lengths: not together with a cache, whose rows are all of one length")
+            raise ValueError("`lengths` must be None with a cache, whose rows are all of one length")
         query, start = self.query(xs), jnp.zeros((), jnp.int32) if cache is None else cache.length
         if memory is None:
             key, value = self.memory(xs)
@@ -157,8 +155,9 @@ class Block(nn.Module):
     train: bool = False
 
     def setup(self):
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation: one of {', '.join(ACTIVATIONS)}; given {self.activation!r}")
+        check_choice("activation", self.activation, ("relu", "gelu", "swiglu"))
+        gated = self.activation == "swiglu"
+        self.activate = activation("silu" if gated else self.activation)
         heads = MultiHeadAttention(
             self.width,
             self.heads,
@@ -174,7 +173,7 @@ class Block(nn.Module):
         if self.crossed:
             self.cross, self.cross_norm = heads.clone(rotary=False), norm(self.norm, self.dtype)
         self.inner, self.outer, self.network_norm = dense(self.hidden), dense(self.width), norm(self.norm, self.dtype)
-        if self.activation == "swiglu":
+        if gated:
             self.gate = dense(self.hidden)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
 
@@ -200,7 +199,7 @@ class Block(nn.Module):
             return ys
 
         def network(xs):
-            units = ACTIVATIONS[self.activation](self.inner(xs))
+            units = self.activate(self.inner(xs))
             return self.outer(units * self.gate(xs) if self.activation == "swiglu" else units)
 
         xs = self._added(xs, self.attention_norm, attend)
@@ -215,42 +214,7 @@ class Block(nn.Module):
         return norm(xs + self.drop(f(xs)))
 
 
-def check_sizes(model: Any) -> None:
-    """A ``ValueError`` where a model's vocabulary, width, context or dropout is out of range."""
-    for name in ("vocabulary", "width", "context"):
-        size = getattr(model, name)
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name}: at least 1; given {size!r}")
-    if not 0 <= model.dropout < 1:
-        raise ValueError(f"dropout: from 0 to below 1; given {model.dropout}")
-
-
-def check_tokens(name: str, tokens: jax.Array) -> None:
-    """A ``ValueError`` where an argument of this name is no ``[*batch, T]`` of integers."""
-    if not hasattr(tokens, "dtype"):
-        raise ValueError(f"`{name}` must be an array of integers [*batch, T], got {type(tokens).__name__}")
-    if not jnp.issubdtype(tokens.dtype, jnp.integer) or tokens.ndim < 1:
-        raise ValueError(f"{name}: integers [*batch, T] expected; given {tokens.dtype} of shape {tokens.shape}")
-
-
 def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
     """A norm over features, in float32 inside: ``"layer"`` or ``"rms"``."""
-    if kind not in ("layer", "rms"):
-        raise ValueError(f"norm: layer or rms expected; given {kind!r}")
+    check_choice("norm", kind, ("layer", "rms"))
     return (LayerNorm if kind == "layer" else RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)
-
-
-class LayerNorm(nn.LayerNorm):
-    """Linen's, which asks for the promotion of bfloat16 and float32; "strict" refuses it."""
-
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
-        with jax.numpy_dtype_promotion("standard"):
-            return super().__call__(x, **options)
-
-
-class RMSNorm(nn.RMSNorm):
-    """Linen's, as above."""
-
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
-        with jax.numpy_dtype_promotion("standard"):
-            return super().__call__(x, **options)

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,11 +82,11 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
     for name, old, new in zip(("key", "value"), before, (key, value), strict=True):
         if (*old.shape[:axis], *old.shape[axis + 1 :]) != (*new.shape[:axis], *new.shape[axis + 1 :]):
             raise ValueError(
-                f"{name}: the cache has {old.shape}, all axes but the length must agree; given {new.shape}"
+                f"`{name}` must agree with the cache, {old.shape}, in all axes but the length, got {new.shape}"
             )
     length = known_length(cache.length)
     if length + more > size:
-        raise ValueError(f"cache: room for {size}, of which {length} are taken; given {more} more")
+        raise ValueError(f"`cache` must have room for {more} more, got {size}, of which {length} are taken")
 
     def put(old, new):
         new = jnp.swapaxes(new, -3, -2).astype(old.dtype)
@@ -98,6 +99,7 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
 
 def contents(cache: Cache) -> tuple[jax.Array, jax.Array]:
     """Keys ``[*batch, S, K, D]`` and values ``[*batch, S, K, E]``, zeros from ``cache.length`` on."""
+    chex.assert_equal_shape_prefix([cache.key, cache.value], cache.key.ndim - 1)
     # Chosen once more where zeros are anyway: without it XLA's CPU backend copies a cache four times in every step.
     there = valid_steps(cache.length, cache.key.shape[-2])[:, None]
     fit = lambda array: jnp.expand_dims(there, tuple(range(array.ndim - 2)))

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -29,10 +30,12 @@ def in_blocks(
     blocks: tuple[int, int] | None,
 ) -> jax.Array:
     """Runs ``chunked`` or its like on whole blocks: adds keys that are not real, and queries that are cut off after."""
+    chex.assert_rank([query, key, value], [5, 4, 4])
+    chex.assert_equal_shape_prefix([key, value], 3)
     t, s = query.shape[3], key.shape[2]
     wished = blocks or (256, 512)
     if len(wished) != 2 or min(wished) < 1:
-        raise ValueError(f"blocks: at least 1 query and 1 key; given {blocks}")
+        raise ValueError(f"`blocks` must be at least 1 query and 1 key, got {blocks}")
     size = (min(wished[0], t), min(wished[1], s))
     whole = {3: t + -t % size[0], 4: s + -s % size[1]}
 
@@ -128,6 +131,8 @@ def backward(pattern, blocks, kept, gradient):
         gradient: Of the outputs.
     """
     query, key, value, bias, limits, outputs, sums = kept
+    chex.assert_equal_shape([outputs, gradient])
+    chex.assert_shape(sums, query.shape[:4])
     t, s = blocks
     accumulate = outputs.dtype
     along, sums = jnp.sum(gradient * outputs, axis=-1), finite(sums)
@@ -172,6 +177,7 @@ def backward(pattern, blocks, kept, gradient):
 
 def _backward_rule(pattern, blocks, kept, gradient):
     *gradients, dbias = backward(pattern, blocks, kept, gradient)
+    chex.assert_trees_all_equal_shapes(tuple(gradients), tuple(kept[:3]))
     return *(made.astype(of.dtype) for made, of in zip(gradients, kept, strict=False)), dbias, None
 
 

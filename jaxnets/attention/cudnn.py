@@ -1,5 +1,6 @@
 """NVIDIA's attention kernels, through ``jax.nn.dot_product_attention``."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -13,6 +14,8 @@ def cudnn(
 
     The position of the first query is that of the first key.
     """
+    chex.assert_rank([query, key, value], 4)
+    chex.assert_equal_shape_prefix([key, value], 3)
     b, t, heads, _ = query.shape
     s, groups = key.shape[1:3]
 

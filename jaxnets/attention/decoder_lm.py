@@ -7,13 +7,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import check_sizes, check_tokens, norm
+from jaxnets.attention.blocks import norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
+from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
-from jaxnets.dense import matmul
-from jaxnets.embed import Embed
+from jaxnets.modules.embed import Embed
+from jaxnets.ops.checks import check_choice
+from jaxnets.ops.products import linear
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
@@ -101,7 +103,7 @@ class DecoderLM(nn.Module):
             kernel = embed.embedding.T
         else:
             kernel = self.param("head", nn.initializers.lecun_normal(), (self.width, self.vocabulary))
-        logits = matmul(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = linear(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return () if cache is None else cache, logits
 
     def start(self, batch: tuple[int, ...] = (1,)) -> Caches:
@@ -134,14 +136,13 @@ class DecoderLM(nn.Module):
         return stack(self.layers, self.remat, self.stacked, **options)
 
     def _check(self, tokens: jax.Array, cache: Caches | None) -> None:
-        if self.positions not in POSITIONS:
-            raise ValueError(f"positions: one of {', '.join(POSITIONS)}; given {self.positions!r}")
+        check_choice("positions", self.positions, POSITIONS)
         check_sizes(self)
         check_tokens("tokens", tokens)
         before = 0 if cache is None else known_length(length_of(cache))
         if before + tokens.shape[-1] > self.context:
             given = f"{tokens.shape[-1]} after {before}" if before else f"{tokens.shape[-1]}"
-            raise ValueError(f"tokens: at most the context's {self.context} expected; given {given}")
+            raise ValueError(f"`tokens` must be at most {self.context}, the context, got {given}")
 
 
 def gpt2(vocabulary: int = 50257, width: int = 768, layers: int = 12, heads: int = 12, **options: Any) -> DecoderLM:

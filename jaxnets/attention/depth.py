@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from jaxnets.attention.blocks import Block
 from jaxnets.attention.cache import Cache
-from jaxnets.ops.checks import check_depth
+from jaxnets.ops.checks import check_choice, check_depth, check_integer
 
 REMAT: dict[str, Any] = {
     "none": None,
@@ -32,11 +32,9 @@ def stack(layers: int, remat: str = "none", stacked: bool = True, **options: Any
         A module called like ``Block``; where stacked, caches, memories and parameters begin with an axis of layers,
         else caches and memories are tuples.
     """
-    if remat not in REMAT:
-        raise ValueError(f"remat: one of {', '.join(REMAT)}; given {remat!r}")
+    check_choice("remat", remat, REMAT)
+    check_integer("layers", layers)
     check_depth(layers=layers)
-    if layers < 1:
-        raise ValueError(f"layers: at least 1; given {layers}")
     block: Any = Block
     if REMAT[remat] is not None:
         block = nn.remat(Block, policy=REMAT[remat], prevent_cse=not stacked)
@@ -83,32 +81,3 @@ class Chain(nn.Module):
             xs, cache = block(xs, cache, memory, lengths, memory_lengths)
             after.append(cache)
         return xs, None if caches is None else tuple(after)
-
-
-def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The same model with its layers apart, to write with: twice as fast or more on a CPU where B is 1.
-
-    Args:
-        model: A ``DecoderLM`` or ``Transformer``.
-        variables: Its variables.
-
-    Returns:
-        The model with ``stacked=False``, and its variables: copies of the layers.
-
-    Raises:
-        ValueError: It is another model, or the variables are not its own.
-    """
-    if not hasattr(type(model), "depths"):
-        raise ValueError(f"`model` must be a DecoderLM or a Transformer, got {type(model).__name__}")
-    if not model.stacked:
-        return model, variables
-    params = dict(variables.get("params", {}))
-    if missing := [name for name in model.depths if name not in params]:
-        raise ValueError(
-            f"`variables` must be those of the model, with {', '.join(missing)} in params, got {', '.join(params)}"
-        )
-    for name in model.depths:
-        params[name] = {
-            f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.layers)
-        }
-    return model.clone(stacked=False), {**variables, "params": params}

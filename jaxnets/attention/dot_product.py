@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +11,9 @@ from jax.sharding import PartitionSpec
 
 from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
-from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, integers, product, scores, softmax
+from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
 from jaxnets.attention.ring import Ring, in_ring
+from jaxnets.ops.checks import check_choice, check_floating, check_rate, checked_integers, described
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import valid_steps
 from jaxnets.ops.meshes import automatic, spec_of
@@ -82,11 +84,9 @@ def attention(
         implementation = choose_implementation(query.shape, key.shape)
     if isinstance(implementation, Ring):
         if mask is not None or array is not None:
-            raise ValueError("implementation: no mask and no bias as an array expected with a Ring")
-    elif implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"implementation: one of {', '.join(IMPLEMENTATIONS)}, or a Ring(...); given {implementation!r}"
-        )
+            raise ValueError("`implementation` must not be a Ring with a mask or with a bias as an array")
+    else:
+        check_choice("implementation", implementation, IMPLEMENTATIONS)
     (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
     count = math.prod(batch)
     if 0 in (t, s, count, width):
@@ -99,7 +99,7 @@ def attention(
         key, value = (jnp.where(seen, a, 0) for a in (key, value))
     if implementation == "cudnn":
         if dropout or callable(bias) or not isinstance(offset, int) or offset:
-            raise ValueError('implementation="cudnn": no dropout, no bias as a function and no offset expected')
+            raise ValueError('`implementation` must not be "cudnn" with dropout, a bias as a function or an offset')
         ys = cudnn(pattern, limits, array, query.reshape(count, t, heads, depth), key, value)
         return ys.reshape(*batch, t, heads, width)
     query = _by_key_head(query, groups)
@@ -114,6 +114,7 @@ def attention(
         )
         divided = PartitionSpec(*spec_of(query)[:4], None)
         ys = automatic(run, lambda _: divided, limits, array, query, key, value)
+    chex.assert_shape(ys, (count, groups, heads // groups, t, width))
     return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
 
 
@@ -186,21 +187,19 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
         )
         if not fits or not jnp.issubdtype(array.dtype, kind):
             raise ValueError(
-                f"{name}: {text} that broadcasts to [*batch, N, T, S] = {whole} expected; "
-                f"given {array.dtype} of shape {array.shape}"
+                f"`{name}` must be {text} that broadcasts to [*batch, N, T, S], {whole}, got {described(array)}"
             )
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: from 0 to below 1; given {dropout}")
+    check_rate("dropout", dropout)
     if dropout and rng is None:
-        raise ValueError("dropout: a jax.random.key as rng expected with it")
+        raise ValueError("`rng` must be a jax.random.key where there is dropout, got None")
     if window is not None:
         if not np.issubdtype(np.asarray(window).dtype, np.integer):
             raise ValueError(f"`window` must be an integer, or (before, after), got {window!r}")
         window = (int(window), int(window)) if np.ndim(window) == 0 else tuple(window)
         if len(window) != 2 or min(window) < 0:
-            raise ValueError(f"window: keys before and after, not below 0, expected; given {window}")
+            raise ValueError(f"`window` must be numbers of keys before and after, at least 0, got {window}")
     if isinstance(scale, jax.Array):
-        raise ValueError("scale: a number expected; multiply the query by an array")
+        raise ValueError("`scale` must be a number, got an array; multiply the query by it instead")
     pattern = Pattern(
         causal,
         window,
@@ -208,12 +207,11 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
         max(depth, 1) ** -0.5 if scale is None else float(scale),
         dropout,
     )
+    lengths = jnp.full(batch, s, jnp.int32) if lengths is None else lengths
     limits = Limits(
         None if mask is None else grouped(mask, tuple(batch), groups),
-        integers("lengths", jnp.full(batch, s, jnp.int32) if lengths is None else lengths, tuple(batch), s).reshape(
-            count
-        ),
-        integers("offset", offset, tuple(batch), None).reshape(count),
+        checked_integers("lengths", lengths, tuple(batch), s).reshape(count),
+        checked_integers("offset", offset, tuple(batch), None).reshape(count),
         rng,
     )
     return pattern, limits, None if bias is None or callable(bias) else grouped(bias, tuple(batch), groups)
@@ -221,21 +219,15 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
 
 def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:
     for name, array in (("query", query), ("key", key), ("value", value)):
-        if not hasattr(array, "dtype"):
-            raise ValueError(f"`{name}` must be an array [*batch, length, heads, features], got {type(array).__name__}")
-        if array.ndim < 3 or not jnp.issubdtype(array.dtype, jnp.floating):
-            raise ValueError(
-                f"{name}: floating point [*batch, length, heads, features] expected; "
-                f"given {array.dtype} of shape {array.shape}"
-            )
+        check_floating(name, array, "[*batch, length, heads, features]", 3)
     if key.shape[:-1] != value.shape[:-1] or query.shape[:-3] != key.shape[:-3] or query.shape[-1] != key.shape[-1]:
         raise ValueError(
-            "query [*batch, T, N, D], key [*batch, S, K, D] and value [*batch, S, K, E] expected; "
-            f"given {query.shape}, {key.shape} and {value.shape}"
+            "`query`, `key` and `value` must be [*batch, T, N, D], [*batch, S, K, D] and [*batch, S, K, E], "
+            f"got {query.shape}, {key.shape} and {value.shape}"
         )
     if not key.shape[-2]:
         raise ValueError(f"`key` must have at least one head, got shape {key.shape}")
     if query.shape[-2] % key.shape[-2]:
         raise ValueError(
-            f"query: heads that are a multiple of the key's {key.shape[-2]} expected; given {query.shape[-2]}"
+            f"`query` must have heads that are a multiple of the key's {key.shape[-2]}, got {query.shape[-2]}"
         )

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxnets.ops.dtypes import at_least_float32
@@ -64,6 +64,8 @@ def scores(
     Returns:
         ``[B, K, G t, s]``, float32 at least.
     """
+    chex.assert_rank([query, key], [5, 4])
+    chex.assert_equal_shape_prefix([query, key], 2)
     groups, heads, t, s = query.shape[1], query.shape[2], query.shape[3], key.shape[-2]
     logits = pattern.scale * product("rd,sd->rs", rows(query), key)
     at = limits.offset[:, None] + i + jnp.arange(t, dtype=jnp.int32)[None]
@@ -97,6 +99,7 @@ def rows(array: jax.Array) -> jax.Array:
 
 def _by_row(array: jax.Array, heads: int, t: int) -> jax.Array:
     """``[B or 1, K or 1, G or 1, t or 1, s or 1]`` as what broadcasts to ``[B, K, G t, s]``."""
+    chex.assert_rank(array, 5)
     if array.shape[2] == array.shape[3] == 1:
         return array[:, :, 0]
     return rows(jnp.broadcast_to(array, (*array.shape[:2], heads, t, array.shape[-1])))
@@ -105,6 +108,8 @@ def _by_row(array: jax.Array, heads: int, t: int) -> jax.Array:
 def product(subscripts: str, left: jax.Array, right: jax.Array) -> jax.Array:
     """A product for each batch row and key head, accumulated in float32 at least."""
     left_axes, right_axes, result = subscripts.replace("->", ",").split(",")
+    chex.assert_rank([left, right], [2 + len(left_axes), 2 + len(right_axes)])
+    chex.assert_equal_shape_prefix([left, right], 2)
     accumulate = at_least_float32(left.dtype)
     full = f"bk{left_axes},bk{right_axes}->bk{result}"
     return jnp.einsum(full, left, right, preferred_element_type=accumulate)
@@ -147,20 +152,3 @@ def softmax(logits: jax.Array) -> jax.Array:
     weights = jnp.exp(logits - jnp.where(jnp.isneginf(highest), 0, highest))
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weights / jnp.where(total > 0, total, 1)
-
-
-def integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None) -> jax.Array:
-    """An argument that is one integer or ``[*batch]``, as int32 ``[*batch]``; not above ``largest``, if there is one.
-
-    Raises:
-        ValueError: It has another dtype or shape, or, where values are known, is not in 0 ... ``largest``.
-    """
-    array = given if isinstance(given, jax.Array) else np.asarray(given)
-    if not jnp.issubdtype(array.dtype, jnp.integer) or array.shape not in ((), batch):
-        raise ValueError(f"{name}: integers of shape {batch} expected; given {array.dtype} of shape {array.shape}")
-    if largest is not None and not isinstance(array, jax.core.Tracer):  # within jit the values are not known
-        wrong = [int(n) for n in np.ravel(array) if not 0 <= n <= largest]
-        if wrong:
-            raise ValueError(f"{name}: from 0 to S = {largest} expected; given {wrong[0]}")
-    array = jnp.asarray(array, jnp.int32)
-    return jnp.broadcast_to(array if largest is None else jnp.minimum(array, largest), batch)

@@ -62,7 +62,7 @@ def rotary(xs: jax.Array, positions: jax.Array, longest: float = 10_000.0) -> ja
 
 def _angles(positions: jax.Array, features: int, longest: float) -> jax.Array:
     if features % 2:
-        raise ValueError(f"an even number of features expected for positions; given {features}")
+        raise ValueError(f"`features` must be an even number, got {features}")
     rates = longest ** (-jnp.arange(0, features, 2) / features)
     return positions.astype(rates.dtype)[..., None] * jnp.expand_dims(rates, tuple(range(positions.ndim)))
 

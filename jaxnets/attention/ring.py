@@ -8,6 +8,7 @@ which those of all parts follow. The gradient goes round once more, with those o
 import functools
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -146,6 +147,8 @@ def _part(parts: Parts, pattern: Pattern, limits: Limits, number: Any) -> tuple[
 def _merged(found: tuple[jax.Array, jax.Array], more: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Outputs and logarithms of sums of some keys and of others as those of all of them."""
     (ys, sums), (zs, others) = found, more
+    chex.assert_equal_shape([ys, zs])
+    chex.assert_equal_shape([sums, others])
     both = jnp.logaddexp(sums, others)
     share = lambda logs: jnp.exp(logs - finite(both))[..., None]
     return share(sums) * ys + share(others) * zs, both

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.blocks import check_sizes, check_tokens, norm
+from jaxnets.attention.blocks import norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
+from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
-from jaxnets.attention.masking import integers
 from jaxnets.attention.positions import sinusoidal
 from jaxnets.attention.ring import Ring
-from jaxnets.dense import matmul
-from jaxnets.embed import Embed
+from jaxnets.modules.embed import Embed
+from jaxnets.ops.checks import checked_integers
 from jaxnets.ops.masks import valid_steps
+from jaxnets.ops.products import linear
 
 
 class Memory(NamedTuple):
@@ -138,7 +139,7 @@ class Transformer(nn.Module):
         xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
         if self.norm_first:
             xs = self.decoder_norm(xs)
-        logits = matmul(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
+        logits = linear(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
         return memory._replace(cache=cache), logits
 
     def _embedded(
@@ -147,12 +148,12 @@ class Transformer(nn.Module):
         check_tokens(name, tokens)
         length = tokens.shape[-1] + (0 if cache is None else known_length(length_of(cache)))
         if length > self.context:
-            raise ValueError(f"{name}: at most the context's {self.context} tokens expected; given {length}")
+            raise ValueError(f"`{name}` must be at most {self.context} tokens, the context, got {length}")
         at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         valid = None
         if lengths is not None:
             *batch, size = tokens.shape
-            valid = valid_steps(integers(f"{name}_lengths", lengths, tuple(batch), size), size)
+            valid = valid_steps(checked_integers(f"{name}_lengths", lengths, tuple(batch), size), size)
         rows = self.embed(tokens, argument=name, valid=valid)
         positions = jnp.expand_dims(sinusoidal(at, self.width).astype(self.dtype), tuple(range(rows.ndim - 2)))
         return self.drop(math.sqrt(self.width) * rows + positions)

@@ -1,10 +1,12 @@
 """Convolutional networks: the landmarks, exact to the parameter, and the blocks they share."""
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, stochastic_depth
-from jaxnets.convolution.convolve import Conv, convolve
-from jaxnets.convolution.highway import ConvHighwayLayer, ConvHighwayNetwork, HighwayLayer, HighwayNetwork, highway_gate
-from jaxnets.convolution.models.alexnet import AlexNet, alexnet, alexnet_2012, local_response_norm
+from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth
+from jaxnets.convolution.branches import attention_gate, highway_gate, stochastic_depth
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.convolve import convolve
+from jaxnets.convolution.highway import ConvHighwayLayer, ConvHighwayNetwork, HighwayLayer, HighwayNetwork
+from jaxnets.convolution.models.alexnet import AlexNet, alexnet, alexnet_2012
 from jaxnets.convolution.models.cifar_resnet import (
     CifarResNet,
     cifar_resnet20,
@@ -47,7 +49,6 @@ from jaxnets.convolution.models.lenet import LeNet5, lenet5, lenet5_wide
 from jaxnets.convolution.models.residual_attention import (
     AttentionModule,
     ResidualAttentionNetwork,
-    attention_gate,
     residual_attention56,
     residual_attention92,
 )
@@ -70,6 +71,7 @@ from jaxnets.convolution.models.tcn import TCN, TemporalBlock, receptive_field
 from jaxnets.convolution.models.unet import UNet, unet
 from jaxnets.convolution.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from jaxnets.convolution.models.wide_resnet import WideResNet, wide_resnet16_4, wide_resnet28_10
+from jaxnets.convolution.normalization import local_response_norm
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
 
 __all__ = [

@@ -1,7 +1,6 @@
 """Blocks that several of the papers share."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +8,10 @@ from flax import linen as nn
 from flax.typing import Dtype, Initializer
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.convolve import Conv
-from jaxnets.ops.dtypes import at_least_float32
-
-Activation = Callable[[jax.Array], jax.Array]
+from jaxnets.convolution.branches import stochastic_depth
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.pooling import global_average
+from jaxnets.ops.activations import Activation
 
 # He et al. 2015, arXiv:1502.01852: the deviation that keeps the size of gradients through ReLU.
 HE_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -115,26 +114,6 @@ class SqueezeExcite(nn.Module):
         return x * nn.sigmoid(conv(x.shape[-1], name="excite")(inner))
 
 
-def stochastic_depth(key: jax.Array, branch: jax.Array, rate: float) -> jax.Array:
-    """Drops the branch of a residual block for whole examples (Huang et al. 2016, arXiv:1603.09382).
-
-    Args:
-        key: Of the draw.
-        branch: ``[B, ...]``, what is to be added to the block's input.
-        rate: Probability of dropping, below 1.
-
-    Returns:
-        ``branch / (1 - rate)`` with probability 1 - rate, else zeros, for each example.
-
-    Raises:
-        ValueError: The rate is out of range.
-    """
-    if not 0 <= rate < 1:
-        raise ValueError(f"rate: from 0 to below 1; given {rate}")
-    kept = jax.random.bernoulli(key, 1 - rate, (branch.shape[0], *(1,) * (branch.ndim - 1)))
-    return jnp.where(kept, branch / (1 - rate), 0).astype(branch.dtype)
-
-
 class StochasticDepth(nn.Module):
     """``stochastic_depth`` with the key of the collection ``"dropout"``, while training.
 
@@ -147,10 +126,3 @@ class StochasticDepth(nn.Module):
     @nn.compact
     def __call__(self, branch: jax.Array, train: bool = False) -> jax.Array:
         return stochastic_depth(self.make_rng("dropout"), branch, self.rate) if train and self.rate else branch
-
-
-def global_average(x: jax.Array) -> jax.Array:
-    """The mean over space, ``[B, H, W, C]`` to ``[B, C]``, accumulated in float32 at least; zeros without a pixel."""
-    if 0 in x.shape[1:3]:
-        return jnp.zeros((x.shape[0], x.shape[3]), x.dtype)
-    return jnp.mean(x, axis=(1, 2), dtype=at_least_float32(x.dtype)).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Convolutions as Linen's, computed in the way that is fast where they run.
+"""Convolutions, computed in the way that is fast where they run.
 
 XLA's CPU backend has one fast path, for the outputs of dense convolutions: a depthwise one takes twenty times as long
 as its arithmetic, the gradient of a 1 x 1 kernel ten times, that of a 3 x 3 kernel two to ten times as long as the
@@ -12,16 +12,16 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
-from jaxnets.dense import matmul
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.products import linear
 
 
 def convolve(
@@ -65,7 +65,7 @@ def _convolve(x, kernel, *, strides, padding, rhs_dilation, feature_group_count,
         padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
     if kernel.shape[:2] == (1, 1) and groups == 1 and all(tuple(pads) == (0, 0) for pads in padding):
         x = x[:, :: strides[0], :: strides[1]]
-        return matmul(x, kernel[0, 0], precision=options.get("precision"))
+        return linear(x, kernel[0, 0], precision=options.get("precision"))
     pixels = math.prod(jax.eval_shape(plain, x, kernel).shape[1:3])
     if min(map(min, padding)) < 0 or not pixels or not x.size:  # what follows neither cuts nor reads beyond an image
         return plain(x, kernel)
@@ -111,6 +111,7 @@ def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, pre
     The gradient of the table is then a product of h-fold images with w-fold gradients, where the usual one, of patches
     with gradients, moves ``h w`` copies for as much arithmetic.
     """
+    chex.assert_rank([x, kernel], 4)
     wide = at_least_float32(x.dtype)
     (images, _, _, channels), (high, across, _, features) = x.shape, kernel.shape
     rows, columns = (length + sum(pads) for length, pads in zip(x.shape[1:3], padding, strict=True))
@@ -137,6 +138,7 @@ def _by_rows(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, pre
 
 def _of_patches(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, precision) -> jax.Array:
     """The convolution as one product: what every pixel of the output sees with the kernel, ``[h w C]`` each."""
+    chex.assert_rank([x, kernel], 4)
     high, across, channels, features = kernel.shape
     seen = jnp.concatenate([piece for _, _, piece in _pieces(x, kernel, strides, padding, dilation)], axis=-1)
     table = kernel.reshape(high * across * channels, features)
@@ -158,6 +160,8 @@ def _pieces(x: jax.Array, kernel: jax.Array, strides, padding, dilation) -> Iter
 
 def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
     """A sum over the places of the kernel: the image shifted there, times one number for each channel."""
+    chex.assert_rank([x, kernel], 4)
+    chex.assert_shape(kernel, (None, None, 1, x.shape[-1]))
     wide = at_least_float32(x.dtype)
     total = jnp.zeros((), wide)
     for row, column, piece in _pieces(x, kernel, strides, padding, dilation):
@@ -170,4 +174,26 @@ def plain_convolve(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) 
     return on_any_mesh(lambda x, kernel: lax.conv_general_dilated(x, kernel, *args, **options), x, kernel)
 
 
-Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
+def causal_convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array, dilation: int) -> jax.Array:
+    r"""A convolution over time that sees no later step: :math:`y_t = \sum_{i<k} W_i\, x_{t - d(k - 1 - i)} + b`.
+
+    Args:
+        x: ``[*batch, T, D]``; what was before the first step is 0.
+        kernel: W, ``[k, D, F]``, in the dtype of ``x``.
+        bias: b, ``[F]``, likewise.
+        dilation: d.
+
+    Returns:
+        ``[*batch, T, F]``.
+    """
+    length, _, features = kernel.shape
+    chex.assert_shape(kernel, (length, x.shape[-1], features))
+    y = plain_convolve(
+        x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]),
+        kernel,
+        window_strides=(1,),
+        padding=[(dilation * (length - 1), 0)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+    )
+    return (y + bias[None, None]).reshape(*x.shape[:-1], features)

@@ -11,27 +11,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import Activation, global_average
-from jaxnets.convolution.convolve import Conv
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.pooling import max_pool
-from jaxnets.ops.checks import check_depth, check_lengths
-from jaxnets.ops.dtypes import at_least_float32
-
-
-def highway_gate(x: jax.Array, transformed: jax.Array, gate: jax.Array) -> jax.Array:
-    r"""Mixes a layer's input with what the layer makes of it (equation 3 of the paper):
-
-    .. math::
-        t = \sigma(\mathrm{gate}), \quad y = t \odot H + (1 - t) \odot x
-
-    Args:
-        x: What is carried, of any shape.
-        transformed: H, of that shape.
-        gate: Before the sigmoid, of that shape, or one that is broadcast to it. Where it is very negative y is x.
-    """
-    t = jnp.broadcast_to(jax.nn.sigmoid(gate), x.shape)
-    return t * transformed + (1 - t) * x
+from jaxnets.convolution.branches import highway_gate
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average, max_pool
+from jaxnets.ops.activations import Activation
+from jaxnets.ops.checks import check_depth, check_integer, check_lengths
 
 
 class HighwayLayer(nn.Module):
@@ -97,7 +82,7 @@ def _conv(features: int, kernel: int, dtype: Dtype, name: str, bias: float = 0.0
     )
 
 
-class HighwayNetwork(nn.Module):
+class HighwayNetwork(ImageModel):
     """The paper's network for MNIST: a dense layer, depth - 1 highway layers as wide, and a linear output.
 
     Named activations, in order: ``layer_1`` to ``layer_<depth>``, ``logits``.
@@ -118,27 +103,17 @@ class HighwayNetwork(nn.Module):
     activation: Activation = nn.relu
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """Images ``[B, H, W, C]`` (read channel by channel), or vectors ``[B, D]``, to logits ``[B, classes]``.
-
-        Raises:
-            ValueError: The images do not fit, there is no layer, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Of images ``[B, H, W, C]``, which are read channel by channel, or of vectors ``[B, D]``."""
+        check_integer("depth", self.depth)
         check_depth(depth=self.depth)
-        if self.depth < 1:
-            raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         x = images
         if images.ndim != 2:
             check_images(self, images, 1, ())
             x = jnp.moveaxis(images, -1, 1).reshape(images.shape[0], math.prod(images.shape[1:]))
         made = self.variables.get("params", {}).get("layer_1")
         if made and made["kernel"].shape[0] != x.shape[-1]:
-            raise ValueError(
-                f"HighwayNetwork: images of {made['kernel'].shape[0]} numbers expected; given {x.shape[-1]}"
-            )
+            raise ValueError(f"HighwayNetwork: images must have {made['kernel'].shape[0]} numbers, got {x.shape[-1]}")
         found = {}
         first = nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="layer_1")
         found["layer_1"] = x = self.activation(first(x))
@@ -146,12 +121,11 @@ class HighwayNetwork(nn.Module):
             x = HighwayLayer(self.gate_bias, self.activation, self.dtype, name=f"layer_{i}")(x)
             found[f"layer_{i}"] = x
         if self.classes:
-            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
-            found["logits"] = head(x)
-        return chosen(found, features)
+            found["logits"] = self.logits(x)
+        return found
 
 
-class ConvHighwayNetwork(nn.Module):
+class ConvHighwayNetwork(ImageModel):
     """Stages of highway convolutions: each begins with a plain convolution to its width, and pooling stands between.
 
     Of the kind of the paper's networks for CIFAR, which it does not give layer by layer: thin, as the FitNets of Romero
@@ -175,15 +149,7 @@ class ConvHighwayNetwork(nn.Module):
     activation: Activation = nn.relu
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depth(layers=self.layers)
         check_lengths(widths=self.widths)
         check_images(self, images, 2 ** (len(self.widths) - 1), ("stage_1_plain",))
@@ -198,6 +164,5 @@ class ConvHighwayNetwork(nn.Module):
             found[f"stage_{stage}"] = x
         found["pooled"] = global_average(x)
         if self.classes:
-            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
-            found["logits"] = head(found["pooled"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["pooled"])
+        return found

@@ -1,10 +1,14 @@
-"""Pooling that Linen does not have: to a given size, and with the last window cut short."""
+"""Pooling of images: over windows, to a given size, and over all of space."""
 
+from collections.abc import Callable, Sequence
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+from jax import lax
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -80,19 +84,34 @@ def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0, ceil
             if last >= length + padding:  # it would begin in the padding
                 more = 0
         pads.append((padding, padding + more))
-    pooled = nn.max_pool(images, (window, window), (stride, stride), pads)
+    pooled = _windows(images, -jnp.inf, lax.max, window, stride, pads)
     return pooled if images.size else jnp.zeros_like(pooled)
 
 
 def average_pool(images: jax.Array, window: int, stride: int) -> jax.Array:
     """The mean of each window ``[B, H, W, C]``; what is left over at the far sides is not read."""
-    with jax.numpy_dtype_promotion("standard"):  # nn.avg_pool divides by an int64 of NumPy, which "strict" refuses
-        return nn.avg_pool(images, (window, window), (stride, stride))
+    _check(images, window=window, stride=stride)
+    return _windows(images, 0.0, lax.add, window, stride, [(0, 0), (0, 0)]) / window**2
+
+
+def global_average(x: jax.Array) -> jax.Array:
+    """The mean over space, ``[B, H, W, C]`` to ``[B, C]``, accumulated in float32 at least; zeros without a pixel."""
+    chex.assert_rank(x, 4)
+    if 0 in x.shape[1:3]:
+        return jnp.zeros((x.shape[0], x.shape[3]), x.dtype)
+    return jnp.mean(x, axis=(1, 2), dtype=at_least_float32(x.dtype)).astype(x.dtype)
+
+
+def _windows(
+    images: jax.Array, start: float, reduce: Callable, window: int, stride: int, pads: Sequence[tuple[int, int]]
+) -> jax.Array:
+    """Each window of ``images [B, H, W, C]`` reduced to one number for each channel."""
+    sides, steps = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(images, start, reduce, sides, steps, ((0, 0), *pads, (0, 0)))
 
 
 def _check(images: jax.Array, **sizes: int) -> None:
     if jnp.ndim(images) != 4:
         raise ValueError(f"`images` must be [batch, height, width, channels], got shape {jnp.shape(images)}")
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {size}")
+        check_integer(name, size)

@@ -2,13 +2,12 @@
 
 import errno
 import functools
-import numbers
-import operator
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
+from jaxnets.ops.checks import check_integer, check_part
 from jaxnets.ops.files import open_regular
 from jaxnets.ops.names import LONGEST_MESSAGE, printable
 
@@ -50,26 +49,10 @@ def check_arguments(seed: int, validation: float = 0.5, **sizes: int) -> None:
     Raises:
         ValueError: One is not; it is named.
     """
-    for name, least, size in (("seed", 0, seed), *((name, 1, size) for name, size in sizes.items())):
-        try:
-            operator.index(size)
-        except TypeError:
-            raise ValueError(f"{name} must be an integer, got {size!r}") from None
-        if size < least:
-            raise ValueError(f"{name}: {f'at least {least}' if least else 'not below 0'}; given {size}")
+    check_integer("seed", seed, least=0)
+    for name, size in sizes.items():
+        check_integer(name, size)
     check_part("validation", validation)
-
-
-def check_part(name: str, part: float) -> None:
-    """Checks a part of the examples.
-
-    Raises:
-        ValueError: It is not a number between 0 and 1.
-    """
-    if not isinstance(part, numbers.Real):
-        raise ValueError(f"{name} must be a number between 0 and 1, got {part!r}")
-    if not 0 < part < 1:
-        raise ValueError(f"{name}: a part between 0 and 1; given {part}")
 
 
 def check_range(shortest: int, longest: int) -> None:
@@ -78,9 +61,9 @@ def check_range(shortest: int, longest: int) -> None:
     Raises:
         ValueError: ``longest`` is no integer, or below ``shortest``.
     """
-    check_arguments(0, longest=longest)
+    check_integer("longest", longest)
     if longest < shortest:
-        raise ValueError(f"longest: at least shortest, {shortest}; given {longest}")
+        raise ValueError(f"`longest` must be at least `shortest`, {shortest}, got {longest}")
 
 
 def path_of(path: str | os.PathLike) -> Path:

@@ -2,11 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxnets.decoding.checks import Step, check_count, check_end, check_step
+from jaxnets.decoding.checks import Step, check_end, check_step
+from jaxnets.ops.checks import check_integer
 
 
 class Hypotheses(NamedTuple):
@@ -49,13 +50,9 @@ def beam_search(
         ValueError: ``beams`` or ``length`` is below 1, ``start`` or ``end`` is not a token, or the step cannot be used.
             (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
     """
-    for name, value in (("beams", beams), ("length", length)):
-        if not isinstance(value, (int, np.integer)):
-            check_count(name, value, least=1)
-    if beams < 1 or length < 1:
-        raise ValueError(f"beams and length: at least 1; given {beams} and {length}")
-    if end is None:  # it may be None where tokens are sampled
-        check_count("end", end)
+    check_integer("beams", beams)
+    check_integer("length", length)
+    check_integer("end", end, least=0)
     start, size = check_step(step, carry, start)
     check_end(end, size)
     changing, advanced = _changing(step, carry, start)
@@ -111,6 +108,9 @@ def _changing(step: Step, carry: Any, start: int | jax.Array) -> tuple[list[jax.
 
 def _best(count: int, left: Hypotheses, right: Hypotheses) -> Hypotheses:
     """The best of two sets of hypotheses."""
+    for one in (left, right):
+        chex.assert_rank([one.tokens, one.lengths, one.scores], [2, 1, 1])
+        chex.assert_equal_shape_prefix([one.tokens, one.lengths, one.scores], 1)
     tokens, lengths, scores = (jnp.concatenate(pair) for pair in zip(left, right, strict=True))
     scores, at = jax.lax.top_k(scores, count)
     return Hypotheses(tokens[at], lengths[at], scores)

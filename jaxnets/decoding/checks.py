@@ -1,6 +1,5 @@
 """Checks of what decoding is called with: its step function, start, prompt and settings."""
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.checks import check_number
 from jaxnets.ops.embedding import check_ids
 
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
@@ -16,11 +16,9 @@ NUMBERS = 2**31  # of int32 that are not negative
 
 def check_truncation(temperature: float, top_k: int, top_p: float) -> None:
     """Raises a ValueError unless these are settings of ``truncate``; what is traced is not looked at."""
-    for name, value, least in (("temperature", temperature, 0), ("top_k", top_k, 0), ("top_p", top_p, 0)):
-        if isinstance(value, jax.core.Tracer):
-            continue
-        if not isinstance(value, (numbers.Real, np.ndarray, jax.Array)) or np.ndim(value) or not value >= least:
-            raise ValueError(f"{name} must be a number of at least {least}, got {value!r}")
+    for name, value in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
+        if not isinstance(value, jax.core.Tracer):
+            check_number(name, value)
 
 
 def check_prompt(prompt: Any) -> np.ndarray:
@@ -52,23 +50,23 @@ def check_step(step: Step, carry: Any, start: int | jax.Array, loop: bool = True
             given, or ``start`` is not one of its tokens.
     """
     if not callable(step):
-        raise ValueError(f"step must be a function (carry, token) -> (carry, logits), got {step!r}")
+        raise ValueError(f"`step` must be a function (carry, token) -> (carry, logits), got {step!r}")
     if (
         isinstance(start, (bool, str))
         or np.shape(start) != ()
         or not jnp.issubdtype(jnp.result_type(start), jnp.integer)
     ):
         given = f"{start.dtype} of shape {start.shape}" if isinstance(start, jax.Array) else repr(start)
-        raise ValueError(f"start must be one token, an integer, got {given}; map over a batch with jax.vmap")
+        raise ValueError(f"`start` must be one token, an integer, got {given}; map over a batch with jax.vmap")
     result = jax.eval_shape(step, carry, jax.ShapeDtypeStruct((), jnp.int32))
     if not isinstance(result, tuple) or len(result) != 2:
-        raise ValueError(f"step must return (carry, logits), got {jax.tree.map(lambda a: a.shape, result)}")
+        raise ValueError(f"`step` must return (carry, logits), got {jax.tree.map(lambda a: a.shape, result)}")
     after, logits = result
     if loop:
         _check_carry(carry, after)
     if not isinstance(logits, jax.ShapeDtypeStruct) or logits.ndim != 1 or logits.shape[0] < 1:
         given = getattr(logits, "shape", type(logits).__name__)
-        raise ValueError(f"step must return logits [V] of at least one token, got shape {given}")
+        raise ValueError(f"`step` must return logits [V] of at least one token, got shape {given}")
     _check_start(step, carry, start, logits.shape[0])
     return jnp.asarray(start, jnp.int32), logits.shape[0]
 
@@ -94,17 +92,11 @@ def _check_carry(carry: Any, after: Any) -> None:
     if jax.tree.structure(after) != jax.tree.structure(carry):  # type: ignore[operator]
         given = "None" if carry is None else f"{jax.tree.structure(carry)}"
         raise ValueError(
-            f"carry: one like that which the step returns expected, {jax.tree.structure(after)}; given {given}"
+            f"`carry` must be like the one that the step returns, {jax.tree.structure(after)}, got {given}"
         )
     for old, new in zip(jax.tree.leaves(carry), jax.tree.leaves(after), strict=True):
         if (jnp.shape(old), jnp.result_type(old)) != (new.shape, new.dtype):
             raise ValueError(
-                f"carry: one like that which the step returns expected, {new.dtype} of shape {new.shape}; "
-                f"given {jnp.result_type(old)} of shape {jnp.shape(old)}"
+                f"`carry` must be like the one that the step returns, {new.dtype} of shape {new.shape}, "
+                f"got {jnp.result_type(old)} of shape {jnp.shape(old)}"
             )
-
-
-def check_count(name: str, value: Any, least: int = 0) -> None:
-    """Raises a ValueError unless ``value`` is an integer of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")

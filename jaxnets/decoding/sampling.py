@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.decoding.checks import Step, check_count, check_end, check_prompt, check_step, check_truncation
+from jaxnets.decoding.checks import Step, check_end, check_prompt, check_step, check_truncation
+from jaxnets.ops.checks import check_integer
 
 # What is drawn from logits that are NaN, such as those of a model within ``jax.jit`` for a token that it does not have.
 NOT_A_TOKEN = -1
@@ -31,7 +33,7 @@ def truncate(logits: jax.Array, temperature: float = 1.0, top_k: int = 0, top_p:
     check_truncation(temperature, top_k, top_p)
     logits = jnp.asarray(logits).astype(jnp.float32)
     if logits.ndim < 1 or logits.shape[-1] < 1:
-        raise ValueError(f"logits must be [..., V] of at least one token, got shape {logits.shape}")
+        raise ValueError(f"`logits` must be [..., V] of at least one token, got shape {logits.shape}")
     if temperature == 0:
         best = jnp.argmax(logits, axis=-1, keepdims=True)
         tokens = jnp.arange(logits.shape[-1], dtype=best.dtype).reshape((1,) * (logits.ndim - 1) + (-1,))
@@ -108,6 +110,7 @@ def _check_drawn(token: jax.Array) -> None:
 
 def _drawn(logits: jax.Array, key: Any, t: Any, temperature: float, top_k: int, top_p: float) -> jax.Array:
     """Token t, int32; without a random number where there is nothing to choose."""
+    chex.assert_rank(logits, 1)
     if temperature == 0:
         drawn = jnp.argmax(logits, axis=-1)
     else:
@@ -145,7 +148,7 @@ def sample(
     Raises:
         ValueError: An argument is out of range, ``start`` or ``end`` is not a token, or the step cannot be used.
     """
-    check_count("length", length)
+    check_integer("length", length, least=0)
     check_truncation(temperature, top_k, top_p)
     start, size = check_step(step, carry, start)
     check_end(end, size)
@@ -185,8 +188,8 @@ def tree(
         ValueError: The prompt is empty or has a number that is not a token, ``branches`` or ``depth`` is below 1, or
             the step cannot be used.
     """
-    check_count("branches", branches, least=1)
-    check_count("depth", depth, least=1)
+    check_integer("branches", branches)
+    check_integer("depth", depth)
     tokens = check_prompt(prompt)
     check_step(step, carry, tokens[0], loop=False)
     step = jax.jit(step)

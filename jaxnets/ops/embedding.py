@@ -7,6 +7,7 @@ token, class or symbol outside of 0 ... size - 1 raises a ``ValueError`` whereve
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,6 +67,7 @@ def embed(table: jax.Array, ids: jax.Array, *, name: str = "tokens", valid: jax.
         ValueError: As in ``check_ids``.
     """
     table = jnp.asarray(table)  # parameters may be numpy arrays
+    chex.assert_rank(table, 2)
     size = table.shape[0]
     check_ids(name, ids, size, valid)
     ids = padding_filled(ids, size, valid)

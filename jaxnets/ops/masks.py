@@ -1,7 +1,12 @@
 """Masks of ragged arrays."""
 
+import chex
 import jax
 import jax.numpy as jnp
+
+from jaxnets.ops.dtypes import at_least_float32
+
+Axes = int | tuple[int, ...] | None
 
 
 def valid_steps(lengths: jax.Array, size: int) -> jax.Array:
@@ -10,13 +15,19 @@ def valid_steps(lengths: jax.Array, size: int) -> jax.Array:
     return steps < lengths.astype(jnp.int32)[..., None]
 
 
-def masked_sum(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """The sum of the values where ``mask`` is True, ``[]``; truth values count as 0 and 1, float32."""
-    values = values.astype(jnp.float32) if values.dtype == jnp.bool_ else values
-    return jnp.sum(jnp.where(mask, values, 0))
+def masked_sum(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Array:
+    """The sum of the values where ``mask`` is True, float32 at least; truth values count as 0 and 1.
+
+    Args:
+        values: ``[...]``, whatever they are where the mask is False.
+        mask: bool, of a shape that broadcasts to that of ``values``.
+        axis: What is summed over; None: all axes.
+    """
+    return jnp.sum(jnp.where(mask, values.astype(at_least_float32(values.dtype)), 0), axis)
 
 
-def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """The mean of the values where ``mask`` is True, ``[]``; 0 where it is True nowhere."""
-    total = masked_sum(values, mask)
-    return total / jnp.maximum(jnp.sum(mask), 1).astype(total.dtype)
+def masked_mean(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Array:
+    """The mean of the values where ``mask`` is True, 0 where it is True nowhere; ``mask`` has the values' shape."""
+    chex.assert_equal_shape([values, mask])
+    total = masked_sum(values, mask, axis)
+    return total / jnp.maximum(jnp.sum(mask, axis), 1).astype(total.dtype)

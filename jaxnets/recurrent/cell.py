@@ -1,7 +1,6 @@
 """What a recurrent cell is: a tuple of pure functions, written once and run by every executor."""
 
 import dataclasses
-import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -11,46 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.products import matmul
 
 Params = dict[str, Any]
 Carry = Any
-
-
-def matmul(weight: jax.Array, h: jax.Array) -> jax.Array:
-    """The default state product ``h @ weight``, computed in the dtype of ``h`` and accumulated in float32 at least.
-
-    In half precision the gradients are computed in that dtype too, accumulated in float32, and the weight's arrives
-    in the weight's own dtype; this is a custom reverse rule, so that forward-mode derivatives need float32.
-
-    Args:
-        weight: ``[H, G]``.
-        h: ``[..., H]``.
-
-    Returns:
-        ``[..., G]``, float32 (float64 for float64 operands).
-    """
-    return _half_matmul(weight, h) if jnp.finfo(h.dtype).bits == 16 else h @ weight.astype(h.dtype)
-
-
-_float32_matmul = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
-
-
-@jax.custom_vjp
-def _half_matmul(weight: jax.Array, h: jax.Array) -> jax.Array:
-    return _float32_matmul(h, weight.astype(h.dtype))
-
-
-def _half_matmul_bwd(operands, dz):
-    # JAX's own rule would multiply the float32 cotangent with a half weight: a slow float32 product everywhere.
-    weight, h = operands
-    rows, dz = h.reshape(-1, h.shape[-1]), dz.reshape(-1, dz.shape[-1]).astype(h.dtype)
-    # As (W dz^T)^T: XLA's CPU backend runs dz W^T in float32, four times slower where the CPU has bfloat16 products.
-    dh = _float32_matmul(weight.astype(h.dtype), dz.T).T
-    dw = _float32_matmul(rows.T, dz)
-    return dw.astype(weight.dtype), dh.astype(h.dtype).reshape(h.shape)
-
-
-_half_matmul.defvjp(lambda weight, h: (_half_matmul(weight, h), (weight, h)), _half_matmul_bwd)
 
 
 class Cell(NamedTuple):

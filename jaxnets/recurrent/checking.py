@@ -47,12 +47,6 @@ def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
     return lookup
 
 
-def check_size(what: str, size: Any, least: int = 1) -> None:
-    """Raises a ValueError unless ``size`` is an integer of at least ``least``."""
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < least:
-        raise ValueError(f"{what} must be an integer of at least {least}, got {described(size)}")
-
-
 def described(value: Any) -> str:
     """A value in an error: an array by dtype and shape, a tree of them by its arrays, anything else as it prints."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):

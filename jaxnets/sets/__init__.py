@@ -1,11 +1,11 @@
 """Sets: functions and models that do not depend on the order of elements, right under every mask."""
 
+from jaxnets.ops.members import Members, Segments
 from jaxnets.sets.blocks import ISAB, MAB, PMA, SAB
 from jaxnets.sets.deep_sets import DeepSets, EquivariantDeepSets, EquivariantLayer
 from jaxnets.sets.gaussian import gaussian_pool, gaussians_init, log_likelihoods
 from jaxnets.sets.hist_net import HistNetQ, Histogram
 from jaxnets.sets.histogram import bins_init, histogram, votes
-from jaxnets.sets.members import Members, Segments
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.over_devices import fold_over_devices
 from jaxnets.sets.pooling import (

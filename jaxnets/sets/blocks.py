@@ -20,8 +20,9 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.attention import attention, attention_weights
-from jaxnets.dense import Dense
-from jaxnets.sets.members import Members, Segments, check_members, only_real
+from jaxnets.modules.dense import Dense
+from jaxnets.ops.checks import check_choice, check_divisor, check_integer
+from jaxnets.ops.members import Members, Segments, check_members, only_real
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read
 
@@ -43,8 +44,7 @@ class Norm(nn.Module):
     def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
         if self.kind == "none":
             return xs
-        if self.kind not in NORMS:
-            raise ValueError(f"norm: none, layer or set expected; given {self.kind!r}")
+        check_choice("norm", self.kind, ("none", *NORMS))
         width = xs.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (width,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
@@ -83,8 +83,7 @@ class MAB(nn.Module):
     implementation: str = "auto"
 
     def setup(self):
-        if self.heads < 1 or self.width % self.heads:
-            raise ValueError(f"heads: a divisor of the width {self.width} expected; given {self.heads}")
+        check_divisor("heads", self.heads, "the width", self.width)
         dense = functools.partial(Dense, self.width, dtype=self.dtype, kernel_init=INIT)
         self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
         self.norm_x, self.norm_y, self.norm_out = Norm(self.norm), Norm(self.norm), Norm(self.norm)
@@ -95,7 +94,7 @@ class MAB(nn.Module):
         if isinstance(members, Segments) and isinstance(y_members, Segments):
             seen = members.ids[:, None].astype(jnp.int32) == y_members.ids[None].astype(jnp.int32)
         elif isinstance(members, Segments) or isinstance(y_members, Segments):
-            raise ValueError("members: segments of both sets, or of neither, expected")
+            raise ValueError("`members` and `y_members` must be segments of both sets or of neither, got one")
         else:
             seen = y_members[..., None, None, :]
         xs = only_real(xs, members)
@@ -117,7 +116,7 @@ class MAB(nn.Module):
     def update(self, reading: Reading | None, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None) -> Reading:
         """What X has read of one more chunk of Y; None is before the first one."""
         if self.clean and self.norm == "set":
-            raise ValueError("set norm needs all of a set at once")
+            raise ValueError("`norm` must be none or layer to go chunk by chunk, got 'set', which needs all of a set")
         query, key, value, mask = self._reading(xs, ys, y_members)
         reading = nothing_read(query, value.shape[-1]) if reading is None else reading
         return read_on(reading, query, key, value, mask, self.width**-0.5)
@@ -131,7 +130,7 @@ class MAB(nn.Module):
     def _reading(self, xs, ys, y_members):
         """Queries of all X, keys, values and mask of Y."""
         if isinstance(y_members, Segments):
-            raise ValueError("members: a mask or None expected here; given segments")
+            raise ValueError("`members` must be a mask or None, got segments")
         mask: Any = check_members(ys, y_members, "ys")
         return self._apart(self._queries(xs, check_members(xs, None))), *self._memory(ys, mask), mask
 
@@ -146,7 +145,7 @@ class MAB(nn.Module):
     def _rest(self, xs, query, read, members):
         if self.clean:
             if xs.shape[-1] != self.width:
-                raise ValueError(f"xs: {self.width} features expected with clean residuals; given {xs.shape}")
+                raise ValueError(f"`xs` must have {self.width} features with clean residuals, got shape {xs.shape}")
             hs = xs.astype(read.dtype) + read
             return only_real(hs + nn.relu(self.out(self.norm_out(hs, members))), members)
         hs = self.norm_x(query + read, members)
@@ -261,8 +260,7 @@ def _mab(module: Any, name: str | None = None) -> MAB:
 
 def _seeds(module: Any, name: str, count: int) -> jax.Array:
     """Learned elements, the same in every set."""
-    if count < 1:
-        raise ValueError(f"{name}: at least 1; given {count}")
+    check_integer(name, count)
     return module.param(name, nn.initializers.glorot_uniform(), (count, module.width), jnp.float32).astype(module.dtype)
 
 

@@ -1,6 +1,6 @@
 """``DeepSets``: an elementwise network, pooling, and a network of the whole (Zaheer et al. 2017, arXiv:1703.06114)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,37 +8,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.dense import Dense
-from jaxnets.embed import Embed
+from jaxnets.modules.dense import Dense
+from jaxnets.modules.embed import Embed
+from jaxnets.ops.activations import activation
 from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.members import Members, answer_dtype, check_members, is_real, only_real, spread
-from jaxnets.sets.pooling import max_pool, mean_pool, median_pool, min_pool, sum_pool
-from jaxnets.sets.streaming import Fold, max_fold, mean_fold, min_fold, sum_fold
-
-POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
-    "sum": sum_pool,
-    "mean": mean_pool,
-    "max": max_pool,
-    "min": min_pool,
-    "median": median_pool,
-}
-FOLDS: dict[str, Fold] = {"sum": sum_fold, "mean": mean_fold, "max": max_fold, "min": min_fold}
-ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "elu": nn.elu}
-
-
-def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
-    """A function of ``pooling`` by its name."""
-    if name not in POOLS:
-        raise ValueError(f"pooling: one of {', '.join(POOLS)}; given {name!r}")
-    return jax.named_scope("pool")(POOLS[name])
-
-
-def activation_of(name: str) -> Callable[[jax.Array], jax.Array]:
-    """An activation by its name."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: one of {', '.join(ACTIVATIONS)}; given {name!r}")
-    return ACTIVATIONS[name]
+from jaxnets.ops.members import Members, answer_dtype, check_members, is_real, only_real, spread
+from jaxnets.sets.pooling import pool_of
+from jaxnets.sets.streaming import FOLDS
 
 
 class DeepSets(nn.Module):
@@ -51,7 +28,7 @@ class DeepSets(nn.Module):
         elementwise: Widths of the layers of phi.
         whole: Widths of the layers of rho, before a linear one.
         pooling: ``"sum"``, ``"mean"``, ``"max"``, ``"min"`` or ``"median"``.
-        activation: ``"relu"``, ``"tanh"``, ``"gelu"`` or ``"elu"``, after each layer.
+        activation: As in ``ops.activations``, after each layer.
         tokens: How many kinds of element there are, where elements are integers ``[*batch, N]`` to be embedded;
             0: they are vectors.
         dropout: Probability of dropping an element between the layers of rho.
@@ -71,7 +48,7 @@ class DeepSets(nn.Module):
 
     def setup(self):
         check_lengths(elementwise=self.elementwise, whole=self.whole)
-        self.pool, self.activate = pool_of(self.pooling), activation_of(self.activation)
+        self.pool, self.activate = pool_of(self.pooling), activation(self.activation)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         widths = list(self.elementwise)
         if self.tokens:
@@ -91,7 +68,8 @@ class DeepSets(nn.Module):
         """How often ``apply_in_chunks`` reads the set."""
         if self.pooling not in FOLDS:
             raise ValueError(
-                f"pooling: {', '.join(FOLDS)} go chunk by chunk; {self.pooling} needs all of a set at once"
+                f"`pooling` must be one of {', '.join(FOLDS)} to go chunk by chunk, got {self.pooling!r}, "
+                "which needs all of a set at once"
             )
         return 1
 
@@ -151,7 +129,7 @@ class EquivariantLayer(nn.Module):
         pooled = pool_of(self.pooling)(xs, members)
         own = Dense(self.width, dtype=self.dtype, name="own")(xs)
         shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
-        return only_real(activation_of(self.activation)(own + spread(shared, members)), members)
+        return only_real(activation(self.activation)(own + spread(shared, members)), members)
 
 
 class EquivariantDeepSets(nn.Module):

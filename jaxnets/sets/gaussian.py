@@ -6,13 +6,14 @@ r"""Gaussian-likelihood pooling (GMNet, arXiv:2501.13638): how dense a set is ar
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_set
-from jaxnets.sets.members import Members, check_members, mean, only_real
+from jaxnets.ops.members import Members, check_members, mean, only_real
+from jaxnets.ops.meshes import auto_sharded, per_set
 
 
 def gaussians_init(key: jax.Array, features: int, count: int) -> dict[str, jax.Array]:
@@ -35,6 +36,8 @@ def log_likelihoods(params: dict[str, jax.Array], xs: jax.Array) -> jax.Array:
         xs: ``[..., D]``.
     """
     features = xs.shape[-1]
+    chex.assert_equal_shape([params["means"], params["logs"]])
+    chex.assert_shape(params["factors"], (None, features, features))
     dtype = functools.reduce(np.promote_types, [array.dtype for array in params.values()], xs.dtype)
     xs, params = xs.astype(dtype), jax.tree.map(lambda array: array.astype(dtype), params)
     diagonal = jnp.exp(params["logs"])[..., None] * jnp.eye(features, dtype=dtype)[None]
@@ -62,7 +65,7 @@ def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, members: Members 
         ``[*batch, K]`` or ``[S, K]``, float32, zeros for an empty set.
     """
     if params["means"].shape[-1] != xs.shape[-1]:
-        raise ValueError(f"xs: {params['means'].shape[-1]} features expected; given {xs.shape}")
+        raise ValueError(f"`xs` must have {params['means'].shape[-1]} features, got shape {xs.shape}")
     members = check_members(xs, members)
     xs = only_real(xs, members).astype(at_least_float32(xs.dtype))
     return mean(jnp.exp(log_likelihoods(params, xs)), members)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.dense import Dense
-from jaxnets.ops.checks import check_lengths
+from jaxnets.modules.dense import Dense
+from jaxnets.ops.checks import check_choice, check_lengths
+from jaxnets.ops.members import Members, answer_dtype, check_members, only_real, sizes
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
-from jaxnets.sets.members import Members, answer_dtype, check_members, only_real, sizes
 
 
 class Histogram(nn.Module):
@@ -67,8 +67,7 @@ class HistNetQ(nn.Module):
 
     def setup(self):
         check_lengths(features=self.features, head=self.head)
-        if self.kind not in KINDS:
-            raise ValueError(f"kind: one of {', '.join(KINDS)}; given {self.kind!r}")
+        check_choice("kind", self.kind, KINDS)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         self.feature_layers = [dense(width, f"features_{i}") for i, width in enumerate(self.features)]
         self.histogram = Histogram(self.bins, self.kind, self.learned, self.cumulative)

@@ -21,14 +21,16 @@ import functools
 import math
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_feature
-from jaxnets.sets.members import Members, Segments, check_members, is_real, only_real, sizes, total
+from jaxnets.ops.members import Members, Segments, check_members, is_real, only_real, sizes, total
+from jaxnets.ops.meshes import auto_sharded, per_feature
 
 KINDS = ("hard", "soft", "gaussian", "sigmoid", "linear")
 # Votes computed at once: they stay in a processor's cache.
@@ -43,11 +45,9 @@ def bins_init(kind: str, features: int, bins: int) -> Bins:
     Raises:
         ValueError: There is no such kind, or fewer bins than 1 (2 for ``linear``).
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind: one of {', '.join(KINDS)}; given {kind!r}")
-    least = 2 if kind == "linear" else 1
-    if bins < least or features < 1:
-        raise ValueError(f"bins: at least {least}, of 1 feature or more; given {bins} of {features}")
+    check_choice("kind", kind, KINDS)
+    check_integer("bins", bins, least=2 if kind == "linear" else 1)
+    check_integer("features", features)
     every = lambda row: jnp.tile(row, (features, 1))
     if kind == "linear":
         return {"centres": every(jnp.linspace(0.0, 1.0, bins, dtype=jnp.float32))}
@@ -81,6 +81,7 @@ def _rows(bins, like):
 def _votes(kind, bins, xs):
     xs = jnp.clip(xs, 0.0, 1.0)[..., None]
     bins = _rows(bins, xs)
+    chex.assert_equal_rank([xs, *bins.values()])
     if kind == "linear":
         centres = jnp.sort(bins["centres"], axis=-1)
         gaps = jnp.maximum(jnp.diff(centres, axis=-1), 1e-6)
@@ -133,16 +134,17 @@ def histogram(
         raise ValueError(
             f"`bins` must be a dict as made by bins_init({kind!r}, features, bins), got {type(bins).__name__}"
         )
-    if kind not in KINDS or set(bins) != wanted:
-        raise ValueError(f"bins: those of one of {', '.join(KINDS)} expected; given {sorted(bins)} for {kind!r}")
+    check_choice("kind", kind, KINDS)
+    if set(bins) != wanted:
+        raise ValueError(f"`bins` must be {sorted(wanted)} for {kind!r}, got {sorted(bins)}")
     for name, array in bins.items():
         if array.ndim != 2 or array.shape[0] != features:
-            raise ValueError(f"{name}: [{features}, B] expected, a row for each feature; given {array.shape}")
+            raise ValueError(f"`{name}` must be [{features}, B], a row for each feature, got shape {array.shape}")
     count = bins["centres"].shape[-1]
     if any(array.shape[-1] != count for array in bins.values()) or count < 1:
         raise ValueError(f"`bins` must be as many centers as widths, at least 1, got {jax.tree.map(jnp.shape, bins)}")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk: at least 1 element, or None to choose; given {chunk}")
+    if chunk is not None:
+        check_integer("chunk", chunk)
     length = xs.shape[-2]
     if isinstance(length, int):
         chunk = min(chunk or max(VOTES // max(math.prod(xs.shape[:-2]) * features * count, 1), 1), max(length, 1))
@@ -171,6 +173,7 @@ def _array(members: Segments | jax.Array) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _summed(kind: str, chunk: int, sets: int | None, xs: jax.Array, bins: Bins, members: jax.Array) -> jax.Array:
     """The sums of votes ``[*batch, D, B]``; N is a multiple of the chunk."""
+    chex.assert_rank(members, xs.ndim - 1)
     count = bins["centres"].shape[-1]
     batch = xs.shape[:-2] if sets is None else (sets,)
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_element
-from jaxnets.sets.members import Members, check_members, only_real, sizes, spread, total
+from jaxnets.ops.members import Members, check_members, only_real, sizes, spread, total
+from jaxnets.ops.meshes import auto_sharded, per_element
+from jaxnets.ops.norms import standardized
 
 
 @auto_sharded(per_element)
@@ -37,11 +38,7 @@ def set_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members 
 def layer_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, members: Members = None) -> jax.Array:
     r"""The norm of every element's features (Ba et al. 2016, arXiv:1607.06450); otherwise ``set_norm``."""
     members = check_members(xs, members)
-    elements = only_real(xs, members).astype(at_least_float32(xs.dtype))
-    count = max(xs.shape[-1], 1)
-    centered = elements - jnp.sum(elements, axis=-1, keepdims=True) / count
-    variance = jnp.sum(centered**2, axis=-1, keepdims=True) / count
-    return _scaled(centered * jax.lax.rsqrt(variance + 1e-5), scale, bias, members, xs.dtype)
+    return _scaled(standardized(only_real(xs, members), 1e-5), scale, bias, members, xs.dtype)
 
 
 def _scaled(normal, scale, bias, members, dtype):

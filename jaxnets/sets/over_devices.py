@@ -7,7 +7,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxnets.devices import device_count, divided, padded
-from jaxnets.sets.members import Members, Segments, check_members
+from jaxnets.ops.members import Members, Segments, check_members
 from jaxnets.sets.streaming import Fold
 
 
@@ -33,7 +33,7 @@ def fold_over_devices(fold: Fold, xs: jax.Array, members: Members = None, *, mes
     """
     members = check_members(xs, members)
     if fold.merge is None:
-        raise ValueError("fold: one with a merge expected; without it chunks are only read one after the other")
+        raise ValueError("`fold` must have a merge, got None; without it chunks are only read one after the other")
     length, count = xs.shape[-2], device_count(mesh, axis)
     if xs.size == 0:  # XLA fails to divide arrays without elements
         return fold.result(fold.start(xs, members))

@@ -5,13 +5,16 @@ None; or elements ``[M, D]`` and ``Segments``. They return ``[*batch, D]`` or ``
 summed in float32, with zeros and gradients of zero for an empty set. What is not real has no effect, whatever is in it.
 """
 
+from collections.abc import Callable
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_feature
-from jaxnets.sets.members import (
+from jaxnets.ops.members import (
     Members,
     check_members,
     in_order,
@@ -19,37 +22,11 @@ from jaxnets.sets.members import (
     mean,
     only_real,
     sizes,
-    smallest,
     spread,
     total,
 )
-
-
-@auto_sharded(per_feature)
-def sum_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\sum_i x_i` (Zaheer et al. 2017, arXiv:1703.06114)."""
-    return total(xs, check_members(xs, members)).astype(xs.dtype)
-
-
-@auto_sharded(per_feature)
-def mean_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\frac{1}{n} \sum_i x_i`."""
-    members = check_members(xs, members)
-    return mean(xs, members).astype(xs.dtype)
-
-
-@auto_sharded(per_feature)
-def max_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\max_i x_i` of each feature."""
-    members = check_members(xs, members)
-    return jnp.where(sizes(members) > 0, largest(xs, members), 0)
-
-
-@auto_sharded(per_feature)
-def min_pool(xs: jax.Array, members: Members = None) -> jax.Array:
-    r""":math:`\min_i x_i` of each feature."""
-    members = check_members(xs, members)
-    return jnp.where(sizes(members) > 0, smallest(xs, members), 0)
+from jaxnets.ops.meshes import auto_sharded, per_feature
+from jaxnets.ops.pooling import max_pool, mean_pool, min_pool, sum_pool
 
 
 @auto_sharded(per_feature)
@@ -66,7 +43,7 @@ def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> ja
         ValueError: ``quantile`` is out of range.
     """
     if isinstance(quantile, jax.core.Tracer) or jnp.ndim(quantile) or not 0 <= quantile <= 1:
-        raise ValueError(f"quantile: from 0 to 1; given {quantile}")
+        raise ValueError(f"`quantile` must be a number from 0 to 1, got {quantile}")
     quantile = float(quantile)
     members = check_members(xs, members)
     ordered, members, rank = in_order(xs, members)
@@ -93,12 +70,13 @@ def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> j
         scores: s, ``[*batch, N, 1]`` or ``[*batch, N, D]``: a weight of each element, or of each of its features.
     """
     if scores.shape[:-1] != xs.shape[:-1] or scores.shape[-1] not in (1, xs.shape[-1]):
-        raise ValueError(f"scores: {xs.shape}, or 1 as its last axis, expected; given {scores.shape}")
+        raise ValueError(f"`scores` must be of shape {xs.shape}, or 1 as its last axis, got {scores.shape}")
     members = check_members(xs, members)
     dtype = at_least_float32(xs.dtype, scores.dtype)
     scores = only_real(scores, members, -np.inf).astype(dtype)
     highest = jax.lax.stop_gradient(largest(scores, members))
     weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), members))
+    chex.assert_equal_rank([weights, xs])
     normalizer = total(weights, members)
     pooled = total(weights * only_real(xs, members).astype(dtype), members)
     return (pooled / jnp.where(normalizer == 0, 1, normalizer)).astype(xs.dtype)
@@ -140,7 +118,7 @@ def _as_row(power, features, rank, dtype):
     """A power, one or of each feature, as ``[1, ..., D]`` or ``[1, ..., 1]``."""
     power = jnp.asarray(power, dtype)
     if power.size not in (1, features) or (power.ndim and power.size != power.shape[-1]):
-        raise ValueError(f"power: a number or an array of shape ({features},) expected; given shape {power.shape}")
+        raise ValueError(f"`power` must be a number or an array of shape ({features},), got shape {power.shape}")
     return power.reshape((1,) * (rank - 1) + (-1,))
 
 
@@ -157,15 +135,31 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
         weights: ``[D, K]``, the values of f at K places evenly from 0 (the largest element) to 1.
     """
     if weights.ndim != 2 or weights.shape[0] != xs.shape[-1] or weights.shape[1] < 1:
-        raise ValueError(f"weights: [{xs.shape[-1]}, K] expected, K at least 1; given {weights.shape}")
+        raise ValueError(f"`weights` must be [{xs.shape[-1]}, K], K at least 1, got shape {weights.shape}")
     members = check_members(xs, members)
     ordered, members, rank = in_order(-only_real(xs, members), members)
     weights = weights.astype(at_least_float32(xs.dtype, weights.dtype))
     pieces = weights.shape[1] - 1
     place = pieces * rank / jnp.maximum(spread(sizes(members), members).astype(rank.dtype) - 1, 1)
     left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, max(pieces - 1, 0))[..., 0]
+    chex.assert_rank(left, ordered.ndim - 1)
     first = jnp.take(weights.T, left, axis=0)
     second = jnp.take(weights.T, jnp.minimum(left + 1, pieces), axis=0)
     part = (place - left[..., None].astype(place.dtype)).astype(weights.dtype)
     ordered = -only_real(ordered, members).astype(weights.dtype)
     return total(ordered * (first + part * (second - first)), members).astype(xs.dtype)
+
+
+POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
+    "sum": sum_pool,
+    "mean": mean_pool,
+    "max": max_pool,
+    "min": min_pool,
+    "median": median_pool,
+}
+
+
+def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
+    """A function of ``pooling`` by its name."""
+    check_choice("pooling", name, POOLS)
+    return jax.named_scope("pool")(POOLS[name])

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.dense import Dense
+from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_depth
+from jaxnets.ops.members import Members, answer_dtype, check_members, only_real
 from jaxnets.sets.blocks import ISAB, PMA, SAB
-from jaxnets.sets.members import Members, answer_dtype, check_members, only_real
 from jaxnets.sets.streaming import Reading
 
 
@@ -85,7 +85,7 @@ class SetTransformer(nn.Module):
             ValueError: The model has no inducing points, or ``members`` are segments.
         """
         if not self.points:
-            raise ValueError("points: there are none")
+            raise ValueError(f"`points` must be at least 1 for weights of inducing points, got {self.points}")
         xs, found = self._elements(xs, members), []
         for block in self.encoder_blocks:
             found.append(block.weights(xs, members))
@@ -95,11 +95,11 @@ class SetTransformer(nn.Module):
     def passes(self) -> int:
         """How often ``apply_in_chunks`` reads the set."""
         if not self.seeds:
-            raise ValueError("seeds: at least 1 to go chunk by chunk")
+            raise ValueError(f"`seeds` must be at least 1 to go chunk by chunk, got {self.seeds}")
         if not self.points:
-            raise ValueError("points: blocks with inducing points go chunk by chunk; SAB needs all of a set at once")
+            raise ValueError("`points` must be at least 1 to go chunk by chunk, got 0: SAB needs all of a set at once")
         if self.norm == "set":
-            raise ValueError("norm: none or layer go chunk by chunk; set norm needs all of a set at once")
+            raise ValueError("`norm` must be none or layer to go chunk by chunk, got 'set', which needs all of a set")
         return self.encoder + 1
 
     def update(self, carry: Reading | None, xs: jax.Array, members: jax.Array | None, seen: tuple) -> Reading:

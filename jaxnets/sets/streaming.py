@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.sets.explicit import auto_sharded, per_feature, per_set
+from jaxnets.ops.members import Members, check_members, largest, sizes, smallest, total
+from jaxnets.ops.meshes import auto_sharded, per_feature, per_set
 from jaxnets.sets.histogram import Bins, histogram
-from jaxnets.sets.members import Members, check_members, largest, sizes, smallest, total
 
 Carry = Any
 
@@ -67,6 +68,8 @@ mean_fold = _count_and(_total, jnp.add, 0.0, _mean)
 max_fold = _count_and(_largest, jnp.maximum, -np.inf, _or_zero)
 min_fold = _count_and(_smallest, jnp.minimum, np.inf, _or_zero)
 
+FOLDS: dict[str, Fold] = {"sum": sum_fold, "mean": mean_fold, "max": max_fold, "min": min_fold}
+
 
 def histogram_fold(bins: Bins, kind: str = "linear", cumulative: bool = False) -> Fold:
     """Of ``histogram``, whose arguments these are."""
@@ -104,6 +107,8 @@ def read_on(
     reading: Reading, query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float
 ) -> Reading:
     """With keys and values ``[*batch, S, N, D]`` of one more chunk, of which ``mask [*batch, S]`` are real."""
+    chex.assert_equal_shape_prefix([key, value], mask.ndim + 1)
+    chex.assert_equal_shape_prefix([key, mask], mask.ndim)
     scores = scale * jnp.einsum("...tnd,...snd->...nts", query, key, preferred_element_type=reading.highest.dtype)
     scores = jnp.where(mask[..., None, None, :], scores, -jnp.inf)
     highest = jnp.maximum(reading.highest, jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
@@ -116,6 +121,7 @@ def read_on(
 
 def what_was_read(reading: Reading) -> jax.Array:
     """``[*batch, T, N, E]``, zeros where there was nothing to read."""
+    chex.assert_equal_shape([reading.highest, reading.normaliser])
     found = reading.weighted / jnp.where(reading.normaliser > 0, reading.normaliser, 1)
     return jnp.swapaxes(found, -3, -2)
 
@@ -147,7 +153,7 @@ def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tu
             carry = update(carry, xs, members, seen)
         if carry is None:
             raise ValueError(
-                f"chunks: at least one expected; given none in pass {number + 1} of {model.passes()}: "
+                f"`chunks` must give at least one chunk, got none in pass {number + 1} of {model.passes()}: "
                 "the function must return a new iterable whenever it is called"
             )
         seen = (*seen, model.apply(variables, carry, seen, method="finish"))

@@ -73,7 +73,7 @@ def test_a_cache_gives_what_the_whole_gives():
         before, cache = cache.length, at.extend(cache, key[:, cut], value[:, cut])
         parts.append(at.attention(query[:, cut], *at.contents(cache), causal=True, offset=before))
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-6)
-    with pytest.raises(ValueError, match="cache: room for 9, of which 7 are taken; given 3 more"):
+    with pytest.raises(ValueError, match="`cache` must have room for 3 more, got 9, of which 7 are taken"):
         at.extend(cache, key[:, :3], value[:, :3])
-    with pytest.raises(ValueError, match="key: the cache has"):
+    with pytest.raises(ValueError, match="`key` must agree with the cache"):
         at.extend(cache, key[:, :1, :1], value[:, :1, :1])

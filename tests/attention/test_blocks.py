@@ -146,8 +146,8 @@ def test_dropout_is_on_when_training_only():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(heads=3), "heads: a divisor of the width 8 expected; given 3"),
-        (dict(heads=4, key_heads=3), "key_heads: a divisor of the 4 heads expected; given 3"),
+        (dict(heads=3), "`heads` must be a divisor of the width, 8, got 3"),
+        (dict(heads=4, key_heads=3), "`key_heads` must be a divisor of the heads, 4, got 3"),
     ],
 )
 def test_heads_that_do_not_divide_are_told(options, message):
@@ -158,10 +158,10 @@ def test_heads_that_do_not_divide_are_told(options, message):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: stack(0, "none"), "layers: at least 1; given 0"),
-        (lambda: stack(1, "all"), "remat: one of none, products, blocks; given 'all'"),
-        (lambda: _init(activation="elu"), "activation: one of relu, gelu, swiglu; given 'elu'"),
-        (lambda: _init(norm="batch"), "norm: layer or rms expected; given 'batch'"),
+        (lambda: stack(0, "none"), "`layers` must be an integer of at least 1, got 0"),
+        (lambda: stack(1, "all"), "`remat` must be one of none, products, blocks, got 'all'"),
+        (lambda: _init(activation="elu"), "`activation` must be one of relu, gelu, swiglu, got 'elu'"),
+        (lambda: _init(norm="batch"), "`norm` must be one of layer, rms, got 'batch'"),
     ],
 )
 def test_wrong_options_are_told(make, message):

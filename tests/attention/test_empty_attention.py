@@ -76,9 +76,9 @@ def test_scores_of_recurrent_decoders(size):
             assert context.shape == (*batch, t, 4) and weights.shape == (*batch, t, s)
             given = params, query, memory
             is_zero(jax.grad(lambda *a, f=f: sum(map(jnp.sum, f(*a))), (0, 1, 2))(*given), given)
-    with pytest.raises(ValueError, match="`memory` must be at least 1 feature, got 0"):
+    with pytest.raises(ValueError, match="`memory` must be an integer of at least 1, got 0"):
         at.additive_init(jax.random.key(0), 3, 0, 5)
-    with pytest.raises(ValueError, match="`query` must be at least 1 feature, got 0"):
+    with pytest.raises(ValueError, match="`query` must be an integer of at least 1, got 0"):
         at.multiplicative_init(jax.random.key(0), 0, 3)
 
 
@@ -110,7 +110,7 @@ def test_caches(batch, room, more):
     after = at.extend(cache, key, key)
     assert int(at.length_of(after)) == more
     assert all(a.shape == (*batch, room, 2, 4) for a in at.contents(after))
-    with pytest.raises(ValueError, match="room for"):
+    with pytest.raises(ValueError, match="`cache` must have room for"):
         at.extend(after, *[jnp.ones((*batch, room - more + 1, 2, 4))] * 2)
 
 

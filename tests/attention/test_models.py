@@ -125,22 +125,22 @@ def test_what_does_not_fit_is_told():
     model = VARIANTS["gpt2"]
     variables = jax.jit(model.init)(jax.random.key(1), TOKENS)
     long = jnp.zeros((2, 13), jnp.int32)
-    with pytest.raises(ValueError, match="tokens: at most the context's 12 expected; given 13"):
+    with pytest.raises(ValueError, match="`tokens` must be at most 12, the context, got 13"):
         model.apply(variables, long)
     carry, _ = model.apply(variables, TOKENS, model.start((2,)))
-    with pytest.raises(ValueError, match="tokens: at most the context's 12 expected; given 1 after 12"):
+    with pytest.raises(ValueError, match="`tokens` must be at most 12, the context, got 1 after 12"):
         model.apply(variables, TOKENS[:, :1], carry)
-    with pytest.raises(ValueError, match="tokens: integers"):
+    with pytest.raises(ValueError, match="`tokens` must be an array of integers"):
         model.apply(variables, jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match="positions: one of learned, sinusoidal, rotary, alibi; given 'none'"):
+    with pytest.raises(ValueError, match="`positions` must be one of learned, sinusoidal, rotary, alibi, got 'none'"):
         at.DecoderLM(5, positions="none").init(jax.random.key(0), TOKENS)
     model, variables = transformer()
     memory = model.start(model.apply(variables, TOKENS[:, :9], method="encode"))
-    with pytest.raises(ValueError, match="lengths: not together with a cache"):
+    with pytest.raises(ValueError, match="`lengths` must be None with a cache"):
         model.apply(variables, memory, TOKENS[:, :3], jnp.array([3, 1]), method="decode")
-    with pytest.raises(ValueError, match="vocabulary: at least 1; given 0"):
+    with pytest.raises(ValueError, match="`vocabulary` must be an integer of at least 1, got 0"):
         at.Transformer(0).init(jax.random.key(0), TOKENS, TOKENS)
-    with pytest.raises(ValueError, match="source: at most the context's 12 tokens expected; given 13"):
+    with pytest.raises(ValueError, match="`source` must be at most 12 tokens, the context, got 13"):
         model.apply(variables, long, TOKENS)
 
 

@@ -58,5 +58,5 @@ def test_a_learned_relative_bias_gets_its_gradient():
 
 
 def test_odd_features_are_told():
-    with pytest.raises(ValueError, match="an even number of features expected for positions; given 5"):
+    with pytest.raises(ValueError, match="`features` must be an even number, got 5"):
         at.sinusoidal(jnp.arange(3), 5)

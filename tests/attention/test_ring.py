@@ -48,11 +48,11 @@ def test_on_one_device_as_chunked():
 @pytest.mark.parametrize(
     "ring, options, message",
     [
-        ((MESH, "time"), {"mask": jnp.ones((7, 7), bool)}, "no mask and no bias as an array expected with a Ring"),
-        ((MESH, "time"), {"bias": jnp.ones((7, 7))}, "no mask and no bias as an array expected with a Ring"),
+        ((MESH, "time"), {"mask": jnp.ones((7, 7), bool)}, "`implementation` must not be a Ring with a mask"),
+        ((MESH, "time"), {"bias": jnp.ones((7, 7))}, "`implementation` must not be a Ring with a mask"),
         ((MESH, "space"), {}, "axis: one of the mesh's, 'time', expected; given 'space'"),
         ((jax.make_mesh((1,), ("time",), (AxisType.Explicit,)), "time"), {}, "mesh: axes of type Auto.*given Explicit"),
-        ((MESH, "time"), {"blocks": (0, 4)}, "blocks: at least 1 query and 1 key"),
+        ((MESH, "time"), {"blocks": (0, 4)}, "`blocks` must be at least 1 query and 1 key"),
     ],
 )
 def test_what_a_user_gets_wrong(ring, options, message):

@@ -18,7 +18,10 @@ def written(cache):
 
 
 CALLS = {
-    "a list": (lambda: attention.attention([1.0], QUERY, QUERY), r"`query` must be an array \[\*batch, .*, got list"),
+    "a list": (
+        lambda: attention.attention([1.0], QUERY, QUERY),
+        r"`query` must be a floating point array \[\*batch, .*, got list",
+    ),
     "window": (
         lambda: attention.attention(QUERY, QUERY, QUERY, window="a"),
         "`window` must be an integer, .*, got 'a'",
@@ -30,7 +33,7 @@ CALLS = {
     "cache": (lambda: written(3), "`cache` must be what `start` returns, or None, got int"),
     "vocabulary": (
         lambda: attention.modern_lm(**{**SIZES, "vocabulary": "7"}).init(jax.random.key(0), TOKENS),
-        "vocabulary: at least 1; given '7'",
+        "`vocabulary` must be an integer of at least 1, got '7'",
     ),
     "model to unstack": (
         lambda: attention.unstack(convolution.cifar_resnet20(), {}),
@@ -42,13 +45,16 @@ CALLS = {
     ),
     "classes": (
         lambda: convolution.resnet18(classes=-1).init(jax.random.key(0), IMAGES),
-        "ResNet: `classes` must be an integer of at least 0, got -1",
+        "`classes` must be an integer of at least 0, got -1",
     ),
     "shape of a gate": (
         lambda: convolution.attention_gate(IMAGES, IMAGES[..., :2]),
         r"`mask` must be of the trunk's shape \(1, 32, 32, 2\), got \(1, 32, 32, 3\)",
     ),
-    "size of a sum": (lambda: convolution.local_response_norm(IMAGES, size=-1), "`size` must be at least 1, got -1"),
+    "size of a sum": (
+        lambda: convolution.local_response_norm(IMAGES, size=-1),
+        "`size` must be an integer of at least 1, got -1",
+    ),
 }
 
 

@@ -21,7 +21,7 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
     assert set(np.unique(each)) == {0.0, np.float32(1 / 0.75)}
     assert np.mean(each == 0) == pytest.approx(0.25, abs=0.03)
     assert stochastic_depth(jax.random.key(0), branch.astype(jnp.bfloat16), 0.25).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match="rate: from 0 to below 1; given 1"):
+    with pytest.raises(ValueError, match="`rate` must be a number from 0 to below 1, got 1"):
         stochastic_depth(jax.random.key(0), branch, 1.0)
 
 
@@ -98,10 +98,10 @@ def test_half_precision_computes_in_it_and_answers_in_float32():
 @pytest.mark.parametrize(
     "images, options, told",
     [
-        ((32, 32, 3), {}, r"ResNet: images \[B, H, W, C\] expected; given shape \(32, 32, 3\)"),
-        ((2, 0, 32, 3), {}, "images of at least 1 x 1 expected; given 0 x 32"),
-        ((2, 32, 32, 3), {"features": ("stage4",)}, "no 'stage4' among stem, .*; did you mean 'stage_4'"),
-        ((2, 32, 32, 3), {"features": "stem"}, r"names expected, such as \('stem',\)"),
+        ((32, 32, 3), {}, r"ResNet: images must be \[B, H, W, C\], got shape \(32, 32, 3\)"),
+        ((2, 0, 32, 3), {}, "at least 1 x 1, got 0 x 32"),
+        ((2, 32, 32, 3), {"features": ("stage4",)}, "among stem.*, got 'stage4'; did you mean 'stage_4'"),
+        ((2, 32, 32, 3), {"features": "stem"}, r"`features` must be names, such as \('stem',\)"),
     ],
 )
 def test_what_does_not_fit_is_told(images, options, told):
@@ -112,9 +112,9 @@ def test_what_does_not_fit_is_told(images, options, told):
 def test_other_channels_and_bytes_are_told():
     _, variables = shapes(NETWORK, (1, 32, 32, 3))
     apply = lambda images: jax.eval_shape(NETWORK.apply, variables, images)
-    with pytest.raises(ValueError, match="ResNet: images of 3 channels expected; given 1"):
+    with pytest.raises(ValueError, match="ResNet: images must have 3 channels, got 1"):
         apply(jnp.zeros((2, 32, 32, 1)))
-    with pytest.raises(ValueError, match=r"floating point images expected; given uint8 \(divide bytes by 255\)"):
+    with pytest.raises(ValueError, match=r"images must be floating point, got uint8 \(divide bytes by 255\)"):
         apply(jnp.zeros((2, 32, 32, 3), jnp.uint8))
 
 

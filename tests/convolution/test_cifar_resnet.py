@@ -75,14 +75,14 @@ def test_any_size_any_activation(name):
     assert apply(jax.ShapeDtypeStruct((1, 1, 1, 3), jnp.float32)).shape == (1, 10)
     pooled = jax.eval_shape(model.clone(classes=0).apply, shapes(model.clone(classes=0)), IMAGES)
     assert pooled.shape == apply(IMAGES, features=("pooled",))["pooled"].shape
-    with pytest.raises(ValueError, match="images of at least 1 x 1 expected; given 0 x 4"):
+    with pytest.raises(ValueError, match="at least 1 x 1, got 0 x 4"):
         apply(jax.ShapeDtypeStruct((1, 0, 4, 3), jnp.float32))
-    with pytest.raises(ValueError, match="images of 3 channels expected; given 1"):
+    with pytest.raises(ValueError, match="images must have 3 channels, got 1"):
         apply(jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32))
     with pytest.raises(ValueError, match="did you mean 'stage_3'"):
         apply(IMAGES, features=("stage_4",))
     for depth in (2, 4, 21):
-        with pytest.raises(ValueError, match=rf"depth: 6 n \+ [24] expected, .*; given {depth}"):
+        with pytest.raises(ValueError, match=rf"`depth` must be 6 n \+ [24], .*, got {depth}"):
             shapes(model.clone(depth=depth))
 
 

@@ -129,11 +129,11 @@ def test_without_a_head_and_what_does_not_fit(tiny):
     variables, images = tiny
     run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
     assert run(images[:1, :, :8], TINY.clone(classes=0)).shape == (1, 6)
-    with pytest.raises(ValueError, match="at least 8 x 8 expected; given 8 x 7"):
+    with pytest.raises(ValueError, match="at least 8 x 8, got 8 x 7"):
         run(images[:, :, :7])
-    with pytest.raises(ValueError, match="at least 32 x 32 expected; given 32 x 31"):  # 32 x 32: in test_counts
+    with pytest.raises(ValueError, match="at least 32 x 32, got 32 x 31"):  # 32 x 32: in test_counts
         convnext.convnext_tiny().init(jax.random.key(0), jnp.zeros((1, 32, 31, 3)))
-    with pytest.raises(ValueError, match="images of 3 channels expected; given 1"):
+    with pytest.raises(ValueError, match="images must have 3 channels, got 1"):
         run(images[..., :1])
-    with pytest.raises(ValueError, match="no 'stage2' among .*did you mean 'stage_2'"):
+    with pytest.raises(ValueError, match="among .*, got 'stage2'.*did you mean 'stage_2'"):
         run(images, features=("stage2",))

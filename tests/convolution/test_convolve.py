@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.conv import Conv
 
 CASES = {
     "1 x 1": dict(features=5, kernel_size=(1, 1)),

@@ -102,11 +102,11 @@ def test_without_a_head_and_what_does_not_fit(tiny):
     variables, images = tiny
     run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
     assert run(images[:1], TINY.clone(classes=0)).shape == (1, 11)
-    with pytest.raises(ValueError, match="at least 5 x 5 expected; given 4 x 15"):
+    with pytest.raises(ValueError, match="at least 5 x 5, got 4 x 15"):
         run(images[:, :4])
-    with pytest.raises(ValueError, match="at least 29 x 29 expected; given 28 x 29"):  # 29 x 29: in test_counts
+    with pytest.raises(ValueError, match="at least 29 x 29, got 28 x 29"):  # 29 x 29: in test_counts
         densenet.densenet121().init(jax.random.key(0), jnp.zeros((1, 28, 29, 3)))
-    with pytest.raises(ValueError, match="images of 3 channels expected; given 1"):
+    with pytest.raises(ValueError, match="images must have 3 channels, got 1"):
         run(images[..., :1])
-    with pytest.raises(ValueError, match="no 'block1' among stem, block_1.*did you mean 'block_1'"):
+    with pytest.raises(ValueError, match="among stem, block_1.*, got 'block1'.*did you mean 'block_1'"):
         run(images, features=("block1",))

@@ -86,12 +86,15 @@ def test_shapes_types_and_what_does_not_fit():
     bare = dense.clone(classes=0)
     assert jax.eval_shape(bare.apply, shapes(bare), IMAGES).shape == (2, 8)
     for call, message in [
-        (lambda: apply(conv, (1, 9, 3, 1)), "images of at least 4 x 4 expected; given 9 x 3"),
-        (lambda: apply(conv, (1, 9, 9, 3)), "images of 1 channels expected; given 3"),
-        (lambda: apply(dense, (1, 28, 28, 3)), "images of 784 numbers expected; given 2352"),
-        (lambda: apply(dense, (1, 28, 28)), r"images \[B, H, W, C\] expected"),
-        (lambda: apply(dense, (1, 28, 28, 1), features=("layer_4",)), "no 'layer_4' among layer_1, layer_2, layer_3"),
-        (lambda: shapes(HighwayNetwork(0)), "depth: at least 1 expected; given 0"),
+        (lambda: apply(conv, (1, 9, 3, 1)), "at least 4 x 4, got 9 x 3"),
+        (lambda: apply(conv, (1, 9, 9, 3)), "images must have 1 channels, got 3"),
+        (lambda: apply(dense, (1, 28, 28, 3)), "images must have 784 numbers, got 2352"),
+        (lambda: apply(dense, (1, 28, 28)), r"images must be \[B, H, W, C\]"),
+        (
+            lambda: apply(dense, (1, 28, 28, 1), features=("layer_4",)),
+            "among layer_1, layer_2, layer_3.*, got 'layer_4'",
+        ),
+        (lambda: shapes(HighwayNetwork(0)), "`depth` must be an integer of at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

@@ -79,10 +79,10 @@ def test_the_gradient_of_adaptive_pool_is_spread_over_its_window():
     "call, message",
     [
         (lambda x: max_pool(x[0], 2, 2), r"`images` must be \[batch, height, width, channels\], got shape \(4, 4, 1\)"),
-        (lambda x: max_pool(x, 0, 1), "`window` must be at least 1, got 0"),
-        (lambda x: max_pool(x, 2, 0), "`stride` must be at least 1, got 0"),
+        (lambda x: max_pool(x, 0, 1), "`window` must be an integer of at least 1, got 0"),
+        (lambda x: max_pool(x, 2, 0), "`stride` must be an integer of at least 1, got 0"),
         (lambda x: max_pool(x, 3, 1, padding=2), r"`padding` must be in 0 \.\.\. 1, half of `window`, got 2"),
-        (lambda x: adaptive_average_pool(x, 0), "`size` must be at least 1, got 0"),
+        (lambda x: adaptive_average_pool(x, 0), "`size` must be an integer of at least 1, got 0"),
         (lambda x: adaptive_average_pool(x[0], 2), r"got shape \(4, 4, 1\)"),
     ],
 )

@@ -115,9 +115,7 @@ def test_the_smallest_size_is_the_smallest(build, options, shape, smallest, monk
     module = importlib.import_module(model.__class__.__module__)
     monkeypatch.setattr(module, "max_pool", watched)
     init(smallest, smallest + 7)
-    with pytest.raises(
-        ValueError, match=f"at least {smallest} x {smallest} expected; given {smallest} x {smallest - 1}"
-    ):
+    with pytest.raises(ValueError, match=f"at least {smallest} x {smallest}, got {smallest} x {smallest - 1}"):
         init(smallest, smallest - 1)
     monkeypatch.setattr(module, "check_images", lambda *given: None)
     with pytest.raises(Nothing):
@@ -130,17 +128,17 @@ def test_what_does_not_fit_is_told(build, options, shape, smallest):
     variables = shapes_of_variables(model, shape)
     apply = lambda *given, **named: jax.eval_shape(lambda v: model.apply(v, *given, **named), variables)
     height, width, channels = shape
-    with pytest.raises(ValueError, match=f"{name}: images of {channels} channels expected; given 2"):
+    with pytest.raises(ValueError, match=f"{name}: images must have {channels} channels, got 2"):
         apply(jnp.zeros((1, height, width, 2)))
-    with pytest.raises(ValueError, match="floating point images expected; given uint8"):
+    with pytest.raises(ValueError, match="images must be floating point, got uint8"):
         apply(jnp.zeros((1, *shape), jnp.uint8))
-    with pytest.raises(ValueError, match="no 'conv_9' among conv_1"):
+    with pytest.raises(ValueError, match="among conv_1.*, got 'conv_9'"):
         apply(jnp.zeros((1, *shape)), features=("conv_9",))
 
 
 def test_lenet_reads_the_size_of_its_parameters():
     variables = shapes_of_variables(lenet5(), DIGIT)
-    with pytest.raises(ValueError, match="size of its parameters expected; given 32 x 28"):
+    with pytest.raises(ValueError, match="must be of the size that its parameters were made with, got 32 x 28"):
         jax.eval_shape(lenet5().apply, variables, jnp.zeros((1, 32, 28, 1)))
 
 
@@ -249,8 +247,8 @@ def test_auxiliary_heads_are_there_when_asked_for():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"variant": "caffe"}, "variant: one of torchvision, published_bn, published expected; given 'caffe'"),
-        ({"auxiliary": True, "classes": 0}, "auxiliary: its heads need classes; given 0"),
+        ({"variant": "caffe"}, "`variant` must be one of torchvision, published_bn, published, got 'caffe'"),
+        ({"auxiliary": True, "classes": 0}, "`classes` must be at least 1 with auxiliary heads, got 0"),
     ],
 )
 def test_what_googlenet_cannot_be_is_told(options, message):

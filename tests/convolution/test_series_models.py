@@ -161,12 +161,12 @@ def test_half_precision_answers_in_float32(model):
 @pytest.mark.parametrize(
     "model, given, message",
     [
-        (TCN(2), XS[0, 0], r"TCN: series \[\*batch, T, D\] expected; given shape \(3,\)"),
-        (TCN(2), XS.astype(int), "floating point series expected; given int32"),
-        (TCN(2, levels=0), XS, "levels: at least 1 expected; given 0"),
-        (TCN(2, pooling="sum"), XS, "pooling: last, max, mean or none expected; given 'sum'"),
-        (SeriesCNN(2, stride=0), XS, "stride: at least 1 expected; given 0"),
-        (SeriesCNN(2, (4,)), XS, "kernels: one for each of 1 widths expected"),
+        (TCN(2), XS[0, 0], r"`xs` must be a floating point array \[\*batch, T, D\], got float32 of shape \(3,\)"),
+        (TCN(2), XS.astype(int), "`xs` must be a floating point array .*, got int32"),
+        (TCN(2, levels=0), XS, "`levels` must be an integer of at least 1, got 0"),
+        (TCN(2, pooling="sum"), XS, "`pooling` must be one of last, max, mean, none, got 'sum'"),
+        (SeriesCNN(2, stride=0), XS, "`stride` must be an integer of at least 1, got 0"),
+        (SeriesCNN(2, (4,)), XS, "`kernels` must be one for each of 1 widths"),
         (SeriesCNN(2, pooling="sum"), XS, "pooling: last, max or mean expected; given 'sum'"),
     ],
 )
@@ -186,7 +186,7 @@ def test_lengths_that_do_not_fit_are_told(model):
 @pytest.mark.parametrize("model", [TCN(2), SeriesCNN(2)])
 def test_other_features_and_unknown_names_are_told(model):
     variables = jax.eval_shape(model.init, jax.random.key(0), XS)
-    with pytest.raises(ValueError, match="series of 3 features expected; given 2"):
+    with pytest.raises(ValueError, match="series must have 3 features, got 2"):
         jax.eval_shape(model.apply, variables, XS[..., :2])
-    with pytest.raises(ValueError, match="no 'block_9' among block_1"):
+    with pytest.raises(ValueError, match="among block_1.*, got 'block_9'"):
         jax.eval_shape(lambda v: model.apply(v, XS, features=("block_9",)), variables)

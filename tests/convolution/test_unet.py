@@ -31,13 +31,13 @@ def test_sizes_that_fit_without_padding():
     for depth, smallest in ((1, 5), (2, 18), (3, 44), (4, 92), (5, 188)):
         small = UNet(depth=depth, width=1)
         assert min(shape(small, images(smallest, smallest))[1:3]) >= 1
-        with pytest.raises(ValueError, match=f"at least {smallest} x {smallest} expected; given {smallest - 1} x 572"):
+        with pytest.raises(ValueError, match=f"at least {smallest} x {smallest}, got {smallest - 1} x 572"):
             shape(small, images(smallest - 1, 572))
         if depth > 1:  # the next size that every pooling halves would leave nothing
             assert smallest - 2 ** (depth - 1) * 4 - 8 * 2 ** (depth - 1) + 4 <= 0
-    with pytest.raises(ValueError, match=r"height 556 or 572 \(188 \+ 16 k\) expected with padding='valid'; given 570"):
+    with pytest.raises(ValueError, match=r"height must be 556 or 572 \(188 \+ 16 k\) with padding='valid', got 570"):
         shape(UNet(width=2), images(570, 572))
-    with pytest.raises(ValueError, match=r"width 44 or 48 \(44 \+ 4 k\) expected with padding='valid'; given 45"):
+    with pytest.raises(ValueError, match=r"width must be 44 or 48 \(44 \+ 4 k\) with padding='valid', got 45"):
         shape(SMALL, images(44, 45))
 
 
@@ -45,7 +45,7 @@ def test_any_size_fits_with_padding():
     model = SMALL.clone(padding="same")
     for sides in ((4, 4), (37, 42), (5, 7)):
         assert shape(model, images(*sides, batch=2)) == (2, *sides, 3)
-    with pytest.raises(ValueError, match="at least 4 x 4 expected; given 3 x 8"):
+    with pytest.raises(ValueError, match="at least 4 x 4, got 3 x 8"):
         shape(model, images(3, 8))
 
 
@@ -116,10 +116,16 @@ def test_inner_activations_and_what_does_not_fit():
     assert [found[name].shape[1:] for name in names] == [(40, 40, 2), (16, 16, 4), (4, 4, 8), (4, 4, 4), (4, 4, 2)]
     assert shape(SMALL.clone(classes=0), images(44, 44)) == (1, 4, 4, 2)
     for call, message in [
-        (lambda: apply(images(44, 44, channels=2)), "images of 1 channels expected; given 2"),
-        (lambda: apply(images(44, 44), features=("down_3",)), "no 'down_3' among down_1, down_2, bottom, up_2, up_1"),
-        (lambda: shape(SMALL.clone(padding="SAME"), images(44, 44)), "padding: valid or same expected; given 'SAME'"),
-        (lambda: shape(SMALL.clone(depth=0), images(44, 44)), "depth: at least 1 expected; given 0"),
+        (lambda: apply(images(44, 44, channels=2)), "images must have 1 channels, got 2"),
+        (
+            lambda: apply(images(44, 44), features=("down_3",)),
+            "among down_1, down_2, bottom, up_2, up_1.*, got 'down_3'",
+        ),
+        (
+            lambda: shape(SMALL.clone(padding="SAME"), images(44, 44)),
+            "`padding` must be one of valid, same, got 'SAME'",
+        ),
+        (lambda: shape(SMALL.clone(depth=0), images(44, 44)), "`depth` must be an integer of at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

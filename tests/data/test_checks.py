@@ -51,9 +51,9 @@ def test_a_path_is_text_or_a_path(reader, path):
 INTEGER = "must be an integer"
 WRONG = {
     "batch": [("4", INTEGER), (2.5, INTEGER), (None, INTEGER), (0, "at least 1")],
-    "seed": [("a", INTEGER), (0.5, INTEGER), (None, INTEGER), (-1, "not below 0")],
+    "seed": [("a", INTEGER), (0.5, INTEGER), (None, INTEGER), (-1, "at least 0")],
     "validation": [("0.1", "must be a number"), (None, "must be a number")]
-    + [(part, "a part between 0 and 1") for part in (0, 1.0, -0.5, float("nan"))],
+    + [(part, "a number between 0 and 1") for part in (0, 1.0, -0.5, float("nan"))],
     "test": [("0.1", "must be a number"), (None, "must be a number"), (0, "a part between 0 and 1"), (1, "a part")],
     "pieces": [(300.5, INTEGER), (255, "at least the 256 bytes")],
     "columns": [(wrong, "those of source and target") for wrong in (3, "ab", (0,), (0, 1.5), (0, -1), (0, 1, 2))],

@@ -65,7 +65,7 @@ def test_batches_are_made_from_seed_part_and_step():
         (lambda: data.copying(symbols=0), "symbols: at least 1; given 0"),
         (lambda: data.temporal_order(19), "length: at least 20; given 19"),
         (lambda: data.adding(batch=0), "batch: at least 1; given 0"),
-        (lambda: data.adding(seed=-1), "seed: not below 0; given -1"),
+        (lambda: data.adding(seed=-1), "`seed` must be an integer of at least 0, got -1"),
     ],
 )
 def test_wrong_arguments_are_told(make, message):

@@ -96,7 +96,7 @@ def test_the_held_out_part_is_the_end(tmp_path):
 BAD = {
     "batch": (dict(batch=0), "batch: at least 1; given 0"),
     "length": (dict(length=-1), "length: at least 1; given -1"),
-    "seed": (dict(seed=-1), "seed: not below 0; given -1"),
+    "seed": (dict(seed=-1), "`seed` must be an integer of at least 0, got -1"),
     "validation": (dict(validation=1.5), "validation: a part between 0 and 1; given 1.5"),
     "read_as": (dict(read_as="pages"), "read_as: streams or windows; given 'pages'"),
     "validation too small": (dict(validation=0.001), "text too short: 200 tokens leave 0 for validation"),

@@ -99,15 +99,15 @@ def test_more_beams_than_sequences():
 
 
 def test_wrong_sizes_are_told():
-    with pytest.raises(ValueError, match="beams and length: at least 1; given 0 and 4"):
+    with pytest.raises(ValueError, match="`beams` must be an integer of at least 1, got 0"):
         decoding.beam_search(table_step(0), 0, START, end=END, beams=0, length=4)
 
 
 def test_a_carry_that_changes_its_structure_is_told():
     step = lambda carry, token: ((0,), jnp.zeros(3))
-    with pytest.raises(ValueError, match="carry: one like that which the step returns expected"):
+    with pytest.raises(ValueError, match="`carry` must be like the one that the step returns"):
         decoding.greedy(step, None, 0, length=2)
-    with pytest.raises(ValueError, match="carry: one like that which the step returns expected"):
+    with pytest.raises(ValueError, match="`carry` must be like the one that the step returns"):
         decoding.beam_search(step, None, 0, end=1, beams=2, length=2)
 
 

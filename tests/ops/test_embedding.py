@@ -194,7 +194,7 @@ def test_symbols_of_decoding(jitted, made):
             decoding.sample(step, carry, 0, key, length=2, end=end)
         with pytest.raises(ValueError, match=f"`end` must be in 0 ... 6, got {end}"):
             decoding.beam_search(step, carry, 0, end=end, beams=2, length=2)
-    with pytest.raises(ValueError, match="start must be one token, an integer, got 1.5"):
+    with pytest.raises(ValueError, match="`start` must be one token, an integer, got 1.5"):
         decoding.greedy(step, carry, 1.5, length=2)
     prompts = {
         "none": [],

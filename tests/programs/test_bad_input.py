@@ -219,7 +219,7 @@ CASES = {
         "nothing reads train.stesp; the nearest is train.steps",
     ),
     "wrong type in a config file": (user_config(steps="100"), 2, "train.steps: int expected; given '100'"),
-    "negative seed": (train_on(b"abc " * 99, "--config.seed=-1"), 2, "seed: not below 0; given -1"),
+    "negative seed": (train_on(b"abc " * 99, "--config.seed=-1"), 2, "`seed` must be an integer of at least 0, got -1"),
     "negative minutes": (train_on(b"abc " * 99, "--config.train.minutes=-1"), 2, "--config.train.minutes=-1.0"),
     "cell without its family": (
         train_on(b"abc " * 99, "--config.model.cell=lstm"),

@@ -70,7 +70,7 @@ CELLS = {
 @pytest.mark.parametrize("make", CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize("size", [0, -1, 2.5, "128", None, [4]], ids=str)
 def test_a_size_that_is_none(make, size):
-    with pytest.raises(ValueError, match=r"hidden must be an integer of at least 1, got|arguments must be numbers"):
+    with pytest.raises(ValueError, match=r"`hidden` must be an integer of at least 1, got|arguments must be numbers"):
         make(size)
 
 
@@ -208,8 +208,8 @@ WRONG = {
         lambda: scan(method=recurrent.Newton(iterations=2.5)),
         "Newton: a positive iterations expected; given 2.5",
     ),
-    "a step of one result": (lambda: scan(returns(lambda h: h), OF_ELMAN), r"step must return \(carry, y\)"),
-    "a step of three": (lambda: scan(returns(lambda h: (h, h, h)), OF_ELMAN), r"step must return \(carry, y\)"),
+    "a step of one result": (lambda: scan(returns(lambda h: h), OF_ELMAN), r"`step` must return \(carry, y\)"),
+    "a step of three": (lambda: scan(returns(lambda h: (h, h, h)), OF_ELMAN), r"`step` must return \(carry, y\)"),
     "a step with another carry": (
         lambda: scan(returns(lambda h: (h[..., :2], h)), OF_ELMAN),
         r"must return a carry like the one before, of shapes \(2, 4\), got \(2, 2\)",
@@ -219,7 +219,7 @@ WRONG = {
     "kernel of three": (lambda: recurrent.conv_lstm(2, (3, 3, 3)), "kernel: one or two sizes expected"),
     "reset of another kind": (lambda: recurrent.gru(4, "always"), "reset: before, after or none; given 'always'"),
     "activation as a string": (lambda: recurrent.elman(4, "relu"), "activation must be a function.*got 'relu'"),
-    "projection below 0": (lambda: recurrent.lstm(4, projection=-1), "projection must be an integer of at least 0"),
+    "projection below 0": (lambda: recurrent.lstm(4, projection=-1), "`projection` must be an integer of at least 0"),
     "memory of one step": (lambda: recurrent.gru(4, memory=1).init(KEY, 3), "memory: at least 2 steps.*given 1"),
     "zoneout beyond 1": (lambda: recurrent.zoneout(GRU, 1.5), "rate: a probability expected; given 1.5"),
     "zoneout of a string": (lambda: recurrent.zoneout(GRU, "0.1"), "rate: a probability expected; given '0.1'"),
@@ -271,7 +271,7 @@ WRONG = {
     "layers of StackedRNN": (lambda: init(recurrent.StackedRNN(GRU, layers=0), XS), "layers: at least 1; given 0"),
     "layers of a fraction": (
         lambda: init(recurrent.StackedRNN(GRU, layers=1.5), XS),
-        "layers must be an integer of at most 1000",
+        "`layers` must be an integer of at most 1000",
     ),
     "connect": (lambda: init(recurrent.StackedRNN(GRU, connect="dense"), XS), "connect: plain, residual or skip"),
     "dropout of a layer": (lambda: init(recurrent.StackedRNN(GRU, dropout=1.5), XS), "dropout: a probability below 1"),
@@ -333,26 +333,34 @@ DECODERS = {
 }
 ALL, LOOPS, DRAWS = tuple(DECODERS), ("sample", "greedy", "beam_search"), ("sample", "stream")
 OF_DECODING = {
-    "a step that is none": (ALL, dict(step=5), r"step must be a function \(carry, token\) -> \(carry, logits\), got 5"),
-    "a step without a carry": (ALL, dict(step=lambda c, t: jnp.zeros(5)), r"step must return \(carry, logits\)"),
+    "a step that is none": (
+        ALL,
+        dict(step=5),
+        r"`step` must be a function \(carry, token\) -> \(carry, logits\), got 5",
+    ),
+    "a step without a carry": (ALL, dict(step=lambda c, t: jnp.zeros(5)), r"`step` must return \(carry, logits\)"),
     "logits of a batch": (ALL, dict(step=lambda c, t: (c, jnp.zeros((1, 5)))), r"logits \[V\].*got shape \(1, 5\)"),
     "no token": (ALL, dict(step=lambda c, t: (c, jnp.zeros(0))), r"logits \[V\] of at least one token.*\(0,\)"),
-    "a carry of another kind": (LOOPS, dict(carry=None, step=lambda c, t: (1.0, jnp.zeros(5))), "carry: one like that"),
-    "a carry that grows": (LOOPS, dict(carry=jnp.ones(2), step=grows), r"shape \(3,\); given float32 of shape \(2,\)"),
-    "a start of floats": (LOOPS, dict(start=1.5), "start must be one token, an integer, got 1.5"),
-    "a batch of starts": (LOOPS, dict(start=jnp.zeros(3, int)), r"start must be one token.*\(3,\); map over.*vmap"),
-    "a start of text": (LOOPS, dict(start="a"), "start must be one token, an integer, got 'a'"),
-    "a length below 0": (("sample", "greedy"), dict(length=-1), "length must be an integer of at least 0, got -1"),
-    "a length of a fraction": (LOOPS, dict(length=2.5), "length must be an integer of at least"),
-    "no beams": (("beam_search",), dict(beams=0), "beams and length: at least 1; given 0 and 3"),
-    "beams of a fraction": (("beam_search",), dict(beams=1.5), "beams must be an integer of at least 1, got 1.5"),
-    "no end": (("beam_search",), dict(end=None), "end must be an integer of at least 0, got None"),
-    "temperature below 0": (DRAWS, dict(temperature=-1.0), "temperature must be a number of at least 0, got -1.0"),
-    "temperature as a string": (DRAWS, dict(temperature="1"), "temperature must be a number of at least 0, got '1'"),
-    "top_k below 0": (DRAWS, dict(top_k=-1), "top_k must be a number of at least 0, got -1"),
-    "top_p None": (DRAWS, dict(top_p=None), "top_p must be a number of at least 0, got None"),
-    "no branches": (("tree",), dict(branches=0), "branches must be an integer of at least 1, got 0"),
-    "no depth": (("tree",), dict(depth=0), "depth must be an integer of at least 1, got 0"),
+    "a carry of another kind": (
+        LOOPS,
+        dict(carry=None, step=lambda c, t: (1.0, jnp.zeros(5))),
+        "`carry` must be like the one",
+    ),
+    "a carry that grows": (LOOPS, dict(carry=jnp.ones(2), step=grows), r"shape \(3,\), got float32 of shape \(2,\)"),
+    "a start of floats": (LOOPS, dict(start=1.5), "`start` must be one token, an integer, got 1.5"),
+    "a batch of starts": (LOOPS, dict(start=jnp.zeros(3, int)), r"`start` must be one token.*\(3,\); map over.*vmap"),
+    "a start of text": (LOOPS, dict(start="a"), "`start` must be one token, an integer, got 'a'"),
+    "a length below 0": (("sample", "greedy"), dict(length=-1), "`length` must be an integer of at least 0, got -1"),
+    "a length of a fraction": (LOOPS, dict(length=2.5), "`length` must be an integer of at least"),
+    "no beams": (("beam_search",), dict(beams=0), "`beams` must be an integer of at least 1, got 0"),
+    "beams of a fraction": (("beam_search",), dict(beams=1.5), "`beams` must be an integer of at least 1, got 1.5"),
+    "no end": (("beam_search",), dict(end=None), "`end` must be an integer of at least 0, got None"),
+    "temperature below 0": (DRAWS, dict(temperature=-1.0), "`temperature` must be a number of at least 0, got -1.0"),
+    "temperature as a string": (DRAWS, dict(temperature="1"), "`temperature` must be a number of at least 0, got '1'"),
+    "top_k below 0": (DRAWS, dict(top_k=-1), "`top_k` must be a number of at least 0, got -1"),
+    "top_p None": (DRAWS, dict(top_p=None), "`top_p` must be a number of at least 0, got None"),
+    "no branches": (("tree",), dict(branches=0), "`branches` must be an integer of at least 1, got 0"),
+    "no depth": (("tree",), dict(depth=0), "`depth` must be an integer of at least 1, got 0"),
 }
 
 

@@ -43,11 +43,11 @@ def test_on_one_device_as_pooling():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"fold": sets.sum_fold._replace(merge=None)}, "fold: one with a merge expected"),
+        ({"fold": sets.sum_fold._replace(merge=None)}, "`fold` must have a merge"),
         ({"axis": "space"}, "axis: one of the mesh's, 'time', expected; given 'space'"),
         ({"mesh": jax.make_mesh((1,), ("time",), (AxisType.Explicit,))}, "mesh: axes of type Auto.*given Explicit"),
-        ({"members": jnp.ones((2, 6), bool)}, r"mask: bool of shape \(2, 7\)"),
-        ({"members": sets.Segments(jnp.zeros(7, int), 2)}, "with segments, elements"),
+        ({"members": jnp.ones((2, 6), bool)}, r"`members` must be a mask, bool of shape \(2, 7\)"),
+        ({"members": sets.Segments(jnp.zeros(7, int), 2)}, r"`xs` must be \[M, D\] with segments"),
     ],
 )
 def test_what_a_user_gets_wrong(changes, message):

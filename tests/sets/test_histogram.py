@@ -117,11 +117,20 @@ def test_memory_does_not_grow_with_elements_times_bins(kind):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.bins_init("round", 2, 4), "kind: one of hard, soft, gaussian, sigmoid, linear; given 'round'"),
-        (lambda xs: sets.bins_init("linear", 2, 1), "bins: at least 2"),
-        (lambda xs: sets.histogram(xs, sets.bins_init("soft", 2, 4)), "bins: those of one of"),
-        (lambda xs: sets.histogram(xs, sets.bins_init("linear", 3, 4)), r"centres: \[2, B\] expected"),
-        (lambda xs: sets.histogram(xs, sets.bins_init("linear", 2, 4), chunk=0), "chunk: at least 1 element"),
+        (
+            lambda xs: sets.bins_init("round", 2, 4),
+            "`kind` must be one of hard, soft, gaussian, sigmoid, linear, got 'round'",
+        ),
+        (lambda xs: sets.bins_init("linear", 2, 1), "`bins` must be an integer of at least 2, got 1"),
+        (
+            lambda xs: sets.histogram(xs, sets.bins_init("soft", 2, 4)),
+            r"`bins` must be \['centres'\] for 'linear', got",
+        ),
+        (lambda xs: sets.histogram(xs, sets.bins_init("linear", 3, 4)), r"`centres` must be \[2, B\]"),
+        (
+            lambda xs: sets.histogram(xs, sets.bins_init("linear", 2, 4), chunk=0),
+            "`chunk` must be an integer of at least 1, got 0",
+        ),
         (lambda xs: sets.histogram(xs, jnp.ones((2, 4))), r"`bins` must be a dict as made by bins_init\('linear'"),
         (
             lambda xs: sets.histogram(xs, {"centres": jnp.ones((2, 4)), "widths": jnp.ones((2, 3))}, kind="soft"),

@@ -164,29 +164,29 @@ def test_learned_power_has_a_gradient_through_zero():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"mask: bool of shape \(2, 4\)"),
+        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"`members` must be a mask, bool of shape \(2, 4\)"),
         (
             lambda xs: sets.mean_pool(xs, jnp.ones((2, 5), bool)),
-            r"mask: bool of shape \(2, 4\).*given bool of shape \(2, 5\)",
+            r"bool of shape \(2, 4\).*got bool of shape \(2, 5\)",
         ),
-        (lambda xs: sets.mean_pool(xs.astype(int)), "xs: floating point"),
+        (lambda xs: sets.mean_pool(xs.astype(int)), "`xs` must be a floating point array"),
         (lambda xs: sets.mean_pool(xs.tolist()), r"`xs` must be a floating point array \[\*batch, N, D\], got list"),
         (
             lambda xs: sets.mean_pool(xs, jnp.array([3, 4])),
-            r"given int32 of shape \(2,\); from lengths it is jnp.arange\(N\) < lengths",
+            r"got int32 of shape \(2,\); from lengths it is jnp.arange\(N\) < lengths",
         ),
         (
             lambda xs: sets.mean_pool(xs[0], sets.Segments(jnp.zeros(4, int), 1.5)),
-            "a count of sets, at least 0, expected; given 1.5",
+            "`count` must be an integer of at least 0, got 1.5",
         ),
         (lambda xs: sets.set_norm(xs, jnp.ones(4), jnp.ones(3)), r"`scale` must have shape \(3,\).*got \(4,\)"),
-        (lambda xs: sets.power_mean_pool(xs, jnp.ones(2)), r"power: a number or an array of shape \(3,\)"),
-        (lambda xs: jax.jit(lambda q: sets.quantile_pool(xs, q))(0.5), "quantile: from 0 to 1; given"),
-        (lambda xs: sets.mean_pool(xs, sets.Segments(jnp.zeros(4, int), 1)), "with segments, elements"),
-        (lambda xs: sets.quantile_pool(xs, 1.5), "quantile: from 0 to 1; given 1.5"),
-        (lambda xs: sets.softmax_pool(xs, xs[..., :2]), "scores:"),
-        (lambda xs: sets.sorted_pool(xs, jnp.ones((2, 4))), r"weights: \[3, K\]"),
-        (lambda xs: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), 2, 4), xs), "xs: 2 features expected"),
+        (lambda xs: sets.power_mean_pool(xs, jnp.ones(2)), r"`power` must be a number or an array of shape \(3,\)"),
+        (lambda xs: jax.jit(lambda q: sets.quantile_pool(xs, q))(0.5), "`quantile` must be a number from 0 to 1, got"),
+        (lambda xs: sets.mean_pool(xs, sets.Segments(jnp.zeros(4, int), 1)), r"`xs` must be \[M, D\] with segments"),
+        (lambda xs: sets.quantile_pool(xs, 1.5), "`quantile` must be a number from 0 to 1, got 1.5"),
+        (lambda xs: sets.softmax_pool(xs, xs[..., :2]), "`scores` must be"),
+        (lambda xs: sets.sorted_pool(xs, jnp.ones((2, 4))), r"`weights` must be \[3, K\]"),
+        (lambda xs: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), 2, 4), xs), "`xs` must have 2 features"),
     ],
 )
 def test_what_does_not_fit_is_told(call, message):

@@ -192,16 +192,19 @@ def test_embedded_tokens():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "heads: a divisor of the width 9 expected; given 2"),
-        (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "inducing: at least 1; given 0"),
-        (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "norm: none, layer or set expected"),
+        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "`heads` must be a divisor of the width, 9, got 2"),
+        (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "`inducing` must be an integer of at least 1, got 0"),
+        (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "`norm` must be one of none, layer, set"),
         (
             lambda xs: sets.SAB(8, clean=True).init(jax.random.key(0), xs),
-            "xs: 8 features expected with clean residuals",
+            "`xs` must have 8 features with clean residuals",
         ),
-        (lambda xs: sets.DeepSets(1, pooling="first").init(jax.random.key(0), xs), "pooling: one of sum, mean"),
-        (lambda xs: sets.DeepSets(1, activation="sin").init(jax.random.key(0), xs), "activation: one of relu"),
-        (lambda xs: sets.HistNetQ(1, kind="round").init(jax.random.key(0), xs), "kind: one of hard"),
+        (
+            lambda xs: sets.DeepSets(1, pooling="first").init(jax.random.key(0), xs),
+            "`pooling` must be one of sum, mean",
+        ),
+        (lambda xs: sets.DeepSets(1, activation="sin").init(jax.random.key(0), xs), "`activation` must be one of relu"),
+        (lambda xs: sets.HistNetQ(1, kind="round").init(jax.random.key(0), xs), "`kind` must be one of hard"),
     ],
 )
 def test_what_does_not_fit_is_told(call, message):

@@ -58,10 +58,13 @@ def test_models_equal_the_whole(name, cut):
     [
         (
             sets.DeepSets(2, pooling="median"),
-            "pooling: sum, mean, max, min go chunk by chunk; median needs all of a set",
+            "`pooling` must be one of sum, mean, max, min to go chunk by chunk, got 'median'",
         ),
-        (sets.SetTransformer(2, width=8, heads=2, points=0), "points:.*SAB needs all of a set at once"),
-        (sets.SetTransformer(2, norm="set", **SIZES), "norm:.*set norm needs all of a set at once"),
+        (
+            sets.SetTransformer(2, width=8, heads=2, points=0),
+            "`points` must be at least 1.*SAB needs all of a set at once",
+        ),
+        (sets.SetTransformer(2, norm="set", **SIZES), "`norm` must be none or layer to go chunk by chunk, got 'set'"),
     ],
 )
 def test_what_needs_the_whole_says_so(model, message):
@@ -72,7 +75,7 @@ def test_what_needs_the_whole_says_so(model, message):
 
 def test_no_chunk_is_told():
     model = MODELS["deep sets"]
-    with pytest.raises(ValueError, match="chunks: at least one expected"):
+    with pytest.raises(ValueError, match="`chunks` must give at least one chunk"):
         sets.apply_in_chunks(model, model.init(jax.random.key(2), XS), lambda: iter(()))
 
 
@@ -89,7 +92,7 @@ def test_no_chunk_is_told():
             list(chunks("two", None)),
             "`chunks` must be a function that returns an iterable.*got list",
         ),
-        (MODELS["set transformer"], None, "given none in pass 2 of 3: the function must return a new iterable"),
+        (MODELS["set transformer"], None, "got none in pass 2 of 3: the function must return a new iterable"),
     ],
 )
 def test_wrong_chunks(model, given, message):

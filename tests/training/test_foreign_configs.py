@@ -190,7 +190,7 @@ def test_models_of_a_million_layers_are_refused_at_once(model, inputs):
 
 def test_models_are_refused_before_they_are_compiled(workdir):
     change(workdir / "config.json", ["model", "head"], [1] * 2000)
-    with pytest.raises(RunError, match="the length of head must be an integer of at most 1000, got 2000"):
+    with pytest.raises(RunError, match="the length of `head` must be an integer of at most 1000, got 2000"):
         restore.open_run(workdir)
 
 

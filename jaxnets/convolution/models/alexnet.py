@@ -1,7 +1,6 @@
 """AlexNet: as published (Krizhevsky, Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural
 networks"), and in one tower (Krizhevsky 2014, arXiv:1404.5997) as in torchvision."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,10 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
 
-from jaxnets.convolution.convolve import Conv
-from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.normalization import local_response_norm
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.dtypes import at_least_float32
 
 KERNELS = (11, 5, 3, 3, 3)
@@ -20,38 +20,7 @@ ONE_TOWER = (64, 192, 384, 256, 256)
 PUBLISHED = (96, 256, 384, 384, 256)
 
 
-def local_response_norm(
-    x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
-) -> jax.Array:
-    r"""Local response normalisation across channels, section 3.3 of the paper:
-
-    .. math::
-        b_i = a_i \Big/ \Big(k + \alpha \sum_{j=\max(0, i-n/2)}^{\min(C-1, i+n/2)} a_j^2\Big)^\beta
-
-    The alpha of torch and Caffe is n times as large, since they divide it by n.
-
-    Args:
-        x: ``[..., C]``.
-        size: n, channels in a sum; of an even number, the one more is on the lower side, as in torch.
-        alpha, beta, k: As above.
-
-    Returns:
-        ``[..., C]``; the sums are float32 at least.
-
-    Raises:
-        ValueError: ``size`` is below 1.
-    """
-    if size < 1:
-        raise ValueError(f"`size` must be at least 1, got {size}")
-    wide = x.astype(at_least_float32(x.dtype))
-    around = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
-    squares = jnp.pad(wide**2, around)
-    # Slices are summed as they are read; a window over the minor axis is slow, and slower in the gradient.
-    sums = sum(squares[..., i : i + x.shape[-1]] for i in range(size))
-    return (wide * (k + alpha * sums) ** -beta).astype(x.dtype)
-
-
-class AlexNet(nn.Module):
+class AlexNet(ImageModel):
     """Five convolutions, three of them with max pooling, and two dense layers before the head.
 
     Images of any size are averaged to 6 x 6 after the last pooling, which changes nothing at 224 x 224. The dense
@@ -79,17 +48,7 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_images(self, images, 63, ("conv_1",))
         found = {}
         x = images
@@ -109,7 +68,7 @@ class AlexNet(nn.Module):
                 x = Dropout(self.dropout, deterministic=not train)(x)
         if self.classes:
             found["logits"] = self._dense(self.classes, x, "head", 0.0)(x)
-        return chosen(found, features)
+        return found
 
     def _convolution(self, layer: int, kernel: int, channels: int) -> nn.Conv:
         groups = 2 if self.grouped and layer in (2, 4, 5) else 1

@@ -1,6 +1,5 @@
 """Residual networks for CIFAR (He et al. 2016, arXiv:1512.03385, section 4.2): thin, deep, with free shortcuts."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,24 +7,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import ConvNorm, global_average
-from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.blocks import ConvNorm
+from jaxnets.convolution.branches import padded_shortcut
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average
 from jaxnets.ops.checks import check_depth
-from jaxnets.ops.dtypes import at_least_float32
-
-
-def padded_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
-    """The shortcut without parameters ("option A"): every stride-th pixel, and channels of zeros after its own.
-
-    Args:
-        x: ``[B, H, W, C]``.
-        features: Of the result, at least C.
-        stride: Between the pixels that are kept.
-
-    Returns:
-        ``[B, ceil(H / stride), ceil(W / stride), features]``.
-    """
-    return jnp.pad(x[:, ::stride, ::stride], [(0, 0)] * 3 + [(0, features - x.shape[-1])])
 
 
 class CifarBlock(nn.Module):
@@ -51,7 +37,7 @@ class CifarBlock(nn.Module):
         return nn.relu(y + padded_shortcut(x, self.features, self.stride))
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(ImageModel):
     """A 3 x 3 stem and three stages of n blocks with 16, 32 and 64 features: 6 n + 2 layers, for 32 x 32.
 
     Named activations, in order: ``stem``, ``stage_1`` to ``stage_3``, ``pooled``, ``logits``.
@@ -69,19 +55,11 @@ class CifarResNet(nn.Module):
     width: int = 16
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Raises:
-            ValueError: The images do not fit, no n gives this depth, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depth(depth=self.depth)
         count, rest = divmod(self.depth - 2, 6)
         if rest or count < 1:
-            raise ValueError(f"depth: 6 n + 2 expected, such as 20, 32, 56 or 110; given {self.depth}")
+            raise ValueError(f"`depth` must be 6 n + 2, such as 20, 32, 56 or 110, got {self.depth}")
         check_images(self, images, 1, ("stem", "conv"))
         found = {}
         x = ConvNorm(self.width, 3, dtype=self.dtype, name="stem")(images, train)
@@ -94,9 +72,8 @@ class CifarResNet(nn.Module):
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(x)
         if self.classes:
-            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
-            found["logits"] = head(found["pooled"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["pooled"])
+        return found
 
 
 def cifar_resnet20(**options: Any) -> CifarResNet:

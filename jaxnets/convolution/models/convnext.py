@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import StochasticDepth, global_average
-from jaxnets.convolution.convolve import Conv, plain_convolve
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.dense import Dense
+from jaxnets.convolution.blocks import StochasticDepth
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.convolve import plain_convolve
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average
+from jaxnets.modules.dense import Dense
+from jaxnets.modules.norms import LayerNorm
 from jaxnets.ops.checks import check_depths
-from jaxnets.ops.dtypes import at_least_float32
 
 # The published programs cut it at 2, a hundred deviations away.
 INIT = nn.initializers.normal(0.02)
@@ -53,19 +55,11 @@ class ConvNeXtBlock(nn.Module):
 
 
 def _norm(dtype: Dtype, name: str) -> nn.LayerNorm:
-    return _Norm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
+    """Over channels; no large mean cancels the variance."""
+    return LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
 
 
-class _Norm(nn.LayerNorm):
-    """Over channels. Its statistics are float32 whatever the type, and no large mean cancels the variance."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
-        with jax.numpy_dtype_promotion("standard"):  # Linen's promotes bfloat16 to float32, which "strict" refuses
-            return super().__call__(x)
-
-
-class ConvNeXt(nn.Module):
+class ConvNeXt(ImageModel):
     """Patches of 4 x 4, four stages with a 2 x 2 convolution of stride 2 between them, the mean, a norm, a dense layer.
 
     Named activations, in order: ``stem``, ``stage_1`` to ``stage_4``, ``pooled``, ``norm`` (of ``pooled``), ``logits``.
@@ -88,18 +82,8 @@ class ConvNeXt(nn.Module):
     layer_scale: float = 1e-6
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Rows and columns beyond the last whole patch are not read.
-        Stochastic depth is on when ``train``; it needs ``rngs={"dropout": key}`` then.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Rows and columns beyond the last whole patch are not read."""
         check_depths(blocks=self.blocks)
         check_images(self, images, 4 * 2 ** (len(self.blocks) - 1), ("stem",))
         found = {}
@@ -118,9 +102,8 @@ class ConvNeXt(nn.Module):
         found["pooled"] = global_average(x)
         found["norm"] = _norm(self.dtype, "norm")(found["pooled"])
         if self.classes:
-            dtype = at_least_float32(self.dtype)
-            found["logits"] = nn.Dense(self.classes, kernel_init=INIT, dtype=dtype, name="head")(found["norm"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["norm"], kernel_init=INIT)
+        return found
 
     def _patches(self, features: int, side: int, name: str) -> nn.Conv:
         sides = (side, side)

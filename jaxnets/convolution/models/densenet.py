@@ -9,12 +9,11 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import HE_IN, ConvNorm, global_average, unbiased_conv
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.pooling import average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.convolution.blocks import HE_IN, ConvNorm, unbiased_conv
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import average_pool, global_average, max_pool
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depths
-from jaxnets.ops.dtypes import at_least_float32
 
 # Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -72,7 +71,7 @@ class Transition(nn.Module):
         return average_pool(x, 2, 2)
 
 
-class DenseNet(nn.Module):
+class DenseNet(ImageModel):
     """The ImageNet form with bottlenecks and compression by half (DenseNet-BC).
 
     Named activations, in order: ``stem``, ``block_1``, ``transition_1``, ``block_2``, ... (no transition after the last
@@ -97,17 +96,7 @@ class DenseNet(nn.Module):
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Dropout, where there is some, is on when ``train``; it needs ``rngs={"dropout": key}`` then.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depths(layers=self.layers)
         # Stem and pooling halve and round up, transitions halve and round down: 29 with four blocks.
         check_images(self, images, 4 * 2 ** (len(self.layers) - 1) - 3, ("stem", "conv"))
@@ -126,9 +115,8 @@ class DenseNet(nn.Module):
         found["norm"] = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         found["pooled"] = global_average(found["norm"])
         if self.classes:
-            dtype = at_least_float32(self.dtype)
-            found["logits"] = nn.Dense(self.classes, kernel_init=HEAD, dtype=dtype, name="head")(found["pooled"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["pooled"], kernel_init=HEAD)
+        return found
 
 
 def densenet121(**options: Any) -> DenseNet:

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth, global_average
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.dropout import Dropout
+from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depths
-from jaxnets.ops.dtypes import at_least_float32
 
 # Of the published torch program: within 1 / sqrt(classes).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
@@ -91,7 +91,7 @@ class MBConv(nn.Module):
         return x + StochasticDepth(self.rate)(y, train)
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(ImageModel):
     """A stem, stages of ``MBConv`` (seven), a 1 x 1 convolution to four times the channels, the mean, a dense layer.
 
     Named activations, in order: ``stem``, ``stage_1`` to ``stage_7``, ``last``, ``pooled``, ``logits``.
@@ -118,17 +118,7 @@ class EfficientNet(nn.Module):
     epsilon: float = 1e-5
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Dropout and stochastic depth are on when ``train``; they need ``rngs={"dropout": key}`` then.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depths(stages=[stage.layers for stage in self.stages])
         check_images(self, images, 1, ("stem", "conv"))
         norm = (self.momentum, self.epsilon, self.dtype)
@@ -149,9 +139,8 @@ class EfficientNet(nn.Module):
         found["pooled"] = global_average(found["last"])
         if self.classes:
             x = Dropout(self.dropout, deterministic=not train)(found["pooled"])
-            dtype = at_least_float32(self.dtype)
-            found["logits"] = nn.Dense(self.classes, kernel_init=HEAD, dtype=dtype, name="head")(x)
-        return chosen(found, features)
+            found["logits"] = self.logits(x, kernel_init=HEAD)
+        return found
 
     def _channels(self, of_b0: int) -> int:
         """The nearest multiple of 8, or the next one where that would lose more than a tenth."""

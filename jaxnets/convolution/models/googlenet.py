@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import ConvNorm, global_average
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.blocks import ConvNorm
+from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.models.alexnet import local_response_norm
-from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.convolution.normalization import local_response_norm
+from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, global_average, max_pool
+from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32
 
 # Table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
@@ -204,10 +205,9 @@ class GoogLeNet(nn.Module):
         return 0.2 if self.variant == "torchvision" else 0.4
 
     def _check(self, images: jax.Array) -> None:
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant: one of {', '.join(VARIANTS)} expected; given {self.variant!r}")
+        check_choice("variant", self.variant, VARIANTS)
         if self.auxiliary and not self.classes:
-            raise ValueError("auxiliary: its heads need classes; given 0")
+            raise ValueError("`classes` must be at least 1 with auxiliary heads, got 0")
         smallest = 15 if self.variant == "torchvision" else 31
         check_images(self, images, smallest, ("conv_1",) if self.variant == "published" else ("conv_1", "conv"))
 

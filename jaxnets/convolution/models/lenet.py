@@ -9,16 +9,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.convolve import Conv
-from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import max_pool
-from jaxnets.dropout import Dropout
-from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.modules.dropout import Dropout
 
 KERNEL = 5
 
 
-class LeNet5(nn.Module):
+class LeNet5(ImageModel):
     """Two 5 x 5 convolutions with pooling by 2 after each, then dense layers, for images of one size.
 
     The dense layers take the pooled maps channel by channel, ``[C, H, W]``, and so belong to the size of the images
@@ -44,17 +43,7 @@ class LeNet5(nn.Module):
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         first, second = self.padding
         check_images(self, images, 16 - 2 * first - 4 * second, ("conv_1",))
         found = {}
@@ -77,15 +66,15 @@ class LeNet5(nn.Module):
             found[f"dense_{layer}"] = nn.relu(dense(x))
             x = Dropout(self.dropout, deterministic=not train)(found[f"dense_{layer}"])
         if self.classes:
-            found["logits"] = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")(x)
-        return chosen(found, features)
+            found["logits"] = self.logits(x)
+        return found
 
     def _flat(self, x: jax.Array, images: jax.Array) -> jax.Array:
         batch, height, width, channels = x.shape
         kernel = self.variables.get("params", {}).get("dense_1", {}).get("kernel")
         if kernel is not None and len(kernel) != height * width * channels:
             given = " x ".join(map(str, images.shape[1:3]))
-            raise ValueError(f"LeNet5: images of the size of its parameters expected; given {given}")
+            raise ValueError(f"LeNet5: images must be of the size that its parameters were made with, got {given}")
         return jnp.moveaxis(x, -1, 1).reshape(batch, height * width * channels)
 
 

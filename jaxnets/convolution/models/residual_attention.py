@@ -4,61 +4,21 @@ The layout is that of the authors' own Caffe models: where a unit stands, where 
 lets the last window be cut short, and interpolation that keeps the corners.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import ConvNorm, global_average, unbiased_conv
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.pooling import max_pool
+from jaxnets.convolution.blocks import ConvNorm, unbiased_conv
+from jaxnets.convolution.branches import attention_gate
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average, max_pool
+from jaxnets.convolution.resizing import bilinear
 from jaxnets.ops.checks import check_depth, check_depths
-from jaxnets.ops.dtypes import at_least_float32
-
-
-def attention_gate(mask: jax.Array, trunk: jax.Array) -> jax.Array:
-    r"""Attention residual learning (equation 3 of the paper): :math:`(1 + \sigma(\mathrm{mask})) \odot \mathrm{trunk}`.
-
-    A mask can make an activation up to twice as large; one of very negative numbers leaves the trunk as it is.
-
-    Args:
-        mask: Before the sigmoid, of any shape.
-        trunk: T(x), of that shape.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    if mask.shape != trunk.shape:
-        raise ValueError(f"`mask` must be of the trunk's shape {trunk.shape}, got {mask.shape}")
-    return (1 + jax.nn.sigmoid(mask)) * trunk
-
-
-def bilinear(images: jax.Array, height: int, width: int) -> jax.Array:
-    """Interpolates to a given size, the corners staying where they are, as Caffe's and torch's ``align_corners``.
-
-    Args:
-        images: ``[B, H, W, C]``.
-        height, width: Of the result.
-
-    Returns:
-        ``[B, height, width, C]``.
-    """
-    rows, columns = (jnp.asarray(_weights(*sizes)) for sizes in zip(images.shape[1:3], (height, width), strict=True))
-    mix = functools.partial(jnp.einsum, precision="highest", preferred_element_type=jnp.float32)
-    resized = mix("ih,jw,bhwc->bijc", rows, columns, images)
-    return resized.astype(images.dtype)
-
-
-def _weights(length: int, size: int) -> np.ndarray:
-    """A matrix ``[size, length]`` that interpolates."""
-    at = np.arange(size) * (length - 1) / max(size - 1, 1)
-    return np.maximum(1 - abs(at[:, None] - np.arange(length)), 0).astype(np.float32)
 
 
 class PreActivationUnit(nn.Module):
@@ -158,7 +118,7 @@ class AttentionModule(nn.Module):
         return unit(4, attention_gate(mask, unit(3, unit(2, x))))
 
 
-class ResidualAttentionNetwork(nn.Module):
+class ResidualAttentionNetwork(ImageModel):
     """The ImageNet form: a stem, three stages of a unit and attention modules, three units, the mean, a dense layer.
 
     The masks of the stages pool three, two and one times, down to 7 x 7 at 224 x 224.
@@ -178,15 +138,7 @@ class ResidualAttentionNetwork(nn.Module):
     width: int = 64
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depths(modules=self.modules)
         check_images(self, images, 31, ("stem", "conv"))
         found = {}
@@ -205,9 +157,8 @@ class ResidualAttentionNetwork(nn.Module):
         found["stage_4"] = x
         found["pooled"] = global_average(_active(x, train, self.dtype, "norm"))
         if self.classes:
-            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
-            found["logits"] = head(found["pooled"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["pooled"])
+        return found
 
 
 def residual_attention56(**options: Any) -> ResidualAttentionNetwork:

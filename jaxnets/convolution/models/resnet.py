@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.blocks import ConvNorm, global_average
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.convolution.pooling import max_pool
+from jaxnets.convolution.blocks import ConvNorm
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average, max_pool
 from jaxnets.ops.checks import check_depths
-from jaxnets.ops.dtypes import at_least_float32
 
 
 class ResidualBlock(nn.Module):
@@ -77,7 +76,7 @@ def _shortcut(block: Any, x: jax.Array, y: jax.Array, stride: int, train: bool) 
     return ConvNorm(y.shape[-1], 1, stride, activation=None, dtype=block.dtype, name="shortcut")(x, train)
 
 
-class ResNet(nn.Module):
+class ResNet(ImageModel):
     """The ImageNet form: a 7 x 7 stem and pooling, four stages that halve the image, the mean, a dense layer.
 
     Named activations, in order: ``stem``, ``stage_1`` to ``stage_4``, ``pooled``, ``logits``.
@@ -99,15 +98,7 @@ class ResNet(nn.Module):
     groups: int = 1
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depths(blocks=self.blocks)
         check_images(self, images, 1, ("stem", "conv"))
         found = {}
@@ -121,9 +112,8 @@ class ResNet(nn.Module):
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(x)
         if self.classes:
-            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
-            found["logits"] = head(found["pooled"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["pooled"])
+        return found
 
     def _block(self, stage: int, stride: int, name: str) -> nn.Module:
         features = 64 * 2**stage

@@ -10,10 +10,10 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
-from jaxnets.convolution.convolve import Conv
+from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.models.tcn import check_series, real_steps
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.layers.pooling import pool
@@ -135,7 +135,7 @@ class SeriesCNN(nn.Module):
         sizes = {"stride": self.stride, "pool": self.pool, "kernels": min(self.kernels), "widths": min(self.widths)}
         check_series(self, xs, ("block_1", "conv"), **sizes)
         if len(self.widths) != len(self.kernels):
-            raise ValueError(f"kernels: one for each of {len(self.widths)} widths expected; given {self.kernels}")
+            raise ValueError(f"`kernels` must be one for each of {len(self.widths)} widths, got {self.kernels}")
         ys = xs if lengths is None else jnp.where(real_steps(xs, lengths)[..., None], xs, 0)
         found = {}
         for i, (width, kernel) in enumerate(zip(self.widths, self.kernels, strict=True), 1):

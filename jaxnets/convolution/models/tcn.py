@@ -1,6 +1,5 @@
 """The temporal convolutional network (Bai, Kolter and Koltun 2018, arXiv:1803.01271): causal, dilated, residual."""
 
-import math
 from collections.abc import Sequence
 
 import jax
@@ -8,14 +7,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.convolution.convolve import plain_convolve
+from jaxnets.convolution.convolve import causal_convolve
 from jaxnets.convolution.images import chosen, features_of
-from jaxnets.dense import Dense
-from jaxnets.dropout import Dropout
-from jaxnets.ops.checks import check_depth
+from jaxnets.modules.dense import Dense
+from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.checks import check_choice, check_depth, check_floating, check_integer
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import valid_steps
+from jaxnets.recurrent.checking import checked_lengths
 from jaxnets.recurrent.layers.pooling import pool
-from jaxnets.recurrent.scan import checked_lengths
 
 # Uniform within 1 / sqrt(k D). The published program asks for a deviation of 0.01, but its weight norm overwrites that
 # before the first step, and this, torch's default, remains.
@@ -58,15 +58,7 @@ class CausalConv(nn.Module):
         scale = self.param("scale", lambda key: length)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         weights = ((scale / length)[None, None] * direction).astype(self.dtype)
-        y = plain_convolve(
-            x.astype(self.dtype).reshape(math.prod(x.shape[:-2]), *x.shape[-2:]),
-            weights,
-            window_strides=(1,),
-            padding=[(self.dilation * (self.kernel - 1), 0)],
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )
-        return (y + bias.astype(self.dtype)[None, None]).reshape(*x.shape[:-1], self.features)
+        return causal_convolve(x.astype(self.dtype), weights, bias.astype(self.dtype), self.dilation)
 
 
 class TemporalBlock(nn.Module):
@@ -158,8 +150,7 @@ class TCN(nn.Module):
         """
         check_depth(levels=self.levels)
         check_series(self, xs, ("block_1", "conv_1"), hidden=self.hidden, levels=self.levels, kernel=self.kernel)
-        if self.pooling not in ("last", "max", "mean", "none"):
-            raise ValueError(f"pooling: last, max, mean or none expected; given {self.pooling!r}")
+        check_choice("pooling", self.pooling, ("last", "max", "mean", "none"))
         keep = (lambda ys: ys) if lengths is None else lambda ys: jnp.where(real_steps(ys, lengths)[..., None], ys, 0)
         found = {}
         ys = keep(xs)
@@ -181,8 +172,7 @@ def real_steps(xs: jax.Array, lengths: jax.Array) -> jax.Array:
         ValueError: The lengths are no integers ``[*batch]`` from 0 to T.
     """
     *batch, length, _ = xs.shape
-    lengths = checked_lengths(lengths, length, tuple(batch))
-    return jax.lax.broadcasted_iota(lengths.dtype, (*batch, length), len(batch)) < lengths[..., None]
+    return valid_steps(checked_lengths(lengths, length, tuple(batch)), length)
 
 
 def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes: int) -> None:
@@ -199,13 +189,9 @@ def check_series(model: nn.Module, xs: jax.Array, first: Sequence[str], **sizes:
     """
     name = type(model).__name__
     for attribute, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{attribute}: at least 1 expected; given {size}")
-    if xs.ndim < 2:
-        raise ValueError(f"{name}: series [*batch, T, D] expected; given shape {xs.shape}")
-    if not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise ValueError(f"{name}: floating point series expected; given {xs.dtype}")
+        check_integer(attribute, size)
+    check_floating("xs", xs, "[*batch, T, D]", 2)
     if xs.shape[-1] == 0:
         raise ValueError(f"{name}: series must have at least 1 feature, got shape {xs.shape}")
     if (features := features_of(model, first, xs)) != xs.shape[-1]:
-        raise ValueError(f"{name}: series of {features} features expected; given {xs.shape[-1]}")
+        raise ValueError(f"{name}: series must have {features} features, got {xs.shape[-1]}")

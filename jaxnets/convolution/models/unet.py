@@ -1,7 +1,6 @@
 """U-Net (Ronneberger, Fischer and Brox 2015, arXiv:1505.04597): a class for every pixel."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,11 +10,12 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_IN  # the paper's: deviation sqrt(2 / N), N the inputs of one output
-from jaxnets.convolution.convolve import Conv, on_any_mesh
-from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import max_pool
-from jaxnets.dropout import Dropout
-from jaxnets.ops.checks import check_depth
+from jaxnets.convolution.resizing import upsample
+from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.checks import check_choice, check_depth, check_integer
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -39,17 +39,11 @@ class UpConvolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, 2 H, 2 W, features]``."""
-        batch, height, width, channels = x.shape
         init = nn.initializers.variance_scaling(2.0, "fan_in", "normal", in_axis=3, out_axis=2, batch_axis=(0, 1))
-        kernel = self.param("kernel", init, (2, 2, self.features, channels), jnp.float32)
+        kernel = self.param("kernel", init, (2, 2, self.features, x.shape[-1]), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-
-        def upsampled(x, kernel):
-            y = jnp.einsum("bhwc,yxfc->bhywxf", x, kernel)
-            return y.reshape(batch, 2 * height, 2 * width, self.features)
-
-        return on_any_mesh(upsampled, x, kernel) + bias[None, None, None]
+        return upsample(x, kernel) + bias[None, None, None]
 
 
 class TwoConvolutions(nn.Module):
@@ -88,7 +82,7 @@ class TwoConvolutions(nn.Module):
         return x
 
 
-class UNet(nn.Module):
+class UNet(ImageModel):
     """Down by pooling, up by transposed convolutions, and at every size what was found on the way down.
 
     With ``padding="valid"``, as published, every answer is made of real pixels only and is smaller than the image:
@@ -117,17 +111,8 @@ class UNet(nn.Module):
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, H', W', classes]``, or a dict of the activations named in ``features``.
-
-        Training with dropout needs ``rngs={"dropout": key}``.
-
-        Raises:
-            ValueError: The images do not fit, an attribute is out of range, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Of ``[B, H, W, C]``; the logits are ``[B, H', W', classes]``."""
         self._check(images)
         found = {}
         x = images
@@ -142,7 +127,7 @@ class UNet(nn.Module):
         if self.classes:
             dtype = at_least_float32(self.dtype)
             found["logits"] = Conv(self.classes, (1, 1), kernel_init=HE_IN, dtype=dtype, name="head")(x)
-        return chosen(found, features)
+        return found
 
     def _two(self, size: int, name: str) -> TwoConvolutions:
         padding = int(self.padding == "same")
@@ -159,11 +144,9 @@ class UNet(nn.Module):
         return jnp.concatenate([skip, x], axis=-1)
 
     def _check(self, images: jax.Array) -> None:
-        if self.padding not in ("valid", "same"):
-            raise ValueError(f"padding: valid or same expected; given {self.padding!r}")
+        check_choice("padding", self.padding, ("valid", "same"))
+        check_integer("depth", self.depth)
         check_depth(depth=self.depth)
-        if self.depth < 1:
-            raise ValueError(f"depth: at least 1 expected; given {self.depth}")
         step = 2 ** (self.depth - 1)
         first = ("down_1" if self.depth > 1 else "bottom", "conv_1")
         if self.padding == "same":
@@ -176,7 +159,7 @@ class UNet(nn.Module):
             over = (length - smallest) % step
             if over:
                 near = f"{length - over} or {length - over + step} ({smallest} + {step} k)"
-                raise ValueError(f"UNet: {name} {near} expected with padding='valid'; given {length}")
+                raise ValueError(f"UNet: {name} must be {near} with padding='valid', got {length}")
 
 
 def unet(**options: Any) -> UNet:

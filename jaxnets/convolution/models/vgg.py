@@ -10,17 +10,16 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
-from jaxnets.convolution.convolve import Conv
-from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.conv import Conv
+from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
-from jaxnets.dropout import Dropout
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depths
-from jaxnets.ops.dtypes import at_least_float32
 
 CHANNELS = (64, 128, 256, 512, 512)
 
 
-class VGG(nn.Module):
+class VGG(ImageModel):
     """Five stages of 3 x 3 convolutions, max pooling by 2 after each, and two dense layers before the head.
 
     Images of any size are averaged to 7 x 7 after the last pooling, which changes nothing at 224 x 224. The dense
@@ -46,17 +45,7 @@ class VGG(nn.Module):
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
-
-        Raises:
-            ValueError: The images do not fit, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depths(convolutions=self.convolutions)
         check_images(self, images, 32, ("conv_1_1",))
         found = {}
@@ -73,9 +62,8 @@ class VGG(nn.Module):
             x = found[f"dense_{layer}"] = nn.relu(dense(x))
             x = Dropout(self.dropout, deterministic=not train)(x)
         if self.classes:
-            dtype = at_least_float32(self.dtype)
-            found["logits"] = nn.Dense(self.classes, kernel_init=normal, dtype=dtype, name="head")(x)
-        return chosen(found, features)
+            found["logits"] = self.logits(x, kernel_init=normal)
+        return found
 
     def _convolution(self, x: jax.Array, channels: int, name: str, train: bool) -> jax.Array:
         x = Conv(channels, (3, 3), padding=1, kernel_init=HE_OUT, dtype=self.dtype, name=f"conv_{name}")(x)

@@ -3,7 +3,6 @@
 Those for ImageNet, ``wide_resnet50_2`` and ``wide_resnet101_2``, are bottleneck ``ResNet``s.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,11 +11,11 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.convolution.batch_norm import BatchNorm
-from jaxnets.convolution.blocks import global_average, unbiased_conv
-from jaxnets.convolution.images import check_images, chosen
-from jaxnets.dropout import Dropout
+from jaxnets.convolution.blocks import unbiased_conv
+from jaxnets.convolution.images import ImageModel, check_images
+from jaxnets.convolution.pooling import global_average
+from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depth
-from jaxnets.ops.dtypes import at_least_float32
 
 
 class WideBlock(nn.Module):
@@ -55,7 +54,7 @@ class WideBlock(nn.Module):
         return unbiased_conv(self.features, 1, self.stride, dtype=self.dtype, name="shortcut")(active) + y
 
 
-class WideResNet(nn.Module):
+class WideResNet(ImageModel):
     """WRN-depth-widen: a 3 x 3 stem and three stages of n blocks with 16 k, 32 k and 64 k features, 6 n + 4 layers.
 
     Named activations, in order: ``stem``, ``stage_1`` to ``stage_3``, ``pooled``, ``logits``.
@@ -75,21 +74,11 @@ class WideResNet(nn.Module):
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
-
-        Training with dropout needs ``rngs={"dropout": key}``.
-
-        Raises:
-            ValueError: The images do not fit, no n gives this depth, or a name is unknown.
-        """
+    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depth(depth=self.depth)
         count, rest = divmod(self.depth - 4, 6)
         if rest or count < 1:
-            raise ValueError(f"depth: 6 n + 4 expected, such as 16, 28 or 40; given {self.depth}")
+            raise ValueError(f"`depth` must be 6 n + 4, such as 16, 28 or 40, got {self.depth}")
         check_images(self, images, 1, ("stem",))
         found = {}
         x = unbiased_conv(16, 3, 1, dtype=self.dtype, name="stem")(images)
@@ -102,9 +91,8 @@ class WideResNet(nn.Module):
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train)))
         if self.classes:
-            head = nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head")
-            found["logits"] = head(found["pooled"])
-        return chosen(found, features)
+            found["logits"] = self.logits(found["pooled"])
+        return found
 
 
 def wide_resnet28_10(**options: Any) -> WideResNet:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell, along, check_width, zero_state
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 
@@ -45,11 +46,11 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
     Raises:
         ValueError: The kernel has neither one nor two sizes.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     if not isinstance(kernel, tuple):
         raise ValueError(f"kernel must be a tuple of one or two sizes, such as (3, 3), got {kernel!r}")
     for size in kernel:
-        check_size("a size of kernel", size)
+        check_integer("kernel", size)
     if len(kernel) not in _LAYOUT:
         raise ValueError(f"kernel: one or two sizes expected; given {kernel}")
 

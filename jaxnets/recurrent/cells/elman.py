@@ -5,8 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Cell, dense_carry, dense_gates, dense_init
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 
 @cached
@@ -22,7 +23,7 @@ def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, 
         identity: Whether W begins as the identity; with relu this is the IRNN (Le, Jaitly and Hinton 2015,
             arXiv:1504.00941), which remembers longer.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     if not callable(activation):
         raise ValueError(f"activation must be a function, such as jnp.tanh or jax.nn.relu, got {activation!r}")
 

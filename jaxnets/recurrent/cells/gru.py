@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_carry, dense_gates, dense_init
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 
 @cached
@@ -35,7 +36,7 @@ def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
     Raises:
         ValueError: ``reset`` is none of these.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     blocks = {"before": {"gates": 2, "candidate": 1}, "after": {"kernel": 3}, "none": {"kernel": 2}}
     if reset not in blocks:
         raise ValueError(f"reset: before, after or none; given {reset!r}")
@@ -91,7 +92,7 @@ def mgu(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
 
     def step(rest, h, u, dot):
         f = jax.nn.sigmoid(u[0] + dot("gate", h))

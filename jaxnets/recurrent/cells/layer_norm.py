@@ -3,20 +3,19 @@
 import jax
 import jax.numpy as jnp
 
-from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.checks import check_integer
+from jaxnets.ops.norms import standardized
 from jaxnets.recurrent.cell import Cell, Params, along, joined_rows, matmul
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.cells.lstm import lstm
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 EPSILON = 1e-6
 
 
 def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """``(x - mean) / sqrt(variance + 1e-6) * scale`` over the last axis, in float32 at least."""
-    x = x.astype(at_least_float32(x.dtype))
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + EPSILON) * along(scale, x)
+    return standardized(x, EPSILON) * along(scale, x)
 
 
 def _normed_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
@@ -40,7 +39,7 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     plain = lstm(hidden, forget_bias)
 
     def init(key, features):
@@ -82,7 +81,7 @@ def layer_norm_gru(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     plain = gru(hidden, "after")
 
     def init(key, features):

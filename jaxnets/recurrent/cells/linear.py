@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import (
     Cell,
     LinearStep,
@@ -15,7 +16,7 @@ from jaxnets.recurrent.cell import (
     matmul,
     zero_state,
 )
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 
 @cached
@@ -30,7 +31,7 @@ def min_gru(hidden: int) -> Cell:
     Args:
         hidden: H, the number of hidden features.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
 
     def coefficients(rest, u):
         enter = jax.nn.sigmoid(u[0])
@@ -58,7 +59,7 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
 
     def init(key, features):
         bias = jnp.zeros((3, hidden), jnp.float32).at[1].set(forget_bias).reshape(-1)
@@ -98,8 +99,8 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
         r_min, r_max: Moduli of lambda at first, between 0 and 1.
         max_phase: Largest argument of lambda at first.
     """
-    check_size("hidden", hidden)
-    check_size("state", state, least=0)
+    check_integer("hidden", hidden)
+    check_integer("state", state, least=0)
     state = state or hidden
 
     def init(key, features):

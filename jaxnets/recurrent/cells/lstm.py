@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Cell, along, check_width, chrono_bias, dense_gates, dense_init, zero_state
-from jaxnets.recurrent.checking import cached, check_size
+from jaxnets.recurrent.checking import cached
 
 # What a plain LSTM consists of is one function each, so that it can be recognised.
 lstm_project = functools.partial(dense_gates, gates=4)
@@ -45,8 +46,8 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
         memory: Longest time, in steps, that units begin with, instead of ``forget_bias``: :math:`b_f = \log u`,
             :math:`b_i = -b_f`, u uniform from 1 to memory - 1 (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
     """
-    check_size("hidden", hidden)
-    check_size("projection", projection, least=0)
+    check_integer("hidden", hidden)
+    check_integer("projection", projection, least=0)
     gates = 3 if coupled else 4
 
     def init(key, features):
@@ -95,7 +96,7 @@ def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         hidden: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_size("hidden", hidden)
+    check_integer("hidden", hidden)
     plain = lstm(hidden, forget_bias)
 
     def step(rest, carry, u, dot):

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import valid_steps
+from jaxnets.ops.pooling import max_pool, mean_pool
 from jaxnets.recurrent.checking import arrays, checked_lengths, described
 
 
@@ -31,13 +33,7 @@ def pool(ys: jax.Array, how: str, lengths: jax.Array | None = None) -> jax.Array
         # An empty row reads no step at all: what is in its padding may be NaN.
         index = jnp.where(lengths > 0, lengths - 1, length)[..., None, None]
         return jnp.take_along_axis(ys, index, axis=-2, mode="fill", fill_value=0)[..., 0, :]
-    real = _real(lengths, length)[..., None]
-    if how == "max":
-        found = jnp.max(jnp.where(real, ys, -jnp.inf), axis=-2)
-    else:
-        total = jnp.sum(jnp.where(real, ys, 0), axis=-2, dtype=at_least_float32(ys.dtype))
-        found = total / jnp.maximum(lengths, 1)[..., None].astype(total.dtype)
-    return jnp.where(lengths[..., None] > 0, found, 0).astype(ys.dtype)
+    return (max_pool if how == "max" else mean_pool)(ys, valid_steps(lengths, length))
 
 
 def attention_pool(ys: jax.Array, scores: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
@@ -64,7 +60,7 @@ def attention_pool(ys: jax.Array, scores: jax.Array, lengths: jax.Array | None =
     if length == 0:
         return jnp.zeros((*batch, features), ys.dtype)
     dtype = at_least_float32(ys.dtype, scores.dtype)
-    real = _real(lengths, length)
+    real = valid_steps(lengths, length)
     scores = jnp.where(real, scores.astype(dtype), -jnp.inf)
     # A row without any weight to give has scores of 0 instead: its softmax would be NaN before it is masked.
     some = jnp.any(scores != -jnp.inf, axis=-1, keepdims=True)
@@ -83,9 +79,3 @@ def _checked(ys: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.A
     if lengths is None:
         return ys, jnp.full(batch, length, jnp.int32)
     return ys, checked_lengths(lengths, length, tuple(batch))
-
-
-def _real(lengths: jax.Array, length: int) -> jax.Array:
-    """Which steps are real, ``[*batch, T]``."""
-    steps = jnp.arange(length, dtype=jnp.int32).reshape((1,) * lengths.ndim + (length,))
-    return steps < lengths[..., None]

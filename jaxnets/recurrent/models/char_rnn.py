@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.embed import Embed
+from jaxnets.modules.embed import Embed
 from jaxnets.ops import embedding
 from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
 from jaxnets.recurrent.cells.lstm import lstm

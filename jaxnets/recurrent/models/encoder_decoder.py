@@ -16,8 +16,8 @@ from jaxnets.attention.alignment import (
     multiplicative_init,
     multiplicative_scores,
 )
-from jaxnets.attention.blocks import check_tokens
-from jaxnets.embed import Embed
+from jaxnets.attention.checks import check_tokens
+from jaxnets.modules.embed import Embed
 from jaxnets.ops.masks import valid_steps
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.cells.gru import gru

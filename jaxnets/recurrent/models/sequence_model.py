@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.dense import Dense
+from jaxnets.modules.dense import Dense
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.gru import gru

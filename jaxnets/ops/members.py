@@ -1,16 +1,19 @@
-"""Which elements make up a set: all functions on sets are written on these few, for padded and for flat sets alike."""
+"""Which elements make up a set: sums, extremes and orders over sets that are padded, with a mask, or flat."""
 
 import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.checks import check_floating, check_integer, described
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.masks import masked_sum
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["ids"], meta_fields=["count"])
@@ -38,27 +41,23 @@ def answer_dtype(dtype: Any) -> Any:
 
 def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
     """The members, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
-    if not isinstance(xs, jax.Array | np.ndarray | jax.ShapeDtypeStruct):
-        raise ValueError(f"`{name}` must be a floating point array [*batch, N, D], got {type(xs).__name__}")
-    if xs.ndim < 2 or not jnp.issubdtype(xs.dtype, jnp.floating):
-        raise ValueError(f"{name}: floating point [*batch, N, D] expected; given {xs.dtype} of shape {xs.shape}")
+    check_floating(name, xs, "[*batch, N, D]", 2)
     if isinstance(members, Segments):
         ids = jnp.asarray(members.ids)
         if not jnp.issubdtype(ids.dtype, jnp.integer) or xs.ndim != 2 or ids.shape != xs.shape[:1]:
             raise ValueError(
-                f"{name}: with segments, elements [M, D] and integer ids [M] expected; "
-                f"given {xs.shape} and {ids.dtype} of shape {ids.shape}"
+                f"`{name}` must be [M, D] with segments, whose ids must be integers [M], "
+                f"got shape {xs.shape} and ids of {described(ids)}"
             )
-        if not isinstance(members.count, int | np.integer) or members.count < 0:
-            raise ValueError(f"segments: a count of sets, at least 0, expected; given {members.count}")
+        check_integer("count", members.count, least=0)
         return Segments(jnp.where((ids >= 0) & (ids < members.count), ids, members.count), members.count)
     if members is None:
         return jnp.ones(xs.shape[:-1], bool)
     mask: Any = jnp.asarray(members)
     if mask.dtype != jnp.bool_ or mask.shape != xs.shape[:-1]:
         raise ValueError(
-            f"mask: bool of shape {xs.shape[:-1]}, True where an element is real, expected; "
-            f"given {mask.dtype} of shape {mask.shape}; from lengths it is jnp.arange(N) < lengths[..., None]"
+            f"`members` must be a mask, bool of shape {xs.shape[:-1]}, True where an element is real, "
+            f"got {described(mask)}; from lengths it is jnp.arange(N) < lengths[..., None]"
         )
     return mask
 
@@ -70,19 +69,20 @@ def is_real(members: Segments | jax.Array) -> jax.Array:
 
 def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) -> jax.Array:
     """Elements ``[..., N, D]`` with ``other`` in place of those that are not real, whatever was there."""
-    real = is_real(members)[..., None]
-    return jnp.where(real, xs, jnp.asarray(other, xs.dtype))
+    real = is_real(members)
+    chex.assert_equal_shape_prefix([xs, real], real.ndim)
+    return jnp.where(real[..., None], xs, jnp.asarray(other, xs.dtype))
 
 
 def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
-    return _added(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
-
-
-def _added(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
     if isinstance(members, Segments):
-        return jax.ops.segment_sum(xs, members.ids, members.count + 1)[:-1]  # the last one: of what is of no set
-    return jnp.sum(xs, axis=-2)
+        return _segment_sum(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
+    return masked_sum(xs, members[..., None], axis=-2)
+
+
+def _segment_sum(xs: jax.Array, segments: Segments) -> jax.Array:
+    return jax.ops.segment_sum(xs, segments.ids, segments.count + 1)[:-1]  # the last one: of what is of no set
 
 
 def mean(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
@@ -122,7 +122,9 @@ def smallest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
 def sizes(members: Segments | jax.Array) -> jax.Array:
     """How many elements each set has: float32 ``[*batch, 1]`` or ``[S, 1]``."""
     # Counted in integers: a sum of ones in float32 may end at 2^24.
-    return _added(is_real(members)[..., None].astype(jnp.int32), members).astype(jnp.float32)
+    ones = is_real(members)[..., None].astype(jnp.int32)
+    count = _segment_sum(ones, members) if isinstance(members, Segments) else jnp.sum(ones, axis=-2)
+    return count.astype(jnp.float32)
 
 
 def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:
@@ -142,6 +144,7 @@ def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, S
         ``[..., N, 1]``, float32 at least.
     """
     dtype, xs = at_least_float32(xs.dtype), only_real(xs, members)
+    chex.assert_rank(xs, is_real(members).ndim + 1)
     if isinstance(members, Segments):
         columns = jax.vmap(lambda column: jnp.lexsort((column, members.ids)), in_axes=-1, out_axes=-1)(xs)
         ids = jnp.sort(members.ids)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxnets.dense import Dense, DenseGeneral, dot_general, matmul
+from jaxnets.modules.dense import Dense, DenseGeneral
 
 LAYERS = {
     "dense": (Dense(5), nn.Dense(5)),
@@ -40,29 +40,3 @@ def test_no_rows_give_no_rows_and_gradients_of_zero(layer):
     assert module.apply(variables, x).shape[:2] == (3, 0)
     gradients = jax.grad(lambda v: jnp.sum(module.apply(v, x)))(variables)
     assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(gradients))
-
-
-def test_a_product_accumulates_in_the_type_asked_for():
-    xs, kernel = jnp.ones((2, 3, 512), jnp.bfloat16), jnp.full((512, 1), 1 + 2**-7, jnp.bfloat16)
-    logits = matmul(xs, kernel, preferred_element_type=jnp.float32)
-    assert logits.dtype == jnp.float32
-    assert logits.shape == (2, 3, 1)
-    assert logits[0, 0, 0] == 512 * (1 + 2**-7)
-
-
-def test_a_kernels_gradient_contracts_one_axis_on_a_cpu_and_leaves_the_axes_apart_elsewhere(monkeypatch):
-    xs, kernel = jnp.ones((2, 3, 4)), jnp.ones((4, 5))
-
-    def contracted():
-        jaxpr = jax.make_jaxpr(jax.grad(lambda kernel: jnp.sum(matmul(xs, kernel) ** 2)))(kernel)
-        products = [e.params["dimension_numbers"] for e in jaxpr.eqns if e.primitive.name == "dot_general"]
-        return [len(left) for (left, _), _ in products]
-
-    assert contracted() == [1, 1]
-    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert contracted() == [1, 2]
-
-
-def test_a_product_with_rows_of_its_own_is_laxs():
-    xs, kernels = jnp.ones((2, 3, 4)), jnp.ones((2, 4, 5))
-    assert dot_general(xs, kernels, (((2,), (1,)), ((0,), (0,)))).shape == (2, 3, 5)

@@ -1,0 +1,54 @@
+"""Images of another size: interpolation, and the transposed convolution of U-Net."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.convolution.convolve import on_any_mesh
+
+
+def bilinear(images: jax.Array, height: int, width: int) -> jax.Array:
+    """Interpolates to a given size, the corners staying where they are, as Caffe's and torch's ``align_corners``.
+
+    Args:
+        images: ``[B, H, W, C]``.
+        height, width: Of the result.
+
+    Returns:
+        ``[B, height, width, C]``.
+    """
+    chex.assert_rank(images, 4)
+    rows, columns = (jnp.asarray(_weights(*sizes)) for sizes in zip(images.shape[1:3], (height, width), strict=True))
+    mix = functools.partial(jnp.einsum, precision="highest", preferred_element_type=jnp.float32)
+    resized = mix("ih,jw,bhwc->bijc", rows, columns, images)
+    return resized.astype(images.dtype)
+
+
+def _weights(length: int, size: int) -> np.ndarray:
+    """A matrix ``[size, length]`` that interpolates."""
+    at = np.arange(size) * (length - 1) / max(size - 1, 1)
+    return np.maximum(1 - abs(at[:, None] - np.arange(length)), 0).astype(np.float32)
+
+
+def upsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    r"""A transposed 2 x 2 convolution with stride 2: :math:`y_{2i + a, 2j + b} = W_{ab}\, x_{ij}`.
+
+    Args:
+        x: ``[B, H, W, C]``.
+        kernel: W, ``[2, 2, features, C]``, in the dtype of ``x``.
+
+    Returns:
+        ``[B, 2 H, 2 W, features]``.
+    """
+    batch, height, width, channels = x.shape
+    features = kernel.shape[2]
+    chex.assert_shape(kernel, (2, 2, features, channels))
+
+    def upsampled(x, kernel):
+        y = jnp.einsum("bhwc,yxfc->bhywxf", x, kernel)
+        return y.reshape(batch, 2 * height, 2 * width, features)
+
+    return on_any_mesh(upsampled, x, kernel)

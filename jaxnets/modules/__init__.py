@@ -1,0 +1,1 @@
+"""Linen modules that the families share."""
