@@ -22,8 +22,9 @@ from benchmarks import harness
 from benchmarks.side_by_side import Cases, side_by_side
 from jaxnets import convolution, program, tasks
 from jaxnets.data import Classes
+from jaxnets.learning import gradient
+from jaxnets.learning.optimizers import sgd
 from jaxnets.training.errors import UsageError
-from jaxnets.training.optimizer import sgd
 from jaxnets.training.state import create, make_step
 
 FLAGS = flags.FLAGS
@@ -122,10 +123,10 @@ def augmentation() -> dict[str, float]:
     cases = {}
     augmented: dict[str, Any] = {"crop": 4, "flip": True}
     for name, options in {"plain": {}, "augmented": augmented}.items():
-        task = tasks.image_classification(model, Classes(tuple("abcdefghij")), **options)
-        transform = sgd(1000, 0.1)
-        state = jax.jit(functools.partial(create, task, transform, given, 0))()
-        cases[name] = harness.compiled(make_step(task, transform, 0), state, given)
+        learn = functools.partial(gradient, optimizer=sgd(1000, 0.1))
+        task = tasks.image_classification(model, Classes(tuple("abcdefghij")), learn, **options)
+        state = jax.jit(functools.partial(create, task.learner, given, 0))()
+        cases[name] = harness.compiled(make_step(task.learner, 0), state, given)
     timings, _ = harness.interleaved(cases, 2 * FLAGS.rounds)  # a difference of a few percent
     share = harness.ratio(timings["plain"], timings["augmented"])
     print(f"\naugmentation, {batch} images of 32 x 32: {share:.3f} of the steps without")

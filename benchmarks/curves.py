@@ -35,8 +35,8 @@ def curve(workdir: Path, trusted: tuple[str, ...] = ()) -> tuple[np.ndarray, lis
     """
     rows = metrics.read_metrics(workdir)
     logged = [(row["step"], row["items_per_second"]) for row in rows if "items_per_second" in row]
-    validated = [(row["step"], row["val/loss"]) for row in rows if "val/loss" in row]
-    for name, found in (("items_per_second", logged), ("val/loss", validated)):
+    validated = [(row["step"], row["validation/loss"]) for row in rows if "validation/loss" in row]
+    for name, found in (("items_per_second", logged), ("validation/loss", validated)):
         if not found:
             raise UsageError(f"--runs: no {name} in {workdir / 'metrics.jsonl'}")
     steps, speeds = map(np.array, zip(*logged, strict=True))
@@ -50,9 +50,9 @@ def curve(workdir: Path, trusted: tuple[str, ...] = ()) -> tuple[np.ndarray, lis
 def _items(workdir: Path, trusted: tuple[str, ...]) -> int:
     """The items of one training batch, as the run's speed counts them."""
     config = rundir.load(workdir)
-    targets, batch = rundir.data(workdir)
-    model = build.model(config.model, trusted, outputs=targets.size)
-    return build.task(config, model, targets).items(batch)
+    spec, batch = rundir.data(workdir)
+    model = build.model(config.model, trusted, outputs=spec.size)
+    return build.task(config, model, spec).items.number(batch)
 
 
 def main(overrides: program.Overrides) -> None:

@@ -11,14 +11,16 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 from absl import flags
 from matplotlib.figure import Figure
 
 from benchmarks import harness
 from jaxnets import program
-from jaxnets.training import build, loop, restore
-from jaxnets.training.distributed import sharding
+from jaxnets.learning import Mean
+from jaxnets.learning.evaluators import Scheduled, means
+from jaxnets.training import build, restore
+from jaxnets.training.compiled import evaluate_run
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -33,18 +35,16 @@ flags.DEFINE_string("plot", None, "Draw into this file.")
 def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
     """The share of right answers for each number of digits."""
 
-    def right(variables: Any, batch: Any, carry: Any):
+    def right(variables: Any, batch: Any, key: Any, carry: Any):
         real = {name: batch[name] for name in ("lengths", "members") if name in batch}
         answers = run.model.apply(variables, batch["inputs"], **real)
-        return {"right": ((abs(answers - batch["targets"]) < 0.5).sum(), len(answers))}, carry
+        return {"right": Mean((abs(answers - batch["targets"]) < 0.5).sum(), jnp.asarray(len(answers)))}, ()
 
-    task, compiled, found = run.task._replace(derive={}), jax.jit(right), []
+    task, found = run.task._replace(evaluators={"right": Scheduled(means(right))}), []
     for length in lengths:
         config = copy.deepcopy(run.config)
         config.data.shortest = config.data.longest = length
-        test = build.dataset(config).splits["test"]
-        assert test is not None
-        found.append(loop.evaluate(task, compiled, run.variables, sharding.on_one_device(test))["right"])
+        found.append(evaluate_run(task, run.variables, build.dataset(config), "test", config.seed)["test/right"])
     return found
 
 

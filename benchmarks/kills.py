@@ -157,7 +157,8 @@ def killed_run(run: str, background: bool, folder: Path, kills: int, dice: rando
 
 def check_equal(whole: Path, killed: Path) -> None:
     """A ``RunError`` where two runs did not end with the same bits."""
-    validation = lambda folder: [(row["step"], row["val/loss"]) for row in read_metrics(folder) if "val/loss" in row]
+    name = "validation/loss"
+    validation = lambda folder: [(row["step"], row[name]) for row in read_metrics(folder) if name in row]
     if validation(whole) != validation(killed):
         raise RunError("the validation losses differ")
     for which in ("last", "best"):

@@ -19,9 +19,9 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from jaxnets import data, program, recurrent, tasks
-from jaxnets.training import loop
-from jaxnets.training.distributed import sharding
-from jaxnets.training.optimizer import adamw
+from jaxnets.learning import gradient
+from jaxnets.learning.optimizers import adamw
+from jaxnets.training.compiled import evaluate_run
 from jaxnets.training.state import create, make_step
 
 FLAGS = flags.FLAGS
@@ -48,15 +48,15 @@ CELLS: dict[str, Callable[[int], Callable]] = {
 def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -> float | None:
     """The part of the variance of held-out sums that a trained network explains; None where training diverged."""
     examples = data.adding(length, seed=seed)
-    task = tasks.regression(recurrent.SequenceModel(1, cell=cell, hidden=hidden), data.Quantities(("sum",)))
-    transform = adamw(steps, 5e-3, warmup=min(100, steps // 10), final=0.01, b2=0.99, clip=1.0)
-    state = create(task, transform, examples.train[0], seed)
-    step = jax.jit(make_step(task, transform, seed), donate_argnums=0)
+    optimizer = adamw(steps, 5e-3, warmup=min(100, steps // 10), final=0.01, b2=0.99, clip=1.0)
+    learn = functools.partial(gradient, optimizer=optimizer)
+    task = tasks.regression(recurrent.SequenceModel(1, cell=cell, hidden=hidden), data.Quantities(("sum",)), learn)
+    state = create(task.learner, examples.train[0], seed)
+    step = jax.jit(make_step(task.learner, seed), donate_argnums=0)
     for i in range(steps):
         state, _ = step(state, examples.train[i])
-    error = loop.evaluate(task, jax.jit(task.evaluate), state.variables, sharding.on_one_device(examples.splits["validation"]))[
-        "loss"
-    ]
+    variables = task.learner.variables(state.learner)
+    error = evaluate_run(task, variables, examples, "validation", seed)["validation/loss"]
     return 1 - error / VARIANCE if math.isfinite(error) else None
 
 

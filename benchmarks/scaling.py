@@ -25,8 +25,9 @@ from benchmarks import harness, scaling_tables
 from benchmarks.collectives import collectives
 from benchmarks.scaling_runs import LAYOUTS, compiled_run, compiled_step, times
 from jaxnets import attention, program
+from jaxnets.learning import partitioning
+from jaxnets.tasks.task import rules_of
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -52,9 +53,9 @@ def least_bytes(run: Compiled, network: Any, batch: Any, fully: bool) -> float:
     all-reduce of gradients; fully sharded 3 (n - 1) / n P, gathered for each of both passes, and gradients scattered.
     Split over k devices, each of L layers adds four all-reduces of activations ``[B / n, T, D]`` (Shoeybi et al. 2019).
     """
-    n, k = run.mesh.shape[sharding.DATA], run.mesh.shape[sharding.MODEL]
-    params = run.abstract.variables["params"]
-    places = sharding.of_parameters(run.mesh, params, fully=False)
+    n, k = run.mesh.shape[partitioning.DATA], run.mesh.shape[partitioning.MODEL]
+    params = run.abstract.learner.variables["params"]
+    places = partitioning.of_parameters(run.mesh, rules_of(network), params, fully=False)
     size = lambda leaf, at: math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     sent = (3 if fully else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, places)))
     if k > 1:
@@ -74,7 +75,7 @@ def volume(model: str, layout: str) -> dict[str, Any]:
     return {
         "model": model,
         "layout": layout,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract.variables["params"])),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.abstract.learner.variables["params"])),
         "sent_mb": sent,
         "least_mb": least_bytes(run, network, batch, LAYOUTS[layout][0]) / MB,
         "state_mb": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(run.abstract)) / MB,

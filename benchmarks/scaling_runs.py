@@ -16,11 +16,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from jaxnets import attention, program, tasks
+from jaxnets import attention, program
 from jaxnets.data import Dataset, Vocabulary
+from jaxnets.learning import partitioning
 from jaxnets.training import build, config
 from jaxnets.training.compiled import Compiled, compile_run
-from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import RunError
 
 FLAGS = flags.FLAGS
@@ -48,13 +48,13 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any
     tokens = np.zeros((rows, length), np.int32)
     batch = {"inputs": tokens, "targets": tokens, "mask": np.ones_like(tokens, bool), "start": np.ones(rows, bool)}
     examples = Dataset({"train": [batch], "validation": [batch]}, Vocabulary(), fingerprint="", description="")
-    return compile_run(settings, examples, tasks.language_model(network, Vocabulary())), network, batch
+    return compile_run(settings, examples, build.task(settings, network, Vocabulary())), network, batch
 
 
 def compiled_step(run: Compiled, batch: Any) -> Any:
     """The training step, from shapes alone."""
     place = lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)
-    rows = jax.tree.map(place, batch, sharding.of_rows(run.mesh, batch))
+    rows = jax.tree.map(place, batch, partitioning.of_rows(run.mesh, batch))
     step: Any = run.step
     return step.lower(run.abstract, rows).compile()
 

@@ -51,7 +51,7 @@ def main(overrides: program.Overrides) -> None:
             loop.train(settings, workdir, dataset, task, compiled)
             # The first of the four stretches of this round begins with opening the checkpoint: left out.
             measured = [row["items_per_second"] for row in read_metrics(workdir) if "items_per_second" in row][-3:]
-            of_program = statistics.mean(measured) / task.items(batch)
+            of_program = statistics.mean(measured) / task.items.number(batch)
             begin = time.perf_counter()
             for _ in range(FLAGS.steps):
                 bare_state, metrics = compiled.step(bare_state, batch)

@@ -22,11 +22,11 @@ def finished(folder, name, rows, *overrides):
 
 ROWS = [
     {"step": 50, "items_per_second": SPEED},
-    {"step": 75, "val/loss": 3.0},
+    {"step": 75, "validation/loss": 3.0},
     {"step": 100, "items_per_second": SPEED},
     {"step": 120, "event": "update skipped", "because": "train/loss is nan"},
     {"step": 150, "items_per_second": SPEED},
-    {"step": 200, "val/loss": 2.0},
+    {"step": 200, "validation/loss": 2.0},
 ]
 TASKS = {  # name: config, overrides, items of a batch
     "examples": ("digits", [("data.batch", "40")], 40),
@@ -49,5 +49,5 @@ def test_a_run_without_speed_or_loss_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no items_per_second in"):
         curve(folder)
     (folder / "metrics.jsonl").write_text(json.dumps(ROWS[0]))
-    with pytest.raises(UsageError, match="no val/loss in"):
+    with pytest.raises(UsageError, match="no validation/loss in"):
         curve(folder)

@@ -164,7 +164,7 @@ from benchmarks import scaling
 run, _, _ = scaling.compiled_run("gpt2", "fully sharded", 8)
 state = run.create()
 held = scaling.held(state)
-sizes = [leaf.size for leaf in jax.tree.leaves(state.variables["params"])]
+sizes = [leaf.size for leaf in jax.tree.leaves(state.learner.variables["params"])]
 print(json.dumps([sum(sizes), sum(leaf.nbytes for leaf in jax.tree.leaves(state)), list(held.values())]))
 """
 

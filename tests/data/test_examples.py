@@ -119,7 +119,9 @@ def test_a_folder_of_idx_files_is_read_by_rows_or_pixels(tmp_path):
     path = mnist_folder(tmp_path)
     rows, pixels = data.idx(path, batch=5, validation=0.2), data.idx(path, "pixels", batch=5, validation=0.2)
     assert rows.train[0]["inputs"].shape == (5, 4, 5)
-    np.testing.assert_array_equal(rows.splits["test"][0]["inputs"].reshape(5, 20, 1), pixels.splits["test"][0]["inputs"])
+    np.testing.assert_array_equal(
+        rows.splits["test"][0]["inputs"].reshape(5, 20, 1), pixels.splits["test"][0]["inputs"]
+    )
     assert 0.9 < rows.train[0]["inputs"].max() <= 1
     assert set(pixels.splits["test"][0]["width"]) == {5}
 
@@ -158,7 +160,9 @@ def test_series_are_standardised_by_what_is_learned_from(tmp_path):
     assert made.spec.names == ("ill", "well")
     raw = data.series(saved(tmp_path), batch=10, validation=0.2, standardise=False)
     mean, deviation = SERIES["x_train"].mean(), SERIES["x_train"].std()
-    np.testing.assert_allclose(made.splits["test"][0]["inputs"], (raw.splits["test"][0]["inputs"] - mean) / deviation, atol=1e-5)
+    np.testing.assert_allclose(
+        made.splits["test"][0]["inputs"], (raw.splits["test"][0]["inputs"] - mean) / deviation, atol=1e-5
+    )
     np.testing.assert_allclose(raw.splits["test"][0]["inputs"][..., 0], SERIES["x_test"], rtol=1e-6)
     assert "lengths" not in made.train[0]
 

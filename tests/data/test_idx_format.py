@@ -62,7 +62,9 @@ def test_every_type_of_images_and_labels(tmp_path, pictures, numbers):
     made = data.idx(str(tmp_path), batch=4)
     expected = ARRAYS["t10k-images"].astype("u1").astype(pictures) / np.float32(255)
     np.testing.assert_allclose(made.splits["test"][0]["inputs"], expected[:4], rtol=1e-6)
-    np.testing.assert_array_equal(np.concatenate([batch["targets"] for batch in made.splits["test"]]), ARRAYS["t10k-labels"])
+    np.testing.assert_array_equal(
+        np.concatenate([batch["targets"] for batch in made.splits["test"]]), ARRAYS["t10k-labels"]
+    )
     if pictures != "u1":
         with pytest.raises(ValueError, match="train-images of unsigned bytes expected; given"):
             data.idx(str(tmp_path), "images", batch=4)

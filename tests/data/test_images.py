@@ -65,7 +65,9 @@ def test_digits_and_idx_files_as_images(tmp_path):
     path = mnist_folder(tmp_path)
     made, rows = data.idx(path, "images", batch=5), data.idx(path, batch=5)
     assert made.splits["test"][0]["inputs"].dtype == np.uint8
-    np.testing.assert_allclose(made.splits["test"][0]["inputs"][..., 0] / 255, rows.splits["test"][0]["inputs"], rtol=1e-6)
+    np.testing.assert_allclose(
+        made.splits["test"][0]["inputs"][..., 0] / 255, rows.splits["test"][0]["inputs"], rtol=1e-6
+    )
 
 
 def test_a_folder_with_parts_is_read_as_they_are(tmp_path):

@@ -86,7 +86,7 @@ def test_kinds_that_mean_the_same_may_be_mixed(tmp_path, reader, first, second):
 
 def test_bytes_are_text_in_utf_8(tmp_path):
     names = np.array([["año", "日本", "z"][i % 3].encode() for i in range(48)])
-    assert data.series(saved(tmp_path, names, names[:12]), batch=4).targets.names == ("año", "z", "日本")
+    assert data.series(saved(tmp_path, names, names[:12]), batch=4).spec.names == ("año", "z", "日本")
 
 
 REFUSED = {

@@ -30,7 +30,11 @@ def test_columns_are_read_plain_and_gzipped(path, tmp_path):
 def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
     made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
     vocabulary, sources = made.spec, {}
-    for name, batches in (("train", [made.train[i] for i in range(8)]), ("test", made.splits["test"]), ("val", made.splits["validation"])):
+    for name, batches in (
+        ("train", [made.train[i] for i in range(8)]),
+        ("test", made.splits["test"]),
+        ("val", made.splits["validation"]),
+    ):
         sources[name] = set()
         for batch in batches:
             assert batch["inputs"].dtype == batch["targets"].dtype == np.int32
@@ -65,7 +69,7 @@ def test_translations_of_one_source_are_in_one_part(tmp_path):
 
 
 def test_symbols_are_part_of_no_text(path):
-    vocabulary = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2).targets
+    vocabulary = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2).spec
     tokens = vocabulary.encode("say <end> now")
     assert vocabulary.symbol(END) not in tokens and vocabulary.decode(tokens) == "say <end> now"
     with pytest.raises(ValueError, match="no symbol <end> in this vocabulary of bytes"):

@@ -89,7 +89,9 @@ def test_the_held_out_part_is_the_end(tmp_path):
     (tmp_path / "a.txt").write_bytes(bytes(range(200)))
     found = data.text(str(tmp_path / "a.txt"), batch=2, length=10, validation=0.25)
     train = np.concatenate([found.train[i]["targets"].ravel() for i in range(20)])
-    held = np.concatenate([found.splits["validation"][i]["targets"].ravel() for i in range(len(found.splits["validation"]))])
+    held = np.concatenate(
+        [found.splits["validation"][i]["targets"].ravel() for i in range(len(found.splits["validation"]))]
+    )
     assert train.max() < 150 <= held.min()
 
 

@@ -52,7 +52,11 @@ def test_an_intruder_is_of_another_class_and_its_images_of_its_part():
     images, labels = load_digits(return_X_y=True)
     number = {image.tobytes(): i for i, image in enumerate((images / 16).astype(np.float32))}
     problem = PROBLEMS["intruder"]()
-    for part, fifths in ((problem.train, {0, 1, 2}), (problem.splits["validation"], {3}), (problem.splits["test"], {4})):
+    for part, fifths in (
+        (problem.train, {0, 1, 2}),
+        (problem.splits["validation"], {3}),
+        (problem.splits["test"], {4}),
+    ):
         batch = part[0]
         found = np.array([[number[image.tobytes()] for image in row] for row in batch["inputs"]])
         assert set(np.unique(found % 5)) <= fifths

@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxnets import attention, data, decoding, recurrent, sets
@@ -218,13 +219,21 @@ def test_decoding_within_jit_writes_no_token_for_one_out_of_range(made):
 
 
 def test_a_language_model_task_passes_over_padding(made):
+    from jaxnets.learning import Context, gradient
     from jaxnets.tasks import language_model
 
     model, (variables, _) = SEQUENCES["embedded"], made["embedded"]
-    task = language_model(model, data.Vocabulary(characters="abcdefg"))
+    losses = []  # what the task hands to its learner
+
+    def learn(init, loss):
+        losses.append(loss)
+        return gradient(init, loss, optax.sgd(1.0))
+
+    language_model(model, data.Vocabulary(characters="abcdefg"), learn)
     tokens, mask = jnp.array([[1, 2, 3, 4]]), jnp.array([[True, True, False, False]])
     batch = dict(inputs=tokens, targets=tokens, mask=mask, start=jnp.ones(1, bool))
-    loss = jax.jit(jax.value_and_grad(lambda v, batch: task.loss(v, batch, jax.random.key(0), None)[0]))
+    context = Context(jax.random.key(0), jnp.int32(0), None)
+    loss = jax.jit(jax.value_and_grad(lambda v, batch: losses[0](v, batch, context)[0]))
     expected = loss(variables, batch)
     for number in (-1, 7):
         filled = jnp.where(mask, tokens, number)

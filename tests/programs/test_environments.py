@@ -121,7 +121,7 @@ def test_a_clock_that_is_set_back_changes_nothing(tmp_path, ready, monkeypatch):
     assert back.step == whole.step == 12
     for one, other in zip(jax.tree.leaves(whole.variables), jax.tree.leaves(back.variables), strict=True):
         assert (one == other).all()
-    losses = lambda folder: [row["val/loss"] for row in read_metrics(folder) if "val/loss" in row]
+    losses = lambda folder: [row["validation/loss"] for row in read_metrics(folder) if "validation/loss" in row]
     assert losses(tmp_path / "back") == losses(tmp_path / "whole")
     assert sorted(os.listdir(tmp_path / "back" / "checkpoints")) == sorted(
         os.listdir(tmp_path / "whole" / "checkpoints")

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 from jaxnets import exported
 from jaxnets.data import Dataset
 from jaxnets.data.sources.pairs import START
-from jaxnets.training import build, config, loop, restore, rundir
-from jaxnets.training.distributed import sharding
+from jaxnets.training import build, config, restore, rundir
+from jaxnets.training.compiled import evaluate_run
 from jaxnets.training.exporting import artifacts, export_folder
 from jaxnets.training.state import first_variables
 
@@ -37,7 +37,7 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
     network = build.model(settings.model, outputs=dataset.spec.size)
     task = build.task(settings, network, dataset.spec)
     rundir.claim(workdir, settings, dataset)
-    variables = first_variables(task, dataset.train[0], 0)
+    variables = first_variables(task.learner, dataset.train[0], 0)
     noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
     return restore.Run(workdir, settings, dataset.spec, network, task, 0, noisy), dataset
 
@@ -76,11 +76,10 @@ def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, toleran
     """What raw inputs through an export give is what ``jaxnets.evaluate`` measures on the test part."""
     targets = np.concatenate([batch["targets"][batch["mask"]] for batch in dataset.splits["test"]])
     logs = np.asarray(logits, np.float64) - logsumexp(np.asarray(logits, np.float64), axis=1, keepdims=True)
-    share = sharding.on_one_device(dataset.splits["test"])
-    measured = loop.evaluate(run.task, jax.jit(run.task.evaluate), run.variables, share)
-    assert measured["loss"] == pytest.approx(-np.mean(logs[np.arange(len(targets)), targets]), abs=10 * tolerance)
+    measured = evaluate_run(run.task, run.variables, dataset, "test", run.config.seed)
+    assert measured["test/loss"] == pytest.approx(-np.mean(logs[np.arange(len(targets)), targets]), abs=10 * tolerance)
     if tolerance < 1e-5:
-        assert measured["accuracy"] == pytest.approx(np.mean(np.argmax(logs, axis=1) == targets))
+        assert measured["test/accuracy"] == pytest.approx(np.mean(np.argmax(logs, axis=1) == targets))
 
 
 @pytest.mark.slow
@@ -93,12 +92,13 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     (reads,) = model.about["functions"]["forward"]["reads"]
     inputs = raw_test_inputs(run.config.data)
     batch = dataset.splits["validation"][0] if inputs is None else dataset.splits["test"][0]
-    for array, axes in run.task.reads.items():
+    predict = run.task.endpoints["predict"]
+    for array, axes in predict.inputs.items():
         if array in batch and inputs is None:
             assert tuple(reads[array]["shape"][: len(axes)]) == axes  # all of them stay open
     tolerance = dict(atol=1e-6, rtol=1e-5) if run.model.dtype in (jnp.float32, "float32") else dict(atol=0.05)
-    whole = {array: batch[array] for array in run.task.reads if array in batch}
-    few = smaller(run.task.reads, batch)
+    whole = {array: batch[array] for array in predict.inputs if array in batch}
+    few = smaller(predict.inputs, batch)
     calls = [(whole, whole), (few, few)]
     if inputs is not None:
         calls = [({"inputs": inputs[: len(batch["inputs"])]}, whole)]  # lengths and members are those of raw rows
@@ -108,9 +108,9 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     if run.config.data.name in ("data.intruder", "data.prevalence"):  # digits from 0 to 16, divided by the reader
         calls.append(({**whole, "inputs": np.round(16 * whole["inputs"]).astype(int)}, whole))
     for given, of_batch in calls:
-        expected = jax.jit(run.task.predict)(run.variables, of_batch)
+        expected = jax.jit(predict.function)(run.variables, of_batch)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), model(**given), expected)
-    if run.task.writer is None:
+    if "stream" not in run.task.endpoints:
         with pytest.raises(ValueError, match="does not write token by token"):
             model.begin()
         return
@@ -137,7 +137,7 @@ def test_how_a_run_computed_does_not_bind_its_export(tmp_path, data_files, name,
     made = artifacts.of_run(run)
     assert [str(size) for size in made.functions["forward"].in_avals[-1].shape[:2]] == ["batch", "length"]
     given = {"inputs": dataset.splits["validation"][0]["inputs"]}
-    expected = run.task.predict(run.variables, given)
+    expected = run.task.endpoints["predict"].function(run.variables, given)
     np.testing.assert_allclose(made.functions["forward"].call(made.weights, given), expected, atol=1e-5)
 
 
@@ -158,7 +158,7 @@ def test_lengths_that_a_model_cannot_leave_open_stay_those_of_its_batches(tmp_pa
     network = build.model(settings.model, None, outputs=10)
     task = build.task(settings, network, dataset.spec)
     rundir.claim(tmp_path / "run", settings, dataset)
-    variables = first_variables(task, dataset.train[0], 0)
+    variables = first_variables(task.learner, dataset.train[0], 0)
     run = restore.Run(tmp_path / "run", settings, dataset.spec, network, task, 0, variables)
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
@@ -202,12 +202,12 @@ def test_an_export_reads_raw_rows(tmp_path, monkeypatch, x):
     network = build.model(settings.model, None, outputs=2)
     rundir.claim(tmp_path / "run", settings, dataset)
     task = build.task(settings, network, dataset.spec)
-    variables = first_variables(task, dataset.train[0], 0)
+    variables = first_variables(task.learner, dataset.train[0], 0)
     run = restore.Run(tmp_path / "run", settings, dataset.spec, network, task, 0, variables)
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
     batch = dataset.splits["test"][0]
-    expected = task.predict(variables, batch)
+    expected = task.endpoints["predict"].function(variables, batch)
     assert np.std(expected) > 0.1
     names = {"lengths"} & batch.keys()
     given = [{"inputs": x[40:]}, {"inputs": x[40:, :, 0]}, {"inputs": x[40:], **{name: batch[name] for name in names}}]
@@ -241,5 +241,5 @@ def test_a_decoder_writes_beyond_its_context(tmp_path, data_files):
         carry, logits = model.step(carry, token)
         steps.append(logits)
     # The 65th token does not fit: it and the 31 before it are read again, and the text goes on from there.
-    window = run.task.predict(run.variables, {"inputs": tokens[:, 33:96]})
+    window = run.task.endpoints["predict"].function(run.variables, {"inputs": tokens[:, 33:96]})
     np.testing.assert_allclose(np.stack(steps, 1)[:, 64:96], window[:, 31:], atol=1e-5)

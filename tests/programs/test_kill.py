@@ -68,6 +68,7 @@ def test_ten_kills_change_nothing(tmp_path, environment, run_program, small_flag
         assert one.step == other.step
         for a, b in zip(jax.tree.leaves(one.variables), jax.tree.leaves(other.variables), strict=True):
             np.testing.assert_array_equal(np.asarray(a).view(np.uint32), np.asarray(b).view(np.uint32))
-    validation = lambda folder: [(row["step"], row["val/loss"]) for row in read_metrics(folder) if "val/loss" in row]
+    name = "validation/loss"
+    validation = lambda folder: [(row["step"], row[name]) for row in read_metrics(folder) if name in row]
     assert validation(workdir) == validation(tmp_path / "whole")
     assert restore.open_run(workdir, "last").step == STEPS

@@ -22,18 +22,19 @@ from jaxnets.training.reporting.metrics import read_metrics
 
 def test_a_run_directory_holds_what_is_promised(small_run):
     names = {path.name for path in small_run.iterdir()}
-    assert {"config.json", "metrics.jsonl", "data.json", "checkpoints", "figures", "tensorboard"} <= names
+    assert {"config.json", "metrics.jsonl", "data.json", "checkpoints", "figures", "samples", "tensorboard"} <= names
+    assert len((small_run / "samples" / "sample.txt").read_bytes()) >= 400
     assert list((small_run / "tensorboard").glob("events.*"))
     for name in ("curves", "surprise"):
         picture = matplotlib.image.imread(small_run / "figures" / f"{name}.png")
         assert min(picture.shape[:2]) > 100
         assert picture.std() > 0.01
     rows = read_metrics(small_run)
-    assert [row["step"] for row in rows if "val/loss" in row] == [5, 10, 15, 20]
+    assert [row["step"] for row in rows if "validation/loss" in row] == [5, 10, 15, 20]
     assert [row["step"] for row in rows if "train/loss" in row] == [5, 10, 15, 20]
     training = next(row for row in rows if "train/loss" in row)
     assert {"train/loss", "train/gradient_norm", "items_per_second"} <= set(training)
-    losses = [row["val/loss"] for row in rows if "val/loss" in row]
+    losses = [row["validation/loss"] for row in rows if "validation/loss" in row]
     assert losses[-1] < losses[0] < math.log(256) + 0.5
 
 
@@ -42,9 +43,10 @@ def test_evaluate_measures_the_best_checkpoint(small_run, run_program):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found = json.loads(done.stdout)
-    best = min((row for row in read_metrics(small_run) if "val/loss" in row), key=lambda row: row["val/loss"])
+    validated = [row for row in read_metrics(small_run) if "validation/loss" in row]
+    best = min(validated, key=lambda row: row["validation/loss"])
     assert found["step"] == best["step"]
-    assert found["loss"] == pytest.approx(best["val/loss"], abs=1e-6)
+    assert found["loss"] == pytest.approx(best["validation/loss"], abs=1e-6)
     assert found["bits_per_byte"] == pytest.approx(found["loss"] / math.log(2))
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     other = run_program("evaluate", f"--workdir={small_run}", "--step=15")
@@ -103,7 +105,7 @@ def test_supervised_tasks_train_and_are_measured_on_their_test_part(
     workdir = tmp_path / "run"
     done = run_program("train", f"--config={config}", f"--workdir={workdir}", *flags, *SMALL_SERIES)
     assert done.returncode == 0, done.stderr
-    assert "a sample" not in done.stdout
+    assert "sample:" not in done.stdout
     for name in ("curves", *figures):
         assert matplotlib.image.imread(workdir / "figures" / f"{name}.png").std() > 0.01
     measured = [run_program("evaluate", f"--workdir={workdir}", f"--split={part}") for part in ("validation", "test")]
@@ -113,7 +115,7 @@ def test_supervised_tasks_train_and_are_measured_on_their_test_part(
     assert measured[0].stdout != measured[1].stdout
     refused = run_program("generate", f"--workdir={workdir}")
     assert refused.returncode == 2
-    assert "only a language model writes" in refused.stderr
+    assert "which generates nothing" in refused.stderr
 
 
 def test_summary_of_a_config_takes_the_shape_of_its_data(run_program):
@@ -145,7 +147,7 @@ def test_training_goes_on_when_steps_are_raised(tmp_path, run_program, small_fla
     assert "at step 5" in again.stdout
     more = run_program("train", workdir, *small_flags, "--config.train.steps=10")
     assert more.returncode == 0, more.stderr
-    steps = [row["step"] for row in read_metrics(tmp_path / "run") if "val/loss" in row]
+    steps = [row["step"] for row in read_metrics(tmp_path / "run") if "validation/loss" in row]
     assert steps == [5, 10]
 
 
