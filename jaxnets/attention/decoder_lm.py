@@ -10,6 +10,7 @@ from flax.typing import Dtype
 from jaxnets.attention.blocks import check_sizes, check_tokens, norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.depth import stack
+from jaxnets.attention.partition_rules import PARTITION_RULES
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.dense import matmul
@@ -61,6 +62,7 @@ class DecoderLM(nn.Module):
     implementation: str | Ring = "auto"
 
     depths = ("blocks",)
+    partition_rules = PARTITION_RULES
 
     @nn.compact
     def __call__(
