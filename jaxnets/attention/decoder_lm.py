@@ -11,6 +11,7 @@ from jaxnets.attention.blocks import norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
+from jaxnets.attention.partition_rules import PARTITION_RULES
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.modules.embed import Embed
@@ -63,6 +64,7 @@ class DecoderLM(nn.Module):
     implementation: str | Ring = "auto"
 
     depths = ("blocks",)
+    partition_rules = PARTITION_RULES
 
     @nn.compact
     def __call__(

@@ -12,6 +12,7 @@ from jaxnets.attention.blocks import norm
 from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
 from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
+from jaxnets.attention.partition_rules import PARTITION_RULES
 from jaxnets.attention.positions import sinusoidal
 from jaxnets.attention.ring import Ring
 from jaxnets.modules.embed import Embed
@@ -74,6 +75,7 @@ class Transformer(nn.Module):
     train: bool = False
 
     depths = ("encoder", "decoder")
+    partition_rules = PARTITION_RULES
 
     def setup(self):
         check_sizes(self)

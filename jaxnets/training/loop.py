@@ -230,7 +230,8 @@ def _writer(workdir: Path, step: int) -> Any:
 def _read(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
     """Waits for the metrics of a step and passes them on; ``NotFinite`` where they cannot be passed over."""
     flags = {name: int(metrics[name]) for name in ("finite", "skipped") if name in metrics}
-    numbers = {f"train/{name}": _number(value) for name, value in metrics.items() if name not in flags}
+    loss_first = sorted(metrics.keys() - flags.keys(), key=lambda name: (name != "loss", name))
+    numbers = {f"train/{name}": _number(metrics[name]) for name in loss_first}
     if flags.get("finite", True):
         run.progress.note(step, numbers, run.compiled.items)
         return

@@ -5,13 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from task_parts import Parts, loss_of, means, measured
+from task_parts import figures as drawn
 
 from jaxnets import tasks
 from jaxnets.convolution import BatchNorm
 from jaxnets.data import Classes
-from jaxnets.tasks import pictures
-from jaxnets.training.optimizer import sgd
-from jaxnets.training.state import create, in_use, make_step
+from jaxnets.learning import gradient, with_ema
+from jaxnets.learning.optimizers import sgd
+from jaxnets.reports import figures
+from jaxnets.training.state import create, make_step
 
 RANDOM = np.random.default_rng(0)
 CLASSES = Classes(tuple("abcdefg"))
@@ -47,8 +50,8 @@ def nats(logits, targets):
 
 
 def test_images_are_standardised_and_measured():
-    task = tasks.image_classification(Seen(), CLASSES, mean=(0.1, 0.2, 0.3), deviation=(0.5,))
-    found, _ = task.evaluate(task.init(jax.random.key(0), BATCH), BATCH, None)
+    task = tasks.image_classification(Seen(), CLASSES, learn=Parts, mean=(0.1, 0.2, 0.3), deviation=(0.5,))
+    found = means(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - [0.1, 0.2, 0.3]) / 0.5).reshape(12, -1)[:, :7]
     real = BATCH["mask"]
     ranks = (logits > np.take_along_axis(logits, BATCH["targets"][:, None], 1)).sum(1)
@@ -57,64 +60,63 @@ def test_images_are_standardised_and_measured():
         "accuracy": (ranks == 0)[real].mean(),
         "top_5_accuracy": (ranks < 5)[real].mean(),
     }
-    assert {name: float(total) / int(count) for name, (total, count) in found.items()} == pytest.approx(
-        wanted, rel=1e-5
-    )
+    assert found == pytest.approx(wanted, rel=1e-5)
 
 
 def test_label_smoothing_is_that_of_its_formula():
-    task = tasks.image_classification(Seen(), CLASSES, label_smoothing=0.3)
-    loss, _ = task.loss(task.init(jax.random.key(0), BATCH), BATCH, jax.random.key(0), ())
+    task = tasks.image_classification(Seen(), CLASSES, learn=Parts, label_smoothing=0.3)
+    loss, _ = loss_of(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - 0.5) / 0.25).reshape(12, -1)[:, :7]
     each = 0.7 * nats(logits, BATCH["targets"]) + 0.3 * np.mean([nats(logits, np.full(12, c)) for c in range(7)], 0)
     assert float(loss) == pytest.approx(each[BATCH["mask"]].mean(), rel=1e-5)
 
 
 def test_augmentation_is_drawn_by_the_key_while_training_only():
-    task = tasks.image_classification(Small(), CLASSES, **AUGMENTED)
-    variables = task.init(jax.random.key(0), BATCH)
-    loss = jax.jit(lambda key: task.loss(variables, BATCH, key, ())[0])
+    task = tasks.image_classification(Small(), CLASSES, learn=Parts, **AUGMENTED)
+    variables = task.learner.init(jax.random.key(0), BATCH)
+    loss = jax.jit(lambda key: loss_of(task, variables, BATCH, key)[0])
     losses = [float(loss(jax.random.key(seed))) for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
-    plain = tasks.image_classification(Small(), CLASSES)
-    for name, (total, _) in task.evaluate(variables, BATCH, None)[0].items():
-        assert total == plain.evaluate(variables, BATCH, None)[0][name][0]
+    plain = tasks.image_classification(Small(), CLASSES, learn=Parts)
+    assert measured(task, variables, BATCH) == measured(plain, variables, BATCH)
 
 
 def test_training_moves_batch_statistics_and_keeps_an_average_of_the_parameters():
-    task, transform = tasks.image_classification(Small(), CLASSES), sgd(10, 0.5, momentum=0.9, nesterov=True)
-    state = create(task, transform, BATCH, 0, average=0.99)
-    step = jax.jit(make_step(task, transform, 0, average=0.99))
+    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
+    learner = with_ema(gradient(*task.learner, sgd(10, 0.5, momentum=0.9, nesterov=True)), 0.99)
+    state = create(learner, BATCH, 0)
+    step = jax.jit(make_step(learner, 0))
     mean, kept = [], []
     for _ in range(3):
         state, _ = step(state, BATCH)
-        mean.append(np.asarray(state.variables["batch_stats"]["BatchNorm_0"]["mean"]))
-        kept.append(np.asarray(state.variables["params"]["Dense_0"]["bias"]))
+        mean.append(np.asarray(state.learner.variables["batch_stats"]["BatchNorm_0"]["mean"]))
+        kept.append(np.asarray(state.learner.variables["params"]["Dense_0"]["bias"]))
     assert not np.allclose(mean[0], mean[1])
     first = np.zeros(7)
     wanted = [first := d * first + (1 - d) * now for d, now in zip((1 / 10, 2 / 11, 3 / 12), kept, strict=True)][-1]
-    used = in_use(state.variables)
+    used = learner.variables(state.learner)
     assert set(used) == {"params", "batch_stats"}
     np.testing.assert_allclose(used["params"]["Dense_0"]["bias"], wanted, atol=1e-7)
 
 
 def test_batch_statistics_move_in_every_part_of_an_accumulated_batch():
-    task, transform = tasks.image_classification(Small(), CLASSES), sgd(10, 0.1)
+    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
+    learner = gradient(*task.learner, sgd(10, 0.1), grad_accum_steps=2)
     batch = {**BATCH, "mask": np.ones(12, bool)}
-    state = create(task, transform, batch, 0)
-    apart, _ = jax.jit(make_step(task, transform, 0, accumulate=2))(state, batch)
-    variables = state.variables
+    state = create(learner, batch, 0)
+    apart, _ = jax.jit(make_step(learner, 0))(state, batch)
+    variables = state.learner.variables
     for rows in (slice(0, 6), slice(6, 12)):
         half = jax.tree.map(lambda a, rows=rows: a[rows], batch)
-        variables = {**variables, **task.loss(variables, half, jax.random.key(0), ())[1][1]}
+        variables = {**variables, **loss_of(task, variables, half)[1].updated}
     wanted = variables["batch_stats"]["BatchNorm_0"]["mean"]
-    np.testing.assert_allclose(apart.variables["batch_stats"]["BatchNorm_0"]["mean"], wanted, atol=1e-7)
+    np.testing.assert_allclose(apart.learner.variables["batch_stats"]["BatchNorm_0"]["mean"], wanted, atol=1e-7)
 
 
 def test_auxiliary_heads_count_three_tenths_each():
-    task = tasks.image_classification(Small(auxiliary=True), CLASSES)
-    variables = task.init(jax.random.key(0), BATCH)
-    loss, _ = task.loss(variables, BATCH, jax.random.key(0), ())
+    task = tasks.image_classification(Small(auxiliary=True), CLASSES, learn=Parts)
+    variables = task.learner.init(jax.random.key(0), BATCH)
+    loss, _ = loss_of(task, variables, BATCH)
     images = (BATCH["inputs"] / np.float32(255) - 0.5) / 0.25
     answers, _ = Small(auxiliary=True).apply(variables, images, train=True, mutable=["batch_stats"])
     one, other = (nats(a, BATCH["targets"])[BATCH["mask"]].mean() for a in answers)
@@ -122,10 +124,10 @@ def test_auxiliary_heads_count_three_tenths_each():
 
 
 def test_pictures_are_drawn():
-    task = tasks.image_classification(Small(), CLASSES)
-    figures = task.draw(task.init(jax.random.key(0), BATCH), [BATCH, BATCH])
-    assert set(figures) == {"confusion", "mistakes", "filters"}
-    assert len(figures["filters"].axes) == 4
+    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
+    found = drawn(task, task.learner.init(jax.random.key(0), BATCH), [BATCH, BATCH])
+    assert set(found) == {"confusion", "mistakes", "filters"}
+    assert len(found["filters"].axes) == 4
 
 
 @pytest.mark.parametrize(
@@ -141,13 +143,13 @@ def test_pictures_are_drawn():
 )
 def test_bad_options_are_told(options, told):
     with pytest.raises(ValueError, match=told):
-        tasks.image_classification(Small(), CLASSES, **options).init(jax.random.key(0), BATCH)
+        tasks.image_classification(Small(), CLASSES, learn=Parts, **options).learner.init(jax.random.key(0), BATCH)
 
 
 def test_a_dataset_without_images_is_told():
-    task = tasks.image_classification(Small(), CLASSES)
+    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
     with pytest.raises(ValueError, match=r"uint8 \[B, H, W, channels\] expected; the data gives float32"):
-        task.init(jax.random.key(0), {**BATCH, "inputs": jnp.zeros((2, 5, 5))})
+        task.learner.init(jax.random.key(0), {**BATCH, "inputs": jnp.zeros((2, 5, 5))})
 
 
 NAMES = ("$a$", "caf\udce9", "\ud83d", "line\nend\0", "", "a" * 255, r"\$\frac{$")
@@ -158,9 +160,9 @@ def test_names_of_classes_are_drawn_as_they_are():
     batch = {"inputs": np.zeros((count, 2, 2, 3), np.uint8), "mask": np.ones(count, bool), "targets": np.arange(count)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of glyphs that no font has; the layout of a figure measures its text
-        figure = pictures.confusion(batch["targets"], batch["targets"][::-1], batch["mask"], NAMES)
-        pictures.mistakes(np.eye(count)[::-1], batch, NAMES, count)
-        pictures.predicted(np.zeros((3, 2)), np.ones((3, 2)), NAMES[:2])
+        figure = figures.confusion(batch["targets"], batch["targets"][::-1], batch["mask"], NAMES)
+        figures.mistakes(np.eye(count)[::-1], batch, NAMES, count)
+        figures.predicted(np.zeros((3, 2)), np.ones((3, 2)), NAMES[:2])
     labels = figure.axes[0].get_yticklabels()
     assert [label.get_text() for label in labels[:4]] == [r"\$a\$", r"caf\xe9", r"\ud83d", r"line\nend\x00"]
     assert labels[0]._preprocess_math(labels[0].get_text()) == ("$a$", False)  # no formula
@@ -169,5 +171,5 @@ def test_names_of_classes_are_drawn_as_they_are():
 
 def test_figures_of_no_examples():
     batch = {"inputs": np.zeros((2, 2, 2, 3), np.uint8), "mask": np.zeros(2, bool), "targets": np.arange(2)}
-    pictures.mistakes(np.eye(2), batch, "ab")
-    pictures.confusion(batch["targets"], batch["targets"], batch["mask"], "ab")
+    figures.mistakes(np.eye(2), batch, "ab")
+    figures.confusion(batch["targets"], batch["targets"], batch["mask"], "ab")

@@ -7,9 +7,10 @@ import pytest
 from flax import linen as nn
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.mixture import GaussianMixture
+from task_parts import Parts, figures, loss_of, means, measured
 
 from jaxnets import data, sets, tasks
-from jaxnets.tasks import set_pictures
+from jaxnets.reports import set_figures
 
 RANDOM = np.random.default_rng(0)
 K = 3
@@ -48,15 +49,16 @@ def test_clustering_measures_what_scikit_learn_measures():
         model.precisions_cholesky_ = 1 / np.sqrt(model.covariances_)
         logs.append(model.score_samples(points[real]))
     wanted = -np.concatenate(logs).mean()
-    task = tasks.clustering(Told(tuple(map(tuple, ANSWERS.tolist()))), data.Quantities(tuple("abcde")))
-    variables = task.init(jax.random.key(0), batch)
-    found, _ = task.evaluate(variables, batch, None)
-    assert float(found["loss"][0] / found["loss"][1]) == pytest.approx(wanted, rel=1e-5)
-    assert float(task.loss(variables, batch, jax.random.key(0), ())[0]) == pytest.approx(wanted, rel=1e-5)
+    task = tasks.clustering(Told(tuple(map(tuple, ANSWERS.tolist()))), data.Quantities(tuple("abcde")), learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batch)
+    assert means(task, variables, batch)["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert float(loss_of(task, variables, batch)[0]) == pytest.approx(wanted, rel=1e-5)
     rubbish = {**batch, "inputs": np.where(members[..., None], inputs, 1e6).astype(np.float32)}
-    assert float(task.loss(variables, rubbish, jax.random.key(0), ())[0]) == pytest.approx(wanted, rel=1e-5)
-    assert task.derive["log_likelihood"]({"loss": wanted}) == -wanted
-    assert set(task.draw(variables, [batch])) == {"clusters"}
+    assert float(loss_of(task, variables, rubbish)[0]) == pytest.approx(wanted, rel=1e-5)
+    evaluator = task.evaluators["metrics"].evaluator
+    written = evaluator.compute({"validation": evaluator.add(None, measured(task, variables, batch))})
+    assert written["validation/log_likelihood"] == -written["validation/loss"] == pytest.approx(-wanted, rel=1e-5)
+    assert set(figures(task, variables, [batch])) == {"clusters"}
 
 
 def test_choice_measures_what_scikit_learn_measures():
@@ -69,17 +71,17 @@ def test_choice_measures_what_scikit_learn_measures():
         "targets": RANDOM.integers(0, 4, 50).astype(np.int32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.choice(Given(), data.Quantities(("score",)))
-    variables = task.init(jax.random.key(0), batch)
-    means = {name: float(total / count) for name, (total, count) in task.evaluate(variables, batch, None)[0].items()}
+    task = tasks.choice(Given(), data.Quantities(("score",)), learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batch)
+    found = means(task, variables, batch)
     scores = np.where(members, inputs[..., 0].astype(np.float64), -np.inf)[batch["mask"]]
     probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     targets = batch["targets"][batch["mask"]]
-    assert means["loss"] == pytest.approx(log_loss(targets, probabilities, labels=range(6)), rel=1e-5)
-    assert means["accuracy"] == pytest.approx(accuracy_score(targets, scores.argmax(1)))
-    assert means["chance"] == pytest.approx((1 / members.sum(1))[batch["mask"]].mean())
-    assert float(task.loss(variables, batch, jax.random.key(0), ())[0]) == pytest.approx(means["loss"], rel=1e-6)
-    assert set(task.draw(variables, [batch])) == {"chosen"}
+    assert found["loss"] == pytest.approx(log_loss(targets, probabilities, labels=range(6)), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(accuracy_score(targets, scores.argmax(1)))
+    assert found["chance"] == pytest.approx((1 / members.sum(1))[batch["mask"]].mean())
+    assert float(loss_of(task, variables, batch)[0]) == pytest.approx(found["loss"], rel=1e-6)
+    assert set(figures(task, variables, [batch])) == {"chosen"}
 
 
 def test_models_of_sets_are_looked_at():
@@ -90,8 +92,8 @@ def test_models_of_sets_are_looked_at():
         "inducing_points": sets.SetTransformer(2, width=8, heads=2, points=3, encoder=1, decoder=0),
     }.items():
         variables = jax.jit(model.init)(jax.random.key(0), batch["inputs"])
-        figures = set_pictures.of_model(model, variables, batch)
-        assert set(figures) == {name}
-        figures[name].canvas.draw()
-        assert set_pictures.of_model(model, variables, {**batch, "mask": np.zeros(3, bool)}) == {}
-    assert set_pictures.of_model(sets.DeepSets(2), variables, batch) == {}
+        drawn = set_figures.of_model(model, variables, batch)
+        assert set(drawn) == {name}
+        drawn[name].canvas.draw()
+        assert set_figures.of_model(model, variables, {**batch, "mask": np.zeros(3, bool)}) == {}
+    assert set_figures.of_model(sets.DeepSets(2), variables, batch) == {}

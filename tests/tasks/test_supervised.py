@@ -1,5 +1,6 @@
 """Supervised tasks against scikit-learn and NumPy; what is masked counts for nothing."""
 
+import functools
 import importlib
 import io
 from types import SimpleNamespace
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
+from task_parts import Parts, loss_of, means, measured
+from task_parts import figures as drawn
 
 from jaxnets import data, tasks
-from jaxnets.tasks import pictures
+from jaxnets.reports import figures
 
 # The package's functions of the same names hide these modules.
 language_model, translation = (importlib.import_module(f"jaxnets.tasks.{n}") for n in ("language_model", "translation"))
@@ -45,19 +48,18 @@ BATCHES = {
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 def test_classification_measures_what_scikit_learn_measures(batch):
-    task = tasks.classification(Given(), CLASSES)
-    variables = task.init(jax.random.key(0), batch)
+    task = tasks.classification(Given(), CLASSES, learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batch)
     logits, targets = batch["inputs"][batch["mask"]], batch["targets"][batch["mask"]]
     probabilities = np.asarray(jax.nn.softmax(logits.astype(np.float64)))
     wanted = log_loss(targets, probabilities / probabilities.sum(-1, keepdims=True), labels=[0, 1, 2])
-    found, _ = task.evaluate(variables, batch, None)
-    means = {name: float(total / count) for name, (total, count) in found.items()}
-    assert means["loss"] == pytest.approx(wanted, rel=1e-5)
-    assert means["accuracy"] == pytest.approx(accuracy_score(targets, logits.argmax(-1)))
-    loss, (carry, changed) = task.loss(variables, batch, jax.random.key(0), ())
+    found = means(task, variables, batch)
+    assert found["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert found["accuracy"] == pytest.approx(accuracy_score(targets, logits.argmax(-1)))
+    loss, aux = loss_of(task, variables, batch)
     assert float(loss) == pytest.approx(wanted, rel=1e-5)
-    assert carry == () and changed == {}
-    assert task.items(batch) == len(batch["inputs"])
+    assert aux.carry == () and aux.updated == {}
+    assert task.items.number(batch) == len(batch["inputs"])
 
 
 def test_regression_measures_what_scikit_learn_measures():
@@ -66,43 +68,41 @@ def test_regression_measures_what_scikit_learn_measures():
         "targets": RANDOM.normal(size=(50, 2)).astype(np.float32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.regression(Given(), data.Quantities(("x", "y")))
-    variables = task.init(jax.random.key(0), batch)
+    task = tasks.regression(Given(), data.Quantities(("x", "y")), learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batch)
     real = [batch[name][batch["mask"]] for name in ("targets", "inputs")]
-    found, _ = task.evaluate(variables, batch, None)
-    assert float(found["loss"][0] / found["loss"][1]) == pytest.approx(mean_squared_error(*real), rel=1e-5)
-    error = found["absolute_error"]
-    assert float(error[0] / error[1]) == pytest.approx(mean_absolute_error(*real), rel=1e-5)
-    figures = task.draw(variables, [batch, batch])
-    shown = figures["predicted"].axes[0].lines[1].get_ydata()
+    found = means(task, variables, batch)
+    assert found["loss"] == pytest.approx(mean_squared_error(*real), rel=1e-5)
+    assert found["absolute_error"] == pytest.approx(mean_absolute_error(*real), rel=1e-5)
+    shown = drawn(task, variables, [batch, batch])["predicted"].axes[0].lines[1].get_ydata()
     np.testing.assert_allclose(shown, np.tile(real[1][:, 0], 2))
 
 
 def test_what_is_masked_has_no_effect_even_where_it_is_nan():
     batch = BATCHES["an answer an example"]
     spoilt = {**batch, "inputs": np.where(batch["mask"][:, None], batch["inputs"], np.nan)}
-    task = tasks.classification(Given(), CLASSES)
-    variables = task.init(jax.random.key(0), batch)
+    task = tasks.classification(Given(), CLASSES, learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batch)
     for metric, wanted in zip(
-        jax.tree.leaves(task.evaluate(variables, spoilt, None)),
-        jax.tree.leaves(task.evaluate(variables, batch, None)),
+        jax.tree.leaves(measured(task, variables, spoilt)),
+        jax.tree.leaves(measured(task, variables, batch)),
         strict=True,
     ):
         assert float(metric) == pytest.approx(float(wanted))
     nothing = {**batch, "mask": np.zeros(50, bool)}
-    assert float(task.loss(variables, nothing, jax.random.key(0), ())[0]) == 0
+    assert float(loss_of(task, variables, nothing)[0]) == 0
 
 
 def test_pictures_show_counts_and_the_worst_mistakes():
     batch = BATCHES["an answer an example"]
     series = {**batch, "inputs": RANDOM.normal(size=(50, 3)).astype(np.float32)}
-    task = tasks.classification(Given(), CLASSES)
-    figures = task.draw(task.init(jax.random.key(0), series), [series])
+    task = tasks.classification(Given(), CLASSES, learn=Parts)
+    found = drawn(task, task.learner.init(jax.random.key(0), series), [series])
     counts = np.zeros((3, 3), int)
     logits = series["inputs"]
     for i in np.flatnonzero(series["mask"]):
         counts[series["targets"][i], logits[i].argmax()] += 1
-    texts = figures["confusion"].axes[0].texts  # at (column, row)
+    texts = found["confusion"].axes[0].texts  # at (column, row)
     shown = {tuple(map(int, text.get_position()))[::-1]: int(text.get_text()) for text in texts}
     assert shown == {(i, j): counts[i, j] for i in range(3) for j in range(3) if counts[i, j]}
 
@@ -112,8 +112,8 @@ def test_dollar_signs_of_the_data_are_no_formulas():
     batch = {"inputs": np.zeros((2, 3, 1)), "targets": truth, "mask": np.ones(2, bool)}
     words = SimpleNamespace(show=lambda token: names[token], decode=lambda tokens: names[tokens[0]], unit="piece")
     for figure in (
-        pictures.confusion(truth, truth, batch["mask"], names),
-        pictures.mistakes(np.eye(2)[::-1], batch, names),
+        figures.confusion(truth, truth, batch["mask"], names),
+        figures.mistakes(np.eye(2)[::-1], batch, names),
         language_model._surprise(words, truth, np.ones(2)),
         translation._map(words, truth, truth, np.eye(2)),
     ):
@@ -128,23 +128,23 @@ def test_pixels_are_drawn_as_the_image_they_are():
         "mask": np.ones(5, bool),
     }
     logits = np.stack([np.arange(5.0), np.zeros(5)], axis=-1)  # the first is the worst
-    lines = pictures.mistakes(logits, batch, "ab", count=2)
+    lines = figures.mistakes(logits, batch, "ab", count=2)
     assert [len(axes.lines) for axes in lines.axes[:2]] == [1, 1]
-    image = pictures.mistakes(logits, {**batch, "width": np.full(5, 4)}, "ab", count=2).axes[0].images[0]
+    image = figures.mistakes(logits, {**batch, "width": np.full(5, 4)}, "ab", count=2).axes[0].images[0]
     np.testing.assert_array_equal(image.get_array(), batch["inputs"][0].reshape(3, 4))
 
 
 def test_logits_of_another_number_of_classes_are_told():
     batch = BATCHES["an answer an example"]
-    task = tasks.classification(Given(), data.Classes(("a", "b")))
+    task = tasks.classification(Given(), data.Classes(("a", "b")), learn=Parts)
     with pytest.raises(AssertionError, match="3"):
-        jax.eval_shape(task.evaluate, task.init(jax.random.key(0), batch), batch, None)
+        jax.eval_shape(functools.partial(measured, task), task.learner.init(jax.random.key(0), batch), batch)
     assert jnp.isfinite(batch["inputs"]).all()
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_the_error_in_a_picture_holds_at_every_scale(scale):
     true, given = (scale * RANDOM.normal(size=(2, 50, 1))).astype(np.float32)
-    title = pictures.predicted(given, true, ["q"]).axes[0].get_title()
+    title = figures.predicted(given, true, ["q"]).axes[0].get_title()
     expected = np.sqrt(np.mean((given.astype(np.float64) - true) ** 2))
     assert float(title.split()[-1]) == pytest.approx(expected, rel=0.01)

@@ -1,9 +1,12 @@
 """Translation: its loss against one computed by hand, scheduled sampling, and a small language learned whole."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
 import pytest
+from task_parts import Parts, figures, loss_of, measured
 
 from jaxnets import attention, data, recurrent
 from jaxnets.data.sources.pairs import START
@@ -33,8 +36,8 @@ MODELS = {
 
 def made(name, pairs, **options):
     model = MODELS[name](pairs.spec.size)
-    task = translation(model, pairs.spec, **options)
-    return model, task, jax.jit(task.init)(jax.random.key(0), pairs.train[0])
+    task = translation(model, pairs.spec, learn=Parts, **options)
+    return model, task, jax.jit(task.learner.init)(jax.random.key(0), pairs.train[0])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -46,10 +49,10 @@ def test_the_loss_is_that_of_real_tokens(name, pairs):
     nats = -jax.nn.log_softmax(logits)[np.arange(32)[:, None], np.arange(10), batch["targets"]]
     real = (np.arange(10) < batch["target_lengths"][:, None]) & batch["mask"][:, None]
     expected = nats[real].mean()
-    loss = jax.jit(lambda batch: task.loss(variables, batch, jax.random.key(0), None)[0])
+    loss = jax.jit(lambda batch: loss_of(task, variables, batch)[0])
     np.testing.assert_allclose(loss(batch), expected, rtol=1e-5)
-    metrics, _ = jax.jit(task.evaluate)(variables, batch, ())
-    np.testing.assert_allclose(metrics["loss"][0] / metrics["loss"][1], expected, rtol=1e-5)
+    found = jax.jit(functools.partial(measured, task))(variables, batch)["loss"]
+    np.testing.assert_allclose(found.total / found.number, expected, rtol=1e-5)
     spoilt = {**batch, "inputs": np.where(np.arange(10) < batch["lengths"][:, None], batch["inputs"], 0)}
     np.testing.assert_allclose(loss(spoilt), expected, rtol=1e-5)
 
@@ -57,7 +60,7 @@ def test_the_loss_is_that_of_real_tokens(name, pairs):
 def test_scheduled_sampling_reads_what_the_model_writes(pairs):
     _, teacher, variables = made("recurrent", pairs)
     _, sampled, _ = made("recurrent", pairs, sampling=0.9)
-    losses = [float(task.loss(variables, pairs.train[0], jax.random.key(0), None)[0]) for task in (teacher, sampled)]
+    losses = [float(loss_of(task, variables, pairs.train[0])[0]) for task in (teacher, sampled)]
     assert np.isfinite(losses).all() and losses[0] != losses[1]
     with pytest.raises(ValueError, match="sampling: from 0 to below 1; given 1.0"):
         made("recurrent", pairs, sampling=1.0)
@@ -70,7 +73,7 @@ def test_a_small_language_is_learned_and_spoken(name, pairs):
 
     @jax.jit
     def update(variables, state, batch):
-        gradients = jax.grad(lambda v: task.loss(v, batch, jax.random.key(0), None)[0])(variables)
+        gradients = jax.grad(lambda v: loss_of(task, v, batch)[0])(variables)
         with jax.numpy_dtype_promotion("standard"):  # optax's own arithmetic mixes types
             updates, state = transform.update(gradients, state)
         return optax.apply_updates(variables, updates), state
@@ -78,8 +81,20 @@ def test_a_small_language_is_learned_and_spoken(name, pairs):
     state = transform.init(variables)
     for step in range(150):
         variables, state = update(variables, state, pairs.train[step])
-    scores, examples = task.score(variables, pairs.splits["validation"])
-    assert scores["bleu"] > 90
-    assert "model: " in examples and "given: " in examples
-    assert task.answer(variables, "one two three four") == "kvar tres dos un"
-    assert set(task.draw(variables, [pairs.splits["validation"][0]])) == ({"attention"} if name == "recurrent" else set())
+    assert bleu(task, variables, pairs.splits["validation"]) > 90
+    found = task.reports["examples"](variables, pairs.held_out, jax.random.key(0))["translations"].text
+    assert "model: " in found and "given: " in found
+    generate = task.endpoints["generate"]
+    answer = generate.function(variables, generate.read("one two three four"))
+    assert generate.present(answer)["text"].text == "kvar tres dos un"
+    drawn = figures(task, variables, [pairs.splits["validation"][0]])
+    assert set(drawn) == ({"attention"} if name == "recurrent" else set())
+
+
+def bleu(task, variables, batches):
+    """Measured once a run has ended."""
+    assert task.evaluators["bleu"].every == 0
+    evaluator, kept = task.evaluators["bleu"].evaluator, None
+    for batch in batches:
+        kept = evaluator.add(kept, evaluator.measure(variables, batch, jax.random.key(0), ())[0])
+    return evaluator.compute({"validation": kept})["validation/bleu"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 from shipped_configs import small_data
 
-from jaxnets.training import build, config, loop
-from jaxnets.training.compiled import compile_run
+from jaxnets.training import build, config
+from jaxnets.training.compiled import compile_run, evaluate
 from jaxnets.training.distributed import sharding
 
 ROWS, STEPS = 8, 2
@@ -31,7 +31,9 @@ def losses(name: str, data: dict) -> list[float]:
     for step in range(STEPS):
         state, metrics = sharding.settled(compiled.step(state, compiled.train.put(dataset.train[step])))
         found.append(float(metrics["loss"]))
-    return [*found, loop.evaluate(task, compiled.evaluate, state.variables, compiled.validation)["loss"]]
+    variables = task.learner.variables(state.learner)
+    measured = evaluate(compiled.evaluators, variables, compiled.splits, settings.seed, {"metrics": ("validation",)})
+    return [*found, measured["validation/loss"]]
 
 
 def main(folder: str, text: str, out: str) -> None:

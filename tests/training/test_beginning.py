@@ -1,5 +1,6 @@
 """Fine-tuning: a run begins with what another has learned, and parameters that are frozen stay."""
 
+import functools
 import json
 import re
 import shutil
@@ -12,12 +13,14 @@ import pytest
 from conftest import ROOT
 from flax.traverse_util import flatten_dict
 from in_process import ready, trained
+from task_parts import Parts, loss_of
 
 from jaxnets import convolution, data, tasks, weights
+from jaxnets.learning import gradient
+from jaxnets.learning.optimizers import adamw
 from jaxnets.training import loop, restore, rundir
 from jaxnets.training.checkpointing import beginning
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.optimizer import adamw
 from jaxnets.training.state import create, make_step
 
 SMALL = (
@@ -44,10 +47,14 @@ def source(tmp_path_factory):
 
 
 def begun(*flags, name="digits"):
-    """The variables before the first step."""
-    settings, _, _, compiled = ready(*SMALL, *flags, name=name)
-    beginning.check(settings.train, compiled.abstract)
-    return flat(jax.device_get(beginning.begin(settings.train, compiled.abstract, compiled.create()).variables))
+    """The variables before the first step, with the average, where one is kept."""
+    settings, _, task, compiled = ready(*SMALL, *flags, name=name)
+    used = lambda state: task.learner.variables(state.learner)
+    beginning.check(settings.train, used(compiled.abstract))
+    state = compiled.create(None)
+    if settings.train.begin_from:
+        state = compiled.create(beginning.begin(settings.train, used(compiled.abstract), used(state)))
+    return flat(jax.device_get(state.learner.variables))
 
 
 @pytest.mark.parametrize("step", ["best", "last", "3"])
@@ -78,10 +85,10 @@ def test_an_average_is_what_is_taken_and_begins_anew(tmp_path):
     found = begun(f"--config.train.begin_from={tmp_path / 'source'}", "--config.train.begin_step=last")
     chex.assert_trees_all_equal(found, flat(kept))
     both = begun(f"--config.train.begin_from={tmp_path / 'source'}", "--config.train.begin_step=last", average)
-    assert set(both) == {*found, *(f"average/{path}" for path in found)}
+    assert set(both) == {*found, *(f"ema/{path}" for path in found)}
     for path, leaf in found.items():
         np.testing.assert_array_equal(both[path], leaf)
-        np.testing.assert_array_equal(both[f"average/{path}"], leaf)
+        np.testing.assert_array_equal(both[f"ema/{path}"], leaf)
 
 
 def test_what_does_not_fit_is_told_all_at_once(source, tmp_path):
@@ -159,24 +166,23 @@ def test_frozen_parameters_stay_bit_for_bit_and_the_others_learn(source, tmp_pat
 
 
 def test_only_what_is_trained_has_a_state_and_counts_in_the_norm():
-    task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")))
+    task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")), learn=Parts)
     inputs = np.random.default_rng(0).normal(size=(4, 12, 1)).astype(np.float32)
     batch = {"inputs": inputs, "targets": np.arange(4) % 2, "mask": np.ones(4, bool)}
-    transform = adamw(10, 0.1, weight_decay=0.1, clip=1e-3)
-    whole = create(task, transform, batch, 0)
-    state = create(task, transform, batch, 0, frozen="block_")
-    trained_only = whole.variables["params"]["head"]
+    learn = functools.partial(gradient, *task.learner, adamw(10, 0.1, weight_decay=0.1, clip=1e-3))
+    part = functools.partial(learn, trainable=lambda path: "block_" not in path)
+    whole = create(learn(), batch, 0).learner.variables
+    state = create(part(), batch, 0)
+    trained_only = whole["params"]["head"]
     shapes = lambda tree: sorted(leaf.shape for leaf in jax.tree.leaves(tree))
-    assert shapes(state.optimizer) == sorted([(), (), *shapes(trained_only), *shapes(trained_only)])
-    loss = lambda head: task.loss(
-        {**whole.variables, "params": {**whole.variables["params"], "head": head}}, batch, jax.random.key(0), None
-    )[0]
+    assert shapes(state.learner.optimizer) == sorted([(), (), *shapes(trained_only), *shapes(trained_only)])
+    loss = lambda head: loss_of(task, {**whole, "params": {**whole["params"], "head": head}}, batch)[0]
     expected = optax.tree.norm(jax.grad(loss)(trained_only))
     for accumulate in (1, 2):
-        after, metrics = jax.jit(make_step(task, transform, 0, accumulate, frozen="block_"))(state, batch)
+        after, metrics = jax.jit(make_step(part(grad_accum_steps=accumulate), 0))(state, batch)
         if accumulate == 1:
             np.testing.assert_allclose(metrics["gradient_norm"], expected, rtol=1e-5)
-        before, after = flat(state.variables), flat(after.variables)
+        before, after = flat(state.learner.variables), flat(after.learner.variables)
         for path in before:
             assert np.array_equal(before[path], after[path]) == path.startswith("params/block_"), path
 
@@ -202,5 +208,5 @@ def test_several_processes_and_devices_begin_alike(run_program, start_processes,
             done = run_program("train", *flags, devices=devices)
             assert done.returncode == 0, done.stderr
         rows = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").open()]
-        losses.append([row["val/loss"] for row in rows if "val/loss" in row])
+        losses.append([row["validation/loss"] for row in rows if "validation/loss" in row])
     np.testing.assert_allclose(losses[1:], [losses[0]] * 2, rtol=1e-5)

@@ -19,15 +19,16 @@ from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.checkpointing.file_digests import LIST, list_files
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.run_files import name_run
-from jaxnets.training.state import State
 
 
 def state(step):
+    """A tree as ``saved.split`` makes it."""
     random = np.random.default_rng(step)
     numbers = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
     params = {"dense": {"kernel": numbers(30, 20), "bias": numbers(20)}}
     variables = {"params": params, "batch_stats": {"mean": numbers(20).astype(jnp.bfloat16)}}
-    return State(jnp.int32(step), variables, ({"mu": params, "count": jnp.int32(step)},), (numbers(4, 8),))
+    rest = {"optimizer": {"0": {"mu": params, "count": jnp.int32(step)}}, "carry": {"0": numbers(4, 8)}}
+    return {"step": jnp.int32(step), "variables": variables, "rest": rest}
 
 
 LIKE = jax.eval_shape(lambda: state(0))
@@ -42,8 +43,8 @@ def saved(folder, losses, **kept):
     """Checkpoints of the steps that ``losses`` has, with these validation losses."""
     with Checkpoints(folder / "checkpoints", **kept) as checkpoints:
         for step, loss in losses.items():
-            metrics = None if loss is None else {"val/loss": loss}
-            checkpoints.save(step, state(step), {"next_index": step}, metrics)
+            metrics = None if loss is None else {"validation/loss": loss}
+            checkpoints.save(step, state(step), {"next_index": step}, metrics, loss)
             checkpoints.wait()
     return folder
 
@@ -100,8 +101,8 @@ def test_every_damage_to_every_file_of_a_checkpoint_is_told_and_the_step_before_
                 f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read: {file.relative_to('checkpoints/8')} is "
             )
             with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
-                step, variables = checkpoints.restore_variables("best", LIKE.variables)
-            assert step == 4 and equal(variables, state(4).variables)
+                step, variables = checkpoints.restore_variables("best", LIKE["variables"])
+            assert step == 4 and equal(variables, state(4)["variables"])
             assert capsys.readouterr().err.startswith(told)
             assert read(run) == 4
             assert capsys.readouterr().err.startswith(told)
@@ -151,7 +152,7 @@ def test_a_step_is_not_there_before_its_list(tmp_path, monkeypatch):
 def test_a_best_step_whose_record_is_damaged_is_told_where_another_is_used(run, capsys):
     shutil.rmtree(run / "checkpoints" / "8" / "record")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.restore_variables("best", LIKE.variables)[0] == 4
+        assert checkpoints.restore_variables("best", LIKE["variables"])[0] == 4
     told = capsys.readouterr().err
     assert "checkpoint of step 8 in" in told and told.endswith("; step 4 is used\n")
 
@@ -170,11 +171,11 @@ def test_arrays_are_compared_with_their_digests(tmp_path, monkeypatch, capsys):
 def test_what_is_asked_for_by_its_number_is_not_replaced(run):
     damage(run / "checkpoints" / "8" / "record" / "metadata", "flipped")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.restore_variables("4", LIKE.variables)[0] == 4
+        assert checkpoints.restore_variables("4", LIKE["variables"])[0] == 4
         with pytest.raises(RunError, match="checkpoint of step 8 .* cannot be read"):
-            checkpoints.restore_variables("8", LIKE.variables)
+            checkpoints.restore_variables("8", LIKE["variables"])
         with pytest.raises(UsageError, match="--step=5: best, last or one of 4, 8 expected"):
-            checkpoints.restore_variables("5", LIKE.variables)
+            checkpoints.restore_variables("5", LIKE["variables"])
 
 
 def test_where_all_are_damaged_nothing_is_moved_and_nothing_begun_anew(run, capsys):
@@ -200,8 +201,8 @@ def test_the_last_two_and_the_best_stay(tmp_path, losses, kept, best):
     run = saved(tmp_path, losses)
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert set(checkpoints.steps()) == kept
-        assert checkpoints.restore_variables("best", LIKE.variables)[0] == best
-        assert checkpoints.restore_variables("last", LIKE.variables)[0] == max(kept)
+        assert checkpoints.restore_variables("best", LIKE["variables"])[0] == best
+        assert checkpoints.restore_variables("last", LIKE["variables"])[0] == max(kept)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_nothing_saved_is_nothing_to_go_on_from(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.restore(LIKE) is None
         with pytest.raises(RunError, match="no checkpoint in .*: train there first"):
-            checkpoints.restore_variables("best", LIKE.variables)
+            checkpoints.restore_variables("best", LIKE["variables"])
 
 
 def move(one, other):
@@ -296,7 +297,7 @@ FOREIGN = {  # what is done to steps 4 and 8, which of them is left, what is rep
 def test_foreign_steps_are_not_used(run, capsys, do, left, message):
     do(run / "checkpoints")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.restore_variables("last", LIKE.variables)[0] == left
+        assert checkpoints.restore_variables("last", LIKE["variables"])[0] == left
     assert re.search(message, capsys.readouterr().err)
     assert read(run) == left
     assert re.search(message, capsys.readouterr().err)
@@ -338,14 +339,15 @@ def test_a_step_that_is_removed_meanwhile_is_not_called_damaged(run, capsys, mon
 
     monkeypatch.setattr(checkpoints_module, "check_files", check)
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.restore_variables("best", LIKE.variables)[0] == 12
+        assert checkpoints.restore_variables("best", LIKE["variables"])[0] == 12
     assert capsys.readouterr().err == ""
 
 
 RECORDS = {
     "a list": lambda record: [1],
-    "text as metrics": lambda record: {**record, "metrics": "val/loss"},
-    "text as a metric": lambda record: {**record, "metrics": {"val/loss": "0.1"}},
+    "text as metrics": lambda record: {**record, "metrics": "validation/loss"},
+    "text as a metric": lambda record: {**record, "metrics": {"validation/loss": "0.1"}},
+    "text as the score": lambda record: {**record, "score": "0.1"},
     "a list as the position": lambda record: {**record, "data": [3]},
     "numbers as digests": lambda record: {**record, "digests": 5},
     "text as the step": lambda record: {**record, "step": "8"},
@@ -370,7 +372,7 @@ def test_a_record_of_wrong_types_is_refused(run, capsys, change):
 
 def test_stored_arrays_of_another_shape_are_not_read(run):
     """They may be of any size, while the shapes that a model expects are known."""
-    like = jax.eval_shape(lambda: state(0).variables)
+    like = jax.eval_shape(lambda: state(0)["variables"])
     larger = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:-1], leaf.shape[-1] + 1), leaf.dtype), like)
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         checkpoints.restore_variables("8", like)

@@ -15,10 +15,11 @@ from jaxnets.data.formats import image_decoding
 from jaxnets.data.formats import npz as npz_file
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
 from jaxnets.ops import checks, compressed
-from jaxnets.tasks import pictures
+from jaxnets.reports import figures
 from jaxnets.training import build, descriptions, loop, restore, run_files, rundir
 from jaxnets.training.checkpointing import file_digests
 from jaxnets.training.config import load
+from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
 from jaxnets.training.reporting import metrics
 from jaxnets.weights import files as weight_files
@@ -199,10 +200,10 @@ POSITIONS = ({}, {"next_index": -1}, {"next_index": "x"}, {"next_index": 2**70},
 
 @pytest.mark.parametrize("position", POSITIONS, ids=str)
 def test_a_position_in_other_data_is_refused(position):
-    batches = iter(DATA.train.to_iter_dataset(loop.READING))
+    batches = iter(DATA.train.to_iter_dataset(sharding.READING))
     with pytest.raises(RunError, match="the position in the data of a checkpoint must be like"):
-        loop.check_position(position, batches.get_state(), 0)
-    loop.check_position({"next_index": 3}, batches.get_state(), 0)
+        loop.check_position(position, batches.get_state())
+    loop.check_position({"next_index": 3}, batches.get_state())
 
 
 def test_only_functions_that_return_it_are_called():
@@ -245,7 +246,7 @@ def test_the_page_on_security_has_the_limits():
         pieces.MAX_JSON,
         pieces.MAX_PIECE,
         pieces.MAX_SYMBOLS,
-        pictures.CELLS,
+        figures.CELLS,
     ):
         assert f"{limit:,}" in page, limit
     for text in (

@@ -79,11 +79,11 @@ def test_what_is_not_an_object_is_refused_in_one_line(run, name, content):
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 def test_lines_that_are_not_metrics_are_left_out(run, content):
     path = run / "metrics.jsonl"
-    path.write_bytes(content + b'\n{"step": "7"}\n{"step": 6, "val/loss": 2.0}\n')
-    assert metrics.read_metrics(run) == [{"step": 6, "val/loss": 2.0}]
+    path.write_bytes(content + b'\n{"step": "7"}\n{"step": 6, "validation/loss": 2.0}\n')
+    assert metrics.read_metrics(run) == [{"step": 6, "validation/loss": 2.0}]
     with metrics.MetricWriter(run, 5) as writer:  # what is after the step is dropped
-        writer.write(6, {"val/loss": 3.0})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"step": 6, "val/loss": 3.0}]
+        writer.write(6, {"validation/loss": 3.0})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [{"step": 6, "validation/loss": 3.0}]
 
 
 @pytest.mark.parametrize("name", [".config.json.tmp", ".data.json.tmp", ".metrics.jsonl.tmp"])

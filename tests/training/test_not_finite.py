@@ -1,5 +1,6 @@
 """Numbers that are not finite: the run stops, leaves the update out, or goes back; nothing is poisoned."""
 
+import functools
 import json
 import os
 import signal
@@ -11,12 +12,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from conftest import ROOT, SMALL
 from in_process import ready, trained
 
 from jaxnets import convolution, data, tasks
+from jaxnets.learning import gradient, skip_nonfinite, with_ema
+from jaxnets.learning.optimizers import adamw
 from jaxnets.training import restore
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting.metrics import read_metrics
@@ -65,16 +67,22 @@ def spoiled(tmp_path, monkeypatch):
     return make
 
 
+BACK = "rolled back"
+
+
 def by_hand(flags, batches):
-    """The variables after the updates of these batches, None: a step without one."""
-    _, dataset, _, compiled = ready(*flags)
-    state = compiled.create()
+    """The variables after the updates of these batches; None: a step without one, BACK: the carry is at zero again."""
+    _, dataset, task, compiled = ready(*flags)
+    state = compiled.create(None)
     for batch in batches:
         if batch is None:
             state = state._replace(step=state.step + 1)
+        elif batch is BACK:
+            anew = jax.tree.map(jnp.zeros_like, state.learner.carry)
+            state = state._replace(learner=state.learner._replace(carry=anew))
         else:
             state, _ = compiled.step(state, compiled.train.put(dataset.train[batch]))
-    return jax.device_get(state.variables)
+    return jax.device_get(task.learner.variables(state.learner))
 
 
 def events(workdir):
@@ -83,20 +91,23 @@ def events(workdir):
 
 
 def test_an_update_that_is_skipped_changes_nothing_but_the_step():
-    task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")))
+    model, classes = convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b"))
     inputs = np.random.default_rng(0).normal(size=(4, 12, 1)).astype(np.float32)
     batch = {"inputs": inputs, "targets": np.arange(4) % 2, "mask": np.ones(4, bool)}
     bad = {**batch, "inputs": np.where(np.arange(48).reshape(4, 12, 1) == 40, np.inf, inputs)}
-    transform = optax.adam(0.1)
-    state = create(task, transform, batch, 0, average=0.9)
     for accumulate in (1, 2):
-        step = jax.jit(make_step(task, transform, 0, accumulate, average=0.9, skip=True))
-        good, _ = step(state, batch)
+        learn = functools.partial(gradient, optimizer=adamw(10, 0.1), grad_accum_steps=accumulate)
+        plain = with_ema(tasks.classification(model, classes, learn).learner, 0.9)
+        learner = skip_nonfinite(plain)
+        step = jax.jit(make_step(learner, 0))
+        good, _ = step(create(learner, batch, 0), batch)
         skipped, metrics = step(good, bad)
         assert not np.isfinite(metrics["gradient_norm"])
-        chex.assert_trees_all_equal(skipped, good._replace(step=jnp.int32(2)))
-        plain = jax.jit(make_step(task, transform, 0, accumulate, average=0.9))
-        chex.assert_trees_all_close(good, plain(state, batch)[0], atol=1e-6)
+        assert metrics["skipped"] == 1 and not metrics["finite"]
+        chex.assert_trees_all_equal(skipped.learner.state, good.learner.state)
+        assert (skipped.step, skipped.learner.skipped, good.learner.skipped) == (2, 1, 0)
+        expected, _ = jax.jit(make_step(plain, 0))(create(plain, batch, 0), batch)
+        chex.assert_trees_all_close(good.learner.state, expected.learner, atol=1e-6)
 
 
 def test_skipped_steps_leave_a_run_as_if_they_had_not_been(spoiled, tmp_path, capsys):
@@ -131,7 +142,7 @@ def test_a_run_rolled_back_goes_on_with_the_data_after_the_bad_batch(spoiled, tm
     assert "train/loss is nan at step 3; back to step 0, and on with the data after it\n" in capsys.readouterr().err
     logged = [row["step"] for row in read_metrics(tmp_path / "run") if "train/loss" in row]
     assert logged == list(range(1, 21))
-    chex.assert_trees_all_equal(found, by_hand(flags, [3, 4, 5, 6, 7, *range(12, 27)]))
+    chex.assert_trees_all_equal(found, by_hand(flags, [3, 4, 5, 6, 7, BACK, *range(12, 27)]))
     with pytest.raises(RunError, match="at step 8; stopped, the checkpoint of step 5 is kept"):
         trained(tmp_path / "limited", *flags, "--config.train.not_finite_limit=1")
 
@@ -140,10 +151,10 @@ def test_a_validation_that_is_not_finite_rolls_back_too(spoiled, tmp_path):
     text = spoiled()[-1].partition("=")[2]
     Path(text).write_bytes(Path(text).read_bytes()[:-3] + b"~~~")
     for policy in ("skip", "roll_back"):
-        with pytest.raises(RunError, match="val/loss is nan at step 5; stopped, no checkpoint was made before"):
+        with pytest.raises(RunError, match="validation/loss is nan at step 5; stopped, no checkpoint was made before"):
             trained(tmp_path / policy, *FLAGS, f"--config.data.path={text}", f"--config.train.not_finite={policy}")
     assert events(tmp_path / "skip") == []
-    assert events(tmp_path / "roll_back") == [(0, "rolled back", "val/loss is nan at step 5")] * 10
+    assert events(tmp_path / "roll_back") == [(0, "rolled back", "validation/loss is nan at step 5")] * 10
 
 
 @pytest.mark.slow

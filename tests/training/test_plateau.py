@@ -9,8 +9,8 @@ import pytest
 from conftest import SMALL
 from in_process import ready, trained
 
+from jaxnets.learning.optimizers import reduce_on_plateau, sgd
 from jaxnets.training.errors import UsageError
-from jaxnets.training.optimizer import on_plateau, sgd
 from jaxnets.training.reporting.metrics import read_metrics
 from jaxnets.training.restore import open_run
 
@@ -34,12 +34,13 @@ def scales_of(losses, factor, patience):
 @pytest.mark.parametrize("shift", [0, -10])
 def test_the_scale_falls_after_so_many_losses_without_a_smaller_one(shift):
     losses = [x + shift for x in (5, 4, 4, 4, 3, 3, 3.5, 3.2, 3.1, 2.9, 2.9, 2.9)]
-    transform, measured = on_plateau(sgd(10**9, 0.1, momentum=0.0), 0.5, 2)
+    optimizer, observe = reduce_on_plateau(sgd(10**9, 0.1, momentum=0.0), 0.5, 2, "validation/loss")
     params, gradients = {"a": jnp.ones(3)}, {"a": jnp.full(3, 2.0)}
-    state, found = transform.init(params), []
+    state, found = optimizer.init(params), []
     for loss in losses:
-        state, scale = measured(state, jnp.float32(loss))
-        updates, state = transform.update(gradients, state, params)
+        state, told = observe(state, {"validation/loss": jnp.float32(loss), "validation/accuracy": jnp.float32(0)})
+        scale = told["learning_rate_scale"]
+        updates, state = optimizer.update(gradients, state, params)
         np.testing.assert_allclose(updates["a"], -0.1 * 2 * scale, rtol=1e-6)
         found.append(float(scale))
     assert found == scales_of(losses, 0.5, 2)
@@ -49,9 +50,9 @@ def test_the_scale_falls_after_so_many_losses_without_a_smaller_one(shift):
 def test_a_run_reduces_its_rate_by_its_validation_losses(small_text, tmp_path):
     flags = (*FLAGS, *PLATEAU, f"--config.data.path={small_text}", "--config.train.steps=60")
     trained(tmp_path / "run", *flags)
-    rows = [row for row in read_metrics(tmp_path / "run") if "val/loss" in row]
+    rows = [row for row in read_metrics(tmp_path / "run") if "validation/loss" in row]
     scales = [row["learning_rate_scale"] for row in rows]
-    assert scales == scales_of([row["val/loss"] for row in rows], 0.5, 2)
+    assert scales == scales_of([row["validation/loss"] for row in rows], 0.5, 2)
     assert scales[-1] < 1
 
 

@@ -40,9 +40,9 @@ def test_a_part_of_the_data_has_the_rows_it_is_asked_for(made):
     part = whole.part(first)
     for name in ("train", "validation"):
         for step in (0, 1, 5):
-            if step >= len(getattr(whole, name)):
+            if step >= len(whole.splits[name]):
                 continue
-            full, half = getattr(whole, name)[step], getattr(part, name)[step]
+            full, half = whole.splits[name][step], part.splits[name][step]
             assert full.keys() == half.keys()
             for key, array in full.items():
                 np.testing.assert_array_equal(half[key], array[first(len(array))])

@@ -11,7 +11,7 @@ from jaxnets.training import build, restore, rundir
 from jaxnets.training.config import DEFAULTS, load
 from jaxnets.training.errors import RunError, UsageError
 
-TARGETS = [
+SPECS = [
     data.Vocabulary(),
     data.Vocabulary("\n\"'aé日\U0001f600"),
     data.learn_pieces(["one\n", "öne two\n"], 260),
@@ -20,12 +20,12 @@ TARGETS = [
 ]
 
 
-@pytest.mark.parametrize("targets", TARGETS, ids=lambda targets: type(targets).__name__)
-def test_what_the_targets_mean_survives_saving(tmp_path, targets):
-    made = data.adding(length=5, batch=3)._replace(targets=targets)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: type(spec).__name__)
+def test_what_the_targets_mean_survives_saving(tmp_path, spec):
+    made = data.adding(length=5, batch=3)._replace(spec=spec)
     rundir.claim(tmp_path / "run", load("adding"), made)
     found, batch = rundir.data(tmp_path / "run")
-    assert found == targets
+    assert found == spec
     assert {name: (leaf.shape, leaf.dtype) for name, leaf in batch.items()} == {
         "inputs": ((3, 5, 2), np.float32),
         "targets": ((3, 1), np.float32),

@@ -9,6 +9,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxnets.attention import gpt2
+from jaxnets.learning import partitioning
+from jaxnets.tasks.task import rules_of
 from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
@@ -47,18 +49,15 @@ EVERY = (
 def specs(tree, fully=False, data=1, model=1):
     sizes = {"data": data, "copies": 1, "model": model}
     mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
-    found = sharding.of_parameters(mesh, tree, fully)
+    found = partitioning.of_parameters(mesh, rules_of(MODEL), tree, fully)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.spec)
         for path, leaf in jax.tree_util.tree_leaves_with_path(found)
     }
 
 
-DECODER = jax.eval_shape(
-    lambda: gpt2(vocabulary=64, width=32, layers=2, heads=4, context=16).init(
-        jax.random.key(0), jnp.zeros((1, 8), jnp.int32)
-    )
-)
+MODEL = gpt2(vocabulary=64, width=32, layers=2, heads=4, context=16)
+DECODER = jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32)))
 
 
 def test_heads_and_hidden_units_lie_apart():
@@ -114,7 +113,7 @@ def train(run_program, start_processes, small_text, tmp_path):
         assert f"{processes * devices} x cpu" in told
         rows = [json.loads(line) for line in (tmp_path / folder / "metrics.jsonl").read_text().splitlines()]
         losses = [row["train/loss"] for row in rows if "train/loss" in row]
-        return [*losses, next(row["val/loss"] for row in rows[::-1] if "val/loss" in row)]
+        return [*losses, next(row["validation/loss"] for row in rows[::-1] if "validation/loss" in row)]
 
     return run
 

@@ -6,73 +6,70 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from task_parts import Parts, loss_of
 
 from jaxnets import data, recurrent, tasks
-from jaxnets.training.optimizer import adamw, sgd
+from jaxnets.learning import gradient
+from jaxnets.learning.optimizers import adamw, sgd
 from jaxnets.training.state import create, key_for, make_step
 
 VOCABULARY = data.Vocabulary("abcdefgh")
 TOKENS = np.random.default_rng(0).integers(0, 8, 2000).astype(np.int32)
 
 
-def setup(dropout=0.0, transform=None, **model):
+def setup(dropout=0.0, rate=0.1, grad_accum_steps=1, **model):
+    """A task with its parts, what learns them, batches, and the first state."""
     network = recurrent.CharRNN(8, hidden=6, layers=2, embedding=4, dropout=dropout, **model)
-    task = tasks.language_model(network, VOCABULARY)
-    transform = transform or optax.sgd(0.1)
+    task = tasks.language_model(network, VOCABULARY, learn=Parts)
+    learner = gradient(*task.learner, optax.sgd(rate), grad_accum_steps=grad_accum_steps)
     batches = data.streams(TOKENS, 4, 10, 0)
-    return task, transform, batches, create(task, transform, batches[0], seed=0)
+    return task, learner, batches, create(learner, batches[0], seed=0)
 
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
-    task, transform, batches, state = setup()
+    _, learner, batches, state = setup()
+    step, in_parts = (jax.jit(make_step(each, 0)) for each in (learner, setup(grad_accum_steps=parts)[1]))
     whole, accumulated = state, state
     for i in range(3):
-        whole, metrics = jax.jit(make_step(task, transform, 0))(whole, batches[i])
-        accumulated, others = jax.jit(make_step(task, transform, 0, parts))(accumulated, batches[i])
+        whole, metrics = step(whole, batches[i])
+        accumulated, others = in_parts(accumulated, batches[i])
         chex.assert_trees_all_close(accumulated, whole, atol=1e-6)
         chex.assert_trees_all_close(others, metrics, atol=1e-5)
 
 
 def test_the_state_of_a_stream_is_carried_and_reset_at_its_start():
-    task, transform, batches, state = setup()
-    step = jax.jit(make_step(task, transform, 0))
-    state, _ = step(state, batches[0])
-    loss = lambda batch, carry: task.loss(state.variables, batch, jax.random.key(0), carry)
-    carried = float(loss(batches[1], state.carry)[0])
-    fresh = float(loss({**batches[1], "start": np.ones(4, bool)}, state.carry)[0])
+    task, learner, batches, state = setup()
+    state, _ = jax.jit(make_step(learner, 0))(state, batches[0])
+    variables = state.learner.variables
+    loss = lambda batch, carry: loss_of(task, variables, batch, carry=carry)
+    carried = float(loss(batches[1], state.learner.carry)[0])
+    fresh = float(loss({**batches[1], "start": np.ones(4, bool)}, state.learner.carry)[0])
     assert fresh == pytest.approx(float(loss(batches[1], None)[0]), abs=1e-6)
     assert abs(carried - fresh) > 1e-6
     # Two batches with the state carried see what one long batch sees.
     long = {k: np.concatenate([batches[0][k], batches[1][k]], 1) for k in ("inputs", "targets", "mask")}
     whole = float(loss({**long, "start": np.ones(4, bool)}, None)[0])
-    first, (carry, _) = loss(batches[0], None)
-    second, _ = loss(batches[1], carry)
+    first, aux = loss(batches[0], None)
+    second, _ = loss(batches[1], aux.carry)
     assert whole == pytest.approx(float(first + second) / 2, abs=1e-5)
 
 
 def test_masked_targets_change_nothing():
     task, _, batches, state = setup()
+    variables = state.learner.variables
     batch = dict(batches[0])
     batch["mask"] = batch["mask"].copy()
     batch["mask"][:, 6:] = False
     other = dict(batch, targets=np.where(batch["mask"], batch["targets"], (batch["targets"] + 3) % 8))
-    loss = lambda b: task.loss(state.variables, b, jax.random.key(0), None)[0]
+    loss = lambda batch, variables=variables: loss_of(task, variables, batch, carry=None)[0]
     assert loss(batch) == loss(other)
     nothing = dict(batch, mask=np.zeros_like(batch["mask"]))
-    value, gradient = jax.value_and_grad(lambda v: task.loss(v, nothing, jax.random.key(0), None)[0])(state.variables)
+    value, gradient = jax.value_and_grad(lambda v: loss(nothing, v))(variables)
     assert value == 0
     chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
 
 
-@pytest.fixture
-def standard_promotion():
-    """What ``make_step`` does for optax, whose own arithmetic mixes types."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.mark.usefixtures("standard_promotion")
 def test_weight_decay_is_on_matrices_only():
     transform = adamw(10, 0.1, weight_decay=0.5)
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
@@ -81,7 +78,6 @@ def test_weight_decay_is_on_matrices_only():
     np.testing.assert_allclose(updates["bias"], 0)
 
 
-@pytest.mark.usefixtures("standard_promotion")
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     transform = adamw(100, 1.0, warmup=10, final=0.1, b1=0.0, b2=0.0)
     params = jnp.zeros(1)
@@ -97,7 +93,6 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     assert rates[99] == pytest.approx(0.1, abs=0.01)
 
 
-@pytest.mark.usefixtures("standard_promotion")
 def test_gradient_descent_has_momentum_and_a_decay_in_the_gradient():
     transform = sgd(10**9, 0.1, momentum=0.5, weight_decay=0.2)
     params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
@@ -123,9 +118,9 @@ def test_keys_differ_by_seed_step_and_purpose():
 
 
 def test_dropout_differs_from_step_to_step_and_repeats_with_the_seed():
-    task, transform, batches, state = setup(dropout=0.5, transform=optax.sgd(0.0))
-    step = jax.jit(make_step(task, transform, 0))
+    _, learner, batches, state = setup(dropout=0.5, rate=0.0)
+    step = jax.jit(make_step(learner, 0))
     run = lambda s: float(step(s, batches[0])[1]["loss"])
     assert run(state) == run(state)
     assert run(state) != run(state._replace(step=jnp.int32(1)))
-    assert run(state) != float(make_step(task, transform, 1)(state, batches[0])[1]["loss"])
+    assert run(state) != float(make_step(learner, 1)(state, batches[0])[1]["loss"])

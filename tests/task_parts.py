@@ -1,0 +1,40 @@
+"""Tasks without an optimizer: the functions that a learner is made from, called one by one."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxnets.learning import Aux, Context
+
+
+class Parts(NamedTuple):
+    """With ``learn=Parts`` a task's ``learner`` has what it would be made from.
+
+    Attributes:
+        init: ``(key, batch) -> variables``.
+        loss: ``(variables, batch, Context) -> (loss, Aux)``.
+    """
+
+    init: Callable
+    loss: Callable
+
+
+def loss_of(task, variables, batch, key=None, carry=()) -> tuple[jax.Array, Aux]:
+    """The loss of a task with ``Parts`` at step 0, and what comes with it."""
+    return task.learner.loss(variables, batch, Context(jax.random.key(0) if key is None else key, 0, carry))
+
+
+def measured(task, variables, batch, carry=None) -> dict[str, Any]:
+    """The ``Mean`` of each metric of a batch."""
+    return task.evaluators["metrics"].evaluator.measure(variables, batch, jax.random.key(0), carry)[0]
+
+
+def means(task, variables, batch) -> dict[str, float]:
+    """The metrics of a batch."""
+    return {name: float(total / number) for name, (total, number) in measured(task, variables, batch).items()}
+
+
+def figures(task, variables, batches) -> dict[str, Any]:
+    """The figures of a task for these batches of the validation."""
+    return task.reports["figures"](variables, {"validation": batches}, jax.random.key(0))
