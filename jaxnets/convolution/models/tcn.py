@@ -14,8 +14,8 @@ from jaxnets.dense import Dense
 from jaxnets.dropout import Dropout
 from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.recurrent.checking import checked_lengths
 from jaxnets.recurrent.layers.pooling import pool
-from jaxnets.recurrent.scan import checked_lengths
 
 # Uniform within 1 / sqrt(k D). The published program asks for a deviation of 0.01, but its weight norm overwrites that
 # before the first step, and this, torch's default, remains.
