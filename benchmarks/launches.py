@@ -67,7 +67,7 @@ def h100() -> jax.sharding.SingleDeviceSharding:
 def compiled(function: Any, *arguments: Any) -> Any:
     """The function compiled for an H100."""
     there = h100()
-    there_is_one = mock.patch("jaxnets.recurrent.methods.check_persistent")
+    there_is_one = mock.patch("jaxnets.recurrent.experimental.persistent.check_device")
     with there_is_one, mock.patch.object(jax, "default_backend", lambda: "gpu"):  # what our own choices go by
         traced = jax.jit(function, in_shardings=there, out_shardings=there).trace(*arguments)
         return traced.lower(lowering_platforms=("cuda",)).compile()

@@ -48,7 +48,7 @@ def executors(cell: recurrent.Cell, chunk: int | None) -> dict[str, Callable]:
     run = lambda **options: lambda params, xs: recurrent.scan(cell, params, xs, **options)[1]
     return {
         "sequential": run(method="sequential"),
-        "associative": run(method="associative", chunk=chunk),
+        "associative": run(method=recurrent.Associative(chunk)),
         "whole": lambda params, xs: whole(cell, params, xs),
         "autodiff": run(method="autodiff"),
     }

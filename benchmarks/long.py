@@ -30,7 +30,7 @@ flags.DEFINE_string("plot", None, "Draw the result into this file.")
 
 def ours(keep: str, hidden: int) -> peers.Implementation:
     cell = recurrent.lstm(hidden)
-    apply = lambda params, xs: recurrent.scan(cell, params, xs, keep=keep)[1]
+    apply = lambda params, xs: recurrent.scan(cell, params, xs, method=recurrent.Sequential(keep=keep))[1]
     return apply, cell.init(jax.random.key(0), hidden)
 
 

@@ -8,6 +8,7 @@ same round, median of all rounds: below 1 we are faster. "share" is the part of 
 products, measured in the same run, that the row's own products reach.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from absl import flags
 from benchmarks import harness, peers
 from benchmarks.side_by_side import work
 from jaxnets import program, recurrent
-from jaxnets.recurrent.methods import METHODS
+from jaxnets.recurrent.methods import NAMES, resolve_method
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -47,12 +48,14 @@ flags.DEFINE_string("json", None, "Write the result to this file.")
 
 
 def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
-    method, _, how = method.partition(":")
+    name, _, how = method.partition(":")
     layer = CELLS[cell](hidden)
-    options: recurrent.Options = {"method": method}
+    chosen: Any = resolve_method(layer, name)
     if how:
-        options |= {"unroll": int(how)} if how.isdecimal() else {"keep": how}
-    return lambda params, xs: recurrent.scan(layer, params, xs, **options)[1], layer.init(jax.random.key(0), features)
+        chosen = dataclasses.replace(chosen, **({"unroll": int(how)} if how.isdecimal() else {"keep": how}))
+    return lambda params, xs: recurrent.scan(layer, params, xs, method=chosen)[1], layer.init(
+        jax.random.key(0), features
+    )
 
 
 def cases(implementation: peers.Implementation, xs: jax.Array) -> dict[str, harness.Case]:
@@ -140,7 +143,7 @@ def check_choices(flag: str, given: list[str], known: list[str]) -> None:
 def main(overrides: program.Overrides) -> None:
     check_choices("cells", FLAGS.cells, list(CELLS))
     check_choices("passes", FLAGS.passes, list(PASSES))
-    check_choices("methods", [method.partition(":")[0] for method in FLAGS.methods], list(METHODS))
+    check_choices("methods", [method.partition(":")[0] for method in FLAGS.methods], list(NAMES))
     check_choices("peers", FLAGS.peers, ["all", "none", *peers.JAX_PEERS, "torch"])
     shapes = [harness.parse_shape(text) for text in FLAGS.shapes]
     rate = harness.product_rate(jnp.dtype(FLAGS.dtype))

@@ -7,7 +7,6 @@ A division is the rows of the batch and the units that a block of the kernel has
 of ``persistent_tiling.tilings``, whose order is an estimate. This says how good the estimate is.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -18,8 +17,7 @@ from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # pu
 from benchmarks import harness
 from benchmarks.side_by_side import work
 from jaxnets import program, recurrent
-from jaxnets.recurrent.experimental.persistent import Launch, check_persistent, chunk_length, persistent
-from jaxnets.recurrent.methods import with_own_gradient
+from jaxnets.recurrent.experimental.persistent import check_device
 from jaxnets.training.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -42,9 +40,8 @@ def methods() -> dict[str, Any]:
     sizes = [None, *((int(rows), int(units)) for rows in FLAGS.rows for units in FLAGS.units)]
     found: dict[str, Any] = {"sequential": "sequential"}
     for one in sizes:
-        launched = functools.partial(persistent, launch=Launch(one, interpret))
         name = "persistent" if one is None else f"persistent {one[0]}x{one[1]}"
-        found[name] = functools.partial(with_own_gradient, launched)
+        found[name] = recurrent.Persistent(sizes=one, interpret=interpret)
     return found
 
 
@@ -56,10 +53,7 @@ def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, 
     xs = jax.random.normal(jax.random.key(1), (batch, time, features), jnp.dtype(FLAGS.dtype))
     cases: dict[str, dict[str, harness.Case]] = {"forward": {}, "gradient": {}}
     for name, method in methods().items():
-        chunk = None if name == "sequential" else chunk_length(time)
-        apply = lambda params, xs, method=method, chunk=chunk: recurrent.scan(
-            layer, params, xs, method=method, chunk=chunk
-        )[1]
+        apply = lambda params, xs, method=method: recurrent.scan(layer, params, xs, method=method)[1]
         try:
             for which, now in cases.items():
                 now[name] = harness.compiled(work(apply, which, 2), params, xs)
@@ -79,7 +73,7 @@ def main(overrides: program.Overrides) -> None:
         raise UsageError(f"--interpret: needs JAX 0.11 or newer; here it is {jax.__version__}")
     if not FLAGS.interpret:
         try:
-            check_persistent(jax.default_backend())
+            check_device()
         except ValueError as error:
             raise UsageError(f"{error}; --interpret tries this program without one") from error
     result = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype, "tiles": []}

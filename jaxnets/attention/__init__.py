@@ -9,12 +9,12 @@ from jaxnets.attention.alignment import (
 )
 from jaxnets.attention.blocks import Block, MultiHeadAttention
 from jaxnets.attention.cache import Cache, contents, empty_cache, extend, length_of
-from jaxnets.attention.decoder_lm import DecoderLM, gpt2, modern_lm
 from jaxnets.attention.depth import stack
 from jaxnets.attention.dot_product import attention, attention_weights, choose_implementation
+from jaxnets.attention.models.decoder_lm import DecoderLM, gpt2, modern_lm
+from jaxnets.attention.models.transformer import Memory, Transformer
 from jaxnets.attention.positions import alibi, relative_buckets, rotary, sinusoidal
 from jaxnets.attention.ring import Ring
-from jaxnets.attention.transformer import Memory, Transformer
 from jaxnets.attention.unstacking import unstack
 
 __all__ = [

@@ -15,7 +15,13 @@ from jaxnets.recurrent.cells.wrappers import (
     zoneout,
     zoneout_masks,
 )
+from jaxnets.recurrent.executors.associative import Associative
+from jaxnets.recurrent.executors.autodiff import Autodiff
+from jaxnets.recurrent.executors.cudnn import CuDNN
+from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.executors.newton import Newton
+from jaxnets.recurrent.executors.sequential import Sequential
+from jaxnets.recurrent.experimental.persistent import Persistent
 from jaxnets.recurrent.layers.pooling import attention_pool, pool
 from jaxnets.recurrent.layers.rnn import RNN, BidirectionalRNN, StackedRNN
 from jaxnets.recurrent.layers.stacked import bidirectional, stacked
@@ -23,20 +29,26 @@ from jaxnets.recurrent.methods import choose_method
 from jaxnets.recurrent.models.char_rnn import CharRNN
 from jaxnets.recurrent.models.encoder_decoder import Encoded, EncoderDecoder
 from jaxnets.recurrent.models.sequence_model import SequenceModel
+from jaxnets.recurrent.newton_solution import newton_solution
 from jaxnets.recurrent.over_devices import scan_over_devices
-from jaxnets.recurrent.scan import Options, newton_solution, scan, step
+from jaxnets.recurrent.scan import scan, step
 
 __all__ = [
     "RNN",
+    "Associative",
+    "Autodiff",
     "BidirectionalRNN",
     "Cell",
     "CharRNN",
+    "CuDNN",
     "Encoded",
     "EncoderDecoder",
     "LinearStep",
+    "Method",
     "Newton",
-    "Options",
+    "Persistent",
     "SequenceModel",
+    "Sequential",
     "StackedRNN",
     "attention_pool",
     "bidirectional",

@@ -135,17 +135,6 @@ def _listed(items: list[str]) -> str:
     return ", ".join(items[:MOST]) + more
 
 
-def check_choices(chunk: int | None, keep: str | None, unroll: int) -> None:
-    """Raises a ValueError unless ``scan`` can compute so."""
-    whole = lambda n: isinstance(n, (int, np.integer))
-    if chunk is not None and (not whole(chunk) or isinstance(chunk, bool) or chunk < 1):
-        raise ValueError(f"chunk: at least 1, or None to choose; given {chunk!r}")
-    if not whole(unroll) or unroll < 1:
-        raise ValueError(f"unroll: at least 1; given {unroll!r}")
-    if keep not in ("carries", "boundaries", "products", None):
-        raise ValueError(f"keep: one of carries, boundaries, products, or None to choose; given {keep!r}")
-
-
 def time_axis(cell: Cell, leaf: jax.Array, time_major: bool) -> int:
     """Which axis of xs is time."""
     if leaf.ndim < 1 + cell.axes:

@@ -10,8 +10,9 @@ the sequence), compose those of the parts before their own to the state before i
 (Martin and Cundy 2018, arXiv:1709.04057). The input is projected twice, so that no projection has to be kept.
 """
 
+import dataclasses
 import functools
-from typing import Any, Unpack
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,12 @@ from jax.sharding import Mesh
 from jaxnets.devices import device_count, divided, padded
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
 from jaxnets.recurrent.checking import arrays, check_cell, first_carry, one_array, one_input, time_axis
-from jaxnets.recurrent.executors.associative import linear_states
-from jaxnets.recurrent.methods import check_linear
-from jaxnets.recurrent.scan import Options, scan
+from jaxnets.recurrent.executors.associative import Associative, check_linear, linear_states
+from jaxnets.recurrent.executors.method import Method
+from jaxnets.recurrent.executors.newton import Newton
+from jaxnets.recurrent.executors.sequential import Sequential
+from jaxnets.recurrent.methods import resolve_method
+from jaxnets.recurrent.scan import scan
 
 
 def scan_over_devices(
@@ -38,7 +42,7 @@ def scan_over_devices(
     resets: jax.Array | None = None,
     reverse: bool = False,
     time_major: bool = False,
-    **options: Unpack[Options],
+    method: str | Method = "auto",
 ) -> tuple[Carry, jax.Array]:
     """As ``scan``, with time divided over devices.
 
@@ -51,7 +55,7 @@ def scan_over_devices(
         mesh: The devices.
         axis: The axis of the mesh that time is divided over: each of the n devices along it computes T / n steps. What
             its other axes divide, such as a batch, they go on dividing.
-        **options: How each device runs its part: as in ``scan``.
+        method: How each device runs its part, as in ``scan``.
 
     Returns:
         As ``scan``: the last carry, on every device, and the outputs, divided as xs are.
@@ -64,7 +68,7 @@ def scan_over_devices(
     count = device_count(mesh, axis)
     params, xs, carry = arrays("params", params), arrays("xs", xs), arrays("carry", carry)
     lengths, resets = one_array("lengths", lengths), one_array("resets", resets)
-    how: dict[str, Any] = {"reverse": reverse, "time_major": time_major, **options}
+    how: dict[str, Any] = {"reverse": reverse, "time_major": time_major, "method": resolve_method(cell, method)}
     jax.eval_shape(functools.partial(scan, cell, lengths=lengths, resets=resets, **how), params, xs, carry)
     leaf = main_input(xs)
     time = time_axis(cell, leaf, time_major)
@@ -92,7 +96,9 @@ def _run(cell, mesh, axis, time, how, params, xs, carry, lengths, resets):
         place = leaf.ndim - 2 - cell.axes - jax.tree.leaves(carry)[0].ndim  # after the batch's axes, from the end
         beside = functools.partial(jax.tree.map, lambda b, a: jnp.stack([b, a], place))
         start = beside(jax.tree.map(jnp.zeros_like, carry), _no_decay(carry))
-        total = scan(_with_decay(cell, place), params, xs, start, **{**options, "keep": "boundaries"})[0]
+        total = scan(_with_decay(cell, place), params, xs, start, **{**options, "method": _frugal(options["method"])})[
+            0
+        ]
         totals = lax.all_gather(total, axis)
         if options["reverse"]:
             number = count - 1 - number
@@ -104,6 +110,13 @@ def _run(cell, mesh, axis, time, how, params, xs, carry, lengths, resets):
 
     run = divided(of_device, mesh, axis, (None, time, None, None, time), (None, time))
     return run(params, xs, carry, lengths, resets)
+
+
+def _frugal(method: Method) -> Method:
+    """A method that keeps as little as it can for its gradient: of the first pass only the last carry is used."""
+    if isinstance(method, Sequential | Associative | Newton):
+        return dataclasses.replace(method, keep="boundaries")
+    return method
 
 
 def _no_decay(carry: Carry) -> Carry:

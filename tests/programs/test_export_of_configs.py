@@ -130,7 +130,7 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
 
 @pytest.mark.parametrize(
     "name, model",
-    [("digits", {"hidden": 5, "options": {"method": "newton"}}), ("decoder_lm", {"implementation": "chunked"})],
+    [("digits", {"hidden": 5, "method": "newton"}), ("decoder_lm", {"implementation": "chunked"})],
 )
 def test_how_a_run_computed_does_not_bind_its_export(tmp_path, data_files, name, model):
     run, dataset = run_of(name, tmp_path, {**data_files.get(name, {}), "batch": 4}, **model)

@@ -4,7 +4,6 @@ Blocks of the kernel are threads that wait for each other: what has several belo
 more threads than processors.
 """
 
-import functools
 from unittest import mock
 
 import chex
@@ -17,8 +16,6 @@ from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from jaxnets import recurrent
 from jaxnets.recurrent.experimental import persistent_tiling
-from jaxnets.recurrent.experimental.persistent import Launch, persistent
-from jaxnets.recurrent.methods import with_own_gradient
 
 
 def transposing(wgmma):
@@ -38,9 +35,8 @@ if jax.__version_info__ < (0, 11):
 
 
 def interpreted(sizes, **settings):
-    """The executor, for ``scan``'s ``method``, with blocks of these rows and units."""
-    launch = Launch(sizes, InterpretGPUParams(**settings))
-    return functools.partial(with_own_gradient, functools.partial(persistent, launch=launch))
+    """The method with blocks of these rows and units."""
+    return recurrent.Persistent(sizes=sizes, interpret=InterpretGPUParams(**settings))
 
 
 def check(cell, sizes, length, batch, dtype=jnp.float32, tolerance=1e-5, **options):

@@ -28,7 +28,7 @@ def everything(run, cell, **options):
 
 
 def check(cell, arguments, count, tolerance, **options):
-    whole = {**options, "method": "autodiff", "chunk": None}
+    whole = {**options, "method": "autodiff"}
     got = jax.jit(everything(recurrent.scan_over_devices, cell, mesh=make_mesh(count), axis="time", **options))
     wanted = jax.jit(everything(recurrent.scan, cell, **whole))(*arguments)
     same(jax.block_until_ready(got(*arguments)), wanted, tolerance)
@@ -39,7 +39,7 @@ def options_of(length):
     return {
         "plain": {},
         "ragged, reset": {**ragged, "method": "associative"},
-        "ragged, reset, in reverse": {**ragged, "reverse": True, "chunk": 2},
+        "ragged, reset, in reverse": {**ragged, "reverse": True, "method": recurrent.Sequential(2)},
     }
 
 

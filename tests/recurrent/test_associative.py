@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import recurrent
+from jaxnets.recurrent import Associative
 from jaxnets.recurrent.executors import associative
 
 LINEAR = ("min gru", "min lstm", "lru")
@@ -19,12 +20,12 @@ each_cell = pytest.mark.parametrize("name", LINEAR)
 LENGTHS = jnp.array([13, 5, 0])
 RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
 OPTIONS = {
-    "plain": dict(),
-    "plain, in blocks": dict(chunk=5),
-    "reverse": dict(reverse=True, chunk=5, keep="boundaries"),
-    "ragged": dict(lengths=LENGTHS, chunk=4),
-    "resets": dict(resets=RESETS),
-    "all": dict(lengths=LENGTHS, resets=RESETS, reverse=True, chunk=5, keep="boundaries"),
+    "plain": (Associative(), {}),
+    "plain, in blocks": (Associative(5), {}),
+    "reverse": (Associative(5, "boundaries"), dict(reverse=True)),
+    "ragged": (Associative(4), dict(lengths=LENGTHS)),
+    "resets": (Associative(), dict(resets=RESETS)),
+    "all": (Associative(5, "boundaries"), dict(lengths=LENGTHS, resets=RESETS, reverse=True)),
 }
 
 
@@ -46,10 +47,10 @@ def everything(name, **options):
 
 
 @each_cell
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_states_and_gradients_are_those_of_a_plain_scan(float64, name, options):
+@pytest.mark.parametrize("method, options", OPTIONS.values(), ids=OPTIONS)
+def test_states_and_gradients_are_those_of_a_plain_scan(float64, name, method, options):
     arguments = problem(CELLS[name], 13, dtype=jnp.float64)
-    got = everything(name, method="associative", **options)(*arguments)
+    got = everything(name, method=method, **options)(*arguments)
     wanted = everything(name, method="autodiff", **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-10, rtol=1e-10)
     chex.assert_trees_all_equal_dtypes(got, wanted)
@@ -62,7 +63,7 @@ def test_any_batch_axes(name, batch, time_major):
     if time_major:
         xs = jnp.moveaxis(xs, -2, 0)
     options = dict(lengths=jnp.full(batch, 9), resets=jnp.zeros(xs.shape[:-1], bool), time_major=time_major)
-    got = everything(name, method="associative", chunk=4, **options)(params, xs, carry)
+    got = everything(name, method=Associative(4), **options)(params, xs, carry)
     chex.assert_trees_all_close(got, everything(name, **options)(params, xs, carry), atol=1e-4)
 
 
@@ -75,8 +76,8 @@ def test_no_step_and_one(float64, name, length):
 
 
 @functools.cache
-def compiled(name, method, chunk, reverse):
-    options = dict(method=method, chunk=chunk, reverse=reverse)
+def compiled(name, method, reverse):
+    options = dict(method=method, reverse=reverse)
     return jax.jit(lambda a, lengths, resets: run(name, a, lengths=lengths, resets=resets, **options))
 
 
@@ -86,8 +87,8 @@ def test_any_lengths_and_resets(data, name, reverse):
     lengths = jnp.array(data.draw(st.lists(st.integers(0, 13), min_size=3, max_size=3)))
     resets = jnp.array(data.draw(st.lists(st.booleans(), min_size=39, max_size=39))).reshape(3, 13)
     arguments = problem(CELLS[name], 13), lengths, resets
-    got = compiled(name, "associative", 5, reverse)(*arguments)
-    chex.assert_trees_all_close(got, compiled(name, "autodiff", None, reverse)(*arguments), atol=1e-5)
+    got = compiled(name, Associative(5), reverse)(*arguments)
+    chex.assert_trees_all_close(got, compiled(name, "autodiff", reverse)(*arguments), atol=1e-5)
 
 
 @each_cell
@@ -116,7 +117,7 @@ def test_half_precision_keeps_float32_states(name):
 @each_cell
 def test_vmap_changes_nothing(name):
     params, xs, carry = problem(CELLS[name], 10)
-    one = lambda x, c: recurrent.scan(CELLS[name], params, x, c, chunk=4, method="associative")
+    one = lambda x, c: recurrent.scan(CELLS[name], params, x, c, method=Associative(4))
     chex.assert_trees_all_close(jax.jit(jax.vmap(one))(xs, carry), run(name, (params, xs, carry)), atol=1e-6)
 
 
@@ -134,22 +135,21 @@ def test_a_hundred_thousand_steps(name, tolerance):
     if name == "lru":
         arguments[0]["log_decay"] = jnp.log(-jnp.log(jnp.array([0.9, 0.99, 0.999, 0.999])))
     wanted, (last, ys) = everything(name)(*arguments)
-    gradients, states = everything(name, method="associative", keep="boundaries")(*arguments)
+    gradients, states = everything(name, method=Associative(keep="boundaries"))(*arguments)
     assert scaled_error(states, (last, ys)) < tolerance
     assert scaled_error(gradients, wanted) < tolerance
 
 
 def test_memory_is_that_of_a_block():
-    def temporary(length, **options):
+    def temporary(length, method):
         shapes = jax.eval_shape(lambda: problem(CELLS["min gru"], length, (2,)))
-        compiled = jax.jit(jax.grad(objective(**options))).lower(*shapes).compile()
+        compiled = jax.jit(jax.grad(objective(method))).lower(*shapes).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    def objective(**options):
-        return lambda *a: jnp.sum(recurrent.scan(CELLS["min gru"], *a, method="associative", **options)[1] ** 2)
+    def objective(method):
+        return lambda *a: jnp.sum(recurrent.scan(CELLS["min gru"], *a, method=method)[1] ** 2)
 
-    blocks = temporary(8192, chunk=256, keep="boundaries")
-    assert blocks < temporary(8192, chunk=8192) / 3
+    assert temporary(8192, Associative(256, "boundaries")) < temporary(8192, Associative(8192)) / 3
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="blocks are larger elsewhere")
@@ -221,8 +221,8 @@ def test_a_linear_step_of_ones_own():
     loss = lambda params, xs, **options: jnp.sum(jnp.sin(recurrent.scan(cell, params, xs, **options)[1]))
     for options in ({}, dict(resets=jnp.ones((2, 17), bool).at[:, 3:9].set(False))):
         wanted = jax.grad(loss, (0, 1))(params, xs, method="autodiff", **options)
-        for method in ("sequential", "associative"):
-            got = jax.grad(loss, (0, 1))(params, xs, method=method, chunk=6, **options)
+        for method in (recurrent.Sequential(6), Associative(6)):
+            got = jax.grad(loss, (0, 1))(params, xs, method=method, **options)
             chex.assert_trees_all_close(got, wanted, atol=1e-5)
 
 

@@ -193,8 +193,11 @@ CASES = {
 EXEMPT = {
     "Cell": "a tuple of functions; every cell is swept",
     "LinearStep": "a part of a cell; every linear cell is swept",
-    "Newton": "settings; the method is swept under scan",
-    "Options": "a type of settings",
+    **dict.fromkeys(
+        ("Associative", "Autodiff", "CuDNN", "Newton", "Persistent", "Sequential"),
+        "options; methods are swept under scan",
+    ),
+    "Method": "a protocol",
     "Encoded": "a tuple that EncoderDecoder returns",
     "choose_method": "reads no array",
     "newton_solution": "refuses no steps, tested below",

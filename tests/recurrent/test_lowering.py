@@ -26,7 +26,9 @@ def test_products_of_a_chunk_are_matrices_that_fill_a_tensor_unit():
     """Time and batch are joined before a chunk's products: [chunk * B, D] times [D, gates * H], not one per step."""
     cell = recurrent.lstm(128)
     params, xs = cell.init(jax.random.key(0), 256), jnp.zeros((8, 64, 256))
-    f = jax.grad(lambda params, xs: jnp.sum(recurrent.scan(cell, params, xs, chunk=16)[1]), (0, 1))
+    f = jax.grad(
+        lambda params, xs: jnp.sum(recurrent.scan(cell, params, xs, method=recurrent.Sequential(16))[1]), (0, 1)
+    )
     text = jax.jit(f).trace(params, xs).lower(lowering_platforms=("tpu",)).as_text()
     shapes = set(re.findall(r"dot_general.*: \(tensor<([\dx]+)xf32>, tensor<([\dx]+)xf32>\)", text))
     assert ("128x256", "256x512") in shapes  # the projection: 16 steps of 8 rows

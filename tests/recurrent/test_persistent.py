@@ -47,18 +47,21 @@ def gpu(monkeypatch):
     """A Hopper GPU as the backend, whose kernels are loops."""
     monkeypatch.setattr(persistent_kernel, "persistent_loop", loop_without_kernel)
     monkeypatch.setattr(persistent, "tilings", lambda *_: [Tiling(8, 16, (1,), (1,))])
-    monkeypatch.setattr("jaxnets.recurrent.methods.check_persistent", lambda backend: None)
+    monkeypatch.setattr(persistent, "check_device", lambda: None)
 
 
 @pytest.mark.parametrize("name", SERVED)
-@pytest.mark.parametrize("options", [{}, {**RAGGED, "reverse": True, "chunk": 2}], ids=["whole", "ragged, in chunks"])
-def test_outputs_and_gradients_are_those_of_the_sequential_method(gpu, name, options):
+@pytest.mark.parametrize(
+    "chunk, options", [(None, {}), (2, {**RAGGED, "reverse": True})], ids=["whole", "ragged, in chunks"]
+)
+def test_outputs_and_gradients_are_those_of_the_sequential_method(gpu, name, chunk, options):
     cell = CELLS[name]
     arguments = problem(cell, 5)
+    kernel, plain = recurrent.Persistent(chunk), recurrent.Sequential(chunk)
     run = lambda method: recurrent.scan(cell, *arguments, method=method, **options)
-    chex.assert_trees_all_close(run("persistent"), run("sequential"), atol=1e-5)
+    chex.assert_trees_all_close(run(kernel), run(plain), atol=1e-5)
     of = lambda method: gradient(cell, method=method, **options)(*arguments)
-    chex.assert_trees_all_close(of("persistent"), of("sequential"), rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(of(kernel), of(plain), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -98,7 +101,7 @@ def test_cells_that_cannot_be_taken_apart_are_told(gpu, name, options, message):
 
 
 def test_sizes_that_the_chip_cannot_hold_are_told(monkeypatch):
-    monkeypatch.setattr("jaxnets.recurrent.methods.check_persistent", lambda backend: None)
+    monkeypatch.setattr(persistent, "check_device", lambda: None)
     for cell, batch in ((recurrent.lstm(6), 3), (recurrent.lstm(2048), 3), (recurrent.lstm(256), 5000)):
         params = jax.eval_shape(lambda key, cell=cell: cell.init(key, 5), jax.random.key(0))
         run = lambda params, xs, cell=cell: recurrent.scan(cell, params, xs, method="persistent")

@@ -37,7 +37,7 @@ def test_gradients_equal_plain_autodiff_in_float64(float64, cell, reverse, keep)
     arguments = problem(cell, 13, dtype=jnp.float64)
     options = dict(lengths=LENGTHS, resets=RESETS, reverse=reverse)
     wanted = gradient(cell, method="autodiff", **options)(*arguments)
-    got = gradient(cell, chunk=5, keep=keep, **options)(*arguments)
+    got = gradient(cell, method=recurrent.Sequential(5, keep), **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-11, rtol=1e-11)
 
 
@@ -66,7 +66,9 @@ def test_a_row_is_what_it_is_alone(cell, reverse):
                 own["dropout_masks"] = rows(params["dropout_masks"], one)
             short = jax.tree.map(lambda a, one=one, length=length: a[one, :length], xs)
             alone.append(recurrent.scan(cell, own, short, rows(carry, one), reverse=reverse))
-        return recurrent.scan(cell, params, xs, carry, lengths=LENGTHS, reverse=reverse, chunk=5), alone
+        return recurrent.scan(
+            cell, params, xs, carry, lengths=LENGTHS, reverse=reverse, method=recurrent.Sequential(5)
+        ), alone
 
     (last, ys), alone = together_and_alone()
     for row, length in enumerate(LENGTHS.tolist()):
@@ -98,7 +100,7 @@ def test_a_reset_begins_anew(cell):
     def at_once_and_in_parts():
         parts = (jax.tree.map(lambda a, cut=cut: a[:, cut], xs) for cut in (slice(6), slice(6, None)))
         return (
-            recurrent.scan(cell, params, xs, carry, resets=resets, chunk=4),
+            recurrent.scan(cell, params, xs, carry, resets=resets, method=recurrent.Sequential(4)),
             recurrent.scan(cell, params, next(parts), carry),
             recurrent.scan(cell, params, next(parts)),
         )
@@ -134,7 +136,7 @@ def test_any_lengths_and_resets(data, length, chunk, reverse):
     lengths = jnp.array(data.draw(st.lists(st.integers(0, length), min_size=3, max_size=3)))
     resets = np.array(data.draw(st.lists(st.booleans(), min_size=3 * length, max_size=3 * length))).reshape(3, length)
     options = dict(lengths=lengths, resets=jnp.asarray(resets), reverse=reverse)
-    last, ys = recurrent.scan(cell, params, xs, carry, chunk=chunk, **options)
+    last, ys = recurrent.scan(cell, params, xs, carry, method=recurrent.Sequential(chunk), **options)
     # The definition, a step at a time.
     step = jax.jit(lambda c, x: recurrent.step(cell, params, c, x))
     expected = np.zeros(ys.shape, np.float32)

@@ -33,7 +33,7 @@ each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 def check_against_a_loop(cell, length):
     params, xs, carry = problem(cell, length)
-    last, ys = recurrent.scan(cell, params, xs, carry, chunk=8)
+    last, ys = recurrent.scan(cell, params, xs, carry, method=recurrent.Sequential(8))
     step = jax.jit(functools.partial(recurrent.step, cell))
     expected = []
     for t in range(length):
@@ -57,7 +57,9 @@ def test_a_loop_of_steps_equals_scan_for_every_cell(cell):
 @pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
 def test_a_batch_without_rows_gives_none_and_gradients_of_zero(cell):
     params, xs, carry = problem(cell, 5, batch=(0,))
-    total = lambda params: recurrent.scan(cell, params, xs, carry, lengths=jnp.zeros(0, int), chunk=2)[1].sum()
+    total = lambda params: recurrent.scan(
+        cell, params, xs, carry, lengths=jnp.zeros(0, int), method=recurrent.Sequential(2)
+    )[1].sum()
     chex.assert_trees_all_equal(jax.jit(jax.grad(total))(params), jax.tree.map(jnp.zeros_like, params))
 
 
@@ -93,15 +95,15 @@ def test_a_step_begins_where_a_scan_begins_and_needs_floating_point():
 def test_gradients_equal_plain_autodiff_in_float64(float64, cell, length, chunk, keep, reverse):
     arguments = problem(cell, length, dtype=jnp.float64)
     wanted = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
-    got = gradient(cell, reverse=reverse, chunk=chunk, keep=keep)(*arguments)
+    got = gradient(cell, reverse=reverse, method=recurrent.Sequential(chunk, keep))(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-12, rtol=1e-11)
 
 
 @each_cell
 def test_gradients_equal_finite_differences(float64, cell):
     arguments = problem(cell, 9, dtype=jnp.float64)
-    f = jax.jit(objective(cell, chunk=4))
-    gradients = gradient(cell, chunk=4)(*arguments)
+    f = jax.jit(objective(cell, method=recurrent.Sequential(4)))
+    gradients = gradient(cell, method=recurrent.Sequential(4))(*arguments)
     leaves, tree = jax.tree.flatten(arguments)
     for i, (leaf, found) in enumerate(zip(leaves, jax.tree.leaves(gradients), strict=True)):
         direction = jnp.sin(1.0 + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
@@ -123,7 +125,7 @@ def test_no_parameter_has_a_gradient_of_zero(cell):
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)], ids=str)
 def test_any_batch_axes_and_time_major(cell, batch):
     params, xs, carry = problem(cell, 11, batch)
-    last, ys = recurrent.scan(cell, params, xs, carry, chunk=4)
+    last, ys = recurrent.scan(cell, params, xs, carry, method=recurrent.Sequential(4))
     flat = xs.reshape(-1, 11, D)
     for i, index in enumerate(np.ndindex(*batch)):
         one = jax.tree.map(lambda a, index=index: a[index], carry)
@@ -135,7 +137,7 @@ def test_any_batch_axes_and_time_major(cell, batch):
         recurrent.scan(cell, params, time_first, carry, time_major=True)[1], jnp.moveaxis(ys, -2, 0), atol=1e-6
     )
     wanted = gradient(cell, method="autodiff")(params, xs, carry)
-    chex.assert_trees_all_close(gradient(cell, chunk=4)(params, xs, carry), wanted, atol=2e-5)
+    chex.assert_trees_all_close(gradient(cell, method=recurrent.Sequential(4))(params, xs, carry), wanted, atol=2e-5)
 
 
 @each_cell
@@ -161,7 +163,7 @@ def test_carried_state_joins_pieces(cell):
 @each_cell
 def test_reverse_is_the_flipped_sequence(cell):
     params, xs, carry = problem(cell, 10)
-    last, ys = recurrent.scan(cell, params, xs, carry, reverse=True, chunk=4)
+    last, ys = recurrent.scan(cell, params, xs, carry, reverse=True, method=recurrent.Sequential(4))
     flipped, expected = recurrent.scan(cell, params, xs[:, ::-1], carry)
     chex.assert_trees_all_close(ys, expected[:, ::-1], atol=1e-6)
     chex.assert_trees_all_close(last, flipped, atol=1e-6)
@@ -170,10 +172,12 @@ def test_reverse_is_the_flipped_sequence(cell):
 @each_cell
 def test_vmap_and_remat_change_nothing(cell):
     params, xs, carry = problem(cell, 10, (4,))
-    whole = gradient(cell, chunk=4)(params, xs, carry)
-    rematerialised = jax.jit(jax.grad(jax.checkpoint(objective(cell, chunk=4)), (0, 1, 2)))(params, xs, carry)
+    whole = gradient(cell, method=recurrent.Sequential(4))(params, xs, carry)
+    rematerialised = jax.jit(jax.grad(jax.checkpoint(objective(cell, method=recurrent.Sequential(4))), (0, 1, 2)))(
+        params, xs, carry
+    )
     chex.assert_trees_all_close(rematerialised, whole, atol=1e-5)
-    rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(cell, params, x, c, chunk=4)))(xs, carry)
+    rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(cell, params, x, c, method=recurrent.Sequential(4))))(xs, carry)
     chex.assert_trees_all_close(rows, recurrent.scan(cell, params, xs, carry), atol=1e-6)
 
 
@@ -196,13 +200,13 @@ def test_autodiff_has_forward_mode_and_second_derivatives(float64, cell):
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_keeps_float32_carries_and_gradients(cell, dtype):
     params, xs, carry = problem(cell, 24)
-    last, ys = recurrent.scan(cell, params, xs.astype(dtype), carry, chunk=8)
+    last, ys = recurrent.scan(cell, params, xs.astype(dtype), carry, method=recurrent.Sequential(8))
     exact_last, exact = recurrent.scan(cell, params, xs, carry)
     assert ys.dtype == dtype
     assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype(jnp.float32)}
     chex.assert_trees_all_close(ys.astype(jnp.float32), exact, atol=0.03)
     chex.assert_trees_all_close(last, exact_last, atol=0.03)
-    gradients = gradient(cell, chunk=8)(params, xs.astype(dtype), carry)[0]
+    gradients = gradient(cell, method=recurrent.Sequential(8))(params, xs.astype(dtype), carry)[0]
     wanted = gradient(cell)(params, xs, carry)[0]
     for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
         assert got.dtype == jnp.float32
@@ -228,7 +232,7 @@ def test_huge_inputs_stay_finite(cell):
 def test_any_length_and_chunk(length, chunk, batch, reverse, keep):
     cell = CELLS["lstm"]
     arguments = problem(cell, length, (batch,))
-    got = gradient(cell, chunk=chunk, reverse=reverse, keep=keep)(*arguments)
+    got = gradient(cell, reverse=reverse, method=recurrent.Sequential(chunk, keep))(*arguments)
     wanted = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=2e-5, rtol=2e-5)
 
@@ -247,12 +251,9 @@ BAD = {
     "features": (dict(xs=jnp.zeros((2, 4, 7))), "made for 5 features; given shape"),
     "carry of another batch": (dict(carry=jnp.zeros((3, 6))), r"carry: shapes \(2, 6\) expected.*given \(3, 6\)"),
     "carry of another kind": (dict(carry=(jnp.zeros((2, 6)),) * 2), "carry: shapes"),
-    "chunk": (dict(chunk=0), "chunk: at least 1"),
-    "unroll": (dict(unroll=0), "unroll: at least 1"),
-    "keep": (dict(keep="all"), "keep: one of carries, boundaries, products, or None to choose; given 'all'"),
     "method": (
         dict(method="magic"),
-        "method: one of auto, sequential, associative, newton, cudnn, persistent, autodiff.*given 'magic'",
+        "method must be one of auto, sequential, associative, newton, cudnn, persistent, autodiff.*got 'magic'",
     ),
     "associative": (
         dict(method="associative"),
@@ -270,7 +271,9 @@ def compiled_gradient(cell, batch, length, **options):
 
 @pytest.mark.parametrize("batch, length, chosen", [(128, 16, "products"), (64, 16, "carries"), (128, 4096, "carries")])
 def test_products_are_kept_where_they_are_large_and_not_too_many(batch, length, chosen):
-    memory = lambda keep: compiled_gradient(recurrent.lstm(128), batch, length, keep=keep).memory_analysis()
+    memory = lambda keep: compiled_gradient(
+        recurrent.lstm(128), batch, length, method=recurrent.Sequential(keep=keep)
+    ).memory_analysis()
     by_keep = {keep: memory(keep).temp_size_in_bytes for keep in ("carries", "products", None)}
     assert by_keep["carries"] < by_keep["products"]
     assert by_keep[None] == by_keep[chosen]

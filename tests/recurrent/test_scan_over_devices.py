@@ -54,7 +54,7 @@ def test_on_one_device_as_scan():
         ({"lengths": [7, 9, 0]}, "lengths: from 0 to T = 7 expected; given 9"),
         ({"resets": jnp.zeros((3, 6), bool)}, r"resets: bool of shape \(3, 7\) expected"),
         ({"carry": jnp.zeros((2, 6))}, r"carry: shapes \(3, 6\) expected for this batch"),
-        ({"keep": "all"}, "keep: one of carries"),
+        ({"method": "magic"}, "method must be one of auto, sequential.*got 'magic'"),
     ],
 )
 def test_what_a_user_gets_wrong(changes, message):

@@ -145,7 +145,7 @@ def test_a_product_within_jit_under_grad(keep, transform):
     wanted = transform(jax.grad(lambda p: loss(p, method="autodiff")))(params)
     jax.tree.map(np.testing.assert_allclose, recurrent.scan(jitted_dot(), params, XS), scan(recurrent.elman(4), params))
     try:
-        found = transform(jax.grad(lambda p: loss(p, keep=keep)))(params)
+        found = transform(jax.grad(lambda p: loss(p, method=recurrent.Sequential(keep=keep))))(params)
     except ValueError as error:
         assert "wraps dot in a transformation such as jit" in str(error)
     else:
@@ -195,21 +195,11 @@ WRONG = {
     "lengths as a mask": (lambda: scan(lengths=jnp.ones((2, 5), bool)), "lengths: integers.*given bool of shape"),
     "resets as strings": (lambda: scan(resets="no"), "resets must be arrays, got 'no'"),
     "resets of a row": (lambda: scan(resets=jnp.ones(5, bool)), r"resets: bool of shape \(2, 5\) expected"),
-    "chunk of a fraction": (lambda: scan(chunk=2.5), "chunk: at least 1, or None to choose; given 2.5"),
-    "chunk as a string": (lambda: scan(chunk="2"), "chunk: at least 1, or None to choose; given '2'"),
-    "unroll as a string": (lambda: scan(unroll="2"), "unroll: at least 1; given '2'"),
-    "method None": (lambda: scan(method=None), "method: one of auto, sequential"),
-    "method a class": (lambda: scan(method=recurrent.Newton), r"must be a Newton\(...\).*got the class Newton"),
-    "Newton's tolerance": (
-        lambda: scan(method=recurrent.Newton(tolerance="small")),
-        "Newton: a positive tolerance expected; given 'small'",
-    ),
-    "Newton's iterations": (
-        lambda: scan(method=recurrent.Newton(iterations=2.5)),
-        "Newton: a positive iterations expected; given 2.5",
-    ),
-    "a step of one result": (lambda: scan(returns(lambda h: h), OF_ELMAN), r"`step` must return \(carry, y\)"),
-    "a step of three": (lambda: scan(returns(lambda h: (h, h, h)), OF_ELMAN), r"`step` must return \(carry, y\)"),
+    "method None": (lambda: scan(method=None), "method must be one of auto, sequential.*got None"),
+    "method a number": (lambda: scan(method=3), "method must be one of auto, sequential.*got 3"),
+    "method a function": (lambda: scan(method=print), "method must be one of auto, sequential.*got <built-in function"),
+    "a step of one result": (lambda: scan(returns(lambda h: h), OF_ELMAN), r"`?step`? must return \(carry, y\)"),
+    "a step of three": (lambda: scan(returns(lambda h: (h, h, h)), OF_ELMAN), r"`?step`? must return \(carry, y\)"),
     "a step with another carry": (
         lambda: scan(returns(lambda h: (h[..., :2], h)), OF_ELMAN),
         r"must return a carry like the one before, of shapes \(2, 4\), got \(2, 2\)",
@@ -261,11 +251,10 @@ WRONG = {
         lambda: recurrent.stacked([scan, scan], XS, jnp.zeros((2, 4))),
         r"carry: one per layer, 2, expected; given float32 of shape \(2, 4\)",
     ),
-    "options misspelled": (
-        lambda: init(recurrent.RNN(GRU, options={"methd": "autodiff"}), XS),
-        "options must be a dict of chunk, keep, unroll, method.*got",
+    "method of a layer": (
+        lambda: init(recurrent.RNN(GRU, method={"name": "autodiff"}), XS),
+        "method must be one of auto, sequential.*got",
     ),
-    "options as a string": (lambda: init(recurrent.RNN(GRU, options="autodiff"), XS), "options must be a dict of"),
     "xs of one row to RNN": (lambda: init(recurrent.RNN(GRU), XS[0, 0]), r"xs: at least the axes \[T, D\]"),
     "tokens to RNN": (lambda: init(recurrent.RNN(GRU), TOKENS), "xs: floating point expected; given int32"),
     "layers of StackedRNN": (lambda: init(recurrent.StackedRNN(GRU, layers=0), XS), "layers: at least 1; given 0"),

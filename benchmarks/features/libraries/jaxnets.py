@@ -33,7 +33,7 @@ def libraries() -> list[Library]:
     probes = {
         **general(layer),
         **ragged(layer, lstm(both=True)),
-        **memory(lstm, 'keep="boundaries"', keep="boundaries"),
+        **memory(lstm, 'Sequential(keep="boundaries")', method=recurrent.Sequential(keep="boundaries")),
         **elmans(lambda activation, xs: run(recurrent.elman(HIDDEN, activations[activation]), xs)[1]),
         **grus(lambda: [gru("before"), gru("after")]),
         "mgu": mgu,

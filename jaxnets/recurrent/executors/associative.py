@@ -16,6 +16,7 @@ pass goes through the blocks in reverse. Its recurrence is linear, too: with :ma
     \bar s_t = g_t + a_{t+1}^* \odot \bar s_{t+1}, \quad \bar b_t = \bar s_t, \quad \bar a_t = s_{t-1}^* \odot \bar s_t
 """
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -24,13 +25,59 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, joined_rows, matmul, split_params, times
+from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, joined_rows, matmul, split_params, times
+from jaxnets.recurrent.executors.method import Traversal, check_chunks, extent, in_chunks
 from jaxnets.recurrent.executors.steps import Control, Plan, add, joined, parted, projection, put, take, untraced, where
 
 # How many numbers the states of a block hold: what fits a CPU's cache (there, larger blocks take up to twice the time),
 # and elsewhere enough for thousands of cores.
 NUMBERS = {"cpu": 2**16}
 OTHERWISE = 2**22
+
+
+@dataclasses.dataclass(frozen=True)
+class Associative:
+    """Parallel over time, in blocks, for cells that are linear in their state (their step is a ``LinearStep``).
+
+    Attributes:
+        chunk: Steps of a block; None chooses. T need not be a multiple.
+        keep: What the backward pass keeps: ``"carries"``, the state of every step, or ``"boundaries"``, the one before
+            each block, from which the others are computed once more.
+    """
+
+    chunk: int | None = None
+    keep: str = "carries"
+
+    def __post_init__(self):
+        check_chunks(self.chunk, self.keep, ("carries", "boundaries"))
+
+    def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
+        """Raises a ValueError if the cell is not linear in its state."""
+        check_linear("method: associative", cell)
+
+    def run(
+        self,
+        cell: Cell,
+        traversal: Traversal,
+        params: Params,
+        xs: Any,
+        carry: Carry,
+        initial: Carry,
+        control: Control,
+    ) -> tuple[Carry, jax.Array]:
+        """As ``Method.run``."""
+        block = self.chunk or block_length(extent(cell, xs, traversal.axis)[0], carry)
+        plan = Plan(block, self.keep, 1, *traversal)
+        return in_chunks(associative, cell, plan, params, xs, carry, initial, control)
+
+
+def check_linear(what: str, cell: Cell) -> None:
+    """Raises a ValueError if the cell is not linear in its state; ``what`` is what needs it."""
+    if not isinstance(cell.step, LinearStep):
+        raise ValueError(
+            f"{what} needs a cell that is linear in its state, such as min_gru, min_lstm or lru; "
+            "given one whose step is no LinearStep"
+        )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -1,18 +1,17 @@
 """The executor that is parallel in time for any cell: all steps at once, by Newton's method on the whole sequence."""
 
+import dataclasses
 import functools
 import math
 import numbers
-import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.executors.chunked_backward import Kept, backward
 from jaxnets.recurrent.executors.jacobian import (
     dense_jacobian,
     dense_recurrence,
@@ -20,14 +19,19 @@ from jaxnets.recurrent.executors.jacobian import (
     diagonal_recurrence,
     dot_with_slope,
 )
+from jaxnets.recurrent.executors.method import Traversal, check_chunks, extent, in_chunks
+from jaxnets.recurrent.executors.newton_iteration import Solution, solve_block, worst
+from jaxnets.recurrent.executors.sequential import chosen_chunk
+from jaxnets.recurrent.executors.sequential_backward import Kept, backward
 from jaxnets.recurrent.executors.steps import Control, Plan, full_step, joined, projection, ready
 
 DENSE = 32  # the largest carry, in numbers per row, whose whole Jacobian is used unless Newton.dense says otherwise
 BLOCK = 2**24  # the most numbers of Jacobians in memory at once, unless Newton.block says otherwise
 
 
-class Newton(NamedTuple):
-    r"""Newton's method on a sequence's carries, as the ``method`` of ``recurrent.scan``.
+@dataclasses.dataclass(frozen=True)
+class Newton:
+    r"""Newton's method on a sequence's carries: parallel over time, for every cell.
 
     The carries solve :math:`s_t = f_t(s_{t-1})`, with f the cell's step. From a guess of all of them, an iteration is
 
@@ -57,6 +61,8 @@ class Newton(NamedTuple):
             about four times as much is in memory.
         warn: Whether a lack of convergence is told by a ``RuntimeWarning``. Warning calls back to the host, which a
             program exported for another platform cannot.
+        chunk: Steps whose gradient is computed at once, as in ``Sequential``; None chooses.
+        keep: What the backward pass keeps: ``"carries"``, those of every step, or ``"boundaries"``, each chunk's first.
     """
 
     tolerance: float | None = None
@@ -64,39 +70,54 @@ class Newton(NamedTuple):
     dense: bool | None = None
     block: int | None = None
     warn: bool = True
+    chunk: int | None = None
+    keep: str = "carries"
 
+    def __post_init__(self):
+        if self.tolerance is not None and not (isinstance(self.tolerance, numbers.Real) and self.tolerance > 0):
+            raise ValueError(f"tolerance must be a positive number, got {self.tolerance!r}")
+        check_integer("iterations", self.iterations)
+        if self.block is not None:
+            check_integer("block", self.block)
+        check_chunks(self.chunk, self.keep, ("carries", "boundaries"))
 
-class Solution(NamedTuple):
-    """How a sequence was solved; scalars.
+    def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
+        """It serves every cell."""
 
-    Attributes:
-        iterations: int32, of the block of steps that took most.
-        residual: The largest ``|s_t - f_t(s_{t-1})|``, relative as the tolerance is.
-        converged: bool; False where steps were computed sequentially.
-    """
+    def run(
+        self,
+        cell: Cell,
+        traversal: Traversal,
+        params: Params,
+        xs: Any,
+        carry: Carry,
+        initial: Carry,
+        control: Control,
+    ) -> tuple[Carry, jax.Array]:
+        """As ``Method.run``."""
+        return self.solve(cell, traversal, params, xs, carry, initial, control)[:2]
 
-    iterations: jax.Array
-    residual: jax.Array
-    converged: jax.Array
+    def solve(
+        self,
+        cell: Cell,
+        traversal: Traversal,
+        params: Params,
+        xs: Any,
+        carry: Carry,
+        initial: Carry,
+        control: Control,
+    ) -> tuple[Carry, jax.Array, list[Solution]]:
+        """As ``run``, and how each part of the sequence was solved."""
+        solutions = []
 
+        def executor(*arguments):
+            carry, ys, solution = newton(self, *arguments)
+            solutions.append(solution)
+            return carry, ys
 
-def checked(settings: Newton) -> Newton:
-    """The settings.
-
-    Raises:
-        ValueError: One of them is not positive.
-    """
-    for name, value in zip(settings._fields, settings, strict=True):
-        if name in ("dense", "warn") or value is None:
-            continue
-        if not isinstance(value, numbers.Real if name == "tolerance" else numbers.Integral) or not value > 0:
-            raise ValueError(f"Newton: a positive {name} expected; given {value!r}")
-    return settings
-
-
-def worst(solutions: Solution) -> Solution:
-    """Of arrays of solutions, that of all together."""
-    return Solution(jnp.max(solutions.iterations), jnp.max(solutions.residual), jnp.all(solutions.converged))
+        chunk = self.chunk or chosen_chunk(*extent(cell, xs, traversal.axis))
+        plan = Plan(chunk, self.keep, 1, *traversal)
+        return *in_chunks(executor, cell, plan, params, xs, carry, initial, control), solutions
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
@@ -155,7 +176,7 @@ def _forward(settings, cell, plan, params, xs, carry, initial, others, control):
     slope = steps(dot_with_slope(cell, weights, plan.dtype, dense))
     linearise = functools.partial(dense_jacobian if dense else diagonal_jacobian, slope, rank)
     recurrence = dense_recurrence if dense else diagonal_recurrence
-    solve = functools.partial(_solve, settings, plan, one, linearise, recurrence)
+    solve = functools.partial(solve_block, settings, plan, one, linearise, recurrence)
 
     def inputs(start, size):
         """``size`` steps' inputs, time first."""
@@ -181,80 +202,3 @@ def _forward(settings, cell, plan, params, xs, carry, initial, others, control):
     (carries, ys), solutions = lax.scan(body, (carries, ys), jnp.arange(-(-length // block)))
     last = jax.tree.map(lambda a: a[length - edge], carries)
     return last, ys, worst(solutions), jax.tree.map(lambda a: a[1:] if plan.reverse else a[:-1], carries)
-
-
-def _solve(settings, plan, one, linearise, recurrence, first, inputs):
-    """A block of steps: its carries and outputs, time first, and how they were found.
-
-    Args:
-        settings, plan: Static.
-        one: ``(carry, *inputs) -> (carry, y)``, one step.
-        linearise: ``(carry, *inputs) -> (carry, J)``, one step and its Jacobian.
-        recurrence: ``(J, residual, reverse) -> update``, of all steps.
-        first: The carry before the block.
-        inputs: What the steps read, time first.
-    """
-    tolerance = settings.tolerance or float(jnp.finfo(plan.dtype).eps) ** 0.8
-    length = jax.tree.leaves(inputs)[0].shape[0]
-
-    def before(carries):
-        shifted = lambda a, b: jnp.concatenate([b[1:], a[None]] if plan.reverse else [a[None], b[:-1]])
-        return jax.tree.map(shifted, first, carries)
-
-    def improve(state):
-        carries, k, previous, _ = state
-        new, jacobian = jax.vmap(linearise)(before(carries), *inputs)
-        residual = jax.tree.map(jnp.subtract, new, carries)
-        update = jax.tree.map(_bounded, recurrence(jacobian, residual, plan.reverse), residual, new, carries)
-        size = _relative(update, new)
-        # Where convergence is slow, updates are small long before errors are: those of all further updates together.
-        rate = size / previous
-        error = jnp.where(rate < 0.5, size, jnp.where(rate < 1, size * rate / (1 - rate), jnp.inf))
-        return jax.tree.map(jnp.add, carries, update), k + 1, size, error
-
-    def unfinished(state):
-        _, k, _, error = state
-        return ~(error <= tolerance) & (k < settings.iterations)
-
-    guess = jax.tree.map(lambda a: jnp.broadcast_to(a, (length, *a.shape)), first)
-    infinite = jnp.asarray(jnp.inf, at_least_float32(plan.dtype))
-    carries, iterations, _, error = lax.while_loop(unfinished, improve, (guess, jnp.int32(0), infinite, infinite))
-    new, ys = jax.vmap(one)(before(carries), *inputs)
-    residual = _relative(jax.tree.map(jnp.subtract, new, carries), new)
-    converged = (error <= tolerance) & (residual <= tolerance)
-
-    def sequential():
-        if settings.warn:
-            jax.debug.callback(_warn, converged, iterations, residual)
-        step = lambda carry, inputs: (lambda new, y: (new, (new, y)))(*one(carry, *inputs))
-        return lax.scan(step, first, inputs, reverse=plan.reverse, unroll=plan.unroll)[1]
-
-    new, ys = lax.cond(converged, lambda: (new, ys), sequential)
-    return new, ys, Solution(iterations, residual, converged)
-
-
-def _warn(converged, iterations, residual) -> None:
-    if not converged:  # under vmap the branch is run for all rows
-        warnings.warn(
-            f"newton: not converged after {iterations} iterations, at a residual of {residual:.1e}; the steps were "
-            "computed sequentially, which is right but slower (see recurrent.Newton)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-
-def _relative(update: Carry, carries: Carry) -> jax.Array:
-    """The largest of an update, each relative to its carry or 1 (to the largest, where all are below 1); may be NaN."""
-
-    def largest(a, b):
-        b = jnp.abs(b)
-        scale = jnp.maximum(b, jnp.minimum(jnp.max(b, initial=0), 1))
-        return jnp.max(jnp.abs(a) / jnp.maximum(scale, jnp.finfo(b.dtype).tiny), initial=0)
-
-    return jnp.max(jnp.stack(jax.tree.leaves(jax.tree.map(largest, update, carries))))
-
-
-def _bounded(update: jax.Array, residual: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """The update, at most twice the largest state in size, so that the first inexact step may still become exact."""
-    radius = 2 * jnp.maximum(jnp.max(jnp.abs(new), initial=0), jnp.max(jnp.abs(old), initial=0))
-    return jnp.clip(jnp.where(jnp.isfinite(update), update, residual), -radius, radius)

@@ -1,6 +1,5 @@
 """Recurrent layers as Linen modules: thin, they own parameters and names."""
 
-import dataclasses
 import functools
 import numbers
 from typing import Any
@@ -16,8 +15,9 @@ from jaxnets.ops.checks import check_depth
 from jaxnets.ops.meshes import automatic, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
 from jaxnets.recurrent.checking import arrays, check_cell, time_axis
+from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.layers.stacked import Layer, bidirectional, stacked
-from jaxnets.recurrent.scan import Options, scan
+from jaxnets.recurrent.scan import scan
 
 
 def check_network(cell: Any, dropout: float, **sizes: int) -> None:
@@ -43,16 +43,13 @@ def dropped(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
     return automatic(dropout, PartitionSpec(*spec_of(xs)), xs)
 
 
-def prepared(cell: Any, xs: Any, dtype: Dtype | None, options: Any) -> Any:
+def prepared(cell: Any, xs: Any, dtype: Dtype | None) -> Any:
     """The input of a layer, in its compute type.
 
     Raises:
         ValueError: The layer's attributes or its input cannot be used.
     """
     check_cell(cell)
-    known = Options.__annotations__
-    if not hasattr(options, "keys") or set(options.keys()) - set(known):  # a ConfigDict is not a Mapping
-        raise ValueError(f"options must be a dict of {', '.join(known)}, as in recurrent.scan, got {options!r}")
     xs = arrays("xs", xs)
     time_axis(cell, main_input(xs), time_major=False)
     return xs if dtype is None else jax.tree.map(lambda a: a.astype(dtype) if _floating(a) else a, xs)
@@ -70,15 +67,15 @@ class RNN(nn.Module):
         reverse: From the last time to the first; ``ys[t]`` still belongs to ``xs[t]``.
         time_major: Whether time is the first axis of ``xs`` and ``ys``.
         dtype: Compute type of the products; None takes that of ``xs``. Parameters and carries are float32.
-        options: How ``recurrent.scan`` computes: its ``chunk``, ``keep``, ``unroll``, ``method``, such as
-            ``{"method": "autodiff"}``.
+        method: How it is computed, as in ``recurrent.scan``: a name such as ``"autodiff"``, or an object with options
+            such as ``recurrent.Sequential(chunk=64)``.
     """
 
     cell: Cell
     reverse: bool = False
     time_major: bool = False
     dtype: Dtype | None = None
-    options: Options = dataclasses.field(default_factory=Options)
+    method: str | Method = "auto"
 
     @nn.compact
     def __call__(
@@ -90,7 +87,7 @@ class RNN(nn.Module):
         resets: jax.Array | None = None,
     ) -> tuple[Carry, jax.Array]:
         """From ``xs [*batch, T, D]`` and a carry (None: the cell's own) to the last carry and ``ys [*batch, T, H]``."""
-        xs = prepared(self.cell, xs, self.dtype, self.options)
+        xs = prepared(self.cell, xs, self.dtype)
         params = self.param("cell", self.cell.init, main_input(xs).shape[-1])
         return scan(
             self.cell,
@@ -101,7 +98,7 @@ class RNN(nn.Module):
             resets=resets,
             reverse=self.reverse,
             time_major=self.time_major,
-            **self.options,
+            method=self.method,
         )
 
 
@@ -111,13 +108,13 @@ class BidirectionalRNN(nn.Module):
     Attributes:
         cell: The cell of both directions; each has its own parameters.
         merge: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or ``"max"``.
-        dtype, options: As in ``RNN``.
+        dtype, method: As in ``RNN``.
     """
 
     cell: Cell
     merge: str = "concat"
     dtype: Dtype | None = None
-    options: Options = dataclasses.field(default_factory=Options)
+    method: str | Method = "auto"
 
     @nn.compact
     def __call__(
@@ -129,7 +126,7 @@ class BidirectionalRNN(nn.Module):
         resets: jax.Array | None = None,
     ) -> tuple[tuple[Carry, Carry], jax.Array]:
         """From ``xs [*batch, T, D]`` and both carries (or None) to both last carries and the merged outputs."""
-        xs = prepared(self.cell, xs, self.dtype, self.options)
+        xs = prepared(self.cell, xs, self.dtype)
         own = lambda name: self.param(name, self.cell.init, main_input(xs).shape[-1])
         return bidirectional(
             (self.cell, self.cell),
@@ -139,7 +136,7 @@ class BidirectionalRNN(nn.Module):
             merge=self.merge,
             lengths=lengths,
             resets=resets,
-            **self.options,
+            method=self.method,
         )
 
 
@@ -153,7 +150,7 @@ class StackedRNN(nn.Module):
         merge: How a layer's directions are merged.
         connect: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
         dropout: Probability of dropping an element between layers.
-        dtype, options: As in ``RNN``.
+        dtype, method: As in ``RNN``.
     """
 
     cell: Cell
@@ -163,7 +160,7 @@ class StackedRNN(nn.Module):
     connect: str = "plain"
     dropout: float = 0.0
     dtype: Dtype | None = None
-    options: Options = dataclasses.field(default_factory=Options)
+    method: str | Method = "auto"
 
     @nn.compact
     def __call__(
@@ -185,9 +182,9 @@ class StackedRNN(nn.Module):
 
         def layer(name: str) -> Layer:
             if self.bidirectional:
-                module: nn.Module = BidirectionalRNN(self.cell, self.merge, self.dtype, self.options, name=name)
+                module: nn.Module = BidirectionalRNN(self.cell, self.merge, self.dtype, self.method, name=name)
             else:
-                module = RNN(self.cell, dtype=self.dtype, options=self.options, name=name)
+                module = RNN(self.cell, dtype=self.dtype, method=self.method, name=name)
             return functools.partial(module, lengths=lengths, resets=resets)
 
         layers = [layer(f"layer_{i}") for i in range(self.layers)]

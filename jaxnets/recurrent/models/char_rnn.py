@@ -1,6 +1,5 @@
 """``CharRNN``: a language model over characters or bytes (Graves 2013, arXiv:1308.0850; Karpathy 2015)."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -12,8 +11,8 @@ from jaxnets.modules.embed import Embed
 from jaxnets.ops import embedding
 from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
 from jaxnets.recurrent.cells.lstm import lstm
+from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.layers.rnn import RNN, check_network, dropped
-from jaxnets.recurrent.scan import Options
 
 
 class Logits(nn.Module):
@@ -46,7 +45,7 @@ class CharRNN(nn.Module):
         dropout: Probability of dropping a layer's output, between layers and before the output.
         tie: Whether the output matrix V is the transposed embedding (Press and Wolf 2017); needs embedding = hidden.
         dtype: Compute type; parameters, carries and logits are float32.
-        options: As in ``recurrent.RNN``.
+        method: How the recurrences are computed, as in ``recurrent.scan``.
     """
 
     vocabulary: int
@@ -57,7 +56,7 @@ class CharRNN(nn.Module):
     dropout: float = 0.0
     tie: bool = False
     dtype: Dtype = jnp.float32
-    options: Options = dataclasses.field(default_factory=Options)
+    method: str | Method = "auto"
 
     @nn.compact
     def __call__(
@@ -83,7 +82,7 @@ class CharRNN(nn.Module):
             xs = embedding.one_hot(tokens, self.vocabulary, dtype=self.dtype)
         carries = []
         for layer in range(self.layers):
-            rnn = RNN(self.cell(self.hidden), options=self.options, name=f"layer_{layer}")
+            rnn = RNN(self.cell(self.hidden), method=self.method, name=f"layer_{layer}")
             last, xs = rnn(xs, None if carry is None else carry[layer])
             carries.append(last)
             xs = dropped(nn.Dropout(self.dropout, deterministic=not train), xs)

@@ -1,6 +1,5 @@
 """``EncoderDecoder``: recurrent translation, with attention (Bahdanau et al. 2014, Luong et al. 2015) and without."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,9 +20,10 @@ from jaxnets.modules.embed import Embed
 from jaxnets.ops.masks import valid_steps
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.cells.gru import gru
+from jaxnets.recurrent.checking import checked_lengths
+from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.layers.rnn import RNN, BidirectionalRNN, check_network
 from jaxnets.recurrent.models.char_rnn import Logits
-from jaxnets.recurrent.scan import Options, checked_lengths
 
 ATTENTION = ("none", "additive", "multiplicative")
 
@@ -64,7 +64,7 @@ class EncoderDecoder(nn.Module):
         attention: ``"none"``, ``"additive"`` or ``"multiplicative"``.
         dropout: Probability of dropping an element of the embedded tokens, between layers, and before the output.
         dtype: Compute type; parameters, carries and logits are float32.
-        options: As in ``recurrent.RNN``.
+        method: How the recurrences are computed, as in ``recurrent.scan``.
         train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
     """
 
@@ -76,7 +76,7 @@ class EncoderDecoder(nn.Module):
     attention: str = "multiplicative"
     dropout: float = 0.1
     dtype: Dtype = jnp.float32
-    options: Options = dataclasses.field(default_factory=Options)
+    method: str | Method = "auto"
     train: bool = False
 
     def setup(self):
@@ -87,8 +87,8 @@ class EncoderDecoder(nn.Module):
         small = nn.initializers.normal(self.embedding**-0.5)
         self.embed = Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=small)
         cell = self.cell(self.hidden)
-        self.encoder = [BidirectionalRNN(cell, options=self.options) for _ in range(self.layers)]
-        self.decoder = [RNN(cell, options=self.options) for _ in range(self.layers)]
+        self.encoder = [BidirectionalRNN(cell, method=self.method) for _ in range(self.layers)]
+        self.decoder = [RNN(cell, method=self.method) for _ in range(self.layers)]
         # A dense layer for every array of every carry, made where the carries are known.
         self.bridge = Bridge(self.layers)
         if self.attention != "none":

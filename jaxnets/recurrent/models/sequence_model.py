@@ -1,6 +1,5 @@
 """``SequenceModel``: from a sequence to one answer, or to one answer per step."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -12,9 +11,9 @@ from jaxnets.modules.dense import Dense
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.gru import gru
+from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.layers.pooling import attention_pool, pool
 from jaxnets.recurrent.layers.rnn import StackedRNN, check_network, dropped
-from jaxnets.recurrent.scan import Options
 
 
 class SequenceModel(nn.Module):
@@ -33,7 +32,7 @@ class SequenceModel(nn.Module):
             (weights from a layer of H tanh units), or ``"none"``: an answer per step.
         dropout: Probability of dropping an element between layers and before the output.
         dtype: Compute type; parameters, carries and answers are float32.
-        options: As in ``recurrent.RNN``.
+        method: How the recurrences are computed, as in ``recurrent.scan``.
     """
 
     outputs: int
@@ -44,7 +43,7 @@ class SequenceModel(nn.Module):
     pooling: str = "last"
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
-    options: Options = dataclasses.field(default_factory=Options)
+    method: str | Method = "auto"
 
     @nn.compact
     def __call__(self, xs: jax.Array, *, lengths: jax.Array | None = None, train: bool = False) -> jax.Array:
@@ -59,7 +58,7 @@ class SequenceModel(nn.Module):
             bidirectional=self.bidirectional,
             dropout=self.dropout,
             dtype=self.dtype,
-            options=self.options,
+            method=self.method,
             name="rnn",
         )
         _, ys = network(xs, lengths=lengths, train=train)

@@ -13,6 +13,7 @@ from flax import linen as nn
 from jax import export
 
 from jaxnets.learning.parameters import named
+from jaxnets.recurrent.methods import is_method
 from jaxnets.tasks import Stream
 from jaxnets.training import build, rundir
 from jaxnets.training.errors import UsageError
@@ -88,8 +89,8 @@ def unnamed(leaves: Mapping[str, Any], like: Any) -> Any:
 def _portable(model: nn.Module) -> nn.Module:
     """The model without a choice of how it is computed that one device alone has, or that needs to know lengths."""
     anew: dict[str, Any] = {}
-    if "method" in (options := getattr(model, "options", None) or {}):
-        anew["options"] = {name: value for name, value in options.items() if name != "method"}
+    if is_method(getattr(model, "method", None)):
+        anew["method"] = "auto"
     if getattr(model, "implementation", None) in ("chunked", "cudnn"):
         anew["implementation"] = "auto"
     return model.clone(**anew)

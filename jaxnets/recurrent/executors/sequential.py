@@ -1,10 +1,11 @@
 """The sequential executor: a scan in chunks whose gradient comes from the cell's own step.
 
 The forward pass goes chunk by chunk: one product projects the chunk's inputs while they are in cache, then the steps
-run with one state product each. Most often only the carries are kept. The backward pass (``chunked_backward.py``)
+run with one state product each. Most often only the carries are kept. The backward pass (``sequential_backward.py``)
 goes through the chunks in reverse.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -12,9 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.executors.chunked_backward import Kept, backward
+from jaxnets.ops.checks import check_integer
+from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, plain_dot, split_params
 from jaxnets.recurrent.executors.linearized import linearised
+from jaxnets.recurrent.executors.method import Traversal, check_chunks, extent, in_chunks
+from jaxnets.recurrent.executors.sequential_backward import Kept, backward
 from jaxnets.recurrent.executors.steps import (
     Control,
     Plan,
@@ -30,6 +33,74 @@ from jaxnets.recurrent.executors.steps import (
     take,
     where,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequential:
+    """One step after the other, for every cell; the gradient comes from the cell's own step, chunk by chunk.
+
+    Attributes:
+        chunk: Steps whose projection and gradient are computed at once; None chooses. T need not be a multiple.
+        keep: What the backward pass keeps: ``"carries"`` (of every step), ``"boundaries"`` (each chunk's first carry:
+            less memory, the chunk runs once more) or ``"products"`` (carries and state products: more memory, they are
+            not computed twice). None chooses: carries, but products where a CPU's products are large and all of them
+            are at most 256 MB.
+        unroll: Steps unrolled in the inner loop.
+    """
+
+    chunk: int | None = None
+    keep: str | None = None
+    unroll: int = 1
+
+    def __post_init__(self):
+        check_chunks(self.chunk, self.keep, ("carries", "boundaries", "products", None))
+        check_integer("unroll", self.unroll)
+
+    def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
+        """It serves every cell."""
+
+    def run(
+        self,
+        cell: Cell,
+        traversal: Traversal,
+        params: Params,
+        xs: Any,
+        carry: Carry,
+        initial: Carry,
+        control: Control,
+    ) -> tuple[Carry, jax.Array]:
+        """As ``Method.run``."""
+        length, rows = extent(cell, xs, traversal.axis)
+        keep = self.keep or _chosen_keep(cell, params, carry, length, rows)
+        plan = Plan(self.chunk or chosen_chunk(length, rows), keep, self.unroll, *traversal)
+        return in_chunks(chunked, cell, plan, params, xs, carry, initial, control)
+
+
+def chosen_chunk(length: int, rows: int) -> int:
+    """Steps of about 768 rows in all: enough for one efficient product, few enough to stay in cache.
+
+    Between 4 and 64, and preferably a divisor of the length near to that; else the last chunk is shorter. A symbolic
+    length, as ``jax.export`` traces it, is one chunk.
+    """
+    if not isinstance(length, int):
+        return length
+    wished = min(max(768 // max(rows, 1), 4), 64)
+    if length <= 2 * wished:
+        return max(length, 1) if length <= wished else -(-length // 2)
+    near = sorted(range(wished // 2, 2 * wished), key=lambda size: max(size / wished, wished / size))
+    return next((size for size in near if length % size == 0), wished)
+
+
+def _chosen_keep(cell: Cell, params: Params, carry: Carry, length: int, rows: int) -> str:
+    """Products where one step's are so large that a chunk's at once are no faster, which is known of CPUs.
+
+    Not those of a cell with a single gate: it has little else to keep, and outputs that tell most of it.
+    """
+    if cell.product is not matmul or jax.default_backend() != "cpu":
+        return "carries"
+    numbers = rows * sum(weight.shape[-1] for weight in jax.tree.leaves(params["recurrent"]))
+    large = numbers >= 2**16 and numbers > sum(leaf.size for leaf in jax.tree.leaves(carry))
+    return "products" if large and isinstance(length, int) and numbers * length <= 2**26 else "carries"
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
