@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets import decoding, dense, recurrent
+from jaxnets import decoding, recurrent
+from jaxnets.modules import dense
+from jaxnets.ops import products
 
 KEY = jax.random.key(0)
 D, H = 3, 4
@@ -176,12 +178,19 @@ CASES = {
     ],
     "dense.Dense": [module(dense.Dense(H), xs_alone, lambda b, t: (b, t, H), alone)],
     "dense.DenseGeneral": [module(dense.DenseGeneral((2, 3)), xs_alone, lambda b, t: (b, t, 2, 3), alone)],
-    "dense.matmul": [
-        lambda b, t: (lambda w, x: (dense.matmul(x, w), ()), (jnp.ones((D, H)), sequence(b, t)), (b, t, H))
+    "products.linear": [
+        lambda b, t: (lambda w, x: (products.linear(x, w), ()), (jnp.ones((D, H)), sequence(b, t)), (b, t, H))
     ],
-    "dense.dot_general": [
+    "products.matmul": [
         lambda b, t: (
-            lambda w, x: (dense.dot_general(x, w, (((2,), (0,)), ((), ()))), ()),
+            lambda w, x: (products.matmul(w, x.reshape(-1, D)).reshape(b, t, H), ()),
+            (jnp.ones((D, H)), sequence(b, t)),
+            (b, t, H),
+        )
+    ],
+    "products.dot_general": [
+        lambda b, t: (
+            lambda w, x: (products.dot_general(x, w, (((2,), (0,)), ((), ()))), ()),
             (jnp.ones((D, H)), sequence(b, t)),
             (b, t, H),
         )
@@ -212,11 +221,13 @@ EXEMPT = {
 
 
 def public_names():
-    own = [name for name in vars(dense) if getattr(vars(dense)[name], "__module__", "") == dense.__name__]
+    own = [name for name in vars(products) if getattr(vars(products)[name], "__module__", "") == products.__name__]
     return {
         *recurrent.__all__,
         *(f"decoding.{name}" for name in decoding.__all__),
-        *(f"dense.{name}" for name in (*own, "Dense", "DenseGeneral")),
+        *(f"products.{name}" for name in own if not name.startswith("_")),
+        "dense.Dense",
+        "dense.DenseGeneral",
     }
 
 
