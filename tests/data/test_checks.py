@@ -54,7 +54,7 @@ WRONG = {
     "seed": [("a", INTEGER), (0.5, INTEGER), (None, INTEGER), (-1, "at least 0")],
     "validation": [("0.1", "must be a number"), (None, "must be a number")]
     + [(part, "a number between 0 and 1") for part in (0, 1.0, -0.5, float("nan"))],
-    "test": [("0.1", "must be a number"), (None, "must be a number"), (0, "a part between 0 and 1"), (1, "a part")],
+    "test": [("0.1", "must be a number"), (None, "must be a number"), (0, "a number between 0 and 1"), (1, "a number")],
     "pieces": [(300.5, INTEGER), (255, "at least the 256 bytes")],
     "columns": [(wrong, "those of source and target") for wrong in (3, "ab", (0,), (0, 1.5), (0, -1), (0, 1, 2))],
     **{name: [(2.5, INTEGER), ("8", INTEGER)] for name in ("length", "size", "delay", "symbols", "components")},

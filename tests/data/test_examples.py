@@ -40,7 +40,7 @@ def test_no_examples_are_no_batches():
         with pytest.raises(ValueError, match="too few examples: 0 to learn from, fewer than one batch of 4"):
             data.shuffled(arrays, 4, 0, rows)
     for batches in (data.in_order, lambda arrays, batch: data.shuffled(arrays, batch, 0)):
-        with pytest.raises(ValueError, match="batch: at least 1; given 0"):
+        with pytest.raises(ValueError, match="`batch` must be an integer of at least 1, got 0"):
             batches(ARRAYS, 0)
 
 
@@ -201,8 +201,8 @@ WRONG_SERIES = {
     ),
     "objects": (lambda folder: saved(folder, y_train=np.array([{}] * 40)), {}, "no npz file of plain arrays"),
     "batch": (saved, {"batch": 60}, "too few examples: 34 to learn from, fewer than one batch of 60"),
-    "no batch": (saved, {"batch": 0}, "batch: at least 1; given 0"),
-    "validation": (saved, {"validation": 1.5}, "validation: a part between 0 and 1; given 1.5"),
+    "no batch": (saved, {"batch": 0}, "`batch` must be an integer of at least 1, got 0"),
+    "validation": (saved, {"validation": 1.5}, "`validation` must be a number between 0 and 1, got 1.5"),
     "nothing held out": (saved, {"validation": 0.001}, "40 leave 0 for validation"),
 }
 

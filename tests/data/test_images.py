@@ -289,7 +289,7 @@ WRONG_FOLDERS = {
     "empty class": (lambda root: emptied(folder(root)), {}, "class folder .*dog holds no image"),
     "too few": (lambda root: folder(root, ("",), count=1), {}, "too few images: 2 of 2 classes leave 0 for testing"),
     "nothing held out": (folder, {"validation": 0.01}, "16 of 2 classes leave 0 for validation"),
-    "size": (folder, {"size": 0}, "size: at least 1; given 0"),
+    "size": (folder, {"size": 0}, "`size` must be an integer of at least 1, got 0"),
     "channels": (folder, {"channels": 4}, "channels: 1 or 3; given 4"),
     "corrupt": (folder, {"corrupt": "ignore"}, "corrupt: refuse or skip; given 'ignore'"),
     "memory": (folder, {"memory": -1}, "memory: gigabytes, not below 0; given -1"),

@@ -61,10 +61,10 @@ def test_batches_are_made_from_seed_part_and_step():
     "make, message",
     [
         (lambda: data.adding(1), "length: at least 2; given 1"),
-        (lambda: data.copying(0), "delay: at least 1; given 0"),
-        (lambda: data.copying(symbols=0), "symbols: at least 1; given 0"),
+        (lambda: data.copying(0), "`delay` must be an integer of at least 1, got 0"),
+        (lambda: data.copying(symbols=0), "`symbols` must be an integer of at least 1, got 0"),
         (lambda: data.temporal_order(19), "length: at least 20; given 19"),
-        (lambda: data.adding(batch=0), "batch: at least 1; given 0"),
+        (lambda: data.adding(batch=0), "`batch` must be an integer of at least 1, got 0"),
         (lambda: data.adding(seed=-1), "`seed` must be an integer of at least 0, got -1"),
     ],
 )

@@ -83,7 +83,7 @@ def test_symbols_are_part_of_no_text(path):
         (dict(columns=(1,)), "columns: those of source and target"),
         (dict(test=0.95, validation=0.1), "test: a part between 0 and what validation leaves"),
         (dict(length=1), "length: no pair has at most 1 pieces"),
-        (dict(batch=0), "batch: at least 1; given 0"),
+        (dict(batch=0), "`batch` must be an integer of at least 1, got 0"),
         (dict(pieces=10), "pieces: at least the 256 bytes; given 10"),
         (dict(path="nowhere.tsv"), "cannot read nowhere.tsv"),
     ],

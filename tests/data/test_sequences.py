@@ -96,10 +96,10 @@ def test_the_held_out_part_is_the_end(tmp_path):
 
 
 BAD = {
-    "batch": (dict(batch=0), "batch: at least 1; given 0"),
-    "length": (dict(length=-1), "length: at least 1; given -1"),
+    "batch": (dict(batch=0), "`batch` must be an integer of at least 1, got 0"),
+    "length": (dict(length=-1), "`length` must be an integer of at least 1, got -1"),
     "seed": (dict(seed=-1), "`seed` must be an integer of at least 0, got -1"),
-    "validation": (dict(validation=1.5), "validation: a part between 0 and 1; given 1.5"),
+    "validation": (dict(validation=1.5), "`validation` must be a number between 0 and 1, got 1.5"),
     "read_as": (dict(read_as="pages"), "read_as: streams or windows; given 'pages'"),
     "validation too small": (dict(validation=0.001), "text too short: 200 tokens leave 0 for validation"),
 }
@@ -217,7 +217,13 @@ def test_files_of_one_token_each_are_too_short(tmp_path):
 
 
 @pytest.mark.parametrize("reader", [data.streams, data.windows, lambda *args: data.once(*args[:3])])
-@pytest.mark.parametrize("sizes, message", [((0, 8), "batch: at least 1; given 0"), ((4, 0), "length: at least 1")])
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        ((0, 8), "`batch` must be an integer of at least 1, got 0"),
+        ((4, 0), "`length` must be an integer of at least 1"),
+    ],
+)
 def test_batches_of_nothing_are_told(reader, sizes, message):
     with pytest.raises(ValueError, match=message):
         reader(TOKENS, *sizes, 0)

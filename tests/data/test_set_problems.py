@@ -119,12 +119,12 @@ def test_clouds_tell_neither_place_nor_size():
     "call, message",
     [
         (lambda: data.set_statistics("mode"), "statistic: one of mean, median, maximum, variance; given 'mode'"),
-        (lambda: data.digit_sum(5, 4), "longest: at least shortest, 5; given 4"),
+        (lambda: data.digit_sum(5, 4), "`longest` must be at least `shortest`, 5, got 4"),
         (lambda: data.digit_sum(read_as="list"), "read_as: set or sequence; given 'list'"),
         (lambda: data.mixture(deviation=0), "deviation: above 0; given 0"),
         (lambda: data.intruder(1), "size: at least 2; given 1"),
-        (lambda: data.prevalence(0), "size: at least 1; given 0"),
-        (lambda: data.solids(5, 4), "longest: at least shortest, 5; given 4"),
+        (lambda: data.prevalence(0), "`size` must be an integer of at least 1, got 0"),
+        (lambda: data.solids(5, 4), "`longest` must be at least `shortest`, 5, got 4"),
         (lambda: data.solids(noise=-1), "noise: not below 0; given -1"),
     ],
 )
