@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -144,6 +145,8 @@ def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, .
     Returns:
         ``gates`` arrays ``[..., H]``.
     """
+    chex.assert_shape(params["kernel"], (xs.shape[-1], None))
+    chex.assert_shape(params["bias"], params["kernel"].shape[-1:])
     # Leading axes are joined first: contracting two axes at once in the weight's gradient is slow on a CPU.
     product = matmul(params["kernel"], joined_rows(xs)) + params["bias"][None]
     # Split last: then XLA sees that the gates' gradients side by side are one array, and copies nothing.

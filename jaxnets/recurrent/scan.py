@@ -122,7 +122,7 @@ def explained(cell: Cell, params: Params, features: int) -> Iterator[None]:
     """Turns what a cell's functions raise for the parameters of another cell into a ``ValueError`` about those."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (AssertionError, KeyError, IndexError, TypeError, ValueError) as error:
         check_made_by(cell, params, features, error)
         raise
 

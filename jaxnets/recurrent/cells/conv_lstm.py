@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,6 +18,7 @@ _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
     """Convolution of ``x [*batch, *space, C]`` with ``kernel [*size, C, G]``, same size, stride 1."""
     space = kernel.ndim - 2
+    chex.assert_axis_dimension(kernel, -2, x.shape[-1])
     leading = x.ndim - 1 - space
     images = x.reshape(math.prod(x.shape[:leading]), *x.shape[leading:])
     z = lax.conv_general_dilated(images, kernel.astype(x.dtype), (1,) * space, "SAME", dimension_numbers=_LAYOUT[space])

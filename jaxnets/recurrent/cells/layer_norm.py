@@ -1,5 +1,6 @@
 """Recurrent cells with layer normalisation (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +16,7 @@ EPSILON = 1e-6
 
 def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """``(x - mean) / sqrt(variance + 1e-6) * scale`` over the last axis, in float32 at least."""
+    chex.assert_shape(scale, x.shape[-1:])
     return standardized(x, EPSILON) * along(scale, x)
 
 

@@ -21,6 +21,7 @@ import functools
 import math
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -219,6 +220,7 @@ def _timed(like: jax.Array, a: jax.Array) -> jax.Array:
 
 def linear_states(decay: Any, increment: Any, first: Carry) -> Carry:
     """All states of steps ``a_t s_{t-1} + b_t``, time first, from the one before them."""
+    chex.assert_equal_shape_prefix(jax.tree.leaves((decay, increment)), 1)
     begun = add(times(_at(decay, 0), first), _at(increment, 0))
     return _linear_scan(decay, jax.tree.map(lambda b, new: b.at[0].set(new), increment, begun))
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +52,7 @@ def dense_jacobian(one: Callable, rank: int, carry: Carry, *inputs: Any) -> tupl
     """The next carry, and the step's Jacobian ``[*batch, S, S]``."""
     new, push = jax.linearize(lambda carry: one(carry, *inputs)[0], carry)
     joint = _joined(carry, rank)
+    chex.assert_rank(joint, rank + 1)
     column = lambda row: _joined(push(_split(jnp.broadcast_to(row, joint.shape), carry, rank)), rank)
     return new, jax.vmap(column, out_axes=-1)(jnp.eye(joint.shape[-1], dtype=joint.dtype))
 
@@ -58,6 +60,7 @@ def dense_jacobian(one: Callable, rank: int, carry: Carry, *inputs: Any) -> tupl
 def dense_recurrence(jacobian: jax.Array, residual: Carry, reverse: bool) -> Carry:
     """``d_t = J_t d_{t-1} + r_t`` from 0; J ``[T, *batch, S, S]``."""
     rank = jacobian.ndim - 2
+    chex.assert_equal_shape_prefix([jacobian, *jax.tree.leaves(residual)], rank)
     applied = lambda b, x: (b @ x[..., None])[..., 0]
     vectors = _recurrence(jnp.matmul, applied, jacobian, _joined(residual, rank), reverse)
     return _split(vectors, residual, rank)

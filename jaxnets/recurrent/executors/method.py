@@ -1,5 +1,6 @@
 """The contract of a method of ``recurrent.scan``, and what the methods that work in chunks share."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -75,10 +76,7 @@ def check_chunks(chunk: int | None, keep: str | None, kinds: tuple[str | None, .
 def extent(cell: Cell, xs: Any, axis: int) -> tuple[int, int]:
     """The steps and the rows of a sequence; the steps may be a symbolic dimension, as ``jax.export`` traces it."""
     shape = main_input(xs).shape
-    rows = 1
-    for size in (*shape[:axis], *shape[axis + 1 :])[: len(shape) - 1 - cell.axes]:
-        rows *= size
-    return shape[axis], rows
+    return shape[axis], math.prod((*shape[:axis], *shape[axis + 1 :])[: len(shape) - 1 - cell.axes])
 
 
 def in_chunks(

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -135,6 +136,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
         cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype, mask_output=False
     )
     length = jax.tree.leaves(xs)[0].shape[plan.axis]
+    chex.assert_is_divisible(length, plan.chunk)
     told: list[bool] = []  # for each leaf of a carry whether the step before puts it out as it is
 
     def untold(carry):

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -198,6 +199,7 @@ def _each_once(make: Callable[[], Any]) -> tuple[Callable, list[Any], Callable]:
 
 def weight_gradient(cell: Cell, weight: Any, h: jax.Array, dz: jax.Array, plan: Plan) -> Any:
     """Of one recurrent weight over a chunk, as one large product."""
+    chex.assert_equal_shape_prefix([h, dz], h.ndim - cell.axes)
     if cell.product is matmul:  # time and batch joined: XLA's contraction over two axes is slow on a CPU
         h, dz = joined_rows(h), joined_rows(dz)
         return jax.vjp(lambda w: matmul(w, h), weight)[1](dz)[0]
