@@ -68,6 +68,8 @@ class Mean(NamedTuple):
     number: jax.Array
 
 
+EMA = "ema"  # the collection of variables in which ``with_ema`` keeps their average
+
 Init = Callable[[jax.Array, Any], Any]
 Loss = Callable[[Any, Any, Context], tuple[jax.Array, Aux]]
 Learn = Callable[[Init, Loss], Learner]  # such as ``gradient`` with its optimizer

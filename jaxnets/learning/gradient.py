@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.learning.contract import Aux, Context, Init, Learner, Loss, zeros_of
+from jaxnets.learning.contract import EMA, Aux, Context, Init, Learner, Loss, zeros_of
 from jaxnets.learning.optimizers import Observe, promoting
 from jaxnets.learning.parameters import Chosen, combine, partition
 from jaxnets.learning.partitioning import by_rows
@@ -54,7 +54,8 @@ def gradient(
     def start(key, batch, variables=None):
         variables = init(key, batch) if variables is None else variables
         context = Context(key, jnp.zeros((), jnp.int32), None)
-        carry = jax.eval_shape(loss, variables, batch, context)[1].carry
+        with_average = {EMA: variables, **variables}  # ``with_ema`` adds it later; a loss may read it
+        carry = jax.eval_shape(loss, with_average, batch, context)[1].carry
         params, _ = partition(variables["params"], trainable)
         return GradientState(variables, optimizer.init(params), zeros_of(carry))
 

@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.learning.contract import Learner
+from jaxnets.learning.contract import EMA, Learner
 from jaxnets.learning.parameters import Chosen, combine, partition
-
-EMA = "ema"  # the collection of variables that holds the average
 
 
 def with_ema(learner: Learner, decay: float, *, trainable: Chosen | None = None) -> Learner:

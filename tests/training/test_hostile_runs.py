@@ -108,7 +108,7 @@ def test_a_lock_is_not_truncated(run):
         assert (run / ".lock").read_text() == "of another program"
 
 
-@pytest.mark.parametrize("name", ["figures", "tensorboard", "profile", "damaged"])
+@pytest.mark.parametrize("name", ["figures", "samples", "tensorboard", "profile", "damaged"])
 def test_folders_that_are_written_into_are_no_links(run, tmp_path, name):
     if (run / name).exists():
         (run / name).rename(tmp_path / "moved")

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from task_parts import Parts
 
-from jaxnets.attention import gpt2
+from jaxnets import data, recurrent, tasks
+from jaxnets.attention import Transformer, gpt2
 from jaxnets.learning import partitioning
-from jaxnets.tasks.task import rules_of
 from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
@@ -49,7 +50,7 @@ EVERY = (
 def specs(tree, fully=False, data=1, model=1):
     sizes = {"data": data, "copies": 1, "model": model}
     mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
-    found = partitioning.of_parameters(mesh, rules_of(MODEL), tree, fully)
+    found = partitioning.of_parameters(mesh, RULES, tree, fully)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.spec)
         for path, leaf in jax.tree_util.tree_leaves_with_path(found)
@@ -57,6 +58,7 @@ def specs(tree, fully=False, data=1, model=1):
 
 
 MODEL = gpt2(vocabulary=64, width=32, layers=2, heads=4, context=16)
+RULES = tasks.language_model(MODEL, data.Vocabulary("ab"), learn=Parts).partition_rules
 DECODER = jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32)))
 
 
@@ -69,6 +71,13 @@ def test_heads_and_hidden_units_lie_apart():
     assert found["params/blocks/outer/kernel"] == (None, "model", None)
     assert found["params/embed/embedding"] == ("model", None)
     assert found["params/blocks/outer/bias"] == (None, None)
+
+
+def test_transformers_have_the_rules_of_their_family():
+    assert Transformer(64).partition_rules == RULES
+    model = recurrent.CharRNN(64, hidden=6)
+    own = tasks.language_model(model, data.Vocabulary("ab"), learn=Parts).partition_rules
+    assert own == partitioning.HEAD_RULES and set(own) < set(RULES)
 
 
 def test_what_cannot_be_divided_lies_everywhere():

@@ -62,4 +62,8 @@ def _plain(leaf: Any) -> Any:
 
 
 def _typed(leaf: Any, like: Any) -> Any:
-    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if _is_key(like) else leaf
+    if not _is_key(like):
+        return leaf
+    kind: list[Any] = []
+    jax.eval_shape(lambda key: kind.append(jax.random.key_impl(key)), like)  # which takes no shapes itself
+    return jax.random.wrap_key_data(leaf, impl=kind[0])

@@ -3,6 +3,7 @@
 import csv
 import io
 import wave
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
 
     Raises:
         OSError: It cannot be written.
-        ValueError: It is no artifact.
+        ValueError: It is no artifact, or an array has a wrong shape.
     """
     if isinstance(artifact, Text):
-        _save(workdir / "samples" / f"{name}.txt", artifact.text.encode("utf-8", "backslashreplace"))
-        return summary.text(name, artifact.text)
+        encoded = artifact.text.encode("utf-8", "backslashreplace")
+        _save(workdir / "samples" / f"{name}.txt", encoded)
+        return summary.text(name, encoded.decode())
     if isinstance(artifact, Table):
+        if any(len(row) != len(artifact.columns) for row in artifact.rows):
+            raise ValueError(f"rows of the table {name} must have {len(artifact.columns)} values each")
         text = io.StringIO(newline="")
         csv.writer(text).writerows([artifact.columns, *artifact.rows])
-        _save(workdir / "samples" / f"{name}.csv", text.getvalue().encode())
+        _save(workdir / "samples" / f"{name}.csv", text.getvalue().encode("utf-8", "backslashreplace"))
         return None
     if isinstance(artifact, ImageGrid):
         pixels = grid(artifact)
@@ -40,9 +44,7 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
         _save(workdir / "samples" / f"{name}.wav", _wav(artifact))
         return None
     if isinstance(artifact, Arrays):
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **artifact.arrays)
-        _save(workdir / "samples" / f"{name}.npz", content.getvalue())
+        _save(workdir / "samples" / f"{name}.npz", _npz(artifact))
         return None
     if not hasattr(artifact, "savefig"):
         raise ValueError(f"the report {name} must be a figure or an artifact of jaxnets.reports, got {artifact!r:.60}")
@@ -76,13 +78,26 @@ def _png(pixels: np.ndarray) -> bytes:
     return content.getvalue()
 
 
+def _npz(artifact: Arrays) -> bytes:
+    """As ``np.savez``, which before NumPy 2.1 pickles objects, and which has no room for an array called ``file``."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, array in artifact.arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+    return content.getvalue()
+
+
 def _wav(artifact: Audio) -> bytes:
+    samples = np.asarray(artifact.samples)
+    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(f"samples must be floating point [T], got {samples.dtype} {samples.shape}")
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(artifact.rate)
-        file.writeframes(np.round(np.clip(artifact.samples, -1, 1) * 32767).astype("<i2").tobytes())
+        file.writeframes(np.round(np.clip(np.nan_to_num(samples), -1, 1) * 32767).astype("<i2").tobytes())
     return content.getvalue()
 
 
