@@ -36,6 +36,19 @@ class Dataset(NamedTuple):
         return self.splits["train"]
 
     @property
+    def validation(self) -> grain.MapDataset:
+        return self.splits["validation"]
+
+    @property
+    def test(self) -> grain.MapDataset | None:
+        return self.splits.get("test")
+
+    @property
+    def targets(self) -> Vocabulary | Classes | Quantities:
+        """The spec, as the meaning of the targets."""
+        return self.spec
+
+    @property
     def held_out(self) -> dict[str, grain.MapDataset]:
         """The splits that are not learned from."""
         return {name: batches for name, batches in self.splits.items() if name != "train"}

@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
-from jaxnets.data.formats.image_files import EncodedImages, check_classes, told
 from jaxnets.data.formats.npz import read_arrays
+from jaxnets.data.image_files import EncodedImages, check_classes, told
 from jaxnets.data.sources.examples import dataset
 from jaxnets.ops.names import printable, valid_unicode
 

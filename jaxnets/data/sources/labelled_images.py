@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset, Examples
-from jaxnets.data.formats.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
+from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
 from jaxnets.data.sources import image_folder
 from jaxnets.data.sources.examples import dataset
 from jaxnets.ops.names import printable
