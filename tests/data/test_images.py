@@ -11,7 +11,7 @@ from PIL import Image
 from test_examples import mnist_folder
 
 from jaxnets import data
-from jaxnets.data.formats import image_files
+from jaxnets.data import image_files
 
 RANDOM = np.random.default_rng(0)
 

@@ -142,6 +142,8 @@ def test_training_goes_on_when_steps_are_raised(tmp_path, run_program, small_fla
     workdir = f"--workdir={tmp_path / 'run'}"
     first = run_program("train", workdir, *small_flags, "--config.train.steps=5")
     assert re.search(r"to go on: \S*python\S* -m jaxnets.train", first.stdout)
+    written = (tmp_path / "run" / "samples" / "sample.txt").read_text("utf-8")
+    assert first.stdout.endswith(f"; sample:\n\n{written}\n")
     again = run_program("train", workdir, *small_flags, "--config.train.steps=5")
     assert again.returncode == 0, again.stderr
     assert "at step 5" in again.stdout

@@ -11,8 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from jaxnets.data import dataset
-from jaxnets.data.formats import image_files
+from jaxnets.data import dataset, image_files
 from jaxnets.data.sources import examples, memory
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.errors import UsageError
