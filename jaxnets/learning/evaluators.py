@@ -46,7 +46,8 @@ def means(
 
     Args:
         measure: ``(variables, batch, key, carry) -> ({name: Mean}, carry)``; the carry None asks for a first one.
-        derive: ``{name: function of the means}``, metrics that follow from the others.
+        derive: ``{name: function of the means}``, metrics that follow from the others; of a split without items there
+            are none.
     """
 
     def init(variables, batch):
@@ -64,7 +65,8 @@ def means(
         found: dict[str, float] = {}
         for split, sums in splits.items():
             values = {name: total / count for name, (total, count) in sums.items() if count}
-            values |= {name: function(values) for name, function in (derive or {}).items()}
+            if values:
+                values |= {name: function(values) for name, function in (derive or {}).items()}
             found |= {f"{split}/{name}": value for name, value in values.items()}
         return found
 

@@ -256,6 +256,7 @@ def _measure(run: Run, state: State, step: int, names: list[str]) -> tuple[State
     because = not_finite.find({objective: metrics[objective]}) if objective in metrics else None
     if because is not None:
         raise NotFinite(because, step, run.batches.get_state())
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # NaN is what a split lacks
     # Not where a run ends between: so that one that goes on is as if it had not ended.
     if run.compiled.observe is not None and objective in metrics and step % run.settings.evaluate_every == 0:
         state, told = run.compiled.observe(state, metrics)

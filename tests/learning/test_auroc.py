@@ -107,3 +107,11 @@ def test_means_add_up_over_batches_and_a_carry_goes_on_between_them():
     assert first == pytest.approx({f"validation/{name}": value for name, value in wanted.items()}, rel=1e-6)
     assert found["test/running"] == 3  # the carry of another split has no effect
     assert not any(name.startswith("none/") for name in found)
+
+
+def test_means_of_a_split_without_items_are_left_out():
+    evaluator = means(lambda *_: ({}, ()), {"double": lambda found: 2 * found["loss"]})
+    empty = evaluator.add(None, {"loss": Mean(0.0, 0.0)})
+    whole = evaluator.add(None, {"loss": Mean(6.0, 2.0)})
+    found = evaluator.compute({"validation": empty, "test": whole})
+    assert found == {"test/loss": 3.0, "test/double": 6.0}
