@@ -305,7 +305,11 @@ CASES = {
         2,
         "tasks.regression learns from data with quantities; data.digits has classes",
     ),
-    "no test part": (of_run("evaluate", "--split=test"), 2, "--split=test: data.text has no test part"),
+    "no test part": (
+        of_run("evaluate", "--split=test"),
+        2,
+        "--split=test: data.text has no such part; it has validation",
+    ),
     "missing argument": (
         lambda folder: launch("summary", ["--model=recurrent.CharRNN"]),
         2,
