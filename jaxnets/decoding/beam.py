@@ -52,7 +52,8 @@ def beam_search(
     """
     check_integer("beams", beams)
     check_integer("length", length)
-    check_integer("end", end, least=0)
+    if end is None:
+        raise ValueError("`end` must be a token number, got None")
     start, size = check_step(step, carry, start)
     check_end(end, size)
     changing, advanced = _changing(step, carry, start)
