@@ -240,7 +240,7 @@ def test_auxiliary_heads_are_there_when_asked_for():
     assert shapes(model, (32, 32, 3), 2).shape == (2, 5)
     named = shapes(model, (32, 32, 3), features=("auxiliary_2", "logits"))
     assert list(named) == ["auxiliary_2", "logits"] and named["auxiliary_2"].shape == (1, 5)
-    with pytest.raises(ValueError, match="no 'auxiliary_1' among"):
+    with pytest.raises(ValueError, match="`features` must be among .*got 'auxiliary_1'"):
         shapes(googlenet(), (32, 32, 3), features=("auxiliary_1",))
 
 

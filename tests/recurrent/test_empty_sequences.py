@@ -281,7 +281,7 @@ def test_no_steps_are_refused_where_they_mean_nothing():
     step = lambda carry, token: (carry, jnp.zeros(5))
     assert decoding.sample(step, 0.0, 0, KEY, length=0).shape == (0,)
     assert decoding.greedy(step, 0.0, 0, length=0).shape == (0,)
-    with pytest.raises(ValueError, match="beams and length: at least 1"):
+    with pytest.raises(ValueError, match="`length` must be an integer of at least 1, got 0"):
         decoding.beam_search(step, 0.0, 0, end=1, beams=2, length=0)
     for call in (decoding.tree, lambda *arguments: decoding.stream(*arguments, KEY)):
         with pytest.raises(ValueError, match="with at least one"):

@@ -67,7 +67,7 @@ def test_wrong_arguments_are_told():
     with pytest.raises(ValueError, match="attention: one of none, additive, multiplicative; given 'dot'"):
         model_of("dot", recurrent.gru)
     model, variables = model_of("none", recurrent.gru)
-    with pytest.raises(ValueError, match="target: integers .* given float32"):
+    with pytest.raises(ValueError, match="`target` must be an array of integers .*, got float32"):
         model.apply(variables, SOURCE, TARGET.astype(jnp.float32))
     encoded = model.apply(variables, SOURCE, method="encode")
     with pytest.raises(ValueError, match='this model has attention="none"'):

@@ -77,12 +77,12 @@ def shapes(f, xs, members):
 @pytest.mark.parametrize(
     "dtype, x64, form",
     [
-        ("float32", True, "segments"),
         ("bfloat16", False, "mask"),
         *[
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [
                 ("float32", True, "mask"),
+                ("float32", True, "segments"),
                 ("bfloat16", False, "segments"),
                 ("float64", True, "mask"),
                 ("float64", True, "segments"),

@@ -14,7 +14,8 @@ from jaxnets.training.errors import UsageError
 def test_shipped_configs_name_a_model_that_exists(name):
     settings = config.load(name)
     model = build.model(settings.model, outputs=10)
-    assert 10 in {getattr(model, name, None) for name in build.OUTPUTS}
+    outputs = {getattr(model, name) for name in build.OUTPUTS if hasattr(model, name)}
+    assert outputs == ({10} if name not in ("gan", "vae") else set())  # these give back what they read
     assert callable(build.resolve(settings.data.name))
     assert callable(build.resolve(settings.task if isinstance(settings.task, str) else settings.task.name))
 

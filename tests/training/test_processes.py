@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from jaxnets.data import dataset, image_files
+from jaxnets.data import image_files, text
 from jaxnets.data.sources import examples, memory
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.errors import UsageError
@@ -28,7 +28,7 @@ def first(count):
 @pytest.mark.parametrize(
     "made",
     [
-        lambda: dataset.text(__file__, batch=4, length=16),
+        lambda: text(__file__, batch=4, length=16),
         lambda: memory.adding(batch=4, length=10),
         lambda: ten_images(),
     ],
@@ -71,7 +71,7 @@ def test_images_of_other_processes_are_not_decoded():
 
 
 def test_one_process_reads_all_rows():
-    mesh = sharding.on_one_device(dataset.text(__file__, batch=4, length=16).train).mesh
+    mesh = sharding.on_one_device(text(__file__, batch=4, length=16).train).mesh
     np.testing.assert_array_equal(sharding.rows_here(mesh, 6), np.arange(6))
 
 

@@ -147,6 +147,7 @@ def test_losses_do_not_depend_on_the_processes(name, train):
     np.testing.assert_allclose(train(name, "four", 2, processes=4), one, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_divided_are_read_by_several_devices(train):
     one, four = (train("character model", str(count), count, "--config.data.batch=6") for count in (1, 4))
     np.testing.assert_allclose(four, one, rtol=1e-5)
