@@ -29,8 +29,8 @@ class Scheduled(NamedTuple):
     """Attributes:
     evaluator: What is measured.
     splits: Of the data, over which; one that the data lacks is left out.
-    every: Steps between measurements in training; None: ``train.evaluate_every``; 0: not in training, but by the program
-        ``evaluate``.
+    every: Steps between measurements in training; None: ``train.evaluate_every``; 0: not in training, but by
+        ``jaxnets.evaluate``.
     """
 
     evaluator: Evaluator
