@@ -16,6 +16,7 @@ from jaxnets.data import Dataset
 from jaxnets.data.sources.pairs import START
 from jaxnets.training import build, config, restore, rundir
 from jaxnets.training.compiled import evaluate_run
+from jaxnets.training.errors import UsageError
 from jaxnets.training.exporting import artifacts, export_folder
 from jaxnets.training.state import first_variables
 
@@ -86,6 +87,10 @@ def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, toleran
 @pytest.mark.parametrize("name", config.shipped())
 def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     run, dataset = run_of(name, tmp_path, data_files.get(name, {}))
+    if "predict" not in run.task.endpoints:
+        with pytest.raises(UsageError, match="has no endpoint predict: there is nothing to export"):
+            artifacts.of_run(run)
+        return
     made = artifacts.of_run(run)
     export_folder.write(tmp_path / "export", run, made)
     model = exported.load(tmp_path / "export")
@@ -96,7 +101,8 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     for array, axes in predict.inputs.items():
         if array in batch and inputs is None:
             assert tuple(reads[array]["shape"][: len(axes)]) == axes  # all of them stay open
-    tolerance = dict(atol=1e-6, rtol=1e-5) if run.model.dtype in (jnp.float32, "float32") else dict(atol=0.05)
+    single = getattr(run.model, "dtype", jnp.float32) in (jnp.float32, "float32")
+    tolerance = dict(atol=1e-6, rtol=1e-5) if single else dict(atol=0.05)
     whole = {array: batch[array] for array in predict.inputs if array in batch}
     few = smaller(predict.inputs, batch)
     calls = [(whole, whole), (few, few)]
@@ -104,7 +110,8 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
         calls = [({"inputs": inputs[: len(batch["inputs"])]}, whole)]  # lengths and members are those of raw rows
         if inputs.shape[:2] == batch["inputs"].shape[:2]:
             calls.append(({**few, "inputs": inputs[tuple(map(slice, few["inputs"].shape[:2]))]}, few))
-        check_metrics(run, dataset, model(inputs), tolerance["atol"])
+        if name != "vae":  # whose answers are codes
+            check_metrics(run, dataset, model(inputs), tolerance["atol"])
     if run.config.data.name in ("data.intruder", "data.prevalence"):  # digits from 0 to 16, divided by the reader
         calls.append(({**whole, "inputs": np.round(16 * whole["inputs"]).astype(int)}, whole))
     for given, of_batch in calls:

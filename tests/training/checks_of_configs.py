@@ -19,7 +19,7 @@ def losses(name: str, data: dict) -> list[float]:
     settings = config.load(name)
     with settings.ignore_type():
         settings.data = data if "name" in data else {**settings.data, **data}
-        settings.data.batch = ROWS
+        settings.data.batch = ROWS * settings.task.get("discriminator_steps", 1) if name == "gan" else ROWS
     settings.optimizer.warmup = 0
     settings.train.accumulate = 1
     dataset = build.dataset(settings)
@@ -30,10 +30,11 @@ def losses(name: str, data: dict) -> list[float]:
     found = []
     for step in range(STEPS):
         state, metrics = sharding.settled(compiled.step(state, compiled.train.put(dataset.train[step])))
-        found.append(float(metrics["loss"]))
+        found += [float(value) for name, value in sorted(metrics.items()) if name.endswith("loss")]
     variables = task.learner.variables(state.learner)
-    measured = evaluate(compiled.evaluators, variables, compiled.splits, settings.seed, {"metrics": ("validation",)})
-    return [*found, measured["validation/loss"]]
+    names = {name: each.splits for name, each in task.evaluators.items() if each.every is None}
+    measured = evaluate(compiled.evaluators, variables, compiled.splits, settings.seed, names)
+    return found + [value for name, value in measured.items() if name == "validation/loss"]  # counts may jump
 
 
 def main(folder: str, text: str, out: str) -> None:
