@@ -19,7 +19,7 @@ from absl import flags
 from jaxnets import decoding, program
 from jaxnets.reports import Arrays, Text
 from jaxnets.tasks import Endpoint, Stream
-from jaxnets.training import restore
+from jaxnets.training import build, restore
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.reporting import artifacts
 
@@ -50,7 +50,9 @@ def main(overrides: program.Overrides) -> None:
         elif "stream" in run.task.endpoints:
             _print_text(run, run.task.endpoints["stream"])
         else:
-            raise UsageError(f"--workdir={FLAGS.workdir}: its task is {run.config.task}, which generates nothing")
+            raise UsageError(
+                f"--workdir={FLAGS.workdir}: its task is {build.task_name(run.config)}, which generates nothing"
+            )
 
 
 def _print_outputs(run: restore.Run, generate: Endpoint) -> None:

@@ -23,7 +23,10 @@ def masked_sum(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Arr
         mask: bool, of a shape that broadcasts to that of ``values``.
         axis: What is summed over; None: all axes.
     """
-    return jnp.sum(jnp.where(mask, values.astype(at_least_float32(values.dtype)), 0), axis)
+    kept = jnp.where(
+        mask, values, jnp.zeros((), values.dtype)
+    )  # before the cast: NaN of padding is not to be computed with
+    return jnp.sum(kept.astype(at_least_float32(values.dtype)), axis)
 
 
 def masked_mean(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Array:

@@ -141,6 +141,11 @@ def dataset(config: ConfigDict) -> Dataset:
     return call(name, reader, {**arguments, "seed": config.seed})
 
 
+def task_name(config: ConfigDict) -> str:
+    """The name of ``config.task``, which may have arguments."""
+    return config.task if isinstance(config.task, str) else config.task.name
+
+
 def task(config: ConfigDict, network: nn.Module, spec: Any) -> Task:
     """The task of ``config.task``, a name or a name with arguments, for data of the kind that it learns."""
     arguments = {"name": config.task} if isinstance(config.task, str) else dict(config.task)

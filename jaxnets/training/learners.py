@@ -46,7 +46,7 @@ def optimizer_of(config: ConfigDict) -> optax.GradientTransformation:
     own["train.accumulate"] = config.train.accumulate - 1
     for key, given in own.items():
         if given:
-            raise UsageError(f"--config.{key}: {config.task} does not support it")
+            raise UsageError(f"--config.{key}: this task does not support it")
     return _optimizer(config.train.steps, config.optimizer)[0]
 
 

@@ -81,7 +81,7 @@ def edges():
 def gradients_reach_what_a_fold_is_made_of():
     jax.config.update("jax_enable_x64", True)
     xs, mask = problem(21)
-    bins = sets.bins_init("soft", 3, 5)
+    bins = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), sets.bins_init("soft", 3, 5))
     weigh = lambda found: jnp.sum(jnp.cos(jnp.arange(found.size)).reshape(found.shape) * found)
 
     def over(bins):

@@ -64,7 +64,7 @@ def _of_run(run: Run, open_lengths: bool) -> Artifacts:
 
     predict, stream = task.endpoints.get("predict"), task.endpoints.get("stream")
     if predict is None:
-        raise UsageError(f"{run.config.task} has no endpoint predict: there is nothing to export")
+        raise UsageError(f"{build.task_name(run.config)} has no endpoint predict: there is nothing to export")
     reads, raw_batch = raw_inputs.reads(raw, predict.inputs, batch)
     sizes, limits = _sizes(reads if open_lengths else {}, context)
     functions = {
