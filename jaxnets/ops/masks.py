@@ -23,9 +23,8 @@ def masked_sum(values: jax.Array, mask: jax.Array, axis: Axes = None) -> jax.Arr
         mask: bool, of a shape that broadcasts to that of ``values``.
         axis: What is summed over; None: all axes.
     """
-    kept = jnp.where(
-        mask, values, jnp.zeros((), values.dtype)
-    )  # before the cast: NaN of padding is not to be computed with
+    # Before the cast: jax_debug_nans stops where NaN of the padding is computed with.
+    kept = jnp.where(mask, values, jnp.zeros((), values.dtype))
     return jnp.sum(kept.astype(at_least_float32(values.dtype)), axis)
 
 
