@@ -131,11 +131,16 @@ def by_rows(f: Callable) -> Callable:
             spec = PartitionSpec(DATA, *[PartitionSpec.UNCONSTRAINED] * (leaf.ndim - 1))
             return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
 
+        def constrained(given: Any) -> Any:
+            if type(given) is dict:  # in their order, which jax.tree.map does not keep: activations are named in it
+                return {name: constrained(value) for name, value in given.items()}
+            return jax.tree.map(divided, given)
+
         def gathered(leaf: jax.Array, there: NamedSharding) -> jax.Array:
             return leaf if MODEL in there.spec else jax.lax.with_sharding_constraint(leaf, there)
 
         variables = jax.tree.map(gathered, variables, of_parameters(mesh, _rules.get(), variables, fully=False))
-        with nn.intercept_methods(lambda call, args, options, _: jax.tree.map(divided, call(*args, **options))):
+        with nn.intercept_methods(lambda call, args, options, _: constrained(call(*args, **options))):
             return f(variables, batch, *others)
 
     return traced
