@@ -21,7 +21,7 @@ from jaxnets.training.errors import UsageError
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
 flags.DEFINE_enum("split", "validation", ["validation", "test"], "Which part of the data.")
 flags.DEFINE_bool("json", False, "Print one line of JSON.")
 flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")

@@ -22,7 +22,7 @@ from jaxnets.training.exporting import artifacts, export_folder
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
 flags.DEFINE_string("out", None, "Folder to write; default the run's, and export in it.")
 flags.DEFINE_bool("overwrite", False, "Replace an export of another run.")
 flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")

@@ -26,7 +26,7 @@ from jaxnets.training.reporting import artifacts
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (smallest validation loss), last, or the number of a step.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
 flags.DEFINE_string("prompt", None, "The text to go on from (default a new line), or to translate: that needs no more.")
 flags.DEFINE_integer("length", 500, "How many tokens to write.", lower_bound=0)
 flags.DEFINE_float("temperature", 0.8, "Below 1 safer, above 1 wilder; 0 always takes the most likely.", lower_bound=0)

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167), with statistics in float32 at least."""
+"""Batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167), with statistics in float32 at least."""
 
 import jax
 import jax.numpy as jnp

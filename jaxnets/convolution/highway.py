@@ -104,7 +104,7 @@ class HighwayNetwork(ImageModel):
     dtype: Dtype = jnp.float32
 
     def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Of images ``[B, H, W, C]``, which are read channel by channel, or of vectors ``[B, D]``."""
+        """Activations of images ``[B, H, W, C]``, flattened channel by channel, or of vectors ``[B, D]``."""
         check_integer("depth", self.depth)
         check_depth(depth=self.depth)
         x = images

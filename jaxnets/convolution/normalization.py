@@ -112,7 +112,7 @@ def _near(x: jax.Array, valid: jax.Array | None) -> jax.Array:
 def local_response_norm(
     x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
 ) -> jax.Array:
-    r"""Local response normalisation across channels, section 3.3 of the paper:
+    r"""Local response normalization across channels, section 3.3 of the paper:
 
     .. math::
         b_i = a_i \Big/ \Big(k + \alpha \sum_{j=\max(0, i-n/2)}^{\min(C-1, i+n/2)} a_j^2\Big)^\beta

@@ -106,7 +106,7 @@ def of_layout(mesh: Mesh, rules: Rules, layout: Any, tree: Any, fully: bool) -> 
 
 
 def count_rows(batch: Any) -> int:
-    """How many rows a batch has: all its arrays begin with them."""
+    """The number of rows of a batch, the first axis of each of its arrays."""
     return len(jax.tree.leaves(batch)[0])
 
 

@@ -2,7 +2,7 @@
 
 All take elements ``[*batch, N, D]`` and ``members``: a bool mask ``[*batch, N]``, True where an element is real, or
 None; or elements ``[M, D]`` and ``Segments``. They return ``[*batch, D]`` or ``[S, D]`` in the dtype of the elements,
-summed in float32, with zeros and gradients of zero for an empty set. What is not real has no effect, whatever is in it.
+summed in float32, with zeros and gradients of zero for an empty set. Padding has no effect, even NaN.
 """
 
 import jax

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
 
+from jaxnets.data.sources.points import ring_modes
 from jaxnets.data.targets import Quantities
 from jaxnets.generative import nonsaturating_losses
 from jaxnets.learning import Aux, Evaluator, Player, Scheduled, alternating
@@ -58,8 +58,7 @@ def adversarial(
         loss = lambda variables, batch, context: (losses(variables, batch, context.key)[number], Aux())
         return Player(loss, optimizer, lambda path: path.startswith(f"params/{name}/"), steps)
 
-    angles = 2 * np.pi * np.arange(modes) / modes
-    centers = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    centers = ring_modes(modes, radius)
 
     def count(splits):
         found = {}
@@ -78,7 +77,7 @@ def adversarial(
         return {"samples": _scatter(splits["validation"][0]["inputs"], samples)}
 
     def generate(variables, inputs):
-        return of(variables, "generate", jnp.concatenate([codes(key, 1) for key in inputs["key"]]))
+        return of(variables, "generate", jax.vmap(lambda key: codes(key, 1)[0])(inputs["key"]))
 
     return Task(
         learner=alternating(

@@ -85,10 +85,14 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
 def compiled(evaluator: Evaluator, mesh: Mesh, ruled: Callable[[Callable], Callable] = lambda f: f) -> Measure:
     """The compiled functions of an evaluator; its outputs are whole on all devices."""
 
+    placed: dict[Any, Callable] = {}  # traced once for each shape of a batch: it may trace the whole model
+
     def init(variables: Any, batch: Any) -> Any:
-        shapes = jax.eval_shape(evaluator.init, variables, batch)
-        placed = jax.jit(evaluator.init, out_shardings=partitioning.of_rows(mesh, shapes))
-        return placed(variables, batch)
+        key = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+        if key not in placed:
+            shapes = jax.eval_shape(evaluator.init, variables, batch)
+            placed[key] = jax.jit(evaluator.init, out_shardings=partitioning.of_rows(mesh, shapes))
+        return placed[key](variables, batch)
 
     measure = ruled(partitioning.by_rows(evaluator.measure))
     jitted = jax.jit(measure, out_shardings=(partitioning.everywhere(mesh), None))

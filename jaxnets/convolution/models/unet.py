@@ -112,7 +112,7 @@ class UNet(ImageModel):
     dtype: Dtype = jnp.float32
 
     def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Of ``[B, H, W, C]``; the logits are ``[B, H', W', classes]``."""
+        """Activations of images ``[B, H, W, C]``; the logits are ``[B, H', W', classes]``."""
         self._check(images)
         found = {}
         x = images

@@ -28,8 +28,7 @@ def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch: int = 12
     for name, value in (("radius", radius), ("std", std)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be above 0 and finite, got {value}")
-    angles = 2 * np.pi * np.arange(modes) / modes
-    centers = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    centers = ring_modes(modes, radius)
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
         points = centers[random.integers(modes, size=batch)] + std * random.normal(size=(batch, 2))
@@ -37,3 +36,9 @@ def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch: int = 12
 
     source = f"{modes} Gaussians of std {std:g} on a ring of radius {radius:g}"
     return generated(make, Quantities(("x", "y")), seed, source)
+
+
+def ring_modes(modes: int, radius: float) -> np.ndarray:
+    """The centers of ``ring``, float64 ``[modes, 2]``."""
+    angles = 2 * np.pi * np.arange(modes) / modes
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)

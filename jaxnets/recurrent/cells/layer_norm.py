@@ -1,4 +1,4 @@
-"""Recurrent cells with layer normalisation (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
+"""Recurrent cells with layer normalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
 
 import chex
 import jax

@@ -14,7 +14,7 @@ from jaxnets.recurrent.executors.steps import Control, Plan, parted, untraced
 
 
 class Traversal(NamedTuple):
-    """How a sequence is read: all static.
+    """Direction, axis and type of a run over a sequence; all fields are static.
 
     Attributes:
         reverse: Whether from the last time to the first.

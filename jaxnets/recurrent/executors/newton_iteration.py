@@ -12,7 +12,7 @@ from jaxnets.recurrent.cell import Carry
 
 
 class Solution(NamedTuple):
-    """How a sequence was solved; scalars.
+    """Result of Newton's method on a sequence; all fields are scalars.
 
     Attributes:
         iterations: int32, of the block of steps that took most.
@@ -26,7 +26,7 @@ class Solution(NamedTuple):
 
 
 def worst(solutions: Solution) -> Solution:
-    """Of arrays of solutions, that of all together."""
+    """One solution for an array of solutions."""
     return Solution(jnp.max(solutions.iterations), jnp.max(solutions.residual), jnp.all(solutions.converged))
 
 

@@ -13,7 +13,7 @@ def pool(ys: jax.Array, how: str, lengths: jax.Array | None = None) -> jax.Array
     """One vector per sequence: its last output, or the largest or mean of each feature over time.
 
     Args:
-        ys: ``[*batch, T, H]``. Padding has no effect, whatever is in it.
+        ys: ``[*batch, T, H]``. Padding has no effect, even NaN.
         how: ``"last"``, ``"max"`` or ``"mean"``, of each row's real steps.
         lengths: Integers ``[*batch]`` from 0 to T, how many steps of a row are real; None: all.
 
@@ -42,7 +42,7 @@ def attention_pool(ys: jax.Array, scores: jax.Array, lengths: jax.Array | None =
     .. math:: \sum_t a_t y_t, \quad a = \mathrm{softmax}(s) \text{ over the real steps}
 
     Args:
-        ys: ``[*batch, T, H]``. Padding has no effect, whatever is in it.
+        ys: ``[*batch, T, H]``. Padding has no effect, even NaN.
         scores: s, ``[*batch, T]``; minus infinity gives a step no weight.
         lengths: Integers ``[*batch]`` from 0 to T, how many steps of a row are real; None: all.
 

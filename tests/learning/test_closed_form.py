@@ -1,0 +1,43 @@
+"""The learner in closed form: ridge regression against NumPy, and statistics that are not finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets import learning
+
+RANDOM = np.random.default_rng(0)
+X, TRUE = RANDOM.normal(size=(40, 3)).astype(np.float32), np.float32([1.0, -2.0, 0.5])
+Y = X @ TRUE + 0.1 * RANDOM.normal(size=40).astype(np.float32)
+PENALTY = 0.3
+
+
+def ridge():
+    statistics = lambda batch: {"xx": batch["x"].T @ batch["x"], "xy": batch["x"].T @ batch["y"]}
+    solve = lambda sums: {"params": {"w": jnp.linalg.solve(sums["xx"] + PENALTY * jnp.eye(3), sums["xy"])}}
+    return learning.closed_form(statistics, solve)
+
+
+def test_ridge_regression_is_that_of_all_rows_seen():
+    learner = ridge()
+    batches = [{"x": X[i : i + 10], "y": Y[i : i + 10]} for i in range(0, 40, 10)]
+    state = learner.init(jax.random.key(0), batches[0])
+    np.testing.assert_array_equal(learner.variables(state)["params"]["w"], np.zeros(3))
+    for number, batch in enumerate(batches):
+        state, metrics = jax.jit(learner.update)(state, batch, jax.random.key(0), jnp.int32(number))
+        rows = slice(10 * (number + 1))
+        wide = X[rows].astype(np.float64)
+        wanted = np.linalg.solve(wide.T @ wide + PENALTY * np.eye(3), wide.T @ Y[rows])
+        np.testing.assert_allclose(learner.variables(state)["params"]["w"], wanted, rtol=1e-4)
+        assert bool(metrics["finite"])
+
+
+def test_a_batch_that_is_not_finite_is_told_and_can_be_skipped():
+    learner = learning.skip_nonfinite(ridge())
+    good = {"x": X, "y": Y}
+    state = learner.init(jax.random.key(0), good)
+    state, _ = learner.update(state, good, jax.random.key(0), jnp.int32(0))
+    after, metrics = learner.update(state, {"x": np.full_like(X, np.nan), "y": Y}, jax.random.key(0), jnp.int32(1))
+    assert not bool(metrics["finite"])
+    assert int(metrics["skipped"]) == 1
+    jax.tree.map(np.testing.assert_array_equal, after.state, state.state)
