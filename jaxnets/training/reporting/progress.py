@@ -11,7 +11,7 @@ from jaxnets.training.reporting.metrics import MetricWriter
 
 
 class Progress:
-    """Gathers the numbers of steps, shows them, and writes their means every ``log_every`` steps.
+    """Gathers the numbers of steps, shows them, and writes their means every ``log_every`` steps and at the end.
 
     Args:
         settings: ``config.train``.
@@ -23,6 +23,7 @@ class Progress:
     def __init__(self, settings: ConfigDict, task: Task, step: int, writer: MetricWriter | None):
         self._writer = writer
         self._every = settings.log_every
+        self._last = settings.steps
         self._unit = task.items.unit
         self._objective = task.objective[0] if task.objective is not None else None
         self._validation = ""
@@ -66,7 +67,7 @@ class Progress:
         return self._items / max(time.monotonic() - self._since, 1e-9)
 
     def _log(self, step: int) -> None:
-        if step % self._every:
+        if step % self._every and step != self._last:
             return
         if self._writer is not None and self._steps:
             self._writer.write(step, {**self._means(), "items_per_second": self._speed()})
