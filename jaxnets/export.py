@@ -3,7 +3,7 @@
 python -m jaxnets.export --workdir=runs/char_lm
 python -m jaxnets.export --workdir=runs/digits --step=last --out=digits_model
 
-FOLDER/load.py reads it and needs jax alone; docs/export.md tells more.
+FOLDER/load reads it and needs jax alone; docs/export.md tells more.
 """
 
 from jaxnets import startup
@@ -41,7 +41,7 @@ def main(overrides: program.Overrides) -> None:
         print(f"{name:<20}  {size:>14,} bytes")
     (reads,) = export_folder.about(made.functions["forward"])["reads"]
     print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs jax alone")
-    given = (name for name in reads if name != exported.REST)  # which load.py makes
+    given = (name for name in reads if name != exported.REST)  # which the loader makes
     arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in given)
     print(f"answers = load({str(folder)!r})({arrays})")
 

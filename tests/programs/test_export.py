@@ -94,10 +94,10 @@ def test_a_fresh_environment_with_jax_alone_suffices(small_run, small_export, tm
         pytest.skip(f"pip cannot fetch jax: {installed.stderr[-300:]}")
     tokens = RANDOM.integers(0, 256, (5, 9))
     check_tokens(small_run, used(python, small_export, tokens, tmp_path), tokens)
-    shutil.copy(small_export / "load.py", tmp_path)
+    shutil.copytree(small_export / "load", tmp_path / "load")
     read = f"from load import load; load({str(small_export)!r})"
     alone = subprocess.run([python, "-c", read], cwd=tmp_path, capture_output=True, text=True)
-    assert "flatbuffers" in alone.stderr and "copy it from beside the exported load.py" in alone.stderr
+    assert "flatbuffers" in alone.stderr and "copy it from beside the exported package load" in alone.stderr
 
 
 def test_functions_are_for_all_platforms_and_hold_no_weights(small_export):

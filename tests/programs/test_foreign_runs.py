@@ -11,7 +11,7 @@ from conftest import ROOT
 
 CACHES = (".cache/jaxnets/xla",)  # below the home folder; docs/security.md lists them
 
-# Loads an export and calls it, as a stranger's program would with a copy of load.py.
+# Loads an export and calls it, as a stranger's program would with a copy of the loader.
 LOAD = """
 import os, sys
 sys.path.insert(0, sys.argv[1])

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets import exported
 from jaxnets.data import statistics
 from jaxnets.data.inputs import Images, Pixels, Rows
+from jaxnets.exported import arrays
 from jaxnets.training.errors import RunError
 from jaxnets.training.exporting import raw_inputs
 
@@ -35,7 +35,7 @@ of_rows = jax.jit(raw_inputs.function(Rows()))
 
 
 def split(values) -> dict:
-    return exported._in_float32(values)
+    return arrays.in_float32(values)
 
 
 @pytest.mark.parametrize("values", ROWS.values(), ids=ROWS)
@@ -66,7 +66,7 @@ def test_arrays_on_a_device_and_in_a_trace_are_split():
     traced = jax.jit(lambda given: of_rows(constants, split(given))["inputs"])
     np.testing.assert_allclose(traced(values), expected, rtol=3e-7)
     parts = jax.jit(split)(jnp.array([2**31 - 1, -(2**31), 70_001, -1], jnp.int32)[None])
-    total = np.asarray(parts["inputs"], np.float64) + np.asarray(parts[exported.REST], np.float64).sum(-1)
+    total = np.asarray(parts["inputs"], np.float64) + np.asarray(parts[arrays.REST], np.float64).sum(-1)
     np.testing.assert_array_equal(total, [[2**31 - 1, -(2**31), 70_001, -1]])
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import flatbuffers
@@ -19,8 +20,8 @@ from jaxnets.training.exporting.artifacts import PLATFORMS, Artifacts
 from jaxnets.training.restore import Run
 from jaxnets.training.run_files import read_json
 
-# All that an export writes, and what Python leaves beside load.py.
-OURS = {"config.json", "load.py", "model.json", "weights.safetensors", "flatbuffers", "__pycache__"}
+# All that an export writes.
+OURS = {"config.json", "load", "model.json", "weights.safetensors", "flatbuffers"}
 OURS |= {f"{name}.jax_export" for name in exported.FUNCTIONS}
 
 
@@ -96,8 +97,9 @@ def _fill(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
     weights.write(folder / "weights.safetensors", artifacts.weights)
     for name, function in artifacts.functions.items():
         (folder / f"{name}.jax_export").write_bytes(function.serialize())
-    (folder / "load.py").write_bytes(Path(exported.__file__).read_bytes())
-    _copy_flatbuffers(folder)
+    _copy_package(exported, folder / "load")
+    # What jax reads functions with, and what does not come with jax: Python files, Apache License 2.0.
+    _copy_package(flatbuffers, folder / "flatbuffers")
     (folder / "config.json").write_text(json.dumps(run.config.to_dict(), indent=2) + "\n", encoding="utf-8")
     files = {path.name: _digest(path) for path in _files(folder)}
     noted = {**_about_run(run, artifacts), "files": files}
@@ -110,10 +112,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def _copy_flatbuffers(folder: Path) -> None:
-    """The package that jax reads functions with, and that does not come with jax: Python files, Apache License 2.0."""
-    installed = Path(flatbuffers.__file__).parent
-    shutil.copytree(installed, folder / "flatbuffers", ignore=shutil.ignore_patterns("__pycache__"))
+def _copy_package(package: ModuleType, folder: Path) -> None:
+    installed = Path(package.__path__[0])
+    shutil.copytree(installed, folder, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _digest(path: Path) -> dict[str, Any]:
