@@ -92,8 +92,9 @@ def _print_text(run: restore.Run, stream: Stream) -> None:
         raise UsageError(f"--prompt: {error}") from error
     if not len(prompt):
         raise UsageError("--prompt: at least one character expected")
-    begun = stream.begin(run.variables, {})
-    step = lambda carry, token: stream.step(run.variables, begun if carry is None else carry, token)
+    variables = stream.prepare(run.variables)
+    begun = stream.begin(variables, {})
+    step = lambda carry, token: stream.step(variables, begun if carry is None else carry, token)
     if FLAGS.tree:
         print(repr(text))
         _print_tree(vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))

@@ -62,6 +62,16 @@ def length_of(caches: Caches) -> jax.Array:
     return caches.length[0] if caches.length.ndim else caches.length
 
 
+def cache_axes(carry: Any) -> Any:
+    """The axis of rows in a carry with caches, for ``Stepwise``: all rows have the same number of keys.
+
+    That is one number, or else each step would compute what only a full cache needs.
+    """
+    is_cache = lambda node: isinstance(node, Cache)
+    of_cache = lambda node: node._replace(key=0, value=0, length=None)
+    return jax.tree.map(lambda node: of_cache(node) if is_cache(node) else 0, carry, is_leaf=is_cache)
+
+
 def known_length(length: jax.Array) -> int:
     """A length as a number; 0 within jit, where it is not known."""
     return 0 if isinstance(length, jax.core.Tracer) else int(length)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -11,10 +12,10 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets import decoding
-from jaxnets.attention import Cache, length_of, unstack
 from jaxnets.data import Vocabulary
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, means
+from jaxnets.modules.stepwise import Stepwise, of_language_model
 from jaxnets.ops.embedding import padding_filled
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Text
@@ -30,7 +31,7 @@ def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Ta
 
     The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
     ``start`` begin from the model's initial carry, others go on from the batch before. ``learn`` is ``(init, loss) ->
-    Learner``.
+    Learner``. A model may have a method ``stepwise`` (``modules.stepwise``) that says how it writes token by token.
     """
 
     def run(variables, batch, carry, **options):
@@ -65,6 +66,7 @@ def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Ta
         tokens = decoding.stream(step_of(model, variables), None, prompt, key, temperature=0.8)
         return {"sample": Text(vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)]))}
 
+    writing = stepwise(model)
     derived = {
         f"bits_per_{vocabulary.unit}": lambda found: found["loss"] / math.log(2),
         "perplexity": lambda found: math.exp(min(found["loss"], 700.0)),
@@ -80,9 +82,10 @@ def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Ta
             ),
             "stream": Stream(
                 inputs={},
-                begin=lambda variables, row: _begin(model, variables),
-                step=lambda variables, carry, token: step_of(model, variables)(carry, token),
-                carry_axes=cache_axes,
+                begin=lambda variables, row: writing.begin(variables),
+                step=writing.step,
+                prepare=writing.prepare,
+                carry_axes=writing.carry_axes,
             ),
         },
         items=Items(lambda batch: batch["inputs"].size, vocabulary.unit),
@@ -91,51 +94,20 @@ def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Ta
     )
 
 
-def cache_axes(carry: Any) -> Any:
-    """The axis of rows in a carry of a ``Stream``: all rows have the same number of keys in their caches.
-
-    That is one number, or else each step would compute what only a full cache needs.
-    """
-    is_cache = lambda node: isinstance(node, Cache)
-    of_cache = lambda node: node._replace(key=0, value=0, length=None)
-    return jax.tree.map(lambda node: of_cache(node) if is_cache(node) else 0, carry, is_leaf=is_cache)
+def stepwise(model: nn.Module) -> Stepwise:
+    """The model's own functions that write token by token, or its calls with one token each."""
+    own = getattr(model, "stepwise", None)
+    return of_language_model(model) if own is None else own()
 
 
-def _begin(model: nn.Module, variables):
-    """The carry before the first token, which the step function of ``step_of`` also takes None for."""
-    if hasattr(model, "start"):
-        network, _ = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
-        return jnp.zeros(model.context, jnp.int32), network.start()
-    return model.apply(variables, jnp.zeros((1, 0), jnp.int32))[0]
-
-
-def step_of(model: nn.Module, variables):
+def step_of(model: nn.Module, variables: Any) -> Callable[[Any, jax.Array], tuple[Any, jax.Array]]:
     """The model as a step function for ``stream`` and ``tree``: ``(carry, token []) -> (carry, logits [V])``.
 
-    The carry None begins a text. A model with a ``context``, such as ``DecoderLM``, reads the later half of it once
-    more where it is full, and goes on from there.
+    The carry None begins a text.
     """
-    model, variables = unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
-    context = getattr(model, "context", None) if hasattr(model, "start") else None
-
-    def run(tokens, carry):
-        result: Any = model.apply(variables, tokens[None], carry)
-        carry, logits = result
-        return carry, logits[0, -1]
-
-    if context is None:
-        return lambda carry, token: run(token[None], carry)
-    start: Any = model.start
-
-    def step(carry, token):
-        read, cache = (jnp.zeros(context, jnp.int32), start()) if carry is None else carry
-        read = jnp.append(read[1:], token)
-        later_half = lambda read, _: run(read[context // 2 :], start())
-        go_on = lambda read, cache: run(read[-1:], cache)
-        cache, logits = jax.lax.cond(length_of(cache) == context, later_half, go_on, read, cache)
-        return (read, cache), logits
-
-    return step
+    writing = stepwise(model)
+    prepared = writing.prepare(variables)
+    return lambda carry, token: writing.step(prepared, writing.begin(prepared) if carry is None else carry, token)
 
 
 def _surprise(vocabulary: Vocabulary, targets, nats):

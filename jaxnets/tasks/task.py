@@ -39,6 +39,7 @@ class Stream(NamedTuple):
         inputs: As of ``Endpoint``: what ``begin`` reads; nothing where a text begins from nothing.
         begin: ``(variables, row) -> carry``, before the first token.
         step: ``(variables, carry, token []) -> (carry, logits [V])``.
+        prepare: ``variables -> variables``, those that both functions take; once, before many steps.
         carry_axes: ``carry -> tree``, a prefix of the carry with the axis of rows where several are stacked, 0 for
             most, and None for what all rows share.
     """
@@ -46,6 +47,7 @@ class Stream(NamedTuple):
     inputs: dict[str, tuple[str, ...]]
     begin: Callable[[Any, Any], Any]
     step: Callable[[Any, Any, jax.Array], tuple[Any, jax.Array]]
+    prepare: Callable[[Any], Any] = lambda variables: variables
     carry_axes: Callable[[Any], Any] = lambda carry: 0
 
 
@@ -89,3 +91,8 @@ class Task(NamedTuple):
 def rules_of(model: nn.Module) -> Rules:
     """The partition rules of a model's family."""
     return getattr(model, "partition_rules", HEAD_RULES)
+
+
+def max_length(model: nn.Module) -> int | None:
+    """The longest sequence that a model takes, its attribute ``context``; None: any."""
+    return getattr(model, "context", None)

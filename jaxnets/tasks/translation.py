@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets import decoding
-from jaxnets.attention import unstack
 from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, START
 from jaxnets.learning import Aux, Learn, Mean
@@ -19,13 +18,13 @@ from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
-from jaxnets.tasks.language_model import cache_axes
-from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Stream, Task, max_length, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
 
 EXAMPLES = 10
+LONGEST = 512  # tokens of a translation, of a model that has no limit of its own
 
 
 def translation(
@@ -41,8 +40,9 @@ def translation(
     The loss is the mean of ``-log p`` over real target tokens, the end symbol included, in nats.
 
     Args:
-        model: ``(source, target, source_lengths, target_lengths) -> logits``, with the methods ``encode``, ``start``
-            and ``decode`` and an attribute ``train``.
+        model: ``(source, target, source_lengths, target_lengths) -> logits``, with an attribute ``train`` and a method
+            ``stepwise`` (``modules.stepwise``). What its method ``alignment(encoded, target)`` gives, if it has one, is
+            drawn.
         vocabulary: Of both sides, with start and end symbols.
         learn: ``(init, loss) -> Learner``.
         sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in training, the
@@ -59,6 +59,8 @@ def translation(
             raise ValueError(f"{name}: from 0 to below 1; given {part}")
     start, end = vocabulary.symbol(START), vocabulary.symbol(END)
     training = model.clone(train=True)
+    writing = model.stepwise()
+    limit = max_length(model)
 
     def read(batch):
         """What the decoder reads: the start symbol, then the target but its last token."""
@@ -96,24 +98,14 @@ def translation(
         count = jnp.sum(mask, dtype=jnp.float32)
         return {"loss": Mean(jnp.sum(nats), count), "accuracy": Mean(masked_sum(right, mask), count)}, ()
 
-    def apart(variables) -> tuple[Any, Any]:
-        return unstack(model, variables) if getattr(model, "stacked", False) else (model, variables)
-
-    def begin(network, parts, source, length):
-        return network.start(network.apply(parts, source[None], length[None], method="encode"))
-
-    def step(network, parts, carry, token):
-        result: Any = network.apply(parts, carry, token[None, None], method="decode")
-        return result[0], result[1][0, -1]
-
     @functools.partial(jax.jit, static_argnames="length")
     def translate(variables, sources, lengths, length):
         """Tokens ``[B, length]`` and how many of each are a translation ``[B]``."""
-        network, parts = apart(variables)
+        prepared = writing.prepare(variables)
 
         def one(source, source_length):
-            begun = begin(network, parts, source, source_length)
-            further = functools.partial(step, network, parts)
+            begun = writing.begin(prepared, source, source_length)
+            further = functools.partial(writing.step, prepared)
             found = decoding.beam_search(further, begun, start, end=end, beams=beams, length=length)
             return found.tokens[0], found.lengths[0]
 
@@ -168,15 +160,18 @@ def translation(
         return {"inputs": tokens[None], "lengths": np.array([len(tokens)], np.int32)}
 
     def generate(variables, inputs):
-        length = min(2 * inputs["inputs"].shape[1] + 10, getattr(model, "context", 512))
+        length = min(2 * inputs["inputs"].shape[1] + 10, limit or LONGEST)
         return translate(variables, inputs["inputs"], inputs["lengths"], length)
 
     def draw(variables, splits, key):
-        if not hasattr(model, "alignment") or getattr(model, "attention", "") == "none":
+        if not hasattr(model, "alignment"):
             return {}
         batch = {name: array[:1] for name, array in splits["validation"][0].items()}
         encoded = model.apply(variables, batch["inputs"], batch["lengths"], method="encode")
-        weights = np.asarray(model.apply(variables, encoded, read(batch), method="alignment"))[0]
+        weights = model.apply(variables, encoded, read(batch), method="alignment")
+        if weights is None:
+            return {}
+        weights = np.asarray(weights)[0]
         source = batch["inputs"][0, : batch["lengths"][0]]
         target = batch["targets"][0, : batch["target_lengths"][0]]
         return {"attention": _map(vocabulary, source, target, weights[: len(target), : len(source)])}
@@ -201,9 +196,10 @@ def translation(
             "generate": Endpoint(generate, source, read_text, lambda made: {"text": Text(texts(*made)[0])}),
             "stream": Stream(
                 inputs=source,
-                begin=lambda variables, row: begin(*apart(variables), source=row["inputs"], length=row["lengths"]),
-                step=lambda variables, carry, token: step(*apart(variables), carry=carry, token=token),
-                carry_axes=cache_axes,
+                begin=lambda variables, row: writing.begin(variables, row["inputs"], row["lengths"]),
+                step=writing.step,
+                prepare=writing.prepare,
+                carry_axes=writing.carry_axes,
             ),
         },
         items=Items(lambda batch: batch["targets"].size, vocabulary.unit),

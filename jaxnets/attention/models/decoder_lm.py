@@ -8,13 +8,15 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.attention.blocks import norm
-from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
+from jaxnets.attention.cache import Caches, cache_axes, empty_caches, known_length, length_of
 from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
 from jaxnets.attention.partition_rules import PARTITION_RULES
 from jaxnets.attention.positions import alibi, sinusoidal
 from jaxnets.attention.ring import Ring
+from jaxnets.attention.unstacking import unstack
 from jaxnets.modules.embed import Embed
+from jaxnets.modules.stepwise import Stepwise
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.products import linear
 
@@ -117,6 +119,33 @@ class DecoderLM(nn.Module):
         heads = self.key_heads or self.heads
         sizes = batch, self.context, heads, self.width // self.heads, self.dtype
         return empty_caches(self.layers, self.stacked, *sizes)
+
+    @nn.nowrap
+    def stepwise(self) -> Stepwise:
+        """Functions that write token by token, with layers apart.
+
+        Where the context is full, the later half of it is read once more, and writing goes on from there.
+        """
+        model, half = self.clone(stacked=False), self.context // 2
+
+        def run(variables: Any, tokens: jax.Array, cache: Caches) -> tuple[Caches, jax.Array]:
+            result: Any = model.apply(variables, tokens[None], cache)
+            return result[0], result[1][0, -1]
+
+        def step(variables: Any, carry: tuple[jax.Array, Caches], token: jax.Array) -> tuple[Any, jax.Array]:
+            read, cache = carry
+            read = jnp.append(read[1:], token)
+            later_half = lambda read, _: run(variables, read[half:], model.start())
+            go_on = lambda read, cache: run(variables, read[-1:], cache)
+            cache, logits = jax.lax.cond(length_of(cache) == self.context, later_half, go_on, read, cache)
+            return (read, cache), logits
+
+        return Stepwise(
+            begin=lambda variables: (jnp.zeros(self.context, jnp.int32), model.start()),
+            step=step,
+            prepare=lambda variables: unstack(self, variables)[1],
+            carry_axes=cache_axes,
+        )
 
     def _blocks(self, train: bool) -> nn.Module:
         options: dict[str, Any] = dict(

@@ -9,13 +9,15 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.attention.blocks import norm
-from jaxnets.attention.cache import Caches, empty_caches, known_length, length_of
+from jaxnets.attention.cache import Caches, cache_axes, empty_caches, known_length, length_of
 from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
 from jaxnets.attention.partition_rules import PARTITION_RULES
 from jaxnets.attention.positions import sinusoidal
 from jaxnets.attention.ring import Ring
+from jaxnets.attention.unstacking import unstack
 from jaxnets.modules.embed import Embed
+from jaxnets.modules.stepwise import Stepwise, of_encoder_decoder
 from jaxnets.ops.checks import checked_integers
 from jaxnets.ops.masks import valid_steps
 from jaxnets.ops.products import linear
@@ -131,6 +133,12 @@ class Transformer(nn.Module):
         batch = jax.tree.leaves(memory.memory)[0].shape[int(self.stacked) : -3]
         sizes = batch, self.context, self.heads, self.width // self.heads, self.dtype
         return memory._replace(cache=empty_caches(self.layers, self.stacked, *sizes))
+
+    @nn.nowrap
+    def stepwise(self) -> Stepwise:
+        """Functions that write token by token, with layers apart."""
+        prepare = lambda variables: unstack(self, variables)[1]
+        return of_encoder_decoder(self.clone(stacked=False))._replace(prepare=prepare, carry_axes=cache_axes)
 
     def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
         """The memory with what is new, and logits of the token after each of ``target [*batch, T]``.

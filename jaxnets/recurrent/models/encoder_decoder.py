@@ -17,6 +17,7 @@ from jaxnets.attention.alignment import (
 )
 from jaxnets.attention.checks import check_tokens
 from jaxnets.modules.embed import Embed
+from jaxnets.modules.stepwise import Stepwise, of_encoder_decoder
 from jaxnets.ops.masks import valid_steps
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.cells.gru import gru
@@ -126,6 +127,11 @@ class EncoderDecoder(nn.Module):
         """What decoding step by step begins from: the same."""
         return encoded
 
+    @nn.nowrap
+    def stepwise(self) -> Stepwise:
+        """Functions that write token by token."""
+        return of_encoder_decoder(self)
+
     def decode(
         self, encoded: Encoded, target: jax.Array, lengths: jax.Array | None = None
     ) -> tuple[Encoded, jax.Array]:
@@ -137,10 +143,10 @@ class EncoderDecoder(nn.Module):
         xs = self.drop(jnp.tanh(self.combine(hs)))
         return encoded, self.head(xs, self.embed.embedding.T)
 
-    def alignment(self, encoded: Encoded, target: jax.Array) -> jax.Array:
-        """The weights of attention ``[*batch, T, S]``, to be looked at."""
+    def alignment(self, encoded: Encoded, target: jax.Array) -> jax.Array | None:
+        """The weights of attention ``[*batch, T, S]``; None without attention."""
         if self.attention == "none":
-            raise ValueError('alignment: attention expected; this model has attention="none"')
+            return None
         encoded, hs = self._states(encoded, target, None)
         return self.attend(hs, encoded.outputs, encoded.lengths)[1]
 

@@ -15,6 +15,7 @@ from jax import export
 from jaxnets.learning.parameters import named
 from jaxnets.recurrent.methods import is_method
 from jaxnets.tasks import Stream
+from jaxnets.tasks.task import max_length
 from jaxnets.training import build, rundir
 from jaxnets.training.errors import UsageError
 from jaxnets.training.exporting import raw_inputs
@@ -53,7 +54,7 @@ def _of_run(run: Run, open_lengths: bool) -> Artifacts:
     task = build.task(run.config, _portable(run.model), run.spec)
     batch = rundir.data(run.workdir)[1]
     raw = run.inputs()
-    context = getattr(run.model, "context", None)
+    longest = max_length(run.model)
     weights = {**named(run.variables), **raw_inputs.constants(raw)}
 
     def lower(function: Callable, *given: Any, prepared: Callable = lambda weights, given: given) -> export.Exported:
@@ -66,14 +67,14 @@ def _of_run(run: Run, open_lengths: bool) -> Artifacts:
     if predict is None:
         raise UsageError(f"{build.task_name(run.config)} has no endpoint predict: there is nothing to export")
     reads, raw_batch = raw_inputs.reads(raw, predict.inputs, batch)
-    sizes, limits = _sizes(reads if open_lengths else {}, context)
+    sizes, limits = _sizes(reads if open_lengths else {}, longest)
     functions = {
         "forward": lower(
             _forward(predict.function), _inputs(reads, raw_batch, sizes), prepared=raw_inputs.function(raw)
         )
     }
     if stream is not None:
-        sizes, _ = _sizes(stream.inputs if open_lengths else {}, context)
+        sizes, _ = _sizes(stream.inputs if open_lengths else {}, longest)
         inputs = _inputs(stream.inputs, batch, sizes)
         begin, step, carry = _streaming(stream, run.variables, inputs, sizes["batch"])
         functions["begin"] = lower(begin, inputs)
@@ -96,10 +97,10 @@ def _portable(model: nn.Module) -> nn.Module:
     return model.clone(**anew)
 
 
-def _sizes(reads: Mapping[str, tuple[str, ...]], context: int | None) -> tuple[dict[str, Any], dict[str, int]]:
-    """Symbolic sizes by the names of axes, and the largest that a model's context allows."""
+def _sizes(reads: Mapping[str, tuple[str, ...]], longest: int | None) -> tuple[dict[str, Any], dict[str, int]]:
+    """Symbolic sizes by the names of axes, and the largest that the model allows."""
     lengths = sorted({axis for axes in reads.values() for axis in axes} - {"batch"})
-    limits = {} if context is None else dict.fromkeys(lengths, context)
+    limits = {} if longest is None else dict.fromkeys(lengths, longest)
     scope = export.SymbolicScope([f"{axis} <= {most}" for axis, most in limits.items()])
     return {axis: export.symbolic_shape(axis, scope=scope)[0] for axis in ("batch", *lengths)}, limits
 
@@ -125,15 +126,17 @@ def _forward(predict: Callable) -> Callable:
 def _streaming(stream: Stream, variables: Any, inputs: dict[str, Any], batch: Any) -> tuple[Callable, Callable, Any]:
     """Both functions of a stream over rows, and the shapes of the carry between them."""
     row = jax.tree.map(lambda spec: jax.ShapeDtypeStruct(spec.shape[1:], spec.dtype), inputs)
-    carry = jax.eval_shape(stream.begin, variables, row)
-    axes = stream.carry_axes(carry)
+    prepared = jax.eval_shape(stream.prepare, variables)
+    carry = jax.eval_shape(stream.begin, prepared, row)
+    axes = jax.tree.broadcast(stream.carry_axes(carry), carry, is_leaf=lambda axis: axis is None)
 
     def begin(variables: Any, inputs: Any) -> Any:
-        of_row = lambda row: stream.begin(variables, row)
+        of_row = lambda row: stream.begin(stream.prepare(variables), row)
         return named(jax.vmap(of_row, out_axes=axes)(inputs) if inputs else of_row(inputs))
 
     def step(variables: Any, leaves: Any, token: Any) -> Any:
-        further = lambda carry, token: stream.step(variables, carry, token)
+        prepared = stream.prepare(variables)
+        further = lambda carry, token: stream.step(prepared, carry, token)
         after, logits = jax.vmap(further, (axes, 0), (axes, 0))(unnamed(leaves, carry), token)
         return named(after), logits
 
