@@ -17,6 +17,47 @@ def array_of(value: Any) -> Any:
     return value if isinstance(value, jax.Array) else np.asarray(value)
 
 
+def raw_arrays(
+    given: Mapping[str, Any],
+    about: Mapping[str, Any] | None,
+    expected: Mapping[str, Any],
+    limits: Mapping[str, int],
+) -> dict[str, Any]:
+    """The arrays that a function reads, of raw ones as they are in the data's files.
+
+    Args:
+        given: ``inputs``, and others that the function reads; ``lengths`` and ``members`` are all that there are where
+            they are left out.
+        about: What becomes of raw inputs, as ``model.json`` describes it; None: nothing.
+        expected: By name, the ``shape`` and ``dtype`` of what the function reads.
+        limits: Largest sizes of named axes.
+
+    Raises:
+        ValueError: Inputs are not numbers, or of another shape.
+    """
+    if about is None:
+        return dict(given)
+    inputs, shape = array_of(given["inputs"]), expected["inputs"]["shape"]
+    if not any(jnp.issubdtype(inputs.dtype, kind) for kind in NUMBERS):
+        raise ValueError(f"inputs must be numbers, got {inputs.dtype}")
+    if inputs.ndim + 1 == len(shape) and shape[-1] == 1:  # one feature, or one channel
+        inputs = inputs[..., None]
+    if about["kind"] == "Images":
+        return {**given, "inputs": inputs}
+    if about["kind"] == "Pixels":
+        width = about["width"]
+        if width is not None and inputs.ndim == 3 and inputs.shape[2] == 1 != width and not inputs.shape[1] % width:
+            inputs = inputs.reshape(len(inputs), -1, width)  # an image's pixels in one row
+        return {**given, "inputs": inputs.astype(np.float32)}
+    if inputs.ndim != len(shape):
+        check_array("inputs", inputs.astype(np.float32), expected["inputs"], limits, {})  # an error
+    rows, steps = inputs.shape[:2]
+    whole = {"lengths": np.full(rows, steps), "members": np.ones((rows, steps), bool)}
+    given = {**{name: array for name, array in whole.items() if name in expected}, **given}
+    check_names(given, expected.keys() - {REST})
+    return {**given, **in_float32(inputs)} if REST in expected else {**given, "inputs": inputs.astype(np.float32)}
+
+
 def in_float32(numbers: Any) -> dict[str, Any]:
     """Numbers as three float32 whose sum they are; two of them are the rest."""
     if numbers.dtype == bool:

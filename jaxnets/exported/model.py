@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .arrays import NUMBERS, REST, array_of, check_array, check_names, checked, in_float32
+from .arrays import checked, raw_arrays
 
 
 @dataclasses.dataclass
@@ -39,7 +38,9 @@ class Model:
         Raises:
             ValueError: An array is missing, too much, or of another shape or type.
         """
-        return self._called("forward", self._raw({"inputs": inputs, **others}))
+        (expected,) = self._reads("forward")
+        given = raw_arrays({"inputs": inputs, **others}, self.about.get("inputs"), expected, self.about["limits"])
+        return self._called("forward", given)
 
     def begin(self, inputs: Any = None, *, batch: int = 1, **others: Any) -> dict[str, jax.Array]:
         """The carry before the first token.
@@ -75,32 +76,6 @@ class Model:
     def _called(self, name: str, given: Mapping[str, Any]) -> Any:
         (expected,) = self._reads(name)
         return self.functions[name](self.weights, checked(given, expected, self.about["limits"], {}))
-
-    def _raw(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The arrays that ``forward`` reads, of raw ones."""
-        about, (expected,) = self.about.get("inputs"), self._reads("forward")
-        if about is None:
-            return given
-        inputs, shape = array_of(given["inputs"]), expected["inputs"]["shape"]
-        if not any(jnp.issubdtype(inputs.dtype, kind) for kind in NUMBERS):
-            raise ValueError(f"inputs must be numbers, got {inputs.dtype}")
-        if inputs.ndim + 1 == len(shape) and shape[-1] == 1:  # one feature, or one channel
-            inputs = inputs[..., None]
-        if about["kind"] == "Images":
-            return {**given, "inputs": inputs}
-        if about["kind"] == "Pixels":
-            width = about["width"]
-            if width is not None and inputs.ndim == 3 and inputs.shape[2] == 1 != width and not inputs.shape[1] % width:
-                inputs = inputs.reshape(len(inputs), -1, width)  # an image's pixels in one row
-            return {**given, "inputs": inputs.astype(np.float32)}
-        if inputs.ndim != len(shape):
-            check_array("inputs", inputs.astype(np.float32), expected["inputs"], self.about["limits"], {})  # an error
-        rows, steps = inputs.shape[:2]
-        for name, default in (("lengths", np.full(rows, steps)), ("members", np.ones((rows, steps), bool))):
-            if name in expected:
-                given.setdefault(name, default)
-        check_names(given, expected.keys() - {REST})
-        return {**given, **in_float32(inputs)} if REST in expected else {**given, "inputs": inputs.astype(np.float32)}
 
     def _reads(self, name: str) -> list[Any]:
         if name not in self.functions:

@@ -12,6 +12,7 @@ from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import set_figures
+from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
@@ -62,7 +63,9 @@ def choice(model: nn.Module, quantities: Quantities, learn: Learn) -> Task:
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw},
-        endpoints={"predict": Endpoint(scores, READS)},
+        endpoints={
+            "predict": Endpoint(scores, READS, present=lambda logits: {"predictions": tables.of_choices(logits)})
+        },
         items=Items(lambda batch: len(batch["inputs"]), "set"),
         units={"loss": "nats per set"},
         partition_rules=rules_of(model),

@@ -15,6 +15,7 @@ from jaxnets.data.targets import Classes
 from jaxnets.learning import Learn
 from jaxnets.ops.embedding import one_hot
 from jaxnets.reports import figures
+from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.supervised import supervised
 from jaxnets.tasks.task import Task
@@ -110,7 +111,9 @@ def image_classification(
         kernel = _first_kernel(model, variables, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
         return {} if kernel is None else {"filters": figures.filters(kernel)}
 
-    return supervised(model, learn, metrics, draw, "nats per image", prepare, of_model, reads={"inputs": ("batch",)})
+    table = lambda logits: tables.of_classes(logits, classes)
+    reads = {"inputs": ("batch",)}
+    return supervised(model, learn, metrics, draw, "nats per image", prepare, of_model, reads, table)
 
 
 def _first_kernel(model: nn.Module, variables: Any, images: jax.Array) -> np.ndarray | None:

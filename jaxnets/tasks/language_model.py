@@ -20,6 +20,7 @@ from jaxnets.ops.embedding import padding_filled
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
+from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 
@@ -66,6 +67,18 @@ def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Ta
         tokens = decoding.stream(step_of(model, variables), None, prompt, key, temperature=0.8)
         return {"sample": Text(vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)]))}
 
+    def score(variables, inputs):
+        """``-log p`` of each target; rows go on from step to step ``[B, S, T]``."""
+
+        def further(carry, batch):
+            batch = {**batch, "start": jnp.zeros(len(batch["inputs"]), bool)}
+            return run(variables, batch, carry)
+
+        steps = {name: jnp.swapaxes(inputs[name], 0, 1) for name in ("inputs", "targets", "mask")}
+        first = model.apply(variables, steps["inputs"][0, :, :0])[0]
+        nats = jnp.swapaxes(jax.lax.scan(further, first, steps)[1], 0, 1)
+        return {"tokens": inputs["targets"], "nats": nats, "valid": inputs["mask"]}
+
     writing = stepwise(model)
     derived = {
         f"bits_per_{vocabulary.unit}": lambda found: found["loss"] / math.log(2),
@@ -79,6 +92,11 @@ def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Ta
         endpoints={
             "predict": Endpoint(
                 lambda variables, batch: model.apply(variables, batch["inputs"])[1], {"inputs": ("batch", "length")}
+            ),
+            "score": Endpoint(
+                score,
+                dict.fromkeys(("inputs", "targets", "mask"), ("batch", "step", "length")),
+                present=lambda found: {"tokens": tables.of_tokens(**found, vocabulary=vocabulary)},
             ),
             "stream": Stream(
                 inputs={},

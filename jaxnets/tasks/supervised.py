@@ -8,7 +8,7 @@ A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``members=`` to
 training it may answer with a tuple, whose first is the answer and whose others are those of auxiliary heads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -21,7 +21,8 @@ from jaxnets.data.targets import Classes, Quantities
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, auroc, means
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.reports import figures, set_figures
+from jaxnets.reports import Table, figures, set_figures
+from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
@@ -48,7 +49,8 @@ def classification(model: nn.Module, classes: Classes, learn: Learn) -> Task:
             drawn["mistakes"] = figures.mistakes(logits, batch, classes.names)
         return drawn
 
-    task = supervised(model, learn, metrics, draw, "nats per label")
+    table = lambda logits: tables.of_classes(logits, classes)
+    task = supervised(model, learn, metrics, draw, "nats per label", table=table)
     return _with_auroc(task) if classes.size == 2 else task
 
 
@@ -77,7 +79,8 @@ def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: st
         real = batch["mask"]
         return {"predicted": figures.predicted(answers[real], batch["targets"][real], quantities.names)}
 
-    return supervised(model, learn, metrics, draw, f"mean {error} error")
+    table = lambda answers: tables.of_quantities(answers, quantities)
+    return supervised(model, learn, metrics, draw, f"mean {error} error", table=table)
 
 
 def supervised(
@@ -88,7 +91,8 @@ def supervised(
     unit: str,
     prepare: Callable[[Any, jax.Array | None], Any] = lambda batch, key: batch,
     of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_figures.of_model,
-    reads: dict[str, tuple[str, ...]] = READS,
+    reads: Mapping[str, tuple[str, ...]] = READS,
+    table: Callable[[Any], Table] | None = None,
 ) -> Task:
     """A task from what it measures and draws.
 
@@ -102,6 +106,7 @@ def supervised(
             training, and None otherwise.
         of_model: ``(model, variables, batch) -> {name: figure}``, what this kind of model is looked at with.
         reads: ``inputs`` of the endpoint ``predict``.
+        table: ``answers -> Table``, how predictions are shown; None: as arrays.
     """
 
     def answers(variables, batch, **options):
@@ -145,12 +150,13 @@ def supervised(
     def init(key, batch):
         return model.init(key, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
 
+    present = None if table is None else lambda found: {"predictions": table(found)}
     return Task(
         learner=learn(init, loss),
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw_all},
-        endpoints={"predict": Endpoint(predict, reads)},
+        endpoints={"predict": Endpoint(predict, dict(reads), present=present)},
         items=Items(lambda batch: len(batch["inputs"]), "example"),
         units={"loss": unit},
         partition_rules=rules_of(model),

@@ -67,13 +67,18 @@ def open_run(workdir: Path, step: str = "best", trusted: tuple[str, ...] = ()) -
     spec, batch = rundir.data(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise RunError(f"no checkpoint in {workdir}: train there first")
-    model = build.model(config.model, trusted, outputs=spec.size)
-    task = build.task(config, model, spec)
+    model, task = task_of(config, spec, trusted)
     with built(workdir):
         shapes = jax.eval_shape(lambda batch: first_variables(task.learner, batch, config.seed), batch)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes)
     return Run(workdir, config, spec, model, task, chosen, variables)
+
+
+def task_of(config: ConfigDict, spec: Any, trusted: tuple[str, ...] = ()) -> tuple[nn.Module, Task]:
+    """The model and the task of a config, for data of this meaning."""
+    model = build.model(config.model, trusted, outputs=spec.size)
+    return model, build.task(config, model, spec)
 
 
 @contextlib.contextmanager

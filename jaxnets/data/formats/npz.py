@@ -3,6 +3,7 @@
 import io
 import math
 import zipfile
+from collections.abc import Mapping
 from typing import IO
 
 import numpy as np
@@ -122,6 +123,22 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if at < expected or member.read(1):  # at its end the sum of its bytes is compared
             raise ValueError(f"{expected:,} bytes expected; it has {'more' if at == expected else f'{at:,}'}")
     return content.view(dtype).reshape(shape, order="F" if by_column else "C")
+
+
+def npz_of(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An npz file of arrays.
+
+    As ``np.savez``, which before NumPy 2.1 pickles objects, and which has no room for an array called ``file``.
+
+    Raises:
+        ValueError: An array holds objects, which would be pickled.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+    return content.getvalue()
 
 
 # What files that are mistaken for npz files begin with.

@@ -149,6 +149,21 @@ def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[
     return [number[_code_points(text)] for text in texts], vocabulary, skipped
 
 
+@one_line_errors
+def text_of(path: str, unit: str = "character") -> str:
+    """The text of a file, to be encoded by a ``Vocabulary`` of this unit.
+
+    It is decoded as ``read`` does. Where the units are bytes, those that are not UTF-8 are kept (``surrogateescape``).
+
+    Raises:
+        ValueError: It cannot be read or decoded, or is larger than memory.
+    """
+    content = _content(path_of(path))
+    if unit == "byte":
+        return content.decode("utf-8", "surrogateescape")
+    return decode_text(content, printable(path), "convert it to UTF-8")
+
+
 def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import wave
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tensorboardX import summary
 
+from jaxnets.data.formats.npz import npz_of
 from jaxnets.ops.files import write_whole
 from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
@@ -30,11 +30,7 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
         _save(workdir / "samples" / f"{name}.txt", encoded)
         return summary.text(name, encoded.decode())
     if isinstance(artifact, Table):
-        if any(len(row) != len(artifact.columns) for row in artifact.rows):
-            raise ValueError(f"rows of the table {name} must have {len(artifact.columns)} values each")
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([artifact.columns, *artifact.rows])
-        _save(workdir / "samples" / f"{name}.csv", text.getvalue().encode("utf-8", "backslashreplace"))
+        _save(workdir / "samples" / f"{name}.csv", csv_of(artifact))
         return None
     if isinstance(artifact, ImageGrid):
         pixels = grid(artifact)
@@ -44,7 +40,7 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
         _save(workdir / "samples" / f"{name}.wav", _wav(artifact))
         return None
     if isinstance(artifact, Arrays):
-        _save(workdir / "samples" / f"{name}.npz", _npz(artifact))
+        _save(workdir / "samples" / f"{name}.npz", npz_of(artifact.arrays))
         return None
     if not hasattr(artifact, "savefig"):
         raise ValueError(f"the report {name} must be a figure or an artifact of jaxnets.reports, got {artifact!r:.60}")
@@ -72,19 +68,22 @@ def grid(artifact: ImageGrid) -> np.ndarray:
     return whole[..., 0] if images.shape[3] == 1 else whole
 
 
+def csv_of(table: Table) -> bytes:
+    """A table as CSV, its columns' names first.
+
+    Raises:
+        ValueError: A row has another number of values than there are columns.
+    """
+    if any(len(row) != len(table.columns) for row in table.rows):
+        raise ValueError(f"rows of a table must have {len(table.columns)} values each, as columns")
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([table.columns, *table.rows])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
 def _png(pixels: np.ndarray) -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, format="PNG")
-    return content.getvalue()
-
-
-def _npz(artifact: Arrays) -> bytes:
-    """As ``np.savez``, which before NumPy 2.1 pickles objects, and which has no room for an array called ``file``."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, array in artifact.arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
     return content.getvalue()
 
 

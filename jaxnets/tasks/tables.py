@@ -1,0 +1,77 @@
+"""Predictions as tables: what ``Endpoint.present`` gives for files that people read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxnets.data import Classes, Quantities, Vocabulary
+from jaxnets.reports import Table
+
+MAX_COLUMNS = 20  # classes whose probabilities are all shown; of more, only those of the most likely
+SHOWN = 5
+
+
+def of_classes(logits: Any, classes: Classes) -> Table:
+    """The most likely class of each row, or of each step of it, and probabilities.
+
+    Args:
+        logits: ``[N, C]`` or ``[N, T, C]``.
+        classes: Their names.
+    """
+    logits = np.asarray(logits, np.float64)
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = shifted / shifted.sum(-1, keepdims=True)
+    if classes.size <= MAX_COLUMNS:
+        columns = ("class", *(f"p({name})" for name in classes.names))
+        values = lambda p: (classes.names[np.argmax(p)], *p.tolist())
+    else:
+        columns = tuple(f"{what} {rank}" for rank in range(1, SHOWN + 1) for what in ("class", "probability"))
+        best = lambda p: np.argsort(-p, kind="stable")[:SHOWN]
+        values = lambda p: tuple(value for i in best(p) for value in (classes.names[i], float(p[i])))
+    places, names = _places(probabilities)
+    return Table((*names, *columns), [(*place, *values(probabilities[place])) for place in places])
+
+
+def of_quantities(answers: Any, quantities: Quantities) -> Table:
+    """The quantities of each row, or of each step of it.
+
+    Args:
+        answers: ``[N, Q]`` or ``[N, T, Q]``.
+        quantities: Their names.
+    """
+    answers = np.asarray(answers)
+    places, names = _places(answers)
+    return Table((*names, *quantities.names), [(*place, *answers[place].tolist()) for place in places])
+
+
+def of_choices(logits: Any) -> Table:
+    """The chosen element of each set, and its probability.
+
+    Args:
+        logits: ``[N, M]``, minus infinity where there is no element.
+    """
+    logits = np.asarray(logits, np.float64)
+    shifted = np.exp(logits - np.max(logits, axis=-1, initial=np.finfo(np.float64).min, keepdims=True))
+    chosen = np.argmax(logits, axis=-1)
+    probabilities = shifted[np.arange(len(logits)), chosen] / np.maximum(shifted.sum(-1), np.finfo(np.float64).tiny)
+    rows = zip(range(len(logits)), chosen.tolist(), probabilities.tolist(), strict=True)
+    return Table(("row", "element", "probability"), list(rows))
+
+
+def of_tokens(tokens: Any, nats: Any, valid: Any, vocabulary: Vocabulary) -> Table:
+    """The tokens of a text in their order, and ``-log p`` of each given those before it.
+
+    Args:
+        tokens, nats, valid: ``[N, S, T]``: rows follow each other, and so do steps and tokens within a row.
+        vocabulary: What the tokens mean.
+    """
+    real = np.asarray(valid).reshape(-1)
+    kept = np.asarray(tokens).reshape(-1)[real].tolist(), np.asarray(nats).reshape(-1)[real].tolist()
+    rows = [(i, vocabulary.show(token), value) for i, (token, value) in enumerate(zip(*kept, strict=True))]
+    return Table(("row", vocabulary.unit, "nats"), rows)
+
+
+def _places(array: np.ndarray) -> tuple[Iterator[tuple[int, ...]], tuple[str, ...]]:
+    """All places in the axes before the last, and what the axes are called."""
+    return np.ndindex(array.shape[:-1]), ("row", "step", "position")[: array.ndim - 1]
