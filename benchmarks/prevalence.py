@@ -19,7 +19,7 @@ from absl import flags
 from benchmarks import harness
 from jaxnets import program
 from jaxnets.data import Dataset
-from jaxnets.data.sources.sets import digit_parts
+from jaxnets.data.sources.problems.sets import digit_parts
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError
 

@@ -3,26 +3,28 @@
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
-from jaxnets.data.sources.examples import in_order, shuffled
+from jaxnets.data.sources.batches import in_order, shuffled
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
 from jaxnets.data.sources.labelled_images import images
 from jaxnets.data.sources.labelled_series import digits, idx, mnist1d, series
 from jaxnets.data.sources.labelled_sets import labelled_sets
-from jaxnets.data.sources.memory import adding, copying, temporal_order
 from jaxnets.data.sources.pairs import pairs, read_pairs
-from jaxnets.data.sources.points import ring
+from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
+from jaxnets.data.sources.problems.points import ring
+from jaxnets.data.sources.problems.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
+from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
-from jaxnets.data.sources.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
-from jaxnets.data.sources.solids import solids
 from jaxnets.data.sources.text import text
-from jaxnets.data.targets import Classes, Quantities
+from jaxnets.data.targets import Classes, Labels, Quantities, Unlabeled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
     "Classes",
     "Dataset",
     "Examples",
+    "Labels",
     "Quantities",
+    "Unlabeled",
     "Vocabulary",
     "adding",
     "copying",

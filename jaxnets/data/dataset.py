@@ -7,8 +7,7 @@ import grain
 import numpy as np
 
 from jaxnets.data.inputs import Inputs
-from jaxnets.data.targets import Classes, Quantities
-from jaxnets.data.vocabulary import Vocabulary
+from jaxnets.data.targets import Spec
 
 RowsOf = Callable[[int], np.ndarray]
 
@@ -25,7 +24,7 @@ class Dataset(NamedTuple):
     """
 
     splits: dict[str, grain.MapDataset]
-    spec: Vocabulary | Classes | Quantities
+    spec: Spec
     fingerprint: str
     description: str
     read_part: "Callable[[RowsOf], Dataset] | None" = None
@@ -44,7 +43,7 @@ class Dataset(NamedTuple):
         return self.splits.get("test")
 
     @property
-    def targets(self) -> Vocabulary | Classes | Quantities:
+    def targets(self) -> Spec:
         """The spec, as the meaning of the targets."""
         return self.spec
 
@@ -69,14 +68,14 @@ class Examples(NamedTuple):
     """Attributes:
     inputs: float32 ``[N, ...]``, or uint8 ``[N, H, W, C]``, images, which stay bytes; an array, or what has its
         ``shape`` and ``dtype`` and gives rows by their numbers.
-    labels: ``[N]``, whole numbers or text, a class each.
+    targets: ``[N]`` or ``[N, C]``, what ``target_arrays.encoded`` takes; None where there are none.
     lengths: int32 ``[N]``, how many steps of a row are real; None: all.
     width: Of the images whose pixels, a step each, the rows are; None: they are something else.
     members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
     """
 
     inputs: Any
-    labels: np.ndarray
+    targets: np.ndarray | None = None
     lengths: np.ndarray | None = None
     width: int | None = None
     members: np.ndarray | None = None

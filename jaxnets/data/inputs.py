@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxnets.data.statistics import Statistics
+from jaxnets.data.statistics import Statistics, check_moments, moments_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +28,12 @@ class Rows:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        given = [values for values in (self.origin, self.offset, self.std) if values is not None]
-        numbers = all(isinstance(value, int | float) for values in given for value in values)
-        if len(given) not in (0, 3) or len(set(map(len, given))) > 1 or not numbers:
-            raise ValueError(f"origin, offset and std must be as many numbers, or None, got {given}")
+        check_moments(self.origin, self.offset, self.std)
 
     @classmethod
     def of(cls, statistics: Statistics | None) -> "Rows":
         """Those that are standardized by statistics, or are not."""
-        return cls() if statistics is None else cls(*(tuple(array.tolist()) for array in statistics))
+        return cls(**moments_of(statistics))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ def number_labels(
             the first part, there are more than ``MAX_CLASSES``, or a label or name has more than ``LONGEST_LABEL``
             characters.
     """
-    _check_lengths(f"{source}: names of classes", _lengths(names))
+    check_lengths(f"{source}: names of classes", names)
     plain = {part: _plain(source, part, array) for part, array in labels.items()}
     first, *others = plain
     for part in others:
@@ -93,6 +93,11 @@ def _plain(source: str, part: str, labels: np.ndarray) -> np.ndarray:
             )
         return labels + labels.dtype.type(0)  # -0.0 becomes 0.0
     return labels
+
+
+def check_lengths(what: str, names: Sequence[str]) -> None:
+    """Raises a ``ValueError`` where a name has more than ``LONGEST_LABEL`` characters."""
+    _check_lengths(what, _lengths(names))
 
 
 def _lengths(texts: Iterable[str]) -> np.ndarray:

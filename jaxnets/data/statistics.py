@@ -31,6 +31,24 @@ class Statistics(NamedTuple):
     std: np.ndarray
 
 
+def check_moments(origin: Any, offset: Any, std: Any, size: int | None = None) -> None:
+    """Checks the fields of ``Statistics`` as a description has them: tuples of as many numbers, or all None.
+
+    Raises:
+        ValueError: They are neither, or not ``size`` numbers, or a standard deviation is not above 0.
+    """
+    given = [values for values in (origin, offset, std) if values is not None]
+    numbers = all(isinstance(value, int | float) for values in given for value in values)
+    sizes = {len(values) for values in given} | ({size} if given and size is not None else set())
+    if len(given) not in (0, 3) or len(sizes) > 1 or not numbers or not all(value > 0 for value in std or ()):
+        raise ValueError(f"origin, offset and std must be as many numbers, with std above 0, or None, got {given}")
+
+
+def moments_of(statistics: Statistics | None) -> dict[str, tuple[float, ...]]:
+    """The fields of ``Statistics`` as a description has them; none where there are no statistics."""
+    return {} if statistics is None else {name: tuple(a.tolist()) for name, a in statistics._asdict().items()}
+
+
 def fit(values: np.ndarray, valid: np.ndarray) -> Statistics:
     r"""Statistics of the features of valid steps.
 

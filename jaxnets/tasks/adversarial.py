@@ -7,7 +7,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from jaxnets.data.sources.points import ring_modes
+from jaxnets.data.sources.problems.points import ring_modes
 from jaxnets.data.targets import Quantities
 from jaxnets.generative import nonsaturating_losses
 from jaxnets.learning import Aux, Evaluator, Player, Scheduled, alternating

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 
-from jaxnets.data import Classes, Dataset, Quantities, Vocabulary
+from jaxnets.data import Classes, Dataset, Labels, Quantities, Unlabeled, Vocabulary
 from jaxnets.data.inputs import Images, Inputs, Pixels, Rows
+from jaxnets.data.targets import Spec
 
 # Limits of what is read: the file may come from somebody else.
 MOST_ARRAYS = 32  # of a batch
@@ -22,10 +23,18 @@ def of(dataset: Dataset) -> dict[str, Any]:
     return {
         "fingerprint": dataset.fingerprint,
         "source": dataset.description,
-        "targets": {"kind": type(dataset.spec).__name__, **dataclasses.asdict(dataset.spec)},
+        "targets": of_targets(dataset.spec),
         "inputs": of_inputs(dataset.inputs),
         "batch": {name: [list(like.shape), str(like.dtype)] for name, like in shapes(dataset).items()},
     }
+
+
+def of_targets(spec: Spec) -> dict[str, Any]:
+    """The description of targets; the statistics of quantities only where there are some."""
+    fields = dataclasses.asdict(spec)
+    if isinstance(spec, Quantities) and spec.std is None:
+        fields = {"names": spec.names}
+    return {"kind": type(spec).__name__, **fields}
 
 
 def of_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
@@ -38,7 +47,7 @@ def shapes(dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
     return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in dataset.train[0].items()}
 
 
-def targets(found: Any) -> Classes | Quantities | Vocabulary:
+def targets(found: Any) -> Spec:
     """The targets that were described.
 
     Raises:
@@ -48,13 +57,20 @@ def targets(found: Any) -> Classes | Quantities | Vocabulary:
     if kind == "Vocabulary":
         characters, pieces = (_text_or_none(found, name) for name in ("characters", "pieces"))
         described: Any = Vocabulary(characters, pieces)
-    elif kind in ("Classes", "Quantities"):
+    elif kind in ("Classes", "Quantities", "Labels"):
         names = found.get("names")
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise ValueError(f"the names of targets must be a list of texts, got {names!r}")
-        described = {"Classes": Classes, "Quantities": Quantities}[kind](tuple(names))
+        described = {"Classes": Classes, "Quantities": Quantities, "Labels": Labels}[kind](
+            tuple(names), **_statistics(found)
+        )
+    elif kind == "Unlabeled":
+        features = found.get("features")
+        if type(features) is not int or not 0 <= features <= MOST_NUMBERS:
+            raise ValueError(f"the features of what is unlabeled must be a number of them, got {features!r}")
+        described = Unlabeled(features)
     else:
-        raise ValueError(f"targets must be Vocabulary, Classes or Quantities, got {found!r}")
+        raise ValueError(f"targets must be Vocabulary, Classes, Quantities, Labels or Unlabeled, got {found!r}")
     try:
         size = described.size
     except Exception as error:  # whatever the library that reads pieces raises
@@ -62,6 +78,14 @@ def targets(found: Any) -> Classes | Quantities | Vocabulary:
     if not size:
         raise ValueError("there must be at least one target, got none")
     return described
+
+
+def _statistics(found: dict[str, Any]) -> dict[str, tuple]:
+    """What quantities are standardized with, where they are."""
+    given = {name: found[name] for name in ("origin", "offset", "std") if found.get(name) is not None}
+    if not all(isinstance(values, list) for values in given.values()):
+        raise ValueError(f"origin, offset and std of quantities must be lists of numbers, got {given}")
+    return {name: tuple(values) for name, values in given.items()}
 
 
 def inputs(found: Any) -> Inputs | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.data.sources.solids import SURFACES
+from jaxnets.data.sources.problems.solids import SURFACES
 
 PROBLEMS = {
     "mean": lambda **o: data.set_statistics("mean", size=30, batch=5, **o),

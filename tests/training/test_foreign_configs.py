@@ -109,7 +109,7 @@ WRONG = {
     "a reader as a part": ("config.json", ["model", "kind"], {"name": "data.read"}, "a part of a model must be of"),
     "a model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "a task of jaxnets.tasks expected"),
     "a private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
-    "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes or Quantities"),
+    "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes, Quantities"),
     "no targets": ("data.json", ["targets", "names"], [], "at least one target"),
     "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of texts, got"),
     "a negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape of sizes above 0"),

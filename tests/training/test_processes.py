@@ -12,7 +12,8 @@ from conftest import ROOT
 from PIL import Image
 
 from jaxnets.data import image_files, text
-from jaxnets.data.sources import examples, memory
+from jaxnets.data.sources import examples
+from jaxnets.data.sources.problems import memory
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.errors import UsageError
 from jaxnets.training.reporting.metrics import read_metrics

@@ -17,6 +17,9 @@ SPECS = [
     data.learn_pieces(["one\n", "öne two\n"], 260),
     data.Classes(("0", "été", "日")),
     data.Quantities(("sum",)),
+    data.Quantities(("age", "höhe"), (40, 1.5), (0.25, -0.0625), (2.0, 1e-3)),
+    data.Labels(("red", "été")),
+    data.Unlabeled(7),
 ]
 
 

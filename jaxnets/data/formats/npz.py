@@ -49,7 +49,7 @@ def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows
 def in_row(examples: Examples) -> np.ndarray:
     """Which steps or elements of each row are real, ``[N, T]``."""
     length = examples.inputs.shape[1]
-    lengths = np.full(len(examples.labels), length) if examples.lengths is None else examples.lengths
+    lengths = np.full(len(examples.inputs), length) if examples.lengths is None else examples.lengths
     return np.arange(length) < lengths[:, None]
 
 

@@ -28,13 +28,13 @@ def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int 
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
     arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
-    train, test = (Examples(_images(path, arrays, part), _labels(path, arrays, part)) for part in ("train", "test"))
-    for part, examples in (("train", train), ("test", test)):
-        if len(examples.inputs) != len(examples.labels):
-            raise ValueError(
-                f"{printable(path)}: {len(examples.inputs)} images in x_{part}, {len(examples.labels)} in y_{part}"
-            )
-    names = _names(arrays)
+    names, examples = _names(arrays), []
+    for part in ("train", "test"):
+        pixels, labels = _images(path, arrays, part), _labels(path, arrays, part)
+        if len(pixels) != len(labels):
+            raise ValueError(f"{printable(path)}: {len(pixels)} images in x_{part}, {len(labels)} in y_{part}")
+        examples.append(Examples(pixels, labels))
+    train, test = examples
     return dataset(train, test, batch=batch, validation=validation, seed=seed, source=printable(path), names=names)
 
 
@@ -66,15 +66,16 @@ def jpeg_images(
         raise ValueError(f"size: not below 0; given {size}")
     keys = tuple(f"{name}_{part}" for part in ("train", "test") for name in ("jpg", "off", "y"))
     arrays = _read(path, keys)
-    digest, found, failures, given = hashlib.sha256(), [], [], {}
+    digest, found, failures, given, left = hashlib.sha256(), [], [], {}, {}
     for part in ("train", "test"):
         labels = given[part] = _labels(path, arrays, part)
         decoded = _encoded(path, arrays, part, size, channels).all(corrupt)
-        found.append(Examples(decoded.images, labels[decoded.kept]))
+        left[part] = labels[decoded.kept]
+        found.append(Examples(decoded.images, left[part]))
         failures += decoded.failures
         digest.update(decoded.digest + np.ascontiguousarray(labels).tobytes())
     train, test = found
-    check_classes(path, given["train"], train.labels, _names(arrays), failures)
+    check_classes(path, given["train"], left["train"], _names(arrays), failures)
     made = dataset(
         train,
         test,

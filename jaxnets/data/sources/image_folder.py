@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.formats.image_decoding import suffixes
+from jaxnets.data.sources.parts import draw_by_class
 from jaxnets.ops.names import printable, valid_unicode
 
 PARTS = {
@@ -228,13 +229,7 @@ def split(part: Part, share: float, random: np.random.Generator, name: str) -> t
     Raises:
         ValueError: There are too few for that.
     """
-    order = random.permutation(len(part.labels))
-    order = order[np.argsort(part.labels[order], kind="stable")]  # class by class, each in an order drawn
-    _, begins, counts = np.unique(part.labels[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(begins, counts)
-    size = np.repeat(counts, counts)
-    ahead = np.where(place == size - 1, np.inf, (place + random.random(len(order))) / size)
-    drawn = order[np.argsort(ahead)[: round(share * len(order))]]
-    if not 0 < len(drawn) <= len(order) - len(counts):
-        raise ValueError(f"too few images: {len(order)} of {len(counts)} classes leave {len(drawn)} for {name}")
-    return part.take(np.setdiff1d(np.arange(len(order)), drawn)), part.take(np.sort(drawn))
+    drawn, classes = draw_by_class(part.labels, share, random), len(np.unique(part.labels))
+    if not 0 < len(drawn) <= len(part.labels) - classes:
+        raise ValueError(f"too few images: {len(part.labels)} of {classes} classes leave {len(drawn)} for {name}")
+    return part.take(np.setdiff1d(np.arange(len(part.labels)), drawn)), part.take(drawn)

@@ -67,15 +67,16 @@ def images(
     pixels = sum(len(part.files) for part in parts.values()) * size**2 * channels
     lazy = pixels > memory * 1e9
     read = _headers if lazy else _decoded
-    digest, found, failures = hashlib.sha256(), {}, []
+    digest, found, left, failures = hashlib.sha256(), {}, {}, []
     for name, part in parts.items():
         decoded = read(part.files, size, channels, corrupt)
-        found[name] = Examples(decoded.images, part.labels[decoded.kept])
+        left[name] = part.labels[decoded.kept]
+        found[name] = Examples(decoded.images, left[name])
         failures += decoded.failures
         for file in part.files:
             digest.update(os.fsencode(file.relative_to(root)) + b"\0")
         digest.update(decoded.digest)
-    check_classes(path, parts["train"].labels, found["train"].labels, names, failures)
+    check_classes(path, parts["train"].labels, left["train"], names, failures)
     made = dataset(
         found["train"],
         found.get("test"),

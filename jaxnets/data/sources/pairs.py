@@ -1,6 +1,5 @@
 """Pairs of texts, a source and what it is translated to, from a tab-separated file."""
 
-import hashlib
 import itertools
 import re
 import zlib
@@ -12,7 +11,8 @@ import numpy as np
 from jaxnets.data.checks import check_arguments, check_part, one_line_errors, open_data, size_of
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.encodings import decode_text
-from jaxnets.data.sources.examples import Batch, in_order, shuffled
+from jaxnets.data.sources.batches import Batch
+from jaxnets.data.sources.parts import PURPOSES, Part, assemble, describe, digest, draw
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.compressed import MAX_EMPTY, blocks, fill
 from jaxnets.ops.names import printable
@@ -133,34 +133,24 @@ def pairs(
     found = read_pairs(path, (columns[0], columns[1]))
     # By source: what one source may be translated to is in one part.
     sources = list(dict.fromkeys(source for source, _ in found))
-    order = np.random.default_rng(seed).permutation(len(sources))
-    first, second = round(len(sources) * test), round(len(sources) * (test + validation))
-    part_of = {
-        sources[i]: "test" if at < first else "validation" if at < second else "train" for at, i in enumerate(order)
-    }
-    parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in ("train", "validation", "test")}
+    rows = draw(len(sources), {"test": test, "validation": validation}, seed)
+    part_of = {sources[i]: name for name, drawn in rows.items() for i in drawn}
+    parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in PURPOSES}
     if not all(parts.values()):
         shares = ", ".join(f"{len(part)} in the {name} part" for name, part in parts.items())
         raise ValueError(f"too few pairs in {printable(path)}: {len(found)}, of which {shares}")
     vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), pieces, (START, END))
     arrays = {name: _arrays(part, vocabulary, length) for name, part in parts.items()}
-    digest = hashlib.sha256()
-    for part in arrays.values():
-        for array in part.values():
-            digest.update(array.tobytes())
     counts = {name: len(part["mask"]) for name, part in arrays.items()}
     left_out = {name: len(part) - counts[name] for name, part in parts.items()}
-    return Dataset(
-        splits={
-            "train": shuffled(arrays["train"], batch, seed),
-            "validation": in_order(arrays["validation"], batch),
-            "test": in_order(arrays["test"], batch),
-        },
+    return assemble(
+        {name: Part(part) for name, part in arrays.items()},
+        batch=batch,
+        seed=seed,
         spec=vocabulary,
-        fingerprint=digest.hexdigest(),
-        description=f"{printable(path)}: {counts['train']:,} pairs to learn from, "
-        f"{counts['validation']:,} to validate on, {counts['test']:,} to test on; "
-        f"{sum(left_out.values()):,} longer than {length} pieces left out, {left_out['test']:,} of them to test on",
+        fingerprint=digest(arrays.values()),
+        description=describe(printable(path), "pairs", counts)
+        + f"; {sum(left_out.values()):,} longer than {length} pieces left out, {left_out['test']:,} of them to test on",
     )
 
 

@@ -1,12 +1,11 @@
 """Text for language models."""
 
-import hashlib
-
 import numpy as np
 
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.text_files import read_files
+from jaxnets.data.sources.parts import describe, digest
 from jaxnets.data.sources.sequences import hold_out, once, streams, windows
 from jaxnets.ops.names import printable
 
@@ -53,8 +52,8 @@ def text(
         )
     if not rest_follows[1:].any():
         raise ValueError(f"text too short: {len(texts)} files leave no 2 tokens in a row for validation")
-    digest = hashlib.sha256(np.concatenate(texts).tobytes())
-    digest.update(np.cumsum([len(text) for text in texts])[:-1].tobytes())  # where files end decides what is held out
+    # Where files end decides what is held out.
+    whole = {"tokens": np.concatenate(texts), "ends": np.cumsum([len(text) for text in texts])[:-1]}
     source = printable(path) if path else "Python standard library"
     return Dataset(
         splits={
@@ -62,8 +61,8 @@ def text(
             "validation": once(rest, batch, length, rest_follows),
         },
         spec=vocabulary,
-        fingerprint=digest.hexdigest(),
-        description=f"{source}: {len(train):,} {unit}s to learn from, {len(rest):,} held out"
+        fingerprint=digest([whole]),
+        description=describe(source, f"{unit}s", {"train": len(train), "held out": len(rest)})
         + (f", the ends of {len(texts):,} files" if len(texts) > 1 else "")
         + skipped,
     )

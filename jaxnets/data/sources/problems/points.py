@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.sources.generated import generated
+from jaxnets.data.sources.problems.generated import generated
 from jaxnets.data.targets import Quantities
 
 

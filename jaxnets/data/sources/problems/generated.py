@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.inputs import Inputs
-from jaxnets.data.sources.examples import Batch
+from jaxnets.data.sources.batches import Batch
 from jaxnets.data.targets import Classes, Quantities
 
 VALIDATION_BATCHES = 10

@@ -6,9 +6,9 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, check_range
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.sources.examples import Batch
-from jaxnets.data.sources.generated import generated
-from jaxnets.data.sources.sets import set_batch
+from jaxnets.data.sources.batches import Batch
+from jaxnets.data.sources.problems.generated import generated
+from jaxnets.data.sources.problems.sets import set_batch
 from jaxnets.data.targets import Classes
 
 

@@ -1,6 +1,6 @@
 """Problems on sets, made as they are needed: no example is repeated.
 
-A batch has ``members`` bool ``[B, N]`` beside what ``examples`` says: which elements are real.
+A batch has ``members`` bool ``[B, N]`` beside what ``batches`` says: which elements are real.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import numpy as np
 from jaxnets.data.checks import check_arguments, check_range
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.inputs import Pixels
-from jaxnets.data.sources.examples import Batch
-from jaxnets.data.sources.generated import generated
+from jaxnets.data.sources.batches import Batch
+from jaxnets.data.sources.problems.generated import generated
 from jaxnets.data.targets import Quantities
 
 DIGITS = Pixels(16.0, either=True)  # scikit-learn's, as digit_parts divides them

@@ -4,8 +4,8 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.sources.examples import Batch
-from jaxnets.data.sources.generated import generated
+from jaxnets.data.sources.batches import Batch
+from jaxnets.data.sources.problems.generated import generated
 from jaxnets.data.targets import Classes, Quantities
 
 

@@ -1,0 +1,60 @@
+"""Batches of examples as grain pipelines: shuffled without end to learn from, in order to measure.
+
+A batch is a dict of arrays that begin with B: ``inputs`` float32, or uint8 ``[B, H, W, C]`` where they are images,
+``targets``, where there are any, ``mask`` bool (False fills up the last batch), ``lengths`` int32 where the rows are
+ragged, and ``width`` int32 where a row is the pixels of an image.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxnets.data.checks import check_arguments
+from jaxnets.data.dataset import RowsOf
+
+Batch = dict[str, np.ndarray]
+Arrays = Mapping[str, Any]  # all examples: arrays, or what is indexed like them
+
+
+def shuffled(
+    arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
+) -> grain.MapDataset:
+    """Endless batches in an order shuffled anew each epoch.
+
+    Args:
+        arrays: All examples.
+        batch: B.
+        seed: Of the order.
+        rows: Numbers of those to take; None: all.
+        part: ``count -> numbers``, which rows of a batch are read.
+
+    Raises:
+        ValueError: There are fewer examples than a batch.
+    """
+    check_arguments(seed, batch=batch)
+    taken = np.arange(len(arrays["inputs"])) if rows is None else rows
+    if len(taken) < batch:
+        raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch}")
+    places = grain.MapDataset.range(len(taken)).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
+    return places.map(lambda at: {name: array[taken[at[part(batch)]]] for name, array in arrays.items()})
+
+
+def in_order(arrays: Arrays, batch: int, rows: np.ndarray | None = None, part: RowsOf = np.arange) -> grain.MapDataset:
+    """All examples once, in order, or those of ``rows``; the last batch is filled up with masked ones.
+
+    Of each batch, the rows of ``part`` are read.
+    """
+    check_arguments(0, batch=batch)
+    taken = np.arange(len(arrays["inputs"])) if rows is None else rows
+    count = len(taken)
+    batch = max(1, min(batch, count))
+
+    def of_step(step: int) -> Batch:
+        at = step * batch + part(batch)
+        found = {name: array[taken[np.minimum(at, count - 1)]] for name, array in arrays.items()}  # copies
+        found["mask"][at >= count] = False
+        return found
+
+    return grain.MapDataset.range(-(-count // batch)).map(of_step)

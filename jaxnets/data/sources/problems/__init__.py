@@ -1,0 +1,1 @@
+"""Problems that are made as they are needed: no example is repeated."""
