@@ -17,7 +17,7 @@ from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure
 
-DRAWN = 2500  # samples that modes are counted with (Metz et al. 2016)
+DRAWN = 2500  # samples that modes are counted with, at most (Metz et al. 2016)
 
 
 def adversarial(
@@ -31,8 +31,9 @@ def adversarial(
 ) -> Task:
     """The task of a ``generative.GAN`` on points around modes of a ring, ``data.ring``.
 
-    Metrics are ``modes``, those with at least one sample of high quality among 2,500, and ``high_quality``, the
-    fraction of samples within 3 std of the nearest mode (Lin et al. 2018, arXiv:1712.04086).
+    Metrics are ``modes``, those with at least one sample of high quality among 2,500 (or as many as the split has
+    points), and ``high_quality``, the fraction of samples within 3 std of the nearest mode (Lin et al. 2018,
+    arXiv:1712.04086).
 
     Args:
         model: With ``generate``, ``discriminate`` and an attribute ``latent``.
@@ -62,7 +63,8 @@ def adversarial(
 
     def count(splits):
         found = {}
-        for split, samples in splits.items():
+        for split, batches in splits.items():
+            samples = np.concatenate(batches)[:DRAWN]
             distances = np.linalg.norm(samples[:, None] - centers, axis=-1)
             close = distances.min(axis=1) < 3 * std
             found[f"{split}/modes"] = float(len(np.unique(distances.argmin(axis=1)[close])))
@@ -70,7 +72,7 @@ def adversarial(
         return found
 
     def draw(variables, batch, key, carry):
-        return of(variables, "generate", codes(key, DRAWN)), ()
+        return of(variables, "generate", codes(key, len(batch["inputs"]))), ()
 
     def sample(variables, splits, key):
         samples = np.asarray(of(variables, "generate", codes(key, DRAWN)))
@@ -89,7 +91,7 @@ def adversarial(
                 Evaluator(
                     init=lambda variables, batch: (),
                     measure=draw,
-                    add=lambda kept, outputs: np.asarray(outputs) if kept is None else kept,  # of one batch
+                    add=lambda kept, outputs: [*(kept or []), np.asarray(outputs)],
                     compute=count,
                 )
             )

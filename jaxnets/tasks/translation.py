@@ -156,8 +156,18 @@ def translation(
         return {"translations": Text("\n".join(shown))}
 
     def read_text(text):
-        tokens = vocabulary.encode(text)
-        return {"inputs": tokens[None], "lengths": np.array([len(tokens)], np.int32)}
+        """A source on each line."""
+        sources = [vocabulary.encode(line) for line in text.split("\n") if line.strip()]
+        if not sources:
+            raise ValueError("there must be a text to translate, got none")
+        lengths = np.array([len(source) for source in sources], np.int32)
+        if limit is not None and lengths.max() > limit:
+            number = int(np.argmax(lengths > limit)) + 1
+            raise ValueError(f"text {number} must have at most {limit} pieces, got {lengths[number - 1]}")
+        rows = np.zeros((len(sources), lengths.max()), np.int32)
+        for row, source in zip(rows, sources, strict=True):
+            row[: len(source)] = source
+        return {"inputs": rows, "lengths": lengths}
 
     def generate(variables, inputs):
         length = min(2 * inputs["inputs"].shape[1] + 10, limit or LONGEST)
@@ -193,7 +203,7 @@ def translation(
         reports={"figures": draw, "examples": examples},
         endpoints={
             "predict": Endpoint(predict, pair),
-            "generate": Endpoint(generate, source, read_text, lambda made: {"text": Text(texts(*made)[0])}),
+            "generate": Endpoint(generate, source, read_text, lambda made: {"text": Text("\n".join(texts(*made)))}),
             "stream": Stream(
                 inputs=source,
                 begin=lambda variables, row: writing.begin(variables, row["inputs"], row["lengths"]),

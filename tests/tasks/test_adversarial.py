@@ -87,7 +87,7 @@ def test_modes_and_quality_are_counted():
     angles = 2 * np.pi * np.arange(8) / 8
     centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     samples = np.concatenate([centers[:3], centers[:1] + np.array([0.029, 0]), centers[4:5] + np.array([0.031, 0])])
-    assert evaluator.compute({"test": samples}) == {"test/modes": 3, "test/high_quality": 0.8}
+    assert evaluator.compute({"test": [samples[:2], samples[2:]]}) == {"test/modes": 3, "test/high_quality": 0.8}
 
 
 def test_a_run_that_ends_between_goes_on_to_the_same_bits(tmp_path):

@@ -88,7 +88,7 @@ WRONG = {
     "stereo": (Audio(np.zeros((9, 2)), 8000), r"samples must be floating point \[T\], got float64 \(9, 2\)"),
     "whole numbers": (Audio(np.zeros(9, np.int16), 8000), r"samples must be .*, got int16 \(9,\)"),
     "objects": (Arrays({"a": np.array([{}], object)}), "Object arrays cannot be saved"),
-    "a ragged table": (Table(("a", "b"), [(1, 2), (1,)]), "rows of the table bad must have 2 values each"),
+    "a ragged table": (Table(("a", "b"), [(1, 2), (1,)]), "rows of a table must have 2 values each"),
     "no artifact": ({"a": 1}, "the report bad must be a figure or an artifact of jaxnets.reports, got {'a': 1}"),
 }
 

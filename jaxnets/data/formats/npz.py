@@ -54,7 +54,7 @@ def in_row(examples: Examples) -> np.ndarray:
 
 
 @one_line_errors
-def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] | None = ()) -> dict[str, np.ndarray]:
     """Arrays of an npz file by their names; nothing is unpickled.
 
     No more is read, or unpacked, than the head of an array promises, and that must be what the archive promises and
@@ -63,7 +63,7 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = (
     Args:
         path: The file.
         names: What it must have.
-        optional: What it may have beside.
+        optional: What it may have beside; None: anything.
 
     Raises:
         ValueError: It cannot be read, is not a regular file, exceeds a limit, or lacks something.
@@ -79,7 +79,8 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = (
         try:
             with open_archive(opened) as archive:
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                found = [(name, members[name]) for name in (*names, *optional) if name in members]
+                wanted = members if optional is None else dict.fromkeys((*names, *optional))
+                found = [(name, members[name]) for name in wanted if name in members]
                 check_memory(shown, sum(info.file_size for _, info in found))
                 for name, info in found:
                     arrays[name] = _array(archive, info)
