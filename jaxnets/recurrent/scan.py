@@ -24,7 +24,7 @@ from jaxnets.recurrent.checking import (
     one_input,
     time_axis,
 )
-from jaxnets.recurrent.executors.method import Method, Traversal
+from jaxnets.recurrent.executors.method import Given, Method, Traversal
 from jaxnets.recurrent.executors.steps import Control, full_step
 from jaxnets.recurrent.methods import resolve_method
 
@@ -111,7 +111,7 @@ def _scan(cell, method, reverse, axis, params, xs, carry, lengths, resets):
         carry = first_carry(cell, params, one, carry, leaf.dtype)
         if length == 0:
             return carry, _empty_outputs(cell, params, one, carry, axis)
-        last, ys = method.run(cell, traversal, params, xs, carry, initial, control)
+        last, ys = method.run(cell, traversal, Given(params, xs, carry, initial, control))
     chex.assert_trees_all_equal_shapes_and_dtypes(last, carry)
     chex.assert_axis_dimension(ys, axis, length)
     return last, ys

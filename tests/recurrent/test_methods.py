@@ -106,7 +106,8 @@ class Loop:
         if control.reset is not None:
             raise ValueError("Loop cannot serve resets")
 
-    def run(self, cell, traversal, params, xs, carry, initial, control):
+    def run(self, cell, traversal, given):
+        params, xs, carry, initial, control = given
         rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
         dot = lambda name, h: cell.product(params["recurrent"][name], h.astype(traversal.dtype))
         step = full_step(cell, rest, dot, traversal.dtype)

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, joined_rows, matmul, split_params, times
-from jaxnets.recurrent.executors.method import Traversal, check_chunks, extent, in_chunks
+from jaxnets.recurrent.executors.method import Given, Traversal, check_chunks, extent, in_chunks
 from jaxnets.recurrent.executors.steps import Control, Plan, add, joined, parted, projection, put, take, untraced, where
 
 # How many numbers the states of a block hold: what fits a CPU's cache (there, larger blocks take up to twice the time),
@@ -56,20 +56,11 @@ class Associative:
         """Raises a ValueError if the cell is not linear in its state."""
         check_linear("method: associative", cell)
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """As ``Method.run``."""
-        block = self.chunk or block_length(extent(cell, xs, traversal.axis)[0], carry)
+        block = self.chunk or block_length(extent(cell, given.xs, traversal.axis)[0], given.carry)
         plan = Plan(block, self.keep, 1, *traversal)
-        return in_chunks(associative, cell, plan, params, xs, carry, initial, control)
+        return in_chunks(associative, cell, plan, given)
 
 
 def check_linear(what: str, cell: Cell) -> None:

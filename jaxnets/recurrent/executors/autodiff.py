@@ -1,15 +1,14 @@
 """The oracle: a plain ``jax.lax.scan`` that JAX differentiates, in every mode and as often as wanted."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.ops.checks import check_integer
-from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.executors.method import Traversal
+from jaxnets.recurrent.cell import Carry, Cell, plain_dot, split_params
+from jaxnets.recurrent.executors.method import Given, Traversal
 from jaxnets.recurrent.executors.steps import Control, full_step, projection
 
 
@@ -31,17 +30,9 @@ class Autodiff:
     def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
         """It serves every cell."""
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """As ``Method.run``."""
+        params, xs, carry, initial, control = given
         source, recurrent, rest = split_params(params)
         step = full_step(cell, rest, plain_dot(cell, recurrent, traversal.dtype), traversal.dtype)
         xs, control = jax.tree.map(lambda a: jnp.moveaxis(a, traversal.axis, 0), (xs, control))

@@ -1,7 +1,6 @@
 """The cuDNN executor: NVIDIA's own LSTM, through ``jax.experimental.rnn``, for whole sequences in float32."""
 
 import dataclasses
-from typing import Any
 
 import chex
 import jax
@@ -10,7 +9,7 @@ from jax.experimental import rnn
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, matmul
 from jaxnets.recurrent.cells.lstm import lstm_project, lstm_step
-from jaxnets.recurrent.executors.method import Traversal
+from jaxnets.recurrent.executors.method import Given, Traversal
 from jaxnets.recurrent.executors.steps import Control
 
 
@@ -33,17 +32,9 @@ class CuDNN:
         for what in [what for what, given in wrong.items() if given]:
             raise ValueError(f'method: "cudnn" cannot serve {what}; "auto" and "sequential" can')
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """As ``Method.run``."""
+        params, xs, carry, _, _ = given
         features, hidden = params["input"]["kernel"].shape[0], params["recurrent"]["kernel"].shape[0]
         xs = jnp.moveaxis(xs, traversal.axis, -2)
         batch, length = xs.shape[:-2], xs.shape[-2]

@@ -27,6 +27,25 @@ class Traversal(NamedTuple):
     dtype: Any
 
 
+class Given(NamedTuple):
+    """The arrays that a method computes with.
+
+    Attributes:
+        params: As ``cell.init`` makes them, in float32 at least.
+        xs: The sequence.
+        carry: Before the first step that is read.
+        initial: What a reset starts from; () without resets.
+        control: The masks of padding and of resets, each None where there is none. ``full_step`` and ``projection`` of
+            ``executors/steps.py`` apply them.
+    """
+
+    params: Params
+    xs: Any
+    carry: Carry
+    initial: Carry
+    control: Control
+
+
 @runtime_checkable
 class Method(Protocol):
     """A way to run any cell, as the ``method`` of ``recurrent.scan``: its options, its check and its executor.
@@ -38,26 +57,12 @@ class Method(Protocol):
     def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
         """Raises a ValueError if the method cannot serve the cell, the dtype or the masks, or cannot run here."""
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """Runs the cell over a sequence of at least one step.
 
         Args:
             cell, traversal: Static.
-            params: As ``cell.init`` makes them, in float32 at least.
-            xs: The sequence.
-            carry: Before the first step that is read.
-            initial: What a reset starts from; () without resets.
-            control: The masks of padding and of resets, each None where there is none. ``full_step`` and
-                ``projection`` of ``executors/steps.py`` apply them.
+            given: The arrays.
 
         Returns:
             The carry after the last step that is read, and the outputs, in ``traversal.dtype``.
@@ -79,24 +84,16 @@ def extent(cell: Cell, xs: Any, axis: int) -> tuple[int, int]:
     return shape[axis], math.prod((*shape[:axis], *shape[axis + 1 :])[: len(shape) - 1 - cell.axes])
 
 
-def in_chunks(
-    executor: Callable,
-    cell: Cell,
-    plan: Plan,
-    params: Params,
-    xs: Any,
-    carry: Carry,
-    initial: Carry,
-    control: Control,
-) -> tuple[Carry, jax.Array]:
+def in_chunks(executor: Callable, cell: Cell, plan: Plan, given: Given) -> tuple[Carry, jax.Array]:
     """Runs an executor over all whole chunks of a sequence, and then over the steps that are left as one chunk.
 
     Args:
         executor: ``(cell, plan, params, xs, carry, initial, others, control) -> (carry, ys)`` with a gradient of its
             own, such as ``chunked``.
         cell, plan: Static.
-        params, xs, carry, initial, control: As of ``Method.run``.
+        given: The arrays.
     """
+    params, xs, carry, initial, control = given
     length = main_input(xs).shape[plan.axis]
     whole = length - length % plan.chunk
     pieces = [(0, whole, plan.chunk), (whole, length, length - whole)]

@@ -19,7 +19,7 @@ from jaxnets.recurrent.executors.jacobian import (
     diagonal_recurrence,
     dot_with_slope,
 )
-from jaxnets.recurrent.executors.method import Traversal, check_chunks, extent, in_chunks
+from jaxnets.recurrent.executors.method import Given, Traversal, check_chunks, extent, in_chunks
 from jaxnets.recurrent.executors.newton_iteration import Solution, solve_block, worst
 from jaxnets.recurrent.executors.sequential import chosen_chunk
 from jaxnets.recurrent.executors.sequential_backward import Kept, backward
@@ -84,29 +84,11 @@ class Newton:
     def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
         """It serves every cell."""
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """As ``Method.run``."""
-        return self.solve(cell, traversal, params, xs, carry, initial, control)[:2]
+        return self.solve(cell, traversal, given)[:2]
 
-    def solve(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array, list[Solution]]:
+    def solve(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array, list[Solution]]:
         """As ``run``, and how each part of the sequence was solved."""
         solutions = []
 
@@ -115,9 +97,9 @@ class Newton:
             solutions.append(solution)
             return carry, ys
 
-        chunk = self.chunk or chosen_chunk(*extent(cell, xs, traversal.axis))
+        chunk = self.chunk or chosen_chunk(*extent(cell, given.xs, traversal.axis))
         plan = Plan(chunk, self.keep, 1, *traversal)
-        return *in_chunks(executor, cell, plan, params, xs, carry, initial, control), solutions
+        return *in_chunks(executor, cell, plan, given), solutions
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

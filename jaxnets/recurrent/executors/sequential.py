@@ -17,7 +17,7 @@ from jax import lax
 from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, plain_dot, split_params
 from jaxnets.recurrent.executors.linearized import linearised
-from jaxnets.recurrent.executors.method import Traversal, check_chunks, extent, in_chunks
+from jaxnets.recurrent.executors.method import Given, Traversal, check_chunks, extent, in_chunks
 from jaxnets.recurrent.executors.sequential_backward import Kept, backward
 from jaxnets.recurrent.executors.steps import (
     Control,
@@ -60,21 +60,12 @@ class Sequential:
     def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
         """It serves every cell."""
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """As ``Method.run``."""
-        length, rows = extent(cell, xs, traversal.axis)
-        keep = self.keep or _chosen_keep(cell, params, carry, length, rows)
+        length, rows = extent(cell, given.xs, traversal.axis)
+        keep = self.keep or _chosen_keep(cell, given.params, given.carry, length, rows)
         plan = Plan(self.chunk or chosen_chunk(length, rows), keep, self.unroll, *traversal)
-        return in_chunks(chunked, cell, plan, params, xs, carry, initial, control)
+        return in_chunks(chunked, cell, plan, given)
 
 
 def chosen_chunk(length: int, rows: int) -> int:

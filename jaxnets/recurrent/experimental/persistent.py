@@ -16,7 +16,7 @@ from jax import lax
 from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
 from jaxnets.recurrent.executors.linearized import linearised, linearised_at_all_times
-from jaxnets.recurrent.executors.method import Traversal, extent, in_chunks
+from jaxnets.recurrent.executors.method import Given, Traversal, extent, in_chunks
 from jaxnets.recurrent.executors.sequential_backward import shifted, weight_gradient
 from jaxnets.recurrent.executors.steps import (
     Control,
@@ -69,21 +69,12 @@ class Persistent:
         if cell.axes != 1:
             raise ValueError('method: "persistent" cannot run this cell: it is one over images; "sequential" can')
 
-    def run(
-        self,
-        cell: Cell,
-        traversal: Traversal,
-        params: Params,
-        xs: Any,
-        carry: Carry,
-        initial: Carry,
-        control: Control,
-    ) -> tuple[Carry, jax.Array]:
+    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
         """As ``Method.run``."""
-        length = extent(cell, xs, traversal.axis)[0]
+        length = extent(cell, given.xs, traversal.axis)[0]
         plan = Plan(self.chunk or chunk_length(length), "carries", 1, *traversal)
         executor = functools.partial(persistent, self)
-        return in_chunks(executor, cell, plan, params, xs, carry, initial, control)
+        return in_chunks(executor, cell, plan, given)
 
 
 def persistent(
