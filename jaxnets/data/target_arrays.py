@@ -56,7 +56,7 @@ def encoded(
             if not count:
                 raise ValueError(f"{source}: no examples in the {part} part")
         return Encoded(Unlabeled(features), dict.fromkeys(given), "")
-    arrays = {part: _of_part(source, part, array, counts[part]) for part, array in given.items()}
+    arrays = {part: _of_part(source, part, array, counts[part], kind) for part, array in given.items()}
     if kind == "classes":
         classes, numbers = number_labels(source, arrays, names)
         return Encoded(Classes(classes), {**numbers}, f"{len(classes)} classes")
@@ -113,12 +113,15 @@ def standardized(source: str, given: np.ndarray, spec: Quantities) -> np.ndarray
     return made
 
 
-def _of_part(source: str, part: str, array: np.ndarray | None, count: int) -> np.ndarray:
+def _of_part(source: str, part: str, array: np.ndarray | None, count: int, kind: str) -> np.ndarray:
     if array is None:
         raise ValueError(f"{source}: targets of the {part} part must be given, got none")
-    if array.ndim not in (1, 2) or len(array) != count:
+    if array.ndim not in (1, 2) or len(array) != count or (kind == "classes" and array.ndim == 2):
+        shapes = f"[{count}]" if kind == "classes" else f"[{count}] or [{count}, C]"
+        hint = "; y[:, 0] takes a column apart, np.argmax(y, 1) one-hot labels" if array.ndim == 2 else ""
         raise ValueError(
-            f"{source}: targets of the {part} part must be [{count}] or [{count}, C], got shape {array.shape}"
+            f"{source}: {kind} of the {part} part must be {shapes}, got shape {array.shape}"
+            + (hint if kind == "classes" else "")
         )
     if not count:
         raise ValueError(f"{source}: no examples in the {part} part")
