@@ -95,7 +95,7 @@ class Model:
             return {**given, "inputs": inputs.astype(np.float32)}
         if inputs.ndim != len(shape):
             check_array("inputs", inputs.astype(np.float32), expected["inputs"], self.about["limits"], {})  # an error
-        rows, steps = inputs.shape[:2]
+        rows, steps = inputs.shape[:2]  # of a table: rows and features, and neither of the following
         for name, default in (("lengths", np.full(rows, steps)), ("members", np.ones((rows, steps), bool))):
             if name in expected:
                 given.setdefault(name, default)

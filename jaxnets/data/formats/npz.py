@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxnets.data import statistics
 from jaxnets.data.checks import one_line_errors, open_data, path_of
 from jaxnets.data.dataset import Examples
 from jaxnets.data.inputs import Rows
+from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.target_arrays import KINDS
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.compressed import BLOCK, open_archive
@@ -109,6 +110,32 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = (
     Raises:
         ValueError: It cannot be read, is not a regular file, exceeds a limit, or lacks something.
     """
+    arrays, held = _read(path, lambda members: [name for name in (*names, *optional) if name in members])
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{printable(path)} has no {', '.join(missing)}; it has {_listed(held)}")
+    return arrays
+
+
+@one_line_errors
+def member_names(path: str) -> list[str]:
+    """The names of the arrays of an npz file.
+
+    Raises:
+        ValueError: As in ``read_arrays``.
+    """
+    return _read(path, lambda members: [])[1]
+
+
+def _listed(held: Sequence[str]) -> str:
+    more = f" and {len(held) - MEMBERS_SHOWN:,} more" if len(held) > MEMBERS_SHOWN else ""
+    return (", ".join(printable(name, 40) for name in held[:MEMBERS_SHOWN]) or "nothing") + more
+
+
+def _read(
+    path: str, chosen: Callable[[Mapping[str, zipfile.ZipInfo]], list[str]]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays that are chosen among those of a file, and the names of all."""
     file, shown = path_of(path), printable(path)
     if not file.exists():
         raise ValueError(f"no file at {shown}")
@@ -120,19 +147,14 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = (
         try:
             with open_archive(opened) as archive:
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                found = [(name, members[name]) for name in (*names, *optional) if name in members]
+                found = [(name, members[name]) for name in chosen(members)]
                 check_memory(shown, sum(info.file_size for _, info in found))
                 for name, info in found:
                     arrays[name] = _array(archive, info)
         except Exception as error:  # zipfile and zlib let errors of many kinds through
             problem = printable(_problem(opened, name, error), 200)
             raise ValueError(f"{shown} is no npz file of plain arrays ({problem})") from error
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        held = [printable(name, 40) for name in list(members)[:MEMBERS_SHOWN]]
-        more = f" and {len(members) - len(held):,} more" if len(members) > len(held) else ""
-        raise ValueError(f"{shown} has no {', '.join(missing)}; it has {', '.join(held) or 'nothing'}{more}")
-    return arrays
+    return arrays, list(members)
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -203,9 +225,4 @@ def ragged(path: str, x: np.ndarray, y: np.ndarray | None, part: str) -> Example
         empty = "no examples" if not len(x) else f"examples of shape {x.shape[1:]}, without a number,"
         raise ValueError(f"{printable(path)}: {empty} in the {'training' if part == 'train' else part} part")
     x = x[..., None] if x.ndim == 2 else x
-    known = np.ones(x.shape[:2], bool)
-    if np.issubdtype(x.dtype, np.floating):
-        for here in statistics.blocks(x.shape):
-            known[here] = ~np.isnan(x[here]).all(axis=-1)
-    lengths = np.where(known.any(axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
-    return Examples(x, y, lengths)
+    return Examples(x, y, lengths_of(x))
