@@ -3,6 +3,8 @@
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
+from jaxnets.data.new_rows import read_inputs, read_labelled
+from jaxnets.data.preprocessing import preprocess
 from jaxnets.data.sources.batches import in_order, shuffled
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
 from jaxnets.data.sources.labelled_images import images
@@ -14,6 +16,7 @@ from jaxnets.data.sources.problems.points import ring
 from jaxnets.data.sources.problems.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
 from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
+from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
 from jaxnets.data.targets import Classes, Labels, Quantities, Unlabeled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
@@ -43,9 +46,12 @@ __all__ = [
     "mnist1d",
     "once",
     "pairs",
+    "preprocess",
     "prevalence",
     "read",
     "read_idx",
+    "read_inputs",
+    "read_labelled",
     "read_pairs",
     "ring",
     "series",
@@ -54,6 +60,7 @@ __all__ = [
     "solids",
     "standard_library",
     "streams",
+    "table",
     "temporal_order",
     "text",
     "windows",

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxnets.data.statistics import Statistics, check_moments, moments_of
+from jaxnets.data.statistics import Statistics, check_moments, moments_of, statistics_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Rows:
 
     def __post_init__(self):
         check_moments(self.origin, self.offset, self.std)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Those that rows are standardized with; None where they are not."""
+        return statistics_of(self.origin, self.offset, self.std)
 
     @classmethod
     def of(cls, statistics: Statistics | None) -> "Rows":
@@ -82,4 +87,46 @@ class Images:
         return cls(*map(int, images.shape[1:]))
 
 
-Inputs = Rows | Pixels | Images
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Columns of a table as features ``[N, D]``: numbers as they are, categories one-hot, in the order of the columns.
+
+    Features are ``(raw - mean) / std``, as in ``Rows``; those of categories have mean 0 and std 1. Origin, offset and
+    std are None where columns are not standardized.
+
+    Attributes:
+        names: Of the columns.
+        categories: Of each column the texts that it has, sorted; none of a column of numbers.
+        targets: Names of the columns that are targets; none where the targets are not columns.
+        origin: Integers, or float64, by feature.
+        offset: float64.
+        std: float64, above 0.
+    """
+
+    names: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    targets: tuple[str, ...] = ()
+    origin: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        texts = [*self.names, *self.targets, *(text for texts in self.categories for text in texts)]
+        if not all(isinstance(text, str) for text in texts) or len(self.names) != len(self.categories):
+            raise ValueError("names, categories and targets of columns must be texts, and categories as many as names")
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise ValueError(f"names of columns must be different texts, got {len(self.names)}")
+        check_moments(self.origin, self.offset, self.std, self.features)
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return sum(max(1, len(texts)) for texts in self.categories)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Those that features are standardized with; None where they are not."""
+        return statistics_of(self.origin, self.offset, self.std)
+
+
+Inputs = Rows | Pixels | Images | Columns

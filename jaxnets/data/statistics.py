@@ -49,6 +49,13 @@ def moments_of(statistics: Statistics | None) -> dict[str, tuple[float, ...]]:
     return {} if statistics is None else {name: tuple(a.tolist()) for name, a in statistics._asdict().items()}
 
 
+def statistics_of(origin: Any, offset: Any, std: Any) -> Statistics | None:
+    """The statistics of fields that ``moments_of`` made; None where there are none."""
+    if origin is None or offset is None or std is None:
+        return None
+    return Statistics(np.asarray(origin), np.asarray(offset, np.float64), np.asarray(std, np.float64))
+
+
 def fit(values: np.ndarray, valid: np.ndarray) -> Statistics:
     r"""Statistics of the features of valid steps.
 

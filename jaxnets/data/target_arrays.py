@@ -9,6 +9,7 @@ from jaxnets.data import statistics
 from jaxnets.data.labels import check_lengths, number_labels
 from jaxnets.data.targets import Classes, Labels, Quantities, Spec, Unlabeled
 from jaxnets.ops.checks import check_choice
+from jaxnets.ops.names import printable
 
 KINDS = ("classes", "quantities", "labels", "none")
 
@@ -56,7 +57,7 @@ def encoded(
             if not count:
                 raise ValueError(f"{source}: no examples in the {part} part")
         return Encoded(Unlabeled(features), dict.fromkeys(given), "")
-    arrays = {part: _of_part(source, part, array, counts[part]) for part, array in given.items()}
+    arrays = {part: _of_part(source, part, array, counts[part], kind) for part, array in given.items()}
     if kind == "classes":
         classes, numbers = number_labels(source, arrays, names)
         return Encoded(Classes(classes), {**numbers}, f"{len(classes)} classes")
@@ -71,6 +72,49 @@ def encoded(
     spec = Quantities(called, **statistics.moments_of(statistics.fit(first[:, None], np.ones((len(first), 1), bool))))
     made = {part: standardized(f"{source}, {part} part", array, spec) for part, array in arrays.items()}
     return Encoded(spec, {**made}, _counted(len(called), "quantity", "quantities"))
+
+
+def encoded_as(source: str, spec: Spec, given: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+    """Targets of new examples as a known spec has them.
+
+    Args:
+        source: What the data is called.
+        spec: ``Classes``, ``Quantities`` or ``Labels``.
+        given: ``[N]`` or ``[N, C]``, as in ``encoded``.
+        names: Of the classes, where the labels are their numbers in the file.
+
+    Raises:
+        ValueError: The targets are not of this kind, or a class is none of the spec's (it is named).
+    """
+    if isinstance(spec, Classes):
+        if given.ndim != 1:
+            raise ValueError(f"{source}: classes must be [{len(given)}], got shape {given.shape}")
+        found, numbers = number_labels(source, {"given": given}, names)
+        number = {name: i for i, name in enumerate(spec.names)}
+        if given.dtype.kind in "biuf" and not names:  # 3, 3.0 and the name "3" are one class
+            number = {_plain(name): i for name, i in number.items()}
+            found = tuple(map(_plain, found))
+        unknown = [name for name in found if name not in number]
+        if unknown:
+            shown = ", ".join(printable(name, 60) for name in unknown[:3])
+            more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+            raise ValueError(f"{source}: classes must be among the {spec.size} of the training data, got {shown}{more}")
+        return np.array([number[name] for name in found], np.int32)[numbers["given"]]
+    given = given[:, None] if given.ndim == 1 else given
+    if given.ndim != 2 or given.shape[1] != spec.size:
+        raise ValueError(f"{source}: targets must be [{len(given)}, {spec.size}], got shape {given.shape}")
+    if isinstance(spec, Labels):
+        return labels_of(source, given)
+    if isinstance(spec, Quantities):
+        check_quantities(source, given, spec.names)
+        return standardized(source, given, spec)
+    raise ValueError(f"{source}: targets must be classes, quantities or labels, got {type(spec).__name__}")
+
+
+def _plain(name: str) -> str:
+    """The name of a class that is a number, as an integer: ``"3"`` for ``"3.0"``, ``"1"`` for ``"True"``."""
+    name = {"True": "1", "False": "0"}.get(name, name)
+    return name.removesuffix(".0")
 
 
 def labels_of(source: str, given: np.ndarray) -> np.ndarray:
@@ -113,12 +157,15 @@ def standardized(source: str, given: np.ndarray, spec: Quantities) -> np.ndarray
     return made
 
 
-def _of_part(source: str, part: str, array: np.ndarray | None, count: int) -> np.ndarray:
+def _of_part(source: str, part: str, array: np.ndarray | None, count: int, kind: str) -> np.ndarray:
     if array is None:
         raise ValueError(f"{source}: targets of the {part} part must be given, got none")
-    if array.ndim not in (1, 2) or len(array) != count:
+    if array.ndim not in (1, 2) or len(array) != count or (kind == "classes" and array.ndim == 2):
+        shapes = f"[{count}]" if kind == "classes" else f"[{count}] or [{count}, C]"
+        hint = "; y[:, 0] takes a column apart, np.argmax(y, 1) one-hot labels" if array.ndim == 2 else ""
         raise ValueError(
-            f"{source}: targets of the {part} part must be [{count}] or [{count}, C], got shape {array.shape}"
+            f"{source}: {kind} of the {part} part must be {shapes}, got shape {array.shape}"
+            + (hint if kind == "classes" else "")
         )
     if not count:
         raise ValueError(f"{source}: no examples in the {part} part")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jaxnets.data.statistics import Statistics, check_moments
+from jaxnets.data.statistics import Statistics, check_moments, statistics_of
 from jaxnets.data.vocabulary import Vocabulary
 
 
@@ -58,9 +58,7 @@ class Quantities:
     @property
     def statistics(self) -> Statistics | None:
         """Those that targets are standardized with; None where they are not."""
-        if self.origin is None or self.offset is None or self.std is None:
-            return None
-        return Statistics(np.asarray(self.origin), np.asarray(self.offset), np.asarray(self.std))
+        return statistics_of(self.origin, self.offset, self.std)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,15 +73,16 @@ def means(
     return Evaluator(init, measure, add, compute)
 
 
-def auroc(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -> Evaluator:
-    """The evaluator of the area under the ROC curve: the probability that a positive example scores above a negative.
+def gathered(
+    score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]],
+    metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
+) -> Evaluator:
+    """The evaluator of metrics that need all scores of a split at once.
 
     Args:
-        score: ``(variables, batch) -> (scores, targets, mask)``, each ``[B]``: the higher the score, the more likely
-            the target is 1 (or True) and not 0; the mask is False at padding.
-
-    Its metric ``auroc`` is that of ``sklearn.metrics.roc_auc_score``: ties count half; NaN where a split has one kind
-    of targets only.
+        score: ``(variables, batch) -> (scores, targets, mask)``; the mask, bool, is False at padding, and scores and
+            targets have its axes, and perhaps more.
+        metrics: ``(scores, targets) -> {name: number}`` on the host, of what is not padding.
     """
 
     def measure(variables, batch, key, carry):
@@ -93,9 +94,49 @@ def auroc(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -
 
     def compute(splits):
         whole = {split: map(np.concatenate, zip(*kept, strict=True)) for split, kept in splits.items()}
-        return {f"{split}/auroc": _auroc(*columns) for split, columns in whole.items()}
+        return {f"{split}/{name}": v for split, columns in whole.items() for name, v in metrics(*columns).items()}
 
     return Evaluator(lambda variables, batch: (), measure, add, compute)
+
+
+def auroc(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -> Evaluator:
+    """The evaluator of the area under the ROC curve: the probability that a positive example scores above a negative.
+
+    Args:
+        score: ``(variables, batch) -> (scores, targets, mask)``, each ``[B]``: the higher the score, the more likely
+            the target is 1 (or True) and not 0; the mask is False at padding.
+
+    Its metric ``auroc`` is that of ``sklearn.metrics.roc_auc_score``: ties count half; NaN where a split has one kind
+    of targets only.
+    """
+    return gathered(score, lambda scores, targets: {"auroc": _auroc(scores, targets)})
+
+
+def multilabel(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -> Evaluator:
+    """The evaluator of ``macro_f1`` and ``mean_average_precision`` of labels of which an example has any number.
+
+    Args:
+        score: ``(variables, batch) -> (logits [B, C], targets bool [B, C], mask [B])``; a label is predicted where its
+            logit is above 0.
+
+    Both are means over labels, as ``sklearn.metrics.f1_score`` and ``average_precision_score`` with
+    ``average="macro"``: F1 is 0 where a label is neither there nor predicted. The average precision is that of the
+    labels which some example of the split has; NaN where there are none.
+    """
+    return gathered(score, _multilabel)
+
+
+def _multilabel(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score, f1_score  # a second to import
+
+    there = targets.any(0)
+    if not there.any() or not np.all(np.isfinite(logits)):
+        return {"macro_f1": math.nan, "mean_average_precision": math.nan}
+    columns = logits[:, there].astype(np.float64).T
+    precisions = [average_precision_score(*pair) for pair in zip(targets[:, there].T, columns, strict=True)]
+    chosen = (logits > 0).astype(np.int32)
+    f1 = [f1_score(*pair, zero_division=0.0) for pair in zip(targets.T.astype(np.int32), chosen.T, strict=True)]
+    return {"macro_f1": float(np.mean(f1)), "mean_average_precision": float(np.mean(precisions))}
 
 
 def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:

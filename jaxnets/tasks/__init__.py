@@ -5,7 +5,7 @@ from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_of
-from jaxnets.tasks.supervised import classification, regression
+from jaxnets.tasks.supervised import classification, multilabel_classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation
 from jaxnets.tasks.variational import variational
@@ -21,6 +21,7 @@ __all__ = [
     "clustering",
     "image_classification",
     "language_model",
+    "multilabel_classification",
     "regression",
     "step_of",
     "translation",

@@ -1,9 +1,9 @@
 """Supervised tasks: an answer for every example, or for every step of it.
 
 A batch is a dict: ``inputs`` ``[B, ...]``; ``targets`` of one answer per example ``[B]`` or per step ``[B, T]`` (and a
-last axis for quantities); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are ragged;
-``members`` bool ``[B, N]``, which elements of sets are real; ``width`` int32 ``[B]`` where rows are the pixels of
-images, for pictures.
+last axis for quantities or labels); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are
+ragged; ``members`` bool ``[B, N]``, which elements of sets are real; ``width`` int32 ``[B]`` where rows are the pixels
+of images, for pictures.
 A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``members=`` too where the batch has them; while
 training it may answer with a tuple, whose first is the answer and whose others are those of auxiliary heads.
 """
@@ -15,12 +15,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 
-from jaxnets.data.targets import Classes, Quantities
+from jaxnets.data.targets import Classes, Labels, Quantities
 from jaxnets.learning import Aux, Learn, Mean
-from jaxnets.learning.evaluators import Scheduled, auroc, means
+from jaxnets.learning.evaluators import Scheduled, auroc, means, multilabel
 from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.names import printable
 from jaxnets.reports import Table, figures, set_figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
@@ -31,6 +33,8 @@ AUXILIARY = 0.3
 
 READS = {"inputs": ("batch", "length"), "lengths": ("batch",), "members": ("batch", "length")}
 
+NAME = 60  # characters of a quantity in the name of its metric
+MEASURED = 20  # quantities that each have a metric and a picture of their own, at most
 DRAWN = 2**28  # bytes of examples that pictures are made of, at most
 
 
@@ -57,6 +61,10 @@ def classification(model: nn.Module, classes: Classes, learn: Learn) -> Task:
 def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: str = "squared") -> Task:
     """The task of a model that gives ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
 
+    Where the targets are standardized, the model learns them so, and the loss is of these. The metric
+    ``absolute_error``, predictions and pictures are in the units of the data; of 2 to 20 quantities each
+    has its own ``absolute_error/<name>``.
+
     Args:
         model: As above.
         quantities: What is measured.
@@ -68,19 +76,72 @@ def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: st
     """
     if error not in ("squared", "absolute"):
         raise ValueError(f"error: squared or absolute; given {error!r}")
+    scale = quantities.scale
 
     def metrics(answers, targets):
         chex.assert_equal_shape([answers, targets])
         away = jnp.abs(answers - targets)
         squared, absolute = jnp.mean(away**2, axis=-1), jnp.mean(away, axis=-1)
-        return {"loss": squared if error == "squared" else absolute, "absolute_error": absolute}
+        found = {"loss": squared if error == "squared" else absolute, "absolute_error": absolute}
+        if scale is None:
+            return found
+        away = away * _along(scale[1], away)
+        if 1 < quantities.size <= MEASURED:
+            names = [printable(name, NAME) for name in quantities.names]
+            found |= {f"absolute_error/{name}": away[..., i] for i, name in enumerate(names)}
+        return {**found, "absolute_error": jnp.mean(away, axis=-1)}
+
+    def in_units(answers):
+        if scale is None:
+            return answers
+        mean, std = (_along(constant, answers) for constant in scale)
+        return answers * std + mean
 
     def draw(answers, batch):
         real = batch["mask"]
-        return {"predicted": figures.predicted(answers[real], batch["targets"][real], quantities.names)}
+        mean, std = (0, 1) if scale is None else scale  # in float64
+        given, true = answers[real] * std + mean, batch["targets"][real] * std + mean
+        return {"predicted": figures.predicted(given, true, quantities.names[:MEASURED])}
 
+    unit = f"mean {error} error" + ("" if scale is None else ", standardized")
     table = lambda answers: tables.of_quantities(answers, quantities)
-    return supervised(model, learn, metrics, draw, f"mean {error} error", table=table)
+    return supervised(model, learn, metrics, draw, unit, answer=in_units, table=table)
+
+
+def multilabel_classification(model: nn.Module, labels: Labels, learn: Learn) -> Task:
+    """The task of a model that gives logits ``[B, C]``, of which an example may have any number of labels.
+
+    The loss is the mean over labels of the binary cross entropy, in nats. Metrics are ``accuracy``, the part of labels
+    that are right, ``exact_match``, the part of examples whose labels all are, and those of ``evaluators.multilabel``.
+
+    Args:
+        model: As above.
+        labels: What an example may have; a batch has ``targets`` bool ``[B, C]``.
+        learn: ``(init, loss) -> Learner``.
+    """
+
+    def metrics(logits, targets):
+        chex.assert_shape(logits, (*targets.shape[:-1], labels.size))
+        chex.assert_equal_shape([logits, targets])
+        right = (logits > 0) == targets.astype(bool)
+        nats = optax.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype))
+        return {
+            "loss": jnp.mean(nats, axis=-1),
+            "accuracy": jnp.mean(right, axis=-1, dtype=jnp.float32),
+            "exact_match": jnp.all(right, axis=-1),
+        }
+
+    task = supervised(
+        model,
+        learn,
+        metrics,
+        lambda logits, batch: {},
+        "nats per label",
+        table=lambda logits: tables.of_labels(logits, labels),
+    )
+    predict = task.endpoints["predict"].function
+    score = lambda variables, batch: (predict(variables, batch), _filled(batch), batch["mask"])
+    return task._replace(evaluators={**task.evaluators, "multilabel": Scheduled(multilabel(score))})
 
 
 def supervised(
@@ -93,6 +154,7 @@ def supervised(
     of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_figures.of_model,
     reads: Mapping[str, tuple[str, ...]] = READS,
     table: Callable[[Any], Table] | None = None,
+    answer: Callable[[jax.Array], jax.Array] = lambda answers: answers,
 ) -> Task:
     """A task from what it measures and draws.
 
@@ -107,6 +169,7 @@ def supervised(
         of_model: ``(model, variables, batch) -> {name: figure}``, what this kind of model is looked at with.
         reads: ``inputs`` of the endpoint ``predict``.
         table: ``answers -> Table``, how predictions are shown; None: as arrays.
+        answer: ``answers -> answers`` that the endpoint ``predict`` gives, such as in other units.
     """
 
     def answers(variables, batch, **options):
@@ -156,7 +219,11 @@ def supervised(
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw_all},
-        endpoints={"predict": Endpoint(predict, dict(reads), present=present)},
+        endpoints={
+            "predict": Endpoint(
+                lambda variables, batch: answer(predict(variables, batch)), dict(reads), present=present
+            )
+        },
         items=Items(lambda batch: len(batch["inputs"]), "example"),
         units={"loss": unit},
         partition_rules=rules_of(model),
@@ -178,4 +245,11 @@ def _with_auroc(task: Task) -> Task:
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:
     """The targets, 0 where they do not count: there they may be anything."""
     targets, mask = jnp.asarray(batch["targets"]), batch["mask"]
-    return jnp.where(jnp.expand_dims(mask, tuple(range(mask.ndim, targets.ndim))), targets, 0)
+    return jnp.where(
+        jnp.expand_dims(mask, tuple(range(mask.ndim, targets.ndim))), targets, jnp.zeros((), targets.dtype)
+    )
+
+
+def _along(constant: np.ndarray, answers: jax.Array) -> jax.Array:
+    """A constant of each quantity, for answers ``[..., Q]``."""
+    return jnp.broadcast_to(jnp.asarray(constant, answers.dtype), answers.shape)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data import Classes, Quantities, Vocabulary
+from jaxnets.data import Classes, Labels, Quantities, Vocabulary
 from jaxnets.reports import Table
 
 MAX_COLUMNS = 20  # classes whose probabilities are all shown; of more, only those of the most likely
@@ -31,6 +31,19 @@ def of_classes(logits: Any, classes: Classes) -> Table:
         values = lambda p: tuple(value for i in best(p) for value in (classes.names[i], float(p[i])))
     places, names = _places(probabilities)
     return Table((*names, *columns), [(*place, *values(probabilities[place])) for place in places])
+
+
+def of_labels(logits: Any, labels: Labels) -> Table:
+    """The labels of each row whose probability is above one half, separated by ``;``, and all probabilities.
+
+    Args:
+        logits: ``[N, C]``.
+        labels: Their names.
+    """
+    probabilities = np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
+    found = (";".join(name for name, p in zip(labels.names, row, strict=True) if p > 0.5) for row in probabilities)
+    rows = [(i, names, *row) for i, (names, row) in enumerate(zip(found, probabilities.tolist(), strict=True))]
+    return Table(("row", "labels", *(f"p({name})" for name in labels.names)), rows)
 
 
 def of_quantities(answers: Any, quantities: Quantities) -> Table:

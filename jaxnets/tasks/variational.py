@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxnets.data.targets import Classes
+from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bernoulli_log_prob, standard_normal_kl
 from jaxnets.learning import Aux, Learn, Mean, Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
@@ -17,7 +17,7 @@ from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 SHOWN = 64  # samples of a report
 
 
-def variational(model: nn.Module, classes: Classes, learn: Learn) -> Task:
+def variational(model: nn.Module, classes: Classes | Unlabeled, learn: Learn) -> Task:
     r"""The task of a ``generative.VAE`` on images from 0 to 1, whose pixels are drawn as bits anew in every step.
 
     The loss is minus the mean bound, in nats of an image:
@@ -28,7 +28,7 @@ def variational(model: nn.Module, classes: Classes, learn: Learn) -> Task:
 
     Args:
         model: ``(xs [B, D], noise [B, Z]) -> (logits, mean, log variance)``, with ``encode`` and ``decode``.
-        classes: Of the labels, which are not used.
+        classes: Of the labels, which are not used; there need not be any.
         learn: ``(init, loss) -> Learner``.
     """
     latent: int = model.latent

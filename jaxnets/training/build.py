@@ -17,7 +17,15 @@ from jaxnets.training.calls import accepted_by, call
 from jaxnets.training.config import nearest
 from jaxnets.training.errors import UsageError
 
-FAMILIES = ("attention", "convolution", "decoding", "generative", "recurrent", "sets")  # whose names a model may have
+FAMILIES = (
+    "attention",
+    "convolution",
+    "decoding",
+    "generative",
+    "modules",
+    "recurrent",
+    "sets",
+)  # whose names a model may have
 
 
 def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from jaxnets.data import Classes, Dataset, Labels, Quantities, Unlabeled, Vocabulary
-from jaxnets.data.inputs import Images, Inputs, Pixels, Rows
+from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
 from jaxnets.data.targets import Spec
 
 # Limits of what is read: the file may come from somebody else.
@@ -96,16 +96,20 @@ def inputs(found: Any) -> Inputs | None:
     """
     if found is None:
         return None
-    kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images}
+    kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images, "Columns": Columns}
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError(f"inputs must be {', '.join(kinds)}, got {found!r}")
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    fields = {name: _tuples(value) for name, value in found.items()}
     del fields["kind"]
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"inputs cannot be read: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _text_or_none(found: dict[str, Any], name: str) -> str | None:

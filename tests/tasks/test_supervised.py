@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    hamming_loss,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+)
 from task_parts import Parts, loss_of, means, measured
 from task_parts import figures as drawn
 
@@ -148,3 +156,58 @@ def test_the_error_in_a_picture_holds_at_every_scale(scale):
     title = figures.predicted(given, true, ["q"]).axes[0].get_title()
     expected = np.sqrt(np.mean((given.astype(np.float64) - true) ** 2))
     assert float(title.split()[-1]) == pytest.approx(expected, rel=0.01)
+
+
+def test_standardized_quantities_are_measured_and_predicted_in_their_units():
+    spec = data.Quantities(("km", "s $x$"), (100, 5.0), (0.5, 0.0), (10.0, 0.25))
+    mean, std = spec.scale
+    true = mean + std * RANDOM.normal(size=(50, 2))
+    batch = {
+        "inputs": RANDOM.normal(size=(50, 2)).astype(np.float32),
+        "targets": ((true - mean) / std).astype(np.float32),
+        "mask": RANDOM.random(50) < 0.8,
+    }
+    task = tasks.regression(Given(), spec, learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batch)
+    real = batch["mask"]
+    answers = batch["inputs"] * std + mean
+    found = means(task, variables, batch)
+    assert found["loss"] == pytest.approx(mean_squared_error(batch["targets"][real], batch["inputs"][real]), rel=1e-5)
+    assert found["absolute_error"] == pytest.approx(mean_absolute_error(true[real], answers[real]), rel=1e-5)
+    for i, name in enumerate(spec.names):
+        wanted = mean_absolute_error(true[real, i], answers[real, i])
+        assert found[f"absolute_error/{name}"] == pytest.approx(wanted, rel=1e-5)
+    np.testing.assert_allclose(task.endpoints["predict"].function(variables, batch), answers, rtol=1e-6)
+    shown = drawn(task, variables, [batch])["predicted"].axes[0].lines[1].get_ydata()
+    np.testing.assert_allclose(shown, answers[real, 0], rtol=1e-6)
+
+
+def test_labels_are_measured_as_scikit_learn_measures_them():
+    logits = RANDOM.normal(size=(60, 4)).astype(np.float32)
+    targets = RANDOM.random((60, 4)) < [0.5, 0.2, 0.9, 0.3]
+    masks = [np.ones(30, bool), np.arange(30) < 25]
+    batches = [
+        {"inputs": logits[i : i + 30], "targets": targets[i : i + 30], "mask": mask}
+        for i, mask in zip((0, 30), masks, strict=True)
+    ]
+    spoilt = {**batches[1], "inputs": np.where(masks[1][:, None], batches[1]["inputs"], np.nan)}
+    task = tasks.multilabel_classification(Given(), data.Labels(tuple("abcd")), learn=Parts)
+    variables = task.learner.init(jax.random.key(0), batches[0])
+    found = means(task, variables, batches[0])
+    chosen, true = logits[:30] > 0, targets[:30]
+    losses = [log_loss(true[:, i], jax.nn.sigmoid(logits[:30, i].astype(np.float64))) for i in range(4)]
+    assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert found["accuracy"] == pytest.approx(1 - hamming_loss(true, chosen))
+    assert found["exact_match"] == pytest.approx(accuracy_score(true, chosen))
+    evaluator = task.evaluators["multilabel"].evaluator
+    kept = None
+    for batch in (batches[0], spoilt):
+        kept = evaluator.add(kept, evaluator.measure(variables, batch, jax.random.key(0), ())[0])
+    real = np.concatenate(masks)
+    scores = logits[real].astype(np.float64)
+    assert evaluator.compute({"test": kept}) == {
+        "test/macro_f1": pytest.approx(f1_score(targets[real], scores > 0, average="macro")),
+        "test/mean_average_precision": pytest.approx(average_precision_score(targets[real], scores, average="macro")),
+    }
+    loss, _ = loss_of(task, variables, spoilt)
+    assert np.isfinite(loss)

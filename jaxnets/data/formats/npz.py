@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 import numpy as np
@@ -12,29 +12,34 @@ from jaxnets.data import statistics
 from jaxnets.data.checks import one_line_errors, open_data, path_of
 from jaxnets.data.dataset import Examples
 from jaxnets.data.inputs import Rows
+from jaxnets.data.preprocessing import lengths_of
+from jaxnets.data.target_arrays import KINDS
+from jaxnets.ops.checks import check_choice
 from jaxnets.ops.compressed import BLOCK, open_archive
 from jaxnets.ops.memory import check_memory
-from jaxnets.ops.names import printable
+from jaxnets.ops.names import printable, valid_unicode
 
 MAX_HEAD = 10_000  # bytes of an array's head, which is parsed as Python; a plain array's has about 100
 MEMBERS_SHOWN = 10
 
 
 @one_line_errors
-def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows]:
-    """The training and test examples, with the lengths of the rows, and the preprocessing of raw rows.
+def ragged_parts(
+    path: str, standardise: bool, targets: str = "classes"
+) -> tuple[Examples, Examples, Rows, tuple[str, ...]]:
+    """The training and test examples, with the lengths of the rows, the preprocessing of raw rows, names of targets.
 
     Args:
-        path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
-            ``[N]``, numbers or text.
+        path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter.
         standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
             finds them in float64; a constant feature becomes 0.
+        targets: What ``y`` is, as in ``target_arrays.encoded``.
 
     Raises:
         ValueError: The file cannot be read or lacks something.
     """
-    arrays = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
-    train, test = (_ragged(path, arrays.pop(f"x_{part}"), arrays[f"y_{part}"], part) for part in ("train", "test"))
+    arrays, names = labelled_arrays(path, targets)
+    train, test = (ragged(path, arrays.pop(f"x_{part}"), arrays.get(f"y_{part}"), part) for part in ("train", "test"))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise ValueError(
             f"{printable(path)}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}"
@@ -43,7 +48,44 @@ def ragged_parts(path: str, standardise: bool) -> tuple[Examples, Examples, Rows
     train, test = (
         part._replace(inputs=statistics.standardized(part.inputs, in_row(part), fitted)) for part in (train, test)
     )
-    return train, test, Rows.of(fitted)
+    return train, test, Rows.of(fitted), names
+
+
+def labelled_arrays(
+    path: str, targets: str, parts: Sequence[str] = ("train", "test")
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The arrays ``x_train``, ``y_train``, ... of an npz file, and the names of its targets where it has any.
+
+    Those of labels are in ``classes``, those of quantities in ``quantities``. Where there are no targets, ``y`` is not
+    read.
+
+    Args:
+        path: The file.
+        targets: As in ``target_arrays.encoded``.
+        parts: Whose arrays it must have.
+
+    Raises:
+        ValueError: The file cannot be read or lacks something, or the names are not text ``[C]``.
+    """
+    check_choice("targets", targets, KINDS)
+    letters = "x" if targets == "none" else "xy"
+    names = {"quantities": ("quantities",), "labels": ("classes",)}.get(targets, ())
+    arrays = read_arrays(path, tuple(f"{letter}_{part}" for part in parts for letter in letters), names)
+    return arrays, names_of(path, arrays, names[0]) if names else ()
+
+
+def names_of(path: str, arrays: Mapping[str, np.ndarray], key: str) -> tuple[str, ...]:
+    """The names in an array; none where there is no such array.
+
+    Raises:
+        ValueError: It is not ``[C]``.
+    """
+    names = arrays.get(key, np.empty(0, str))
+    if names.ndim != 1:
+        raise ValueError(f"{printable(path)}: {key} as [C] expected; given shape {names.shape}")
+    if names.dtype.kind == "S":  # bytes, of any encoding
+        return tuple(name.decode("utf-8", "backslashreplace") for name in names.tolist())
+    return tuple(valid_unicode(name) for name in names.astype(str).tolist())
 
 
 def in_row(examples: Examples) -> np.ndarray:
@@ -54,7 +96,7 @@ def in_row(examples: Examples) -> np.ndarray:
 
 
 @one_line_errors
-def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] | None = ()) -> dict[str, np.ndarray]:
+def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """Arrays of an npz file by their names; nothing is unpickled.
 
     No more is read, or unpacked, than the head of an array promises, and that must be what the archive promises and
@@ -63,11 +105,37 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] | N
     Args:
         path: The file.
         names: What it must have.
-        optional: What it may have beside; None: anything.
+        optional: What it may have beside.
 
     Raises:
         ValueError: It cannot be read, is not a regular file, exceeds a limit, or lacks something.
     """
+    arrays, held = _read(path, lambda members: [name for name in (*names, *optional) if name in members])
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{printable(path)} has no {', '.join(missing)}; it has {_listed(held)}")
+    return arrays
+
+
+@one_line_errors
+def member_names(path: str) -> list[str]:
+    """The names of the arrays of an npz file.
+
+    Raises:
+        ValueError: As in ``read_arrays``.
+    """
+    return _read(path, lambda members: [])[1]
+
+
+def _listed(held: Sequence[str]) -> str:
+    more = f" and {len(held) - MEMBERS_SHOWN:,} more" if len(held) > MEMBERS_SHOWN else ""
+    return (", ".join(printable(name, 40) for name in held[:MEMBERS_SHOWN]) or "nothing") + more
+
+
+def _read(
+    path: str, chosen: Callable[[Mapping[str, zipfile.ZipInfo]], list[str]]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays that are chosen among those of a file, and the names of all."""
     file, shown = path_of(path), printable(path)
     if not file.exists():
         raise ValueError(f"no file at {shown}")
@@ -79,20 +147,14 @@ def read_arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] | N
         try:
             with open_archive(opened) as archive:
                 members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                wanted = members if optional is None else dict.fromkeys((*names, *optional))
-                found = [(name, members[name]) for name in wanted if name in members]
+                found = [(name, members[name]) for name in chosen(members)]
                 check_memory(shown, sum(info.file_size for _, info in found))
                 for name, info in found:
                     arrays[name] = _array(archive, info)
         except Exception as error:  # zipfile and zlib let errors of many kinds through
             problem = printable(_problem(opened, name, error), 200)
             raise ValueError(f"{shown} is no npz file of plain arrays ({problem})") from error
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        held = [printable(name, 40) for name in list(members)[:MEMBERS_SHOWN]]
-        more = f" and {len(members) - len(held):,} more" if len(members) > len(held) else ""
-        raise ValueError(f"{shown} has no {', '.join(missing)}; it has {', '.join(held) or 'nothing'}{more}")
-    return arrays
+    return arrays, list(members)
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -168,21 +230,15 @@ def _problem(file: IO[bytes], name: str, error: Exception) -> str:
     return f"it is {kind}; np.savez(path, x_train=..., ...) writes arrays as npz"
 
 
-def _ragged(path: str, x: np.ndarray, y: np.ndarray, part: str) -> Examples:
+def ragged(path: str, x: np.ndarray, y: np.ndarray | None, part: str) -> Examples:
     """Raw rows ``[N, T, D]`` with their own lengths: NaN at a row's end is padding."""
-    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or y.shape != x.shape[:1]:
+    if x.ndim not in (2, 3) or x.dtype.kind not in "biuf" or (y is not None and y.shape[:1] != x.shape[:1]):
         raise ValueError(
             f"{printable(path)}: x_{part} as numbers [N, T] or [N, T, D] and y_{part} as [N] expected; "
-            f"given {x.dtype} {x.shape} and {y.dtype} {y.shape}"
-            + ("; y[:, 0] takes a column apart, np.argmax(y, 1) one-hot labels" if y.ndim == 2 else "")
+            f"given {x.dtype} {x.shape}" + ("" if y is None else f" and {y.dtype} {y.shape}")
         )
     if not x.size:
         empty = "no examples" if not len(x) else f"examples of shape {x.shape[1:]}, without a number,"
         raise ValueError(f"{printable(path)}: {empty} in the {'training' if part == 'train' else part} part")
     x = x[..., None] if x.ndim == 2 else x
-    known = np.ones(x.shape[:2], bool)
-    if np.issubdtype(x.dtype, np.floating):
-        for here in statistics.blocks(x.shape):
-            known[here] = ~np.isnan(x[here]).all(axis=-1)
-    lengths = np.where(known.any(axis=1), x.shape[1] - np.argmax(known[:, ::-1], axis=1), 0)
-    return Examples(x, y, lengths)
+    return Examples(x, y, lengths_of(x))

@@ -1,4 +1,4 @@
-"""Images of one class each, as bytes ``[B, H, W, C]``, from npz files."""
+"""Images and their targets, as bytes ``[B, H, W, C]``, from npz files."""
 
 import hashlib
 import os
@@ -7,14 +7,18 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
-from jaxnets.data.formats.npz import read_arrays
+from jaxnets.data.formats.npz import names_of, read_arrays
 from jaxnets.data.image_files import EncodedImages, check_classes, told
 from jaxnets.data.sources.examples import dataset
-from jaxnets.ops.names import printable, valid_unicode
+from jaxnets.data.target_arrays import KINDS
+from jaxnets.ops.checks import check_choice
+from jaxnets.ops.names import printable
 
 
 @one_line_errors
-def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
+def image_arrays(
+    path: str, batch: int = 64, validation: float = 0.1, seed: int = 0, targets: str = "classes"
+) -> Dataset:
     """Images of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
     Args:
@@ -23,19 +27,33 @@ def image_arrays(path: str, batch: int = 64, validation: float = 0.1, seed: int 
         batch: B.
         validation: The part held out of what is not for testing.
         seed: Of the order and of what is held out.
+        targets: As in ``series``.
 
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    arrays = _read(path, ("x_train", "y_train", "x_test", "y_test"))
-    names, examples = _names(arrays), []
+    check_choice("targets", targets, KINDS)
+    keys = tuple(f"{letter}_{part}" for part in ("train", "test") for letter in ("x" if targets == "none" else "xy"))
+    named = "quantities" if targets == "quantities" else "classes"
+    arrays = _read(path, keys, named)
+    names, examples = names_of(path, arrays, named), []
     for part in ("train", "test"):
-        pixels, labels = _images(path, arrays, part), _labels(path, arrays, part)
-        if len(pixels) != len(labels):
+        pixels = _images(path, arrays, part)
+        labels = _labels(path, arrays, part) if targets == "classes" else arrays.get(f"y_{part}")
+        if labels is not None and len(pixels) != len(labels):
             raise ValueError(f"{printable(path)}: {len(pixels)} images in x_{part}, {len(labels)} in y_{part}")
         examples.append(Examples(pixels, labels))
     train, test = examples
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=printable(path), names=names)
+    return dataset(
+        train,
+        test,
+        batch=batch,
+        validation=validation,
+        seed=seed,
+        source=printable(path),
+        targets=targets,
+        names=names if targets != "none" else (),
+    )
 
 
 @one_line_errors
@@ -75,7 +93,7 @@ def jpeg_images(
         failures += decoded.failures
         digest.update(decoded.digest + np.ascontiguousarray(labels).tobytes())
     train, test = found
-    check_classes(path, given["train"], left["train"], _names(arrays), failures)
+    check_classes(path, given["train"], left["train"], names_of(path, arrays, "classes"), failures)
     made = dataset(
         train,
         test,
@@ -83,16 +101,16 @@ def jpeg_images(
         validation=validation,
         seed=seed,
         source=printable(path),
-        names=_names(arrays),
+        names=names_of(path, arrays, "classes"),
         fingerprint=digest.hexdigest(),
     )
     return made._replace(description=made.description + told(failures))
 
 
-def _read(path: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _read(path: str, keys: tuple[str, ...], names: str = "classes") -> dict[str, np.ndarray]:
     if os.path.isdir(os.path.expanduser(path)):
         raise ValueError(f"{printable(path)} must be an npz file, got a folder; data.images reads folders of images")
-    return read_arrays(path, keys, ("classes",))
+    return read_arrays(path, keys, (names,))
 
 
 def _images(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
@@ -116,8 +134,6 @@ def _labels(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
     if labels.ndim != 1:
         raise ValueError(f"{printable(path)}: y_{part} as [N] expected; given shape {labels.shape}")
     if "classes" in arrays:
-        if arrays["classes"].ndim != 1:
-            raise ValueError(f"{printable(path)}: classes as [C] expected; given shape {arrays['classes'].shape}")
         count = len(arrays["classes"])
         if not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"{printable(path)}: y_{part} as numbers of classes expected; given {labels.dtype}")
@@ -128,13 +144,6 @@ def _labels(path: str, arrays: dict[str, np.ndarray], part: str) -> np.ndarray:
                 f"is out of range: {count} classes"
             )
     return labels
-
-
-def _names(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    names = arrays.get("classes", np.empty(0, str))
-    if names.dtype.kind == "S":  # bytes, of any encoding
-        return tuple(name.decode("utf-8", "backslashreplace") for name in names.tolist())
-    return tuple(valid_unicode(name) for name in names.astype(str).tolist())
 
 
 def _encoded(path: str, arrays: dict[str, np.ndarray], part: str, size: int, channels: int) -> EncodedImages:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxnets.data.checks import path_of
 from jaxnets.data.formats.image_decoding import suffixes
 from jaxnets.data.sources.parts import draw_by_class
 from jaxnets.ops.names import printable, valid_unicode
@@ -94,6 +95,36 @@ def find(path: str) -> Found:
             raise ValueError(f"class folders of {shown} differ; {'; '.join(differences)}{because}")
     parts = {part: _part(classes.values()) for part, classes in found.items()}
     return Found(tuple(map(valid_unicode, names)), parts, skipped.described())
+
+
+def files_below(path: str) -> list[Path]:
+    """The files of images in a folder and the folders in it, in order, or the only one at a path.
+
+    Raises:
+        ValueError: There is none, or a folder cannot be read.
+    """
+    file = path_of(path)
+    if file.is_file():
+        return [file]
+    found = _images(folder_at(path), Skipped(Counter(), Counter()))
+    if not found:
+        raise ValueError(f"{printable(path)} must hold images, got none")
+    return found
+
+
+def classes_below(path: str) -> dict[str, list[Path]]:
+    """The files of images in each folder of a class, by its name; without hidden folders.
+
+    Raises:
+        ValueError: There is no folder of a class, one holds no image, or one cannot be read.
+    """
+    skipped = Skipped(Counter(), Counter())
+    found = {valid_unicode(folder.name): _images(folder, skipped) for folder in _folders(folder_at(path), skipped)}
+    empty = next((name for name, files in found.items() if not files), None)
+    if empty is not None or not found:
+        given = "none" if empty is None else f"none in {printable(empty, 60)}"
+        raise ValueError(f"{printable(path)} must hold a folder of images for each class, got {given}")
+    return found
 
 
 def folder_at(path: str) -> Path:

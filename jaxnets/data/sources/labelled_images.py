@@ -91,15 +91,16 @@ def images(
     return made._replace(description=made.description + note + told(failures) + skipped)
 
 
-def _encoded(files: list[Path], size: int, channels: int) -> EncodedImages:
+def encoded(files: list[Path], size: int, channels: int) -> EncodedImages:
+    """Files of images, decoded when they are asked for."""
     return EncodedImages(len(files), lambda i: printable(files[i]), lambda i: read_file(files[i]), size, channels)
 
 
 def _decoded(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
-    return _encoded(files, size, channels).all(corrupt)
+    return encoded(files, size, channels).all(corrupt)
 
 
 def _headers(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
     """As ``_decoded``, but the images are decoded later; the digest is of the sizes of the files."""
     kept, failures, digest = check_headers(files, size, channels, corrupt)
-    return Decoded(_encoded([files[i] for i in kept], size, channels), kept, failures, digest)
+    return Decoded(encoded([files[i] for i in kept], size, channels), kept, failures, digest)

@@ -89,7 +89,14 @@ def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
 
 
 @one_line_errors
-def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bool = True, seed: int = 0) -> Dataset:
+def series(
+    path: str,
+    batch: int = 64,
+    validation: float = 0.15,
+    standardise: bool = True,
+    seed: int = 0,
+    targets: str = "classes",
+) -> Dataset:
     """Series of an npz file in the manner of the UCR archive: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
     Args:
@@ -98,15 +105,28 @@ def series(path: str, batch: int = 64, validation: float = 0.15, standardise: bo
         standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
             finds them in float64; a constant feature becomes 0.
         batch, validation, seed: As in ``digits``.
+        targets: ``"classes"``: ``y`` as above. ``"quantities"``: ``y`` is numbers ``[N]`` or ``[N, Q]``, which become
+            targets with mean 0 and standard deviation 1; their names are in ``quantities``, if it is there.
+            ``"labels"``: ``y`` is bool, or 0 and 1, ``[N, C]``, any number of labels of an example; their names are in
+            ``classes``, if it is there. ``"none"``: there is no ``y``.
 
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    train, test, inputs = ragged_parts(path, standardise)
+    train, test, inputs, names = ragged_parts(path, standardise, targets)
     if all(in_row(part).all() for part in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
-    source = printable(path)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)
+    return dataset(
+        train,
+        test,
+        batch=batch,
+        validation=validation,
+        seed=seed,
+        source=printable(path),
+        targets=targets,
+        names=names,
+        inputs=inputs,
+    )
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:

@@ -1,4 +1,4 @@
-"""Sets of one class each."""
+"""Sets and their targets."""
 
 from jaxnets.data.checks import one_line_errors
 from jaxnets.data.dataset import Dataset
@@ -9,7 +9,12 @@ from jaxnets.ops.names import printable
 
 @one_line_errors
 def labelled_sets(
-    path: str, batch: int = 64, validation: float = 0.15, standardise: bool = True, seed: int = 0
+    path: str,
+    batch: int = 64,
+    validation: float = 0.15,
+    standardise: bool = True,
+    seed: int = 0,
+    targets: str = "classes",
 ) -> Dataset:
     """Sets of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
@@ -21,12 +26,22 @@ def labelled_sets(
         standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
             finds them in float64; a constant feature becomes 0.
         seed: Of the order and of what is held out.
+        targets: As in ``series``.
 
     Raises:
         ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
             an argument is out of range.
     """
-    *parts, inputs = ragged_parts(path, standardise)
+    *parts, inputs, names = ragged_parts(path, standardise, targets)
     train, test = (part._replace(lengths=None, members=in_row(part)) for part in parts)
-    source = printable(path)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)
+    return dataset(
+        train,
+        test,
+        batch=batch,
+        validation=validation,
+        seed=seed,
+        source=printable(path),
+        targets=targets,
+        names=names,
+        inputs=inputs,
+    )

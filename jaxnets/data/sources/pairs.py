@@ -2,19 +2,17 @@
 
 import itertools
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxnets.data.checks import check_arguments, check_part, one_line_errors, open_data, size_of
+from jaxnets.data.checks import check_arguments, check_part, one_line_errors
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.encodings import decode_text
+from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.parts import PURPOSES, Part, assemble, describe, digest, draw
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.compressed import MAX_EMPTY, blocks, fill
 from jaxnets.ops.names import printable
 
 _LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
@@ -44,7 +42,7 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     """
     found: list[tuple[str, str]] = []
     shown = printable(path)
-    for number, line in enumerate(_lines(decode_text(_content(path), shown)), 1):
+    for number, line in enumerate(_lines(read_text(path, MAX_BYTES)), 1):
         if len(line) > MAX_LINE:
             raise ValueError(f"{shown}, line {number} must have at most {MAX_LINE:,} characters, got {len(line):,}")
         if not line.strip():
@@ -65,26 +63,6 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     if not found:
         raise ValueError(f"no pairs in {shown}")
     return found
-
-
-def _content(path: str) -> bytes:
-    """The text of a file, unpacked."""
-    content = bytearray()
-    limit = f"{printable(path)} must have at most {MAX_BYTES:,} bytes of text"
-    with open_data(path) as file:
-        try:
-            if size_of(file) > 2 * MAX_BYTES + MAX_EMPTY:  # gzipped or not
-                raise ValueError(f"{limit}, got a file of {size_of(file):,}")
-            fill(content, blocks(file), MAX_BYTES + 1)
-        except OSError as error:
-            raise ValueError(f"cannot read {printable(path)}: {error.strerror or error}") from error
-        except (EOFError, zlib.error) as error:
-            raise ValueError(
-                f"{printable(path)} must be text, plain or gzipped, got a damaged gzip file: {error}"
-            ) from error
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"{limit}, got more")
-    return bytes(content)
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.data.inputs import Inputs, Pixels, Rows
+from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows
 from jaxnets.exported import REST
 from jaxnets.training.errors import RunError
 
@@ -30,7 +30,9 @@ def constants(inputs: Inputs | None) -> dict[str, jax.Array]:
     Raises:
         RunError: float32 does not hold them.
     """
-    if not isinstance(inputs, Rows) or inputs.origin is None or inputs.offset is None or inputs.std is None:
+    if not isinstance(inputs, Rows | Columns):
+        return {}
+    if inputs.origin is None or inputs.offset is None or inputs.std is None:
         return {}
     means = [Fraction(origin) + Fraction(offset) for origin, offset in zip(inputs.origin, inputs.offset, strict=True)]
     for feature, (mean, std) in enumerate(zip(means, inputs.std, strict=True)):
@@ -70,6 +72,11 @@ def function(inputs: Inputs | None) -> Callable[[Mapping[str, jax.Array], Arrays
     """``(constants, raw arrays) -> arrays that the model reads``."""
     if isinstance(inputs, Rows):
         return _rows
+    if isinstance(inputs, Columns):
+        return lambda constants, raw: {
+            **{name: array for name, array in raw.items() if name != REST},
+            "inputs": _standardized(constants, raw),
+        }
     if isinstance(inputs, Pixels):
         return lambda _, raw: {**raw, "inputs": _pixels(inputs, raw["inputs"])}
     return lambda _, raw: raw
@@ -97,11 +104,17 @@ def _rows(constants: Mapping[str, jax.Array], raw: Arrays) -> Arrays:
         given["members"] = real = raw["members"] & (steps < end[:, None])
     else:
         real = jnp.ones_like(known)
-    if REST in raw:
-        wide = lambda constant: jnp.broadcast_to(constant, inputs.shape)
-        mean = [-wide(constants[MEAN][:, part]) for part in range(4)]
-        inputs = _total([inputs, raw[REST][..., 0], raw[REST][..., 1], *mean]) / wide(constants[STD])
-    return {**given, "inputs": jnp.where(real[..., None], inputs, 0)}
+    return {**given, "inputs": jnp.where(real[..., None], _standardized(constants, raw), 0)}
+
+
+def _standardized(constants: Mapping[str, jax.Array], raw: Arrays) -> jax.Array:
+    """Inputs ``[..., D]``, standardized where there is a rest of them."""
+    inputs = raw["inputs"]
+    if REST not in raw:
+        return inputs
+    wide = lambda constant: jnp.broadcast_to(constant, inputs.shape)
+    mean = [-wide(constants[MEAN][:, part]) for part in range(4)]
+    return _total([inputs, raw[REST][..., 0], raw[REST][..., 1], *mean]) / wide(constants[STD])
 
 
 def _total(terms: list[jax.Array]) -> jax.Array:

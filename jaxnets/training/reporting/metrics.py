@@ -13,6 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from jaxnets.ops.files import open_to_append, read_regular, write_whole
+from jaxnets.reports.figures import literal
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting import artifacts
@@ -150,9 +151,9 @@ def draw_curves(workdir: Path, task: Task) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
     axes.set_ylabel(f"loss, {task.units['loss']}" if "loss" in task.units else "loss")
     for below, name in zip(panels[1:, 0], sorted(others), strict=True):
-        best = max if name.endswith(("accuracy", "auroc")) else min
+        best = max if name.endswith(HIGHER_IS_BETTER) else min
         _curve(below, rows, name, best, {**_VALIDATION, "color": "C1"})
-        below.set_ylabel(name.partition("/")[2].replace("_", " "))
+        below.set_ylabel(literal(name.partition("/")[2].replace("_", " ")))
     for axes in panels[:, 0]:
         if axes.lines:
             axes.legend()
@@ -163,6 +164,7 @@ def draw_curves(workdir: Path, task: Task) -> None:
 
 
 SPLITS = ("validation", "test")
+HIGHER_IS_BETTER = ("accuracy", "auroc", "exact_match", "macro_f1", "mean_average_precision")
 _VALIDATION = {"lw": 2, "marker": "o", "ms": 3}
 
 
@@ -170,7 +172,7 @@ def _curve(axes: Any, rows: list[dict[str, Any]], name: str, best: Callable, sty
     points = [(row["step"], row[name]) for row in rows if name in row]
     if points:
         steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=f"{name} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
+        axes.plot(steps, values, label=f"{literal(name)} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
 
 
 def save_figure(workdir: Path, name: str, figure: "Figure") -> None:

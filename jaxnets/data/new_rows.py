@@ -1,0 +1,183 @@
+"""A user's new file, read as the file that a run learned from: raw inputs, with targets or without."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxnets.data.checks import one_line_errors, path_of
+from jaxnets.data.formats.csv_table import Cells, Table, read_cells, read_table
+from jaxnets.data.formats.features import check_columns, features_of, is_npz, table_array, targets_of
+from jaxnets.data.formats.idx import idx_folder, read_idx
+from jaxnets.data.formats.npz import member_names, names_of, read_arrays
+from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
+from jaxnets.data.labels import MAX_CLASSES
+from jaxnets.data.preprocessing import lengths_of
+from jaxnets.data.sources.image_folder import classes_below, files_below
+from jaxnets.data.sources.labelled_images import encoded
+from jaxnets.data.target_arrays import encoded_as
+from jaxnets.data.targets import Classes, Quantities, Spec
+from jaxnets.ops.names import printable
+
+Arrays = dict[str, np.ndarray]
+
+
+@one_line_errors
+def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
+    """Raw inputs of a new file, a row each; ``preprocess`` makes of them what a model reads.
+
+    An npz file has the array ``x`` or ``x_test``, or one array alone.
+
+    Args:
+        path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file; for ``Pixels`` an
+            npz or IDX file; for ``Images`` a folder of images, one image, or an npz file.
+        inputs: What becomes of raw inputs, as a dataset has it.
+
+    Returns:
+        ``inputs``: ``[N, D]``, ``[N, T, D]``, ``[N, H, W]``, or uint8 ``[N, H, W, C]``; and ``file``, names of files,
+        where these are of images.
+
+    Raises:
+        ValueError: The file cannot be read, or a row is not like those of the training data; it is named.
+    """
+    if isinstance(inputs, Images) and not _is_archive(path):
+        return _images(files_below(path), inputs)
+    if isinstance(inputs, Columns) and not is_npz(path):
+        table, cells = _cells(path, inputs)
+        return {"inputs": features_of(table, cells, inputs)}
+    if isinstance(inputs, Pixels) and not is_npz(path):
+        return {"inputs": _checked(path, "the array", read_idx(path), inputs)}
+    held = member_names(path)
+    name = next((name for name in ("x", "x_test") if name in held), held[0] if len(held) == 1 else "")
+    if not name:
+        shown = ", ".join(printable(name, 40) for name in held[:10]) or "nothing"
+        raise ValueError(f"{printable(path)} must have the array x or x_test, or one array alone, got {shown}")
+    return {"inputs": _checked(path, name, read_arrays(path, (name,))[name], inputs)}
+
+
+@one_line_errors
+def read_labelled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
+    """Raw inputs of a new file, as ``read_inputs`` gives them, and ``targets`` as a batch has them.
+
+    An npz file has ``x`` and ``y``, or ``x_test`` and ``y_test``; a CSV file the columns of the targets; a folder of
+    images a folder for each class; a folder of IDX files is in MNIST's layout, of which the test part is read.
+
+    Args:
+        path: As in ``read_inputs``.
+        inputs: What becomes of raw inputs, as a dataset has it.
+        spec: What the targets of the training data mean.
+
+    Raises:
+        ValueError: As ``read_inputs``, or a target is none of the training data's; it is named.
+    """
+    shown = printable(path)
+    if isinstance(inputs, Images) and not _is_archive(path):
+        classes = classes_below(path)
+        given = [name for name, files in classes.items() for _ in files]
+        targets = encoded_as(shown, spec, np.array(given, object))
+        return {**_images([file for files in classes.values() for file in files], inputs), "targets": targets}
+    if isinstance(inputs, Columns) and not is_npz(path):
+        if not inputs.targets:
+            raise ValueError(f"{shown} must be an npz file as that of the training data, got CSV")
+        table, cells = _cells(path, inputs, isinstance(spec, Classes))
+        y, known = targets_of(cells, inputs.targets, isinstance(spec, Classes))
+        return {"inputs": features_of(table, cells, inputs), "targets": encoded_as(shown, spec, y, known)}
+    if isinstance(inputs, Pixels) and path_of(path).is_dir():
+        arrays = idx_folder(path)
+        images = _checked(path, "t10k-images", arrays["t10k-images"], inputs)
+        return {"inputs": images, "targets": encoded_as(shown, spec, arrays["t10k-labels"])}
+    part = "" if "x" in member_names(path) else "_test"
+    key = "quantities" if isinstance(spec, Quantities) else "classes"
+    arrays = read_arrays(path, (f"x{part}", f"y{part}"), (key,))
+    x, y = _checked(path, f"x{part}", arrays[f"x{part}"], inputs), arrays[f"y{part}"]
+    if y.shape[:1] != x.shape[:1]:
+        raise ValueError(f"{shown}: y{part} must have {len(x)} rows as x{part} has, got shape {y.shape}")
+    if isinstance(spec, Classes) and y.ndim == 2 and y.shape[1] == 1:  # as Keras has them
+        y = y[:, 0]
+    names = names_of(path, arrays, key) if isinstance(spec, Classes) and y.dtype.kind in "iu" else ()
+    return {"inputs": x, "targets": encoded_as(shown, spec, y, _in_range(shown, y, names))}
+
+
+def _in_range(shown: str, y: np.ndarray, names: Sequence[str]) -> Sequence[str]:
+    """Names of classes, whose numbers must be those of ``names``."""
+    if names and len(y) and not 0 <= y.min() <= y.max() < len(names):
+        raise ValueError(f"{shown}: y must be numbers of {len(names)} classes, got {y.min()} to {y.max()}")
+    return names
+
+
+def _is_archive(path: str) -> bool:
+    return path_of(path).is_file() and is_npz(path)
+
+
+def _images(files: Sequence, inputs: Images) -> Arrays:
+    """Images of files, brought to the size of those of the training data."""
+    size = inputs.height if inputs.height == inputs.width else 0
+    images = encoded(list(files), size, inputs.channels).all("refuse").images
+    if images.shape[1:3] != (inputs.height, inputs.width):
+        like, given = f"{inputs.height} x {inputs.width}", f"{images.shape[1]} x {images.shape[2]}"
+        raise ValueError(f"{printable(files[0])} must be of {like}, got {given}")
+    return {"inputs": images, "file": np.array([str(file) for file in files])}
+
+
+def _cells(path: str, inputs: Columns, classes: bool | None = None) -> tuple[Table, Cells]:
+    """The columns of a CSV file that are features, and those that are targets unless ``classes`` is None."""
+    table = read_table(path)
+    targets = () if classes is None else inputs.targets
+    check_columns(table, (*inputs.names, *targets))
+    kinds = zip(inputs.names, inputs.categories, strict=True)
+    texts = {name: MAX_CLASSES for name, known in kinds if known}
+    numbers = [name for name in inputs.names if name not in texts]
+    if classes and not table.numeric[table.header.index(targets[0])]:
+        texts[targets[0]] = MAX_CLASSES
+    else:
+        numbers += targets
+    return table, read_cells(table, numbers, texts)
+
+
+def _checked(path: str, name: str, x: np.ndarray, inputs: Inputs | None) -> np.ndarray:
+    """An array of raw inputs; a ``ValueError`` where it is not like those of the training data."""
+    shown = f"{printable(path)}: {name}"
+    if isinstance(inputs, Columns):
+        table_array(path, x, name)
+        _check_size(shown, "[N, D]", x, x.shape[1], inputs.features)
+        return x
+    if isinstance(inputs, Images):
+        x = x[..., None] if x.ndim == 3 else x
+        like = (inputs.height, inputs.width, inputs.channels)
+        if x.dtype != np.uint8 or x.shape[1:] != like:
+            raise ValueError(
+                f"{shown} must be uint8 of shape [N, {like[0]}, {like[1]}, {like[2]}], got {x.dtype} {x.shape}"
+            )
+        return x
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{shown} must be numbers, got {x.dtype}")
+    if isinstance(inputs, Pixels):
+        x = x[..., 0] if x.ndim == 4 and x.shape[3] == 1 else x
+        if x.ndim != 3:
+            raise ValueError(f"{shown} must be images [N, H, W], got shape {x.shape}")
+        if inputs.width is not None:
+            _check_size(shown, "[N, H, W]", x, x.shape[2], inputs.width)
+        _check_finite(shown, x, np.full(len(x), x.shape[1]))
+        return x
+    if isinstance(inputs, Rows):
+        x = x[..., None] if x.ndim == 2 else x
+        if x.ndim != 3:
+            raise ValueError(f"{shown} must be rows [N, T] or [N, T, D], got shape {x.shape}")
+        if inputs.std is not None:
+            _check_size(shown, "[N, T, D]", x, x.shape[2], len(inputs.std))
+        _check_finite(shown, x, lengths_of(x))
+        return x
+    raise ValueError(f"{printable(path)} must be a file of a run whose inputs are read from files, got one of others")
+
+
+def _check_size(shown: str, axes: str, x: np.ndarray, size: int, wanted: int) -> None:
+    if size != wanted:
+        raise ValueError(f"{shown} must be {axes} with a last axis of {wanted} as in training, got shape {x.shape}")
+
+
+def _check_finite(shown: str, x: np.ndarray, lengths: np.ndarray) -> None:
+    """Raises a ``ValueError`` where a number within a row is not finite; NaN beyond its length is padding."""
+    wrong = np.argwhere(~np.isfinite(x) & (np.arange(x.shape[1]) < lengths[:, None])[..., None])
+    if len(wrong):
+        row, *place = wrong[0]
+        where = ", ".join(map(str, place))
+        raise ValueError(f"{shown}: row {row} must be finite, got {x[tuple(wrong[0])]} at position {where}")

@@ -1,0 +1,58 @@
+"""Raw inputs as a reader makes batches of them, by what was saved with a run."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from jaxnets.data import statistics
+from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows
+
+
+def preprocess(
+    inputs: Inputs | None, raw: Mapping[str, np.ndarray], arrays: Collection[str] = ("inputs",)
+) -> dict[str, np.ndarray]:
+    """The arrays of a batch, of raw ones such as ``read_inputs`` gives.
+
+    Args:
+        inputs: What becomes of raw inputs, as a dataset has it; None: nothing.
+        raw: ``inputs``, a row each, and others, which stay as they are.
+        arrays: Names of the arrays of a training batch: ``lengths``, ``members`` and ``width`` are made where they are
+            among them.
+
+    Returns:
+        ``inputs`` as in a batch, float32, or bytes where they are images.
+    """
+    given = {**raw}
+    values = raw["inputs"]
+    if isinstance(inputs, Columns):
+        given["inputs"] = standardized_features(values, inputs.statistics)
+    elif isinstance(inputs, Rows):
+        lengths = lengths_of(values)
+        real = np.arange(values.shape[1]) < lengths[:, None]
+        given["inputs"] = statistics.standardized(values.copy(), real, inputs.statistics)
+        given |= {name: array for name, array in (("lengths", lengths), ("members", real)) if name in arrays}
+    elif isinstance(inputs, Pixels):
+        divisor = np.full(len(values), inputs.divisor, np.float32)
+        if inputs.either:
+            divisor[values.max(axis=tuple(range(1, values.ndim)), initial=0) <= 1] = 1
+        given["inputs"] = values.astype(np.float32) / divisor.reshape(-1, *[1] * (values.ndim - 1))
+        if inputs.width is not None:
+            given["inputs"] = given["inputs"].reshape(len(values), -1, 1)
+            if "width" in arrays:
+                given["width"] = np.full(len(values), inputs.width, np.int32)
+    return given
+
+
+def standardized_features(values: np.ndarray, fitted: statistics.Statistics | None) -> np.ndarray:
+    """Features ``[N, D]`` as ``(values - mean) / std``, float32."""
+    every = np.ones((len(values), 1), bool)
+    return statistics.standardized(values[:, None].copy(), every, fitted)[:, 0]
+
+
+def lengths_of(values: np.ndarray) -> np.ndarray:
+    """The lengths int32 ``[N]`` of rows ``[N, T, D]`` without the NaN at their ends."""
+    known = np.ones(values.shape[:2], bool)
+    if values.dtype.kind == "f":
+        for here in statistics.blocks(values.shape):
+            known[here] = ~np.isnan(values[here]).all(axis=-1)
+    return np.where(known.any(axis=1), values.shape[1] - np.argmax(known[:, ::-1], axis=1), 0).astype(np.int32)

@@ -1,0 +1,44 @@
+"""Multilayer perceptrons as functions of their parameters."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxnets.ops.dtypes import at_least_float32
+from jaxnets.ops.products import linear
+
+Layer = dict[str, jax.Array]
+
+
+def perceptron(
+    layers: Sequence[Layer],
+    xs: jax.Array,
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+    drop: Callable[[jax.Array], jax.Array] = lambda hs: hs,
+    dtype: DTypeLike = jnp.float32,
+) -> jax.Array:
+    r"""A multilayer perceptron (Rumelhart, Hinton and Williams 1986):
+
+    .. math:: h_0 = x \qquad h_i = \mathrm{drop}(f(h_{i-1} W_i + b_i)) \qquad y = h_{n-1} W_n + b_n
+
+    Args:
+        layers: Each a ``kernel`` ``[D_i, D_{i+1}]`` and a ``bias`` ``[D_{i+1}]``.
+        xs: x, ``[..., D_0]``.
+        activation: f, elementwise.
+        drop: Applied to each hidden layer.
+        dtype: Of the products of hidden layers; the last layer is computed in float32 at least.
+
+    Returns:
+        ``[..., D_n]``, float32, or float64 where ``dtype`` is that.
+    """
+    *hidden, last = layers
+    for layer in hidden:
+        xs = drop(activation(_dense(layer, xs, dtype)))
+    return _dense(last, xs, at_least_float32(dtype))
+
+
+def _dense(layer: Layer, xs: jax.Array, dtype: DTypeLike) -> jax.Array:
+    ys = linear(xs.astype(dtype), layer["kernel"].astype(dtype))
+    return ys + jnp.broadcast_to(layer["bias"].astype(dtype), ys.shape)

@@ -1,0 +1,109 @@
+"""The user's files that a model is applied to, and those that predictions are written to."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets.data import Vocabulary, read_inputs
+from jaxnets.data.formats.npz import npz_of, read_arrays
+from jaxnets.data.formats.text_files import text_of
+from jaxnets.data.sources.sequences import once
+from jaxnets.ops.files import write_whole
+from jaxnets.reports import Table, Text
+from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.prediction.predictor import Predictor
+from jaxnets.training.reporting import artifacts
+
+MAX_COLUMNS = 1000  # of a CSV file of arrays
+
+
+def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
+    """The raw arrays in a file or folder, rows first.
+
+    Raises:
+        UsageError: It cannot be read, or a row is malformed, which one.
+    """
+    try:
+        if predictor.read is not None:
+            return predictor.read(text_of(path))
+        if isinstance(predictor.spec, Vocabulary):
+            return _tokens(path, predictor)
+        if predictor.inputs is not None:
+            return read_inputs(path, predictor.inputs)
+        needed = tuple(name for name in ("inputs",) if name in predictor.reads)
+        optional = tuple(name for name in predictor.reads if name not in needed)
+        return read_arrays(path, needed, optional)
+    except ValueError as error:
+        raise UsageError(f"--input: {error}") from error
+
+
+def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
+    """A text's tokens, as rows of a batch that go on from step to step, or as windows."""
+    tokens = predictor.spec.encode(text_of(path, predictor.spec.unit))
+    rows, length = predictor.shapes["inputs"].shape
+    if "step" in predictor.reads["inputs"]:
+        if len(tokens) < 2:
+            raise ValueError(f"{path} must have at least 2 {predictor.spec.unit}s, got {len(tokens)}")
+        batches = once(tokens, rows, length)
+        steps = [batches[i] for i in range(len(batches))]
+        return {name: np.stack([batch[name] for batch in steps], axis=1) for name in predictor.reads}
+    count = len(tokens) // length
+    if not count:
+        raise ValueError(f"{path} must have at least {length} {predictor.spec.unit}s, one window, got {len(tokens)}")
+    return {"inputs": tokens[: count * length].reshape(count, length)}
+
+
+def write(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] | None, first: int) -> None:
+    """Writes predictions: ``.npz`` arrays, ``.csv`` a table, ``.txt`` a text, else a folder of all artifacts.
+
+    Args:
+        output: The file or folder.
+        arrays: By name.
+        present: Artifacts by name; None: there are none beside the arrays.
+        first: Number of the first row.
+
+    Raises:
+        UsageError: There is no table or text to be written.
+        RunError: It cannot be written.
+    """
+    kept = {} if present is None else {name: _numbered(each, first) for name, each in present.items()}
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.suffix == ".npz":
+            write_whole(output, npz_of(arrays))
+        elif output.suffix == ".csv":
+            tables = [each for each in kept.values() if isinstance(each, Table)]
+            write_whole(output, artifacts.csv_of(tables[0] if tables else _table(arrays, first)))
+        elif output.suffix == ".txt":
+            texts = [each.text for each in kept.values() if isinstance(each, Text)]
+            if not texts:
+                raise UsageError(f"--output={output} must end with .csv or .npz: these predictions are no text")
+            write_whole(output, texts[0] + "\n")
+        else:
+            output.mkdir(exist_ok=True)
+            write_whole(output / "outputs.npz", npz_of(arrays))
+            for name, artifact in kept.items():
+                artifacts.write(output, name, artifact)
+    except OSError as error:
+        raise RunError(f"cannot write to {output}: {error.strerror}") from error
+
+
+def _numbered(artifact: Any, first: int) -> Any:
+    """A table whose rows are numbered from ``first`` on, in place of 0."""
+    if not isinstance(artifact, Table) or artifact.columns[0] != "row":
+        return artifact
+    return artifact._replace(rows=[(row[0] + first, *row[1:]) for row in artifact.rows])
+
+
+def _table(arrays: dict[str, np.ndarray], first: int) -> Table:
+    """Arrays as columns, those of more than one number a row with their places: ``means[0,1]``."""
+    columns: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        for place in np.ndindex(array.shape[1:]):
+            where = f"[{','.join(map(str, place))}]" if place else ""
+            columns[f"{name}{where}"] = array[(slice(None), *place)]
+        if len(columns) > MAX_COLUMNS:
+            raise UsageError(f"--output must end with .npz, got .csv: there are more than {MAX_COLUMNS:,} columns")
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return Table(("row", *columns), [(first + i, *row) for i, row in enumerate(values)])
