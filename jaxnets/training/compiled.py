@@ -133,14 +133,14 @@ LEAST = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1,
 def _check(settings: ConfigDict, rows: int) -> None:
     """A ``UsageError`` where something in ``config.train`` is out of range."""
     if settings.minutes < 0:
-        raise UsageError(f"--config.train.minutes={settings.minutes}: not below 0 expected; 0 is no limit")
+        raise UsageError(f"--config.train.minutes must be at least 0, which is no limit, got {settings.minutes}")
     if settings.accumulate < 1 or rows % settings.accumulate:
-        raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
+        raise UsageError(f"--config.train.accumulate must divide the batch of {rows}, got {settings.accumulate}")
     if settings.not_finite not in POLICIES:
-        raise UsageError(f"--config.train.not_finite={settings.not_finite}: one of {', '.join(POLICIES)} expected")
+        raise UsageError(f"--config.train.not_finite must be one of {', '.join(POLICIES)}, got {settings.not_finite}")
     for name, number in LEAST.items():
         if settings[name] < number:
-            raise UsageError(f"--config.train.{name}={settings[name]}: at least {number} expected")
+            raise UsageError(f"--config.train.{name} must be at least {number}, got {settings[name]}")
 
 
 def _shares(dataset: Dataset, mesh: Mesh) -> tuple[Share, dict[str, Share]]:

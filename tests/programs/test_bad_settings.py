@@ -30,7 +30,11 @@ CASES = {
     "unknown model": (train("--config.model.name=recurrent.CharRN"), 2, "the nearest is recurrent.CharRNN"),
     "unknown cell": (train("--config.model.cell=recurrent.lstmm"), 2, "the nearest is recurrent.lstm"),
     "impossible model": (train_on(b"abc " * 99, "--config.model.tie=true"), 2, "tie: embedding = hidden expected"),
-    "indivisible batch": (train_on(b"abc " * 99, "--config.train.accumulate=3"), 2, "a divisor of the batch of 4"),
+    "indivisible batch": (
+        train_on(b"abc " * 99, "--config.train.accumulate=3"),
+        2,
+        "--config.train.accumulate must divide the batch of 4, got 3",
+    ),
     "negative learning rate": (
         train_on(b"abc " * 99, "--config.optimizer.learning_rate=-1"),
         2,
@@ -43,14 +47,22 @@ CASES = {
     ),
     "wrong type in a config file": (user_config(steps="100"), 2, "train.steps: int expected; given '100'"),
     "negative seed": (train_on(b"abc " * 99, "--config.seed=-1"), 2, "`seed` must be an integer of at least 0, got -1"),
-    "negative minutes": (train_on(b"abc " * 99, "--config.train.minutes=-1"), 2, "--config.train.minutes=-1.0"),
+    "negative minutes": (
+        train_on(b"abc " * 99, "--config.train.minutes=-1"),
+        2,
+        "--config.train.minutes must be at least 0, which is no limit, got -1.0",
+    ),
     "cell without its family": (
         train_on(b"abc " * 99, "--config.model.cell=lstm"),
         2,
         "such as recurrent.gru; given 'lstm'",
     ),
     "unknown module": (train("--config.model.name=recurrent.foo.Net"), 2, "no jaxnets.recurrent.foo for"),
-    "no checkpoint to keep": (train_on(b"abc " * 99, "--config.train.keep=0"), 2, "--config.train.keep=0: at least 1"),
+    "no checkpoint to keep": (
+        train_on(b"abc " * 99, "--config.train.keep=0"),
+        2,
+        "--config.train.keep must be at least 1, got 0",
+    ),
     "frozen nothing": (
         train_on(b"abc " * 99, "--config.optimizer.frozen=hed"),
         2,
@@ -59,14 +71,14 @@ CASES = {
     "nothing to begin from": (
         train_on(b"abc " * 99, "--config.train.begin_from=nowhere"),
         2,
-        "--config.train.begin_from=nowhere: neither a run with checkpoints nor a safetensors file",
+        "--config.train.begin_from must be a run with checkpoints or a safetensors file, got nowhere",
     ),
     "unknown policy": (
         train_on(b"abc " * 99, "--config.train.not_finite=ignore"),
         2,
-        "--config.train.not_finite=ignore: one of stop, skip, roll_back expected",
+        "--config.train.not_finite must be one of stop, skip, roll_back, got ignore",
     ),
-    "no such step": (of_run("evaluate", "--step=7"), 2, "--step=7: best, last or one of 4 expected"),
+    "no such step": (of_run("evaluate", "--step=7"), 2, "--step must be best, last or one of 4, got 7"),
     "config for a finished run": (of_run("generate", "--config.seed=1"), 2, "the run's own config is used"),
     "prompt outside the vocabulary": (
         lambda folder: launch(
@@ -75,12 +87,12 @@ CASES = {
         2,
         "--prompt: characters outside the vocabulary of this run: 'ñ'; it knows ' ?Hacdhklmouw'",
     ),
-    "empty prompt": (of_run("generate", "--prompt="), 2, "--prompt: at least one character expected"),
+    "empty prompt": (of_run("generate", "--prompt="), 2, "--prompt must have at least one character, got none"),
     "negative temperature": (of_run("generate", "--temperature=-1"), 2, "flag --temperature=-1"),
     "wrong input shape": (
         lambda folder: launch("summary", ["--model=recurrent.CharRNN", "--config.model.vocabulary=9", "--input=a,b"]),
         2,
-        "--input=a,b: sizes with commas between expected",
+        "--input must be sizes with commas between them, such as 1,64, got a,b",
     ),
     "images too small": (
         images(lambda root: None, "--config.model.name=convolution.vgg11"),
