@@ -21,7 +21,7 @@ from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.compiled import Compiled, evaluate
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.distributed.processes import Agreement
-from jaxnets.training.errors import RunError
+from jaxnets.training.errors import RunError, is_out_of_memory
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.not_finite import NotFinite
 from jaxnets.training.reporting.metrics import MetricWriter, draw_curves
@@ -75,9 +75,23 @@ def train(
     The first process traces as many steps as are to be ``profiled``.
 
     Raises:
-        RunError: The loss or its gradient is not finite and the config does not pass over it, or something cannot be
-            written. Checkpoints stay.
+        RunError: The loss or its gradient is not finite and the config does not pass over it, there is not enough
+            memory, or something cannot be written. Checkpoints stay.
     """
+    try:
+        return _train(config, workdir, dataset, task, compiled, profiled)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            "there is not enough memory to train; a smaller --config.data.batch needs less, or a larger "
+            "--config.train.accumulate, the number of parts of a batch that are computed one after the other"
+        ) from error
+
+
+def _train(
+    config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled, profiled: int
+) -> Outcome:
     settings = config.train
     batches = iter(compiled.train.batches.to_iter_dataset(sharding.READING))
     agree = Agreement(compiled.mesh)
