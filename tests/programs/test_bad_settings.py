@@ -112,7 +112,12 @@ CASES = {
     "no test part": (
         of_run("evaluate", "--split=test"),
         2,
-        "--split=test: data.text has no such part; it has validation",
+        "--split must be one of validation, got test",
+    ),
+    "no such evaluator": (
+        of_run("evaluate", "--evaluators=metric"),
+        2,
+        "--evaluators must be one of metrics, got metric; the nearest is metrics",
     ),
     "missing argument": (
         lambda folder: launch("summary", ["--model=recurrent.CharRNN"]),
