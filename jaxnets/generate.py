@@ -76,7 +76,7 @@ def _inputs(run: restore.Run, generate: Endpoint) -> dict[str, Any]:
     if generate.read is None:
         return {"key": jax.random.split(jax.random.key(FLAGS.seed), FLAGS.count)}
     if FLAGS.prompt is None or not FLAGS.prompt.strip():
-        raise UsageError(f"--prompt: what {run.config.model.name} is to translate expected")
+        raise UsageError("--prompt must be a text to generate from, got none")
     try:
         return generate.read(FLAGS.prompt.strip())
     except ValueError as error:
@@ -91,7 +91,7 @@ def _print_text(run: restore.Run, stream: Stream) -> None:
     except ValueError as error:
         raise UsageError(f"--prompt: {error}") from error
     if not len(prompt):
-        raise UsageError("--prompt: at least one character expected")
+        raise UsageError("--prompt must have at least one character, got none")
     variables = stream.prepare(run.variables)
     begun = stream.begin(variables, {})
     step = lambda carry, token: stream.step(variables, begun if carry is None else carry, token)

@@ -90,9 +90,9 @@ def _shape(text: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(size) for size in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--input={text}: sizes with commas between expected, such as 1,64") from error
+        raise UsageError(f"--input must be sizes with commas between them, such as 1,64, got {text}") from error
     if min(shape) < 0:
-        raise UsageError(f"--input={text}: sizes not below 0 expected")
+        raise UsageError(f"--input must be sizes of at least 0, got {text}")
     return shape
 
 

@@ -70,7 +70,7 @@ def main(overrides: program.Overrides) -> None:
     model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
     task = build.task(settings, model, dataset.spec)
     compiled = compile_run(settings, dataset, task)
-    if not (workdir / "checkpoints").is_dir():
+    if not rundir.has_checkpoint(workdir):
         beginning.check(settings.train, task.learner.variables(compiled.abstract.learner))
     processes.check_same(rundir.identity(settings, dataset))
     first = processes.is_first()

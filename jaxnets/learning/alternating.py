@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.learning.contract import Context, Init, Learner, Loss
-from jaxnets.learning.optimizers import promoting
+from jaxnets.learning.optimizers import promoting, rate_of
 from jaxnets.learning.parameters import Chosen, combine, partition
 from jaxnets.learning.partitioning import by_rows, count_rows
 
@@ -44,8 +44,9 @@ def alternating(init: Init, players: Mapping[str, Player]) -> Learner:
     and a generator of one (Gulrajani et al. 2017, arXiv:1704.00028) are ``Player(..., steps=5)`` and ``Player(...)``.
     A player of several steps sees every row once: the batch is split into as many parts.
 
-    Its metrics are ``NAME_loss`` by player, the mean over its steps; those of a loss as ``NAME_METRIC``; and
-    ``finite``, whether all losses and the norms of all gradients are. Losses have no carry.
+    Its metrics are ``NAME_loss`` by player, the mean over its steps; those of a loss as ``NAME_METRIC``, and so its
+    ``learning_rate``, as in ``gradient``; and ``finite``, whether all losses and the norms of all gradients are. Losses
+    have no carry.
 
     Args:
         init: ``(key, batch) -> variables``.
@@ -109,10 +110,11 @@ def _turn(player: Player, step: jax.Array):
             return divided_loss({**variables, "params": combine(own, others)}, batch, Context(key, step, ()))
 
         (value, aux), gradients = jax.value_and_grad(value_of, has_aux=True)(own)
+        rate = rate_of(player.optimizer, optimizer)
         updates, optimizer = promoting(player.optimizer).update(gradients, optimizer, own)
         own = optax.apply_updates(own, updates)
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
         variables = {**variables, **aux.updated, "params": combine(own, others)}
-        return (variables, optimizer), {"loss": value, "finite": finite, **aux.metrics}
+        return (variables, optimizer), {"loss": value, "finite": finite, **rate, **aux.metrics}
 
     return turn

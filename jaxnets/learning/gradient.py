@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.learning.contract import EMA, Aux, Context, Init, Learner, Loss, zeros_of
-from jaxnets.learning.optimizers import Observe, promoting
+from jaxnets.learning.optimizers import Observe, promoting, rate_of
 from jaxnets.learning.parameters import Chosen, combine, partition
 from jaxnets.learning.partitioning import by_rows
 
@@ -35,8 +35,8 @@ def gradient(
 ) -> Learner:
     """The learner that follows the gradient of a loss.
 
-    Its metrics are ``loss``, ``gradient_norm`` (global, before the optimizer clips it), ``finite`` (whether both are)
-    and those of the loss.
+    Its metrics are ``loss``, ``gradient_norm`` (global, before the optimizer clips it), ``finite`` (whether both are),
+    ``learning_rate`` (of a ``learning.optimizers.ScheduledTransformation``) and those of the loss.
 
     Args:
         init: ``(key, batch) -> variables``.
@@ -81,8 +81,8 @@ def gradient(
         variables = {**aux.updated, "params": combine(params, fixed)}
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
-        metrics = {"loss": value, "gradient_norm": norm, "finite": finite, **aux.metrics}
-        return GradientState(variables, optimizer_state, aux.carry), metrics
+        metrics = {"loss": value, "gradient_norm": norm, "finite": finite, **rate_of(optimizer, state.optimizer)}
+        return GradientState(variables, optimizer_state, aux.carry), {**metrics, **aux.metrics}
 
     def observed(state, metrics):
         assert observe is not None

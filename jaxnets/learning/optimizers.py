@@ -4,10 +4,47 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
 Observe = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, jax.Array]]]
+
+
+class ScheduledTransformation(optax.GradientTransformation):
+    """A gradient transformation that can state its learning rate, for the metrics. Its state is the same as without.
+
+    Attributes:
+        learning_rate: ``state -> number``, that of the next update.
+    """
+
+    learning_rate: Callable[[Any], jax.Array]
+
+    def __new__(cls, transform: optax.GradientTransformation, learning_rate: Callable[[Any], jax.Array]):
+        self = super().__new__(cls, transform.init, transform.update)
+        self.learning_rate = learning_rate
+        return self
+
+
+def with_schedule(transform: optax.GradientTransformation, schedule: optax.Schedule) -> ScheduledTransformation:
+    """A transformation that one ``optax.Schedule`` gives its learning rate, as ``optax.adamw(schedule)`` has it.
+
+    The schedule is read at the count in the transformation's own state, so that an update that was left out does not
+    count.
+    """
+
+    def learning_rate(state: Any) -> jax.Array:
+        is_count = lambda part: isinstance(part, optax.ScaleByScheduleState)
+        counts = [part.count for part in jax.tree.leaves(state, is_leaf=is_count) if is_count(part)]
+        with jax.numpy_dtype_promotion("standard"):
+            return jnp.asarray(schedule(counts[0]), jnp.float32)
+
+    return ScheduledTransformation(transform, learning_rate)
+
+
+def rate_of(optimizer: optax.GradientTransformation, state: Any) -> dict[str, jax.Array]:
+    """The metric ``learning_rate`` of the next update; empty where the optimizer does not state one."""
+    return {"learning_rate": optimizer.learning_rate(state)} if isinstance(optimizer, ScheduledTransformation) else {}
 
 
 def adamw(
@@ -19,7 +56,7 @@ def adamw(
     b2: float = 0.999,
     weight_decay: float = 0.0,
     clip: float = 0.0,
-) -> optax.GradientTransformation:
+) -> ScheduledTransformation:
     """AdamW (Loshchilov and Hutter 2019) with warm-up, cosine decay and clipping by global norm.
 
     Args:
@@ -37,7 +74,7 @@ def adamw(
     _check_decays(b1=b1, b2=b2)
     rate = _rate(steps, learning_rate, warmup, final)
     _check_least(weight_decay=weight_decay, clip=clip)
-    return _finished(clip, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices))
+    return _finished(clip, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices), rate)
 
 
 def sgd(
@@ -49,7 +86,7 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     clip: float = 0.0,
-) -> optax.GradientTransformation:
+) -> ScheduledTransformation:
     """Gradient descent with momentum; the decay of matrices is added to the gradient.
 
     Args:
@@ -64,7 +101,7 @@ def sgd(
     rate = _rate(steps, learning_rate, warmup, final)
     _check_least(weight_decay=weight_decay, clip=clip)
     decay = optax.add_decayed_weights(weight_decay, _matrices)
-    return _finished(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)))
+    return _finished(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
@@ -107,7 +144,11 @@ def reduce_on_plateau(
         return (inner, reduced), {"learning_rate_scale": reduced.scale}
 
     init = lambda params: (optimizer.init(params), reduce.init(params))
-    return optax.GradientTransformation(init, update), observe
+    reduced_optimizer = optax.GradientTransformation(init, update)
+    if isinstance(optimizer, ScheduledTransformation):
+        rate = optimizer.learning_rate
+        return ScheduledTransformation(reduced_optimizer, lambda state: state[1].scale * rate(state[0])), observe
+    return reduced_optimizer, observe
 
 
 def _rate(steps: int, learning_rate: float, warmup: int, final: float) -> optax.Schedule:
@@ -126,8 +167,9 @@ def _matrices(params):
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _finished(clip: float, transform: optax.GradientTransformation) -> optax.GradientTransformation:
-    return promoting(optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform)
+def _finished(clip: float, transform: optax.GradientTransformation, rate: optax.Schedule) -> ScheduledTransformation:
+    clipped = optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform
+    return with_schedule(promoting(clipped), rate)
 
 
 def promoting(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -1,6 +1,6 @@
 """The compiled functions of a run, built from its config: nothing here runs yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -120,11 +120,24 @@ def evaluate(
 
 def evaluate_run(task: Task, variables: Any, dataset: Dataset, split: str, seed: int) -> dict[str, float]:
     """All metrics of trained variables, on the first device, with a split in place of ``validation``."""
+    return evaluate_splits(task, variables, dataset, [split], list(task.evaluators), seed)[split]
+
+
+def evaluate_splits(
+    task: Task, variables: Any, dataset: Dataset, splits: Sequence[str], names: Sequence[str], seed: int
+) -> dict[str, dict[str, float]]:
+    """By split, the metrics of some evaluators, on the first device, with the split in place of ``validation``."""
     batches = {name: sharding.on_one_device(part) for name, part in dataset.held_out.items()}
-    measures = {name: compiled(each.evaluator, batches[split].mesh) for name, each in task.evaluators.items()}
-    replaced = lambda splits: tuple(split if name == "validation" else name for name in splits)
-    names = {name: replaced(each.splits) for name, each in task.evaluators.items()}
-    return evaluate(measures, variables, batches, seed, names)
+    mesh = next(iter(batches.values())).mesh
+    measures = {name: compiled(task.evaluators[name].evaluator, mesh) for name in names}
+    found = {}
+    for split in splits:
+        replaced = {
+            name: tuple(split if each == "validation" else each for each in task.evaluators[name].splits)
+            for name in names
+        }
+        found[split] = evaluate(measures, variables, batches, seed, replaced)
+    return found
 
 
 LEAST = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1, "keep": 1, "keep_every": 0}
@@ -133,14 +146,14 @@ LEAST = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1,
 def _check(settings: ConfigDict, rows: int) -> None:
     """A ``UsageError`` where something in ``config.train`` is out of range."""
     if settings.minutes < 0:
-        raise UsageError(f"--config.train.minutes={settings.minutes}: not below 0 expected; 0 is no limit")
+        raise UsageError(f"--config.train.minutes must be at least 0, which is no limit, got {settings.minutes}")
     if settings.accumulate < 1 or rows % settings.accumulate:
-        raise UsageError(f"--config.train.accumulate={settings.accumulate}: a divisor of the batch of {rows} expected")
+        raise UsageError(f"--config.train.accumulate must divide the batch of {rows}, got {settings.accumulate}")
     if settings.not_finite not in POLICIES:
-        raise UsageError(f"--config.train.not_finite={settings.not_finite}: one of {', '.join(POLICIES)} expected")
+        raise UsageError(f"--config.train.not_finite must be one of {', '.join(POLICIES)}, got {settings.not_finite}")
     for name, number in LEAST.items():
         if settings[name] < number:
-            raise UsageError(f"--config.train.{name}={settings[name]}: at least {number} expected")
+            raise UsageError(f"--config.train.{name} must be at least {number}, got {settings[name]}")
 
 
 def _shares(dataset: Dataset, mesh: Mesh) -> tuple[Share, dict[str, Share]]:

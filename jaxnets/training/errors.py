@@ -26,6 +26,11 @@ class RunError(_Told):
     """The work could not be done or go on: exit code 1."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is one of Python or XLA that found no memory."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def sentence(error: BaseException) -> str:
     """An error of another library as one line: its type, and its message."""
     return one_line(f"{type(error).__name__}: {error}")

@@ -21,7 +21,7 @@ from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.compiled import Compiled, evaluate
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.distributed.processes import Agreement
-from jaxnets.training.errors import RunError
+from jaxnets.training.errors import RunError, is_out_of_memory
 from jaxnets.training.interruption import Interruption
 from jaxnets.training.not_finite import NotFinite
 from jaxnets.training.reporting.metrics import MetricWriter, draw_curves
@@ -75,9 +75,23 @@ def train(
     The first process traces as many steps as are to be ``profiled``.
 
     Raises:
-        RunError: The loss or its gradient is not finite and the config does not pass over it, or something cannot be
-            written. Checkpoints stay.
+        RunError: The loss or its gradient is not finite and the config does not pass over it, there is not enough
+            memory, or something cannot be written. Checkpoints stay.
     """
+    try:
+        return _train(config, workdir, dataset, task, compiled, profiled)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            "there is not enough memory to train; a smaller --config.data.batch needs less, or a larger "
+            "--config.train.accumulate, the number of parts of a batch that are computed one after the other"
+        ) from error
+
+
+def _train(
+    config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled, profiled: int
+) -> Outcome:
     settings = config.train
     batches = iter(compiled.train.batches.to_iter_dataset(sharding.READING))
     agree = Agreement(compiled.mesh)
@@ -152,23 +166,24 @@ def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
             continue
         _read(run, *pending)
         pending = None
-        paused = time.monotonic()
-        measured = None
-        if over or step % every == 0:
-            if asked <= TIME_IS_UP or step % every == 0 or step >= last:
-                due = [name for name, each in run.task.evaluators.items() if each.every is None or name in due]
-                state, measured = _measure(run, state, step, due)
-            _save(run, state, step, measured)
-            if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
-                draw_curves(run.workdir, run.task)
-                drawn = time.monotonic()
-        elif due:
-            state, _ = _measure(run, state, step, due)
-        if reported:
-            variables = processes.whole(run.task.learner.variables(state.learner))
-            if run.writer is not None:
-                _report(run, variables, step)
-        run.progress.exclude(time.monotonic() - paused)
+        with run.progress.paused():
+            if over:
+                run.progress.log(step)
+            measured = None
+            if over or step % every == 0:
+                if asked <= TIME_IS_UP or step % every == 0 or step >= last:
+                    due = [name for name, each in run.task.evaluators.items() if each.every is None or name in due]
+                    state, measured = _measure(run, state, step, due)
+                _save(run, state, step, measured)
+                if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
+                    draw_curves(run.workdir, run.task)
+                    drawn = time.monotonic()
+            elif due:
+                state, _ = _measure(run, state, step, due)
+            if reported:
+                variables = processes.whole(run.task.learner.variables(state.learner))
+                if run.writer is not None:
+                    _report(run, variables, step)
         if over:
             return state, step, asked
 
@@ -230,8 +245,9 @@ def _writer(workdir: Path, step: int) -> Any:
 def _read(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
     """Waits for the metrics of a step and passes them on; ``NotFinite`` where they cannot be passed over."""
     flags = {name: int(metrics[name]) for name in ("finite", "skipped") if name in metrics}
-    loss_first = sorted(metrics.keys() - flags.keys(), key=lambda name: (name != "loss", name))
-    numbers = {f"train/{name}": _number(metrics[name]) for name in loss_first}
+    first_to_last = lambda name: (name != "loss", name.endswith("learning_rate"), name)
+    names = sorted(metrics.keys() - flags.keys(), key=first_to_last)
+    numbers = {f"train/{name}": _number(metrics[name]) for name in names}
     if flags.get("finite", True):
         run.progress.note(step, numbers, run.compiled.items)
         return

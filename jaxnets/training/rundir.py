@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,15 @@ FREE = (
 def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """Makes the folder, or checks that the run in it is the one of ``config`` on this data; saves both.
 
+    A run of another config or other data that made no checkpoint is replaced, which stderr is told.
+
     Raises:
         UsageError: As ``check`` does.
         RunError: As ``check`` does, or it cannot be written.
     """
     check(workdir, config, dataset)
+    if _holds_another(workdir, config, dataset):
+        print(f"{workdir} held another run, which made no checkpoint; it is replaced", file=sys.stderr)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(workdir / "config.json", _text(config))
@@ -59,10 +64,11 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     """Whether a run may be in the folder; nothing is written.
 
     Raises:
-        UsageError: It holds a run of another config (what differs is named), or something else.
-        RunError: The run in it learned from other data.
+        UsageError: It holds a run of another config with checkpoints (what differs is named), or something else.
+        RunError: The run in it, with checkpoints, learned from other data.
     """
     _text(config)
+    began = has_checkpoint(workdir)
     if (workdir / "config.json").exists():
         for name in (
             "figures",
@@ -72,12 +78,27 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
             "damaged",
         ):  # Checkpoints checks its own
             check_folder(workdir / name)
-        if differs := changes(load(workdir), config):
+        if began and (differs := changes(load(workdir), config)):
             own = f"give this one its own folder, such as --workdir={_free_name(workdir)}"
             raise UsageError(f"{workdir} holds a run of another config, {own}:", differs)
     elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
-    check_data(workdir, dataset)
+    if began:
+        check_data(workdir, dataset)
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether the run in a folder has made a checkpoint, be it a damaged one."""
+    folder = workdir / "checkpoints"
+    saved = folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
+    return saved or (workdir / "damaged").exists()
+
+
+def _holds_another(workdir: Path, config: ConfigDict, dataset: Dataset) -> bool:
+    """Whether a folder holds a run of another config or other data."""
+    if not ((workdir / "config.json").exists() and (workdir / "data.json").exists()):
+        return False
+    return bool(changes(load(workdir), config)) or described(workdir).get("fingerprint") != dataset.fingerprint
 
 
 def _text(config: ConfigDict) -> str:

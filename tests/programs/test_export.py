@@ -249,7 +249,7 @@ def test_only_an_export_of_the_same_run_is_replaced(small_run, small_export, tmp
     shutil.copy(folder / "config.json", tmp_path / "settings")
     with pytest.raises(UsageError, match="holds config.json; choose a folder of its own"):
         export_folder.check_free(tmp_path / "settings", run, overwrite=True)
-    with pytest.raises(UsageError, match="a folder expected; there is a file"):
+    with pytest.raises(UsageError, match="--out must be a folder, got the file"):
         export_folder.check_free(folder / "thesis.tex", run, overwrite=True)
 
 

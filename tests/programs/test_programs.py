@@ -108,11 +108,15 @@ def test_supervised_tasks_train_and_are_measured_on_their_test_part(
     assert "sample:" not in done.stdout
     for name in ("curves", *figures):
         assert matplotlib.image.imread(workdir / "figures" / f"{name}.png").std() > 0.01
-    measured = [run_program("evaluate", f"--workdir={workdir}", f"--split={part}") for part in ("validation", "test")]
-    for done in measured:
-        assert done.returncode == 0, done.stderr
-        assert metric in done.stdout
-    assert measured[0].stdout != measured[1].stdout
+    measured = run_program(
+        "evaluate", f"--workdir={workdir}", "--split=validation,test", "--evaluators=metrics", "--json"
+    )
+    assert measured.returncode == 0, measured.stderr
+    of_parts = [json.loads(line) for line in measured.stdout.splitlines()]
+    assert [found["split"] for found in of_parts] == ["validation", "test"]
+    assert of_parts[0][metric] != of_parts[1][metric]
+    of_test = run_program("evaluate", f"--workdir={workdir}", "--split=test")
+    assert f"{metric:<20} {of_parts[1][metric]:.4f}" in of_test.stdout
     refused = run_program("generate", f"--workdir={workdir}")
     assert refused.returncode == 2
     assert "which generates nothing" in refused.stderr

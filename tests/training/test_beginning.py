@@ -105,13 +105,13 @@ def test_what_does_not_fit_is_told_all_at_once(source, tmp_path):
 
 
 WRONG = {
-    "no folder": ("nowhere", (), UsageError, "neither a run with checkpoints nor a safetensors file"),
+    "no folder": ("nowhere", (), UsageError, "must be a run with checkpoints or a safetensors file, got nowhere"),
     "no weights": (str(ROOT / "README.md"), (), RunError, "cannot be read as safetensors"),
     "step": (
         "",
         ("--config.train.begin_step=4",),
         UsageError,
-        "--config.train.begin_step=4: best, last or one of 3, 6",
+        "--config.train.begin_step must be best, last or one of 3, 6, got 4",
     ),
     "expression": ("", ("--config.train.begin_without=he(ad",), UsageError, "not a regular expression: missing"),
     "no match": (

@@ -174,7 +174,7 @@ def test_what_is_asked_for_by_its_number_is_not_replaced(run):
         assert checkpoints.restore_variables("4", LIKE["variables"])[0] == 4
         with pytest.raises(RunError, match="checkpoint of step 8 .* cannot be read"):
             checkpoints.restore_variables("8", LIKE["variables"])
-        with pytest.raises(UsageError, match="--step=5: best, last or one of 4, 8 expected"):
+        with pytest.raises(UsageError, match="--step must be best, last or one of 4, 8, got 5"):
             checkpoints.restore_variables("5", LIKE["variables"])
 
 

@@ -81,8 +81,8 @@ def test_one_process_reads_all_rows():
     [
         (("localhost:1", None, None), "--processes is missing"),
         ((None, 2, 0), "--coordinator is missing"),
-        (("localhost:1", 2, 2), "--process=2: from 0 to 1 expected"),
-        (("localhost", 2, 1), "--coordinator=localhost: HOST:PORT expected"),
+        (("localhost:1", 2, 2), "--process must be from 0 to 1, one of 2, got 2"),
+        (("localhost", 2, 1), "--coordinator must be HOST:PORT, got localhost"),
     ],
 )
 def test_what_is_missing_to_join_is_told(given, told):

@@ -47,10 +47,47 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
     path.write_text(json.dumps({name: section for name, section in before.items() if section != {}}))
     rundir.claim(tmp_path, load("adding"), made)
     assert rundir.load(tmp_path).to_dict() == load("adding").to_dict()
+
+
+def test_a_run_of_another_config_is_refused_by_the_keys_that_differ(tmp_path, capsys):
+    made = data.adding(length=5, batch=3)
+    rundir.claim(tmp_path, load("adding"), made)
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     other = load("adding")
     other.seed = 1
-    with pytest.raises(UsageError, match="seed: 0 there, 1 here"):
+    other.train.steps += 1  # which may change
+    del other.model["dropout"]
+    other.model["pooling"] = "max"
+    with pytest.raises(UsageError, match="holds a run of another config") as refused:
         rundir.claim(tmp_path, other, made)
+    pooling = load("adding").model.get("pooling")
+    assert set(refused.value.details) == {
+        "seed: 0 there, 1 here",
+        "model.dropout: 0.0 there, not set here",
+        f"model.pooling: {'not set' if pooling is None else repr(pooling)} there, 'max' here",
+    }
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("left", ["", "4.orbax-checkpoint-tmp"])
+def test_a_run_that_made_no_checkpoint_does_not_block_its_folder(tmp_path, capsys, left):
+    made = data.adding(length=5, batch=3)
+    rundir.claim(tmp_path, load("adding"), made)
+    (tmp_path / "checkpoints" / left).mkdir(parents=True)
+    other = load("adding")
+    other.seed = 1
+    rundir.check(tmp_path, other, made)
+    rundir.claim(tmp_path, other, made)
+    assert capsys.readouterr().err == f"{tmp_path} held another run, which made no checkpoint; it is replaced\n"
+    assert rundir.load(tmp_path).seed == 1
+    rundir.claim(tmp_path, other, data.adding(length=6, batch=3))
+    assert "it is replaced" in capsys.readouterr().err
+    assert rundir.data(tmp_path)[1]["inputs"].shape == (3, 6, 2)
+    rundir.claim(tmp_path, other, data.adding(length=6, batch=3))
+    assert capsys.readouterr().err == ""
+    (tmp_path / "damaged").mkdir()  # where a checkpoint was
+    with pytest.raises(UsageError, match="holds a run of another config"):
+        rundir.claim(tmp_path, load("adding"), made)
 
 
 @pytest.mark.parametrize("damage", [{"targets": {"kind": "Nonsense"}}, {"batch": 3}, {"batch": {"x": [[1], "f99"]}}])
@@ -118,6 +155,7 @@ def test_runs_that_were_standardized_in_float32_are_told(tmp_path):
     settings.data.path = str(tmp_path / "a.npz")
     made, run = run_in(tmp_path / "run", settings)
     assert run.inputs() == made.inputs
+    (tmp_path / "run" / "checkpoints" / "4").mkdir(parents=True)
     without_inputs(tmp_path / "run", fingerprint="of other numbers")
     for use in (run.inputs, lambda: rundir.claim(tmp_path / "run", settings, made)):
         with pytest.raises(RunError, match="earlier version, which standardized its data in float32 .* train it again"):

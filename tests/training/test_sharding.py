@@ -95,7 +95,7 @@ def test_fully_sharded_splits_the_largest_axis_that_is_left():
 
 @pytest.mark.parametrize("model", [0, 2])
 def test_a_number_that_does_not_divide_the_devices_is_told(model):
-    with pytest.raises(UsageError, match=rf"--config.devices.model={model}: a divisor of the 1 devices expected"):
+    with pytest.raises(UsageError, match=rf"--config.devices.model must divide the number of devices, 1, got {model}"):
         sharding.make_mesh(ConfigDict({"model": model}), 8)
 
 

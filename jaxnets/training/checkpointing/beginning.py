@@ -77,7 +77,9 @@ def _fitting(settings: ConfigDict, abstract: Any) -> tuple[Source, Flat]:
 
 def _of_run(folder: Path, which: str) -> Source:
     if not os.path.isdir(folder / "checkpoints"):
-        raise UsageError(f"--config.train.begin_from={folder}: neither a run with checkpoints nor a safetensors file")
+        raise UsageError(
+            f"--config.train.begin_from must be a run with checkpoints or a safetensors file, got {folder}"
+        )
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
         shapes = checkpoints.shapes(which, "--config.train.begin_step")
 

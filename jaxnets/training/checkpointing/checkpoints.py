@@ -182,7 +182,7 @@ class Checkpoints:
     def _numbered(self, text: str, flag: str) -> int:
         steps = self.steps()
         if not (text.isdecimal() and int(text) in steps):
-            raise UsageError(f"{flag}={text}: best, last or one of {', '.join(map(str, steps)) or 'none'} expected")
+            raise UsageError(f"{flag} must be best, last or one of {', '.join(map(str, steps)) or 'none'}, got {text}")
         return int(text)
 
     def _first_whole(

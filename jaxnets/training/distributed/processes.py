@@ -55,9 +55,9 @@ def join(
     if 0 < len(missing) < len(given):
         raise UsageError(f"--{missing[0]} is missing: several processes need --coordinator, --processes and --process")
     if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
-        raise UsageError(f"--coordinator={coordinator}: HOST:PORT expected")
+        raise UsageError(f"--coordinator must be HOST:PORT, got {coordinator}")
     if processes is not None and process is not None and not 0 <= process < processes:
-        raise UsageError(f"--process={process}: from 0 to {processes - 1} expected, for there are {processes}")
+        raise UsageError(f"--process must be from 0 to {processes - 1}, one of {processes}, got {process}")
     if brief:
         _tell_briefly()
     try:

@@ -36,7 +36,7 @@ def check_free(folder: Path, run: Run, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError(f"--out={folder}: a folder expected; there is a file")
+        raise UsageError(f"--out must be a folder, got the file {folder}")
     names = {path.name for path in folder.iterdir()}
     others = sorted(names - OURS)
     if others or (names and "model.json" not in names):

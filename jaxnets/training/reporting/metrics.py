@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ class MetricWriter:
     Args:
         workdir: The run's folder.
         step: Where the run goes on; what was written after it, by a run that was killed, is dropped.
+
+    Attributes:
+        seconds: Those of the last row there that has any, or None.
 
     Raises:
         RunError: A file cannot be written.
@@ -85,6 +89,7 @@ class MetricWriter:
         """Drops what was written after a step."""
         with self._told():
             kept = [row for row in read_metrics(self._path.parent) if row["step"] <= step]
+            self.seconds = next((row["seconds"] for row in kept[::-1] if is_number(row.get("seconds"))), None)
             write_whole(self._path, "".join(json.dumps(row) + "\n" for row in kept))
             self._file.close()
             self._file = open_to_append(self._path)
@@ -130,30 +135,48 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def is_number(value: Any) -> bool:
+    """Whether something in a row is a finite number."""
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def beside(objective: str | None, names: Iterable[str]) -> str | None:
+    """The metric of training that is shown beside an objective: the same one, or else the first; None without any."""
+    of_training = [name for name in names if name.startswith(TRAINING)]
+    same = TRAINING + (objective or "").partition("/")[2]
+    return same if same in of_training else next(iter(of_training), None)
+
+
 def draw_curves(workdir: Path, task: Task) -> None:
-    """``figures/curves.png``: the loss in training and the objective against the step, and the other metrics below."""
+    """``figures/curves.png``: the objective in training and in validation against the step; the other metrics below.
+
+    An objective that training does not measure is above, and the first metric of training below it.
+    """
     from matplotlib.figure import Figure
 
     rows = read_metrics(workdir)
-    objective = task.objective[0] if task.objective is not None else None
-    others = {name for row in rows for name in row if name.startswith(SPLITS)} - {objective}
+    objective, direction = task.objective or (None, "min")
+    training = beside(objective, dict.fromkeys(name for row in rows for name in row))
+    measured = {name for row in rows for name in row if name.startswith(SPLITS)}
+    above = [name for name in (training, objective) if name is not None]
+    if training is not None and objective is not None and _quantity(training) != _quantity(objective):
+        above = [objective]
+    others = sorted((measured | {training} if training else measured) - set(above))
     figure = Figure(figsize=(7, 4.2 + 2.2 * len(others)))  # not pyplot, which would look for a display
     panels = figure.subplots(1 + len(others), 1, sharex=True, squeeze=False, height_ratios=[2, *[1] * len(others)])
     axes = panels[0, 0]
-    above: list[tuple[str, Callable, dict[str, Any]]] = [("train/loss", min, {"lw": 1, "alpha": 0.7})]
-    if task.objective is not None:
-        above.append((task.objective[0], {"min": min, "max": max}[task.objective[1]], _VALIDATION))
-    for name, best, style in above:
-        _curve(axes, rows, name, best, style)
-    values = [row[name] for row in rows for name, *_ in above if name in row]
+    for name in above:
+        _curve(axes, rows, name, {"min": min, "max": max}[direction], _TRAINING if name == training else _VALIDATION)
+    values = [row[name] for row in rows for name in above if name in row]
     if len(values) > 50:  # the first few are far above the rest and would flatten it
         low, high = min(values), sorted(values)[int(0.97 * len(values))]
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
-    axes.set_ylabel(f"loss, {task.units['loss']}" if "loss" in task.units else "loss")
-    for below, name in zip(panels[1:, 0], sorted(others), strict=True):
+    if above:
+        axes.set_ylabel(label(_quantity(above[-1]), task.units))
+    for below, name in zip(panels[1:, 0], others, strict=True):
         best = max if name.endswith(HIGHER_IS_BETTER) else min
-        _curve(below, rows, name, best, {**_VALIDATION, "color": "C1"})
-        below.set_ylabel(literal(name.partition("/")[2].replace("_", " ")))
+        _curve(below, rows, name, best, {**(_TRAINING if name == training else _VALIDATION), "color": "C1"})
+        below.set_ylabel(literal(_quantity(name).replace("_", " ")))
     for axes in panels[:, 0]:
         if axes.lines:
             axes.legend()
@@ -163,8 +186,21 @@ def draw_curves(workdir: Path, task: Task) -> None:
     save_figure(workdir, "curves", figure)
 
 
+def _quantity(name: str) -> str:
+    """The name of a metric without its split."""
+    return name.partition("/")[2]
+
+
+def label(quantity: str, units: Mapping[str, str]) -> str:
+    """A metric without its split, as the label of an axis: with its unit, if it has one."""
+    readable = quantity.replace("_", " ")
+    return f"{readable}, {units[quantity]}" if quantity in units else readable
+
+
+TRAINING = "train/"
 SPLITS = ("validation", "test")
 HIGHER_IS_BETTER = ("accuracy", "auroc", "exact_match", "macro_f1", "mean_average_precision")
+_TRAINING = {"lw": 1, "alpha": 0.7}
 _VALIDATION = {"lw": 2, "marker": "o", "ms": 3}
 
 

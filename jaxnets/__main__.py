@@ -1,0 +1,39 @@
+"""Lists the programs of jaxnets, with the first line of each one's docstring.
+
+python -m jaxnets
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+GUARD = 'if __name__ == "__main__":'  # of a file that is a program
+
+
+def programs() -> dict[str, str]:
+    """The first line of the docstring of each program, by name; none of them is imported."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        text = path.read_text("utf-8")
+        if path.stem != "__main__" and f"\n{GUARD}\n" in text:
+            found[path.stem] = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the programs; the exit code."""
+    known = programs()
+    if unexpected := set(arguments) - {"-h", "-help", "--help"}:
+        name = min(unexpected)
+        hint = f"; to start it: python -m jaxnets.{name}" if name in known else ""
+        print(f"jaxnets: must have no arguments, got {name!r}{hint}", file=sys.stderr)
+        return 2
+    width = max(map(len, known))
+    print("Programs, started as python -m jaxnets.NAME; --help lists the flags of each.\n")
+    for name, line in known.items():
+        print(f"{name:<{width}}  {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

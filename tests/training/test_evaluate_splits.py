@@ -1,0 +1,26 @@
+"""Evaluators of a trained run: any of them, on any split, whether training measures with them or not."""
+
+import numpy as np
+from in_process import ready
+
+from jaxnets.learning import Evaluator, Scheduled
+from jaxnets.training.compiled import evaluate_run, evaluate_splits
+
+ROWS = Evaluator(
+    init=lambda variables, batch: (),
+    measure=lambda variables, batch, key, carry: (batch["mask"], ()),
+    add=lambda count, mask: (count or 0) + int(np.sum(mask)),
+    compute=lambda counts: {f"{split}/rows": float(count) for split, count in counts.items()},
+)
+
+
+def test_chosen_evaluators_measure_chosen_splits():
+    _, dataset, task, compiled = ready(name="digits")
+    task = task._replace(evaluators={**task.evaluators, "rows": Scheduled(ROWS, every=0)})
+    variables = task.learner.variables(compiled.create(None).learner)
+    found = evaluate_splits(task, variables, dataset, ["test", "validation"], ["rows"], 0)
+    assert list(found) == ["test", "validation"]
+    assert [list(metrics) for metrics in found.values()] == [["test/rows"], ["validation/rows"]]
+    assert found["test"]["test/rows"] != found["validation"]["validation/rows"]
+    whole = evaluate_run(task, variables, dataset, "test", 0)
+    assert set(whole) == {"test/loss", "test/accuracy", "test/rows"}

@@ -1,0 +1,106 @@
+"""Numbers that a run writes beside its metrics: seconds of updates, and the learning rate."""
+
+import json
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from in_process import ready, trained
+
+from jaxnets.learning.optimizers import adamw, reduce_on_plateau
+from jaxnets.training import loop
+from jaxnets.training.reporting.metrics import beside, read_metrics
+from jaxnets.training.reporting.progress import Clock
+
+WARM = ("--config.optimizer.warmup=3", "--config.train.log_every=1", "--config.train.evaluate_every=4")
+
+
+def column(workdir, name):
+    return [row[name] for row in read_metrics(workdir) if name in row]
+
+
+def test_a_clock_leaves_pauses_out_and_goes_on_from_before():
+    clock = Clock(100.0)
+    with clock.paused():
+        at = clock.seconds()
+        time.sleep(0.05)
+        assert clock.seconds() == at
+    assert 100 <= at <= clock.seconds() < at + 0.04
+
+
+def test_seconds_and_learning_rates_go_on_over_resumptions(tmp_path, small_flags, monkeypatch):
+    evaluate = loop.evaluate
+
+    def slow(*arguments):
+        time.sleep(1.0)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(loop, "evaluate", slow)
+    settings, dataset, task, compiled = ready(*small_flags, *WARM, "--config.train.steps=8")
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 4e-3, 3, 8, 4e-3 * 0.01)
+    tmp_path = tmp_path / "run"
+    tmp_path.mkdir()
+    settings.train.steps = 4
+    loop.train(settings, tmp_path, dataset, task, compiled)
+    begun = column(tmp_path, "seconds")
+    settings.train.steps = 8
+    loop.train(settings, tmp_path, dataset, task, compiled)
+    seconds = column(tmp_path, "seconds")
+    assert seconds[: len(begun)] == begun and seconds == sorted(seconds) and seconds[0] > 0
+    validated = [row["seconds"] for row in read_metrics(tmp_path) if "validation/loss" in row]
+    assert len(validated) == 2 and validated[1] - begun[-1] < 1  # without the two seconds of evaluations
+    rates = column(tmp_path, "train/learning_rate")
+    np.testing.assert_allclose(rates, [schedule(step) for step in range(8)], rtol=1e-6)
+
+
+def test_a_run_of_an_earlier_version_goes_on_without_seconds(tmp_path, small_flags):
+    settings, dataset, task, compiled = ready(*small_flags, "--config.train.steps=5")
+    loop.train(settings, tmp_path, dataset, task, compiled)
+    path = tmp_path / "metrics.jsonl"
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(tmp_path)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings.train.steps = 10
+    loop.train(settings, tmp_path, dataset, task, compiled)
+    assert column(tmp_path, "step")[-1] == 10
+    assert column(tmp_path, "seconds") == []
+
+
+def test_the_learning_rate_is_read_at_the_updates_that_were_done():
+    params = {"a": jnp.ones(1)}
+    optimizer = adamw(10, 1.0, warmup=2, clip=1.0)
+    state, found = optimizer.init(params), []
+    for _ in range(3):
+        found.append(float(optimizer.learning_rate(state)))
+        _, state = optimizer.update(params, state, params)
+    assert found == [0.0, 0.5, 1.0]
+    reduced, observe = reduce_on_plateau(optimizer, 0.25, 1, "validation/loss")
+    state = reduced.init(params)
+    _, state = reduced.update(params, state, params)
+    for _ in range(2):
+        state, _ = observe(state, {"validation/loss": jnp.float32(1)})
+    assert reduced.learning_rate(state) == 0.5 * 0.25
+
+
+def test_players_write_their_learning_rates(tmp_path):
+    flags = ("--config.data.batch=10", "--config.train.steps=2", "--config.train.evaluate_every=2")
+    trained(tmp_path, *flags, "--config.train.log_every=1", name="gan")
+    names = [name for row in read_metrics(tmp_path) for name in row]
+    assert {"train/generator_learning_rate", "train/discriminator_learning_rate"} <= set(names)
+    assert beside("validation/high_quality", dict.fromkeys(names)) == "train/discriminator_loss"
+    assert (tmp_path / "figures" / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    "objective, names, shown",
+    [
+        ("validation/loss", ["train/accuracy", "train/loss"], "train/loss"),
+        ("validation/accuracy", ["train/loss", "train/accuracy"], "train/accuracy"),
+        ("validation/auroc", ["step", "train/loss", "train/gradient_norm"], "train/loss"),
+        (None, ["train/error"], "train/error"),
+        ("validation/loss", ["validation/loss"], None),
+    ],
+)
+def test_the_metric_of_training_that_is_shown_is_that_of_the_objective(objective, names, shown):
+    assert beside(objective, names) == shown

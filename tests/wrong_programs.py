@@ -1,0 +1,75 @@
+"""Programs that are run wrongly: what is done, and what a user must see."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conftest import ROOT
+from PIL import Image
+
+SMALL = ["--config.data.batch=4", "--config.data.length=8", "--config.model.hidden=8", "--config.train.steps=4"]
+
+
+def text(folder: Path, content: bytes = b"How much wood would a woodchuck chuck? " * 20) -> str:
+    path = folder / "text.txt"
+    path.write_bytes(content)
+    return f"--config.data.path={path}"
+
+
+def small_run(folder: Path, *flags: str) -> Path:
+    """A finished run to do wrong things to."""
+    workdir = folder / "run"
+    arguments = [f"--workdir={workdir}", *SMALL, text(folder), *flags]
+    done = launch("train", arguments)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def launch(program: str, arguments: list[str], before: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [*before, sys.executable, "-m", f"jaxnets.{program}", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def train(*flags: str):
+    return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, *flags])
+
+
+def classify(*flags: str):
+    return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *flags])
+
+
+def images(spoil: Callable[[Path], Any], *flags: str):
+    """Trains on a folder of images that ``spoil`` changes."""
+
+    def run(folder: Path):
+        for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+            (folder / name).mkdir(parents=True)
+            for i in range(8):
+                Image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)).save(folder / name / f"{i}.png")
+        spoil(folder)
+        own = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch=4")
+        return classify("--config=images", *own, *flags)(folder.parent)
+
+    return lambda folder: run(folder / "images")
+
+
+def train_on(content: bytes, *flags: str):
+    return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, text(folder, content), *flags])
+
+
+def of_run(program: str, *flags: str):
+    return lambda folder: launch(program, [f"--workdir={small_run(folder)}", *flags])
+
+
+def check(do: Callable[[Path], subprocess.CompletedProcess], code: int, sentence: str, folder: Path) -> None:
+    """The exit code is this one, and what the user sees is one sentence that has this in it, without a traceback."""
+    done = do(folder)
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr.replace(str(folder), "DIR")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].strip()
