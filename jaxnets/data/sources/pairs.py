@@ -118,7 +118,7 @@ def pairs(
         shares = ", ".join(f"{len(part)} in the {name} part" for name, part in parts.items())
         raise ValueError(f"too few pairs in {printable(path)}: {len(found)}, of which {shares}")
     vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), pieces, (START, END))
-    arrays = {name: _arrays(part, vocabulary, length) for name, part in parts.items()}
+    arrays = {name: pair_arrays(part, vocabulary, length) for name, part in parts.items()}
     counts = {name: len(part["mask"]) for name, part in arrays.items()}
     left_out = {name: len(part) - counts[name] for name, part in parts.items()}
     return assemble(
@@ -140,7 +140,7 @@ def _are_columns(columns: Any) -> bool:
     )
 
 
-def _arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -> Batch:
+def pair_arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -> Batch:
     """The pairs of at most ``length`` pieces as arrays."""
     end = vocabulary.symbol(END)
     sides = [(vocabulary.encode(source), np.append(vocabulary.encode(target), end)) for source, target in found]
