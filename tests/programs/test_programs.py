@@ -1,5 +1,6 @@
 """The programs from a user's chair: what they print, what they leave behind, how they go on."""
 
+import csv
 import json
 import math
 import os
@@ -52,6 +53,25 @@ def test_evaluate_measures_the_best_checkpoint(small_run, run_program):
     other = run_program("evaluate", f"--workdir={small_run}", "--step=15")
     assert "step 15" in other.stdout
     assert "nats per byte" in other.stdout
+
+
+def test_compare_prints_and_writes_a_table_and_draws(tmp_path, run_program, small_run):
+    made = {name: tmp_path / f"made.{ending}" for name, ending in (("csv", "csv"), ("markdown", "md"), ("plot", "png"))}
+    files = [f"--{name}={path}" for name, path in made.items()]
+    done = run_program("compare", f"--runs={small_run},{small_run}", "--labels=one,two", *files)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "best validation/loss" in done.stdout
+    one, two = csv.DictReader(made["csv"].read_text().splitlines())
+    assert (one["run"], two["run"], one["steps"]) == ("one", "two", "20")
+    assert int(one["parameters"]) == 256 * 6 + 4 * 12 * (6 + 12 + 1) + 12 * 256 + 256
+    best = min(row["validation/loss"] for row in read_metrics(small_run) if "validation/loss" in row)
+    assert float(one["best validation/loss"]) == best
+    assert made["markdown"].read_text().startswith("| run | steps | minutes | parameters | best step |")
+    assert matplotlib.image.imread(made["plot"]).std() > 0.01
+    refused = run_program("compare", f"--runs={small_run}", f"--plot={tmp_path / 'made.xyz'}")
+    assert refused.returncode == 2
+    assert "compare: --plot: Format 'xyz' is not supported" in refused.stderr
 
 
 def test_generate_goes_on_from_a_prompt(small_run, run_program):
@@ -193,12 +213,12 @@ def test_a_signal_saves_says_where_and_how_to_go_on(tmp_path, environment, run_p
     assert logged == sorted(set(logged))
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate", "generate", "export", "summary"])
+@pytest.mark.parametrize("program", ["train", "evaluate", "generate", "export", "summary", "compare"])
 def test_help_lists_the_flags(run_program, program):
     done = run_program(program, "--help")
     assert done.returncode == 0
     assert f"python -m jaxnets.{program}" in done.stdout
-    assert "--workdir" in done.stdout or program == "summary"
+    assert "--workdir" in done.stdout or program in ("summary", "compare")
 
 
 def test_help_names_every_setting_that_a_config_may_leave_out(run_program):
