@@ -23,9 +23,13 @@ def get_config() -> ConfigDict:
                 "path": "table.csv",
                 "target": "target",
                 "targets": "classes",
+                "columns": (),
+                "categorical": (),
+                "split": "",
                 "batch": 32,
                 "validation": 0.15,
                 "test": 0.15,
+                "standardize": True,
             },
             "model": {"name": "modules.MLP", "hidden": (64, 64), "activation": "relu", "dropout": 0.1},
             "optimizer": {
