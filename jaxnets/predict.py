@@ -59,7 +59,8 @@ def main(overrides: program.Overrides) -> None:
             outputs = rows.compute(used, arrays, begin, end, batch, parts)
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
-    files.write(output, outputs, None if used.present is None else used.present(predictor.unnamed(outputs)), begin)
+    present = None if used.present is None else used.present(predictor.unnamed(outputs))
+    files.write(output, outputs, present, begin, arrays["file"][begin:end] if "file" in arrays else ())
     parts.remove()
     print(f"{end - begin:,} rows of {FLAGS.input} in {output}", file=sys.stderr)
 

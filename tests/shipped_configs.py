@@ -32,7 +32,11 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
     series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": batch}
     digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": batch}
     pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": batch}
+    parts = ["test" if i % 5 == 4 else "train" for i in range(200)]
+    rows = "".join(f"{i * i % 37},{'ab'[i % 2]},{'xyz'[i % 3]},{part}\n" for i, part in enumerate(parts))
+    (folder / "table.csv").write_text("size,color,kind,part\n" + rows)
     return {
+        "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "part", "batch": batch},
         **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn"), series),
         **{name: {"path": str(folder), "batch": batch} for name in ("pixel_mnist", "pixel_mnist_tcn")},
         **dict.fromkeys(("translation", "translation_rnn"), pairs),

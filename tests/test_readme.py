@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from conftest import ROOT, free_port
 
-from jaxnets import attention, convolution, recurrent, sets, weights
+from jaxnets import attention, convolution, data, recurrent, sets, weights
 
 README = (ROOT / "README.md").read_text()
 GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
@@ -92,6 +92,18 @@ SMALLER = {
 }
 
 
+def test_the_page_on_data_reads_new_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{n},{'xy'[n % 2]},{'ab'[n % 2]}" for n in range(90)]
+    (tmp_path / "table.csv").write_text("\n".join(["size,color,kind", *rows]))
+    (tmp_path / "new.csv").write_text("color;size\ny;3\n")
+    scope = {"dataset": data.table("table.csv", target="kind", batch=8)}
+    (block,) = blocks("python", (ROOT / "docs" / "data.md").read_text())
+    exec(compile(block, "data.md", "exec"), scope)
+    assert scope["raw"]["inputs"].tolist() == [[3, 0, 1]]
+    assert scope["batch"]["inputs"].shape == (1, 3) and len(scope["labelled"]["targets"]) == 90
+
+
 @pytest.mark.slow
 def test_commands_run(tmp_path, environment, small_flags, small_text):
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
@@ -99,6 +111,8 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "my_texts").mkdir()
     (tmp_path / "my_texts" / "a.txt").write_text(small_text.read_text())
     (tmp_path / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
+    rows = "".join(f"{n},{n % 7},{'ab'[n % 2]}\n" for n in range(90))
+    (tmp_path / "my_table.csv").write_text("price,size,species\n" + rows)
     clouds, classes = np.random.default_rng(0).normal(size=(90, 5, 3)), np.arange(90) % 2
     np.savez(tmp_path / "my_sets.npz", x_train=clouds, y_train=classes, x_test=clouds[:20], y_test=classes[:20])
     for name in ("cat", "dog"):

@@ -49,8 +49,8 @@ def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: 
 def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> "Figure":
     """The examples whose true class the model thought least likely.
 
-    Series are drawn as lines, sets as points; more features, and pixels whose ``width`` is in the batch, as an image;
-    images as they are.
+    Series are drawn as lines, sets as points, rows of features as bars; more features, and pixels whose ``width`` is in
+    the batch, as an image; images as they are.
     """
     from matplotlib.figure import Figure
 
@@ -72,7 +72,9 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
         if "width" in batch:
             series = series.reshape(-1, batch["width"][i])
         axes.set_axis_on()
-        if series.ndim == 3:
+        if series.ndim == 1:
+            axes.bar(np.arange(len(series)), series)
+        elif series.ndim == 3:
             axes.imshow(series if series.shape[-1] == 3 else series.mean(-1), cmap="gray")
             axes.set_xticks([])
         elif "members" in batch and 2 <= series.shape[-1] <= 3:

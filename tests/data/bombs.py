@@ -96,6 +96,10 @@ def bombs(folder: Path) -> dict:
         "pairs, 64 MB in 64 KB": (data.read_pairs, saved(at("e.gz"), zeros(64, byte=b"a"))),
         "pairs, one line of 20 MB": (data.read_pairs, saved(at("f"), b"a\tb\n" + b"a" * 20 * MB)),
         "pairs of 1 TB, sparse": (data.read_pairs, sparse(at("g"), 2**40)),
+        "a table, 64 MB in 64 KB": (data.table, saved(at("ta.gz"), zeros(64, byte=b"a"))),
+        "a table of 1 TB, sparse": (data.table, sparse(at("tb"), 2**40)),
+        "a table, one line of 20 MB": (data.table, saved(at("tc"), b"," * 20 * MB)),
+        "a table, one row of lines": (data.table, saved(at("td"), b"a,b\n" + b'"\n",' * 5 * MB)),
         "npz, 64 MB in 64 KB": (data.series, npz(at("h"), npy_head("<f4", (3, 2)), 64)),
         "npz of 10^12": (data.series, npz(at("i"), npy_head("<f4", (10**6, 10**6)))),
         "npz, head of 4 GB": (data.series, npz(at("j"), b"\x93NUMPY\2\0\xff\xff\xff\xff", 64)),
@@ -157,6 +161,7 @@ def main(kind: str, folder: Path) -> None:
     files = {"bombs": bombs, "long_texts": long_texts}[kind](folder)
     if kind == "bombs":
         sys.modules["jaxnets.data.sources.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb does
+        sys.modules["jaxnets.data.formats.csv_table"].MAX_BYTES = 32 * MB
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
     results = {}

@@ -16,6 +16,7 @@ from hostile_files import listening, within
 
 from jaxnets import data
 from jaxnets.data import pieces
+from jaxnets.data.inputs import Columns
 from jaxnets.ops import compressed
 from jaxnets.ops.names import printable
 
@@ -47,6 +48,8 @@ READERS = {
     "text": data.text,
     "text by pieces": lambda path: data.read(path, "piece"),
     "pairs": data.pairs,
+    "table": lambda path: data.table(path, "kind"),
+    "new table": lambda path: data.read_inputs(path, Columns(("a",), ((),))),
     "series": data.series,
     "sets": data.labelled_sets,
     "images": data.image_arrays,
@@ -123,7 +126,7 @@ def run(kind: str, folder: Path) -> dict:
 
 def test_bombs_are_refused_in_little_memory_and_time(tmp_path):
     results = run("bombs", tmp_path)
-    assert len(results) == 22
+    assert len(results) == 26
     for name, found in results.items():
         assert is_one_sentence(found["message"]), (name, found)
         assert found["message"].startswith(str(tmp_path)), (name, found)

@@ -118,6 +118,7 @@ def test_labels_and_categories_of_numbers_are_columns(tmp_path):
     made = data.table(path, batch=8, **options)
     assert made.spec == data.Labels(("red", "blue"))
     assert made.inputs.categories == (("1", "2", "3"), ())
+    assert data.table(path, batch=8, **{**options, "target": "red, blue"}).fingerprint == made.fingerprint
     read = data.read_labelled(path, made.inputs, made.spec)
     np.testing.assert_array_equal(read["targets"], np.stack([columns["red"], columns["blue"]], 1).astype(bool))
 

@@ -47,6 +47,9 @@ def raw_test_inputs(data: ConfigDict) -> np.ndarray | None:
     """The test part as a user has it, read without jaxnets; None where batches are raw."""
     if data.name in ("data.series", "data.labelled_sets", "data.image_arrays"):
         return np.load(data.path)["x_test"]
+    if data.name == "data.table":
+        rows = [line.split(",") for line in Path(data.path).read_text().splitlines()]
+        return np.array([[float(size), color == "a", color == "b"] for size, color, _, part in rows if part == "test"])
     if data.name == "data.idx":
         content = (Path(data.path) / "t10k-images-idx3-ubyte").read_bytes()
         return np.frombuffer(content, np.uint8, offset=16).reshape(np.frombuffer(content, ">u4", 3, offset=4))

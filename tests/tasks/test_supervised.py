@@ -158,6 +158,14 @@ def test_the_error_in_a_picture_holds_at_every_scale(scale):
     assert float(title.split()[-1]) == pytest.approx(expected, rel=0.01)
 
 
+def test_rows_of_features_are_drawn_as_bars():
+    batch = BATCHES["an answer an example"]
+    task = tasks.classification(Given(), CLASSES, learn=Parts)
+    found = drawn(task, task.learner.init(jax.random.key(0), batch), [batch])
+    shown = [bar.get_height() for bar in found["mistakes"].axes[0].patches]
+    assert any(np.allclose(shown, row) for row in batch["inputs"][batch["mask"]])
+
+
 def test_standardized_quantities_are_measured_and_predicted_in_their_units():
     spec = data.Quantities(("km", "s $x$"), (100, 5.0), (0.5, 0.0), (10.0, 0.25))
     mean, std = spec.scale

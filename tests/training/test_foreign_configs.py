@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import pytest
 from conftest import ROOT
 
-from jaxnets import attention, convolution, data, exported, recurrent, sets
+from jaxnets import attention, convolution, data, exported, modules, recurrent, sets
 from jaxnets.data import labels, pieces
-from jaxnets.data.formats import image_decoding
+from jaxnets.data.formats import csv_table, features, image_decoding
 from jaxnets.data.formats import npz as npz_file
+from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
 from jaxnets.ops import checks, compressed
 from jaxnets.reports import figures
@@ -176,6 +177,7 @@ DEEP = {
     "CifarResNet": (convolution.CifarResNet(depth=6 * MANY + 2), IMAGES),
     "HighwayNetwork": (convolution.HighwayNetwork(depth=MANY), IMAGES),
     "ConvHighwayNetwork": (convolution.ConvHighwayNetwork(layers=MANY), IMAGES),
+    "MLP": (modules.MLP(1, hidden=(2,) * 2000), jnp.zeros((1, 2))),
     "ResNet": (convolution.ResNet(blocks=(MANY, 1, 1, 1)), IMAGES),
     "many stages": (convolution.ResNet(blocks=LONG), IMAGES),
 }
@@ -241,6 +243,11 @@ def test_the_page_on_security_has_the_limits():
         labels.MAX_CLASSES,
         MAX_LINE,
         MAX_PAIRS,
+        csv_table.MAX_ROWS,
+        csv_table.MAX_COLUMNS,
+        csv_table.MAX_RECORD,
+        features.MAX_FEATURES,
+        table.MAX_CATEGORIES,
         pieces.LONGEST_WORD,
         pieces.MAX_PIECES,
         pieces.MAX_JSON,

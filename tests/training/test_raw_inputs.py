@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnets import data
 from jaxnets.data import statistics
-from jaxnets.data.inputs import Images, Pixels, Rows
+from jaxnets.data.inputs import Columns, Images, Pixels, Rows
 from jaxnets.exported import arrays
 from jaxnets.training.errors import RunError
 from jaxnets.training.exporting import raw_inputs
@@ -151,3 +152,16 @@ def test_images_are_as_they_are():
     images = np.zeros((2, 3, 4, 1), np.uint8)
     assert Images.like(images) == Images(3, 4, 1)
     assert raw_inputs.function(Images(3, 4, 1))({}, {"inputs": images})["inputs"] is images
+
+
+def test_columns_are_standardized_as_the_reader_does():
+    values = np.concatenate([1.7e9 + NOISE[:, 0], NOISE[:, 1:2, 0] > 0], axis=1)
+    fitted = statistics.fit(values[:, None], np.ones((6, 1), bool))
+    spec = Columns(("a", "b", "c"), ((), (), ()), (), **statistics.moments_of(fitted))
+    found = raw_inputs.function(spec)(raw_inputs.constants(spec), split(values))
+    expected = data.preprocess(spec, {"inputs": values})["inputs"]
+    assert found.keys() == {"inputs"}
+    np.testing.assert_allclose(found["inputs"], expected, rtol=3e-7)
+    bare = Columns(("a", "b", "c"), ((), (), ()))
+    assert raw_inputs.constants(bare) == {}
+    np.testing.assert_array_equal(raw_inputs.function(bare)({}, {"inputs": expected})["inputs"], expected)

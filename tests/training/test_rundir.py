@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.data.inputs import Images, Pixels, Rows
+from jaxnets.data.inputs import Columns, Images, Pixels, Rows
 from jaxnets.training import build, restore, rundir
 from jaxnets.training.config import DEFAULTS, load
 from jaxnets.training.errors import RunError, UsageError
@@ -90,7 +90,21 @@ def test_a_run_that_made_no_checkpoint_does_not_block_its_folder(tmp_path, capsy
         rundir.claim(tmp_path, load("adding"), made)
 
 
-@pytest.mark.parametrize("damage", [{"targets": {"kind": "Nonsense"}}, {"batch": 3}, {"batch": {"x": [[1], "f99"]}}])
+QUANTITIES = {"kind": "Quantities", "names": ["a"]}
+DAMAGES = [
+    {"targets": {"kind": "Nonsense"}},
+    {"targets": {**QUANTITIES, "origin": [0], "offset": [0], "std": [0]}},
+    {"targets": {**QUANTITIES, "origin": [0], "offset": [0], "std": [1, 1]}},
+    {"targets": {**QUANTITIES, "origin": [0], "std": [1]}},
+    {"targets": {**QUANTITIES, "origin": 0, "offset": 0, "std": 1}},
+    {"targets": {"kind": "Unlabeled", "features": "many"}},
+    {"targets": {"kind": "Labels", "names": []}},
+    {"batch": 3},
+    {"batch": {"x": [[1], "f99"]}},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_descriptions_are_told(tmp_path, damage):
     rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch=3))
     path = tmp_path / "run" / "data.json"
@@ -106,6 +120,8 @@ INPUTS = [
     Rows((0.1,), (-0.0,), (5e-324,)),
     Pixels(255.0, 28, True),
     Images(2, 3, 4),
+    Columns(("age", "été"), ((), ("a", "日")), ("y",)),
+    Columns(("age", "été"), ((), ("a", "日")), (), (40, 0, 0), (0.5, 0.0, 0.0), (2.0, 1.0, 1.0)),
 ]
 
 
@@ -117,7 +133,19 @@ def test_what_a_reader_fits_survives_saving(tmp_path, inputs):
 
 
 @pytest.mark.parametrize(
-    "damage", [3, {"kind": "Nonsense"}, {}, {"kind": "Rows", "std": [1]}, {"kind": "Pixels", "divisor": 0}]
+    "damage",
+    [
+        3,
+        {"kind": "Nonsense"},
+        {},
+        {"kind": "Rows", "std": [1]},
+        {"kind": "Pixels", "divisor": 0},
+        {"kind": "Columns", "names": ["a"], "categories": []},
+        {"kind": "Columns", "names": ["a", "a"], "categories": [[], []]},
+        {"kind": "Columns", "names": ["a"], "categories": [[3]]},
+        {"kind": "Columns", "names": ["a"], "categories": [["b", "c"]], "origin": [0], "offset": [0], "std": [1]},
+        {"kind": "Columns", "names": 3, "categories": 4},
+    ],
 )
 def test_damaged_inputs_are_told(tmp_path, damage):
     rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch=3))

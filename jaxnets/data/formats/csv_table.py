@@ -15,6 +15,7 @@ from jaxnets.ops.names import printable
 MAX_BYTES = 2**31  # of text, unpacked
 MAX_ROWS = 2**26
 MAX_COLUMNS = 2**14
+MAX_RECORD = 2**23  # characters of a row, which may be of empty cells
 MEMORY = 8  # bytes for each of the text: itself twice, and a float64 for every second character
 DELIMITERS = ",;\t"
 BLOCK = 1024  # rows that are converted at a time
@@ -230,9 +231,10 @@ def _width(text: str, delimiter: str) -> int:
 
 def _records(shown: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The line on which each record begins, and its cells; without those that are empty lines."""
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+    lines = _Lines(shown, text)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        line = reader.line_num + 1
+        line, lines.taken = reader.line_num + 1, 0
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -265,11 +267,26 @@ def _blocks(
         yield lines, rows
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines of a text with their ends, one after the other: a list of them may take fifty times its memory."""
-    begin = 0
-    for end in _LINE_END.finditer(text):
-        yield text[begin : end.end()]
-        begin = end.end()
-    if begin < len(text):
-        yield text[begin:]
+class _Lines:
+    """The lines of a text with their ends, one after the other: a list of them may take fifty times its memory.
+
+    Attributes:
+        taken: Characters since it was last set to 0; at most ``MAX_RECORD``.
+    """
+
+    def __init__(self, shown: str, text: str):
+        self._shown, self._text, self._ends, self._begin = shown, text, _LINE_END.finditer(text), 0
+        self.taken = 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        found = next(self._ends, None)
+        begin, self._begin = self._begin, len(self._text) if found is None else found.end()
+        self.taken += self._begin - begin
+        if begin == self._begin:
+            raise StopIteration
+        if self.taken > MAX_RECORD:
+            raise ValueError(f"{self._shown} must have rows of at most {MAX_RECORD:,} characters, got more")
+        return self._text[begin : self._begin]

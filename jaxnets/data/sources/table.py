@@ -66,7 +66,8 @@ def table(
 
     Args:
         path: The file; CSV may be gzipped.
-        target: The column that is to be predicted, or several: quantities, or labels of 0 and 1.
+        target: The column that is to be predicted, or several, also as one text with commas between their names:
+            quantities, or labels of 0 and 1.
         targets: As in ``series``.
         columns: Those that are features; none: all that are not targets.
         categorical: Those that are categories although they hold numbers.
@@ -158,6 +159,8 @@ def _of_csv(
     shares: dict[str, float],
     seed: int,
 ) -> Raw:
+    if len(target) == 1 and target[0] not in found.header:
+        target = tuple(name.strip() for name in target[0].split(","))
     if targets == "none" and target:
         raise ValueError(f"`target` must be empty where targets are none, got {printable(target, 60)}")
     if targets != "none" and (not target or (targets == "classes" and len(target) != 1)):

@@ -62,6 +62,8 @@ def reads(
             shape = (shape[0], shape[1] // inputs.width, inputs.width)
             axes["inputs"] = ("batch", "height")
         shapes["inputs"] = jax.ShapeDtypeStruct(shape, jnp.float32)
+    if isinstance(inputs, Columns):
+        axes["inputs"] = ("batch",)  # the number of features is that of the model
     if constants(inputs):
         axes[REST] = axes["inputs"]
         shapes[REST] = jax.ShapeDtypeStruct((*like.shape, 2), jnp.float32)

@@ -54,7 +54,9 @@ def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     return {"inputs": tokens[: count * length].reshape(count, length)}
 
 
-def write(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] | None, first: int) -> None:
+def write(
+    output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] | None, first: int, names: Any = ()
+) -> None:
     """Writes predictions: ``.npz`` arrays, ``.csv`` a table, ``.txt`` a text, else a folder of all artifacts.
 
     Args:
@@ -62,12 +64,13 @@ def write(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] |
         arrays: By name.
         present: Artifacts by name; None: there are none beside the arrays.
         first: Number of the first row.
+        names: Of the file of each row, where rows are files.
 
     Raises:
         UsageError: There is no table or text to be written.
         RunError: It cannot be written.
     """
-    kept = {} if present is None else {name: _numbered(each, first) for name, each in present.items()}
+    kept = {} if present is None else {name: _numbered(each, first, names) for name, each in present.items()}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.suffix == ".npz":
@@ -89,11 +92,13 @@ def write(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] |
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
 
 
-def _numbered(artifact: Any, first: int) -> Any:
-    """A table whose rows are numbered from ``first`` on, in place of 0."""
+def _numbered(artifact: Any, first: int, names: Any) -> Any:
+    """A table whose rows are numbered from ``first`` on, in place of 0, and have the names of their files."""
     if not isinstance(artifact, Table) or artifact.columns[0] != "row":
         return artifact
-    return artifact._replace(rows=[(row[0] + first, *row[1:]) for row in artifact.rows])
+    named = [(row[0] + first, *([str(names[row[0]])] if len(names) else []), *row[1:]) for row in artifact.rows]
+    columns = ("row", "file", *artifact.columns[1:]) if len(names) else artifact.columns
+    return Table(columns, named)
 
 
 def _table(arrays: dict[str, np.ndarray], first: int) -> Table:

@@ -121,7 +121,7 @@ def of_export(folder: Path, name: str, trusted: tuple[str, ...]) -> Predictor:
         present = None
     length = model.about["limits"].get("length", LENGTH)
     return Predictor(
-        call=lambda given: model(**given),
+        call=lambda given: model(**{name: array for name, array in given.items() if name in reads}),
         reads={name: axes for name, axes in reads.items() if name != exported.REST},
         inputs=inputs,
         spec=spec,

@@ -1,0 +1,55 @@
+"""A run on a table: it learns, measures and predicts in the user's units, and so does its export."""
+
+import numpy as np
+import pytest
+from in_process import ready
+from sklearn.datasets import load_diabetes
+
+from jaxnets import data, exported
+from jaxnets.training import loop, restore, rundir
+from jaxnets.training.exporting import artifacts, export_folder
+from jaxnets.training.reporting.metrics import read_metrics
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A table of ten numbers and a category, with a target of mean 10,000 and standard deviation 770."""
+    x, y = load_diabetes(return_X_y=True, scaled=False)
+    y = 8500 + 10 * y
+    rows = [
+        [*map(repr, row.tolist()), "old" if row[0] > 50 else "young", repr(float(target))]
+        for row, target in zip(x, y, strict=True)
+    ]
+    path = tmp_path_factory.mktemp("table") / "a.csv"
+    header = [*(f"f{i}" for i in range(10)), "age", "cost"]
+    path.write_text("\n".join(";".join(row) for row in [header, *rows]))
+    return path, y
+
+
+def test_a_run_learns_and_predicts_in_the_units_of_the_table(table, tmp_path):
+    path, y = table
+    flags = {
+        "data.path": path,
+        "data.target": "cost",
+        "data.targets": "quantities",
+        "task": "tasks.regression",
+        "model.hidden": "(32,)",
+        "train.steps": 150,
+        "train.evaluate_every": 50,
+        "train.report_every": 0,
+    }
+    workdir = tmp_path / "run"
+    settings, made, task, compiled = ready(*(f"--config.{name}={value}" for name, value in flags.items()), name="table")
+    rundir.claim(workdir, settings, made)
+    loop.train(settings, workdir, made, task, compiled)
+    run = restore.open_run(workdir, "last")
+    last = read_metrics(workdir)[-1]
+    assert 300 < last["validation/absolute_error"] < 600  # always answering the mean: 660
+    assert last["validation/loss"] < 0.7
+    raw = data.read_inputs(str(path), rundir.inputs(workdir))
+    batch = data.preprocess(run.inputs(), raw)
+    answers = run.task.endpoints["predict"].function(run.variables, batch)
+    assert np.abs(np.asarray(answers)[:, 0] - y).mean() < 500
+    export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
+    model = exported.load(tmp_path / "export")
+    np.testing.assert_allclose(model(raw["inputs"]), answers, rtol=1e-5)
