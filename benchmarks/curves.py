@@ -51,8 +51,8 @@ def _items(workdir: Path, trusted: tuple[str, ...]) -> int:
     """The items of one training batch, as the run's speed counts them."""
     config = rundir.load(workdir)
     spec, batch = rundir.data(workdir)
-    model = build.model(config.model, trusted, outputs=spec.size)
-    return build.task(config, model, spec).items.number(batch)
+    model = build.model(config.model, trusted)
+    return build.task(config, model, spec, trusted).items.number(batch)
 
 
 def main(overrides: program.Overrides) -> None:

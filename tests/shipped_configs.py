@@ -33,9 +33,9 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
     digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": batch}
     pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": batch}
     return {
-        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn"), series),
-        **{name: {"path": str(folder), "batch": batch} for name in ("pixel_mnist", "pixel_mnist_tcn")},
-        **dict.fromkeys(("translation", "translation_rnn"), pairs),
+        **dict.fromkeys(("series", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
+        **{name: {"path": str(folder), "batch": batch} for name in ("pixel_mnist", "pixel_mnist:tcn")},
+        **dict.fromkeys(("translation", "translation:rnn"), pairs),
         **{name: {"path": str(text), "length": 8, "batch": batch} for name in ("char_lm", "shakespeare", "decoder_lm")},
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},

@@ -20,18 +20,21 @@ from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
 from jaxnets.tasks.cross_entropy import cross_entropy
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 
 SAMPLE_LENGTH = 400
 
 
-def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Task:
+def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
     """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``: ``CharRNN``, ``DecoderLM``.
 
     The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
     ``start`` begin from the model's initial carry, others go on from the batch before. ``learn`` is ``(init, loss) ->
     Learner``.
     """
+    check_spec("tasks.language_model", spec, Vocabulary)
+    model, vocabulary = complete(model, spec), spec
 
     def run(variables, batch, carry, **options):
         chex.assert_rank(batch["inputs"], 2)

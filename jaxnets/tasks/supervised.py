@@ -23,6 +23,7 @@ from jaxnets.learning.evaluators import Scheduled, auroc, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import figures, set_figures
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
@@ -33,37 +34,39 @@ READS = {"inputs": ("batch", "length"), "lengths": ("batch",), "members": ("batc
 DRAWN = 2**28  # bytes of examples that pictures are made of, at most
 
 
-def classification(model: nn.Module, classes: Classes, learn: Learn) -> Task:
+def classification(model: Model, spec: Classes, learn: Learn) -> Task:
     """The task of a model that gives logits ``[B, C]`` or ``[B, T, C]``; the loss is the mean ``-log p``, in nats."""
+    check_spec("tasks.classification", spec, Classes)
 
     def metrics(logits, targets):
-        chex.assert_shape(logits, (*targets.shape, classes.size))
+        chex.assert_shape(logits, (*targets.shape, spec.size))
         nats = cross_entropy(logits, targets)
         return {"loss": nats, "accuracy": is_right(logits, targets)}
 
     def draw(logits, batch):
         chosen = np.argmax(logits, axis=-1)
-        drawn = {"confusion": figures.confusion(batch["targets"], chosen, batch["mask"], classes.names)}
+        drawn = {"confusion": figures.confusion(batch["targets"], chosen, batch["mask"], spec.names)}
         if batch["targets"].ndim == 1:
-            drawn["mistakes"] = figures.mistakes(logits, batch, classes.names)
+            drawn["mistakes"] = figures.mistakes(logits, batch, spec.names)
         return drawn
 
-    task = supervised(model, learn, metrics, draw, "nats per label")
-    return _with_auroc(task) if classes.size == 2 else task
+    task = supervised(complete(model, spec), learn, metrics, draw, "nats per label")
+    return _with_auroc(task) if spec.size == 2 else task
 
 
-def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: str = "squared") -> Task:
+def regression(model: Model, spec: Quantities, learn: Learn, *, error: str = "squared") -> Task:
     """The task of a model that gives ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
 
     Args:
         model: As above.
-        quantities: What is measured.
+        spec: What is measured.
         learn: ``(init, loss) -> Learner``, such as ``learning.gradient`` with its optimizer.
         error: ``"squared"`` or ``"absolute"``.
 
     Raises:
         ValueError: ``error`` is neither.
     """
+    check_spec("tasks.regression", spec, Quantities)
     if error not in ("squared", "absolute"):
         raise ValueError(f"error: squared or absolute; given {error!r}")
 
@@ -75,9 +78,9 @@ def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: st
 
     def draw(answers, batch):
         real = batch["mask"]
-        return {"predicted": figures.predicted(answers[real], batch["targets"][real], quantities.names)}
+        return {"predicted": figures.predicted(answers[real], batch["targets"][real], spec.names)}
 
-    return supervised(model, learn, metrics, draw, f"mean {error} error")
+    return supervised(complete(model, spec), learn, metrics, draw, f"mean {error} error")
 
 
 def supervised(

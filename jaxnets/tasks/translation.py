@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxnets import decoding
 from jaxnets.attention import unstack
@@ -20,6 +19,7 @@ from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.language_model import cache_axes
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
@@ -29,9 +29,10 @@ EXAMPLES = 10
 
 
 def translation(
-    model: nn.Module,
-    vocabulary: Vocabulary,
+    model: Model,
+    spec: Vocabulary,
     learn: Learn,
+    *,
     sampling: float = 0.0,
     smoothing: float = 0.0,
     beams: int = 4,
@@ -43,7 +44,7 @@ def translation(
     Args:
         model: ``(source, target, source_lengths, target_lengths) -> logits``, with the methods ``encode``, ``start``
             and ``decode`` and an attribute ``train``.
-        vocabulary: Of both sides, with start and end symbols.
+        spec: Of both sides, with start and end symbols.
         learn: ``(init, loss) -> Learner``.
         sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in training, the
             decoder reads what it would itself have written instead of the target's token. What it would have written
@@ -57,6 +58,8 @@ def translation(
     for name, part in (("sampling", sampling), ("smoothing", smoothing)):
         if not 0 <= part < 1:
             raise ValueError(f"{name}: from 0 to below 1; given {part}")
+    check_spec("tasks.translation", spec, Vocabulary)
+    model, vocabulary = complete(model, spec), spec
     start, end = vocabulary.symbol(START), vocabulary.symbol(END)
     training = model.clone(train=True)
 

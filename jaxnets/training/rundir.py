@@ -14,16 +14,20 @@ from ml_collections import ConfigDict
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs, Rows
 from jaxnets.ops.files import open_to_append, write_whole
-from jaxnets.training import descriptions
+from jaxnets.training import descriptions, used_runs
 from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.run_files import LARGEST_CONFIG, check_folder, name_run, read_json
+from jaxnets.training.settings.shown import with_defaults
 
 # What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
 # about numbers that are not finite, and on which devices.
 FREE = (
+    "evaluators",
+    "reports",
     "train.steps",
+    "train.schedule_steps",
     "train.minutes",
     "train.evaluate_every",
     "train.log_every",
@@ -49,7 +53,8 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(workdir / "config.json", _text(config))
-        write_whole(workdir / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False, indent=2))
+        described = {**descriptions.of(dataset), "runs": used_runs.digests(config)}
+        write_whole(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
         name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
@@ -78,18 +83,35 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
     check_data(workdir, dataset)
+    used = used_runs.digests(config)
+    before = described(workdir).get("runs", used) if (workdir / "data.json").exists() else used
+    if before != used:
+        changed = [name for name in used if not (isinstance(before, dict) and before.get(name) == used[name])]
+        raise RunError(f"the run in {workdir} uses runs that have changed: {', '.join(changed)}")
 
 
 def _text(config: ConfigDict) -> str:
+    """The whole config: what has its default now keeps it where a later version has another."""
     try:
-        return json.dumps(config.to_dict(), indent=2) + "\n"
+        return json.dumps(with_defaults(config, None).to_dict(), indent=2) + "\n"
     except TypeError as error:
         raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
 
 
 def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
     """What makes two configs those of different runs, a line each."""
-    return [line for line in difference(before, config) if line.split(":")[0] not in FREE]
+    return [
+        line
+        for line in difference(before, config)
+        if not line.startswith(tuple(f"{key}{end}" for key in FREE for end in ":."))
+    ]
+
+
+def keep_schedule(workdir: Path, config: ConfigDict) -> None:
+    """Sets ``train.schedule_steps`` where it is 0: to that of the run in a folder, or to the steps of a new one."""
+    if not config.train.schedule_steps:
+        before = load(workdir).train if (workdir / "config.json").exists() else config.train
+        config.train.schedule_steps = before.schedule_steps or before.steps
 
 
 def identity(config: ConfigDict, dataset: Dataset) -> bytes:
@@ -149,8 +171,7 @@ def load(workdir: Path) -> ConfigDict:
         raise RunError(f"no run in {workdir}: no config.json there")
     found = read_json(path, LARGEST_CONFIG)
     try:
-        config = ConfigDict(found)
-        complete(config)  # one that an earlier version wrote
+        config = complete(ConfigDict(found))  # one that an earlier version wrote may lack settings
         check_config(config)
     except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
         raise RunError(f"{path} is not the config of a run: {error}") from error
