@@ -197,11 +197,11 @@ def test_help_lists_the_flags(run_program, program):
 
 
 def test_print_config_prints_all_settings_and_trains_nothing(run_program, tmp_path):
-    flags = (f"--workdir={tmp_path / 'run'}", "--config=adding", "--config.model.dropout=0.5", "--print_config")
+    flags = (f"--workdir={tmp_path / 'run'}", "--config=digits", "--config.model.dropout=0.5", "--print_config")
     told = run_program("train", *flags).stdout.splitlines()
     assert not (tmp_path / "run").exists()
-    assert {"--config.model.dropout=0.5", "--config.data.batch=64", "--config.model.cell.reset=before"} <= {*told}
-    again = run_program("train", "--config=adding", *told, "--print_config").stdout.splitlines()
+    assert {"--config.model.dropout=0.5", "--config.data.batch=64", "--config.model.cell=recurrent.gru"} <= {*told}
+    again = run_program("train", "--config=digits", *told, "--print_config").stdout.splitlines()
     assert again == told
 
 
