@@ -29,7 +29,7 @@ from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.learning import partitioning
 from jaxnets.tasks import Task
-from jaxnets.training import build, config, loop, rundir
+from jaxnets.training import build, config, loop, rundir, used_runs
 from jaxnets.training.checkpointing import beginning
 from jaxnets.training.compiled import Compiled, compile_run
 from jaxnets.training.distributed import processes
@@ -64,12 +64,13 @@ def main(overrides: program.Overrides) -> None:
     if not (workdir / "checkpoints").is_dir():
         beginning.check(settings.train, task.learner.variables(compiled.abstract.learner))
     processes.check_same(rundir.identity(settings, dataset))
+    used = used_runs.digests(settings)
     first = processes.is_first()
     if first:  # before anything is made there, and in claim once more, when nobody else can be in it
-        rundir.check(workdir, settings, dataset)
+        rundir.check(workdir, settings, dataset, used)
     with rundir.lock(workdir) if first else contextlib.nullcontext():
         if first:
-            rundir.claim(workdir, settings, dataset)
+            rundir.claim(workdir, settings, dataset, used)
             _announce(workdir, settings, dataset, task, compiled)
         processes.wait("the folder is there")
         outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)

@@ -11,11 +11,12 @@ import jax
 import optax
 from flax import linen as nn
 from jax import numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxnets import tasks
 from jaxnets.data import Dataset
-from jaxnets.learning import Evaluator, Scheduled
+from jaxnets.learning import Evaluator, Scheduled, partitioning
 from jaxnets.tasks import Task
 from jaxnets.training import learners, rundir, used_runs
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
@@ -117,7 +118,7 @@ def _trained(given: Mapping[str, Any], trusted: Trusted) -> tasks.Trained:
     """What another run has learned."""
     folder, step = used_runs.read(given)
     run = opened(folder, step, trusted, "the step of a run in the config")
-    return tasks.Trained(run.model, run.variables)
+    return tasks.Trained(run.model, jax.device_get(run.variables))  # for whatever devices use it
 
 
 class Opened(NamedTuple):
@@ -151,6 +152,9 @@ def opened(workdir: Path, step: str, trusted: Trusted = (), flag: str = "--step"
         made = task(config, network, spec, trusted)
     with built(workdir):
         shapes = jax.eval_shape(lambda batch: first_variables(made.learner, batch, config.seed), batch)
+    if jax.process_count() > 1:  # each of them must read it
+        whole = partitioning.everywhere(Mesh(jax.devices(), ("all",)))
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes, flag)
     return Opened(config, spec, network, made, chosen, variables)

@@ -129,7 +129,15 @@ def evaluate_run(task: Task, variables: Any, dataset: Dataset, split: str, seed:
     return evaluate(measures, variables, batches, seed, names)
 
 
-LEAST = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1, "keep": 1, "keep_every": 0}
+LEAST = {
+    "steps": 1,
+    "schedule_steps": 0,
+    "evaluate_every": 1,
+    "log_every": 1,
+    "not_finite_limit": 1,
+    "keep": 1,
+    "keep_every": 0,
+}
 
 
 def _check(settings: ConfigDict, rows: int) -> None:

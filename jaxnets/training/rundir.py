@@ -42,30 +42,37 @@ FREE = (
 )
 
 
-def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
+def claim(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
     """Makes the folder, or checks that the run in it is the one of ``config`` on this data; saves both.
+
+    Args:
+        workdir: The folder.
+        config: With all settings.
+        dataset: Its data.
+        used: ``used_runs.digests``, which all processes must compute together; None: in a single process, here.
 
     Raises:
         UsageError: As ``check`` does.
         RunError: As ``check`` does, or it cannot be written.
     """
-    check(workdir, config, dataset)
+    used = used_runs.digests(config) if used is None else used
+    check(workdir, config, dataset, used)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(workdir / "config.json", _text(config))
-        described = {**descriptions.of(dataset), "runs": used_runs.digests(config)}
+        described = {**descriptions.of(dataset), "runs": used}
         write_whole(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
         name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
 
 
-def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
-    """Whether a run may be in the folder; nothing is written.
+def check(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
+    """Whether a run may be in the folder, with arguments as of ``claim``; nothing is written.
 
     Raises:
         UsageError: It holds a run of another config (what differs is named), or something else.
-        RunError: The run in it learned from other data.
+        RunError: The run in it learned from other data, or used what other runs had learned before.
     """
     _text(config)
     if (workdir / "config.json").exists():
@@ -83,7 +90,7 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
     elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
     check_data(workdir, dataset)
-    used = used_runs.digests(config)
+    used = used_runs.digests(config) if used is None else used
     before = described(workdir).get("runs", used) if (workdir / "data.json").exists() else used
     if before != used:
         changed = [name for name in used if not (isinstance(before, dict) and before.get(name) == used[name])]

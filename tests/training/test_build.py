@@ -1,12 +1,14 @@
 """The builder: names, factories and other runs at any depth; what a config of somebody else must not call."""
 
 import json
+import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import ROOT
 from in_process import ready, trained
 from ml_collections import ConfigDict
 
@@ -298,6 +300,42 @@ def test_a_run_uses_what_another_has_learned(teacher, tmp_path, monkeypatch):
             build.task(using(settings, teacher, **wrong), build.model(settings.model), dataset.spec, trusted=None)
     with pytest.raises(UsageError, match="no run in nowhere: there is no such folder"):
         build.task(using(settings, "nowhere"), build.model(settings.model), dataset.spec, trusted=None)
+
+
+PULLED = """
+import jax
+from jaxnets import tasks
+def pulled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+    def near(init, loss):
+        def with_teacher(variables, batch, context):
+            value, aux = loss(variables, batch, context)
+            theirs = teacher.model.apply(teacher.variables, batch["inputs"])
+            return value + (theirs ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
+        return learn(init, with_teacher)
+    return tasks.classification(model, spec, near)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_use_a_run_as_one_does(teacher, tmp_path, monkeypatch, start_processes):
+    (tmp_path / "pulling.py").write_text(PULLED)
+    task = {"name": "pulling.pulled", "teacher": {"run": str(teacher)}}
+    lines = ["from jaxnets.training.config import load", "def get_config():", "    settings = load('digits').to_dict()"]
+    lines += [f"    return {{**settings, 'task': {task!r}}}"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    flags = (f"--config={tmp_path / 'mine.py'}", *SMALL, "--config.train.log_every=1", "--config.train.steps=3")
+    losses = []
+    for count in (1, 2):
+        workdir = tmp_path / f"run-{count}"
+        for process in start_processes(count, 1, f"--workdir={workdir}", *flags):
+            told = process.communicate(timeout=200)[1]
+            assert process.returncode == 0, told
+        rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row["train/loss"] for row in rows if "train/loss" in row])
+        assert json.loads((workdir / "data.json").read_text())["runs"].keys() == {f"{teacher}:best"}
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 def test_runs_that_use_each_other_are_told(teacher, tmp_path, monkeypatch):

@@ -53,6 +53,7 @@ def test_a_cell_is_changed_with_its_arguments():
     assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "reset": "after"}
     settings = overridden("char_lm", "model.cell.factory=recurrent.gru")
     assert settings.model.cell.to_dict() == {"factory": "recurrent.gru"}
+    assert overridden("digits", "model.cell=my_package.cell").model.cell.to_dict() == {"factory": "my_package.cell"}
     assert overridden("digits", "model.cell.reset=after").model.cell.to_dict() == {
         "factory": "recurrent.gru",
         "reset": "after",
