@@ -16,12 +16,13 @@ import jax
 import numpy as np
 from absl import flags
 
-from jaxnets import attention, program
+from jaxnets import attention, program, tasks
 from jaxnets.data import Dataset, Vocabulary
 from jaxnets.learning import partitioning
 from jaxnets.training import build, config
 from jaxnets.training.compiled import Compiled, compile_run
 from jaxnets.training.errors import RunError
+from jaxnets.training.settings.shown import with_defaults
 
 FLAGS = flags.FLAGS
 
@@ -43,8 +44,8 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any
     """What a run computes with, its model, and a batch of zeros."""
     settings = config.load("decoder_lm" if model == "gpt2" else model)
     settings.devices.fully_sharded, settings.devices.model = LAYOUTS[layout]
-    network: Any = attention.gpt2() if model == "gpt2" else build.model(settings.model, outputs=Vocabulary().size)
-    length = network.context if model == "gpt2" else settings.data.length
+    network: Any = attention.gpt2() if model == "gpt2" else tasks.complete(build.model(settings.model), Vocabulary())
+    length = network.context if model == "gpt2" else with_defaults(settings).data.length
     tokens = np.zeros((rows, length), np.int32)
     batch = {"inputs": tokens, "targets": tokens, "mask": np.ones_like(tokens, bool), "start": np.ones(rows, bool)}
     examples = Dataset({"train": [batch], "validation": [batch]}, Vocabulary(), fingerprint="", description="")

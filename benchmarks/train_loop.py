@@ -36,7 +36,7 @@ def main(overrides: program.Overrides) -> None:
     settings.train.evaluate_every = 10**9
     dataset = build.dataset(settings)
     dataset = dataset._replace(splits={**dataset.splits, "validation": dataset.splits["validation"][:1]})
-    model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
+    model = build.model(settings.model, trusted=None)
     task = build.task(settings, model, dataset.spec)
     compiled = compile_run(settings, dataset, task)
     batch = dataset.train[0]

@@ -1,51 +1,19 @@
 """Which of eight digits is of another class than the others? By attention; by mean pooling instead:
 
 python -m jaxnets.train --config=intruder
-python -m jaxnets.train --config=intruder_pooled
+python -m jaxnets.train --config=intruder:pooled
 
-Expected: 99 % right on digits never seen (chance: 12.5 %), in a minute on a CPU core.
+Expected: 99 % right on digits never seen (chance: 12.5 %), in a minute on a CPU core; by pooling, in 15 seconds.
 """
 
-from ml_collections import ConfigDict
+VARIANTS: dict[str, dict] = {"pooled": {"model": {"name": "sets.EquivariantDeepSets", "widths": (128, 128, 128)}}}
 
 
-def get_config() -> ConfigDict:
-    return ConfigDict(
-        {
-            "seed": 0,
-            "task": "tasks.choice",
-            "data": {
-                "name": "data.intruder",
-                "size": 8,
-                "batch": 64,
-            },
-            "model": {
-                "name": "sets.SetTransformer",
-                "seeds": 0,
-                "width": 128,
-                "heads": 4,
-                "points": 0,
-                "encoder": 3,
-                "decoder": 0,
-                "norm": "none",
-                "clean": False,
-                "dtype": "float32",
-            },
-            "optimizer": {
-                "learning_rate": 0.001,
-                "warmup": 0,
-                "final": 0.02,
-                "b1": 0.9,
-                "b2": 0.999,
-                "weight_decay": 0.0,
-                "clip": 1.0,
-            },
-            "train": {
-                "steps": 2000,
-                "minutes": 0.0,
-                "accumulate": 1,
-                "evaluate_every": 250,
-                "log_every": 100,
-            },
-        }
-    )
+def get_config(variant: str = "") -> dict:
+    return {
+        "task": "tasks.choice",
+        "data": {"name": "data.intruder"},
+        "model": {"name": "sets.SetTransformer", "seeds": 0, "points": 0, "encoder": 3, "decoder": 0},
+        "train": {"steps": 2000, "evaluate_every": 250, "log_every": 100},
+        **VARIANTS.get(variant, {}),
+    }

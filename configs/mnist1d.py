@@ -1,38 +1,25 @@
 """MNIST-1D: ten classes of generated series of 40 steps (needs ``pip install '.[mnist1d]'``).
 
 python -m jaxnets.train --config=mnist1d
+python -m jaxnets.train --config=mnist1d:cnn
+python -m jaxnets.train --config=mnist1d:tcn
 
-Expected: about 97 % of the test part right (published for a GRU: 91 %), in 40 seconds on two CPU cores.
+Expected: about 97 % of the test part right by a GRU (published: 91 %), in 40 seconds on two CPU cores; 98 % by a
+convolutional network (published: 94 %), in half a minute; 96 % by a temporal convolutional network, in a minute.
 """
 
-from ml_collections import ConfigDict
+VARIANTS: dict[str, dict] = {
+    "cnn": {"model": {"name": "convolution.SeriesCNN", "dropout": 0.2}},
+    "tcn": {"model": {"name": "convolution.TCN", "hidden": 32, "kernel": 5}},
+}
 
 
-def get_config() -> ConfigDict:
-    return ConfigDict(
-        {
-            "seed": 0,
-            "task": "tasks.classification",
-            "data": {"name": "data.mnist1d", "batch": 64, "validation": 0.1},
-            "model": {
-                "name": "recurrent.SequenceModel",
-                "cell": "recurrent.gru",
-                "hidden": 64,
-                "layers": 1,
-                "bidirectional": False,
-                "pooling": "last",
-                "dropout": 0.0,
-                "dtype": "float32",
-            },
-            "optimizer": {
-                "learning_rate": 3e-3,
-                "warmup": 100,
-                "final": 0.01,
-                "b1": 0.9,
-                "b2": 0.99,
-                "weight_decay": 0.01,
-                "clip": 1.0,
-            },
-            "train": {"steps": 6000, "minutes": 0.0, "accumulate": 1, "evaluate_every": 200, "log_every": 25},
-        }
-    )
+def get_config(variant: str = "") -> dict:
+    return {
+        "task": "tasks.classification",
+        "data": {"name": "data.mnist1d"},
+        "model": {"name": "recurrent.SequenceModel", "hidden": 64},
+        "optimizer": {"learning_rate": 0.003, "warmup": 100, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "train": {"steps": 6000, "evaluate_every": 200},
+        **VARIANTS.get(variant, {}),
+    }

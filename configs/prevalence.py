@@ -1,53 +1,27 @@
-"""Which part of a bag of digits is of each class? By histograms of learned features (HistNetQ).
+"""Which part of a bag of digits is of each class? By histograms of learned features (HistNetQ), attention or pooling.
 
 python -m jaxnets.train --config=prevalence
+python -m jaxnets.train --config=prevalence:attention
+python -m jaxnets.train --config=prevalence:pooled
 
-Expected: a mean absolute error of 0.010 on digits never seen, in two minutes on a CPU core.
+Expected: a mean absolute error of 0.010 on digits never seen, in two minutes on a CPU core; 0.011 by set attention in
+two minutes, 0.013 by pooled features in half a minute.
 """
 
-from ml_collections import ConfigDict
+VARIANTS: dict[str, dict] = {
+    "attention": {
+        "model": {"name": "sets.SetTransformer", "points": 16, "decoder": 1, "prevalences": True},
+        "train": {"steps": 2000, "evaluate_every": 250, "log_every": 100},
+    },
+    "pooled": {"model": {"name": "sets.DeepSets", "pooling": "mean", "prevalences": True}},
+}
 
 
-def get_config() -> ConfigDict:
-    return ConfigDict(
-        {
-            "seed": 0,
-            "task": {
-                "name": "tasks.regression",
-                "error": "absolute",
-            },
-            "data": {
-                "name": "data.prevalence",
-                "size": 100,
-                "batch": 20,
-            },
-            "model": {
-                "name": "sets.HistNetQ",
-                "features": (128, 32),
-                "head": (128,),
-                "bins": 32,
-                "kind": "linear",
-                "learned": True,
-                "cumulative": False,
-                "prevalences": True,
-                "dropout": 0.0,
-                "dtype": "float32",
-            },
-            "optimizer": {
-                "learning_rate": 0.001,
-                "warmup": 0,
-                "final": 0.02,
-                "b1": 0.9,
-                "b2": 0.999,
-                "weight_decay": 0.0,
-                "clip": 1.0,
-            },
-            "train": {
-                "steps": 4000,
-                "minutes": 0.0,
-                "accumulate": 1,
-                "evaluate_every": 500,
-                "log_every": 100,
-            },
-        }
-    )
+def get_config(variant: str = "") -> dict:
+    return {
+        "task": {"name": "tasks.regression", "error": "absolute"},
+        "data": {"name": "data.prevalence"},
+        "model": {"name": "sets.HistNetQ"},
+        "train": {"steps": 4000, "evaluate_every": 500, "log_every": 100},
+        **VARIANTS.get(variant, {}),
+    }

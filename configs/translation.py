@@ -1,56 +1,40 @@
-"""Translation, by a small Transformer.
+"""Translation, by a small Transformer, or by a recurrent encoder and decoder, with attention or without.
 
     python -m jaxnets.train --config=translation --config.data.path=pairs.tsv
     python -m jaxnets.evaluate --workdir=runs/translation --split=test
     python -m jaxnets.generate --workdir=runs/translation --prompt="In the beginning"
+    python -m jaxnets.train --config=translation:rnn --config.data.path=pairs.tsv
+    python -m jaxnets.train --config=translation:rnn --workdir=runs/plain --config.data.path=pairs.tsv \\
+        --config.model.attention=none
 
 The file has a pair a line, source and target with a tab between (other columns: --config.data.columns="(1, 2)"), plain
 or gzipped. Expected of 26,000 verses from English to Spanish: BLEU 15 after --config.train.steps=2010, in ten minutes
-on two CPU cores. A recurrent encoder and decoder instead, with attention or without, is the config ``translation_rnn``.
+on two CPU cores; ``rnn``: 26 after --config.train.steps=3340, in ten minutes, and 3 without attention.
+--config.task.sampling=0.2 lets the decoder read its own words in a fifth of the steps (scheduled sampling).
 """
 
-from ml_collections import ConfigDict
+VARIANTS: dict[str, dict] = {
+    "rnn": {
+        "model": {"name": "recurrent.EncoderDecoder", "hidden": 192, "embedding": 128},
+        "optimizer": {"learning_rate": 0.003, "warmup": 200, "b2": 0.98, "weight_decay": 0.01},
+    }
+}
 
 
-def get_config() -> ConfigDict:
-    return ConfigDict(
-        {
-            "seed": 0,
-            "task": {"name": "tasks.translation", "sampling": 0.0, "smoothing": 0.1, "beams": 4},
-            "data": {
-                "name": "data.pairs",
-                "path": "pairs.tsv",
-                "columns": (0, 1),
-                "pieces": 4000,
-                "length": 64,
-                "batch": 32,
-                "validation": 0.02,
-                "test": 0.1,
-            },
-            "model": {
-                "name": "attention.Transformer",
-                "width": 128,
-                "layers": 2,
-                "heads": 4,
-                "hidden": 512,
-                "context": 64,
-                "norm_first": True,
-                "activation": "relu",
-                "norm": "layer",
-                "bias": True,
-                "dropout": 0.1,
-                "remat": "none",
-                "dtype": "float32",
-            },
-            "optimizer": {
-                "learning_rate": 2e-3,
-                "warmup": 200,
-                "final": 0.02,
-                "b1": 0.9,
-                "b2": 0.98,
-                "weight_decay": 0.01,
-                "clip": 1.0,
-            },
-            "train": {"steps": 3000, "minutes": 0.0, "accumulate": 1, "evaluate_every": 500, "log_every": 25},
-        }
-    )
+def get_config(variant: str = "") -> dict:
+    return {
+        "task": {"name": "tasks.translation", "smoothing": 0.1},
+        "data": {"name": "data.pairs", "path": "pairs.tsv", "pieces": 4000, "batch": 32},
+        "model": {
+            "name": "attention.Transformer",
+            "width": 128,
+            "layers": 2,
+            "heads": 4,
+            "hidden": 512,
+            "context": 64,
+            "norm_first": True,
+        },
+        "optimizer": {"learning_rate": 0.002, "warmup": 200, "b2": 0.98, "weight_decay": 0.01},
+        "train": {"steps": 3000, "evaluate_every": 500},
+        **VARIANTS.get(variant, {}),
+    }

@@ -10,21 +10,21 @@ from jaxnets import startup
 if __name__ == "__main__":
     startup.prepare()
 
-import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 from absl import flags
+from ml_collections import ConfigDict
 
-from jaxnets import program
+from jaxnets import program, tasks
 from jaxnets.training import build, config
 from jaxnets.training.errors import UsageError, sentence
 from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
+flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config; NAME:VARIANT.")
 flags.DEFINE_string(
     "model", None, "Where a model lives, instead of a config's; arguments as --config.model.NAME=VALUE."
 )
@@ -38,14 +38,18 @@ flags.DEFINE_bool("json", False, "Print one line of JSON.")
 
 def main(overrides: program.Overrides) -> None:
     if FLAGS.model:
-        default: tuple[int, ...] = (1, 64)
-        name, model = FLAGS.model, build.model(_arguments(FLAGS.model, overrides), trusted=None)
+        if others := [key for key, _ in overrides if not key.startswith("model.")]:
+            raise UsageError(f"--config.{others[0]}: with --model only --config.model.NAME is read")
+        settings, default = ConfigDict({"model": {"name": FLAGS.model}}), (1, 64)
+        config.override(settings, overrides)
+        model = build.model(settings.model, trusted=None)()
     else:
         settings = config.load(FLAGS.config)
         config.override(settings, overrides)
-        dataset = build.dataset(settings)
-        name, model = settings.model.name, build.model(settings.model, trusted=None, outputs=dataset.spec.size)
+        dataset = build.dataset(settings, trusted=None)
+        model = tasks.complete(build.model(settings.model, trusted=None), dataset.spec)
         default = (1, *dataset.train[0]["inputs"].shape[1:])
+    name = settings.model.name
     shape = _shape(FLAGS.input) if FLAGS.input else default
     given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
     try:
@@ -68,22 +72,6 @@ def main(overrides: program.Overrides) -> None:
         )
         return
     print(flops.table(parts, f"{name}, input {'x'.join(map(str, shape))}"))
-
-
-def _arguments(name: str, overrides: program.Overrides) -> dict[str, object]:
-    """``--config.model.NAME=VALUE`` as arguments; each has the type of the model's default."""
-    builder = build.resolve(name, trusted=None)
-    defaults = {}
-    if dataclasses.is_dataclass(builder):
-        defaults = {f.name: f.default for f in dataclasses.fields(builder) if f.default is not dataclasses.MISSING}
-    arguments: dict[str, object] = {"name": name}
-    for key, text in overrides:
-        section, _, argument = key.partition(".")
-        if section != "model" or not argument:
-            raise UsageError(f"--config.{key}: with --model only --config.model.NAME is read")
-        default = defaults.get(argument)
-        arguments[argument] = config.parse(key, text, default) if argument in defaults else config.literal(text)
-    return arguments
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -5,24 +5,9 @@
 --config is the path of a file or the name of a shipped config; --config.KEY=VALUE changes a setting in it. Started
 again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
 
-Settings that every config has, beside its own:
-
-    train.steps, train.minutes          how far it goes; 0 minutes: no limit
-    train.evaluate_every, log_every     steps between validations, and between lines of metrics.jsonl
-    train.accumulate                    parts of a batch whose gradients are averaged
-    train.keep, keep_every              how many of the last checkpoints stay; and all whose step is a multiple
-    train.background_saves              goes on while a checkpoint is written; a kill meanwhile repeats those steps too
-    train.not_finite                    at a loss or gradient that is not finite: stop, skip (leave the update out) or
-                                        roll_back (to the last checkpoint, and on with later data)
-    train.not_finite_limit              how often in a row
-    train.begin_from, begin_step        a run (best, last or the number of a step) or a safetensors file to begin with
-    train.begin_without                 regular expression: parameters whose path has it begin afresh
-    train.report_every                  steps between reports (figures, samples); 0: at the end only
-    optimizer.frozen                    regular expression: parameters whose path has it are not trained
-    optimizer.average                   decay of an average of the parameters that is used in their place; 0: none
-    optimizer.plateau, patience         what the learning rate is multiplied by after so many validations without a
-                                        smaller loss; 0: none
-    devices.model, fully_sharded        devices that heads and hidden units are divided over; whether parameters are
+The settings that every config has are listed in docs/settings.md, and those of one config by --print_config. Any
+argument of what a config names can be set, whether the config has it or not; another name (--config.model.name,
+--config.task, --config.model.cell) drops the arguments of the one before.
 """
 
 from jaxnets import startup
@@ -44,16 +29,18 @@ from jaxnets import program
 from jaxnets.data import Dataset
 from jaxnets.learning import partitioning
 from jaxnets.tasks import Task
-from jaxnets.training import build, config, loop, rundir
+from jaxnets.training import build, config, loop, rundir, used_runs
 from jaxnets.training.checkpointing import beginning
 from jaxnets.training.compiled import Compiled, compile_run
 from jaxnets.training.distributed import processes
 from jaxnets.training.reporting import flops
+from jaxnets.training.settings import shown
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
+flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config; NAME:VARIANT.")
 flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
+flags.DEFINE_bool("print_config", False, "Print all settings, with the defaults of what they name, and exit.")
 flags.DEFINE_integer("profile", 0, "Trace so many steps into WORKDIR/profile, after the first one.", lower_bound=0)
 flags.DEFINE_bool("join", False, "Join the run's other processes, as found by JAX: the hosts of a TPU slice, Slurm's.")
 flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where they are to be named: a port that is free.")
@@ -65,20 +52,25 @@ def main(overrides: program.Overrides) -> None:
     processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, FLAGS.join, brief=not FLAGS.debug)
     settings = config.load(FLAGS.config)
     config.override(settings, overrides)
-    workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).stem)
-    dataset = build.dataset(settings)
-    model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
-    task = build.task(settings, model, dataset.spec)
+    if FLAGS.print_config:
+        print("\n".join(shown.lines(settings)))
+        return
+    workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).name.removesuffix(".py").replace(":", "_"))
+    rundir.keep_schedule(workdir, settings)
+    dataset = build.dataset(settings, trusted=None)
+    model = build.model(settings.model, trusted=None)
+    task = build.task(settings, model, dataset.spec, trusted=None)
     compiled = compile_run(settings, dataset, task)
     if not rundir.has_checkpoint(workdir):
         beginning.check(settings.train, task.learner.variables(compiled.abstract.learner))
     processes.check_same(rundir.identity(settings, dataset))
+    used = used_runs.digests(settings)
     first = processes.is_first()
     if first:  # before anything is made there, and in claim once more, when nobody else can be in it
-        rundir.check(workdir, settings, dataset)
+        rundir.check(workdir, settings, dataset, used)
     with rundir.lock(workdir) if first else contextlib.nullcontext():
         if first:
-            rundir.claim(workdir, settings, dataset)
+            rundir.claim(workdir, settings, dataset, used)
             _announce(workdir, settings, dataset, task, compiled)
         processes.wait("the folder is there")
         outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)

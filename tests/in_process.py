@@ -10,9 +10,8 @@ def ready(*flags, name="char_lm"):
     """The config, dataset, task and compiled functions of a run with ``--config.KEY=VALUE`` flags."""
     settings = config.load(name)
     config.override(settings, [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags])
-    dataset = build.dataset(settings)
-    model = build.model(settings.model, trusted=None, outputs=dataset.spec.size)
-    task = build.task(settings, model, dataset.spec)
+    dataset = build.dataset(settings, trusted=None)
+    task = build.task(settings, build.model(settings.model, trusted=None), dataset.spec, trusted=None)
     return settings, dataset, task, compile_run(settings, dataset, task)
 
 

@@ -37,9 +37,9 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
     (folder / "table.csv").write_text("size,color,kind,part\n" + rows)
     return {
         "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "part", "batch": batch},
-        **dict.fromkeys(("series", "mnist1d", "mnist1d_cnn", "mnist1d_tcn"), series),
-        **{name: {"path": str(folder), "batch": batch} for name in ("pixel_mnist", "pixel_mnist_tcn")},
-        **dict.fromkeys(("translation", "translation_rnn"), pairs),
+        **dict.fromkeys(("series", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
+        **{name: {"path": str(folder), "batch": batch} for name in ("pixel_mnist", "pixel_mnist:tcn")},
+        **dict.fromkeys(("translation", "translation:rnn"), pairs),
         **{name: {"path": str(text), "length": 8, "batch": batch} for name in ("char_lm", "shakespeare", "decoder_lm")},
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},

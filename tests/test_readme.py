@@ -11,8 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import ROOT, free_port
+from in_process import trained
 
 from jaxnets import attention, convolution, data, recurrent, sets, weights
+from jaxnets.training.config import shipped
 
 README = (ROOT / "README.md").read_text()
 GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
@@ -134,9 +136,17 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     assert (tmp_path / "runs" / "mine" / "config.json").exists()
 
 
+def test_the_config_trains(tmp_path):
+    (block,) = [block for block in blocks("python") if "def get_config" in block]
+    assert len(block.splitlines()) <= 10
+    (tmp_path / "mine.py").write_text(block)
+    trained(tmp_path / "run", "--config.train.steps=2", "--config.model.hidden=4", name=str(tmp_path / "mine.py"))
+    assert (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_every_shipped_config_is_in_the_table():
-    for config in (ROOT / "configs").glob("*.py"):
-        assert f"`{config.stem}`" in README
+    for name in shipped():
+        assert f"`{name}`" in README
 
 
 @pytest.mark.parametrize("family", [attention, convolution, recurrent, sets])

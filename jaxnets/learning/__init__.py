@@ -4,7 +4,7 @@ from jaxnets.learning.alternating import AlternatingState, Player, alternating
 from jaxnets.learning.closed_form import ClosedFormState, closed_form
 from jaxnets.learning.contract import Aux, Context, Learn, Learner, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, auroc, means
-from jaxnets.learning.gradient import GradientState, gradient
+from jaxnets.learning.gradient import Gradient, GradientState, gradient
 from jaxnets.learning.wrappers import skip_nonfinite, with_ema
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ClosedFormState",
     "Context",
     "Evaluator",
+    "Gradient",
     "GradientState",
     "Learn",
     "Learner",

@@ -9,6 +9,8 @@ import numpy as np
 
 from jaxnets.learning.contract import Mean, zeros_of
 
+__all__ = ["Evaluator", "Scheduled", "auroc", "means"]
+
 
 class Evaluator(NamedTuple):
     """Attributes:

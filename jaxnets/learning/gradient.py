@@ -98,6 +98,38 @@ def gradient(
     )
 
 
+class Gradient(NamedTuple):
+    """The arguments of ``gradient`` that a task leaves to others: ``learn(init, loss)`` is the learner with them.
+
+    Attributes:
+        optimizer, trainable, grad_accum_steps, observe: As in ``gradient``.
+    """
+
+    optimizer: optax.GradientTransformation
+    trainable: Chosen | None = None
+    grad_accum_steps: int = 1
+    observe: Observe | None = None
+
+    def __call__(self, init: Init, loss: Loss) -> Learner:
+        return gradient(init, loss, **self._asdict())
+
+    def only_optimizer(self) -> optax.GradientTransformation:
+        """The optimizer, for a task that makes its own learner, such as one of several players.
+
+        Raises:
+            ValueError: There is more than an optimizer, which that learner does not support.
+        """
+        more = {
+            "frozen parameters": self.trainable is not None,
+            "gradients in parts of a batch": self.grad_accum_steps != 1,
+            "an optimizer that observes the validation": self.observe is not None,
+        }
+        if any(more.values()):
+            named = ", ".join(name for name, given in more.items() if given)
+            raise ValueError(f"this task does not support {named}")
+        return self.optimizer
+
+
 def _accumulated(of_part, parts, params, others, batch, key, carry):
     """The mean of losses, gradients and metrics over parts of a batch, one after the other."""
 

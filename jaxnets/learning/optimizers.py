@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+__all__ = ["adamw", "reduce_on_plateau", "sgd"]
+
 Observe = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, jax.Array]]]
 
 
@@ -102,9 +104,6 @@ def sgd(
     _check_least(weight_decay=weight_decay, clip=clip)
     decay = optax.add_decayed_weights(weight_decay, _matrices)
     return _finished(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
-
-
-OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
 def reduce_on_plateau(

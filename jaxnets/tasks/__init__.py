@@ -5,6 +5,7 @@ from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_of
+from jaxnets.tasks.models import Trained, check_spec, complete
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation
@@ -15,10 +16,13 @@ __all__ = [
     "Items",
     "Stream",
     "Task",
+    "Trained",
     "adversarial",
+    "check_spec",
     "choice",
     "classification",
     "clustering",
+    "complete",
     "image_classification",
     "language_model",
     "multilabel_classification",

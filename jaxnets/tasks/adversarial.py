@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import optax
-from flax import linen as nn
 
 from jaxnets.data.sources.problems.points import ring_modes
 from jaxnets.data.targets import Quantities
 from jaxnets.generative import nonsaturating_losses
-from jaxnets.learning import Aux, Evaluator, Player, Scheduled, alternating
+from jaxnets.learning import Aux, Evaluator, Gradient, Player, Scheduled, alternating
 from jaxnets.reports import Arrays
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
@@ -21,9 +20,10 @@ DRAWN = 2500  # samples that modes are counted with, at most (Metz et al. 2016)
 
 
 def adversarial(
-    model: nn.Module,
-    quantities: Quantities,
-    optimizer: optax.GradientTransformation,
+    model: Model,
+    spec: Quantities,
+    learn: Gradient,
+    *,
     discriminator_steps: int = 1,
     modes: int = 8,
     radius: float = 1.0,
@@ -37,11 +37,16 @@ def adversarial(
 
     Args:
         model: With ``generate``, ``discriminate`` and an attribute ``latent``.
-        quantities: Of the points.
-        optimizer: Of both players, each with a state of its own.
+        spec: Of the points.
+        learn: Its optimizer is that of both players, each with a state of its own.
         discriminator_steps: Of one update, on as many parts of the batch.
         modes, radius, std: Of the data.
+
+    Raises:
+        ValueError: ``learn`` has more than an optimizer.
     """
+    check_spec("tasks.adversarial", spec, Quantities)
+    model, optimizer = complete(model, spec), learn.only_optimizer()
 
     def codes(key, count):
         latent: int = model.latent

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxnets.data.targets import Quantities
 from jaxnets.learning import Aux, Learn, Mean
@@ -14,6 +13,7 @@ from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import set_figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
@@ -23,14 +23,16 @@ if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export ne
 SHOWN = 6
 
 
-def choice(model: nn.Module, quantities: Quantities, learn: Learn) -> Task:
+def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
     """The task of a model that scores every element of a set, of which one is to be chosen.
 
     Args:
         model: ``(inputs [B, N, D], members=, train=) -> [B, N, 1]``.
-        quantities: What the score is called.
+        spec: What the score is called.
         learn: ``(init, loss) -> Learner``.
     """
+    check_spec("tasks.choice", spec, Quantities)
+    model = complete(model, spec)
 
     def scores(variables, batch, **options):
         found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)

@@ -7,13 +7,13 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxnets.data.targets import Quantities
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_sum
 from jaxnets.reports import set_figures
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
@@ -24,7 +24,7 @@ SHOWN = 8
 LEAST = 1e-3  # of a deviation: a cluster on one point would be infinitely likely
 
 
-def clustering(model: nn.Module, quantities: Quantities, learn: Learn) -> Task:
+def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
     r"""The task of Lee et al. 2019 (arXiv:1810.00825, section 5.3): the likelihood of each set's own points.
 
     .. math:: -\frac{1}{n} \sum_i \log \sum_k \pi_k\, \mathcal{N}(x_i; \mu_k, \mathrm{diag}(\sigma_k^2))
@@ -32,9 +32,11 @@ def clustering(model: nn.Module, quantities: Quantities, learn: Learn) -> Task:
     Args:
         model: ``(inputs [B, N, D], members=, train=) -> [B, K, 1 + 2 D]``: for each of K clusters the logit of
             :math:`\pi`, then :math:`\mu`, then what ``softplus`` makes :math:`\sigma` of, 0.001 at least.
-        quantities: What these numbers are called.
+        spec: What these numbers are called.
         learn: ``(init, loss) -> Learner``.
     """
+    check_spec("tasks.clustering", spec, Quantities)
+    model = complete(model, spec)
 
     def mixtures(variables, batch, **options):
         found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)

@@ -17,14 +17,16 @@ from jaxnets.ops.embedding import one_hot
 from jaxnets.reports import figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.supervised import supervised
 from jaxnets.tasks.task import Task
 
 
 def image_classification(
-    model: nn.Module,
-    classes: Classes,
+    model: Model,
+    spec: Classes,
     learn: Learn,
+    *,
     mean: Sequence[float] = (0.5,),
     deviation: Sequence[float] = (0.25,),
     crop: int = 0,
@@ -42,7 +44,7 @@ def image_classification(
 
     Args:
         model: ``(inputs, train=) -> logits``.
-        classes: What there is to choose from.
+        spec: What there is to choose from.
         learn: ``(init, loss) -> Learner``.
         mean, deviation: Of all channels, or one each, for pixels from 0 to 1.
         crop: Pixels of zeros put around an image, of which a piece of its own size is cut.
@@ -57,6 +59,8 @@ def image_classification(
     Raises:
         ValueError: An argument is out of range, or does not fit the images.
     """
+    check_spec("tasks.image_classification", spec, Classes)
+    model, classes = complete(model, spec), spec
     _check(crop=crop, rotation=rotation, cutout=cutout, mixup=mixup)
     if min(deviation, default=1) <= 0:  # how many there are is told with the images
         raise ValueError(f"deviation: above 0 expected; given {tuple(deviation)}")

@@ -22,18 +22,21 @@ from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 
 SAMPLE_LENGTH = 400
 
 
-def language_model(model: nn.Module, vocabulary: Vocabulary, learn: Learn) -> Task:
+def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
     """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``: ``CharRNN``, ``DecoderLM``.
 
     The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
     ``start`` begin from the model's initial carry, others go on from the batch before. ``learn`` is ``(init, loss) ->
     Learner``. A model may have a method ``stepwise`` (``modules.stepwise``) that says how it writes token by token.
     """
+    check_spec("tasks.language_model", spec, Vocabulary)
+    model, vocabulary = complete(model, spec), spec
 
     def run(variables, batch, carry, **options):
         chex.assert_rank(batch["inputs"], 2)

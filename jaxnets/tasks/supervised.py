@@ -26,6 +26,7 @@ from jaxnets.ops.names import printable
 from jaxnets.reports import Table, figures, set_figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
@@ -38,27 +39,28 @@ MEASURED = 20  # quantities that each have a metric and a picture of their own, 
 DRAWN = 2**28  # bytes of examples that pictures are made of, at most
 
 
-def classification(model: nn.Module, classes: Classes, learn: Learn) -> Task:
+def classification(model: Model, spec: Classes, learn: Learn) -> Task:
     """The task of a model that gives logits ``[B, C]`` or ``[B, T, C]``; the loss is the mean ``-log p``, in nats."""
+    check_spec("tasks.classification", spec, Classes)
 
     def metrics(logits, targets):
-        chex.assert_shape(logits, (*targets.shape, classes.size))
+        chex.assert_shape(logits, (*targets.shape, spec.size))
         nats = cross_entropy(logits, targets)
         return {"loss": nats, "accuracy": is_right(logits, targets)}
 
     def draw(logits, batch):
         chosen = np.argmax(logits, axis=-1)
-        drawn = {"confusion": figures.confusion(batch["targets"], chosen, batch["mask"], classes.names)}
+        drawn = {"confusion": figures.confusion(batch["targets"], chosen, batch["mask"], spec.names)}
         if batch["targets"].ndim == 1:
-            drawn["mistakes"] = figures.mistakes(logits, batch, classes.names)
+            drawn["mistakes"] = figures.mistakes(logits, batch, spec.names)
         return drawn
 
-    table = lambda logits: tables.of_classes(logits, classes)
-    task = supervised(model, learn, metrics, draw, "nats per label", table=table)
-    return _with_auroc(task) if classes.size == 2 else task
+    table = lambda logits: tables.of_classes(logits, spec)
+    task = supervised(complete(model, spec), learn, metrics, draw, "nats per label", table=table)
+    return _with_auroc(task) if spec.size == 2 else task
 
 
-def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: str = "squared") -> Task:
+def regression(model: Model, spec: Quantities, learn: Learn, *, error: str = "squared") -> Task:
     """The task of a model that gives ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
 
     Where the targets are standardized, the model learns them so, and the loss is of these. The metric
@@ -67,16 +69,17 @@ def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: st
 
     Args:
         model: As above.
-        quantities: What is measured.
+        spec: What is measured.
         learn: ``(init, loss) -> Learner``, such as ``learning.gradient`` with its optimizer.
         error: ``"squared"`` or ``"absolute"``.
 
     Raises:
         ValueError: ``error`` is neither.
     """
+    check_spec("tasks.regression", spec, Quantities)
     if error not in ("squared", "absolute"):
         raise ValueError(f"error: squared or absolute; given {error!r}")
-    scale = quantities.scale
+    scale = spec.scale
 
     def metrics(answers, targets):
         chex.assert_equal_shape([answers, targets])
@@ -86,8 +89,8 @@ def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: st
         if scale is None:
             return found
         away = away * _along(scale[1], away)
-        if 1 < quantities.size <= MEASURED:
-            names = [printable(name, NAME) for name in quantities.names]
+        if 1 < spec.size <= MEASURED:
+            names = [printable(name, NAME) for name in spec.names]
             found |= {f"absolute_error/{name}": away[..., i] for i, name in enumerate(names)}
         return {**found, "absolute_error": jnp.mean(away, axis=-1)}
 
@@ -101,14 +104,14 @@ def regression(model: nn.Module, quantities: Quantities, learn: Learn, error: st
         real = batch["mask"]
         mean, std = (0, 1) if scale is None else scale  # in float64
         given, true = answers[real] * std + mean, batch["targets"][real] * std + mean
-        return {"predicted": figures.predicted(given, true, quantities.names[:MEASURED])}
+        return {"predicted": figures.predicted(given, true, spec.names[:MEASURED])}
 
     unit = f"mean {error} error" + ("" if scale is None else ", standardized")
-    table = lambda answers: tables.of_quantities(answers, quantities)
-    return supervised(model, learn, metrics, draw, unit, answer=in_units, table=table)
+    table = lambda answers: tables.of_quantities(answers, spec)
+    return supervised(complete(model, spec), learn, metrics, draw, unit, answer=in_units, table=table)
 
 
-def multilabel_classification(model: nn.Module, labels: Labels, learn: Learn) -> Task:
+def multilabel_classification(model: Model, spec: Labels, learn: Learn) -> Task:
     """The task of a model that gives logits ``[B, C]``, of which an example may have any number of labels.
 
     The loss is the mean over labels of the binary cross entropy, in nats. Metrics are ``accuracy``, the part of labels
@@ -116,12 +119,13 @@ def multilabel_classification(model: nn.Module, labels: Labels, learn: Learn) ->
 
     Args:
         model: As above.
-        labels: What an example may have; a batch has ``targets`` bool ``[B, C]``.
+        spec: What an example may have; a batch has ``targets`` bool ``[B, C]``.
         learn: ``(init, loss) -> Learner``.
     """
+    check_spec("tasks.multilabel_classification", spec, Labels)
 
     def metrics(logits, targets):
-        chex.assert_shape(logits, (*targets.shape[:-1], labels.size))
+        chex.assert_shape(logits, (*targets.shape[:-1], spec.size))
         chex.assert_equal_shape([logits, targets])
         right = (logits > 0) == targets.astype(bool)
         nats = optax.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype))
@@ -132,12 +136,12 @@ def multilabel_classification(model: nn.Module, labels: Labels, learn: Learn) ->
         }
 
     task = supervised(
-        model,
+        complete(model, spec),
         learn,
         metrics,
         lambda logits, batch: {},
         "nats per label",
-        table=lambda logits: tables.of_labels(logits, labels),
+        table=lambda logits: tables.of_labels(logits, spec),
     )
     predict = task.endpoints["predict"].function
     score = lambda variables, batch: (predict(variables, batch), _filled(batch), batch["mask"])

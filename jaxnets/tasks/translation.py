@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
@@ -18,6 +17,7 @@ from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task, max_length, rules_of
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
@@ -28,9 +28,10 @@ LONGEST = 512  # tokens of a translation, of a model that has no limit of its ow
 
 
 def translation(
-    model: nn.Module,
-    vocabulary: Vocabulary,
+    model: Model,
+    spec: Vocabulary,
     learn: Learn,
+    *,
     sampling: float = 0.0,
     smoothing: float = 0.0,
     beams: int = 4,
@@ -43,7 +44,7 @@ def translation(
         model: ``(source, target, source_lengths, target_lengths) -> logits``, with an attribute ``train`` and a method
             ``stepwise`` (``modules.stepwise``). What its method ``alignment(encoded, target)`` gives, if it has one, is
             drawn.
-        vocabulary: Of both sides, with start and end symbols.
+        spec: Of both sides, with start and end symbols.
         learn: ``(init, loss) -> Learner``.
         sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in training, the
             decoder reads what it would itself have written instead of the target's token. What it would have written
@@ -57,6 +58,8 @@ def translation(
     for name, part in (("sampling", sampling), ("smoothing", smoothing)):
         if not 0 <= part < 1:
             raise ValueError(f"{name}: from 0 to below 1; given {part}")
+    check_spec("tasks.translation", spec, Vocabulary)
+    model, vocabulary = complete(model, spec), spec
     start, end = vocabulary.symbol(START), vocabulary.symbol(END)
     training = model.clone(train=True)
     writing = model.stepwise()

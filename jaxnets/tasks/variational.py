@@ -5,19 +5,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bernoulli_log_prob, standard_normal_kl
 from jaxnets.learning import Aux, Learn, Mean, Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import ImageGrid
+from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
 SHOWN = 64  # samples of a report
 
 
-def variational(model: nn.Module, classes: Classes | Unlabeled, learn: Learn) -> Task:
+def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
     r"""The task of a ``generative.VAE`` on images from 0 to 1, whose pixels are drawn as bits anew in every step.
 
     The loss is minus the mean bound, in nats of an image:
@@ -28,9 +28,11 @@ def variational(model: nn.Module, classes: Classes | Unlabeled, learn: Learn) ->
 
     Args:
         model: ``(xs [B, D], noise [B, Z]) -> (logits, mean, log variance)``, with ``encode`` and ``decode``.
-        classes: Of the labels, which are not used; there need not be any.
+        spec: Of the labels, which are not used; there need not be any.
         learn: ``(init, loss) -> Learner``.
     """
+    check_spec("tasks.variational", spec, Classes, Unlabeled)
+    model = complete(model, spec)
     latent: int = model.latent
 
     def bounds(variables: Any, batch: Any, key: jax.Array) -> dict[str, jax.Array]:

@@ -1,111 +1,51 @@
-"""From a config to what it names: models, tasks and data by where they live."""
+"""From a config to what it describes: model, data, optimizer and task, with what others add to a task."""
 
+import contextlib
+import contextvars
 import functools
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
+import optax
 from flax import linen as nn
 from jax import numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxnets import tasks
 from jaxnets.data import Dataset
+from jaxnets.learning import Evaluator, Scheduled, partitioning
 from jaxnets.tasks import Task
-from jaxnets.training import learners
-from jaxnets.training.calls import accepted_by, call
-from jaxnets.training.config import nearest
-from jaxnets.training.errors import UsageError
+from jaxnets.training import learners, rundir, used_runs
+from jaxnets.training.checkpointing.checkpoints import Checkpoints
+from jaxnets.training.config import OF_OPTIMIZERS
+from jaxnets.training.errors import RunError, UsageError, sentence
+from jaxnets.training.settings.forms import Builder
+from jaxnets.training.settings.names import FAMILIES, Trusted
+from jaxnets.training.state import first_variables
 
-FAMILIES = (
-    "attention",
-    "convolution",
-    "decoding",
-    "generative",
-    "modules",
-    "recurrent",
-    "sets",
-)  # whose names a model may have
+EVERYTHING = (*FAMILIES, "tasks", "reports", "optimizers", "evaluators")  # what arguments of a task may name
 
 
-def resolve(name: str, trusted: tuple[str, ...] | None = ()) -> Any:
-    """The public thing called ``name``: ``recurrent.CharRNN`` of jaxnets, or a user's own ``my_package.MyNet``.
+def model(spec: Mapping[str, Any] | str, trusted: Trusted = ()) -> Callable[..., nn.Module]:
+    """What makes the Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
+
+    A task calls it with the number of values that the model is to give.
 
     Args:
-        name: ``module.attribute``.
-        trusted: Top-level modules outside jaxnets that may be imported; None trusts all (the command line named them).
-
-    Raises:
-        UsageError: No such module or attribute, or a module that must not be imported.
-    """
-    module_name, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
-    if not module_name:
-        raise UsageError(f"{name!r}: expected where it lives, such as recurrent.CharRNN or my_package.MyNet")
-    if (family := module_name.partition(".")[0]) in (*FAMILIES, "data", "tasks"):
-        if module_name != family:  # public names are in a family itself; nothing else is imported for a foreign config
-            raise UsageError(f"no jaxnets.{module_name} for {name}; public names are in jaxnets.{family}")
-        module = importlib.import_module(f"jaxnets.{module_name}")
-        public = module.__all__
-    else:
-        top = module_name.partition(".")[0]
-        if trusted is not None and top not in trusted:
-            raise UsageError(f"{name} is not part of jaxnets; to import {top}, say --trust={top}")
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:  # whatever a user's module does
-            raise UsageError(f"cannot import {module_name} for {name}: {error}") from error
-        public = vars(module)
-    if attribute not in public:
-        raise UsageError(f"no {attribute} in {module_name}{nearest(attribute, public, f'{module_name}.')}")
-    return getattr(module, attribute)
-
-
-def _returns(function: Any, kind: type) -> bool:
-    """Whether something is a function of jaxnets that returns such a thing, as its annotation shows."""
-    if not (inspect.isfunction(function) and function.__module__.startswith("jaxnets.")):
-        return False
-    returned = inspect.signature(function).return_annotation
-    return inspect.isclass(returned) and issubclass(returned, kind)
-
-
-# What a model may call the number of values it gives.
-OUTPUTS = ("vocabulary", "classes", "outputs")
-
-
-def model(spec: Mapping[str, Any], trusted: tuple[str, ...] | None = (), outputs: int | None = None) -> nn.Module:
-    """The Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
-
-    A text argument that names something public of jaxnets by where it lives stands for that thing; a nested
-    ``{"name": "recurrent.gru", "reset": "after"}`` for that function with these arguments given.
-
-    Args:
-        spec: Name and arguments.
-        trusted: As in ``resolve``.
-        outputs: How many values the model gives, from the data; it takes them as ``vocabulary``, ``classes`` or
-            ``outputs``, whichever it has, if any.
+        spec: Name and arguments, as ``settings.forms`` says.
+        trusted: As in ``settings.names.resolve``.
 
     Raises:
         UsageError: The name or an argument is wrong, or it does not make a Linen module.
     """
-    arguments = dict(spec)
-    name = arguments.pop("name")
-    builder = resolve(name, trusted)
-    is_module = inspect.isclass(builder) and issubclass(builder, nn.Module)
-    if not is_module and not (callable(builder) and builder.__module__.startswith("jaxnets.")):
-        raise UsageError(f"{name} is neither a Linen module nor a function of jaxnets that returns one")
-    if not is_module and not _returns(builder, nn.Module):  # it is not called: nobody knows what it would do
-        raise UsageError(f"{name} does not make a Linen module")
-    if outputs is not None:
-        accepted = accepted_by(name, builder, {})
-        argument = next((argument for argument in OUTPUTS if argument in accepted), None)
-        if argument is not None:  # a model that gives its inputs back has none
-            arguments[argument] = outputs
-    if "dtype" in arguments:
-        _check_dtype(name, arguments["dtype"])
-    built = call(name, builder, {key: _value(value) for key, value in arguments.items()})
-    if not isinstance(built, nn.Module):
-        raise UsageError(f"{name} does not make a Linen module")
-    return built
+    made = _builder(trusted).named(spec, "a Linen module", (nn.Module,), FAMILIES)
+    if "dtype" in made.arguments:
+        _check_dtype(made.name, made.arguments["dtype"])
+    return made
 
 
 def _check_dtype(what: str, given: Any) -> None:
@@ -118,56 +58,139 @@ def _check_dtype(what: str, given: Any) -> None:
         raise UsageError(f"{what}: dtype: a type such as float32 or bfloat16 expected; given {given!r}")
 
 
-def _value(value: Any) -> Any:
-    if isinstance(value, ConfigDict | dict) and "name" in value:
-        arguments = dict(value)
-        name = arguments.pop("name")
-        function = _part(name)
-        accepted_by(name, function, arguments)
-        return functools.partial(function, **arguments)
-    names_ours = isinstance(value, str) and value.partition(".")[0] in FAMILIES and "." in value
-    return _part(value) if names_ours else value
-
-
-def _part(name: Any) -> Callable:
-    """The cell or the like that a model is made with."""
-    if not (isinstance(name, str) and name.partition(".")[0] in FAMILIES):
-        raise UsageError(f"a part of a model must be of {', '.join(FAMILIES)}, got {name!r}")
-    function = resolve(name)
-    if not callable(function):
-        raise UsageError(f"a part of a model must be a function, got {name}")
-    return function
-
-
-def dataset(config: ConfigDict) -> Dataset:
+def dataset(config: ConfigDict, trusted: Trusted = ()) -> Dataset:
     """The data of ``config.data``."""
-    arguments = config.data.to_dict()
-    name = arguments.pop("name")
-    reader = resolve(name)
-    if not _returns(reader, Dataset):
-        raise UsageError(f"--config.data.name={name}: a reader of jaxnets.data expected")
-    return call(name, reader, {**arguments, "seed": config.seed})
+    reader = _builder(trusted).named(config.data, "a dataset", (Dataset,), ("data",))
+    return reader(**({"seed": config.seed} if reader.accepts("seed") else {}))
+
+
+def optimizer(config: ConfigDict, trusted: Trusted = ()) -> optax.GradientTransformation:
+    """The optimizer of ``config.optimizer``; one with a parameter ``steps`` gets the length of the schedule."""
+    given = {key: value for key, value in config.optimizer.items() if key not in OF_OPTIMIZERS}
+    made = _builder(trusted).named(given, "an optimizer", (optax.GradientTransformation,), ("optimizers",))
+    steps = config.train.schedule_steps or config.train.steps
+    return made(**({"steps": steps} if made.accepts("steps") else {}))
 
 
 def task_name(config: ConfigDict) -> str:
-    """The name of ``config.task``, which may have arguments."""
-    return config.task if isinstance(config.task, str) else config.task.name
+    """The name of ``config.task``."""
+    name: str = config.task.name
+    return name
 
 
-def task(config: ConfigDict, network: nn.Module, spec: Any) -> Task:
-    """The task of ``config.task``, a name or a name with arguments, for data of the kind that it learns."""
-    arguments = {"name": config.task} if isinstance(config.task, str) else dict(config.task)
-    name = arguments.pop("name")
-    function = resolve(name)
-    if not _returns(function, Task):
-        raise UsageError(f"--config.task={name}: a task of jaxnets.tasks expected")
-    parameters = list(inspect.signature(function).parameters)
-    learned, kind = parameters[1], type(spec).__name__.lower()  # vocabulary, classes, quantities
-    if kind != learned:
-        raise UsageError(f"{name} learns from data with {learned}; {config.data.name} has {kind}")
-    given = {"model": network, kind: spec, **arguments}
-    if "learn" in parameters:
-        given["learn"] = learners.gradient_of(config)
-    if "optimizer" in parameters:  # of several players
-        given["optimizer"] = learners.optimizer_of(config)
-    return learners.wrapped(config, call(name, function, given))
+def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> Task:
+    """The task of ``config.task`` for a model, finished or not, and data of the kind that it learns.
+
+    The evaluators and reports of the config are added to its own.
+    """
+    build = _builder(trusted)
+    made = build.named(config.task, "a task", (Task,), EVERYTHING)
+    built = made(model=network, spec=spec, learn=learners.learn(config, optimizer(config, trusted)))
+    added: dict[str, Any] = {"spec": spec}
+    if config.get("evaluators") or config.get("reports"):
+        added["model"] = tasks.complete(network, spec)
+    if "predict" in built.endpoints:
+        added["predict"] = built.endpoints["predict"].function
+
+    def evaluator(given: Any) -> Scheduled:
+        rest = given.to_dict() if isinstance(given, ConfigDict) else given
+        schedule = {name: rest.pop(name) for name in ("splits", "every") if rest is not given and name in rest}
+        made = build.named(rest, "an evaluator", (Evaluator, Scheduled), EVERYTHING)
+        found = made(**{name: value for name, value in added.items() if made.accepts(name)})
+        return (found if isinstance(found, Scheduled) else Scheduled(found))._replace(**schedule)
+
+    def report(given: Any) -> Any:
+        made = build.named(given, "a report", (), EVERYTHING)
+        own = {name: value for name, value in added.items() if made.accepts(name)}
+        found = functools.partial(made.function, **{**own, **made.arguments})
+        try:
+            inspect.signature(found).bind(None, None, None)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{made.name} must be a function of (variables, splits, key): {error}") from error
+        return found
+
+    evaluators = {name: evaluator(each) for name, each in config.get("evaluators", {}).items()}
+    reports = {name: report(each) for name, each in config.get("reports", {}).items()}
+    return learners.wrapped(
+        config,
+        built._replace(evaluators={**built.evaluators, **evaluators}, reports={**built.reports, **reports}),
+    )
+
+
+def _builder(trusted: Trusted) -> Builder:
+    return Builder(trusted, lambda given: _trained(given, trusted))
+
+
+def _trained(given: Mapping[str, Any], trusted: Trusted) -> tasks.Trained:
+    """What another run has learned."""
+    folder, step = used_runs.read(given)
+    run = opened(folder, step, trusted, "the step of a run in the config")
+    return tasks.Trained(run.model, jax.device_get(run.variables))  # for whatever devices use it
+
+
+class Opened(NamedTuple):
+    """Attributes:
+    config: The run's.
+    spec: Meaning of the numbers in its data, such as a vocabulary.
+    model, task: Built from the config.
+    step: The checkpoint's.
+    variables: The model's at that step.
+    """
+
+    config: ConfigDict
+    spec: Any
+    model: nn.Module
+    task: Task
+    step: int
+    variables: Any
+
+
+_within: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("within", default=())
+
+
+def opened(workdir: Path, step: str, trusted: Trusted = (), flag: str = "--step") -> Opened:
+    """The run in a folder at one of its checkpoints; what is raised is as in ``restore.open_run``."""
+    config = rundir.load(workdir)
+    spec, batch = rundir.data(workdir)
+    if not (workdir / "checkpoints").is_dir():
+        raise RunError(f"no checkpoint in {workdir}: train there first")
+    with _entered(workdir):
+        network, made = described(config, spec, trusted)
+    with built(workdir):
+        shapes = jax.eval_shape(lambda batch: first_variables(made.learner, batch, config.seed), batch)
+    if jax.process_count() > 1:  # each of them must read it
+        whole = partitioning.everywhere(Mesh(jax.devices(), ("all",)))
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        chosen, variables = checkpoints.restore_variables(step, shapes, flag)
+    return Opened(config, spec, network, made, chosen, variables)
+
+
+def described(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:
+    """The model and the task of a config, for data of this meaning."""
+    network = tasks.complete(model(config.model, trusted), spec)
+    return network, task(config, network, spec, trusted)
+
+
+@contextlib.contextmanager
+def built(workdir: Path) -> Iterator[None]:
+    """Within it, what a model or JAX below it raises is a ``RunError``: its config may come from somebody else."""
+    try:
+        yield
+    except (UsageError, RunError, OSError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        raise RunError(f"the model of the run in {workdir} cannot be used: {sentence(error)}") from error
+
+
+@contextlib.contextmanager
+def _entered(workdir: Path) -> Iterator[None]:
+    """Within it, a run that is opened must not be one that is being opened already."""
+    inside, folder = _within.get(), workdir.resolve()
+    if folder in inside:
+        raise UsageError(f"runs that use each other: {' -> '.join(map(str, (*inside, folder)))}")
+    token = _within.set((*inside, folder))
+    try:
+        yield
+    finally:
+        _within.reset(token)

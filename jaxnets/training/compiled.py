@@ -12,6 +12,7 @@ from jaxnets.learning import evaluators, partitioning
 from jaxnets.learning.evaluators import Evaluator, Measure
 from jaxnets.learning.partitioning import count_rows
 from jaxnets.tasks import Task
+from jaxnets.training import learners
 from jaxnets.training.distributed import sharding
 from jaxnets.training.distributed.sharding import Share
 from jaxnets.training.errors import RunError, UsageError, sentence
@@ -50,6 +51,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         raise
     except Exception as error:  # a size that only NumPy or JAX refuses, deep within
         raise UsageError(f"{config.model.name}: {sentence(error)}") from error
+    learners.check_frozen(config, learner.variables(shapes.learner))
     layout: Any = State(
         "replicated",  # type: ignore[arg-type]
         learner.layout(shapes.learner),
@@ -140,7 +142,15 @@ def evaluate_splits(
     return found
 
 
-LEAST = {"steps": 1, "evaluate_every": 1, "log_every": 1, "not_finite_limit": 1, "keep": 1, "keep_every": 0}
+LEAST = {
+    "steps": 1,
+    "schedule_steps": 0,
+    "evaluate_every": 1,
+    "log_every": 1,
+    "not_finite_limit": 1,
+    "keep": 1,
+    "keep_every": 0,
+}
 
 
 def _check(settings: ConfigDict, rows: int) -> None:

@@ -15,16 +15,20 @@ from ml_collections import ConfigDict
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs, Rows
 from jaxnets.ops.files import open_to_append, write_whole
-from jaxnets.training import descriptions
+from jaxnets.training import descriptions, used_runs
 from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.run_files import LARGEST_CONFIG, check_folder, name_run, read_json
+from jaxnets.training.settings.shown import with_defaults
 
 # What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
 # about numbers that are not finite, and on which devices.
 FREE = (
+    "evaluators",
+    "reports",
     "train.steps",
+    "train.schedule_steps",
     "train.minutes",
     "train.evaluate_every",
     "train.log_every",
@@ -39,33 +43,41 @@ FREE = (
 )
 
 
-def claim(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
+def claim(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
     """Makes the folder, or checks that the run in it is the one of ``config`` on this data; saves both.
 
     A run of another config or other data that made no checkpoint is replaced, which stderr is told.
+
+    Args:
+        workdir: The folder.
+        config: With all settings.
+        dataset: Its data.
+        used: ``used_runs.digests``, which all processes must compute together; None: in a single process, here.
 
     Raises:
         UsageError: As ``check`` does.
         RunError: As ``check`` does, or it cannot be written.
     """
-    check(workdir, config, dataset)
+    used = used_runs.digests(config) if used is None else used
+    check(workdir, config, dataset, used)
     if _holds_another(workdir, config, dataset):
         print(f"{workdir} held another run, which made no checkpoint; it is replaced", file=sys.stderr)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(workdir / "config.json", _text(config))
-        write_whole(workdir / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False, indent=2))
+        described = {**descriptions.of(dataset), "runs": used}
+        write_whole(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
         name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
 
 
-def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
-    """Whether a run may be in the folder; nothing is written.
+def check(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
+    """Whether a run may be in the folder, with arguments as of ``claim``; nothing is written.
 
     Raises:
         UsageError: It holds a run of another config with checkpoints (what differs is named), or something else.
-        RunError: The run in it, with checkpoints, learned from other data.
+        RunError: The run in it, with checkpoints, learned from other data, or used what other runs had learned before.
     """
     _text(config)
     began = has_checkpoint(workdir)
@@ -85,6 +97,15 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset) -> None:
         raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
     if began:
         check_data(workdir, dataset)
+        _check_used(workdir, used_runs.digests(config) if used is None else used)
+
+
+def _check_used(workdir: Path, used: dict[str, str]) -> None:
+    """A ``RunError`` where the run in a folder used what other runs had learned before."""
+    before = described(workdir).get("runs", used) if (workdir / "data.json").exists() else used
+    if before != used:
+        changed = [name for name in used if not (isinstance(before, dict) and before.get(name) == used[name])]
+        raise RunError(f"the run in {workdir} uses runs that have changed: {', '.join(changed)}")
 
 
 def has_checkpoint(workdir: Path) -> bool:
@@ -102,15 +123,27 @@ def _holds_another(workdir: Path, config: ConfigDict, dataset: Dataset) -> bool:
 
 
 def _text(config: ConfigDict) -> str:
+    """The whole config: what has its default now keeps it where a later version has another."""
     try:
-        return json.dumps(config.to_dict(), indent=2) + "\n"
+        return json.dumps(with_defaults(config, None).to_dict(), indent=2) + "\n"
     except TypeError as error:
         raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
 
 
 def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
     """What makes two configs those of different runs, a line each."""
-    return [line for line in difference(before, config) if line.split(":")[0] not in FREE]
+    return [
+        line
+        for line in difference(before, config)
+        if not line.startswith(tuple(f"{key}{end}" for key in FREE for end in ":."))
+    ]
+
+
+def keep_schedule(workdir: Path, config: ConfigDict) -> None:
+    """Sets ``train.schedule_steps`` where it is 0: to that of the run in a folder, or to the steps of a new one."""
+    if not config.train.schedule_steps:
+        before = load(workdir).train if (workdir / "config.json").exists() else config.train
+        config.train.schedule_steps = before.schedule_steps or before.steps
 
 
 def identity(config: ConfigDict, dataset: Dataset) -> bytes:
@@ -170,8 +203,7 @@ def load(workdir: Path) -> ConfigDict:
         raise RunError(f"no run in {workdir}: no config.json there")
     found = read_json(path, LARGEST_CONFIG)
     try:
-        config = ConfigDict(found)
-        complete(config)  # one that an earlier version wrote
+        config = complete(ConfigDict(found))  # one that an earlier version wrote may lack settings
         check_config(config)
     except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
         raise RunError(f"{path} is not the config of a run: {error}") from error

@@ -46,6 +46,16 @@ CASES = {
         "nothing reads train.stesp; the nearest is train.steps",
     ),
     "wrong type in a config file": (user_config(steps="100"), 2, "train.steps: int expected; given '100'"),
+    "unknown variant": (
+        classify("--config=prevalence:attenton"),
+        2,
+        "prevalence.py has no variant attenton; it has attention, pooled",
+    ),
+    "argument of another optimizer": (
+        train_on(b"abc " * 99, "--config.optimizer.name=optax.sgd", "--config.optimizer.warmup=5"),
+        2,
+        "no setting --config.optimizer.warmup",
+    ),
     "negative seed": (train_on(b"abc " * 99, "--config.seed=-1"), 2, "`seed` must be an integer of at least 0, got -1"),
     "negative minutes": (
         train_on(b"abc " * 99, "--config.train.minutes=-1"),
@@ -107,7 +117,7 @@ CASES = {
     "task for other data": (
         classify("--config=digits", "--config.task=tasks.regression"),
         2,
-        "tasks.regression learns from data with quantities; data.digits has classes",
+        "tasks.regression learns from data with quantities, got data with classes",
     ),
     "no test part": (
         of_run("evaluate", "--split=test"),

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from shipped_configs import small_data
 from sklearn.datasets import load_digits
 
-from jaxnets import exported
+from jaxnets import exported, tasks
 from jaxnets.data import Dataset
 from jaxnets.data.sources.pairs import START
 from jaxnets.training import build, config, restore, rundir
@@ -35,7 +35,7 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
         settings.data = data if "name" in data else {**settings.data, **data}
         settings.model = {**settings.model, **model}
     dataset = build.dataset(settings)
-    network = build.model(settings.model, outputs=dataset.spec.size)
+    network = tasks.complete(build.model(settings.model), dataset.spec)
     task = build.task(settings, network, dataset.spec)
     rundir.claim(workdir, settings, dataset)
     variables = first_variables(task.learner, dataset.train[0], 0)
@@ -55,7 +55,7 @@ def raw_test_inputs(data: ConfigDict) -> np.ndarray | None:
         return np.frombuffer(content, np.uint8, offset=16).reshape(np.frombuffer(content, ">u4", 3, offset=4))
     if data.name == "data.digits":
         images = load_digits().images[4::5]
-        return np.round(images * 255 / 16).astype(np.uint8) if data.read_as == "images" else images
+        return np.round(images * 255 / 16).astype(np.uint8) if data.get("read_as") == "images" else images
     return None
 
 
@@ -165,7 +165,7 @@ def test_lengths_that_a_model_cannot_leave_open_stay_those_of_its_batches(tmp_pa
     settings = config.load("digits")
     settings.model = {"name": "own_nets.Short"}
     dataset = build.dataset(settings)
-    network = build.model(settings.model, None, outputs=10)
+    network = tasks.complete(build.model(settings.model, None), dataset.spec)
     task = build.task(settings, network, dataset.spec)
     rundir.claim(tmp_path / "run", settings, dataset)
     variables = first_variables(task.learner, dataset.train[0], 0)
@@ -209,7 +209,7 @@ def test_an_export_reads_raw_rows(tmp_path, monkeypatch, x):
     settings.model = {"name": "own_rows.Short"}
     settings.data.path, settings.data.batch = str(tmp_path / "a.npz"), 20
     dataset = build.dataset(settings)
-    network = build.model(settings.model, None, outputs=2)
+    network = tasks.complete(build.model(settings.model, None), dataset.spec)
     rundir.claim(tmp_path / "run", settings, dataset)
     task = build.task(settings, network, dataset.spec)
     variables = first_variables(task.learner, dataset.train[0], 0)

@@ -17,7 +17,6 @@ import pytest
 from conftest import ROOT
 
 from jaxnets.training import restore
-from jaxnets.training.config import DEFAULTS
 from jaxnets.training.reporting.metrics import read_metrics
 
 
@@ -221,10 +220,13 @@ def test_help_lists_the_flags(run_program, program):
     assert "--workdir" in done.stdout or program in ("summary", "compare")
 
 
-def test_help_names_every_setting_that_a_config_may_leave_out(run_program):
-    told = run_program("train", "--help").stdout
-    missing = [key for key in (*DEFAULTS, "profile") if key.rpartition(".")[2] not in told]
-    assert not missing
+def test_print_config_prints_all_settings_and_trains_nothing(run_program, tmp_path):
+    flags = (f"--workdir={tmp_path / 'run'}", "--config=digits", "--config.model.dropout=0.5", "--print_config")
+    told = run_program("train", *flags).stdout.splitlines()
+    assert not (tmp_path / "run").exists()
+    assert {"--config.model.dropout=0.5", "--config.data.batch=64", "--config.model.cell=recurrent.gru"} <= {*told}
+    again = run_program("train", "--config=digits", *told, "--print_config").stdout.splitlines()
+    assert again == told
 
 
 def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_text):

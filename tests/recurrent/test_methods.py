@@ -150,7 +150,7 @@ IN_A_CONFIG = {
 @pytest.mark.parametrize("method", IN_A_CONFIG.values(), ids=IN_A_CONFIG)
 def test_a_config_names_a_method(method):
     xs = jnp.sin(jnp.arange(3 * 7 * 4.0)).reshape(3, 7, 4)
-    plain, chosen = build.model(SPEC), build.model({**SPEC, "method": method})
+    plain, chosen = build.model(SPEC)(), build.model({**SPEC, "method": method})()
     variables = plain.init(jax.random.key(0), xs)
     chex.assert_trees_all_equal(chosen.init(jax.random.key(0), xs), variables)
     chex.assert_trees_all_close(chosen.apply(variables, xs), plain.apply(variables, xs), atol=1e-6)

@@ -17,7 +17,7 @@ RING = data.ring(batch=20)
 
 def task_of(steps=1):
     model = generative.GAN(hidden=(8,))
-    return tasks.adversarial(model, RING.spec, optax.adam(1e-2), discriminator_steps=steps)
+    return tasks.adversarial(model, RING.spec, learning.Gradient(optax.adam(1e-2)), discriminator_steps=steps)
 
 
 def test_losses_are_those_of_the_logarithms():

@@ -28,7 +28,7 @@ def losses(name: str, data: dict) -> list[float]:
     settings.train.accumulate = 1
     dataset = build.dataset(settings)
     dataset = dataset._replace(splits={**dataset.splits, "validation": dataset.splits["validation"][:1]})
-    task = build.task(settings, build.model(settings.model, outputs=dataset.spec.size), dataset.spec)
+    task = build.task(settings, build.model(settings.model), dataset.spec)
     compiled = compile_run(settings, dataset, task)
     state = sharding.settled(compiled.create())
     found = []

@@ -1,23 +1,35 @@
 """Configs: shipped ones build, overrides are typed, mistakes name the nearest key."""
 
 import re
+import runpy
 
+import optax
 import pytest
+from conftest import ROOT
 from ml_collections import ConfigDict
 
-from jaxnets import recurrent
+from jaxnets import data, recurrent, tasks
 from jaxnets.training import build, config
 from jaxnets.training.errors import UsageError
+from jaxnets.training.settings import names, overrides
 
 
 @pytest.mark.parametrize("name", config.shipped())
-def test_shipped_configs_name_a_model_that_exists(name):
+def test_shipped_configs_name_what_exists(name):
     settings = config.load(name)
-    model = build.model(settings.model, outputs=10)
-    outputs = {getattr(model, name) for name in build.OUTPUTS if hasattr(model, name)}
-    assert outputs == ({10} if name not in ("gan", "vae") else set())  # these give back what they read
-    assert callable(build.resolve(settings.data.name))
-    assert callable(build.resolve(settings.task if isinstance(settings.task, str) else settings.task.name))
+    model = tasks.complete(build.model(settings.model), data.Classes(tuple("0123456789")))
+    given = {getattr(model, field) for field in ("vocabulary", "classes", "outputs") if hasattr(model, field)}
+    assert given == ({10} if name not in ("gan", "vae") else set())  # these give back what they read
+    assert callable(names.resolve(settings.data.name))
+    assert callable(names.resolve(build.task_name(settings)))
+    assert isinstance(build.optimizer(settings), optax.GradientTransformation)
+
+
+def test_shipped_configs_say_only_what_differs():
+    for name, path in config.shipped().items():
+        file, variant = runpy.run_path(str(path)), name.partition(":")[2]
+        given = config.flatten(file["get_config"](variant) if variant else file["get_config"]())
+        assert not [key for key, value in config.defaults().items() if given.get(key) == value and key in given], name
 
 
 def test_overrides_take_the_type_of_the_setting():
@@ -26,17 +38,86 @@ def test_overrides_take_the_type_of_the_setting():
     assert settings.a.to_dict() == {"i": 3, "f": 2.0, "b": True, "s": "7", "t": (4,)}
 
 
-def test_a_name_may_replace_a_name_with_arguments():
-    settings = config.load("adding")
-    assert settings.model.cell.name == "recurrent.gru"
-    config.override(settings, [("model.cell.memory", "50")])
-    assert settings.model.cell.memory == 50
-    config.override(settings, [("model.cell", "recurrent.elman")])
-    assert build.model(settings.model, outputs=1).cell is recurrent.elman
+def overridden(name, *assignments):
+    settings = config.load(name)
+    config.override(settings, [tuple(each.split("=", 1)) for each in assignments])
+    return settings
+
+
+def test_a_cell_is_changed_with_its_arguments():
+    settings = overridden("adding", "model.cell.memory=50")
+    assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "memory": 50}
+    settings = overridden("adding", "model.cell=recurrent.elman")
+    assert tasks.complete(build.model(settings.model), data.Quantities(("sum",))).cell is recurrent.elman
+    settings = overridden("adding", "model.cell.reset=after", "model.cell=recurrent.gru")  # in any order
+    assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "reset": "after"}
+    settings = overridden("char_lm", "model.cell.factory=recurrent.gru")
+    assert settings.model.cell.to_dict() == {"factory": "recurrent.gru"}
+    assert overridden("digits", "model.cell=my_package.cell").model.cell.to_dict() == {"factory": "my_package.cell"}
+    assert overridden("digits", "model.cell.reset=after").model.cell.to_dict() == {
+        "factory": "recurrent.gru",
+        "reset": "after",
+    }
+
+
+def test_an_argument_that_the_config_does_not_have_is_set():
+    settings = overridden("char_lm", "model.tie=true", "data.validation=1", "model.method=newton")
+    assert (settings.model.tie, settings.data.validation, settings.model.method) == (True, 1.0, "newton")
+    assert overridden("set_statistics", "task.error=squared").task.error == "squared"
+    assert overridden("digits", "optimizer.b1=0.5").optimizer.b1 == 0.5
+    assert overridden("gan", "task.modes=4").task.to_dict() == {
+        "name": "tasks.adversarial",
+        "discriminator_steps": 5,
+        "modes": 4,
+    }
+
+
+def test_another_name_drops_the_arguments_of_the_one_before():
+    settings = overridden("digits", "model.hidden=8", "model.name=recurrent.CharRNN", "optimizer.frozen=head")
+    assert settings.model.to_dict() == {"name": "recurrent.CharRNN", "hidden": 8}
+    settings = overridden("digits", "optimizer.name=sgd", "optimizer.frozen=head", "optimizer.learning_rate=1")
+    assert settings.optimizer.to_dict() == {
+        "name": "optimizers.sgd",
+        "learning_rate": 1.0,
+        "average": 0.0,
+        "frozen": "head",
+        "plateau": 0.0,
+        "patience": 5,
+    }
+    assert overridden("digits", "data.name=data.adding").data.to_dict() == {"name": "data.adding"}
+    assert overridden("translation", "task=tasks.language_model").task.to_dict() == {"name": "tasks.language_model"}
+    same = overridden("digits", "model.name=recurrent.SequenceModel")
+    assert same.model == config.load("digits").model
+
+
+def test_an_element_of_a_list_is_set():
+    chain = [{"name": "optax.clip", "max_delta": 1.0}, {"name": "optax.sgd", "learning_rate": 0.1}]
+    before = config.complete(
+        ConfigDict({**config.load("digits").to_dict(), "optimizer": {"name": "optax.chain", "args": chain}})
+    )
+    settings = before.copy_and_resolve_references()
+    config.override(settings, [("optimizer.args.1.learning_rate", "0.5"), ("optimizer.args.1.momentum", "0.9")])
+    assert settings.optimizer.args[1] == {"name": "optax.sgd", "learning_rate": 0.5, "momentum": 0.9}
+    assert sorted(config.difference(before, settings)) == [
+        "optimizer.args.1.learning_rate: 0.1 there, 0.5 here",
+        "optimizer.args.1.momentum: None there, 0.9 here",
+    ]
+    with pytest.raises(UsageError, match="no setting --config.optimizer.args.1.momentun; the nearest is .*momentum$"):
+        config.override(settings, [("optimizer.args.1.momentun", "0.5")])
 
 
 BAD = {
     "mistyped": ("model.hiden", "5", "no setting --config.model.hiden; the nearest is --config.model.hidden"),
+    "mistyped, not in the config": (
+        "model.tei",
+        "5",
+        "no setting --config.model.tei; the nearest is --config.model.tie",
+    ),
+    "type of a default": ("model.dropout", "many", "--config.model.dropout: float expected, such as 0.0; given 'many'"),
+    "inside a number": ("model.hidden.size", "5", "no setting --config.model.hidden.size"),
+    "what a task is given": ("task.learn", "5", "no setting --config.task.learn; the nearest is --config.task.name"),
+    "argument of a cell": ("model.cell.rest", "5", "no setting --config.model.cell.rest"),
+    "element of no list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
     "section": ("model", "5", "no setting --config.model; it has model.cell, .*model.name"),
     "unknown": ("zzz", "5", "no setting --config.zzz$"),
     "float for int": ("model.hidden", "2.5", "--config.model.hidden: int expected, such as 256; given '2.5'"),
@@ -68,18 +149,15 @@ def test_elements_of_a_tuple_keep_their_type(text):
 
 
 def test_integers_become_floats_in_a_tuple_of_floats():
-    assert config.parse("a", "[1, 2.5]", (0.5, 0.5)) == (1.0, 2.5)
-    assert all(type(value) is float for value in config.parse("a", "(1, 2)", (0.5, 0.5)))
+    assert overrides.parse("a", "[1, 2.5]", (0.5, 0.5)) == (1.0, 2.5)
+    assert all(type(value) is float for value in overrides.parse("a", "(1, 2)", (0.5, 0.5)))
 
 
 @pytest.mark.parametrize("dtype", ["bflot16", "int32", "('a',)", "{}"])
 def test_what_is_no_type_to_compute_in_is_told(dtype):
-    settings = config.load("char_lm")
-    config.override(settings, [("model.dtype", dtype)])
-    with pytest.raises(
-        UsageError, match=f"dtype: a type such as float32 or bfloat16 expected; given {re.escape(repr(dtype))}"
-    ):
-        build.model(settings.model, outputs=10)
+    settings = overridden("char_lm", f"model.dtype={dtype}")
+    with pytest.raises(UsageError, match="dtype: a type such as float32 or bfloat16 expected; given "):
+        build.model(settings.model)
 
 
 def test_missing_configs_name_the_nearest(tmp_path):
@@ -98,51 +176,53 @@ def test_differences_are_listed_by_key():
     assert config.difference(old, new) == ["a.x: 1 there, 2 here", "a.z: not set there, 3 here"]
 
 
-def test_models_are_named_by_where_they_live():
-    model = build.model({"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden": 3}, outputs=7)
-    assert (model.cell, model.hidden, model.vocabulary) == (recurrent.gru, 3, 7)
+def test_variants_are_named_after_a_colon(tmp_path):
+    assert config.load("prevalence:pooled").model.name == "sets.DeepSets"
+    assert config.load("prevalence").model.name == "sets.HistNetQ"
+    with pytest.raises(UsageError, match=r"prevalence.py has no variant pool; it has attention, pooled$"):
+        config.load("prevalence:pool")
+    with pytest.raises(UsageError, match=r"adding.py has no variant x; it has none$"):
+        config.load("adding:x")
+    own = tmp_path / "a:b.py"
+    own.write_text(SIX_LINES)
+    assert config.load(str(own)).model.name == "recurrent.SequenceModel"
 
 
-def test_a_cell_takes_arguments_from_the_config():
-    spec = {"name": "recurrent.SequenceModel", "cell": {"name": "recurrent.gru", "reset": "after"}, "hidden": 3}
-    assert build.model(spec, outputs=2).cell(3) is recurrent.gru(3, reset="after")
+SIX_LINES = """def get_config():
+    return {
+        "task": "tasks.classification",
+        "data": {"name": "data.digits"},
+        "model": {"name": "recurrent.SequenceModel", "hidden": 8},
+    }
+"""
 
 
-WRONG_MODELS = {
-    "no module": ({"name": "CharRNN"}, "expected where it lives, such as recurrent.CharRNN"),
-    "mistyped": ({"name": "recurrent.CharRN"}, "no CharRN in recurrent; the nearest is recurrent.CharRNN"),
-    "private": ({"name": "recurrent.functools"}, "no functools in recurrent"),
-    "not a model": ({"name": "recurrent.lstm", "hidden": 3}, "recurrent.lstm does not make a Linen module"),
-    "argument": ({"name": "recurrent.CharRNN", "hiden": 3}, "has no argument 'hiden'; the nearest is hidden"),
-    "argument of a cell": (
-        {"name": "recurrent.CharRNN", "cell": {"name": "recurrent.gru", "rest": "after"}},
-        "recurrent.gru has no argument 'rest'; the nearest is reset",
-    ),
-    "missing": ({"name": "recurrent.CharRNN"}, "recurrent.CharRNN needs vocabulary"),
-    "elsewhere": ({"name": "antigravity.fly"}, "not part of jaxnets; to import antigravity, say --trust=antigravity"),
-}
+def test_a_config_needs_a_task_data_and_a_model(tmp_path):
+    (tmp_path / "mine.py").write_text(SIX_LINES)
+    settings = config.load(str(tmp_path / "mine.py"))
+    assert {key: config.flatten(settings)[key] for key in config.defaults()} == config.defaults()
+    for section in ("task", "data", "model"):
+        lines = [line for line in SIX_LINES.splitlines() if f'"{section}":' not in line]
+        (tmp_path / "less.py").write_text("\n".join(lines))
+        with pytest.raises(UsageError, match=f"less.py: {section}.name is missing"):
+            config.load(str(tmp_path / "less.py"))
 
 
-@pytest.mark.parametrize("spec, message", WRONG_MODELS.values(), ids=WRONG_MODELS)
-def test_wrong_models_are_told(spec, message):
-    with pytest.raises(UsageError, match=message):
-        build.model(spec)
+def test_defaults_of_one_optimizer_are_not_those_of_another():
+    settings = ConfigDict({"task": "a", "data": {"name": "b"}, "model": "c", "optimizer": {"name": "optax.lion"}})
+    assert set(config.complete(settings).optimizer) == {"name", *config.OF_OPTIMIZERS}
+    assert config.complete(settings).model.name == "c"
 
 
-def test_a_module_of_the_user_is_imported_only_when_trusted(tmp_path, monkeypatch):
-    (tmp_path / "my_models.py").write_text("from flax import linen\nclass Net(linen.Dense):\n    pass\nnumber = 3\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert type(build.model({"name": "my_models.Net", "features": 2}, trusted=None)).__name__ == "Net"
-    assert type(build.model({"name": "my_models.Net", "features": 2}, trusted=("my_models",))).__name__ == "Net"
-    with pytest.raises(UsageError, match="say --trust=my_models"):
-        build.model({"name": "my_models.Net", "features": 2})
-    with pytest.raises(UsageError, match="neither a Linen module nor a function of jaxnets"):
-        build.model({"name": "my_models.number"}, trusted=None)
-    with pytest.raises(UsageError, match="cannot import nowhere"):
-        build.model({"name": "nowhere.Net"}, trusted=None)
+def test_a_default_is_no_difference():
+    old, new = config.load("char_lm"), config.load("char_lm")
+    new.model.tie, new.model.layers = False, 1
+    assert config.difference(old, new) == []
+    new.model.tie = True
+    assert config.difference(old, new) == ["model.tie: False there, True here"]
 
 
-def test_options_of_a_function_are_those_of_what_it_returns():
-    assert build.model({"name": "attention.gpt2", "context": 7, "dropout": 0.1}, outputs=5).context == 7
-    with pytest.raises(UsageError, match="attention.gpt2 has no argument 'contxt'; the nearest is context"):
-        build.model({"name": "attention.gpt2", "contxt": 7}, outputs=5)
+def test_the_page_on_settings_has_all_of_them():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
+    assert rows == {key: str(value) or '""' for key, value in config.defaults().items()}

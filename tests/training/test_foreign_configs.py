@@ -91,7 +91,7 @@ def test_no_value_of_any_key_is_an_error_of_python(workdir, name):
 
 
 WRONG = {
-    "a section": ("config.json", ["train"], 5, "train.steps is missing"),
+    "a section": ("config.json", ["train"], 5, "train must be a dict of settings, got 5"),
     "a type": ("config.json", ["seed"], "0", "seed: int expected; given '0'"),
     "not a number": (
         "config.json",
@@ -106,9 +106,19 @@ WRONG = {
     "a module of jaxnets": ("config.json", ["model", "name"], "program.run", "program.run is not part of jaxnets"),
     "a reader as a model": ("config.json", ["model", "name"], "data.read", "data.read does not make a Linen module"),
     "a function as a model": ("config.json", ["model", "name"], "sets.max_pool", "does not make a Linen module"),
-    "a program as a part": ("config.json", ["model", "kind"], {"name": "train.main"}, "a part of a model must be of"),
-    "a reader as a part": ("config.json", ["model", "kind"], {"name": "data.read"}, "a part of a model must be of"),
-    "a model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "a task of jaxnets.tasks expected"),
+    "a program as a part": (
+        "config.json",
+        ["model", "kind"],
+        {"name": "train.main"},
+        "train.main is not part of jaxnets",
+    ),
+    "a reader as a part": (
+        "config.json",
+        ["model", "kind"],
+        {"name": "data.read"},
+        "an argument here must be of attention, .* got 'data.read'",
+    ),
+    "a model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "sets.DeepSets does not make a task"),
     "a private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
     "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes, Quantities"),
     "no targets": ("data.json", ["targets", "names"], [], "at least one target"),

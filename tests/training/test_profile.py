@@ -16,7 +16,7 @@ RUNS = {
         "--config.model.heads=2",
         "--config.model.layers=2",
     ),
-    "set_maximum_pooled": (),
+    "set_maximum:pooled": (),
 }
 FORWARD, BACKWARD = r"/jvp\(loss\)/", r"/transpose\(jvp\(loss\)\)/"
 PARTS = {
@@ -31,13 +31,13 @@ PARTS = {
         r"/optimizer/",
     ],
     "decoder_lm": [rf"{way}DecoderLM/.*/attention/dot_product/" for way in (FORWARD, BACKWARD)],
-    "set_maximum_pooled": [rf"{way}DeepSets/pool/" for way in (FORWARD, BACKWARD)],
+    "set_maximum:pooled": [rf"{way}DeepSets/pool/" for way in (FORWARD, BACKWARD)],
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_operations_are_named_by_the_part_of_the_model(name, small_text):
-    path = (f"--config.data.path={small_text}",) if name != "set_maximum_pooled" else ()
+    path = (f"--config.data.path={small_text}",) if name != "set_maximum:pooled" else ()
     _, dataset, _, compiled = ready(*RUNS[name], *path, name=name)
     text = compiled.step.lower(compiled.abstract, compiled.train.put(dataset.train[0])).compile().as_text()
     names = set(re.findall(r'op_name="([^"]*)"', text))

@@ -30,7 +30,7 @@ DIGITS = """
 from jaxnets.training.config import load
 
 def get_config():
-    config = load("mnist1d_cnn")
+    config = load("mnist1d:cnn")
     config.data = {"name": "data.digits", "read_as": "rows", "batch": 64, "validation": 0.15}
     # Not AdamW: it divides each gradient by its own size, one that is hardly more than rounding too, and with some of
     # XLA's flags losses that were equal to 1e-7 are then equal to 1e-5 at the fourth step, to 1e-3 at the twentieth.

@@ -145,6 +145,10 @@ class Checkpoints:
         """
         return self._chosen(which, flag, lambda step: self._variables(step, like))
 
+    def step_of(self, which: str, flag: str = "--step") -> int:
+        """The step that is meant; ``which``, ``flag`` and what is raised as above."""
+        return self._chosen(which, flag, lambda step: step)[0]
+
     def shapes(self, which: str, flag: str = "--step") -> Any:
         """Shapes and types of the model's variables at a step; ``which``, ``flag`` and what is raised as above."""
 

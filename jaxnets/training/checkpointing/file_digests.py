@@ -58,6 +58,11 @@ def check_files(step: Path) -> None:
             raise ValueError(f"{name} is not what was saved")
 
 
+def listed_digest(step: Path) -> str:
+    """The digest of all files of a step, from its list, which ``check_files`` has checked."""
+    return str(json.loads(read_regular(step / LIST, LARGEST_LIST, follow=False))["sha256"])
+
+
 def is_complete(step: Path) -> bool:
     """Whether all files that a step's list names are there, whatever they hold."""
     try:

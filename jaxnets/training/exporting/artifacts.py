@@ -51,7 +51,7 @@ def of_run(run: Run) -> Artifacts:
 
 
 def _of_run(run: Run, open_lengths: bool) -> Artifacts:
-    task = build.task(run.config, _portable(run.model), run.spec)
+    task = build.task(run.config, _portable(run.model), run.spec, run.trusted)
     batch = rundir.data(run.workdir)[1]
     raw = run.inputs()
     longest = max_length(run.model)

@@ -126,7 +126,7 @@ def _about_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
     data = rundir.described(run.workdir)
     return {
         "model": run.config.model.name,
-        "task": run.config.task if isinstance(run.config.task, str) else run.config.task.name,
+        "task": run.config.task.name,
         "step": run.step,
         "jax": jax.__version__,
         "platforms": PLATFORMS,

@@ -11,7 +11,7 @@ from jaxnets import exported
 from jaxnets.data import preprocess
 from jaxnets.data.inputs import Inputs
 from jaxnets.tasks import Endpoint
-from jaxnets.training import descriptions, restore, rundir
+from jaxnets.training import build, descriptions, restore, rundir
 from jaxnets.training.config import nearest
 from jaxnets.training.errors import RunError, UsageError
 
@@ -116,7 +116,7 @@ def of_export(folder: Path, name: str, trusted: tuple[str, ...]) -> Predictor:
     (expected,) = model.about["functions"]["forward"]["reads"]
     reads = {name: tuple(filter(lambda axis: isinstance(axis, str), like["shape"])) for name, like in expected.items()}
     try:
-        present = restore.task_of(rundir.load(folder), spec, trusted)[1].endpoints["predict"].present
+        present = build.described(rundir.load(folder), spec, trusted)[1].endpoints["predict"].present
     except (UsageError, RunError):  # a package that is not trusted: then predictions are arrays
         present = None
     length = model.about["limits"].get("length", LENGTH)

@@ -71,7 +71,7 @@ def open_trained(workdir: Path, label: str, trusted: tuple[str, ...] = ()) -> Tr
     settings = rundir.load(workdir)
     rows = read_metrics(workdir)
     spec, _ = rundir.data(workdir)
-    task = build.task(settings, build.model(settings.model, trusted, outputs=spec.size), spec)
+    task = build.described(settings, spec, trusted)[1]
     found = Trained(label, config.flatten(settings), rows, task.objective, task.units, _parameters(workdir))
     if not found.metrics():
         raise RunError(f"no metrics in {workdir / 'metrics.jsonl'}: train there first")

@@ -1,0 +1,1 @@
+"""Settings of a config: the things they name, the arguments these take, and values from a command line."""

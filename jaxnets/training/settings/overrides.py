@@ -1,0 +1,183 @@
+"""Settings from a command line: any argument that the thing accepts which a config names there."""
+
+import ast
+import inspect
+import math
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxnets.training.errors import UsageError
+from jaxnets.training.settings import calls, names
+from jaxnets.training.settings.flat import flatten
+from jaxnets.training.settings.forms import FORMS, form_of, takes_function
+
+SECTIONS = ("model", "data", "optimizer")  # which have a name and are never replaced whole
+OF_TASKS = ("model", "spec", "learn")  # arguments of a task that other settings make
+
+
+def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: dict[str, tuple[str, ...]]) -> None:
+    """Sets ``model.hidden`` and the like from the text of a command line, in place.
+
+    Another name (``model.name``, ``task``, ``model.cell``) drops the arguments of the one before; those that are
+    assigned too are set after it.
+
+    Args:
+        config: Has all sections.
+        assignments: Keys and texts.
+        keep: Settings by section that are no arguments of what is named there.
+
+    Raises:
+        UsageError: No such key (the nearest is named), or a value of another type.
+    """
+    tree = config.to_dict()
+    depth = lambda key: key.count(".") - (key.rpartition(".")[2] in FORMS)  # names before their arguments
+    for key, text in sorted(assignments, key=lambda each: depth(each[0])):
+        _assign(tree, key, text, keep)
+    for section in list(config):
+        del config[section]
+    config.update(ConfigDict(tree))
+
+
+def _assign(tree: dict[str, Any], key: str, text: str, keep: dict[str, tuple[str, ...]]) -> None:
+    *sections, last = key.split(".")
+    node: Any = tree
+    for section in sections:
+        if isinstance(node, list) and section.isdecimal() and int(section) < len(node):
+            index: Any = int(section)
+        elif isinstance(node, dict) and (section in node or _default_name(node, section)):
+            index = section
+            node.setdefault(section, _default_name(node, section))
+        else:
+            raise _unknown(tree, key)
+        if isinstance(node[index], str) and names.is_ours(node[index]):  # a name that gets arguments
+            node[index] = {"factory": node[index]}
+        elif isinstance(node[index], tuple):
+            node[index] = list(node[index])
+        node = node[index]
+    if isinstance(node, list) and last.isdecimal() and int(last) < len(node):
+        node[int(last)] = parse(key, text, node[int(last)])
+        return
+    if not isinstance(node, dict):
+        raise _unknown(tree, key)
+    current, form = node.get(last), form_of(node)
+    if last in FORMS and form:
+        _rename(node, form, text, keep.get(key.partition(".")[0], ()) if len(sections) == 1 else ())
+    elif form_of(current) and not (not sections and last in SECTIONS):
+        node[last] = _name(text, "factory") if sections else {"name": text}
+    elif isinstance(current, dict):
+        raise _unknown(tree, key)
+    elif last in node:
+        parameter = _parameters(node, sections).get(last)
+        is_function = takes_function(parameter) and isinstance(current, str)
+        node[last] = _name(text, "factory") if is_function else parse(key, text, _typed(current, parameter))
+    elif last in (known := _parameters(node, sections)):
+        node[last] = _unspelled(key, text, known[last])
+    else:
+        raise _unknown(tree, key)
+
+
+def _rename(node: dict[str, Any], form: str, text: str, keep: tuple[str, ...]) -> None:
+    """Names another thing, without the arguments of the one before."""
+    if "optimizers." in str(node[form]) and "." not in text:
+        text = f"optimizers.{text}"
+    if text != node[form]:
+        kept = {name: node[name] for name in keep if name in node}
+        node.clear()
+        node.update({form: text, **kept})
+
+
+def _name(text: str, form: str) -> Any:
+    """A name as it stands in a config: that of a user's package has a form, or else it would be a text."""
+    return {form: text} if "." in text and not names.is_ours(text, names.PLACES) else text
+
+
+def _default_name(node: dict[str, Any], argument: str) -> str | None:
+    """The public name of the function that is the default of an argument."""
+    parameter = _parameters(node, []).get(argument)
+    return names.name_of(parameter.default) if parameter is not None and callable(parameter.default) else None
+
+
+def _parameters(node: dict[str, Any], sections: list[str]) -> dict[str, inspect.Parameter]:
+    """The parameters of what is named, that a config may give; nothing where nothing is named."""
+    form = form_of(node)
+    if form is None:
+        return {}
+    name = node[form]
+    known = calls.parameters_of(str(name), names.resolve(name, None)) or {}
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+    others = OF_TASKS if sections == ["task"] else ()
+    return {name: each for name, each in known.items() if each.kind not in kinds and name not in others}
+
+
+def _unknown(tree: dict[str, Any], key: str) -> UsageError:
+    """The error of a key that nothing reads, with the nearest that something does."""
+    known = [*flatten(tree)]
+    node: Any = tree
+    for depth, section in enumerate(sections := key.split(".")):
+        if isinstance(node, list | tuple):
+            node = dict(zip(map(str, range(len(node))), node, strict=True))
+        node = node.get(section) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            known += [".".join((*sections[: depth + 1], name)) for name in _parameters(node, sections[: depth + 1])]
+    if inside := sorted({each for each in known if each.startswith(f"{key}.")}):
+        return UsageError(f"no setting --config.{key}; it has {', '.join(inside)}")
+    return UsageError(f"no setting --config.{key}{names.nearest(key, known, '--config.')}")
+
+
+def _typed(current: Any, parameter: inspect.Parameter | None) -> Any:
+    """The value of a setting, as a float where its argument is one."""
+    is_float = parameter is not None and parameter.annotation is float and type(current) is int
+    return float(current) if is_float else current
+
+
+def _unspelled(key: str, text: str, parameter: inspect.Parameter) -> Any:
+    """The value of an argument that a config does not have: of the type of its default, or of its annotation."""
+    default, annotation = parameter.default, parameter.annotation
+    if takes_function(parameter):
+        return _name(text, "factory") if "." in text else text
+    if isinstance(default, bool | int | float | tuple | list | str):
+        return parse(key, text, _typed(default, parameter))
+    return parse(key, text, annotation()) if annotation in (bool, int, float, str) else literal(text)
+
+
+def parse(key: str, text: str, current: Any) -> Any:
+    """The text of a setting as a value of the type of ``current``; where ``current`` is text, the text itself.
+
+    Raises:
+        UsageError: The value is of another type, is not finite, or has elements of another type than those of
+            ``current``.
+    """
+    kind = type(current)
+    if current is None:
+        return literal(text)
+    if kind not in (bool, int, float, tuple, list):
+        return text
+    value = _as_kind(literal(text.capitalize() if kind is bool else text), kind)
+    elements = {type(element) for element in current} if kind in (tuple, list) else set()
+    if len(elements) == 1 and type(value) is kind:
+        (element,) = elements
+        value = kind(_as_kind(each, element) for each in value)
+        fits = all(type(each) is element for each in value)
+    else:
+        fits = type(value) is kind
+    if not fits or (isinstance(value, float) and not math.isfinite(value)) or (kind is int and abs(value) >= 2**63):
+        raise UsageError(f"--config.{key}: {kind.__name__} expected, such as {current!r}; given {text!r}")
+    return value
+
+
+def _as_kind(value: Any, kind: type) -> Any:
+    """An int where a float is expected, or a list where a tuple is, as that; other values as they are."""
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
+        return float(value)
+    return tuple(value) if kind is tuple and isinstance(value, list) else value
+
+
+def literal(text: str) -> Any:
+    """The Python literal of a text, or the text itself where it is not one."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
