@@ -13,5 +13,6 @@ def get_config() -> dict:
         "data": {"name": "data.mixture"},
         "model": {"name": "sets.SetTransformer", "seeds": 4, "points": 16, "decoder": 1},
         "optimizer": {"final": 0.1},
+        "reports": {"inducing_points": "reports.inducing_points"},
         "train": {"steps": 50000, "evaluate_every": 2500, "log_every": 100},
     }

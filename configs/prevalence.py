@@ -22,6 +22,7 @@ def get_config(variant: str = "") -> dict:
         "task": {"name": "tasks.regression", "error": "absolute"},
         "data": {"name": "data.prevalence"},
         "model": {"name": "sets.HistNetQ"},
+        "reports": {"histograms": "reports.histograms"},
         "train": {"steps": 4000, "evaluate_every": 500, "log_every": 100},
         **VARIANTS.get(variant, {}),
     }

@@ -13,5 +13,6 @@ def get_config() -> dict:
         "data": {"name": "data.set_statistics"},
         "model": {"name": "sets.HistNetQ", "features": (), "head": (32, 16), "bins": 64, "prevalences": False},
         "optimizer": {"learning_rate": 0.002},
+        "reports": {"histograms": "reports.histograms"},
         "train": {"evaluate_every": 250},
     }

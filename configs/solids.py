@@ -18,5 +18,6 @@ def get_config() -> dict:
             "norm": "layer",
             "clean": True,
         },
+        "reports": {"inducing_points": "reports.inducing_points"},
         "train": {"steps": 2500, "evaluate_every": 500, "log_every": 100},
     }

@@ -1,5 +1,6 @@
 """Reports: figures and other artifacts that show what a model has learned."""
 
 from jaxnets.reports.artifacts import Arrays, Audio, ImageGrid, Table, Text
+from jaxnets.reports.set_figures import histograms, inducing_points
 
-__all__ = ["Arrays", "Audio", "ImageGrid", "Table", "Text"]
+__all__ = ["Arrays", "Audio", "ImageGrid", "Table", "Text", "histograms", "inducing_points"]

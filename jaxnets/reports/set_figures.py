@@ -1,4 +1,8 @@
-"""What models of sets are looked at with, whatever their task."""
+"""Reports on models of sets, whatever their task; a config adds them to those of the task.
+
+Each is ``(variables, splits, key, *, model) -> {name: figure}`` and shows a set of the first batch to validate on;
+nothing where the model is another.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,19 +20,31 @@ if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export ne
 SHOWN = 4
 
 
-def of_model(model: nn.Module, variables: Mapping[str, Any], batch: dict[str, np.ndarray]) -> "dict[str, Figure]":
-    """The pictures that there are of a kind of model, by name; of other models none."""
-    if "members" not in batch:
+def histograms(
+    variables: Mapping[str, Any], splits: Mapping[str, Any], key: jax.Array, *, model: nn.Module
+) -> "dict[str, Figure]":
+    """The votes for learned bins of a ``HistNetQ``, before and after, and the histogram of one set."""
+    shown = _first_set(splits)
+    if shown is None or not isinstance(model, HistNetQ) or not model.learned:
         return {}
+    return {"histograms": _histograms(model, variables, *shown)}
+
+
+def inducing_points(
+    variables: Mapping[str, Any], splits: Mapping[str, Any], key: jax.Array, *, model: nn.Module
+) -> "dict[str, Figure]":
+    """What the inducing points of a ``SetTransformer`` read of one set of points in two or three dimensions."""
+    shown = _first_set(splits)
+    if shown is None or not isinstance(model, SetTransformer) or not (model.points and model.encoder):
+        return {}
+    return {"inducing_points": _inducing(model, variables, *shown)} if shown[0].shape[-1] in (2, 3) else {}
+
+
+def _first_set(splits: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The elements of a set, and which of them are real; None where no set has any."""
+    batch = splits["validation"][0]
     filled = np.flatnonzero(batch["members"].any(1) & batch["mask"])
-    if not len(filled):
-        return {}
-    xs, members = (batch[name][filled[:1]] for name in ("inputs", "members"))
-    if isinstance(model, HistNetQ) and model.learned:
-        return {"histograms": _histograms(model, variables, xs, members)}
-    if isinstance(model, SetTransformer) and model.points and model.encoder and xs.shape[-1] in (2, 3):
-        return {"inducing_points": _inducing(model, variables, xs, members)}
-    return {}
+    return (batch["inputs"][filled[:1]], batch["members"][filled[:1]]) if len(filled) else None
 
 
 def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarray, members: np.ndarray) -> "Figure":

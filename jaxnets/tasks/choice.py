@@ -10,7 +10,6 @@ from jaxnets.data.targets import Quantities
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.reports import set_figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.models import Model, check_spec, complete
@@ -54,7 +53,7 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
 
     def draw(variables, splits, key):
         batch = {name: array[:SHOWN] for name, array in splits["validation"][0].items()}
-        figures = set_figures.of_model(model, variables, batch)
+        figures = {}
         side = round(batch["inputs"].shape[-1] ** 0.5)
         if side**2 == batch["inputs"].shape[-1]:
             figures["chosen"] = _chosen(batch, np.asarray(jax.nn.softmax(scores(variables, batch))), side)

@@ -12,7 +12,6 @@ from jaxnets.data.targets import Quantities
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_sum
-from jaxnets.reports import set_figures
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.supervised import READS
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
@@ -75,8 +74,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
         batch = {name: array[:SHOWN] for name, array in splits["validation"][0].items()}
         mixture = mixtures(variables, batch)
         chosen = np.asarray(jnp.argmax(densities(mixture, batch["inputs"]), axis=-1))
-        figures = {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
-        return {**figures, **set_figures.of_model(model, variables, batch)}
+        return {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
 
     return Task(
         learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]), loss),

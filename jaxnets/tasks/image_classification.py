@@ -111,13 +111,13 @@ def image_classification(
             "mistakes": figures.mistakes(logits, batch, classes.names),
         }
 
-    def of_model(model, variables, batch):
+    def filters(variables, batch):
         kernel = _first_kernel(model, variables, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
         return {} if kernel is None else {"filters": figures.filters(kernel)}
 
     table = lambda logits: tables.of_classes(logits, classes)
     reads = {"inputs": ("batch",)}
-    return supervised(model, learn, metrics, draw, "nats per image", prepare, of_model, reads, table)
+    return supervised(model, learn, metrics, draw, "nats per image", prepare, filters, reads, table)
 
 
 def _first_kernel(model: nn.Module, variables: Any, images: jax.Array) -> np.ndarray | None:

@@ -23,7 +23,7 @@ from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Scheduled, auroc, means, multilabel
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.ops.names import printable
-from jaxnets.reports import Table, figures, set_figures
+from jaxnets.reports import Table, figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_right
 from jaxnets.tasks.models import Model, check_spec, complete
@@ -155,7 +155,7 @@ def supervised(
     draw: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, Any]],
     unit: str,
     prepare: Callable[[Any, jax.Array | None], Any] = lambda batch, key: batch,
-    of_model: Callable[[nn.Module, Any, Any], dict[str, Any]] = set_figures.of_model,
+    more: Callable[[Any, Any], dict[str, Any]] = lambda variables, batch: {},
     reads: Mapping[str, tuple[str, ...]] = READS,
     table: Callable[[Any], Table] | None = None,
     answer: Callable[[jax.Array], jax.Array] = lambda answers: answers,
@@ -170,7 +170,7 @@ def supervised(
         unit: What the loss is measured in.
         prepare: ``(batch, key) -> batch``, what the model sees; the key is for what is drawn anew in every step of
             training, and None otherwise.
-        of_model: ``(model, variables, batch) -> {name: figure}``, what this kind of model is looked at with.
+        more: ``(variables, batch) -> {name: figure}``, beside those that ``draw`` makes.
         reads: ``inputs`` of the endpoint ``predict``.
         table: ``answers -> Table``, how predictions are shown; None: as arrays.
         answer: ``answers -> answers`` that the endpoint ``predict`` gives, such as in other units.
@@ -212,7 +212,7 @@ def supervised(
                 break
         whole = {name: np.concatenate([batch[name] for _, batch in pieces]) for name in pieces[0][1]}
         drawn = draw(np.concatenate([found for found, _ in pieces]), whole)
-        return {**drawn, **of_model(model, variables, whole)}
+        return {**drawn, **more(variables, whole)}
 
     def init(key, batch):
         return model.init(key, prepare({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])

@@ -9,8 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.mixture import GaussianMixture
 from task_parts import Parts, figures, loss_of, means, measured
 
-from jaxnets import data, sets, tasks
-from jaxnets.reports import set_figures
+from jaxnets import data, reports, sets, tasks
 
 RANDOM = np.random.default_rng(0)
 K = 3
@@ -92,8 +91,10 @@ def test_models_of_sets_are_looked_at():
         "inducing_points": sets.SetTransformer(2, width=8, heads=2, points=3, encoder=1, decoder=0),
     }.items():
         variables = jax.jit(model.init)(jax.random.key(0), batch["inputs"])
-        drawn = set_figures.of_model(model, variables, batch)
+        report = getattr(reports, name)
+        of = lambda batch, model, report=report, v=variables: report(v, {"validation": [batch]}, None, model=model)
+        drawn = of(batch, model)
         assert set(drawn) == {name}
         drawn[name].canvas.draw()
-        assert set_figures.of_model(model, variables, {**batch, "mask": np.zeros(3, bool)}) == {}
-    assert set_figures.of_model(sets.DeepSets(2), variables, batch) == {}
+        assert of({**batch, "mask": np.zeros(3, bool)}, model) == {}
+        assert of(batch, sets.DeepSets(2)) == {}
