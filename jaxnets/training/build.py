@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,7 +101,13 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
 
     def report(given: Any) -> Any:
         made = build.named(given, "a report", (), EVERYTHING)
-        return functools.partial(made.function, **{n: v for n, v in added.items() if made.accepts(n)}, **made.arguments)
+        own = {name: value for name, value in added.items() if made.accepts(name)}
+        found = functools.partial(made.function, **{**own, **made.arguments})
+        try:
+            inspect.signature(found).bind(None, None, None)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{made.name} must be a function of (variables, splits, key): {error}") from error
+        return found
 
     evaluators = {name: evaluator(each) for name, each in config.get("evaluators", {}).items()}
     reports = {name: report(each) for name, each in config.get("reports", {}).items()}

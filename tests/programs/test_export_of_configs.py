@@ -52,7 +52,7 @@ def raw_test_inputs(data: ConfigDict) -> np.ndarray | None:
         return np.frombuffer(content, np.uint8, offset=16).reshape(np.frombuffer(content, ">u4", 3, offset=4))
     if data.name == "data.digits":
         images = load_digits().images[4::5]
-        return np.round(images * 255 / 16).astype(np.uint8) if data.read_as == "images" else images
+        return np.round(images * 255 / 16).astype(np.uint8) if data.get("read_as") == "images" else images
     return None
 
 

@@ -130,6 +130,10 @@ FOREIGN = {
         {"task": {"name": "tasks.classification", "x": {"name": "recurrent.scan"}}},
         "recurrent.scan makes nothing that a config can name",
     ),
+    "an evaluator as report": (
+        {"reports": {"a": "evaluators.means"}},
+        "evaluators.means must be a function of (variables, splits, key): too many positional arguments",
+    ),
     "evaluators that are none": ({"evaluators": {"a": 5}}, "what makes an evaluator must be a name or have one, got 5"),
 }
 

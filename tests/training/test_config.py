@@ -92,11 +92,18 @@ def test_another_name_drops_the_arguments_of_the_one_before():
 
 def test_an_element_of_a_list_is_set():
     chain = [{"name": "optax.clip", "max_delta": 1.0}, {"name": "optax.sgd", "learning_rate": 0.1}]
-    settings = config.load("digits")
-    settings.optimizer = {"name": "optax.chain", "args": chain}
-    settings = config.complete(settings)
+    before = config.complete(
+        ConfigDict({**config.load("digits").to_dict(), "optimizer": {"name": "optax.chain", "args": chain}})
+    )
+    settings = before.copy_and_resolve_references()
     config.override(settings, [("optimizer.args.1.learning_rate", "0.5"), ("optimizer.args.1.momentum", "0.9")])
     assert settings.optimizer.args[1] == {"name": "optax.sgd", "learning_rate": 0.5, "momentum": 0.9}
+    assert sorted(config.difference(before, settings)) == [
+        "optimizer.args.1.learning_rate: 0.1 there, 0.5 here",
+        "optimizer.args.1.momentum: None there, 0.9 here",
+    ]
+    with pytest.raises(UsageError, match="no setting --config.optimizer.args.1.momentun; the nearest is .*momentum$"):
+        config.override(settings, [("optimizer.args.1.momentun", "0.5")])
 
 
 BAD = {
@@ -108,6 +115,7 @@ BAD = {
     ),
     "type of a default": ("model.dropout", "many", "--config.model.dropout: float expected, such as 0.0; given 'many'"),
     "inside a number": ("model.hidden.size", "5", "no setting --config.model.hidden.size"),
+    "what a task is given": ("task.learn", "5", "no setting --config.task.learn; the nearest is --config.task.name"),
     "argument of a cell": ("model.cell.rest", "5", "no setting --config.model.cell.rest"),
     "element of no list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
     "section": ("model", "5", "no setting --config.model; it has model.cell, .*model.name"),

@@ -10,9 +10,11 @@ from jaxnets.training.errors import UsageError
 
 
 def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """``{"model.hidden": 256, ...}``."""
+    """``{"model.hidden": 256, ...}``; elements of a list that are dicts too, ``optimizer.args.0.max_norm``."""
     flat = {}
     for key, value in config.items():
+        if isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
+            value = {str(number): each for number, each in enumerate(value)}
         if isinstance(value, ConfigDict | Mapping):
             flat.update({f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()})
         else:

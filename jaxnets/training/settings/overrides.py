@@ -1,6 +1,7 @@
 """Settings from a command line: any argument that the thing accepts which a config names there."""
 
 import ast
+import copy
 import inspect
 import math
 import sys
@@ -15,6 +16,7 @@ from jaxnets.training.settings.flat import flatten
 from jaxnets.training.settings.forms import FORMS, form_of, takes_function
 
 SECTIONS = ("model", "data", "optimizer")  # which have a name and are never replaced whole
+OF_TASKS = ("model", "spec", "learn")  # arguments of a task that other settings make
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: dict[str, tuple[str, ...]]) -> None:
@@ -31,7 +33,7 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: d
     Raises:
         UsageError: No such key (the nearest is named), or a value of another type.
     """
-    tree = config.to_dict()
+    tree = copy.deepcopy(config.to_dict())
     depth = lambda key: key.count(".") - (key.rpartition(".")[2] in FORMS)  # names before their arguments
     for key, text in sorted(assignments, key=lambda each: depth(each[0])):
         _assign(tree, key, text, keep)
@@ -69,10 +71,10 @@ def _assign(tree: dict[str, Any], key: str, text: str, keep: dict[str, tuple[str
     elif isinstance(current, dict):
         raise _unknown(tree, key)
     elif last in node:
-        parameter = _parameters(node).get(last)
+        parameter = _parameters(node, sections).get(last)
         is_function = takes_function(parameter) and isinstance(current, str)
         node[last] = _name(text, "factory") if is_function else parse(key, text, _typed(current, parameter))
-    elif last in (known := _parameters(node)):
+    elif last in (known := _parameters(node, sections)):
         node[last] = _unspelled(key, text, known[last])
     else:
         raise _unknown(tree, key)
@@ -95,19 +97,20 @@ def _name(text: str, form: str) -> Any:
 
 def _default_name(node: dict[str, Any], argument: str) -> str | None:
     """The public name of the function that is the default of an argument."""
-    parameter = _parameters(node).get(argument)
+    parameter = _parameters(node, []).get(argument)
     return names.name_of(parameter.default) if parameter is not None and callable(parameter.default) else None
 
 
-def _parameters(node: dict[str, Any]) -> dict[str, inspect.Parameter]:
-    """The parameters of what is named; nothing where nothing is."""
+def _parameters(node: dict[str, Any], sections: list[str]) -> dict[str, inspect.Parameter]:
+    """The parameters of what is named, that a config may give; nothing where nothing is named."""
     form = form_of(node)
     if form is None:
         return {}
     name = node[form]
     known = calls.parameters_of(str(name), names.resolve(name, None)) or {}
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
-    return {name: parameter for name, parameter in known.items() if parameter.kind not in kinds}
+    others = OF_TASKS if sections == ["task"] else ()
+    return {name: each for name, each in known.items() if each.kind not in kinds and name not in others}
 
 
 def _unknown(tree: dict[str, Any], key: str) -> UsageError:
@@ -115,9 +118,11 @@ def _unknown(tree: dict[str, Any], key: str) -> UsageError:
     known = [*flatten(tree)]
     node: Any = tree
     for depth, section in enumerate(sections := key.split(".")):
+        if isinstance(node, list | tuple):
+            node = dict(zip(map(str, range(len(node))), node, strict=True))
         node = node.get(section) if isinstance(node, dict) else None
         if isinstance(node, dict):
-            known += [".".join((*sections[: depth + 1], name)) for name in _parameters(node)]
+            known += [".".join((*sections[: depth + 1], name)) for name in _parameters(node, sections[: depth + 1])]
     if inside := sorted({each for each in known if each.startswith(f"{key}.")}):
         return UsageError(f"no setting --config.{key}; it has {', '.join(inside)}")
     return UsageError(f"no setting --config.{key}{names.nearest(key, known, '--config.')}")
