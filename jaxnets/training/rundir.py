@@ -203,11 +203,21 @@ def load(workdir: Path) -> ConfigDict:
         raise RunError(f"no run in {workdir}: no config.json there")
     found = read_json(path, LARGEST_CONFIG)
     try:
-        config = complete(ConfigDict(found))  # one that an earlier version wrote may lack settings
+        config = complete(ConfigDict(_as_now(found)))
         check_config(config)
     except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
         raise RunError(f"{path} is not the config of a run: {error}") from error
     return config
+
+
+def _as_now(found: dict[str, Any]) -> dict[str, Any]:
+    """A config as it is written now: an earlier version wrote ``name`` for a cell that is a factory."""
+    model = found.get("model")
+    cell = model.get("cell") if isinstance(model, dict) else None
+    if not (isinstance(cell, dict) and "name" in cell and "hidden" not in cell):
+        return found
+    rest = {name: value for name, value in cell.items() if name != "name"}
+    return {**found, "model": {**found["model"], "cell": {"factory": cell["name"], **rest}}}
 
 
 def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:

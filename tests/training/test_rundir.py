@@ -45,6 +45,7 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
     for key in (key for key, value in defaults().items() if key != "seed" and flat[key] == value):
         section, _, name = key.rpartition(".")
         del before[section][name]
+    before["model"]["cell"]["name"] = before["model"]["cell"].pop("factory")
     path.write_text(json.dumps({name: section for name, section in before.items() if section != {}}))
     rundir.claim(tmp_path, load("adding"), made)
     assert difference(rundir.load(tmp_path), load("adding")) == []

@@ -1,6 +1,7 @@
 """Settings from a command line: any argument that the thing accepts which a config names there."""
 
 import ast
+import copy
 import inspect
 import math
 import sys
@@ -32,7 +33,7 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: d
     Raises:
         UsageError: No such key (the nearest is named), or a value of another type.
     """
-    tree = config.to_dict()
+    tree = copy.deepcopy(config.to_dict())
     depth = lambda key: key.count(".") - (key.rpartition(".")[2] in FORMS)  # names before their arguments
     for key, text in sorted(assignments, key=lambda each: depth(each[0])):
         _assign(tree, key, text, keep)

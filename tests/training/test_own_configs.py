@@ -1,0 +1,214 @@
+"""Configs of a user's own package, and runs that use what another run has learned: train, open, go on."""
+
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import ROOT
+from in_process import ready, trained
+from ml_collections import ConfigDict
+
+from jaxnets import learning
+from jaxnets.training import build, config, restore, rundir
+from jaxnets.training.errors import RunError, UsageError
+
+OWN = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from flax import linen as nn
+from jaxnets import data, learning, recurrent, reports, tasks
+from jaxnets.data.dataset import Dataset
+
+def cell(hidden, scale=1.0):
+    return recurrent.gru(hidden, reset="after")
+
+class Net(nn.Module):
+    classes: int
+    cell: object
+    activation: object
+    @nn.compact
+    def __call__(self, xs, train=False, **real):
+        ys = recurrent.RNN(self.cell(4))(xs)[1]
+        return nn.Dense(self.classes)(self.activation(ys[:, -1]))
+
+def points(batch: int = 4, seed: int = 0) -> Dataset:
+    return data.digits(batch=batch, seed=seed)
+
+def task(model, spec, learn, *, weight: float = 1.0) -> tasks.Task:
+    built = tasks.classification(model, spec, learn)
+    return built._replace(units={"loss": f"{weight} nats"})
+
+def chain(steps: int, schedule, clip: float = 1.0) -> optax.GradientTransformation:
+    return optax.chain(optax.clip(clip), optax.sgd(schedule))
+
+def right(predict, among: int = 1) -> learning.Evaluator:
+    def measure(variables, batch, key, carry):
+        return {"rows": learning.Mean(among * jnp.sum(batch["mask"], dtype=jnp.float32), jnp.float32(1))}, ()
+    assert callable(predict)
+    return learning.means(measure)
+
+def report(variables, splits, key, model, title):
+    return {"title": reports.Text(f"{title} of {type(model).__name__}")}
+"""
+CONFIG = {
+    "task": {"name": "own_package.task", "weight": 2.0},
+    "data": {"name": "own_package.points"},
+    "model": {
+        "name": "own_package.Net",
+        "cell": {"factory": "own_package.cell", "scale": 0.5},
+        "activation": "jax.nn.relu",
+    },
+    "optimizer": {
+        "name": "own_package.chain",
+        "schedule": {"name": "optax.linear_schedule", "init_value": 0.1, "end_value": 0.0, "transition_steps": 3},
+    },
+    "evaluators": {"rows": {"name": "own_package.right", "among": 2, "splits": ("validation", "test"), "every": 3}},
+    "reports": {"title": {"factory": "own_package.report", "title": "A picture"}},
+    "train": {"steps": 3, "evaluate_every": 3},
+}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The path of a config whose names are all those of a package of the user."""
+    (tmp_path / "own_package.py").write_text(OWN)
+    (tmp_path / "own.py").write_text(f"def get_config():\n    return {CONFIG!r}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return str(tmp_path / "own.py")
+
+
+def test_a_package_of_the_user_trains_and_is_opened_where_it_is_trusted(own, tmp_path):
+    settings, dataset, task, _ = ready(name=own)
+    workdir = tmp_path / "run"
+    rundir.claim(workdir, settings, dataset)
+    trained(workdir, name=own)
+    assert task.units == {"loss": "2.0 nats"}
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert (rows[-1]["validation/rows"], rows[-1]["test/rows"]) == (2 * 4, pytest.approx(2 * 4, abs=1))  # by batch
+    assert (workdir / "samples" / "title.txt").read_text().strip() == "A picture of Net"
+    opened = restore.open_run(workdir, trusted=("own_package",))
+    assert (opened.model.classes, opened.step) == (10, 3)
+    with pytest.raises(UsageError, match="to import own_package, say --trust=own_package"):
+        restore.open_run(workdir)
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """The folder of a run that another one may use."""
+    settings, dataset, *_ = ready(*SMALL, name="digits")
+    rundir.claim(tmp_path / "teacher", settings, dataset)
+    trained(tmp_path / "teacher", *SMALL, name="digits")
+    return tmp_path / "teacher"
+
+
+SMALL = (
+    "--config.model.hidden=3",
+    "--config.data.batch=8",
+    "--config.train.steps=2",
+    "--config.train.evaluate_every=2",
+)
+DISTILLED = """
+from jaxnets import tasks
+def distilled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+    assert set(teacher.variables) == {"params"}
+    return tasks.classification(model, spec, learn)._replace(units={"loss": type(teacher.model).__name__})
+"""
+
+
+def using(settings, folder, **more):
+    settings.task = {"name": "distilling.distilled", "teacher": {"run": str(folder), **more}}
+    return settings
+
+
+def test_a_run_uses_what_another_has_learned(teacher, tmp_path, monkeypatch):
+    (tmp_path / "distilling.py").write_text(DISTILLED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = using(config.load("digits"), teacher)
+    dataset = build.dataset(settings)
+    made = build.task(settings, build.model(settings.model), dataset.spec, trusted=None)
+    assert made.units == {"loss": "SequenceModel"}
+    rundir.claim(tmp_path / "run", settings, dataset)
+    rundir.check(tmp_path / "run", settings, dataset)
+    trained(teacher, *SMALL, "--config.train.steps=4", name="digits")
+    (teacher / "checkpoints" / "2").rename(teacher / "moved")
+    with pytest.raises(RunError, match="uses runs that have changed: .*teacher:best"):
+        rundir.check(tmp_path / "run", settings, dataset)
+    for wrong, told in (({"step": "9"}, "=9: best, last or one of 4"), ({"at": 3}, "must be {'run': folder, 'step'")):
+        with pytest.raises(UsageError, match=told):
+            build.task(using(settings, teacher, **wrong), build.model(settings.model), dataset.spec, trusted=None)
+    with pytest.raises(UsageError, match="no run in nowhere: there is no such folder"):
+        build.task(using(settings, "nowhere"), build.model(settings.model), dataset.spec, trusted=None)
+
+
+PULLED = """
+import jax
+from jaxnets import tasks
+def pulled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+    def near(init, loss):
+        def with_teacher(variables, batch, context):
+            value, aux = loss(variables, batch, context)
+            theirs = teacher.model.apply(teacher.variables, batch["inputs"])
+            return value + (theirs ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
+        return learn(init, with_teacher)
+    return tasks.classification(model, spec, near)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_use_a_run_as_one_does(teacher, tmp_path, monkeypatch, start_processes):
+    (tmp_path / "pulling.py").write_text(PULLED)
+    task = {"name": "pulling.pulled", "teacher": {"run": str(teacher)}}
+    lines = ["from jaxnets.training.config import load", "def get_config():", "    settings = load('digits').to_dict()"]
+    lines += [f"    return {{**settings, 'task': {task!r}}}"]
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    flags = (f"--config={tmp_path / 'mine.py'}", *SMALL, "--config.train.log_every=1", "--config.train.steps=3")
+    losses = []
+    for count in (1, 2):
+        workdir = tmp_path / f"run-{count}"
+        for process in start_processes(count, 1, f"--workdir={workdir}", *flags):
+            told = process.communicate(timeout=200)[1]
+            assert process.returncode == 0, told
+        rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        losses.append([row["train/loss"] for row in rows if "train/loss" in row])
+        assert json.loads((workdir / "data.json").read_text())["runs"].keys() == {f"{teacher}:best"}
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_runs_that_use_each_other_are_told(teacher, tmp_path, monkeypatch):
+    (tmp_path / "distilling.py").write_text(DISTILLED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = teacher / "config.json"
+    path.write_text(json.dumps(using(ConfigDict(json.loads(path.read_text())), teacher).to_dict()))
+    with pytest.raises(UsageError, match="runs that use each other: .*teacher -> .*teacher$"):
+        restore.open_run(teacher, trusted=("distilling",))
+
+
+def test_the_length_of_the_schedule_is_that_of_the_first_start(tmp_path):
+    first = lambda *flags: ready(*SMALL, *flags, name="digits")[:2]
+    settings, dataset = first()
+    rundir.keep_schedule(tmp_path, settings)
+    assert settings.train.schedule_steps == 2
+    rundir.claim(tmp_path, settings, dataset)
+    longer, _ = first("--config.train.steps=9")
+    rundir.keep_schedule(tmp_path, longer)
+    rundir.check(tmp_path, longer, dataset)
+    assert longer.train.schedule_steps == 2
+    own, _ = first("--config.train.steps=9", "--config.train.schedule_steps=7")
+    rundir.keep_schedule(tmp_path, own)
+    rundir.check(tmp_path, own, dataset)
+    assert own.train.schedule_steps == 7
+    rates = [optax.tree.norm(_update(build.optimizer(each))) for each in (settings, longer, own)]
+    assert float(rates[0]) == float(rates[1]) != float(rates[2])
+
+
+def _update(optimizer):
+    """The second update, which the schedule scales."""
+    params = {"w": jnp.ones((2, 2))}
+    state = optimizer.init(params)
+    for _ in range(2):
+        updates, state = learning.optimizers.promoting(optimizer).update(params, state, params)
+    return updates
