@@ -125,7 +125,7 @@ def _holds_another(workdir: Path, config: ConfigDict, dataset: Dataset) -> bool:
 def _text(config: ConfigDict) -> str:
     """The whole config: what has its default now keeps it where a later version has another."""
     try:
-        return json.dumps(with_defaults(config, None).to_dict(), indent=2) + "\n"
+        return json.dumps(with_defaults(config, imports=True).to_dict(), indent=2) + "\n"
     except TypeError as error:
         raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
 

@@ -1,4 +1,4 @@
-"""A package outside jaxnets with a cell, a module, a task, a data source and an optimizer of its own, used by programs."""
+"""A package outside jaxnets with a cell, a module, a task, data and an optimizer of its own, used by all programs."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import numpy as np
@@ -32,7 +31,8 @@ def leaky(hidden: int, decay: float = 0.5) -> recurrent.Cell:
     def init(key, features):
         first, second = jax.random.split(key)
         normal = jax.nn.initializers.lecun_normal()
-        return {"input": {"kernel": normal(first, (features, hidden))}, "recurrent": {"kernel": normal(second, (hidden, hidden))}}
+        sizes = {"input": (first, features), "recurrent": (second, hidden)}
+        return {name: {"kernel": normal(key, (size, hidden))} for name, (key, size) in sizes.items()}
 
     def step(rest, h, u, dot):
         h = decay * h + (1 - decay) * jnp.tanh(u + dot("kernel", h))

@@ -1,6 +1,7 @@
 """The whole config: every setting, with the defaults of what it names."""
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,23 +11,28 @@ from jaxnets.ops.signatures import LINEN, signature
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import names
 from jaxnets.training.settings.flat import flatten
-from jaxnets.training.settings.forms import form_of
+from jaxnets.training.settings.forms import FORMS, form_of
 from jaxnets.training.settings.names import Trusted
 
 GIVEN = {"data": ("seed",)}  # arguments by section that are settings of the whole config
 
 
-def with_defaults(config: ConfigDict, trusted: Trusted = ()) -> ConfigDict:
+def with_defaults(config: ConfigDict, imports: bool = False) -> ConfigDict:
     """A config with the defaults of all arguments that it leaves out, as far as a config can hold them.
 
-    What must not be imported, or cannot be, is left as it is.
+    Args:
+        config: May name the user's packages.
+        imports: Whether these are imported; else only what is imported already has its defaults filled in.
     """
+    named = [str(value) for key, value in flatten(config).items() if key.rpartition(".")[2] in FORMS]
+    imported = {name.partition(".")[0] for name in named if name.rpartition(".")[0] in sys.modules}
+    trusted = None if imports else tuple(imported)
     return ConfigDict({key: _filled(value, trusted, GIVEN.get(key, ())) for key, value in config.to_dict().items()})
 
 
 def lines(config: ConfigDict) -> list[str]:
     """All settings, as they are written on a command line or in a file for ``--flagfile``."""
-    return [f"--config.{key}={value}" for key, value in flatten(with_defaults(config, None)).items()]
+    return [f"--config.{key}={value}" for key, value in flatten(with_defaults(config, imports=True)).items()]
 
 
 def _filled(value: Any, trusted: Trusted, without: tuple[str, ...] = ()) -> Any:
