@@ -8,13 +8,13 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.modules.dropout import Dropout
+from jaxnets.modules.perceptron import Layer, perceptron
 from jaxnets.ops.activations import activation
 from jaxnets.ops.checks import check_integer, check_lengths
-from jaxnets.ops.perceptron import Layer, perceptron
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron, ``ops.perceptron``.
+    """A multilayer perceptron, ``modules.perceptron``.
 
     Parameters: ``layer_0``, ``layer_1``, ..., ``head``, each with ``kernel`` and ``bias``.
 

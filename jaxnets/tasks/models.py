@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from jaxnets.ops.signatures import accepted
+from jaxnets.tasks.signatures import accepted
 
 Model = nn.Module | Callable[..., nn.Module]
 

@@ -99,8 +99,8 @@ REFUSED = {
     "infinite": (np.where(Y == 3, -np.inf, Y), "got float64 with -inf in example 3"),
     "NaN": (np.where(Y == 3, np.nan, Y), "label nan of example 3 in the training part"),
     "latin": (np.array([b"a", b"\xe9"] * 24), r"must be text in UTF-8, got b'\\xe9'; decode them first"),
-    "one-hot": (np.eye(12)[Y], r"y_train as \[N\] expected; given .*np.argmax\(y, 1\)"),
-    "a column": (Y[:, None], r"given .*int64 \(\d+, 1\); y\[:, 0\]"),
+    "one-hot": (np.eye(12)[Y], r"must be \[\d+\], got shape \(\d+, 12\); .*np.argmax\(y, 1\)"),
+    "a column": (Y[:, None], r"must be \[\d+\], got shape \(\d+, 1\); y\[:, 0\]"),
 }
 
 

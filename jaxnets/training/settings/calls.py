@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from jaxnets.ops.signatures import accepted
+from jaxnets.tasks.signatures import accepted
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.settings.names import nearest
 

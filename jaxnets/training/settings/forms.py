@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxnets.ops.signatures import returned
+from jaxnets.tasks.signatures import returned
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import calls, names
 from jaxnets.training.settings.names import Trusted

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxnets.ops.signatures import LINEN, signature
+from jaxnets.tasks.signatures import LINEN, signature
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import names
 from jaxnets.training.settings.flat import flatten
