@@ -32,14 +32,14 @@ fi
 recurrence() { # name, shapes, type, then more flags
   local name=$1 shapes=$2 dtype=$3
   shift 3
-  $python -m benchmarks.recurrence --shapes="$shapes" --dtype="$dtype" --rounds="$rounds" \
+  $python -m benchmarks.recurrent.recurrence --shapes="$shapes" --dtype="$dtype" --rounds="$rounds" \
     --json="$out/$name.json" "$@"
 }
 
 attend() { # name, type, parts, then more flags
   local name=$1 dtype=$2 parts=$3
   shift 3
-  $python -m benchmarks.attention --dtype="$dtype" --parts="$parts" --lengths="$spans" --tokens="$tokens" \
+  $python -m benchmarks.models.attention --dtype="$dtype" --parts="$parts" --lengths="$spans" --tokens="$tokens" \
     --heads="$heads" --features="$features" --layers="$layers" --written="$written" --rounds="$rounds" \
     --memory_mb=40000 --json="$out/$name.json" "$@"
 }
@@ -59,13 +59,13 @@ case $part in
     recurrence large_float16 "$large" float16 --methods=sequential,persistent --cells=lstm,gru --peers=torch
     ;;
   long)
-    $python -m benchmarks.long --lengths="$lengths" --rounds=3 --json="$out/long.json"
+    $python -m benchmarks.recurrent.long --lengths="$lengths" --rounds=3 --json="$out/long.json"
     ;;
   cudnn)
     recurrence cudnn "$small" float32 --cells=lstm --methods=sequential,$cudnn --peers='jax cudnn,torch'
     recurrence newton "$small" float32 --cells=lstm,gru --methods=sequential,newton --peers=none
-    $python -m benchmarks.variants --shapes="$small" --json="$out/variants.json"
-    $python -m benchmarks.linear --sizes="$sizes" --json="$out/linear.json"
+    $python -m benchmarks.recurrent.variants --shapes="$small" --json="$out/variants.json"
+    $python -m benchmarks.recurrent.linear --sizes="$sizes" --json="$out/linear.json"
     ;;
   memory)
     recurrence memory "$memory" float32 --cells=lstm --methods=sequential,sequential:boundaries \
@@ -79,11 +79,11 @@ case $part in
     attend decoder_bfloat16 bfloat16 decoder,decoding # 124 M parameters: GPT-2
     ;;
   sets)
-    $python -m benchmarks.sets --sizes="$elements" --streamed="$streamed" --rounds="$rounds" --json="$out/sets.json"
+    $python -m benchmarks.models.sets --sizes="$elements" --streamed="$streamed" --rounds="$rounds" --json="$out/sets.json"
     ;;
   convolution)
     for dtype in float32 bfloat16; do
-      $python -m benchmarks.convolution --models="$networks" --dtype=$dtype --batch="$images" --rounds="$rounds" \
+      $python -m benchmarks.models.convolution --models="$networks" --dtype=$dtype --batch="$images" --rounds="$rounds" \
         --json="$out/convolution_$dtype.json"
     done
     ;;
@@ -106,7 +106,7 @@ print(f"largest difference of logits between {jax.default_backend()} and cpu: {a
 END
     ;;
   tiles) # how good the persistent kernel's choice of rows and units is
-    $python -m benchmarks.tiles --shapes="$tiles" --rounds="$rounds" --json="$out/tiles.json" $interpret
+    $python -m benchmarks.recurrent.tiles --shapes="$tiles" --rounds="$rounds" --json="$out/tiles.json" $interpret
     ;;
   unroll) # fewer kernels a step: is it faster, and for every cell?
     for dtype in float32 bfloat16; do

@@ -1,6 +1,6 @@
-"""The count of kernels that benchmarks.launches reads off a compiled program."""
+"""The count of kernels that benchmarks.recurrent.launches reads off a compiled program."""
 
-from benchmarks.hlo import launches
+from benchmarks.runs.hlo import launches
 
 PROGRAM = """HloModule jit_f, is_scheduled=true
 

@@ -70,26 +70,33 @@ def test_the_import_example_is_short():
 
 
 # The first takes five minutes, and makes a page of this checkout anew; the others need CUDA's compiler and a GPU.
-TESTED_ELSEWHERE = ("benchmarks.scaling", "benchmarks.launches", "benchmarks.tiles")
+TESTED_ELSEWHERE = ("benchmarks.runs.scaling", "benchmarks.recurrent.launches", "benchmarks.recurrent.tiles")
 ALONE = {  # a command for the first of two machines, as that of the only one
     "--coordinator=10.0.0.1:8476": "--coordinator=localhost:{port}",
     "--processes=2": "--processes=1",
     "--workdir=/shared/run": "--workdir=runs/shared",
 }
-READ_TEXT = ("jaxnets.train", "benchmarks.train_loop", "benchmarks.start")
+READ_TEXT = ("jaxnets.train", "benchmarks.runs.train_loop", "benchmarks.runs.start")
 SMALLER = {
     "jaxnets.train": ["--config.train.steps=3"],
-    "benchmarks.train_loop": ["--steps=20"],
-    "benchmarks.start": ["--rounds=1"],
-    "benchmarks.memory": ["--steps=3", "--lengths=5"],
-    "benchmarks.recurrence": ["--cells=elman", "--shapes=1x8x2x4", "--peers=flax linen", "--rounds=1"],
-    "benchmarks.variants": ["--shapes=1x8x2x4", "--rounds=1"],
-    "benchmarks.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
-    "benchmarks.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
-    "benchmarks.attention": ["--lengths=8", "--tokens=8", "--heads=2", "--features=4", "--written=2", "--rounds=1"],
-    "benchmarks.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],
-    "benchmarks.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
-    "benchmarks.kills": ["--kills=1", "--runs=LeNet"],
+    "benchmarks.runs.train_loop": ["--steps=20"],
+    "benchmarks.runs.start": ["--rounds=1"],
+    "benchmarks.recurrent.memory": ["--steps=3", "--lengths=5"],
+    "benchmarks.recurrent.recurrence": ["--cells=elman", "--shapes=1x8x2x4", "--peers=flax linen", "--rounds=1"],
+    "benchmarks.recurrent.variants": ["--shapes=1x8x2x4", "--rounds=1"],
+    "benchmarks.recurrent.long": ["--lengths=8,16", "--hidden=4", "--rounds=1"],
+    "benchmarks.recurrent.linear": ["--cells=min_gru", "--sizes=1x8x4", "--rounds=1"],
+    "benchmarks.models.attention": [
+        "--lengths=8",
+        "--tokens=8",
+        "--heads=2",
+        "--features=4",
+        "--written=2",
+        "--rounds=1",
+    ],
+    "benchmarks.models.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],
+    "benchmarks.models.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
+    "benchmarks.runs.kills": ["--kills=1", "--runs=LeNet"],
     "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
 }
 

@@ -1,4 +1,4 @@
-"""What benchmarks.scaling reads from compiled programs, and that devices hold and send what their layout says."""
+"""What benchmarks.runs.scaling reads from compiled programs, and that devices hold and send what their layout says."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from benchmarks import scaling, scaling_tables
-from benchmarks.collectives import Collective, collectives
+from benchmarks.runs import scaling, scaling_tables
+from benchmarks.runs.collectives import Collective, collectives
 from jaxnets import attention
 from jaxnets.training.reporting.flops import count
 
@@ -18,7 +18,7 @@ PROGRAMS = """
 import json, jax, jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
-from benchmarks.collectives import collectives
+from benchmarks.runs.collectives import collectives
 
 mesh = jax.make_mesh((4, 2), ("rows", "parts"), axis_types=(AxisType.Auto,) * 2)
 
@@ -143,7 +143,7 @@ def test_what_a_tpu_does_in_several_instructions_counts_once():
 
 VOLUMES = """
 import json
-from benchmarks import scaling
+from benchmarks.runs import scaling
 print(json.dumps([scaling.volume(*each) for each in (("char_lm", "fully sharded"), ("decoder_lm", "fully sharded"))]))
 """
 
@@ -160,7 +160,7 @@ def test_fully_sharded_devices_gather_parameters_and_do_not_exchange_activations
 
 GPT2 = """
 import jax, json
-from benchmarks import scaling
+from benchmarks.runs import scaling
 run, _, _ = scaling.compiled_run("gpt2", "fully sharded", 8)
 state = run.create()
 held = scaling.held(state)
@@ -197,4 +197,4 @@ def test_on_a_pod_sending_takes_as_long_as_computing_the_fewest_tokens():
 
 def test_the_tables_of_the_page_are_made_from_the_kept_results():
     page = (ROOT / "docs" / "scaling.md").read_text()
-    assert scaling_tables.placed(page, scaling_tables.tables(ROOT / "benchmarks" / "results")) == page
+    assert scaling_tables.placed(page, scaling_tables.tables(ROOT / "benchmarks" / "results" / "runs")) == page

@@ -31,13 +31,13 @@ one large product, measured in the same run. MB is the temporary memory of the c
 
 def results(folder: Path, key: str) -> dict[str, dict[str, Any]]:
     """The results that have this key, by name of their file."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
     return {name: result for name, result in found.items() if key in result}
 
 
 def main(overrides: program.Overrides) -> None:
     out, folder = Path(FLAGS.out), Path(FLAGS.results)
-    if not any(folder.glob("*.json")):
+    if not any(folder.rglob("*.json")):
         raise UsageError(f"--results={folder}: no results there")
     lines = [INTRODUCTION]
     for key, section in {

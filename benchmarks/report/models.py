@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from benchmarks import scaling_tables
 from benchmarks.report.heading import heading
+from benchmarks.runs import scaling_tables
 
 
 def attention(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.attention."""
+    """A result of benchmarks.models.attention."""
     sizes = f"Causal, {result['heads']} heads of {result['features']} features, {result['dtype']}"
     lines = [*heading(name, result), f"{sizes}: ms / MB.", ""]
     for part in dict.fromkeys(row["part"] for row in result["attention"]):
@@ -33,7 +33,7 @@ def attention(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def sets(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.sets."""
+    """A result of benchmarks.models.sets."""
     bins = f"{result['bins']} bins of {result['features']} features"
     points = f"{result['points']} points, width {result['width']}"
     lines = [*heading(name, result), f"Histograms of {bins}; ISAB with {points}; PMA of one seed: ms / MB.", ""]
@@ -53,7 +53,7 @@ def sets(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def convolution(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.convolution."""
+    """A result of benchmarks.models.convolution."""
     share = result["augmentation"]["share"]
     lines = [
         *heading(name, result),
@@ -74,7 +74,7 @@ def convolution(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def scaling(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.scaling."""
+    """A result of benchmarks.runs.scaling."""
     share = result["memory"]["share"]
     lines = [
         *heading(name, result),

@@ -1,4 +1,4 @@
-"""Sections of the report on recurrences: results of benchmarks.recurrence, variants, long and linear."""
+"""Sections of the report on recurrences: results of benchmarks.recurrent.recurrence, variants, long and linear."""
 
 import math
 from pathlib import Path
@@ -102,7 +102,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 
 def recurrence(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.recurrence."""
+    """A result of benchmarks.recurrent.recurrence."""
     lines = [*heading(name, result), f"{result['product_gflops']:,.0f} GFLOP/s in a large product.", ""]
     lines += [*summary(result), ""]
     for which in ("gradient", "forward"):
@@ -112,7 +112,7 @@ def recurrence(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def variants(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.variants."""
+    """A result of benchmarks.recurrent.variants."""
     names = list(dict.fromkeys(name for row in result["variants"] for name in row["ratios"] if name != "plain"))
     lines = [
         *heading(name, result),
@@ -129,7 +129,7 @@ def variants(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def long(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.long."""
+    """A result of benchmarks.recurrent.long."""
     names = list(next(iter(result["lengths"].values())))
     lines = [
         *heading(name, result),
@@ -146,7 +146,7 @@ def long(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def linear(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.linear."""
+    """A result of benchmarks.recurrent.linear."""
     names = list(result["linear"][0]["gradient"])
     lines = [*heading(name, result), "Cells linear in their state, ms / MB of a gradient.", ""]
     lines += [f"| cell | B x T x H | {' | '.join(names)} |", "|---|---|" + "--:|" * len(names)]
@@ -157,7 +157,7 @@ def linear(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def launches(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.launches."""
+    """A result of benchmarks.recurrent.launches."""
     lines = [*heading(name, result), "Kernels launched in a forward pass / with gradients / MB of the latter.", ""]
     cases = {(row["cell"], row["shape"], row["dtype"], row["name"]): row for row in result["launches"]}
     names = list(dict.fromkeys(name for *_, name in cases))
@@ -170,7 +170,7 @@ def launches(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def tiles(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.tiles."""
+    """A result of benchmarks.recurrent.tiles."""
     lines = [*heading(name, result), f"{result['dtype']}, ms; a division is the rows and units of a block.", ""]
     lines += [
         "| cell | B, T, D, H | pass | sequential | persistent | best division | its ms |",

@@ -1,0 +1,108 @@
+"""How long cells remember: the adding problem over ever longer sequences, learned by each cell with one budget.
+
+    python -m benchmarks.recurrent.memory --json=benchmarks/results/recurrent/memory.json \\
+        --plot=docs/pictures/memory.png
+
+A cell remembers a length when it explains 95 % of the variance of the sums of held-out sequences, of this length and
+of all shorter ones.
+"""
+
+import functools
+import importlib.metadata
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import flags
+from matplotlib.figure import Figure
+
+from jaxnets import data, program, recurrent, tasks
+from jaxnets.learning import gradient
+from jaxnets.learning.optimizers import adamw
+from jaxnets.training.compiled import evaluate_run
+from jaxnets.training.state import create, make_step
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("lengths", ["5", "10", "20", "50", "100", "200", "400"], "Lengths T.")
+flags.DEFINE_integer("steps", 1000, "Updates of each.", lower_bound=1)
+flags.DEFINE_integer("hidden", 32, "Hidden features.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Of the parameters and examples.", lower_bound=0)
+flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_string("plot", None, "Draw the result into this file.")
+
+VARIANCE = 1 / 6  # of the sum of two uniform numbers
+
+CELLS: dict[str, Callable[[int], Callable]] = {
+    "Elman": lambda length: recurrent.elman,
+    "IRNN": lambda length: functools.partial(recurrent.elman, activation=jax.nn.relu, identity=True),
+    "GRU": lambda length: recurrent.gru,
+    "LSTM": lambda length: recurrent.lstm,
+    "GRU, memory=T": lambda length: functools.partial(recurrent.gru, memory=length),
+    "LSTM, memory=T": lambda length: functools.partial(recurrent.lstm, memory=length),
+}
+
+
+def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -> float | None:
+    """The part of the variance of held-out sums that a trained network explains; None where training diverged."""
+    examples = data.adding(length, seed=seed)
+    optimizer = adamw(steps, 5e-3, warmup=min(100, steps // 10), final=0.01, b2=0.99, clip=1.0)
+    learn = functools.partial(gradient, optimizer=optimizer)
+    task = tasks.regression(recurrent.SequenceModel(1, cell=cell, hidden=hidden), data.Quantities(("sum",)), learn)
+    state = create(task.learner, examples.train[0], seed)
+    step = jax.jit(make_step(task.learner, seed), donate_argnums=0)
+    for i in range(steps):
+        state, _ = step(state, examples.train[i])
+    variables = task.learner.variables(state.learner)
+    error = evaluate_run(task, variables, examples, "validation", seed)["validation/loss"]
+    return 1 - error / VARIANCE if math.isfinite(error) else None
+
+
+Found = dict[str, dict[int, float | None]]
+
+
+def draw(path: Path, found: Found) -> None:
+    """The variance explained against the length; a run that diverged explains none."""
+    figure = Figure(figsize=(7.5, 4.2))
+    axes = figure.subplots()
+    for i, (name, by_length) in enumerate(found.items()):
+        remembered = [max(share or 0.0, 0.0) for share in by_length.values()]
+        axes.plot(list(by_length), remembered, marker="o", color=f"C{i}", label=name)
+    axes.axhline(0.95, color="gray", ls=":", lw=1)
+    axes.set(xscale="log", xlabel="length T of the adding problem, steps", ylabel="variance explained")
+    axes.set_xticks([*next(iter(found.values()))], [str(length) for length in next(iter(found.values()))])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main(overrides: program.Overrides) -> None:
+    lengths = [int(length) for length in FLAGS.lengths]
+    found: Found = {name: {} for name in CELLS}
+    for length in lengths:
+        for name, make in CELLS.items():
+            share = explained(make(length), length, FLAGS.steps, FLAGS.hidden, FLAGS.seed)
+            found[name][length] = share
+            print(f"T {length:>5}  {name:<16} {'diverged' if share is None else f'{share:8.3f}'}", flush=True)
+    for name, by_length in found.items():
+        remembered = itertools.takewhile(lambda item: (item[1] or 0.0) >= 0.95, sorted(by_length.items()))
+        print(f"{name:<16} remembers {max(remembered, default=(0, 0))[0]} steps")
+    if FLAGS.json:
+        result = {
+            "command": f"python -m benchmarks.recurrent.memory --steps={FLAGS.steps} --hidden={FLAGS.hidden} "
+            f"--seed={FLAGS.seed}",
+            "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "jaxnets")},
+            "variance_explained": found,
+        }
+        Path(FLAGS.json).write_text(json.dumps(result, indent=2) + "\n")
+    if FLAGS.plot:
+        draw(Path(FLAGS.plot), found)
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,93 @@
+"""Times the persistent kernel with every division of the work that fits the chip, beside the sequential method.
+
+    python -m benchmarks.recurrent.tiles --json=benchmarks/results/tiles.json       # on a Hopper GPU
+    python -m benchmarks.recurrent.tiles --shapes=2x8x16x16 --interpret             # to try this program without one
+
+A division is the rows of the batch and the units that a block of the kernel has; by itself the method takes the first
+of ``persistent_tiling.tilings``, whose order is an estimate. This says how good the estimate is.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # public from JAX 0.11 on
+
+from benchmarks import harness
+from benchmarks.side_by_side import work
+from jaxnets import program, recurrent
+from jaxnets.recurrent.experimental.persistent import check_device
+from jaxnets.training.errors import UsageError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("shapes", ["16x1024x768x768", "32x128x128x128", "64x256x256x256"], "Sizes BxTxDxH.")
+flags.DEFINE_list("cells", ["lstm", "gru"], "Cells: lstm, gru (reset before the product: two products a step).")
+flags.DEFINE_string("dtype", "bfloat16", "What is computed in.")
+flags.DEFINE_list("rows", ["8", "16", "32", "64"], "Rows of the batch of a block.")
+flags.DEFINE_list("units", ["8", "16", "32", "64"], "Units of a block.")
+flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
+flags.DEFINE_bool("interpret", False, "Run the kernel in Pallas' interpreter.")
+flags.DEFINE_string("json", None, "Write the result to this file.")
+
+CELLS = {"lstm": recurrent.lstm, "gru": recurrent.gru}
+
+
+def methods() -> dict[str, Any]:
+    """By name, what ``recurrent.scan`` takes as its method; the method's own choice comes second."""
+    interpret = InterpretGPUParams() if FLAGS.interpret else None
+    sizes = [None, *((int(rows), int(units)) for rows in FLAGS.rows for units in FLAGS.units)]
+    found: dict[str, Any] = {"sequential": "sequential"}
+    for one in sizes:
+        name = "persistent" if one is None else f"persistent {one[0]}x{one[1]}"
+        found[name] = recurrent.Persistent(sizes=one, interpret=interpret)
+    return found
+
+
+def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, float]]]:
+    """By pass and name, milliseconds and the ratio to the sequential method."""
+    batch, time, features, hidden = shape
+    layer = CELLS[cell](hidden)
+    params = layer.init(jax.random.key(0), features)
+    xs = jax.random.normal(jax.random.key(1), (batch, time, features), jnp.dtype(FLAGS.dtype))
+    cases: dict[str, dict[str, harness.Case]] = {"forward": {}, "gradient": {}}
+    for name, method in methods().items():
+        apply = lambda params, xs, method=method: recurrent.scan(layer, params, xs, method=method)[1]
+        try:
+            for which, now in cases.items():
+                now[name] = harness.compiled(work(apply, which, 2), params, xs)
+        except ValueError as error:
+            if "on the chip" not in str(error):  # others are no divisions of this shape
+                raise
+    found = {}
+    for which, now in cases.items():
+        timings, _ = harness.interleaved(now, FLAGS.rounds)
+        base = timings["sequential"]
+        found[which] = {name: {"ms": t.ms, "ratio": harness.ratio(base, t)} for name, t in timings.items()}
+    return found
+
+
+def main(overrides: program.Overrides) -> None:
+    if FLAGS.interpret and jax.__version_info__ < (0, 11):
+        raise UsageError(f"--interpret: needs JAX 0.11 or newer; here it is {jax.__version__}")
+    if not FLAGS.interpret:
+        try:
+            check_device()
+        except ValueError as error:
+            raise UsageError(f"{error}; --interpret tries this program without one") from error
+    result = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype, "tiles": []}
+    for shape in map(harness.parse_shape, FLAGS.shapes):
+        for cell in FLAGS.cells:
+            found = measure(cell, shape)
+            result["tiles"].append({"cell": cell, "shape": list(shape), **found})
+            for which, timings in found.items():
+                print(f"\n{cell} {shape} {FLAGS.dtype}, {which}")
+                for name, timing in sorted(timings.items(), key=lambda item: item[1]["ms"]):
+                    print(f"{name:<22}{timing['ms']:>9.3f} ms{timing['ratio']:>8.2f}", flush=True)
+            if FLAGS.json:
+                harness.write(FLAGS.json, result)
+
+
+if __name__ == "__main__":
+    program.run(main)
