@@ -12,6 +12,7 @@ from jaxnets.recurrent.cells.wrappers import (
     recurrent_dropout,
     recurrent_dropout_masks,
     residual,
+    wrapped,
     zoneout,
     zoneout_masks,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "scan_over_devices",
     "stacked",
     "step",
+    "wrapped",
     "zoneout",
     "zoneout_masks",
 ]

@@ -18,7 +18,7 @@ SHOWN = 64  # samples of a report
 
 
 def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
-    r"""The task of a ``generative.VAE`` on images from 0 to 1, whose pixels are drawn as bits anew in every step.
+    r"""The task of a ``generative.VAE`` on images of bytes, or from 0 to 1, whose pixels are drawn as bits anew in every step.
 
     The loss is minus the mean bound, in nats of an image:
 
@@ -96,4 +96,6 @@ def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
 
 
 def _flat(images: jax.Array) -> jax.Array:
-    return jnp.asarray(images).reshape(len(images), -1)
+    """Images as rows of numbers from 0 to 1; bytes are divided by 255."""
+    flat = jnp.asarray(images).reshape(len(images), -1)
+    return flat.astype(jnp.float32) / 255 if flat.dtype == jnp.uint8 else flat

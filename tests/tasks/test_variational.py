@@ -70,3 +70,18 @@ def test_a_variational_autoencoder_learns_and_is_measured_with_its_own_key(digit
     np.testing.assert_allclose(alone[0], made[2], atol=1e-6)  # no row has an effect on another
     report = task.reports["samples"](variables, digits.held_out, jax.random.key(0))["samples"]
     assert report.images.shape == (64, 8, 8, 1)
+
+
+def test_images_of_bytes_are_those_from_0_to_1(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 4, 4), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=pixels, x_test=pixels[:5])
+    dataset = data.image_arrays(str(tmp_path / "a.npz"), batch=8, targets="none")
+    learn = functools.partial(learning.gradient, optimizer=optax.adam(3e-3))
+    task = tasks.variational(generative.VAE(16, 2, (4,)), dataset.spec, learn)
+    batch = dataset.train[0]
+    state = create(task.learner, batch, 0)
+    found = [
+        jax.jit(make_step(task.learner, 0))(state, {**batch, "inputs": inputs})[1]["loss"]
+        for inputs in (batch["inputs"], batch["inputs"].astype(np.float32) / np.float32(255))
+    ]
+    assert found[0] == found[1]

@@ -3,6 +3,7 @@
 import json
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -11,7 +12,7 @@ from conftest import ROOT
 from in_process import ready, trained
 from ml_collections import ConfigDict
 
-from jaxnets import learning
+from jaxnets import learning, recurrent
 from jaxnets.training import build, config, restore, rundir
 from jaxnets.training.errors import RunError, UsageError
 
@@ -212,3 +213,17 @@ def _update(optimizer):
     for _ in range(2):
         updates, state = learning.optimizers.promoting(optimizer).update(params, state, params)
     return updates
+
+
+def test_a_cell_in_wrappers_is_named():
+    cell = {
+        "factory": "recurrent.wrapped",
+        "cell": {"factory": "recurrent.gru", "reset": "after"},
+        "wrappers": ["recurrent.residual", {"factory": "recurrent.zoneout", "rate": 0.25}],
+    }
+    made = build.model({"name": "recurrent.CharRNN", "hidden": 5, "embedding": 5, "cell": cell})(vocabulary=7)
+    direct = lambda hidden: recurrent.zoneout(recurrent.residual(recurrent.gru(hidden, reset="after")), 0.25)
+    expected = recurrent.CharRNN(7, direct, hidden=5, embedding=5)
+    tokens = jnp.array([[1, 2, 6, 0]])
+    variables = expected.init(jax.random.key(0), tokens)
+    np.testing.assert_array_equal(made.apply(variables, tokens)[1], expected.apply(variables, tokens)[1])

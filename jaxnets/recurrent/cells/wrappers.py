@@ -1,6 +1,8 @@
 """Cells made from cells: zoneout, variational dropout, residual connections, a learned initial carry."""
 
+import functools
 import numbers
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -168,3 +170,14 @@ def learned_carry(cell: Cell) -> Cell:
         return jax.tree.map(lambda a, b: jnp.broadcast_to(a.astype(b.dtype), b.shape), params["carry"], like)
 
     return cell._replace(init=init, carry=carry)
+
+
+def wrapped(hidden: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
+    """A cell in wrappers, the last one outermost: a function from H to a cell, as models take, once H is left open.
+
+    Args:
+        hidden: H.
+        cell: A function from H to a cell, such as ``recurrent.lstm``.
+        wrappers: Functions from cell to cell, such as ``recurrent.residual``.
+    """
+    return functools.reduce(lambda inner, wrapper: wrapper(inner), wrappers, cell(hidden))
