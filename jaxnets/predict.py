@@ -49,18 +49,21 @@ def main(overrides: program.Overrides) -> None:
         used = predictor.of_run(restore.open_run(workdir, FLAGS.step, trusted), FLAGS.endpoint)
     arrays = files.read(FLAGS.input, used)
     count = count_rows(arrays)
+    if not count:
+        raise UsageError(f"--input must have at least one row, got none in {FLAGS.input}")
     begin, end = _range(FLAGS.rows, count)
     batch = min(FLAGS.batch, end - begin)
     content = {name: [str(array.dtype), array.shape] for name, array in arrays.items()}
     rows_of = {"content": content, "digest": digest([arrays]), "rows": [begin, end, batch]}
+    present = lambda outputs: None if used.present is None else used.present(predictor.unnamed(outputs))
+    check = lambda outputs: files.check(output, outputs, present(outputs))
     try:
         parts = Parts(output, {**used.identity, **rows_of})
         with restore.built(workdir):
-            outputs = rows.compute(used, arrays, begin, end, batch, parts)
+            outputs = rows.compute(used, arrays, begin, end, batch, parts, check)
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
-    present = None if used.present is None else used.present(predictor.unnamed(outputs))
-    files.write(output, outputs, present, begin, arrays["file"][begin:end] if "file" in arrays else ())
+    files.write(output, outputs, present(outputs), begin, arrays["file"][begin:end] if "file" in arrays else ())
     parts.remove()
     print(f"{end - begin:,} rows of {FLAGS.input} in {output}", file=sys.stderr)
 

@@ -21,6 +21,9 @@ def preprocess(
 
     Returns:
         ``inputs`` as in a batch, float32, or bytes where they are images.
+
+    Raises:
+        ValueError: A number is not finite in float32; its row is named.
     """
     given = {**raw}
     values = raw["inputs"]
@@ -40,6 +43,11 @@ def preprocess(
             given["inputs"] = given["inputs"].reshape(len(values), -1, 1)
             if "width" in arrays:
                 given["width"] = np.full(len(values), inputs.width, np.int32)
+    made = given["inputs"]
+    if made.dtype.kind == "f" and not np.isfinite(made).all():
+        row, *place = np.argwhere(~np.isfinite(made))[0].tolist()
+        where = ", ".join(map(str, place))
+        raise ValueError(f"row {row} must be finite in float32, got {made[(row, *place)]} at position {where}")
     return given
 
 
@@ -51,6 +59,8 @@ def standardized_features(values: np.ndarray, fitted: statistics.Statistics | No
 
 def lengths_of(values: np.ndarray) -> np.ndarray:
     """The lengths int32 ``[N]`` of rows ``[N, T, D]`` without the NaN at their ends."""
+    if not values.shape[1]:
+        return np.zeros(len(values), np.int32)
     known = np.ones(values.shape[:2], bool)
     if values.dtype.kind == "f":
         for here in statistics.blocks(values.shape):

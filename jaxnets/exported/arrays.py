@@ -119,5 +119,6 @@ def check_array(
     if jnp.issubdtype(dtype, jnp.integer) and array.dtype != dtype:
         limit = jnp.iinfo(dtype)
         if array.size and not limit.min <= array.min() <= array.max() <= limit.max:
-            raise ValueError(f"{name}: numbers from {limit.min} to {limit.max} expected; given {array.max()}")
+            wrong = array.min() if array.min() < limit.min else array.max()
+            raise ValueError(f"{name}: numbers from {limit.min} to {limit.max} expected; given {wrong}")
     return jnp.asarray(array, dtype)

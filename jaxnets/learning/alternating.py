@@ -86,7 +86,7 @@ def alternating(init: Init, players: Mapping[str, Player]) -> Learner:
             turn = _turn(player, step)
             (variables, optimizers[name]), found = jax.lax.scan(turn, (variables, optimizers[name]), (parts, keys))
             finite &= jnp.all(found.pop("finite"))
-            metrics |= {f"{name}_{metric}": jnp.mean(values) for metric, values in found.items()}
+            metrics |= {f"{name}_{metric}": jax.tree.map(jnp.mean, values) for metric, values in found.items()}
         return AlternatingState(variables, optimizers), {**metrics, "finite": finite}
 
     return Learner(

@@ -22,13 +22,14 @@ def of_classes(logits: Any, classes: Classes) -> Table:
     logits = np.asarray(logits, np.float64)
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
+    name_of = lambda i, p: classes.names[i] if np.isfinite(p).all() else ""  # the model's answer is no number
     if classes.size <= MAX_COLUMNS:
         columns = ("class", *(f"p({name})" for name in classes.names))
-        values = lambda p: (classes.names[np.argmax(p)], *p.tolist())
+        values = lambda p: (name_of(np.argmax(p), p), *p.tolist())
     else:
         columns = tuple(f"{what} {rank}" for rank in range(1, SHOWN + 1) for what in ("class", "probability"))
         best = lambda p: np.argsort(-p, kind="stable")[:SHOWN]
-        values = lambda p: tuple(value for i in best(p) for value in (classes.names[i], float(p[i])))
+        values = lambda p: tuple(value for i in best(p) for value in (name_of(i, p), float(p[i])))
     places, names = _places(probabilities)
     return Table((*names, *columns), [(*place, *values(probabilities[place])) for place in places])
 
@@ -79,10 +80,11 @@ def of_tokens(tokens: Any, nats: Any, valid: Any, vocabulary: Vocabulary) -> Tab
         tokens, nats, valid: ``[N, S, T]``: rows follow each other, and so do steps and tokens within a row.
         vocabulary: What the tokens mean.
     """
-    real = np.asarray(valid).reshape(-1)
-    kept = np.asarray(tokens).reshape(-1)[real].tolist(), np.asarray(nats).reshape(-1)[real].tolist()
-    rows = [(i, vocabulary.show(token), value) for i, (token, value) in enumerate(zip(*kept, strict=True))]
-    return Table(("row", vocabulary.unit, "nats"), rows)
+    flat = lambda array: np.asarray(array).reshape(len(array), -1)
+    real = flat(valid)
+    found = zip(*np.nonzero(real), flat(tokens)[real].tolist(), flat(nats)[real].tolist(), strict=True)
+    rows = [(int(row), int(place), vocabulary.show(token), value) for row, place, token, value in found]
+    return Table(("row", "position", vocabulary.unit, "nats"), rows)
 
 
 def _places(array: np.ndarray) -> tuple[Iterator[tuple[int, ...]], tuple[str, ...]]:

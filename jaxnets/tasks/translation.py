@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
-from jaxnets.data.sources.pairs import END, START
+from jaxnets.data.sources.pairs import END, LINE_END, START
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
@@ -160,13 +160,14 @@ def translation(
 
     def read_text(text):
         """A source on each line."""
-        sources = [vocabulary.encode(line) for line in text.split("\n") if line.strip()]
-        if not sources:
-            raise ValueError("there must be a text to translate, got none")
+        lines = LINE_END.split(text.rstrip())
+        if empty := [number for number, line in enumerate(lines, 1) if not line.strip()]:
+            raise ValueError(f"line {empty[0]} must have a text to translate, got an empty one")
+        sources = [vocabulary.encode(line.strip()) for line in lines]
         lengths = np.array([len(source) for source in sources], np.int32)
         if limit is not None and lengths.max() > limit:
             number = int(np.argmax(lengths > limit)) + 1
-            raise ValueError(f"text {number} must have at most {limit} pieces, got {lengths[number - 1]}")
+            raise ValueError(f"line {number} must have at most {limit} pieces, got {lengths[number - 1]}")
         rows = np.zeros((len(sources), lengths.max()), np.int32)
         for row, source in zip(rows, sources, strict=True):
             row[: len(source)] = source

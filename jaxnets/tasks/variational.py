@@ -10,7 +10,7 @@ from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bernoulli_log_prob, standard_normal_kl
 from jaxnets.learning import Aux, Learn, Mean, Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.reports import ImageGrid
+from jaxnets.reports import Arrays, ImageGrid
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
@@ -18,7 +18,7 @@ SHOWN = 64  # samples of a report
 
 
 def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
-    r"""The task of a ``generative.VAE`` on images of bytes, or from 0 to 1, whose pixels are drawn as bits anew in every step.
+    r"""The task of a ``generative.VAE`` on images, bytes or from 0 to 1, whose pixels are drawn as bits in every step.
 
     The loss is minus the mean bound, in nats of an image:
 
@@ -66,12 +66,9 @@ def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
         logits: Any = model.apply(variables, codes, method="decode")
         return jax.nn.sigmoid(logits)
 
-    def images_of(pixels):
-        side = round(pixels.shape[-1] ** 0.5)
-        return ImageGrid(np.asarray(pixels).reshape(-1, side, side, 1))
-
     def sample(variables, splits, key):
-        return {"samples": images_of(draw(variables, jax.random.split(key, SHOWN)))}
+        shape = splits["validation"][0]["inputs"].shape[1:]
+        return {"samples": _grid(draw(variables, jax.random.split(key, SHOWN)), shape)}
 
     return Task(
         learner=learn(init, loss),
@@ -86,13 +83,24 @@ def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
             "generate": Endpoint(
                 lambda variables, inputs: draw(variables, inputs["key"]),
                 {"key": ("batch",)},
-                present=lambda pixels: {"samples": images_of(pixels)},
+                present=lambda pixels: {"samples": _grid(pixels)},
             ),
         },
         items=Items(lambda batch: len(batch["inputs"]), "image"),
         units={"loss": "nats per image"},
         partition_rules=rules_of(model),
     )
+
+
+def _grid(pixels: jax.Array, shape: tuple[int, ...] = ()) -> ImageGrid | Arrays:
+    """Rows of numbers as images of this shape, or square ones; as they are where they are neither."""
+    size = pixels.shape[-1]
+    gray, colored = round(size**0.5), round((size / 3) ** 0.5)
+    squares = [(gray, gray, 1)] if gray**2 == size else [(colored, colored, 3)] if 3 * colored**2 == size else []
+    given = [(*shape, 1)[:3]] if len(shape) in (2, 3) and (*shape, 1)[2] in (1, 3) else []
+    for height, width, channels in (*given, *squares):
+        return ImageGrid(np.asarray(pixels).reshape(-1, height, width, channels))
+    return Arrays({"samples": np.asarray(pixels)})
 
 
 def _flat(images: jax.Array) -> jax.Array:

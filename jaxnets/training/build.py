@@ -95,6 +95,7 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
     def evaluator(given: Any) -> Scheduled:
         rest = given.to_dict() if isinstance(given, ConfigDict) else given
         schedule = {name: rest.pop(name) for name in ("splits", "every") if rest is not given and name in rest}
+        _check_schedule(schedule)
         made = build.named(rest, "an evaluator", (Evaluator, Scheduled), EVERYTHING)
         found = made(**{name: value for name, value in added.items() if made.accepts(name)})
         return (found if isinstance(found, Scheduled) else Scheduled(found))._replace(**schedule)
@@ -115,6 +116,15 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
         config,
         built._replace(evaluators={**built.evaluators, **evaluators}, reports={**built.reports, **reports}),
     )
+
+
+def _check_schedule(schedule: Mapping[str, Any]) -> None:
+    """A ``UsageError`` where ``splits`` are not names of splits, or ``every`` is no number of steps."""
+    splits, every = schedule.get("splits", ()), schedule.get("every")
+    if not (isinstance(splits, list | tuple) and all(isinstance(name, str) for name in splits)):
+        raise UsageError(f"splits of an evaluator must be a list of names of splits, got {splits!r}")
+    if every is not None and (type(every) is not int or every < 0):
+        raise UsageError(f"every of an evaluator must be a number of steps, or None, got {every!r}")
 
 
 def _builder(trusted: Trusted) -> Builder:

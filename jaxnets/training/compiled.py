@@ -145,6 +145,7 @@ def evaluate_splits(
 LEAST = {
     "steps": 1,
     "schedule_steps": 0,
+    "report_every": 0,
     "evaluate_every": 1,
     "log_every": 1,
     "not_finite_limit": 1,

@@ -14,12 +14,14 @@ from jaxnets.training.config import expression, matching
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings.calls import call
 
+PLATEAU = "validation/loss"  # the metric whose plateaus reduce the learning rate
+
 
 def learn(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradient:
     """What a task learns with, from its optimizer and the settings of a config."""
     settings, observe = config.optimizer, None
     if settings.plateau:
-        reduction = {"factor": settings.plateau, "patience": settings.patience, "metric": "validation/loss"}
+        reduction = {"factor": settings.plateau, "patience": settings.patience, "metric": PLATEAU}
         optimizer, observe = call("the plateau", reduce_on_plateau, {"optimizer": optimizer, **reduction})
     return Gradient(optimizer, _trainable(settings.frozen), config.train.accumulate, observe)
 
@@ -29,6 +31,9 @@ def wrapped(config: ConfigDict, task: Task) -> Task:
     learner, average = task.learner, config.optimizer.average
     if not 0 <= average < 1:
         raise UsageError(f"--config.optimizer.average={average}: from 0 to below 1 expected; 0 keeps no average")
+    if config.optimizer.plateau and task.objective != (PLATEAU, "min"):
+        least = task.objective and f"{task.objective[0]}, {task.objective[1]}"
+        raise UsageError(f"--config.optimizer.plateau needs a task whose objective is {PLATEAU}, min, got {least}")
     if average:
         learner = with_ema(learner, average, trainable=_trainable(config.optimizer.frozen))
     if config.train.not_finite == "skip":

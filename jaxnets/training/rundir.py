@@ -142,7 +142,7 @@ def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
 def keep_schedule(workdir: Path, config: ConfigDict) -> None:
     """Sets ``train.schedule_steps`` where it is 0: to that of the run in a folder, or to the steps of a new one."""
     if not config.train.schedule_steps:
-        before = load(workdir).train if (workdir / "config.json").exists() else config.train
+        before = load(workdir).train if has_checkpoint(workdir) else config.train
         config.train.schedule_steps = before.schedule_steps or before.steps
 
 
@@ -212,9 +212,10 @@ def load(workdir: Path) -> ConfigDict:
 
 def _as_now(found: dict[str, Any]) -> dict[str, Any]:
     """A config as it is written now: an earlier version wrote ``name`` for a cell that is a factory."""
-    model = found.get("model")
+    model, train = found.get("model"), found.get("train")
     cell = model.get("cell") if isinstance(model, dict) else None
-    if not (isinstance(cell, dict) and "name" in cell and "hidden" not in cell):
+    is_new = isinstance(train, dict) and "schedule_steps" in train
+    if is_new or not (isinstance(cell, dict) and str(cell.get("name")).startswith("recurrent.")):
         return found
     rest = {name: value for name, value in cell.items() if name != "name"}
     return {**found, "model": {**found["model"], "cell": {"factory": cell["name"], **rest}}}

@@ -261,3 +261,22 @@ def test_new_images(tmp_path):
         made = data.preprocess(inputs, read)["inputs"]
         wanted = pixels[..., 0] if isinstance(inputs, Images) else pixels[..., 0] / np.float32(255)
         np.testing.assert_allclose(made.reshape(4, 9, 7), wanted, rtol=1e-6)
+
+
+def test_numbers_beyond_float32_are_told(tmp_path):
+    (tmp_path / "a.csv").write_text(GOOD)
+    made = data.table(str(tmp_path / "a.csv"), target="kind", batch=4)
+    (tmp_path / "new.csv").write_text("age,city\n1,b\n1e300,a\n")
+    with pytest.raises(ValueError, match="row 1 must be finite in float32, got inf at position 0"):
+        data.preprocess(made.inputs, data.read_inputs(str(tmp_path / "new.csv"), made.inputs))
+
+
+def test_one_column_has_no_empty_lines(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n" + "1\n2\n" * 20 + "\n\n")
+    made = data.table(str(tmp_path / "a.csv"), targets="none", batch=4)
+    new = tmp_path / "new.csv"
+    new.write_text("x\n1\n\n3\n")
+    with pytest.raises(ValueError, match="line 3 must have a value, got an empty line"):
+        data.read_inputs(str(new), made.inputs)
+    new.write_text("\nx\n1\n3\n\n")
+    assert data.read_inputs(str(new), made.inputs)["inputs"].tolist() == [[1], [3]]

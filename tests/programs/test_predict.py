@@ -85,7 +85,8 @@ def predicted(run, path, output, *, endpoint="", begin=0, end=None, batch=64):
     arrays = files.read(str(path), used)
     end = len(next(iter(arrays.values()))) if end is None else end
     parts = Parts(output, {"a": "test"})
-    found = rows.compute(used, arrays, begin, end, batch, parts)
+    check = lambda found: files.check(output, found, used.present(predictor.unnamed(found)))
+    found = rows.compute(used, arrays, begin, end, batch, parts, check)
     files.write(output, found, used.present(predictor.unnamed(found)), begin)
     parts.remove()
     return list(csv.reader(output.open(newline=""))) if output.suffix == ".csv" else found
@@ -124,9 +125,9 @@ def test_the_nats_of_a_text_are_those_of_evaluation(run_of, tmp_path):
     text.write_bytes(b"7 bottles on the wall, \xff one down, and a rest that fills no row: 6 left.\n" * 3)
     run = run_of("text")
     header, *found = predicted(run, text, tmp_path / "found.csv")
-    assert header == ["row", "byte", "nats"]
+    assert header == ["row", "position", "byte", "nats"]
     assert len(found) == len(text.read_bytes()) - 1
-    mean = np.mean([float(row[2]) for row in found])
+    mean = np.mean([float(row[3]) for row in found])
     np.testing.assert_allclose(mean, evaluated(run, text)["file/loss"], rtol=1e-6)
 
 
@@ -143,7 +144,7 @@ def test_rows_keep_their_numbers_and_do_not_depend_on_the_batch(run_of, folder, 
 def test_what_was_computed_is_not_computed_again(run_of, folder, tmp_path):
     used = predictor.of_run(run_of("classification"), "")
     arrays = files.read(str(folder / "new.npz"), used)
-    calls = []
+    calls, check = [], lambda found: None
 
     def call(given):
         if len(calls) == 2:
@@ -152,12 +153,12 @@ def test_what_was_computed_is_not_computed_again(run_of, folder, tmp_path):
         return used.call(given)
 
     with pytest.raises(KeyboardInterrupt):
-        rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 1}))
+        rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 1}), check)
     calls.append(None)  # three: it is not stopped again
-    found = rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 1}))
+    found = rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 1}), check)
     assert len(calls) == 5
     np.testing.assert_array_equal(found["outputs"], np.asarray(used.call(arrays)))
-    rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 2}))
+    rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 2}), check)
     assert len(calls) == 9
 
 

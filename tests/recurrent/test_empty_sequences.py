@@ -207,6 +207,7 @@ EXEMPT = {
         "options; methods are swept under scan",
     ),
     "Method": "a protocol",
+    "wrapped": "a cell in wrappers, which are swept",
     "Encoded": "a tuple that EncoderDecoder returns",
     "choose_method": "reads no array",
     "newton_solution": "refuses no steps, tested below",

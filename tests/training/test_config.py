@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import sys
 
 import optax
 import pytest
@@ -12,6 +13,7 @@ from jaxnets import data, recurrent, tasks
 from jaxnets.training import build, config
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import names, overrides
+from jaxnets.training.settings.shown import with_defaults
 
 
 @pytest.mark.parametrize("name", config.shipped())
@@ -226,3 +228,41 @@ def test_the_page_on_settings_has_all_of_them():
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
     assert rows == {key: str(value) or '""' for key, value in config.defaults().items()}
+
+
+def test_defaults_are_not_those_of_arguments_that_others_give():
+    classes = {"name": "convolution.VGG"}
+    cell = {"factory": "recurrent.gru"}
+    given = ConfigDict({"model": classes, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
+    filled = with_defaults(given, imports=True)
+    assert "classes" not in filled.model and "dropout" in filled.model
+    assert "steps" not in filled.optimizer and "clip" in filled.optimizer
+    assert "seed" not in filled.data and "batch" in filled.data
+    filled = with_defaults(ConfigDict({"model": {"name": "recurrent.CharRNN", "cell": cell}}))
+    assert filled.model.cell.reset == "before" and "hidden" not in filled.model.cell
+    kept = with_defaults(ConfigDict({"model": {**classes, "classes": 7}}))
+    assert kept.model.classes == 7
+
+
+def test_defaults_of_a_strangers_names_import_nothing():
+    sys.modules.pop("json.tool", None)
+    given = ConfigDict({"data": {"name": "json.JSONDecoder"}, "model": {"name": "json.tool.main"}})
+    assert with_defaults(given).model.to_dict() == {"name": "json.tool.main"}
+    assert "json.tool" not in sys.modules
+
+
+@pytest.mark.parametrize("path", ["data.csv", "sets.npz", "recurrent.v2/x.npz"])
+def test_a_file_may_be_called_as_a_family_is(path):
+    settings = config.complete(
+        ConfigDict({"task": "tasks.classification", "data": {"name": "data.table", "path": path}})
+    )
+    with pytest.raises(UsageError, match=f"{path}"):
+        build.dataset(settings)
+
+
+@pytest.mark.parametrize("schedule", [{"splits": "test"}, {"splits": [3]}, {"every": "100"}, {"every": -1}])
+def test_when_an_evaluator_measures_is_checked(schedule):
+    settings = config.load("digits")
+    settings.evaluators = ConfigDict({"mine": {"name": "evaluators.auroc", **schedule}})
+    with pytest.raises(UsageError, match="of an evaluator must be"):
+        build.task(settings, build.model(settings.model), data.Classes(("a", "b")))

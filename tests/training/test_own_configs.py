@@ -131,12 +131,16 @@ def test_a_run_uses_what_another_has_learned(teacher, tmp_path, monkeypatch):
     made = build.task(settings, build.model(settings.model), dataset.spec, trusted=None)
     assert made.units == {"loss": "SequenceModel"}
     rundir.claim(tmp_path / "run", settings, dataset)
+    (tmp_path / "run" / "checkpoints" / "2").mkdir(parents=True)
     rundir.check(tmp_path / "run", settings, dataset)
     trained(teacher, *SMALL, "--config.train.steps=4", name="digits")
     (teacher / "checkpoints" / "2").rename(teacher / "moved")
     with pytest.raises(RunError, match="uses runs that have changed: .*teacher:best"):
         rundir.check(tmp_path / "run", settings, dataset)
-    for wrong, told in (({"step": "9"}, "=9: best, last or one of 4"), ({"at": 3}, "must be {'run': folder, 'step'")):
+    for wrong, told in (
+        ({"step": "9"}, "the step of a run in the config must be best, last or one of 4, got 9"),
+        ({"at": 3}, "must be {'run': folder, 'step'"),
+    ):
         with pytest.raises(UsageError, match=told):
             build.task(using(settings, teacher, **wrong), build.model(settings.model), dataset.spec, trusted=None)
     with pytest.raises(UsageError, match="no run in nowhere: there is no such folder"):
@@ -194,6 +198,10 @@ def test_the_length_of_the_schedule_is_that_of_the_first_start(tmp_path):
     rundir.keep_schedule(tmp_path, settings)
     assert settings.train.schedule_steps == 2
     rundir.claim(tmp_path, settings, dataset)
+    longer, _ = first("--config.train.steps=9")
+    rundir.keep_schedule(tmp_path, longer)
+    assert longer.train.schedule_steps == 9  # a run that made no checkpoint says nothing
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     longer, _ = first("--config.train.steps=9")
     rundir.keep_schedule(tmp_path, longer)
     rundir.check(tmp_path, longer, dataset)

@@ -230,8 +230,8 @@ def _width(text: str, delimiter: str) -> int:
 
 
 def _records(shown: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record begins, and its cells; without those that are empty lines."""
-    lines = _Lines(shown, text)
+    """The line on which each record begins, and its cells, without empty lines, which one column must not have."""
+    lines, width, blank = _Lines(shown, text), 0, 0  # of the header; of the first empty line below it
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line, lines.taken = reader.line_num + 1, 0
@@ -244,7 +244,12 @@ def _records(shown: str, text: str, delimiter: str) -> Iterator[tuple[int, list[
         if cells is None:
             return
         if any(cell.strip() for cell in cells) or len(cells) > 1:
+            if blank and width == 1:
+                raise ValueError(f"{shown}, line {blank:,} must have a value, got an empty line")
+            width = width or len(cells)
             yield line, cells
+        elif width:
+            blank = blank or line
 
 
 def _blocks(

@@ -15,7 +15,7 @@ from jaxnets.data.sources.parts import PURPOSES, Part, assemble, describe, diges
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.names import printable
 
-_LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
+LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
 
 # Of the text, unpacked: 4.5 million pairs of sentences, as of WMT 2014, have 1.3 GB.
 MAX_BYTES = 2**31
@@ -68,7 +68,7 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
 def _lines(text: str) -> Iterator[str]:
     """The lines of a text one after the other: a list of them may take fifty times its memory."""
     begin = 0
-    for end in _LINE_END.finditer(text):
+    for end in LINE_END.finditer(text):
         yield text[begin : end.start()]
         begin = end.end()
     yield text[begin:]

@@ -1,5 +1,6 @@
 """The user's files that a model is applied to, and those that predictions are written to."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,28 @@ def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     try:
         if predictor.read is not None:
             return predictor.read(text_of(path))
-        if isinstance(predictor.spec, Vocabulary):
+        if isinstance(predictor.spec, Vocabulary) and set(predictor.reads) <= {"inputs", "targets", "mask"}:
             return _tokens(path, predictor)
         if predictor.inputs is not None:
             return read_inputs(path, predictor.inputs)
-        needed = tuple(name for name in ("inputs",) if name in predictor.reads)
-        optional = tuple(name for name in predictor.reads if name not in needed)
-        return read_arrays(path, needed, optional)
+        return _arrays(path, predictor)
     except ValueError as error:
         raise UsageError(f"--input: {error}") from error
+
+
+def _arrays(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
+    """Arrays as batches of the run have them."""
+    needed = {name: like for name, like in predictor.shapes.items() if name in predictor.reads}
+    found = read_arrays(path, tuple(needed))
+    count = len(found["inputs"])
+    for name, like in needed.items():
+        own = len(predictor.reads[name])
+        if found[name].ndim != len(like.shape) or found[name].shape[own:] != like.shape[own:]:
+            sizes = ", ".join(map(str, (*predictor.reads[name], *like.shape[own:])))
+            raise ValueError(f"{path}: {name} must be [{sizes}], got shape {found[name].shape}")
+        if len(found[name]) != count:
+            raise ValueError(f"{path}: {name} must have {count:,} rows as inputs has, got {len(found[name]):,}")
+    return found
 
 
 def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
@@ -51,7 +65,20 @@ def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     count = len(tokens) // length
     if not count:
         raise ValueError(f"{path} must have at least {length} {predictor.spec.unit}s, one window, got {len(tokens)}")
+    if left := len(tokens) - count * length:
+        print(f"the last {left:,} {predictor.spec.unit}s fill no window of {length} and are left out", file=sys.stderr)
     return {"inputs": tokens[: count * length].reshape(count, length)}
+
+
+def check(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] | None) -> None:
+    """A ``UsageError`` where predictions such as these, of some rows, cannot be written to a file of this kind."""
+    kept = () if present is None else tuple(present.values())
+    if output.suffix == ".txt" and not any(isinstance(each, Text) for each in kept):
+        raise UsageError(f"--output={output} must end with .csv or .npz: these predictions are no text")
+    if output.suffix == ".csv" and not any(isinstance(each, Table) for each in kept):
+        columns = sum(array[0].size for array in arrays.values())
+        if columns > MAX_COLUMNS:
+            raise UsageError(f"--output must end with .npz, got .csv, for {columns:,} columns, above {MAX_COLUMNS:,}")
 
 
 def write(
@@ -67,7 +94,6 @@ def write(
         names: Of the file of each row, where rows are files.
 
     Raises:
-        UsageError: There is no table or text to be written.
         RunError: It cannot be written.
     """
     kept = {} if present is None else {name: _numbered(each, first, names) for name, each in present.items()}
@@ -79,10 +105,7 @@ def write(
             tables = [each for each in kept.values() if isinstance(each, Table)]
             write_whole(output, artifacts.csv_of(tables[0] if tables else _table(arrays, first)))
         elif output.suffix == ".txt":
-            texts = [each.text for each in kept.values() if isinstance(each, Text)]
-            if not texts:
-                raise UsageError(f"--output={output} must end with .csv or .npz: these predictions are no text")
-            write_whole(output, texts[0] + "\n")
+            write_whole(output, next(each.text for each in kept.values() if isinstance(each, Text)) + "\n")
         else:
             output.mkdir(exist_ok=True)
             write_whole(output / "outputs.npz", npz_of(arrays))
@@ -108,7 +131,5 @@ def _table(arrays: dict[str, np.ndarray], first: int) -> Table:
         for place in np.ndindex(array.shape[1:]):
             where = f"[{','.join(map(str, place))}]" if place else ""
             columns[f"{name}{where}"] = array[(slice(None), *place)]
-        if len(columns) > MAX_COLUMNS:
-            raise UsageError(f"--output must end with .npz, got .csv: there are more than {MAX_COLUMNS:,} columns")
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
     return Table(("row", *columns), [(first + i, *row) for i, row in enumerate(values)])

@@ -26,9 +26,12 @@ def dataset(run: restore.Run, path: str) -> Dataset:
     """
     shapes = rundir.data(run.workdir)[1]
     rows = next(iter(shapes.values())).shape[0]
+    left_out = 0
     try:
         if isinstance(run.spec, Vocabulary) and "target_lengths" in shapes:
-            arrays = pair_arrays(read_pairs(path), run.spec, shapes["targets"].shape[1])
+            found = read_pairs(path, tuple(run.config.data.get("columns", (0, 1))))
+            arrays = pair_arrays(found, run.spec, shapes["targets"].shape[1])
+            left_out = len(found) - len(arrays["inputs"])
         elif isinstance(run.spec, Vocabulary):
             tokens = run.spec.encode(text_of(path, run.spec.unit))
             if len(tokens) < 2:
@@ -44,4 +47,5 @@ def dataset(run: restore.Run, path: str) -> Dataset:
         raise UsageError(f"--data: the task of this run needs {', '.join(missing)}, which files do not have")
     arrays = {name: arrays[name] for name in shapes}
     batches = in_order(arrays, rows)
-    return Dataset({SPLIT: batches}, run.spec, digest([arrays]), f"{path}: {len(arrays['inputs']):,} rows")
+    more = f", and {left_out:,} that are longer than those of training left out" if left_out else ""
+    return Dataset({SPLIT: batches}, run.spec, digest([arrays]), f"{path}: {len(arrays['inputs']):,} rows{more}")

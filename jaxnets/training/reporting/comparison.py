@@ -135,7 +135,8 @@ def table(runs: Sequence[Trained], metric: str) -> Table:
 def _differing(configs: Sequence[dict[str, Any]]) -> list[str]:
     """The settings that are not the same in all configs."""
     keys = dict.fromkeys(key for settings in configs for key in settings)
-    return [key for key in keys if len({_setting(settings, key) for settings in configs}) > 1]
+    values = lambda key: {json.dumps(settings[key]) if key in settings else None for settings in configs}
+    return [key for key in keys if len(values(key)) > 1]
 
 
 def _setting(settings: dict[str, Any], key: str) -> str | None:

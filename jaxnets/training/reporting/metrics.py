@@ -199,7 +199,10 @@ def label(quantity: str, units: Mapping[str, str]) -> str:
 
 TRAINING = "train/"
 SPLITS = ("validation", "test")
-HIGHER_IS_BETTER = ("accuracy", "auroc", "exact_match", "macro_f1", "mean_average_precision")
+HIGHER_IS_BETTER = (
+    *("accuracy", "auroc", "bleu", "elbo", "exact_match", "high_quality", "log_likelihood", "macro_f1"),
+    *("mean_average_precision", "modes", "reconstruction"),
+)
 _TRAINING = {"lw": 1, "alpha": 0.7}
 _VALIDATION = {"lw": 2, "marker": "o", "ms": 3}
 

@@ -1,20 +1,28 @@
 """The whole config: every setting, with the defaults of what it names."""
 
-import inspect
 import sys
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxnets.data.targets import Spec
+from jaxnets.tasks.models import SIZES
 from jaxnets.tasks.signatures import LINEN, signature
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import names
 from jaxnets.training.settings.flat import flatten
-from jaxnets.training.settings.forms import FORMS, form_of
-from jaxnets.training.settings.names import Trusted
+from jaxnets.training.settings.forms import form_of
 
-GIVEN = {"data": ("seed",)}  # arguments by section that are settings of the whole config
+# Arguments by section that somebody else gives: other settings, the data, the task.
+GIVEN: dict[str, tuple[str, ...]] = {
+    "data": ("seed",),
+    "model": (*SIZES, *(kind.__name__.lower() for kind in typing.get_args(Spec))),
+    "optimizer": ("steps",),
+    "task": ("model", "spec", "learn"),
+    **dict.fromkeys(("evaluators", "reports"), ("model", "predict", "spec")),
+}
 
 
 def with_defaults(config: ConfigDict, imports: bool = False) -> ConfigDict:
@@ -24,10 +32,7 @@ def with_defaults(config: ConfigDict, imports: bool = False) -> ConfigDict:
         config: May name the user's packages.
         imports: Whether these are imported; else only what is imported already has its defaults filled in.
     """
-    named = [str(value) for key, value in flatten(config).items() if key.rpartition(".")[2] in FORMS]
-    imported = {name.partition(".")[0] for name in named if name.rpartition(".")[0] in sys.modules}
-    trusted = None if imports else tuple(imported)
-    return ConfigDict({key: _filled(value, trusted, GIVEN.get(key, ())) for key, value in config.to_dict().items()})
+    return ConfigDict({key: _filled(value, imports, GIVEN.get(key, ())) for key, value in config.to_dict().items()})
 
 
 def lines(config: ConfigDict) -> list[str]:
@@ -35,29 +40,40 @@ def lines(config: ConfigDict) -> list[str]:
     return [f"--config.{key}={value}" for key, value in flatten(with_defaults(config, imports=True)).items()]
 
 
-def _filled(value: Any, trusted: Trusted, without: tuple[str, ...] = ()) -> Any:
+def _filled(value: Any, imports: bool, without: tuple[str, ...] = ()) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)(_filled(each, trusted) for each in value)
+        return type(value)(_filled(each, imports) for each in value)
     if not isinstance(value, Mapping):
         return value
     form = form_of(value)
-    more = dict(_defaults(value[form], trusted)) if form else {}
-    first = {form: value[form]} if form else {}
-    rest = {key: _filled(each, trusted) for key, each in {**more, **value}.items() if key != form}
-    return {**first, **{key: each for key, each in rest.items() if key in value or key not in without}}
+    if form is None:
+        return {key: _filled(each, imports, without) for key, each in value.items()}
+    more = dict(_defaults(value[form], imports))
+    if form == "factory":  # whoever calls it may give the first argument
+        more.pop(next(iter(more), ""), None)
+    rest = {key: _filled(each, imports) for key, each in {**more, **value}.items() if key != form}
+    plain = {key: each for key, each in rest.items() if key in value or (key not in without and _is_plain(each))}
+    return {form: value[form], **plain}
 
 
-def _defaults(name: Any, trusted: Trusted) -> Iterator[tuple[str, Any]]:
-    """The defaults of the function of a name."""
+def _defaults(name: Any, imports: bool) -> Iterator[tuple[str, Any]]:
+    """The parameters of the function of a name, and their defaults as a config holds them."""
     try:
-        parameters = signature(names.resolve(name, trusted)).parameters.values()
+        parameters = signature(_function(name, imports)).parameters.values()
     except (UsageError, TypeError, ValueError):
         return
     for each in parameters:
-        if each.default is not inspect.Parameter.empty and each.name not in LINEN:
+        if each.name not in LINEN:
             default = names.name_of(each.default) or _dtype(each.default)
-            if default is not None or _is_plain(each.default):
-                yield each.name, each.default if default is None else default
+            yield each.name, each.default if default is None else default
+
+
+def _function(name: Any, imports: bool) -> Any:
+    """What is named; of a package outside jaxnets that is not to be imported, only what is there already."""
+    module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
+    if imports or module.partition(".")[0] in names.PLACES or module in names.LIBRARIES:
+        return names.resolve(name, None)
+    return vars(sys.modules[module]).get(attribute) if module in sys.modules else None
 
 
 def _dtype(value: Any) -> str | None:
