@@ -71,8 +71,8 @@ class Task(NamedTuple):
         reports: ``{name: (variables, splits, key) -> {name: artifact}}``, written every ``train.report_every`` steps
             and at the end of training. ``splits`` are batches by name. An artifact is a matplotlib figure or one of
             ``jaxnets.reports``.
-        endpoints: Uses of the trained model. Reserved names: ``predict``, which is exported, ``generate``, and
-            ``stream``, a ``Stream``.
+        endpoints: Uses of the trained model. Reserved names: ``predict``, which is exported, ``score``, which
+            ``jaxnets.predict`` prefers, ``generate``, and ``stream``, a ``Stream``.
         items: What is counted in the speed that is reported.
         units: ``{metric without its split: unit}``, such as ``{"loss": "nats per byte"}``.
         partition_rules: Axes of parameters that are divided over devices, as in ``learning.partitioning``.

@@ -120,10 +120,15 @@ def complete(config: ConfigDict) -> ConfigDict:
         given["optimizer"] = {**optimizer, "name": name}
     for section, value in base.items():
         if isinstance(value, dict) and isinstance(given.get(section), dict):
-            given[section] = {**value, **given[section]}
+            given[section] = {**value, **{key: _like(value.get(key), each) for key, each in given[section].items()}}
         else:
             given.setdefault(section, value)
     return ConfigDict(given)
+
+
+def _like(default: Any, given: Any) -> Any:
+    """A whole number as a float, where the default is one."""
+    return float(given) if type(default) is float and type(given) is int and abs(given) < 2**63 else given
 
 
 def check(config: ConfigDict) -> None:

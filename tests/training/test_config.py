@@ -266,3 +266,11 @@ def test_when_an_evaluator_measures_is_checked(schedule):
     settings.evaluators = ConfigDict({"mine": {"name": "evaluators.auroc", **schedule}})
     with pytest.raises(UsageError, match="of an evaluator must be"):
         build.task(settings, build.model(settings.model), data.Classes(("a", "b")))
+
+
+def test_whole_numbers_are_floats_where_those_are_due():
+    given = {"train": {"minutes": 5}, "optimizer": {"learning_rate": 1}}
+    settings = config.complete(ConfigDict({**config.load("digits").to_dict(), **given}))
+    config.check(settings)
+    assert (settings.train.minutes, settings.optimizer.learning_rate) == (5.0, 1.0)
+    assert type(settings.train.minutes) is float and type(settings.optimizer.learning_rate) is float

@@ -93,3 +93,18 @@ def _check_type(what: str, parameter: inspect.Parameter, value: Any) -> None:
         raise UsageError(f"{what} must be {annotation.__name__}, got {value!r}")
     if element in PLAIN and not (is_list and all(isinstance(each, PLAIN[element]) for each in value)):
         raise UsageError(f"{what} must be a sequence of {element.__name__}, got {value!r}")
+
+
+def is_text(annotation: Any) -> bool:
+    """Whether an annotation allows nothing but texts, alone or in sequences: ``str | tuple[str, ...]``."""
+    parts = [each for each in typing.get_args(annotation) if each not in (Ellipsis, type(None))]
+    is_callable = typing.get_origin(annotation) is Callable
+    return annotation is str or (bool(parts) and not is_callable and all(map(is_text, parts)))
+
+
+def takes_function(parameter: inspect.Parameter | None) -> bool:
+    """Whether a parameter takes a function, by its annotation or default."""
+    if parameter is None:
+        return False
+    is_annotated = Callable in (parameter.annotation, typing.get_origin(parameter.annotation))
+    return is_annotated or inspect.isfunction(parameter.default)

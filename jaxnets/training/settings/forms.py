@@ -8,7 +8,6 @@ with the others by whoever gets it. ``{"run": folder, "step": "best"}`` is what 
 import dataclasses
 import functools
 import inspect
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -99,9 +98,9 @@ class Builder(NamedTuple):
         if isinstance(given, list | tuple):
             return type(given)(self.value(each, places, parameter) for each in given)
         if isinstance(given, str):
-            if parameter is not None and is_text(parameter.annotation):
+            if parameter is not None and calls.is_text(parameter.annotation):
                 return given
-            stands = names.is_ours(given, places) or ("." in given and takes_function(parameter))
+            stands = names.is_ours(given, places) or ("." in given and calls.takes_function(parameter))
             return self._part(given, places) if stands else given
         if not isinstance(given, dict):
             return given
@@ -138,18 +137,3 @@ def form_of(given: Any) -> str | None:
     """``"name"`` or ``"factory"``, whichever a mapping has."""
     is_mapping = isinstance(given, ConfigDict | Mapping)
     return next((form for form in FORMS if is_mapping and form in given), None)
-
-
-def is_text(annotation: Any) -> bool:
-    """Whether an annotation allows nothing but texts, alone or in sequences: ``str | tuple[str, ...]``."""
-    parts = [each for each in typing.get_args(annotation) if each not in (Ellipsis, type(None))]
-    is_callable = typing.get_origin(annotation) is Callable
-    return annotation is str or (bool(parts) and not is_callable and all(map(is_text, parts)))
-
-
-def takes_function(parameter: inspect.Parameter | None) -> bool:
-    """Whether a parameter takes a function, by its annotation or default."""
-    if parameter is None:
-        return False
-    is_annotated = Callable in (parameter.annotation, typing.get_origin(parameter.annotation))
-    return is_annotated or inspect.isfunction(parameter.default)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import calls, names
 from jaxnets.training.settings.flat import flatten
-from jaxnets.training.settings.forms import FORMS, form_of, takes_function
+from jaxnets.training.settings.forms import FORMS, form_of
 
 SECTIONS = ("model", "data", "optimizer")  # which have a name and are never replaced whole
 OF_TASKS = ("model", "spec", "learn")  # arguments of a task that other settings make
@@ -72,7 +72,7 @@ def _assign(tree: dict[str, Any], key: str, text: str, keep: dict[str, tuple[str
         raise _unknown(tree, key)
     elif last in node:
         parameter = _parameters(node, sections).get(last)
-        is_function = takes_function(parameter) and isinstance(current, str)
+        is_function = calls.takes_function(parameter) and isinstance(current, str)
         node[last] = _name(text, "factory") if is_function else parse(key, text, _typed(current, parameter))
     elif last in (known := _parameters(node, sections)):
         node[last] = _unspelled(key, text, known[last])
@@ -137,7 +137,7 @@ def _typed(current: Any, parameter: inspect.Parameter | None) -> Any:
 def _unspelled(key: str, text: str, parameter: inspect.Parameter) -> Any:
     """The value of an argument that a config does not have: of the type of its default, or of its annotation."""
     default, annotation = parameter.default, parameter.annotation
-    if takes_function(parameter):
+    if calls.takes_function(parameter):
         return _name(text, "factory") if "." in text else text
     if isinstance(default, bool | int | float | tuple | list | str):
         return parse(key, text, _typed(default, parameter))
