@@ -91,6 +91,7 @@ def regression(model: Model, spec: Quantities, learn: Learn, *, error: str = "sq
         away = away * _along(scale[1], away)
         if 1 < spec.size <= MEASURED:
             names = [printable(name, NAME) for name in spec.names]
+            names = names if len(set(names)) == len(names) else [f"y{i}" for i in range(len(names))]
             found |= {f"absolute_error/{name}": away[..., i] for i, name in enumerate(names)}
         return {**found, "absolute_error": jnp.mean(away, axis=-1)}
 
