@@ -133,7 +133,8 @@ def test_supervised_tasks_train_and_are_measured_on_their_test_part(
     assert measured.returncode == 0, measured.stderr
     of_parts = [json.loads(line) for line in measured.stdout.splitlines()]
     assert [found["split"] for found in of_parts] == ["validation", "test"]
-    assert of_parts[0][metric] != of_parts[1][metric]
+    assert all(metric in found for found in of_parts)
+    assert of_parts[0]["loss"] != of_parts[1]["loss"]
     of_test = run_program("evaluate", f"--workdir={workdir}", "--split=test")
     assert f"{metric:<20} {of_parts[1][metric]:.4f}" in of_test.stdout
     refused = run_program("generate", f"--workdir={workdir}")

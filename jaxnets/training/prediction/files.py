@@ -40,7 +40,7 @@ def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
 def _arrays(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     """Arrays as batches of the run have them."""
     needed = {name: like for name, like in predictor.shapes.items() if name in predictor.reads}
-    found = read_arrays(path, tuple(needed))
+    found = read_arrays(path, tuple(needed or predictor.reads))
     count = len(found["inputs"])
     for name, like in needed.items():
         own = len(predictor.reads[name])

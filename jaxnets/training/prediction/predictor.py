@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxnets import exported
-from jaxnets.data import preprocess
+from jaxnets.data import Vocabulary, preprocess
 from jaxnets.data.inputs import Inputs
 from jaxnets.tasks import Endpoint
 from jaxnets.training import build, descriptions, restore, rundir
@@ -119,13 +119,14 @@ def of_export(folder: Path, name: str, trusted: tuple[str, ...]) -> Predictor:
         present = build.described(rundir.load(folder), spec, trusted)[1].endpoints["predict"].present
     except (UsageError, RunError):  # a package that is not trusted: then predictions are arrays
         present = None
-    length = model.about["limits"].get("length", LENGTH)
+    windows = (1, min(model.about["limits"].get("length", LENGTH), LENGTH))
+    tokens = {"inputs": jax.ShapeDtypeStruct(windows, np.dtype(np.int32))}
     return Predictor(
         call=lambda given: model(**{name: array for name, array in given.items() if name in reads}),
         reads={name: axes for name, axes in reads.items() if name != exported.REST},
         inputs=inputs,
         spec=spec,
-        shapes={"inputs": jax.ShapeDtypeStruct((1, min(length, LENGTH)), np.dtype(np.int32))},
+        shapes=tokens if isinstance(spec, Vocabulary) else {},
         read=None,
         present=present,
         identity={"endpoint": "predict", "files": model.about["files"]},
