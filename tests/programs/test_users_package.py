@@ -179,9 +179,37 @@ def test_it_is_trained_interrupted_resumed_evaluated_applied_and_exported(
 
 
 @pytest.mark.slow
-def test_it_is_trained_by_two_processes(with_package, start_processes, tmp_path):
-    flags = (f"--config={with_package / 'signs.py'}", f"--workdir={tmp_path / 'run'}")
-    for process in start_processes(2, 1, *flags):
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
-    assert (tmp_path / "run" / "checkpoints" / "60").is_dir()
+def test_two_processes_train_it_and_are_interrupted(with_package, start_processes, run_program, tmp_path):
+    def start(name):
+        flags = (f"--config={with_package / 'signs.py'}", f"--workdir={tmp_path / name}")
+        return start_processes(2, 1, *flags)
+
+    def finish(started, codes=(0,)):
+        for process in started:
+            _, errors = process.communicate(timeout=240)
+            assert process.returncode in codes, errors
+
+    finish(start("whole"))
+    started = start("run")
+    while not (tmp_path / "run" / "checkpoints" / "20").exists():
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.01)
+    started[0].send_signal(signal.SIGTERM)
+    finish(started, (0, 128 + signal.SIGTERM))  # they may have been at their end
+    finish(start("run"))
+
+    weights = []
+    for name in ("whole", "run"):
+        out = tmp_path / f"{name}_export"
+        flags = (f"--workdir={tmp_path / name}", "--trust=signs_package", "--step=last", f"--out={out}")
+        exported = run_program("export", *flags)
+        assert exported.returncode == 0, exported.stderr
+        weights.append((out / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+    workdir = f"--workdir={tmp_path / 'run'}"
+    evaluated = run_program("evaluate", workdir, "--trust=signs_package", "--json")
+    assert json.loads(evaluated.stdout)["accuracy"] > 0.5
+    flags = (f"--input={with_package / 'new.npz'}", "--trust=signs_package", f"--output={tmp_path / 'a.csv'}")
+    done = run_program("predict", workdir, *flags)
+    assert done.returncode == 0, done.stderr
