@@ -20,7 +20,7 @@ from jaxnets.ops.files import write_whole
 from jaxnets.reports.comparison import comparison as draw
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError
-from jaxnets.training.reporting import comparison
+from jaxnets.training.reporting import artifacts, comparison
 from jaxnets.training.reporting.metrics import label
 
 FLAGS = flags.FLAGS
@@ -44,7 +44,7 @@ def main(overrides: program.Overrides) -> None:
     table = comparison.table(runs, metric)
     print(comparison.as_text(table, shutil.get_terminal_size().columns))
     if FLAGS.csv:
-        write_whole(Path(FLAGS.csv), comparison.as_csv(table))
+        write_whole(Path(FLAGS.csv), artifacts.csv_of(table))
     if FLAGS.markdown:
         write_whole(Path(FLAGS.markdown), comparison.as_markdown(table))
     if FLAGS.plot:

@@ -61,6 +61,9 @@ def main(overrides: program.Overrides) -> None:
         parts = Parts(output, {**used.identity, **rows_of})
         with restore.built(workdir):
             outputs = rows.compute(used, arrays, begin, end, batch, parts, check)
+    except UsageError:  # of an output that cannot be written so: nothing of it is kept
+        parts.remove()
+        raise
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
     files.write(output, outputs, present(outputs), begin, arrays["file"][begin:end] if "file" in arrays else ())

@@ -27,7 +27,7 @@ class Model:
     functions: dict[str, Callable]
 
     def __call__(self, inputs: Any, **others: Any) -> Any:
-        """What the model answers: an array, or a dict of them.
+        """The outputs of the model, an array or a dict of arrays.
 
         Args:
             inputs: The raw array of this name: numbers as they are in the data's files, of any type, before they are

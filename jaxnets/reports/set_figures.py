@@ -33,7 +33,7 @@ def histograms(
 def inducing_points(
     variables: Mapping[str, Any], splits: Mapping[str, Any], key: jax.Array, *, model: nn.Module
 ) -> "dict[str, Figure]":
-    """What the inducing points of a ``SetTransformer`` read of one set of points in two or three dimensions."""
+    """The attention of the inducing points of a ``SetTransformer`` to one set of points in two or three dimensions."""
     shown = _first_set(splits)
     if shown is None or not isinstance(model, SetTransformer) or not (model.points and model.encoder):
         return {}

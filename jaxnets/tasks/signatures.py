@@ -39,7 +39,7 @@ def accepted(function: Callable) -> dict[str, inspect.Parameter] | None:
 
 
 def returned(function: Callable) -> type | None:
-    """What calling a class or function makes, as its annotation says; None where that is no class."""
+    """The class of what a class or function makes, by its annotation; None where that is not a class."""
     if inspect.isclass(function):
         return function
     try:

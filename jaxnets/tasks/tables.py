@@ -22,7 +22,7 @@ def of_classes(logits: Any, classes: Classes) -> Table:
     logits = np.asarray(logits, np.float64)
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
-    name_of = lambda i, p: classes.names[i] if np.isfinite(p).all() else ""  # the model's answer is no number
+    name_of = lambda i, p: classes.names[i] if np.isfinite(p).all() else ""  # no class where an output is NaN
     if classes.size <= MAX_COLUMNS:
         columns = ("class", *(f"p({name})" for name in classes.names))
         values = lambda p: (name_of(np.argmax(p), p), *p.tolist())

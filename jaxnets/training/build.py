@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxnets import tasks
 from jaxnets.data import Dataset
+from jaxnets.data.inputs import Inputs
 from jaxnets.learning import Evaluator, Scheduled, partitioning
 from jaxnets.tasks import Task
 from jaxnets.training import learners, rundir, used_runs
@@ -31,7 +32,7 @@ EVERYTHING = (*FAMILIES, "tasks", "reports", "optimizers", "evaluators")  # what
 
 
 def model(spec: Mapping[str, Any] | str, trusted: Trusted = ()) -> Callable[..., nn.Module]:
-    """What makes the Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
+    """A factory of the Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
 
     A task calls it with the number of values that the model is to give.
 
@@ -119,7 +120,7 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
 
 
 def _check_schedule(schedule: Mapping[str, Any]) -> None:
-    """A ``UsageError`` where ``splits`` are not names of splits, or ``every`` is no number of steps."""
+    """Raises a ``UsageError`` unless ``splits`` are names of splits and ``every`` is a number of steps."""
     splits, every = schedule.get("splits", ()), schedule.get("every")
     if not (isinstance(splits, list | tuple) and all(isinstance(name, str) for name in splits)):
         raise UsageError(f"splits of an evaluator must be a list of names of splits, got {splits!r}")
@@ -134,32 +135,61 @@ def _builder(trusted: Trusted) -> Builder:
 def _trained(given: Mapping[str, Any], trusted: Trusted) -> tasks.Trained:
     """What another run has learned."""
     folder, step = used_runs.read(given)
-    run = opened(folder, step, trusted, "the step of a run in the config")
+    run = open_run(folder, step, trusted, "the step of a run in the config")
     return tasks.Trained(run.model, jax.device_get(run.variables))  # for whatever devices use it
 
 
-class Opened(NamedTuple):
+class Run(NamedTuple):
     """Attributes:
-    config: The run's.
+    workdir: Its folder.
+    config: Its config.
     spec: Meaning of the numbers in its data, such as a vocabulary.
     model, task: Built from the config.
     step: The checkpoint's.
     variables: The model's at that step.
+    trusted: Packages outside jaxnets that its config may name.
     """
 
+    workdir: Path
     config: ConfigDict
     spec: Any
     model: nn.Module
     task: Task
     step: int
     variables: Any
+    trusted: Trusted = ()
+
+    def dataset(self) -> Dataset:
+        """The run's data, read again; a ``RunError`` where it is no longer what the run learned from."""
+        try:
+            found = dataset(self.config, self.trusted)
+        except UsageError as error:
+            raise RunError(f"the data of this run: {error}") from error
+        rundir.check_data(self.workdir, found)
+        return found
+
+    def inputs(self) -> Inputs | None:
+        """What became of raw inputs. An earlier version did not save this: then the data is read again."""
+        saved = "inputs" in rundir.described(self.workdir)
+        return rundir.inputs(self.workdir) if saved else self.dataset().inputs
 
 
 _within: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("within", default=())
 
 
-def opened(workdir: Path, step: str, trusted: Trusted = (), flag: str = "--step") -> Opened:
-    """The run in a folder at one of its checkpoints; what is raised is as in ``restore.open_run``."""
+def open_run(workdir: Path, step: str = "best", trusted: Trusted = (), flag: str = "--step") -> Run:
+    """The run in a folder at one of its checkpoints.
+
+    Args:
+        workdir: Its folder.
+        step: ``best``, ``last`` or a number.
+        trusted: Packages outside jaxnets that its config may name.
+        flag: What ``step`` is called in messages.
+
+    Raises:
+        RunError: There is no run or no checkpoint, or it cannot be read.
+        UsageError: No such step, or something that must not be imported.
+    """
     config = rundir.load(workdir)
     spec, batch = rundir.data(workdir)
     if not (workdir / "checkpoints").is_dir():
@@ -173,7 +203,7 @@ def opened(workdir: Path, step: str, trusted: Trusted = (), flag: str = "--step"
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes, flag)
-    return Opened(config, spec, network, made, chosen, variables)
+    return Run(workdir, config, spec, network, made, chosen, variables, trusted)
 
 
 def described(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:

@@ -137,4 +137,4 @@ def test_a_config_that_holds_an_array_is_told(tmp_path):
         rundir.claim(tmp_path / "run", settings, dataset)
     assert not (tmp_path / "run").exists()
     with pytest.raises(RunError, match="no run in"):
-        build.opened(tmp_path / "run", "best")
+        build.open_run(tmp_path / "run", "best")

@@ -222,7 +222,7 @@ def _header(shown: str, line: int, cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def _width(text: str, delimiter: str) -> int:
-    """How many cells the first record has."""
+    """The number of cells of the first record."""
     try:
         return len(next(_records("", text, delimiter), (1, []))[1])
     except ValueError:

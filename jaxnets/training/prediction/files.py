@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grain
 import numpy as np
 
 from jaxnets.data import Vocabulary, read_inputs
@@ -52,16 +53,22 @@ def _arrays(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     return found
 
 
+def streams(path: str, vocabulary: Vocabulary, rows: int, length: int) -> tuple[np.ndarray, grain.MapDataset]:
+    """The tokens of a text file, and batches of them in order, whose rows go on from batch to batch."""
+    tokens = vocabulary.encode(text_of(path, vocabulary.unit))
+    if len(tokens) < 2:
+        raise ValueError(f"{path} must have at least 2 {vocabulary.unit}s, got {len(tokens)}")
+    return tokens, once(tokens, rows, length)
+
+
 def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     """A text's tokens, as rows of a batch that go on from step to step, or as windows."""
-    tokens = predictor.spec.encode(text_of(path, predictor.spec.unit))
     rows, length = predictor.shapes["inputs"].shape
     if "step" in predictor.reads["inputs"]:
-        if len(tokens) < 2:
-            raise ValueError(f"{path} must have at least 2 {predictor.spec.unit}s, got {len(tokens)}")
-        batches = once(tokens, rows, length)
+        _, batches = streams(path, predictor.spec, rows, length)
         steps = [batches[i] for i in range(len(batches))]
         return {name: np.stack([batch[name] for batch in steps], axis=1) for name in predictor.reads}
+    tokens = predictor.spec.encode(text_of(path, predictor.spec.unit))
     count = len(tokens) // length
     if not count:
         raise ValueError(f"{path} must have at least {length} {predictor.spec.unit}s, one window, got {len(tokens)}")

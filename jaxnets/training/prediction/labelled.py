@@ -3,12 +3,11 @@
 import numpy as np
 
 from jaxnets.data import Dataset, Vocabulary, in_order, preprocess, read_labelled, read_pairs
-from jaxnets.data.formats.text_files import text_of
 from jaxnets.data.sources.pairs import pair_arrays
 from jaxnets.data.sources.parts import digest
-from jaxnets.data.sources.sequences import once
 from jaxnets.training import restore, rundir
 from jaxnets.training.errors import UsageError
+from jaxnets.training.prediction.files import streams
 
 SPLIT = "file"
 
@@ -33,13 +32,11 @@ def dataset(run: restore.Run, path: str) -> Dataset:
             arrays = pair_arrays(found, run.spec, shapes["targets"].shape[1])
             left_out = len(found) - len(arrays["inputs"])
         elif isinstance(run.spec, Vocabulary):
-            tokens = run.spec.encode(text_of(path, run.spec.unit))
-            if len(tokens) < 2:
-                raise ValueError(f"{path} must have at least 2 {run.spec.unit}s, got {len(tokens)}")
-            batches = once(tokens, rows, shapes["inputs"].shape[1])
+            tokens, batches = streams(path, run.spec, rows, shapes["inputs"].shape[1])
             return Dataset({SPLIT: batches}, run.spec, digest([{"tokens": tokens}]), f"{path}: {len(tokens):,} tokens")
         else:
-            arrays = preprocess(run.inputs(), read_labelled(path, run.inputs(), run.spec), shapes)
+            inputs = run.inputs()
+            arrays = preprocess(inputs, read_labelled(path, inputs, run.spec), shapes)
             arrays["mask"] = np.ones(len(arrays["inputs"]), bool)
     except ValueError as error:
         raise UsageError(f"--data: {error}") from error

@@ -1,7 +1,5 @@
 """Several runs side by side: a table of what they reached and what differs between their configs."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,13 +148,6 @@ def _at(run: Trained, metric: str, step: int) -> float | None:
     """The last value of a metric up to a step."""
     values = [value for at, value in run.points(metric) if at <= step]
     return values[-1] if values else None
-
-
-def as_csv(table: Table) -> str:
-    """The table as CSV, with all digits."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([table.columns, *table.rows])
-    return text.getvalue()
 
 
 def as_markdown(table: Table) -> str:
