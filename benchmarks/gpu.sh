@@ -88,9 +88,9 @@ case $part in
     done
     ;;
   programs) # a run with a profile, and its export, there and on the CPU
-    $python -m jaxnets.train --workdir="$out/run" --config.train.steps=$steps --profile=5
+    $python -m jaxnets.train --workdir="$out/run" --config.train.steps=$steps --profile_steps=5
     $python -m jaxnets.evaluate --workdir="$out/run" --json >"$out/evaluate.json"
-    $python -m jaxnets.export --workdir="$out/run" --out="$out/export"
+    $python -m jaxnets.export --workdir="$out/run" --output="$out/export"
     PYTHONPATH="$out/export" EXPORT="$out/export" $python - <<'END' | tee "$out/export.txt"
 import os
 

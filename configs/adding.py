@@ -12,7 +12,11 @@ def get_config() -> dict:
     return {
         "task": "tasks.regression",
         "data": {"name": "data.adding", "length": 400},
-        "model": {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "memory": 400}, "hidden": 64},
-        "optimizer": {"learning_rate": 0.005, "warmup": 100, "final": 0.01, "b2": 0.99},
+        "model": {
+            "name": "recurrent.SequenceModel",
+            "cell": {"factory": "recurrent.gru", "chrono_init": 400},
+            "hidden_size": 64,
+        },
+        "optimizer": {"learning_rate": 0.005, "warmup_steps": 100, "end_lr_factor": 0.01, "b2": 0.99},
         "train": {"steps": 4000, "evaluate_every": 250},
     }

@@ -14,6 +14,12 @@ def get_config() -> dict:
         "task": "tasks.language_model",
         "data": {"name": "data.text"},
         "model": {"name": "recurrent.CharRNN"},
-        "optimizer": {"learning_rate": 0.004, "warmup": 100, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "optimizer": {
+            "learning_rate": 0.004,
+            "warmup_steps": 100,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
         "train": {"steps": 1200, "evaluate_every": 300},
     }

@@ -15,12 +15,12 @@ def get_config() -> dict:
         "task": {
             "name": "tasks.image_classification",
             "mean": (0.491, 0.482, 0.447),
-            "deviation": (0.247, 0.243, 0.262),
+            "std": (0.247, 0.243, 0.262),
             "crop": 4,
             "flip": True,
         },
-        "data": {"name": "data.jpeg_images", "path": "cifar10_jpgbytes.npz", "batch": 128},
+        "data": {"name": "data.jpeg_images", "path": "cifar10_jpgbytes.npz", "batch_size": 128},
         "model": {"name": "convolution.cifar_resnet20"},
-        "optimizer": {"name": "optimizers.sgd", "learning_rate": 0.1, "warmup": 400, "weight_decay": 0.0001},
+        "optimizer": {"name": "optimizers.sgd", "learning_rate": 0.1, "warmup_steps": 400, "weight_decay": 0.0001},
         "train": {"steps": 64000, "evaluate_every": 351, "log_every": 20},
     }

@@ -11,8 +11,8 @@ def get_config() -> dict:
     return {
         "task": "tasks.clustering",
         "data": {"name": "data.mixture"},
-        "model": {"name": "sets.SetTransformer", "seeds": 4, "points": 16, "decoder": 1},
-        "optimizer": {"final": 0.1},
+        "model": {"name": "sets.SetTransformer", "num_seeds": 4, "num_inducing_points": 16, "num_decoder_blocks": 1},
+        "optimizer": {"end_lr_factor": 0.1},
         "reports": {"inducing_points": "reports.inducing_points"},
         "train": {"steps": 50000, "evaluate_every": 2500, "log_every": 100},
     }

@@ -17,9 +17,9 @@ def get_config() -> dict:
         "data": {"name": "data.copying", "delay": 20},
         "model": {
             "name": "recurrent.SequenceModel",
-            "cell": {"factory": "recurrent.gru", "memory": 40},
+            "cell": {"factory": "recurrent.gru", "chrono_init": 40},
             "pooling": "none",
         },
-        "optimizer": {"learning_rate": 0.01, "warmup": 100, "final": 0.01, "b2": 0.99},
+        "optimizer": {"learning_rate": 0.01, "warmup_steps": 100, "end_lr_factor": 0.01, "b2": 0.99},
         "train": {"steps": 6000, "evaluate_every": 250},
     }

@@ -14,8 +14,8 @@ Expected of Karpathy's ``tinyshakespeare``: 1.78 nats per character, in three mi
 def get_config() -> dict:
     return {
         "task": "tasks.language_model",
-        "data": {"name": "data.text", "read_as": "windows", "batch": 12},
-        "model": {"name": "attention.DecoderLM", "width": 128, "context": 64},
-        "optimizer": {"warmup": 100, "final": 0.1, "b2": 0.99, "weight_decay": 0.1},
+        "data": {"name": "data.text", "read_as": "windows", "batch_size": 12},
+        "model": {"name": "attention.DecoderLM", "embed_dim": 128, "max_seq_len": 64},
+        "optimizer": {"warmup_steps": 100, "end_lr_factor": 0.1, "b2": 0.99, "weight_decay": 0.1},
         "train": {"steps": 2000, "evaluate_every": 500},
     }

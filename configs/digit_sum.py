@@ -11,7 +11,7 @@ rounded. ``rnn`` reads the digits one by one: 0.07 in half a minute; of 20 digit
 VARIANTS: dict[str, dict] = {
     "rnn": {
         "data": {"name": "data.digit_sum", "read_as": "sequence"},
-        "model": {"name": "recurrent.SequenceModel", "cell": "recurrent.lstm", "hidden": 50},
+        "model": {"name": "recurrent.SequenceModel", "cell": "recurrent.lstm", "hidden_size": 50},
     }
 }
 
@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> dict:
     return {
         "task": {"name": "tasks.regression", "error": "absolute"},
         "data": {"name": "data.digit_sum"},
-        "model": {"name": "sets.DeepSets", "elementwise": (100, 30), "whole": (), "activation": "tanh", "tokens": 10},
+        "model": {"name": "sets.DeepSets", "phi": (100, 30), "rho": (), "activation": "tanh", "vocab_size": 10},
         "train": {"steps": 7800, "evaluate_every": 780, "log_every": 100},
         **VARIANTS.get(variant, {}),
     }

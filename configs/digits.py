@@ -12,6 +12,12 @@ def get_config() -> dict:
     return {
         "task": "tasks.classification",
         "data": {"name": "data.digits"},
-        "model": {"name": "recurrent.SequenceModel", "hidden": 64},
-        "optimizer": {"learning_rate": 0.005, "warmup": 50, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "model": {"name": "recurrent.SequenceModel", "hidden_size": 64},
+        "optimizer": {
+            "learning_rate": 0.005,
+            "warmup_steps": 50,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
     }

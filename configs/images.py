@@ -12,13 +12,13 @@ def get_config() -> dict:
         "task": {
             "name": "tasks.image_classification",
             "mean": (0.485, 0.456, 0.406),
-            "deviation": (0.229, 0.224, 0.225),
+            "std": (0.229, 0.224, 0.225),
             "scale": 0.4,
             "flip": True,
             "label_smoothing": 0.1,
         },
-        "data": {"name": "data.images", "path": "images", "size": 64, "batch": 32},
+        "data": {"name": "data.images", "path": "images", "size": 64, "batch_size": 32},
         "model": {"name": "convolution.resnet18"},
-        "optimizer": {"warmup": 100, "final": 0.01, "b2": 0.99, "weight_decay": 0.05, "average": 0.99},
+        "optimizer": {"warmup_steps": 100, "end_lr_factor": 0.01, "b2": 0.99, "weight_decay": 0.05, "ema_decay": 0.99},
         "train": {"steps": 2000, "log_every": 10},
     }

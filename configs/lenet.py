@@ -8,9 +8,15 @@ Expected: about 98.6 % of the test part right, in a quarter of a minute on two C
 
 def get_config() -> dict:
     return {
-        "task": {"name": "tasks.image_classification", "mean": (0.3,), "deviation": (0.38,), "rotation": 10.0},
+        "task": {"name": "tasks.image_classification", "mean": (0.3,), "std": (0.38,), "rotation": 10.0},
         "data": {"name": "data.digits", "read_as": "images"},
         "model": {"name": "convolution.lenet5", "padding": (2, 2), "dropout": 0.1},
-        "optimizer": {"learning_rate": 0.003, "warmup": 50, "final": 0.01, "b2": 0.99, "weight_decay": 0.001},
+        "optimizer": {
+            "learning_rate": 0.003,
+            "warmup_steps": 50,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.001,
+        },
         "train": {"steps": 1500, "log_every": 20},
     }

@@ -10,7 +10,7 @@ convolutional network (published: 94 %), in half a minute; 96 % by a temporal co
 
 VARIANTS: dict[str, dict] = {
     "cnn": {"model": {"name": "convolution.SeriesCNN", "dropout": 0.2}},
-    "tcn": {"model": {"name": "convolution.TCN", "hidden": 32, "kernel": 5}},
+    "tcn": {"model": {"name": "convolution.TCN", "channels": 32, "kernel_size": 5}},
 }
 
 
@@ -18,8 +18,14 @@ def get_config(variant: str = "") -> dict:
     return {
         "task": "tasks.classification",
         "data": {"name": "data.mnist1d"},
-        "model": {"name": "recurrent.SequenceModel", "hidden": 64},
-        "optimizer": {"learning_rate": 0.003, "warmup": 100, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "model": {"name": "recurrent.SequenceModel", "hidden_size": 64},
+        "optimizer": {
+            "learning_rate": 0.003,
+            "warmup_steps": 100,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
         "train": {"steps": 6000, "evaluate_every": 200},
         **VARIANTS.get(variant, {}),
     }

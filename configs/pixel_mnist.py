@@ -10,8 +10,14 @@ arXiv:1803.01271). Published: 99.0 %; with ``--config.train.steps=1500``, a quar
 
 VARIANTS: dict[str, dict] = {
     "tcn": {
-        "model": {"name": "convolution.TCN", "hidden": 25, "levels": 8, "kernel": 7, "dropout": 0.05},
-        "optimizer": {"learning_rate": 0.002, "warmup": 500, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "model": {"name": "convolution.TCN", "channels": 25, "num_levels": 8, "kernel_size": 7, "dropout": 0.05},
+        "optimizer": {
+            "learning_rate": 0.002,
+            "warmup_steps": 500,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
     }
 }
 
@@ -19,9 +25,15 @@ VARIANTS: dict[str, dict] = {
 def get_config(variant: str = "") -> dict:
     return {
         "task": "tasks.classification",
-        "data": {"name": "data.idx", "path": "mnist", "read_as": "pixels", "batch": 100},
-        "model": {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "memory": 784}},
-        "optimizer": {"learning_rate": 0.004, "warmup": 500, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "data": {"name": "data.idx", "path": "mnist", "read_as": "pixels", "batch_size": 100},
+        "model": {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "chrono_init": 784}},
+        "optimizer": {
+            "learning_rate": 0.004,
+            "warmup_steps": 500,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
         "train": {"steps": 10800, "evaluate_every": 540, "log_every": 20},
         **VARIANTS.get(variant, {}),
     }

@@ -10,10 +10,10 @@ two minutes, 0.013 by pooled features in half a minute.
 
 VARIANTS: dict[str, dict] = {
     "attention": {
-        "model": {"name": "sets.SetTransformer", "points": 16, "decoder": 1, "prevalences": True},
+        "model": {"name": "sets.SetTransformer", "num_inducing_points": 16, "num_decoder_blocks": 1, "softmax": True},
         "train": {"steps": 2000, "evaluate_every": 250, "log_every": 100},
     },
-    "pooled": {"model": {"name": "sets.DeepSets", "pooling": "mean", "prevalences": True}},
+    "pooled": {"model": {"name": "sets.DeepSets", "pooling": "mean", "softmax": True}},
 }
 
 

@@ -12,8 +12,14 @@ Expected of the archive's ECG5000 (500 heartbeats of 140 steps to learn from and
 def get_config() -> dict:
     return {
         "task": "tasks.classification",
-        "data": {"name": "data.series", "path": "series.npz", "batch": 32},
-        "model": {"name": "recurrent.SequenceModel", "hidden": 64},
-        "optimizer": {"learning_rate": 0.002, "warmup": 100, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "data": {"name": "data.series", "path": "series.npz", "batch_size": 32},
+        "model": {"name": "recurrent.SequenceModel", "hidden_size": 64},
+        "optimizer": {
+            "learning_rate": 0.002,
+            "warmup_steps": 100,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
         "train": {"steps": 2000},
     }

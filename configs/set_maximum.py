@@ -10,7 +10,7 @@ Expected: a mean absolute error of 0.02 in a minute on a CPU core (published, af
 
 VARIANTS: dict[str, dict] = {
     "pooled": {
-        "model": {"name": "sets.DeepSets", "elementwise": (64, 64, 64, 64), "whole": (64,), "pooling": "max"},
+        "model": {"name": "sets.DeepSets", "phi": (64, 64, 64, 64), "rho": (64,), "pooling": "max"},
         "train": {"steps": 20000, "evaluate_every": 2000, "log_every": 100},
     }
 }
@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> dict:
     return {
         "task": {"name": "tasks.regression", "error": "absolute"},
         "data": {"name": "data.maximum"},
-        "model": {"name": "sets.SetTransformer", "width": 64, "points": 0, "decoder": 0},
+        "model": {"name": "sets.SetTransformer", "embed_dim": 64, "num_inducing_points": 0, "num_decoder_blocks": 0},
         "train": {"steps": 5000, "evaluate_every": 500, "log_every": 100},
         **VARIANTS.get(variant, {}),
     }

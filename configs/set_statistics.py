@@ -11,7 +11,7 @@ def get_config() -> dict:
     return {
         "task": {"name": "tasks.regression", "error": "absolute"},
         "data": {"name": "data.set_statistics"},
-        "model": {"name": "sets.HistNetQ", "features": (), "head": (32, 16), "bins": 64, "prevalences": False},
+        "model": {"name": "sets.HistNetQ", "features": (), "head": (32, 16), "num_bins": 64, "softmax": False},
         "optimizer": {"learning_rate": 0.002},
         "reports": {"histograms": "reports.histograms"},
         "train": {"evaluate_every": 250},

@@ -11,7 +11,13 @@ def get_config() -> dict:
     return {
         "task": "tasks.language_model",
         "data": {"name": "data.text", "path": "tinyshakespeare.txt", "unit": "character"},
-        "model": {"name": "recurrent.CharRNN", "layers": 2, "dropout": 0.2, "dtype": "bfloat16"},
-        "optimizer": {"learning_rate": 0.004, "warmup": 100, "final": 0.01, "b2": 0.99, "weight_decay": 0.01},
+        "model": {"name": "recurrent.CharRNN", "num_layers": 2, "dropout": 0.2, "dtype": "bfloat16"},
+        "optimizer": {
+            "learning_rate": 0.004,
+            "warmup_steps": 100,
+            "end_lr_factor": 0.01,
+            "b2": 0.99,
+            "weight_decay": 0.01,
+        },
         "train": {"steps": 3000, "evaluate_every": 250},
     }

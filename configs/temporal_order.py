@@ -10,7 +10,11 @@ def get_config() -> dict:
     return {
         "task": "tasks.classification",
         "data": {"name": "data.temporal_order"},
-        "model": {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "memory": 100}, "hidden": 64},
-        "optimizer": {"learning_rate": 0.002, "warmup": 100, "final": 0.01, "b2": 0.99},
+        "model": {
+            "name": "recurrent.SequenceModel",
+            "cell": {"factory": "recurrent.gru", "chrono_init": 100},
+            "hidden_size": 64,
+        },
+        "optimizer": {"learning_rate": 0.002, "warmup_steps": 100, "end_lr_factor": 0.01, "b2": 0.99},
         "train": {"steps": 2000, "evaluate_every": 200},
     }

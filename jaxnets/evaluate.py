@@ -19,7 +19,7 @@ from absl import flags
 from jaxnets import program
 from jaxnets.training import compiled, config, restore
 from jaxnets.training.errors import UsageError
-from jaxnets.training.prediction import labelled
+from jaxnets.training.prediction import labeled
 
 FLAGS = flags.FLAGS
 
@@ -43,7 +43,7 @@ def main(overrides: program.Overrides) -> None:
     elif FLAGS["split"].present:
         raise UsageError("--split must not be given with --data, a file that is no part of the run's data")
     else:
-        dataset, splits = labelled.dataset(run, FLAGS.data), [labelled.SPLIT]
+        dataset, splits = labeled.dataset(run, FLAGS.data), [labeled.SPLIT]
     with restore.built(run.workdir):
         found = compiled.evaluate_splits(run.task, run.variables, dataset, splits, names, run.config.seed)
     for split, measured in found.items():

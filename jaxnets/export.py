@@ -1,7 +1,7 @@
 """Writes a trained run out, so that it can be used without jaxnets.
 
 python -m jaxnets.export --workdir=runs/char_lm
-python -m jaxnets.export --workdir=runs/digits --step=last --out=digits_model
+python -m jaxnets.export --workdir=runs/digits --step=last --output=digits_model
 
 FOLDER/load reads it and needs jax alone; docs/export.md tells more.
 """
@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
 flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
-flags.DEFINE_string("out", None, "Folder to write; default the run's, and export in it.")
+flags.DEFINE_string("output", None, "Folder to write; default the run's, and export in it.")
 flags.DEFINE_bool("overwrite", False, "Replace an export of another run.")
 flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
 
@@ -31,7 +31,7 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
-    folder = Path(FLAGS.out or run.workdir / "export")
+    folder = Path(FLAGS.output or run.workdir / "export")
     export_folder.check_free(folder, run, FLAGS.overwrite)
     with restore.built(run.workdir):
         made = artifacts.of_run(run)

@@ -36,7 +36,7 @@ flags.DEFINE_string("input", None, "File or folder that the model is applied to.
 flags.DEFINE_string("output", None, "File, .csv, .npz or .txt, or a folder that gets all artifacts.", required=True)
 flags.DEFINE_string("endpoint", "", "Use of the model; default score where the task has it (of texts), else predict.")
 flags.DEFINE_string("rows", ":", "BEGIN:END, which rows of the input, from 0 on; either may be left out.")
-flags.DEFINE_integer("batch", 64, "Rows that are computed at once.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Rows that are computed at once.", lower_bound=1)
 flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
 
 
@@ -52,7 +52,7 @@ def main(overrides: program.Overrides) -> None:
     if not count:
         raise UsageError(f"--input must have at least one row, got none in {FLAGS.input}")
     begin, end = _range(FLAGS.rows, count)
-    batch = min(FLAGS.batch, end - begin)
+    batch = min(FLAGS.batch_size, end - begin)
     content = {name: [str(array.dtype), array.shape] for name, array in arrays.items()}
     rows_of = {"content": content, "digest": digest([arrays]), "rows": [begin, end, batch]}
     present = lambda outputs: None if used.present is None else used.present(predictor.unnamed(outputs))

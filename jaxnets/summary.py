@@ -1,7 +1,7 @@
 """Counts a model's parameters and the work of one forward pass, by part; nothing is allocated or trained.
 
 python -m jaxnets.summary --config=char_lm
-python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocabulary=65 --config.model.hidden=512 --json
+python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocab_size=65 --config.model.hidden_size=512 --json
 python -m jaxnets.summary --model=convolution.resnet50 --input=1,224,224,3
 """
 

@@ -1,6 +1,6 @@
 """Trains what a config describes.
 
-    python -m jaxnets.train --config=char_lm --workdir=runs/char_lm --config.model.hidden=512
+    python -m jaxnets.train --config=char_lm --workdir=runs/char_lm --config.model.hidden_size=512
 
 --config is the path of a file or the name of a shipped config; --config.KEY=VALUE changes a setting in it. Started
 again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
@@ -30,7 +30,7 @@ from jaxnets.data import Dataset
 from jaxnets.learning import partitioning
 from jaxnets.tasks import Task
 from jaxnets.training import build, config, loop, rundir, used_runs
-from jaxnets.training.checkpointing import beginning
+from jaxnets.training.checkpointing import init_from
 from jaxnets.training.compiled import Compiled, compile_run
 from jaxnets.training.distributed import processes
 from jaxnets.training.reporting import flops
@@ -41,15 +41,19 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config; NAME:VARIANT.")
 flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
 flags.DEFINE_bool("print_config", False, "Print all settings, with the defaults of what they name, and exit.")
-flags.DEFINE_integer("profile", 0, "Trace so many steps into WORKDIR/profile, after the first one.", lower_bound=0)
+flags.DEFINE_integer(
+    "profile_steps", 0, "Trace so many steps into WORKDIR/profile, after the first one.", lower_bound=0
+)
 flags.DEFINE_bool("join", False, "Join the run's other processes, as found by JAX: the hosts of a TPU slice, Slurm's.")
-flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where they are to be named: a port that is free.")
-flags.DEFINE_integer("processes", None, "How many processes the run has.")
-flags.DEFINE_integer("process", None, "The number of this one, from 0 on.")
+flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of process 0, where they are to be named: a port that is free."
+)
+flags.DEFINE_integer("num_processes", None, "How many processes the run has.")
+flags.DEFINE_integer("process_id", None, "The number of this one, from 0 on.")
 
 
 def main(overrides: program.Overrides) -> None:
-    processes.join(FLAGS.coordinator, FLAGS.processes, FLAGS.process, FLAGS.join, brief=not FLAGS.debug)
+    processes.join(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id, FLAGS.join, brief=not FLAGS.debug)
     settings = config.load(FLAGS.config)
     config.override(settings, overrides)
     if FLAGS.print_config:
@@ -62,7 +66,7 @@ def main(overrides: program.Overrides) -> None:
     task = build.task(settings, model, dataset.spec, trusted=None)
     compiled = compile_run(settings, dataset, task)
     if not rundir.has_checkpoint(workdir):
-        beginning.check(settings.train, task.learner.variables(compiled.abstract.learner))
+        init_from.check(settings.train, task.learner.variables(compiled.abstract.learner))
     processes.check_same(rundir.identity(settings, dataset))
     used = used_runs.digests(settings)
     first = processes.is_first()
@@ -73,7 +77,7 @@ def main(overrides: program.Overrides) -> None:
             rundir.claim(workdir, settings, dataset, used)
             _announce(workdir, settings, dataset, task, compiled)
         processes.wait("the folder is there")
-        outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile)
+        outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile_steps)
     if first:
         _report(workdir, settings, outcome)
     if outcome.signal is not None:

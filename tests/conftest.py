@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Programs under test are compiled as a user's are, also below pytest-xdist's workers, which inherit XLA_FLAGS.
 PROGRAMS_FLAGS = os.environ.setdefault("XLA_FLAGS_OF_PROGRAMS", os.environ.get("XLA_FLAGS", ""))
-# Tests compile thousands of small programs and run each once: half of their time is LLVM's optimisation and XLA's newer
+# Tests compile thousands of small programs and run each once: half of their time is LLVM's optimization and XLA's newer
 # way of writing fused loops.
 OWN_FLAGS = ["--xla_backend_optimization_level=0"]
 if jax.__version_info__ < (0, 11):  # a flag that a later XLA does not know would end the process
@@ -79,9 +79,9 @@ def start_processes(environment):
         port = free_port()
         path = os.environ.get("PYTHONPATH", "")  # as it is now: a test may have a module of its own
         variables = {**environment, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)}
-        together = (f"--coordinator=localhost:{port}", f"--processes={count}")
+        together = (f"--coordinator_address=localhost:{port}", f"--num_processes={count}")
         for number in range(count):
-            command = [sys.executable, "-m", "jaxnets.train", *together, f"--process={number}", *flags, *own(number)]
+            command = [sys.executable, "-m", "jaxnets.train", *together, f"--process_id={number}", *flags, *own(number)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
             started.append(subprocess.Popen(command, cwd=ROOT, env=variables, **pipes))
         return started[-count:]
@@ -116,10 +116,10 @@ def small_text(tmp_path_factory) -> Path:
 
 
 SMALL = (
-    "--config.data.batch=4",
-    "--config.data.length=8",
-    "--config.model.hidden=12",
-    "--config.model.embedding=6",
+    "--config.data.batch_size=4",
+    "--config.data.seq_len=8",
+    "--config.model.hidden_size=12",
+    "--config.model.embed_dim=6",
     "--config.train.evaluate_every=5",
     "--config.train.log_every=5",
 )

@@ -29,9 +29,15 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
         for name, array in (("images-idx3", images), ("labels-idx1", labels[:count].astype(np.uint8))):
             header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
             (folder / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
-    series = {"name": "data.series", "path": arrays("series", 12, 1), "batch": batch}
-    digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch": batch}
-    pairs = {"name": "data.pairs", "path": str(folder / "pairs.tsv"), "pieces": 300, "length": 12, "batch": batch}
+    series = {"name": "data.series", "path": arrays("series", 12, 1), "batch_size": batch}
+    digits = {"name": "data.image_arrays", "path": arrays("digits", 28, 28, 1, pixels=True), "batch_size": batch}
+    pairs = {
+        "name": "data.pairs",
+        "path": str(folder / "pairs.tsv"),
+        "vocab_size": 300,
+        "max_seq_len": 12,
+        "batch_size": batch,
+    }
     parts = ["test" if i % 5 == 4 else "train" for i in range(200)]
     rows = "".join(f"{i * i % 37},{'ab'[i % 2]},{'xyz'[i % 3]},{part}\n" for i, part in enumerate(parts))
     (folder / "table.csv").write_text("size,color,kind,part\n" + rows)
@@ -44,5 +50,5 @@ def small_data(folder: Path, text: Path, batch: int) -> dict[str, dict]:
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch": batch},
-        "labelled_sets": {"path": arrays("sets", 9, 3, ends=True), "batch": batch},
+        "labeled_sets": {"path": arrays("sets", 9, 3, ends=True), "batch": batch},
     }

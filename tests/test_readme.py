@@ -38,7 +38,7 @@ def zeros_of(network):
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights.write("lstm.safetensors", of_torch("weight"))
-    network = convolution.resnet18(classes=10)
+    network = convolution.resnet18(num_classes=10)
     weights.write("resnet18.safetensors", weights.to_torchvision(zeros_of(network), network))
     scope: dict = {}
     for block in blocks("python"):
@@ -72,8 +72,8 @@ def test_the_import_example_is_short():
 # The first takes five minutes, and makes a page of this checkout anew; the others need CUDA's compiler and a GPU.
 TESTED_ELSEWHERE = ("benchmarks.runs.scaling", "benchmarks.recurrent.launches", "benchmarks.recurrent.tiles")
 ALONE = {  # a command for the first of two machines, as that of the only one
-    "--coordinator=10.0.0.1:8476": "--coordinator=localhost:{port}",
-    "--processes=2": "--processes=1",
+    "--coordinator_address=10.0.0.1:8476": "--coordinator_address=localhost:{port}",
+    "--num_processes=2": "--num_processes=1",
     "--workdir=/shared/run": "--workdir=runs/shared",
 }
 READ_TEXT = ("jaxnets.train", "benchmarks.runs.train_loop", "benchmarks.runs.start")
@@ -106,11 +106,11 @@ def test_the_page_on_data_reads_new_files(tmp_path, monkeypatch):
     rows = [f"{n},{'xy'[n % 2]},{'ab'[n % 2]}" for n in range(90)]
     (tmp_path / "table.csv").write_text("\n".join(["size,color,kind", *rows]))
     (tmp_path / "new.csv").write_text("color;size\ny;3\n")
-    scope = {"dataset": data.table("table.csv", target="kind", batch=8)}
+    scope = {"dataset": data.table("table.csv", target="kind", batch_size=8)}
     (block,) = blocks("python", (ROOT / "docs" / "data.md").read_text())
     exec(compile(block, "data.md", "exec"), scope)
     assert scope["raw"]["inputs"].tolist() == [[3, 0, 1]]
-    assert scope["batch"]["inputs"].shape == (1, 3) and len(scope["labelled"]["targets"]) == 90
+    assert scope["batch"]["inputs"].shape == (1, 3) and len(scope["labeled"]["targets"]) == 90
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_the_config_trains(tmp_path):
     (block,) = [block for block in blocks("python") if "def get_config" in block]
     assert len(block.splitlines()) <= 10
     (tmp_path / "mine.py").write_text(block)
-    trained(tmp_path / "run", "--config.train.steps=2", "--config.model.hidden=4", name=str(tmp_path / "mine.py"))
+    trained(tmp_path / "run", "--config.train.steps=2", "--config.model.hidden_size=4", name=str(tmp_path / "mine.py"))
     assert (tmp_path / "run" / "metrics.jsonl").exists()
 
 

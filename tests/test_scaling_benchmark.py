@@ -188,7 +188,7 @@ def test_computing_on_a_pod_is_what_the_products_of_a_model_take():
 
 
 def test_on_a_pod_sending_takes_as_long_as_computing_the_fewest_tokens():
-    found = scaling.pod(scaling.Chip(100.0, 1e9, 10.0, 256), attention.gpt2(layers=1), 1e9)
+    found = scaling.pod(scaling.Chip(100.0, 1e9, 10.0, 256), attention.gpt2(num_layers=1), 1e9)
     for layout, passes in (("data parallel", 2), ("fully sharded", 3)):
         of = found[layout]
         assert of["send_ms"] == pytest.approx(1e3 * passes * 4 * found["parameters"] / 10)

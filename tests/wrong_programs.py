@@ -11,7 +11,12 @@ import numpy as np
 from conftest import ROOT
 from PIL import Image
 
-SMALL = ["--config.data.batch=4", "--config.data.length=8", "--config.model.hidden=8", "--config.train.steps=4"]
+SMALL = [
+    "--config.data.batch_size=4",
+    "--config.data.seq_len=8",
+    "--config.model.hidden_size=8",
+    "--config.train.steps=4",
+]
 
 
 def text(folder: Path, content: bytes = b"How much wood would a woodchuck chuck? " * 20) -> str:
@@ -52,7 +57,7 @@ def images(spoil: Callable[[Path], Any], *flags: str):
             for i in range(8):
                 Image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)).save(folder / name / f"{i}.png")
         spoil(folder)
-        own = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch=4")
+        own = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch_size=4")
         return classify("--config=images", *own, *flags)(folder.parent)
 
     return lambda folder: run(folder / "images")

@@ -60,7 +60,7 @@ def is_affine(f: Callable[[Any], Any]) -> bool:
 
 
 def convolutions(run: Callable[[int, Any], Any]) -> bool:
-    """Whether an input reaches its neighbours alone, and moves with its outputs, in 1 and in 2 dimensions."""
+    """Whether an input reaches its neighbors alone, and moves with its outputs, in 1 and in 2 dimensions."""
     for rank in (1, 2):
         xs = np.zeros((1, 2, *(9,) * rank, FEATURES), np.float32)
         xs[:, :, 4] = 1.0

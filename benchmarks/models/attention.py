@@ -132,7 +132,7 @@ VOCABULARY = 50_257  # GPT-2's
 def decoder_row(length: int, rate: float) -> dict[str, Any]:
     """Time of a gradient of the loss, and its share of the rate: the FLOPs of a forward pass three times."""
     batch, width = max(1, FLAGS.tokens // length), FLAGS.heads * FLAGS.features
-    model = gpt2(VOCABULARY, width, FLAGS.layers, FLAGS.heads, context=length, dtype=jnp.dtype(FLAGS.dtype))
+    model = gpt2(VOCABULARY, width, FLAGS.layers, FLAGS.heads, max_seq_len=length, dtype=jnp.dtype(FLAGS.dtype))
     tokens = jax.random.randint(jax.random.key(0), (batch, length + 1), 0, VOCABULARY)
     variables = model.init(jax.random.key(1), tokens[:, :2])
 
@@ -154,7 +154,7 @@ def decoder_row(length: int, rate: float) -> dict[str, Any]:
 def decoding_row() -> dict[str, Any]:
     """Tokens a second, B 1."""
     width, vocabulary = FLAGS.heads * FLAGS.features, 4096
-    model = gpt2(vocabulary, width, FLAGS.layers, FLAGS.heads, context=FLAGS.written, dtype=jnp.dtype(FLAGS.dtype))
+    model = gpt2(vocabulary, width, FLAGS.layers, FLAGS.heads, max_seq_len=FLAGS.written, dtype=jnp.dtype(FLAGS.dtype))
     variables = model.init(jax.random.key(1), jnp.zeros((1, 2), jnp.int32))
 
     def write(model, variables):

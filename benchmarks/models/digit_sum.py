@@ -36,14 +36,14 @@ def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
     """The share of right answers for each number of digits."""
 
     def right(variables: Any, batch: Any, key: Any, carry: Any):
-        real = {name: batch[name] for name in ("lengths", "members") if name in batch}
+        real = {name: batch[name] for name in ("lengths", "valid") if name in batch}
         answers = run.model.apply(variables, batch["inputs"], **real)
         return {"right": Mean((abs(answers - batch["targets"]) < 0.5).sum(), jnp.asarray(len(answers)))}, ()
 
     task, found = run.task._replace(evaluators={"right": Scheduled(means(right))}), []
     for length in lengths:
         config = copy.deepcopy(run.config)
-        config.data.shortest = config.data.longest = length
+        config.data.min_size = config.data.max_size = length
         found.append(evaluate_run(task, run.variables, build.dataset(config), "test", config.seed)["test/right"])
     return found
 
@@ -63,7 +63,7 @@ def main(overrides: program.Overrides) -> None:
         found = result["accuracy"][label] = accuracies(run, lengths)
         axes.plot(lengths, found, "o-", ms=3, label=label)
         print(f"{label:<20} " + " ".join(f"{n}: {share:.1%}" for n, share in zip(lengths, found, strict=True)))
-        learned.add((run.config.data.shortest, run.config.data.longest))
+        learned.add((run.config.data.min_size, run.config.data.max_size))
     for shortest, longest in learned:
         axes.axvspan(shortest - 0.5, longest + 0.5, color="0.9", label="learned from")
     axes.set(xlabel="digits", ylabel="sums that are right", ylim=(0, 1.03), xlim=(0, max(lengths) + 2))

@@ -89,8 +89,10 @@ def streamed() -> dict[str, Any]:
     found: dict[str, Any] = {"elements": FLAGS.streamed, "seconds": {}}
     for name, model in {
         "DeepSets": sets.DeepSets(1, (64, 64), (64,), pooling="mean"),
-        "HistNetQ": sets.HistNetQ(2, (64, 8), (64,), bins=FLAGS.bins),
-        "SetTransformer": sets.SetTransformer(1, width=FLAGS.width, points=FLAGS.points, heads=HEADS),
+        "HistNetQ": sets.HistNetQ(2, (64, 8), (64,), num_bins=FLAGS.bins),
+        "SetTransformer": sets.SetTransformer(
+            1, embed_dim=FLAGS.width, num_inducing_points=FLAGS.points, num_heads=HEADS
+        ),
     }.items():
         variables = model.init(jax.random.key(1), make(0)[:, :2])
         begin = time.perf_counter()

@@ -44,8 +44,8 @@ class Pma(nn.Module):
 class SoftHistogram(nn.Module):
     def __init__(self, features: int, bins: int):
         super().__init__()
-        self.centres = nn.Parameter(((torch.arange(bins) + 0.5) / bins).repeat(features, 1))
+        self.centers = nn.Parameter(((torch.arange(bins) + 0.5) / bins).repeat(features, 1))
         self.widths = nn.Parameter(torch.full((features, bins), 0.5 / bins))
 
     def forward(self, x):
-        return torch.relu(1 - (x[..., None] - self.centres).abs() / self.widths).mean(-3)
+        return torch.relu(1 - (x[..., None] - self.centers).abs() / self.widths).mean(-3)

@@ -41,17 +41,17 @@ CELLS: dict[str, Callable[[int], Callable]] = {
     "IRNN": lambda length: functools.partial(recurrent.elman, activation=jax.nn.relu, identity=True),
     "GRU": lambda length: recurrent.gru,
     "LSTM": lambda length: recurrent.lstm,
-    "GRU, memory=T": lambda length: functools.partial(recurrent.gru, memory=length),
-    "LSTM, memory=T": lambda length: functools.partial(recurrent.lstm, memory=length),
+    "GRU, memory=T": lambda length: functools.partial(recurrent.gru, chrono_init=length),
+    "LSTM, memory=T": lambda length: functools.partial(recurrent.lstm, chrono_init=length),
 }
 
 
 def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -> float | None:
     """The part of the variance of held-out sums that a trained network explains; None where training diverged."""
     examples = data.adding(length, seed=seed)
-    optimizer = adamw(steps, 5e-3, warmup=min(100, steps // 10), final=0.01, b2=0.99, clip=1.0)
+    optimizer = adamw(steps, 5e-3, warmup_steps=min(100, steps // 10), end_lr_factor=0.01, b2=0.99, clip_norm=1.0)
     learn = functools.partial(gradient, optimizer=optimizer)
-    task = tasks.regression(recurrent.SequenceModel(1, cell=cell, hidden=hidden), data.Quantities(("sum",)), learn)
+    task = tasks.regression(recurrent.SequenceModel(1, cell=cell, hidden_size=hidden), data.Quantities(("sum",)), learn)
     state = create(task.learner, examples.train[0], seed)
     step = jax.jit(make_step(task.learner, seed), donate_argnums=0)
     for i in range(steps):

@@ -80,7 +80,7 @@ def scaling(name: str, result: dict[str, Any]) -> list[str]:
         *heading(name, result),
         f"Training on {result['devices']} simulated devices; bytes sent, memory, and what they mean for a pod are in "
         f"[docs/scaling.md](../docs/scaling.md). A device holds {share:.2f} of an eighth of a fully sharded GPT-2 with "
-        "its optimiser (aim: at most 1.3).",
+        "its optimizer (aim: at most 1.3).",
         "",
         "A step on one device, and the time on several over it (weak: of as many rows); they share the cores.",
         "",

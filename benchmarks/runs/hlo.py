@@ -1,4 +1,4 @@
-"""The text of a compiled program (``compiled.as_text()``, optimised HLO): its computations, and how often each runs."""
+"""The text of a compiled program (``compiled.as_text()``, optimized HLO): its computations, and how often each runs."""
 
 import math
 import re

@@ -4,7 +4,7 @@
 
 Every run of ``RUNS`` is trained once undisturbed, then again with a SIGKILL at a random time after its first
 checkpoint, and started anew each time; of several processes a random one is killed, and the others end by themselves.
-Half of the kills hit runs that go on while a checkpoint is written (``train.background_saves``). In the end
+Half of the kills hit runs that go on while a checkpoint is written (``train.async_checkpointing``). In the end
 parameters, statistics, optimizer, carry and validation must be the same bit for bit. Goodput is the part of all
 computed steps that was needed.
 """
@@ -39,13 +39,13 @@ flags.DEFINE_list("runs", [], "Names of those to take; default all.")
 flags.DEFINE_string("json", None, "Write the results here.")
 
 RUNS = {
-    "character model": ("char_lm", "model.hidden=64", "model.dropout=0.2", "data.batch=16", "data.length=32"),
-    "transformer, windows": ("decoder_lm", "model.layers=1", "model.width=64", "data.batch=16", "train.accumulate=2"),
+    "character model": ("char_lm", "model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32"),
+    "transformer, windows": ("decoder_lm", "model.num_layers=1", "model.embed_dim=64", "data.batch_size=16", "train.grad_accum_steps=2"),
     "LeNet": ("lenet", "train.steps=600"),
     "set statistics": ("set_statistics", "train.steps=600"),
-    "two processes": ("char_lm", "model.hidden=64", "model.dropout=0.2", "data.batch=16", "data.length=32"),
+    "two processes": ("char_lm", "model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32"),
 }
-EVERY = ("train.log_every=1", "train.evaluate_every=40", "optimizer.warmup=0")
+EVERY = ("train.log_every=1", "train.evaluate_every=40", "optimizer.warmup_steps=0")
 
 
 class Result(NamedTuple):
@@ -69,17 +69,17 @@ def start(workdir: Path, run: str, background: bool) -> list[subprocess.Popen]:
     config, *changes = RUNS[run]
     steps = () if any(change.startswith("train.steps") for change in changes) else ("train.steps=300",)
     command = [sys.executable, "-m", "jaxnets.train", f"--config={config}", f"--workdir={workdir}"]
-    command += [f"--config.{change}" for change in (*EVERY, *changes, *steps, f"train.background_saves={background}")]
+    command += [f"--config.{change}" for change in (*EVERY, *changes, *steps, f"train.async_checkpointing={background}")]
     count = 2 if run == "two processes" else 1
     together: list[str] = []
     if count > 1:
         with socket.socket() as free:
             free.bind(("localhost", 0))
-            together = [f"--coordinator=localhost:{free.getsockname()[1]}", f"--processes={count}"]
+            together = [f"--coordinator_address=localhost:{free.getsockname()[1]}", f"--num_processes={count}"]
     own = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     return [
         subprocess.Popen(
-            [*command, *together, *([f"--process={number}"] if together else [])],
+            [*command, *together, *([f"--process_id={number}"] if together else [])],
             env=own,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -176,7 +176,7 @@ def check_equal(whole: Path, killed: Path) -> None:
 
 
 def digest_files(folder: Path, step: int):
-    """The file with the digests of a checkpoint: of the whole state, the optimiser and the carry too."""
+    """The file with the digests of a checkpoint: of the whole state, the optimizer and the carry too."""
     return (path for path in (folder / "checkpoints" / str(step) / "record").iterdir() if path.is_file())
 
 

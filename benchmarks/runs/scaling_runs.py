@@ -43,7 +43,7 @@ SERIES = {  # layout, and rows on n devices
 def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any]:
     """What a run computes with, its model, and a batch of zeros."""
     settings = config.load("decoder_lm" if model == "gpt2" else model)
-    settings.devices.fully_sharded, settings.devices.model = LAYOUTS[layout]
+    settings.devices.fsdp, settings.devices.model_parallel = LAYOUTS[layout]
     network: Any = attention.gpt2() if model == "gpt2" else tasks.complete(build.model(settings.model), Vocabulary())
     length = network.context if model == "gpt2" else with_defaults(settings).data.length
     tokens = np.zeros((rows, length), np.int32)

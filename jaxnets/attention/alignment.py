@@ -13,17 +13,17 @@ from jaxnets.ops.masks import valid_steps
 Params = dict[str, jax.Array]
 
 
-def additive_init(key: jax.Array, query: int, memory: int, hidden: int) -> Params:
+def additive_init(key: jax.Array, query: int, memory: int, hidden_size: int) -> Params:
     """Parameters ``{query [Q, H], memory [M, H], bias [H], score [H]}`` of ``additive_scores``."""
-    for name, size in (("query", query), ("memory", memory), ("hidden", hidden)):
+    for name, size in (("query", query), ("memory", memory), ("hidden_size", hidden_size)):
         check_integer(name, size)
     glorot = jax.nn.initializers.glorot_uniform()
     first, second, third = jax.random.split(key, 3)
     return {
-        "query": glorot(first, (query, hidden)),
-        "memory": glorot(second, (memory, hidden)),
-        "bias": jnp.zeros(hidden),
-        "score": glorot(third, (hidden, 1))[:, 0],
+        "query": glorot(first, (query, hidden_size)),
+        "memory": glorot(second, (memory, hidden_size)),
+        "bias": jnp.zeros(hidden_size),
+        "score": glorot(third, (hidden_size, 1))[:, 0],
     }
 
 

@@ -26,38 +26,38 @@ class MultiHeadAttention(nn.Module):
         y = \sum_n \mathrm{attention}(x W^Q_n, m W^K_n, m W^V_n)\, W^O_n, \quad m = x \text{ or a memory}
 
     Parameters: ``query``, ``key``, ``value`` with ``kernel [D, N, D / N]`` (K heads for key and value), ``out`` with
-    ``kernel [N, D / N, D]``, and a ``bias`` each.
+    ``kernel [N, D / N, D]``, and a ``use_bias`` each.
 
     Attributes:
-        width: D.
-        heads: N, a divisor of D.
-        key_heads: K, a divisor of N: how many heads keys and values have; 0: N.
-        bias: Whether the projections have biases.
+        embed_dim: D.
+        num_heads: N, a divisor of D.
+        num_kv_heads: K, a divisor of N: how many heads keys and values have; 0: N.
+        use_bias: Whether the projections have biases.
         rotary: Whether queries and keys are turned by their positions.
         dropout: Probability of dropping a weight.
         dtype: Compute type.
         implementation: As in ``attention``.
     """
 
-    width: int
-    heads: int
-    key_heads: int = 0
-    bias: bool = True
+    embed_dim: int
+    num_heads: int
+    num_kv_heads: int = 0
+    use_bias: bool = True
     rotary: bool = False
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
     implementation: str | Ring = "auto"
 
     def setup(self):
-        key_heads = self.key_heads or self.heads
-        check_divisor("heads", self.heads, "the width", self.width)
-        check_divisor("key_heads", key_heads, "the heads", self.heads)
-        depth = self.width // self.heads
-        dense = functools.partial(DenseGeneral, use_bias=self.bias, dtype=self.dtype)
-        self.query = dense((self.heads, depth))
+        key_heads = self.num_kv_heads or self.num_heads
+        check_divisor("num_heads", self.num_heads, "the width", self.embed_dim)
+        check_divisor("num_kv_heads", key_heads, "the heads", self.num_heads)
+        depth = self.embed_dim // self.num_heads
+        dense = functools.partial(DenseGeneral, use_bias=self.use_bias, dtype=self.dtype)
+        self.query = dense((self.num_heads, depth))
         self.key = dense((key_heads, depth))
         self.value = dense((key_heads, depth))
-        self.out = dense(self.width, axis=(-2, -1))
+        self.out = dense(self.embed_dim, axis=(-2, -1))
 
     def memory(self, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Keys and values ``[*batch, S, K, D / N]`` of ``memory [*batch, S, M]``."""
@@ -80,7 +80,7 @@ class MultiHeadAttention(nn.Module):
             xs: Where the queries come from.
             memory: Keys and values, as the method ``memory`` makes them; None: those of ``xs``.
             cache: Keys and values of what came before ``xs``, or None.
-            causal, lengths, bias: As in ``attention``; no lengths together with a cache.
+            causal, lengths, use_bias: As in ``attention``; no lengths together with a cache.
             train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
 
         Returns:
@@ -125,28 +125,28 @@ class Block(nn.Module):
     ``"swiglu"`` :math:`(\mathrm{silu}(x W_1) \odot x W_3) W_2` (Shazeer 2020, arXiv:2002.05202).
 
     Attributes:
-        width, heads, key_heads, bias, rotary, dtype, implementation: As in ``MultiHeadAttention``.
-        hidden: Width of the network's first layer.
+        embed_dim, num_heads, num_kv_heads, use_bias, rotary, dtype, implementation: As in ``MultiHeadAttention``.
+        mlp_dim: Width of the network's first layer.
         activation: ``"relu"``, ``"gelu"`` (its tanh form) or ``"swiglu"``.
         norm: ``"layer"`` or ``"rms"`` (Zhang and Sennrich 2019, arXiv:1910.07467).
         norm_first: Whether norms come before.
-        crossed: Whether there is attention to a memory.
+        cross_attention: Whether there is attention to a memory.
         causal: Whether no position sees a later one.
         dropout: Probability of dropping an element of what each part adds, and a weight of attention.
         positions: A bias as a function of positions, or None.
         train: Whether dropout is on.
     """
 
-    width: int
-    heads: int
-    hidden: int
-    key_heads: int = 0
-    bias: bool = True
+    embed_dim: int
+    num_heads: int
+    mlp_dim: int
+    num_kv_heads: int = 0
+    use_bias: bool = True
     rotary: bool = False
     activation: str = "gelu"
     norm: str = "layer"
     norm_first: bool = True
-    crossed: bool = False
+    cross_attention: bool = False
     causal: bool = True
     dropout: float = 0.0
     positions: Bias | None = None
@@ -159,22 +159,26 @@ class Block(nn.Module):
         gated = self.activation == "swiglu"
         self.activate = activation("silu" if gated else self.activation)
         heads = MultiHeadAttention(
-            self.width,
-            self.heads,
-            self.key_heads,
-            self.bias,
+            self.embed_dim,
+            self.num_heads,
+            self.num_kv_heads,
+            self.use_bias,
             self.rotary,
             self.dropout,
             self.dtype,
             self.implementation,
         )
-        dense = functools.partial(Dense, use_bias=self.bias, dtype=self.dtype)
+        dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype)
         self.attention, self.attention_norm = heads, norm(self.norm, self.dtype)
-        if self.crossed:
+        if self.cross_attention:
             self.cross, self.cross_norm = heads.clone(rotary=False), norm(self.norm, self.dtype)
-        self.inner, self.outer, self.network_norm = dense(self.hidden), dense(self.width), norm(self.norm, self.dtype)
+        self.inner, self.outer, self.network_norm = (
+            dense(self.mlp_dim),
+            dense(self.embed_dim),
+            norm(self.norm, self.dtype),
+        )
         if gated:
-            self.gate = dense(self.hidden)
+            self.gate = dense(self.mlp_dim)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
 
     def memory(self, memory: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -203,7 +207,7 @@ class Block(nn.Module):
             return self.outer(units * self.gate(xs) if self.activation == "swiglu" else units)
 
         xs = self._added(xs, self.attention_norm, attend)
-        if self.crossed:
+        if self.cross_attention:
             cross = lambda xs: self.cross(xs, memory, lengths=memory_lengths, train=self.train)[0]
             xs = self._added(xs, self.cross_norm, cross)
         return self._added(xs, self.network_norm, network), cache

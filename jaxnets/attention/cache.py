@@ -45,12 +45,12 @@ def empty_cache(batch: tuple[int, ...], size: int, heads: int, features: int, dt
 Caches = Cache | tuple[Cache, ...]  # of all layers: with an axis of layers first in every array, or one for each layer
 
 
-def empty_caches(layers: int, stacked: bool, *arguments: Any) -> Caches:
-    """Those of ``layers`` layers; ``arguments`` as of ``empty_cache``."""
+def empty_caches(num_layers: int, scan_layers: bool, *arguments: Any) -> Caches:
+    """Those of ``num_layers`` layers; ``arguments`` as of ``empty_cache``."""
     one = empty_cache(*arguments)
-    if not stacked:
-        return (one,) * layers
-    return jax.tree.map(lambda leaf: jnp.zeros((layers, *leaf.shape), leaf.dtype), one)
+    if not scan_layers:
+        return (one,) * num_layers
+    return jax.tree.map(lambda leaf: jnp.zeros((num_layers, *leaf.shape), leaf.dtype), one)
 
 
 def length_of(caches: Caches) -> jax.Array:

@@ -10,7 +10,7 @@ from jaxnets.ops.checks import check_integer, check_rate, described
 
 def check_sizes(model: Any) -> None:
     """A ``ValueError`` where a model's vocabulary, width, context or dropout is out of range."""
-    for name in ("vocabulary", "width", "context"):
+    for name in ("vocab_size", "embed_dim", "max_seq_len"):
         check_integer(name, getattr(model, name))
     check_rate("dropout", model.dropout)
 

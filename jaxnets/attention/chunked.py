@@ -161,7 +161,7 @@ def backward(pattern, blocks, kept, gradient):
 
         zeros = (jnp.zeros(a.shape, accumulate) for a in (keys, values))
         numbers = jnp.arange(query.shape[3] // t, dtype=jnp.int32)
-        # The queries that see some key of this column are neighbours.
+        # The queries that see some key of this column are neighbors.
         seen = (low(numbers * t) < j + s) & (high(numbers * t, t) > j)
         place = lambda seen: jnp.argmax(seen).astype(jnp.int32)
         first, last = place(seen), len(numbers) - place(seen[::-1])

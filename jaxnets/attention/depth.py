@@ -16,14 +16,14 @@ REMAT: dict[str, Any] = {
 }
 
 
-def stack(layers: int, remat: str = "none", stacked: bool = True, **options: Any) -> nn.Module:
-    """``layers`` blocks one after the other.
+def stack(num_layers: int, remat: str = "none", scan_layers: bool = True, **options: Any) -> nn.Module:
+    """``num_layers`` blocks one after the other.
 
     Args:
-        layers: How many.
+        num_layers: How many.
         remat: What the gradient finds again instead of computing it once more: ``"none"``: everything is kept;
             ``"products"``: products with parameters are; ``"blocks"``: only each block's input is.
-        stacked: Whether their parameters are stacked and one scan runs over depth, so that the time to compile does
+        scan_layers: Whether their parameters are stacked and one scan runs over depth, so that the time to compile does
             not depend on it. Each step of the scan copies its layer's parameters: nothing where they meet many tokens,
             most of the time where tokens are written one by one (see ``unstack``).
         **options: Of ``Block``.
@@ -33,16 +33,16 @@ def stack(layers: int, remat: str = "none", stacked: bool = True, **options: Any
         else caches and memories are tuples.
     """
     check_choice("remat", remat, REMAT)
-    check_integer("layers", layers)
-    check_depth(layers=layers)
+    check_integer("num_layers", num_layers)
+    check_depth(num_layers=num_layers)
     block: Any = Block
     if REMAT[remat] is not None:
-        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=not stacked)
-    if not stacked:
+        block = nn.remat(Block, policy=REMAT[remat], prevent_cse=not scan_layers)
+    if not scan_layers:
         name = options.pop("name", None)
-        return Chain(block, layers, options, name=name)
+        return Chain(block, num_layers, options, name=name)
     over_depth: dict[str, Any] = dict(
-        variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=layers
+        variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=num_layers
     )
     methods = {"__call__": {**over_depth, "in_axes": (0, 0, nn.broadcast, nn.broadcast)}, "memory": over_depth}
     return nn.scan(block, methods=methods)(**options)
@@ -53,16 +53,16 @@ class Chain(nn.Module):
 
     Attributes:
         block: The class.
-        layers: How many.
+        num_layers: How many.
         options: Its attributes.
     """
 
     block: Any
-    layers: int
+    num_layers: int
     options: dict[str, Any]
 
     def setup(self):
-        self.blocks = [self.block(**self.options, name=f"block_{i}") for i in range(self.layers)]
+        self.blocks = [self.block(**self.options, name=f"block_{i}") for i in range(self.num_layers)]
 
     def memory(self, memory: jax.Array) -> tuple[jax.Array, tuple[tuple[jax.Array, jax.Array], ...]]:
         return memory, tuple(block.memory(memory)[1] for block in self.blocks)

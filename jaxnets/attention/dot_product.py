@@ -50,7 +50,7 @@ def attention(
 
     Args:
         query: ``[*batch, T, N, D]``, N heads.
-        key: ``[*batch, S, K, D]``. N is a multiple of K: each key head serves N / K neighbouring query heads (grouped
+        key: ``[*batch, S, K, D]``. N is a multiple of K: each key head serves N / K neighboring query heads (grouped
             heads, Ainslie et al. 2023, arXiv:2305.13245; K = 1: multi-query, Shazeer 2019, arXiv:1911.02150).
         value: ``[*batch, S, K, E]``.
         mask: bool, what broadcasts to ``[*batch, N, T, S]``: True where a query may see a key.

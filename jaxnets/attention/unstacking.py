@@ -20,7 +20,7 @@ def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     """
     if not hasattr(type(model), "depths"):
         raise ValueError(f"`model` must be a DecoderLM or a Transformer, got {type(model).__name__}")
-    if not model.stacked:
+    if not model.scan_layers:
         return model, variables
     params = dict(variables.get("params", {}))
     if missing := [name for name in model.depths if name not in params]:
@@ -29,6 +29,6 @@ def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]
         )
     for name in model.depths:
         params[name] = {
-            f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.layers)
+            f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.num_layers)
         }
     return model.clone(stacked=False), {**variables, "params": params}

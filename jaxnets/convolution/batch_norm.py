@@ -11,7 +11,7 @@ from jaxnets.ops.dtypes import at_least_float32
 
 
 class BatchNorm(nn.Module):
-    r"""Normalises every channel over batch and space:
+    r"""Normalizes every channel over batch and space:
 
     .. math::
         y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
@@ -45,7 +45,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """``[B, ..., C]`` normalised; ``train`` takes the batch's statistics and moves the running ones.
+        """``[B, ..., C]`` normalized; ``train`` takes the batch's statistics and moves the running ones.
 
         Args:
             x: As above.
@@ -78,7 +78,7 @@ class BatchNorm(nn.Module):
         return normalize(x, means, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
     def _move(self, running: nn.Variable, batch: jax.Array, count: jax.Array) -> None:
-        """A step of the running statistic towards the batch's, if there is anything in the batch."""
+        """A step of the running statistic toward the batch's, if there is anything in the batch."""
         kept = running.value.astype(batch.dtype)
         moved = jnp.where(count > 0, 1 - self.momentum, 0)
         running.value += (moved * lax.stop_gradient(batch - kept)).astype(running.value.dtype)

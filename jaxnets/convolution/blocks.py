@@ -20,7 +20,7 @@ HE_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the same of
 
 def unbiased_conv(
     features: int,
-    kernel: int,
+    kernel_size: int,
     stride: int = 1,
     *,
     groups: int = 1,
@@ -31,9 +31,9 @@ def unbiased_conv(
     """A convolution without bias, beside a norm, padded alike on all sides by ``(kernel - 1) / 2``."""
     return Conv(
         features,
-        (kernel, kernel),
+        (kernel_size, kernel_size),
         strides=stride,
-        padding=(kernel - 1) // 2,
+        padding=(kernel_size - 1) // 2,
         feature_group_count=groups,
         use_bias=False,
         kernel_init=kernel_init,
@@ -52,7 +52,7 @@ class ConvNorm(nn.Module):
 
     Attributes:
         features: Output channels.
-        kernel: k.
+        kernel_size: k.
         stride: Between outputs.
         groups: Into which channels are split.
         activation: None leaves the norm's result as it is.
@@ -62,7 +62,7 @@ class ConvNorm(nn.Module):
     """
 
     features: int
-    kernel: int = 3
+    kernel_size: int = 3
     stride: int = 1
     groups: int = 1
     activation: Activation | None = nn.relu
@@ -76,7 +76,7 @@ class ConvNorm(nn.Module):
         """``[B, H, W, C]`` to ``[B, H', W', features]``."""
         x = unbiased_conv(
             self.features,
-            self.kernel,
+            self.kernel_size,
             self.stride,
             groups=self.groups,
             kernel_init=self.kernel_init,

@@ -52,11 +52,11 @@ class ConvHighwayLayer(nn.Module):
     Parameters: ``transform`` and ``gate``, each ``kernel [k, k, C, C]`` and ``bias [C]``.
 
     Attributes:
-        kernel: k, odd.
+        kernel_size: k, odd.
         gate_bias, activation, dtype: As in ``HighwayLayer``.
     """
 
-    kernel: int = 3
+    kernel_size: int = 3
     gate_bias: float = -3.0
     activation: Activation = nn.relu
     dtype: Dtype = jnp.float32
@@ -65,8 +65,8 @@ class ConvHighwayLayer(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """``[B, H, W, C]`` to the same."""
         x = x.astype(self.dtype)
-        transform = _conv(x.shape[-1], self.kernel, self.dtype, "transform")
-        gate = _conv(x.shape[-1], self.kernel, self.dtype, "gate", self.gate_bias)
+        transform = _conv(x.shape[-1], self.kernel_size, self.dtype, "transform")
+        gate = _conv(x.shape[-1], self.kernel_size, self.dtype, "gate", self.gate_bias)
         return highway_gate(x, self.activation(transform(x)), gate(x))
 
 
@@ -91,14 +91,14 @@ class HighwayNetwork(ImageModel):
     Attributes:
         depth: Layers without the output's; the paper has 10, 20, 50 and 100.
         width: Units of each; 50 in the paper.
-        classes: C; 0: no head.
+        num_classes: C; 0: no head.
         gate_bias, activation: As in ``HighwayLayer``.
         dtype: Compute type; the head's results are float32 at least.
     """
 
     depth: int = 10
     width: int = 50
-    classes: int = 10
+    num_classes: int = 10
     gate_bias: float = -3.0
     activation: Activation = nn.relu
     dtype: Dtype = jnp.float32
@@ -120,7 +120,7 @@ class HighwayNetwork(ImageModel):
         for i in range(2, self.depth + 1):
             x = HighwayLayer(self.gate_bias, self.activation, self.dtype, name=f"layer_{i}")(x)
             found[f"layer_{i}"] = x
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(x)
         return found
 
@@ -137,14 +137,14 @@ class ConvHighwayNetwork(ImageModel):
     Attributes:
         widths: Channels of each stage.
         layers: Highway layers of each stage.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         gate_bias, activation: As in ``HighwayLayer``.
         dtype: Compute type; the head's results are float32 at least.
     """
 
     widths: Sequence[int] = (32, 48, 64)
     layers: int = 5
-    classes: int = 10
+    num_classes: int = 10
     gate_bias: float = -3.0
     activation: Activation = nn.relu
     dtype: Dtype = jnp.float32
@@ -163,6 +163,6 @@ class ConvHighwayNetwork(ImageModel):
                 x = ConvHighwayLayer(3, self.gate_bias, self.activation, self.dtype, name=name)(x)
             found[f"stage_{stage}"] = x
         found["pooled"] = global_average(x)
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["pooled"])
         return found

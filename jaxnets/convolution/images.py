@@ -41,7 +41,7 @@ class ImageModel(nn.Module):
 
     def logits(self: Any, x: jax.Array, **options: Any) -> jax.Array:
         """Logits ``[B, classes]``, float32 at least, of ``x [B, D]``; ``options`` as of ``flax.linen.Dense``."""
-        return nn.Dense(self.classes, dtype=at_least_float32(self.dtype), name="head", **options)(x)
+        return nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype), name="head", **options)(x)
 
 
 def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequence[str]) -> None:
@@ -61,7 +61,7 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
         raise ValueError(f"{name}: images must be an array [B, H, W, C], got {type(images).__name__}")
     if not model.is_initializing() and "params" not in model.variables:
         raise ValueError(f'{name}: variables must be those of init, {{"params": ..., ...}}, got none named "params"')
-    check_integer("classes", getattr(model, "classes", 0), least=0)
+    check_integer("num_classes", getattr(model, "num_classes", 0), least=0)
     if images.ndim != 4:
         raise ValueError(f"{name}: images must be [B, H, W, C], got shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):

@@ -3,17 +3,17 @@
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
-from jaxnets.data.new_rows import read_inputs, read_labelled
+from jaxnets.data.new_rows import read_inputs, read_labeled
 from jaxnets.data.preprocessing import preprocess
 from jaxnets.data.sources.batches import in_order, shuffled
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
-from jaxnets.data.sources.labelled_images import images
-from jaxnets.data.sources.labelled_series import digits, idx, mnist1d, series
-from jaxnets.data.sources.labelled_sets import labelled_sets
+from jaxnets.data.sources.labeled_images import images
+from jaxnets.data.sources.labeled_series import digits, idx, mnist1d, series
+from jaxnets.data.sources.labeled_sets import labeled_sets
 from jaxnets.data.sources.pairs import pairs, read_pairs
 from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
 from jaxnets.data.sources.problems.points import ring
-from jaxnets.data.sources.problems.sets import digit_sum, intruder, maximum, mixture, prevalence, set_statistics
+from jaxnets.data.sources.problems.sets import digit_sum, maximum, mixture, odd_one_out, prevalence, set_statistics
 from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.table import table
@@ -37,13 +37,13 @@ __all__ = [
     "image_arrays",
     "images",
     "in_order",
-    "intruder",
     "jpeg_images",
-    "labelled_sets",
+    "labeled_sets",
     "learn_pieces",
     "maximum",
     "mixture",
     "mnist1d",
+    "odd_one_out",
     "once",
     "pairs",
     "preprocess",
@@ -51,7 +51,7 @@ __all__ = [
     "read",
     "read_idx",
     "read_inputs",
-    "read_labelled",
+    "read_labeled",
     "read_pairs",
     "ring",
     "series",

@@ -1,6 +1,6 @@
 """Random changes to batches of images ``[B, H, W, C]`` to learn from, pure in a key, on the device.
 
-Every example draws its own. What is uncovered becomes 0, the mean of images that are standardised before.
+Every example draws its own. What is uncovered becomes 0, the mean of images that are standardized before.
 """
 
 from collections.abc import Callable

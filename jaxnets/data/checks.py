@@ -38,12 +38,12 @@ def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
     return reads
 
 
-def check_arguments(seed: int, validation: float = 0.5, **sizes: int) -> None:
+def check_arguments(seed: int, validation_fraction: float = 0.5, **sizes: int) -> None:
     """Checks arguments that many readers have.
 
     Args:
         seed: Must be an integer, not below 0.
-        validation: Must be between 0 and 1.
+        validation_fraction: Must be between 0 and 1.
         **sizes: Such as ``batch``: must be integers of at least 1.
 
     Raises:
@@ -52,7 +52,7 @@ def check_arguments(seed: int, validation: float = 0.5, **sizes: int) -> None:
     check_integer("seed", seed, least=0)
     for name, size in sizes.items():
         check_integer(name, size)
-    check_part("validation", validation)
+    check_part("validation", validation_fraction)
 
 
 def check_range(shortest: int, longest: int) -> None:

@@ -71,11 +71,11 @@ class Examples(NamedTuple):
     targets: ``[N]`` or ``[N, C]``, what ``target_arrays.encoded`` takes; None where there are none.
     lengths: int32 ``[N]``, how many steps of a row are real; None: all.
     width: Of the images whose pixels, a step each, the rows are; None: they are something else.
-    members: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
+    valid: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
     """
 
     inputs: Any
     targets: np.ndarray | None = None
     lengths: np.ndarray | None = None
     width: int | None = None
-    members: np.ndarray | None = None
+    valid: np.ndarray | None = None

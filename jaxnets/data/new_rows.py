@@ -13,7 +13,7 @@ from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.image_folder import classes_below, files_below
-from jaxnets.data.sources.labelled_images import encoded
+from jaxnets.data.sources.labeled_images import encoded
 from jaxnets.data.target_arrays import encoded_as
 from jaxnets.data.targets import Classes, Quantities, Spec
 from jaxnets.ops.names import printable
@@ -55,7 +55,7 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
 
 
 @one_line_errors
-def read_labelled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
+def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     """Raw inputs of a new file, as ``read_inputs`` gives them, and ``targets`` as a batch has them.
 
     An npz file has ``x`` and ``y``, or ``x_test`` and ``y_test``; a CSV file the columns of the targets; a folder of

@@ -16,7 +16,7 @@ def preprocess(
     Args:
         inputs: What becomes of raw inputs, as a dataset has it; None: nothing.
         raw: ``inputs``, a row each, and others, which stay as they are.
-        arrays: Names of the arrays of a training batch: ``lengths``, ``members`` and ``width`` are made where they are
+        arrays: Names of the arrays of a training batch: ``lengths``, ``valid`` and ``width`` are made where they are
             among them.
 
     Returns:
@@ -33,7 +33,7 @@ def preprocess(
         lengths = lengths_of(values)
         real = np.arange(values.shape[1]) < lengths[:, None]
         given["inputs"] = statistics.standardized(values.copy(), real, inputs.statistics)
-        given |= {name: array for name, array in (("lengths", lengths), ("members", real)) if name in arrays}
+        given |= {name: array for name, array in (("lengths", lengths), ("valid", real)) if name in arrays}
     elif isinstance(inputs, Pixels):
         divisor = np.full(len(values), inputs.divisor, np.float32)
         if inputs.either:

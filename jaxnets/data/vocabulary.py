@@ -21,7 +21,7 @@ class Vocabulary:
 
     Attributes:
         characters: The known characters in the order of their numbers; None for bytes and pieces.
-        pieces: A tokeniser of the ``tokenizers`` library, as its JSON, such as ``learn_pieces`` makes; None for bytes
+        pieces: A tokenizer of the ``tokenizers`` library, as its JSON, such as ``learn_pieces`` makes; None for bytes
             and characters.
 
     Raises:

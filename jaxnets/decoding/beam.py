@@ -29,7 +29,7 @@ def length_penalty(length: jax.Array | int, alpha: float) -> jax.Array:
 
 
 def beam_search(
-    step: Step, carry: Any, start: int | jax.Array, *, end: int, beams: int, length: int, alpha: float = 0.6
+    step: Step, carry: Any, start: int | jax.Array, *, end: int, num_beams: int, length: int, alpha: float = 0.6
 ) -> Hypotheses:
     r"""The most likely sequences that follow a start symbol, by keeping the best K beginnings of each length.
 
@@ -42,15 +42,15 @@ def beam_search(
         carry: Before the start symbol, of the structure that ``step`` returns.
         start: Its number.
         end: The number of the end symbol.
-        beams: K.
+        num_beams: K.
         length: T, the most tokens of a sequence; one that has not ended by then counts as it is.
         alpha: 0 prefers short sequences, 1 nearly none.
 
     Raises:
-        ValueError: ``beams`` or ``length`` is below 1, ``start`` or ``end`` is not a token, or the step cannot be used.
-            (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
+        ValueError: ``num_beams`` or ``length`` is below 1, ``start`` or ``end`` is not a token, or the step cannot be
+            used. (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
     """
-    check_integer("beams", beams)
+    check_integer("num_beams", num_beams)
     check_integer("length", length)
     if end is None:
         raise ValueError("`end` must be a token number, got None")
@@ -65,27 +65,27 @@ def beam_search(
         found = scores[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
         size = found.shape[-1]
         # Of the best 2 K at most K end, so that K go on.
-        best, at = jax.lax.top_k(found.reshape(-1), min(2 * beams, found.size))
+        best, at = jax.lax.top_k(found.reshape(-1), min(2 * num_beams, found.size))
         parent, token = at // size, (at % size).astype(jnp.int32)
         written = tokens[parent].at[:, t].set(token)
         ended = token == end
 
-        penalised = jnp.where(ended, best / length_penalty(t + 1, alpha), -jnp.inf)
-        done = _best(beams, done, Hypotheses(written, jnp.full_like(token, t), penalised))
+        penalized = jnp.where(ended, best / length_penalty(t + 1, alpha), -jnp.inf)
+        done = _best(num_beams, done, Hypotheses(written, jnp.full_like(token, t), penalized))
 
-        best, chosen = jax.lax.top_k(jnp.where(ended, -jnp.inf, best), beams)
+        best, chosen = jax.lax.top_k(jnp.where(ended, -jnp.inf, best), num_beams)
         carry = jax.tree.map(lambda leaf: leaf[parent[chosen]], carry)
         return ((carry, token[chosen], written[chosen], best), done), None
 
-    every = lambda leaf: jnp.broadcast_to(leaf, (beams, *jnp.shape(leaf)))
-    nothing = jnp.full((beams, length), end, jnp.int32)
-    impossible = jnp.full(beams, -jnp.inf, jnp.float32)
+    every = lambda leaf: jnp.broadcast_to(leaf, (num_beams, *jnp.shape(leaf)))
+    nothing = jnp.full((num_beams, length), end, jnp.int32)
+    impossible = jnp.full(num_beams, -jnp.inf, jnp.float32)
     alive = (jax.tree.map(every, changing), every(start), nothing, impossible.at[0].set(0.0))
-    done = Hypotheses(nothing, jnp.zeros(beams, jnp.int32), impossible)
+    done = Hypotheses(nothing, jnp.zeros(num_beams, jnp.int32), impossible)
     (alive, done), _ = jax.lax.scan(advance, (alive, done), jnp.arange(length, dtype=jnp.int32))
     _, _, tokens, scores = alive
-    whole = Hypotheses(tokens, jnp.full(beams, length, jnp.int32), scores / length_penalty(length, alpha))
-    return _best(beams, done, whole)
+    whole = Hypotheses(tokens, jnp.full(num_beams, length, jnp.int32), scores / length_penalty(length, alpha))
+    return _best(num_beams, done, whole)
 
 
 def _changing(step: Step, carry: Any, start: int | jax.Array) -> tuple[list[jax.Array], Step]:

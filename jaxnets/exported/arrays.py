@@ -26,7 +26,7 @@ def raw_arrays(
     """The arrays that a function reads, of raw ones as they are in the data's files.
 
     Args:
-        given: ``inputs``, and others that the function reads; ``lengths`` and ``members`` are all that there are where
+        given: ``inputs``, and others that the function reads; ``lengths`` and ``valid`` are all that there are where
             they are left out.
         about: What becomes of raw inputs, as ``model.json`` describes it; None: nothing.
         expected: By name, the ``shape`` and ``dtype`` of what the function reads.
@@ -52,7 +52,7 @@ def raw_arrays(
     if inputs.ndim != len(shape):
         check_array("inputs", inputs.astype(np.float32), expected["inputs"], limits, {})  # an error
     rows, steps = inputs.shape[:2]
-    whole = {"lengths": np.full(rows, steps), "members": np.ones((rows, steps), bool)}
+    whole = {"lengths": np.full(rows, steps), "valid": np.ones((rows, steps), bool)}
     given = {**{name: array for name, array in whole.items() if name in expected}, **given}
     check_names(given, expected.keys() - {REST})
     return {**given, **in_float32(inputs)} if REST in expected else {**given, "inputs": inputs.astype(np.float32)}

@@ -32,7 +32,7 @@ class Model:
         Args:
             inputs: The raw array of this name: numbers as they are in the data's files, of any type, before they are
                 standardized or divided. float64 and integers keep all their digits.
-            **others: The other arrays that it reads, such as ``lengths`` ``[batch]`` or ``members`` ``[batch, N]``;
+            **others: The other arrays that it reads, such as ``lengths`` ``[batch]`` or ``valid`` ``[batch, N]``;
                 where raw rows may end in NaN, these may be left out.
 
         Raises:

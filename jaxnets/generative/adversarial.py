@@ -30,16 +30,16 @@ class GAN(nn.Module):
     Attributes:
         features: D, numbers of an example.
         latent: Z, numbers of a code.
-        hidden: Units of the hidden layers of both.
+        hidden_sizes: Units of the hidden layers of both.
     """
 
     features: int = 2
     latent: int = 2
-    hidden: Sequence[int] = (128, 128)
+    hidden_sizes: Sequence[int] = (128, 128)
 
     def setup(self):
-        self.generator = Dense((*self.hidden, self.features))
-        self.discriminator = Dense((*self.hidden, 1))
+        self.generator = Dense((*self.hidden_sizes, self.features))
+        self.discriminator = Dense((*self.hidden_sizes, 1))
 
     def __call__(self, codes: jax.Array) -> jax.Array:
         """Logits ``[B]`` of what is generated from ``codes [B, Z]``."""

@@ -16,17 +16,17 @@ class VAE(nn.Module):
     Attributes:
         features: D, numbers of an input.
         latent: Z, numbers of a code.
-        hidden: Units of the encoder's layers; the decoder has them in reverse.
+        hidden_sizes: Units of the encoder's layers; the decoder has them in reverse.
     """
 
     features: int
     latent: int = 20
-    hidden: Sequence[int] = (400,)
+    hidden_sizes: Sequence[int] = (400,)
 
     def setup(self):
-        self.encoder = [nn.Dense(size) for size in self.hidden]
+        self.encoder = [nn.Dense(size) for size in self.hidden_sizes]
         self.code = nn.Dense(2 * self.latent)
-        self.decoder = [nn.Dense(size) for size in reversed(self.hidden)]
+        self.decoder = [nn.Dense(size) for size in reversed(self.hidden_sizes)]
         self.output = nn.Dense(self.features)
 
     def __call__(self, xs: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -61,11 +61,11 @@ class Mean(NamedTuple):
 
     Attributes:
         total: Sum over the items, a scalar.
-        number: How many there were; with 0 the metric is left out.
+        count: How many there were; with 0 the metric is left out.
     """
 
     total: jax.Array
-    number: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # hides the method of tuples
 
 
 EMA = "ema"  # the collection of variables in which ``with_ema`` keeps their average

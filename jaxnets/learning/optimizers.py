@@ -52,47 +52,47 @@ def rate_of(optimizer: optax.GradientTransformation, state: Any) -> dict[str, ja
 def adamw(
     steps: int,
     learning_rate: float,
-    warmup: int = 0,
-    final: float = 0.0,
+    warmup_steps: int = 0,
+    end_lr_factor: float = 0.0,
     b1: float = 0.9,
     b2: float = 0.999,
     weight_decay: float = 0.0,
-    clip: float = 0.0,
+    clip_norm: float = 0.0,
 ) -> ScheduledTransformation:
     """AdamW (Loshchilov and Hutter 2019) with warm-up, cosine decay and clipping by global norm.
 
     Args:
         steps: After so many steps the learning rate is at its end.
         learning_rate: The largest, after the warm-up.
-        warmup: Steps of linear growth from 0.
-        final: The last learning rate as a part of the largest.
+        warmup_steps: Steps of linear growth from 0.
+        end_lr_factor: The last learning rate as a part of the largest.
         b1, b2: Decay of the first and second moments.
         weight_decay: On matrices only: not on biases and other vectors.
-        clip: Largest global norm of the gradient (Pascanu et al. 2013); 0 leaves it.
+        clip_norm: Largest global norm of the gradient (Pascanu et al. 2013); 0 leaves it.
 
     Raises:
         ValueError: An argument is out of range.
     """
     _check_decays(b1=b1, b2=b2)
-    rate = _rate(steps, learning_rate, warmup, final)
-    _check_least(weight_decay=weight_decay, clip=clip)
-    return _finished(clip, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices), rate)
+    rate = _rate(steps, learning_rate, warmup_steps, end_lr_factor)
+    _check_least(weight_decay=weight_decay, clip_norm=clip_norm)
+    return _finished(clip_norm, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices), rate)
 
 
 def sgd(
     steps: int,
     learning_rate: float,
-    warmup: int = 0,
-    final: float = 0.0,
+    warmup_steps: int = 0,
+    end_lr_factor: float = 0.0,
     momentum: float = 0.9,
     nesterov: bool = False,
     weight_decay: float = 0.0,
-    clip: float = 0.0,
+    clip_norm: float = 0.0,
 ) -> ScheduledTransformation:
     """Gradient descent with momentum; the decay of matrices is added to the gradient.
 
     Args:
-        steps, learning_rate, warmup, final, weight_decay, clip: As in ``adamw``.
+        steps, learning_rate, warmup_steps, end_lr_factor, weight_decay, clip_norm: As in ``adamw``.
         momentum: Decay of the sum of gradients.
         nesterov: Whether a step looks ahead (Sutskever et al. 2013).
 
@@ -100,10 +100,10 @@ def sgd(
         ValueError: An argument is out of range.
     """
     _check_decays(momentum=momentum)
-    rate = _rate(steps, learning_rate, warmup, final)
-    _check_least(weight_decay=weight_decay, clip=clip)
+    rate = _rate(steps, learning_rate, warmup_steps, end_lr_factor)
+    _check_least(weight_decay=weight_decay, clip_norm=clip_norm)
     decay = optax.add_decayed_weights(weight_decay, _matrices)
-    return _finished(clip, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
+    return _finished(clip_norm, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
 
 
 def reduce_on_plateau(
@@ -124,9 +124,9 @@ def reduce_on_plateau(
     Raises:
         ValueError: An argument is out of range.
     """
-    _check_decays(plateau=factor)
+    _check_decays(plateau_factor=factor)
     if patience < 1:
-        raise ValueError(f"patience: at least 1; given {patience}")
+        raise ValueError(f"plateau_patience: at least 1; given {patience}")
     # A tolerance in proportion would take a loss below 0 for better than itself.
     reduce = optax.contrib.reduce_on_plateau(factor, patience, rtol=0.0, atol=1e-12)
 
@@ -150,15 +150,15 @@ def reduce_on_plateau(
     return reduced_optimizer, observe
 
 
-def _rate(steps: int, learning_rate: float, warmup: int, final: float) -> optax.Schedule:
-    _check_least(learning_rate=learning_rate, warmup=warmup, final=final)
-    warmup = min(warmup, max(steps - 1, 0))
+def _rate(steps: int, learning_rate: float, warmup_steps: int, end_lr_factor: float) -> optax.Schedule:
+    _check_least(learning_rate=learning_rate, warmup_steps=warmup_steps, end_lr_factor=end_lr_factor)
+    warmup_steps = min(warmup_steps, max(steps - 1, 0))
     return optax.warmup_cosine_decay_schedule(
-        init_value=0.0 if warmup else learning_rate,
+        init_value=0.0 if warmup_steps else learning_rate,
         peak_value=learning_rate,
-        warmup_steps=warmup,
+        warmup_steps=warmup_steps,
         decay_steps=max(steps, 1),
-        end_value=learning_rate * final,
+        end_value=learning_rate * end_lr_factor,
     )
 
 
@@ -166,8 +166,10 @@ def _matrices(params):
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _finished(clip: float, transform: optax.GradientTransformation, rate: optax.Schedule) -> ScheduledTransformation:
-    clipped = optax.chain(optax.clip_by_global_norm(clip), transform) if clip else transform
+def _finished(
+    clip_norm: float, transform: optax.GradientTransformation, rate: optax.Schedule
+) -> ScheduledTransformation:
+    clipped = optax.chain(optax.clip_by_global_norm(clip_norm), transform) if clip_norm else transform
     return with_schedule(promoting(clipped), rate)
 
 

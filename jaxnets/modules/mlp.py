@@ -19,15 +19,15 @@ class MLP(nn.Module):
     Parameters: ``layer_0``, ``layer_1``, ..., ``head``, each with ``kernel`` and ``bias``.
 
     Attributes:
-        outputs: Numbers of an answer.
-        hidden: Widths of the hidden layers; none: a linear model.
+        num_outputs: Numbers of an answer.
+        hidden_sizes: Widths of the hidden layers; none: a linear model.
         activation: As in ``ops.activations``.
         dropout: Probability of dropping a unit of a hidden layer.
         dtype: Compute type; parameters and answers are float32.
     """
 
-    outputs: int
-    hidden: Sequence[int] = (128, 128)
+    num_outputs: int
+    hidden_sizes: Sequence[int] = (128, 128)
     activation: str = "relu"
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
@@ -38,11 +38,11 @@ class MLP(nn.Module):
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
-        check_integer("outputs", self.outputs)
-        check_lengths(hidden=self.hidden)
+        check_integer("num_outputs", self.num_outputs)
+        check_lengths(hidden_sizes=self.hidden_sizes)
         xs = xs.reshape(len(xs), -1)
-        widths = (xs.shape[-1], *self.hidden, self.outputs)
-        names = [*(f"layer_{i}" for i in range(len(self.hidden))), "head"]
+        widths = (xs.shape[-1], *self.hidden_sizes, self.num_outputs)
+        names = [*(f"layer_{i}" for i in range(len(self.hidden_sizes))), "head"]
         layers = [
             self.param(name, _layer, before, after)
             for name, before, after in zip(names, widths[:-1], widths[1:], strict=True)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
-from jaxnets.ops.members import Segments
+from jaxnets.ops.set_reductions import Segments
 
 F = TypeVar("F", bound=Callable[..., jax.Array])
 
@@ -54,7 +54,7 @@ def automatic(f: Callable, specs: Any, *arguments: Any) -> Any:
 
 
 def auto_sharded(kept: Callable[[tuple, tuple], tuple]) -> Callable[[F], F]:
-    """Lets XLA shard the inside of a function of ``xs`` and ``members`` where a mesh has explicit axes.
+    """Lets XLA shard the inside of a function of ``xs`` and ``valid`` where a mesh has explicit axes.
 
     Sorts, scatters and loops over elements have no sharding rule of their own, or none for elements that are divided.
 
@@ -74,7 +74,7 @@ def auto_sharded(kept: Callable[[tuple, tuple], tuple]) -> Callable[[F], F]:
                 return f(*args, **options)
             given = parameters.bind(*args, **options).arguments
             axes = spec_of(given["xs"])
-            batch = (None,) if isinstance(given.get("members"), Segments) else axes[:-2]
+            batch = (None,) if isinstance(given.get("valid"), Segments) else axes[:-2]
 
             def of_arrays(*arrays):
                 rest = iter(arrays)

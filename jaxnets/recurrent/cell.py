@@ -26,7 +26,7 @@ class Cell(NamedTuple):
         carry: ``(params, x) -> carry``, the carry before the first step. ``x`` is one step's input ``[*batch, D]``
             and gives batch shape and dtype. Carries are float32 at least.
         project: ``(params["input"], xs) -> u``, everything that depends on x alone, for any number of leading axes.
-            One array per gate lets XLA vectorise the step; a single wide array to be sliced there does not.
+            One array per gate lets XLA vectorize the step; a single wide array to be sliced there does not.
         step: ``(rest, carry, u, dot) -> (carry, y)``: one step for ``u`` of one time. ``rest`` is ``params`` without
             ``"input"`` and ``"recurrent"``; ``dot(name, h)`` is the product of a state with the recurrent weight of
             that name. The step never sees that weight, which is what lets the executor choose how products run. It
@@ -168,44 +168,44 @@ def check_width(params: Params, width: int) -> None:
         raise ValueError(f"params: the input kernel must have {width} columns for this cell, got {kernel.shape[-1]}")
 
 
-def zero_state(x: jax.Array, hidden: int) -> jax.Array:
+def zero_state(x: jax.Array, hidden_size: int) -> jax.Array:
     """Zeros ``[*batch, hidden]`` for one step's input ``x``, float32 at least."""
-    return jnp.zeros((*x.shape[:-1], hidden), at_least_float32(x.dtype))
+    return jnp.zeros((*x.shape[:-1], hidden_size), at_least_float32(x.dtype))
 
 
-def chrono_bias(key: jax.Array, memory: float, hidden: int) -> jax.Array:
-    """Biases ``[hidden]`` of forget gates that make units remember for 1 to ``memory`` steps, each its own time.
+def chrono_bias(key: jax.Array, chrono_init: float, hidden_size: int) -> jax.Array:
+    """Biases ``[hidden]`` of forget gates that make units remember for 1 to ``chrono_init`` steps, each its own time.
 
     ``log u``, u uniform in [1, memory - 1] (Tallec and Ollivier 2018, arXiv:1804.11188).
 
     Raises:
-        ValueError: ``memory`` is below 2.
+        ValueError: ``chrono_init`` is below 2.
     """
-    if not isinstance(memory, numbers.Real) or memory < 2:
-        raise ValueError(f"memory: at least 2 steps, or 0 to leave the biases alone; given {memory!r}")
+    if not isinstance(chrono_init, numbers.Real) or chrono_init < 2:
+        raise ValueError(f"chrono_init: at least 2 steps, or 0 to leave the biases alone; given {chrono_init!r}")
     key = jax.random.fold_in(key, 2)
-    return jnp.log(jax.random.uniform(key, (hidden,), jnp.float32, minval=1.0, maxval=memory - 1.0))
+    return jnp.log(jax.random.uniform(key, (hidden_size,), jnp.float32, minval=1.0, maxval=chrono_init - 1.0))
 
 
-def dense_carry(hidden: int, gates: int) -> Callable[[Params, jax.Array], jax.Array]:
+def dense_carry(hidden_size: int, gates: int) -> Callable[[Params, jax.Array], jax.Array]:
     """``Cell.carry`` of a cell whose carry is h, and whose input projection has ``gates`` blocks of H."""
 
     def carry(params, x):
-        check_width(params, gates * hidden)
-        return zero_state(x, hidden)
+        check_width(params, gates * hidden_size)
+        return zero_state(x, hidden_size)
 
     return carry
 
 
 def dense_init(
-    key: jax.Array, features: int, hidden: int, gates: int, products: dict[str, int], bias: jax.Array | None = None
+    key: jax.Array, features: int, hidden_size: int, gates: int, products: dict[str, int], bias: jax.Array | None = None
 ) -> Params:
     """Input kernel by Glorot's uniform rule, each gate's recurrent block orthogonal, biases zero (or as given).
 
     Args:
         key: A ``jax.random.key``.
         features: D.
-        hidden: H.
+        hidden_size: H.
         gates: How many blocks of H the input projection has.
         products: How many blocks of H each recurrent weight has, by name.
         bias: ``[gates * H]``.
@@ -214,12 +214,12 @@ def dense_init(
     keys = iter(jax.random.split(key, gates + sum(products.values())))
 
     def blocks(init: Callable, rows: int, count: int) -> jax.Array:
-        return jnp.concatenate([init(next(keys), (rows, hidden), jnp.float32) for _ in range(count)], axis=-1)
+        return jnp.concatenate([init(next(keys), (rows, hidden_size), jnp.float32) for _ in range(count)], axis=-1)
 
     return {
         "input": {
             "kernel": blocks(glorot, features, gates),
-            "bias": jnp.zeros(gates * hidden, jnp.float32) if bias is None else bias,
+            "bias": jnp.zeros(gates * hidden_size, jnp.float32) if bias is None else bias,
         },
-        "recurrent": {name: blocks(orthogonal, hidden, count) for name, count in products.items()},
+        "recurrent": {name: blocks(orthogonal, hidden_size, count) for name, count in products.items()},
     }

@@ -20,7 +20,7 @@ def literal(text: str) -> str:
 
 
 def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> "Figure":
-    """How often each class (rows) was taken for each class (columns); a row's colours sum to 1."""
+    """How often each class (rows) was taken for each class (columns); a row's colors sum to 1."""
     from matplotlib.figure import Figure
 
     classes = len(names)
@@ -67,8 +67,8 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     for axes, i in zip(panels.flat, worst, strict=False):
         length = batch["lengths"][i] if "lengths" in batch else len(batch["inputs"][i])
         series = batch["inputs"][i][:length]
-        if "members" in batch:
-            series = series[batch["members"][i]]
+        if "valid" in batch:
+            series = series[batch["valid"][i]]
         if "width" in batch:
             series = series.reshape(-1, batch["width"][i])
         axes.set_axis_on()
@@ -77,11 +77,11 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
         elif series.ndim == 3:
             axes.imshow(series if series.shape[-1] == 3 else series.mean(-1), cmap="gray")
             axes.set_xticks([])
-        elif "members" in batch and 2 <= series.shape[-1] <= 3:
+        elif "valid" in batch and 2 <= series.shape[-1] <= 3:
             axes.scatter(*series[:, :2].T, s=4)
             axes.set(aspect="equal", xticks=[])
         elif series.shape[-1] <= 3:
-            axes.plot(series, "." if "members" in batch else "-", lw=1)
+            axes.plot(series, "." if "valid" in batch else "-", lw=1)
             axes.set_xticks([0, max(length - 1, 1)])
         elif len(series):
             axes.imshow(series, cmap="gray_r", aspect="equal" if len(series) < 4 * series.shape[-1] else "auto")
@@ -96,7 +96,7 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
 
 
 def filters(kernel: np.ndarray, count: int = 64) -> "Figure":
-    """The filters of a first convolution ``[height, width, C, F]``, each with its own range of greys or colours."""
+    """The filters of a first convolution ``[height, width, C, F]``, each with its own range of grays or colors."""
     from matplotlib.figure import Figure
 
     shown = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)[:count]

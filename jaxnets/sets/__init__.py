@@ -1,6 +1,6 @@
 """Sets: functions and models that do not depend on the order of elements, right under every mask."""
 
-from jaxnets.ops.members import Members, Segments
+from jaxnets.ops.set_reductions import Segments, Validity
 from jaxnets.sets.blocks import ISAB, MAB, PMA, SAB
 from jaxnets.sets.deep_sets import DeepSets, EquivariantDeepSets, EquivariantLayer
 from jaxnets.sets.gaussian import gaussian_pool, gaussians_init, log_likelihoods
@@ -33,9 +33,9 @@ __all__ = [
     "Fold",
     "HistNetQ",
     "Histogram",
-    "Members",
     "Segments",
     "SetTransformer",
+    "Validity",
     "apply_in_chunks",
     "bins_init",
     "fold_over_devices",

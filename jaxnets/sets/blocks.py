@@ -22,7 +22,7 @@ from flax.typing import Dtype
 from jaxnets.attention import attention, attention_weights
 from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_choice, check_divisor, check_integer
-from jaxnets.ops.members import Members, Segments, check_members, only_real
+from jaxnets.ops.set_reductions import Segments, Validity, check_valid, where_valid
 from jaxnets.sets.norms import layer_norm, set_norm
 from jaxnets.sets.streaming import Reading, nothing_read, read_on, what_was_read
 
@@ -41,14 +41,14 @@ class Norm(nn.Module):
     kind: str
 
     @nn.compact
-    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
         if self.kind == "none":
             return xs
         check_choice("norm", self.kind, ("none", *NORMS))
         width = xs.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (width,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
-        return NORMS[self.kind](xs, scale, bias, members)
+        return NORMS[self.kind](xs, scale, bias, valid)
 
 
 class MAB(nn.Module):
@@ -60,115 +60,115 @@ class MAB(nn.Module):
         \mathrm{MAB}(X, Y) &= \mathrm{norm}(h + \mathrm{relu}(h W_o + b_o))
 
     as published: the scale is that of all heads together, what is added is the projected query, and there is no other
-    projection. ``clean`` norms before instead of after and leaves the stream itself alone (Zhang et al. 2022,
+    projection. ``clean_residual`` norms before instead of after and leaves the stream itself alone (Zhang et al. 2022,
     arXiv:2206.11925): :math:`h = X + A(\mathrm{norm} X, \mathrm{norm} Y)`, :math:`h + \mathrm{relu}(\mathrm{norm}(h)
     W_o + b_o)`; X has D features then.
 
     Parameters: ``query``, ``key``, ``value``, ``out`` with ``kernel`` and ``bias``; norms.
 
     Attributes:
-        width: D.
-        heads: N, a divisor of D.
+        embed_dim: D.
+        num_heads: N, a divisor of D.
         norm: ``"none"``, ``"layer"`` or ``"set"``.
-        clean: Whether residuals are.
+        clean_residual: Whether residuals are.
         dtype: Compute type.
         implementation: As in ``attention``.
     """
 
-    width: int
-    heads: int = 4
+    embed_dim: int
+    num_heads: int = 4
     norm: str = "none"
-    clean: bool = False
+    clean_residual: bool = False
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
     def setup(self):
-        check_divisor("heads", self.heads, "the width", self.width)
-        dense = functools.partial(Dense, self.width, dtype=self.dtype, kernel_init=INIT)
+        check_divisor("num_heads", self.num_heads, "the width", self.embed_dim)
+        dense = functools.partial(Dense, self.embed_dim, dtype=self.dtype, kernel_init=INIT)
         self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
         self.norm_x, self.norm_y, self.norm_out = Norm(self.norm), Norm(self.norm), Norm(self.norm)
 
-    def __call__(self, xs: jax.Array, ys: jax.Array, members: Members = None, y_members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, ys: jax.Array, valid: Validity = None, y_valid: Validity = None) -> jax.Array:
         """From X ``[*batch, N, ...]`` and Y ``[*batch, M, ...]`` to ``[*batch, N, D]``."""
-        members, y_members = check_members(xs, members), check_members(ys, y_members, "ys")
-        if isinstance(members, Segments) and isinstance(y_members, Segments):
-            seen = members.ids[:, None].astype(jnp.int32) == y_members.ids[None].astype(jnp.int32)
-        elif isinstance(members, Segments) or isinstance(y_members, Segments):
-            raise ValueError("`members` and `y_members` must be segments of both sets or of neither, got one")
+        valid, y_valid = check_valid(xs, valid), check_valid(ys, y_valid, "ys")
+        if isinstance(valid, Segments) and isinstance(y_valid, Segments):
+            seen = valid.ids[:, None].astype(jnp.int32) == y_valid.ids[None].astype(jnp.int32)
+        elif isinstance(valid, Segments) or isinstance(y_valid, Segments):
+            raise ValueError("`valid` and `y_valid` must be segments of both sets or of neither, got one")
         else:
-            seen = y_members[..., None, None, :]
-        xs = only_real(xs, members)
-        query = self._queries(xs, members)
+            seen = y_valid[..., None, None, :]
+        xs = where_valid(xs, valid)
+        query = self._queries(xs, valid)
         read = attention(
             self._apart(query),
-            *self._memory(ys, y_members),
+            *self._memory(ys, y_valid),
             mask=seen,
-            scale=self.width**-0.5,
+            scale=self.embed_dim**-0.5,
             implementation=self.implementation,
         )
-        return self._rest(xs, query, read.reshape(query.shape), members)
+        return self._rest(xs, query, read.reshape(query.shape), valid)
 
-    def weights(self, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None = None) -> jax.Array:
+    def weights(self, xs: jax.Array, ys: jax.Array, y_valid: jax.Array | None = None) -> jax.Array:
         """How much each of X attends to each of Y, to be looked at: ``[*batch, heads, N, M]``."""
-        query, key, _, mask = self._reading(xs, ys, y_members)
-        return attention_weights(query, key, mask=mask[..., None, None, :], scale=self.width**-0.5)
+        query, key, _, mask = self._reading(xs, ys, y_valid)
+        return attention_weights(query, key, mask=mask[..., None, None, :], scale=self.embed_dim**-0.5)
 
-    def update(self, reading: Reading | None, xs: jax.Array, ys: jax.Array, y_members: jax.Array | None) -> Reading:
+    def update(self, reading: Reading | None, xs: jax.Array, ys: jax.Array, y_valid: jax.Array | None) -> Reading:
         """What X has read of one more chunk of Y; None is before the first one."""
-        if self.clean and self.norm == "set":
+        if self.clean_residual and self.norm == "set":
             raise ValueError("`norm` must be none or layer to go chunk by chunk, got 'set', which needs all of a set")
-        query, key, value, mask = self._reading(xs, ys, y_members)
+        query, key, value, mask = self._reading(xs, ys, y_valid)
         reading = nothing_read(query, value.shape[-1]) if reading is None else reading
-        return read_on(reading, query, key, value, mask, self.width**-0.5)
+        return read_on(reading, query, key, value, mask, self.embed_dim**-0.5)
 
     def finish(self, reading: Reading, xs: jax.Array) -> jax.Array:
         """``MAB(X, Y)`` of what X has read of Y."""
-        members = check_members(xs, None)
-        query = self._queries(xs, members)
-        return self._rest(xs, query, what_was_read(reading).astype(query.dtype).reshape(query.shape), members)
+        valid = check_valid(xs, None)
+        query = self._queries(xs, valid)
+        return self._rest(xs, query, what_was_read(reading).astype(query.dtype).reshape(query.shape), valid)
 
-    def _reading(self, xs, ys, y_members):
+    def _reading(self, xs, ys, y_valid):
         """Queries of all X, keys, values and mask of Y."""
-        if isinstance(y_members, Segments):
-            raise ValueError("`members` must be a mask or None, got segments")
-        mask: Any = check_members(ys, y_members, "ys")
-        return self._apart(self._queries(xs, check_members(xs, None))), *self._memory(ys, mask), mask
+        if isinstance(y_valid, Segments):
+            raise ValueError("`valid` must be a mask or None, got segments")
+        mask: Any = check_valid(ys, y_valid, "ys")
+        return self._apart(self._queries(xs, check_valid(xs, None))), *self._memory(ys, mask), mask
 
-    def _queries(self, xs, members):
-        return self.query(self.norm_x(xs, members) if self.clean else xs)
+    def _queries(self, xs, valid):
+        return self.query(self.norm_x(xs, valid) if self.clean_residual else xs)
 
-    def _memory(self, ys, members):
-        ys = only_real(ys, members)
-        ys = self.norm_y(ys, members) if self.clean else ys
+    def _memory(self, ys, valid):
+        ys = where_valid(ys, valid)
+        ys = self.norm_y(ys, valid) if self.clean_residual else ys
         return self._apart(self.key(ys)), self._apart(self.value(ys))
 
-    def _rest(self, xs, query, read, members):
-        if self.clean:
-            if xs.shape[-1] != self.width:
-                raise ValueError(f"`xs` must have {self.width} features with clean residuals, got shape {xs.shape}")
+    def _rest(self, xs, query, read, valid):
+        if self.clean_residual:
+            if xs.shape[-1] != self.embed_dim:
+                raise ValueError(f"`xs` must have {self.embed_dim} features with clean residuals, got shape {xs.shape}")
             hs = xs.astype(read.dtype) + read
-            return only_real(hs + nn.relu(self.out(self.norm_out(hs, members))), members)
-        hs = self.norm_x(query + read, members)
-        return only_real(self.norm_out(hs + nn.relu(self.out(hs)), members), members)
+            return where_valid(hs + nn.relu(self.out(self.norm_out(hs, valid))), valid)
+        hs = self.norm_x(query + read, valid)
+        return where_valid(self.norm_out(hs + nn.relu(self.out(hs)), valid), valid)
 
     def _apart(self, a):
-        return a.reshape(*a.shape[:-1], self.heads, self.width // self.heads)
+        return a.reshape(*a.shape[:-1], self.num_heads, self.embed_dim // self.num_heads)
 
 
 class SAB(nn.Module):
     """Set attention block: every element sees all of its set. Attributes as of ``MAB``."""
 
-    width: int
-    heads: int = 4
+    embed_dim: int
+    num_heads: int = 4
     norm: str = "none"
-    clean: bool = False
+    clean_residual: bool = False
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
     @nn.compact
-    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
         """From ``[*batch, N, ...]`` to ``[*batch, N, D]``."""
-        return _mab(self, "mab")(xs, xs, members, members)
+        return _mab(self, "mab")(xs, xs, valid, valid)
 
 
 class ISAB(nn.Module):
@@ -177,42 +177,42 @@ class ISAB(nn.Module):
     Parameters: ``inducing [m, D]``; ``first`` and ``second``, two of ``MAB``.
 
     Attributes:
-        width, heads, norm, clean, dtype, implementation: As in ``MAB``.
-        points: m.
+        embed_dim, num_heads, norm, clean_residual, dtype, implementation: As in ``MAB``.
+        num_inducing_points: m.
     """
 
-    width: int
-    points: int = 16
-    heads: int = 4
+    embed_dim: int
+    num_inducing_points: int = 16
+    num_heads: int = 4
     norm: str = "none"
-    clean: bool = False
+    clean_residual: bool = False
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
     def setup(self):
-        self.inducing = _seeds(self, "inducing", self.points)
+        self.inducing = _seeds(self, "inducing", self.num_inducing_points)
         self.first, self.second = _mab(self), _mab(self)
 
-    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
         """From ``[*batch, N, ...]`` to ``[*batch, N, D]``."""
-        points, of = _in_every_set(self.inducing, xs, members)
-        return self.second(xs, self.first(points, xs, of, members), members, of)
+        points, of = _in_every_set(self.inducing, xs, valid)
+        return self.second(xs, self.first(points, xs, of, valid), valid, of)
 
-    def weights(self, xs: jax.Array, members: jax.Array | None = None) -> jax.Array:
+    def weights(self, xs: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         """How much each point attends to each element, to be looked at: ``[*batch, heads, m, N]``."""
-        return self.first.weights(_in_every_set(self.inducing, xs, members)[0], xs, members)
+        return self.first.weights(_in_every_set(self.inducing, xs, valid)[0], xs, valid)
 
-    def update(self, reading: Reading | None, xs: jax.Array, members: jax.Array | None) -> Reading:
+    def update(self, reading: Reading | None, xs: jax.Array, valid: jax.Array | None) -> Reading:
         """What the points have read of one more chunk."""
-        return self.first.update(reading, _in_every_set(self.inducing, xs, members)[0], xs, members)
+        return self.first.update(reading, _in_every_set(self.inducing, xs, valid)[0], xs, valid)
 
     def finish(self, reading: Reading) -> jax.Array:
         """What the points have seen of their set, ``[*batch, m, D]``."""
         return self.first.finish(reading, _of_reading(self.inducing, reading))
 
-    def read(self, xs: jax.Array, seen: jax.Array, members: jax.Array | None) -> jax.Array:
+    def read(self, xs: jax.Array, seen: jax.Array, valid: jax.Array | None) -> jax.Array:
         """A chunk, of a set of which the points have seen this."""
-        return self.second(xs, seen, members)
+        return self.second(xs, seen, valid)
 
 
 class PMA(nn.Module):
@@ -221,31 +221,31 @@ class PMA(nn.Module):
     Parameters: ``seed_vectors [k, D]``; ``mab``, of ``MAB``.
 
     Attributes:
-        width, heads, norm, clean, dtype, implementation: As in ``MAB``.
-        seeds: k.
+        embed_dim, num_heads, norm, clean_residual, dtype, implementation: As in ``MAB``.
+        num_seeds: k.
     """
 
-    width: int
-    seeds: int = 1
-    heads: int = 4
+    embed_dim: int
+    num_seeds: int = 1
+    num_heads: int = 4
     norm: str = "none"
-    clean: bool = False
+    clean_residual: bool = False
     dtype: Dtype = jnp.float32
     implementation: str = "auto"
 
     def setup(self):
-        self.seed_vectors = _seeds(self, "seed_vectors", self.seeds)
+        self.seed_vectors = _seeds(self, "seed_vectors", self.num_seeds)
         self.mab = _mab(self)
 
-    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
         """From ``[*batch, N, ...]`` to ``[*batch, k, D]``, or ``[S, k, D]``."""
-        seeds, of = _in_every_set(self.seed_vectors, xs, members)
-        ys = self.mab(seeds, xs, of, members)
-        return ys.reshape(members.count, self.seeds, self.width) if isinstance(members, Segments) else ys
+        seeds, of = _in_every_set(self.seed_vectors, xs, valid)
+        ys = self.mab(seeds, xs, of, valid)
+        return ys.reshape(valid.count, self.num_seeds, self.embed_dim) if isinstance(valid, Segments) else ys
 
-    def update(self, reading: Reading | None, xs: jax.Array, members: jax.Array | None) -> Reading:
+    def update(self, reading: Reading | None, xs: jax.Array, valid: jax.Array | None) -> Reading:
         """What the seeds have read of one more chunk."""
-        return self.mab.update(reading, _in_every_set(self.seed_vectors, xs, members)[0], xs, members)
+        return self.mab.update(reading, _in_every_set(self.seed_vectors, xs, valid)[0], xs, valid)
 
     def finish(self, reading: Reading) -> jax.Array:
         """``[*batch, k, D]``, of what the seeds have read."""
@@ -254,21 +254,30 @@ class PMA(nn.Module):
 
 def _mab(module: Any, name: str | None = None) -> MAB:
     """An ``MAB`` with a module's attributes."""
-    options = (module.width, module.heads, module.norm, module.clean, module.dtype, module.implementation)
+    options = (
+        module.embed_dim,
+        module.num_heads,
+        module.norm,
+        module.clean_residual,
+        module.dtype,
+        module.implementation,
+    )
     return MAB(*options, name=name)
 
 
 def _seeds(module: Any, name: str, count: int) -> jax.Array:
     """Learned elements, the same in every set."""
     check_integer(name, count)
-    return module.param(name, nn.initializers.glorot_uniform(), (count, module.width), jnp.float32).astype(module.dtype)
+    return module.param(name, nn.initializers.glorot_uniform(), (count, module.embed_dim), jnp.float32).astype(
+        module.dtype
+    )
 
 
-def _in_every_set(seeds: jax.Array, xs: jax.Array, members: Members) -> tuple[jax.Array, Members]:
+def _in_every_set(seeds: jax.Array, xs: jax.Array, valid: Validity) -> tuple[jax.Array, Validity]:
     """Learned elements for each of the sets of ``xs``, and which sets they are of."""
-    if isinstance(members, Segments):
-        ids = jnp.repeat(jnp.arange(members.count), len(seeds))
-        return jnp.tile(seeds, (members.count, 1)), Segments(ids, members.count)
+    if isinstance(valid, Segments):
+        ids = jnp.repeat(jnp.arange(valid.count), len(seeds))
+        return jnp.tile(seeds, (valid.count, 1)), Segments(ids, valid.count)
     return jnp.broadcast_to(seeds, (*xs.shape[:-2], *seeds.shape)), None
 
 

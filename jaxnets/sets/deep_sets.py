@@ -13,7 +13,7 @@ from jaxnets.modules.embed import Embed
 from jaxnets.ops.activations import activation
 from jaxnets.ops.checks import check_lengths
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.members import Members, answer_dtype, check_members, is_real, only_real, spread
+from jaxnets.ops.set_reductions import Validity, check_valid, is_valid, output_dtype, spread, where_valid
 from jaxnets.sets.pooling import pool_of
 from jaxnets.sets.streaming import FOLDS
 
@@ -24,45 +24,45 @@ class DeepSets(nn.Module):
     .. math:: y = \rho\left(\mathrm{pool}_i\, \phi(x_i)\right)
 
     Attributes:
-        outputs: Numbers of an answer.
-        elementwise: Widths of the layers of phi.
-        whole: Widths of the layers of rho, before a linear one.
+        num_outputs: Numbers of an answer.
+        phi: Widths of the layers of phi.
+        rho: Widths of the layers of rho, before a linear one.
         pooling: ``"sum"``, ``"mean"``, ``"max"``, ``"min"`` or ``"median"``.
         activation: As in ``ops.activations``, after each layer.
-        tokens: How many kinds of element there are, where elements are integers ``[*batch, N]`` to be embedded;
+        vocab_size: How many kinds of element there are, where elements are integers ``[*batch, N]`` to be embedded;
             0: they are vectors.
         dropout: Probability of dropping an element between the layers of rho.
-        prevalences: Whether answers are parts of 1 (a softmax).
+        softmax: Whether answers are parts of 1 (a softmax).
         dtype: Compute type; parameters, pooling and answers are float32.
     """
 
-    outputs: int
-    elementwise: Sequence[int] = (128, 128)
-    whole: Sequence[int] = (128,)
+    num_outputs: int
+    phi: Sequence[int] = (128, 128)
+    rho: Sequence[int] = (128,)
     pooling: str = "sum"
     activation: str = "relu"
-    tokens: int = 0
+    vocab_size: int = 0
     dropout: float = 0.0
-    prevalences: bool = False
+    softmax: bool = False
     dtype: Dtype = jnp.float32
 
     def setup(self):
-        check_lengths(elementwise=self.elementwise, whole=self.whole)
+        check_lengths(phi=self.phi, rho=self.rho)
         self.pool, self.activate = pool_of(self.pooling), activation(self.activation)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
-        widths = list(self.elementwise)
-        if self.tokens:
-            self.embed = Embed(self.tokens, widths.pop(0), self.dtype)
+        widths = list(self.phi)
+        if self.vocab_size:
+            self.embed = Embed(self.vocab_size, widths.pop(0), self.dtype)
         self.elementwise_layers = [dense(width, f"elementwise_{i}") for i, width in enumerate(widths)]
-        self.whole_layers = [dense(width, f"whole_{i}") for i, width in enumerate(self.whole)]
-        self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.outputs, dtype=answer_dtype(self.dtype))
+        self.whole_layers = [dense(width, f"whole_{i}") for i, width in enumerate(self.rho)]
+        self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.num_outputs, dtype=output_dtype(self.dtype))
 
-    def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, outputs]``, float32.
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
-        return self.answer((self.pool(self._elements(xs, members), members),), train=train)
+        return self.answer((self.pool(self._elements(xs, valid), valid),), train=train)
 
     def passes(self) -> int:
         """How often ``apply_in_chunks`` reads the set."""
@@ -73,11 +73,11 @@ class DeepSets(nn.Module):
             )
         return 1
 
-    def update(self, carry: Any, xs: jax.Array, members: Members, seen: tuple) -> Any:
+    def update(self, carry: Any, xs: jax.Array, valid: Validity, seen: tuple) -> Any:
         """The carry of the pooling after one more chunk; None is before the first one."""
-        ys = self._elements(xs, members)
+        ys = self._elements(xs, valid)
         fold = FOLDS[self.pooling]
-        return fold.add(fold.start(ys, members) if carry is None else carry, ys, members)
+        return fold.add(fold.start(ys, valid) if carry is None else carry, ys, valid)
 
     def finish(self, carry: Any, seen: tuple) -> jax.Array:
         """What was pooled."""
@@ -89,14 +89,14 @@ class DeepSets(nn.Module):
         for layer in self.whole_layers:
             ys = self.drop(self.activate(layer(ys)), deterministic=not train)
         ys = self.head(ys)
-        return nn.softmax(ys) if self.prevalences else ys
+        return nn.softmax(ys) if self.softmax else ys
 
-    def _elements(self, xs, members):
-        if self.tokens:
+    def _elements(self, xs, valid):
+        if self.vocab_size:
             elements: Any = jax.ShapeDtypeStruct((*xs.shape, 1), self.dtype)
-            valid = None if members is None else is_real(check_members(elements, members))
+            valid = None if valid is None else is_valid(check_valid(elements, valid))
             xs = self.embed(xs, argument="xs", valid=valid)
-        xs = only_real(xs, check_members(xs, members))
+        xs = where_valid(xs, check_valid(xs, valid))
         for layer in self.elementwise_layers:
             xs = self.activate(layer(xs))
         return xs.astype(at_least_float32(xs.dtype))
@@ -122,37 +122,37 @@ class EquivariantLayer(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, N, width]``, zeros where not real."""
-        members = check_members(xs, members)
-        xs = only_real(xs, members)
-        pooled = pool_of(self.pooling)(xs, members)
+        valid = check_valid(xs, valid)
+        xs = where_valid(xs, valid)
+        pooled = pool_of(self.pooling)(xs, valid)
         own = Dense(self.width, dtype=self.dtype, name="own")(xs)
         shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
-        return only_real(activation(self.activation)(own + spread(shared, members)), members)
+        return where_valid(activation(self.activation)(own + spread(shared, valid)), valid)
 
 
 class EquivariantDeepSets(nn.Module):
     """An answer for every element: equivariant layers, one after the other, and a linear one.
 
     Attributes:
-        outputs: Numbers of an answer.
+        num_outputs: Numbers of an answer.
         widths: Of the layers.
         pooling, activation, dtype: As in ``EquivariantLayer``.
     """
 
-    outputs: int
+    num_outputs: int
     widths: Sequence[int] = (128, 128)
     pooling: str = "mean"
     activation: str = "relu"
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, N, outputs]``, float32, zeros where not real."""
         del train  # it has no dropout
         check_lengths(widths=self.widths)
         for i, width in enumerate(self.widths):
-            xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, members)
-        ys = Dense(self.outputs, dtype=answer_dtype(self.dtype), name="head")(xs)
-        return only_real(ys, check_members(xs, members))
+            xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, valid)
+        ys = Dense(self.num_outputs, dtype=output_dtype(self.dtype), name="head")(xs)
+        return where_valid(ys, check_valid(xs, valid))

@@ -12,16 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.members import Members, check_members, mean, only_real
 from jaxnets.ops.meshes import auto_sharded, per_set
+from jaxnets.ops.set_reductions import Validity, check_valid, mean, where_valid
 
 
-def gaussians_init(key: jax.Array, features: int, count: int) -> dict[str, jax.Array]:
+def gaussians_init(key: jax.Array, features: int, num_components: int) -> dict[str, jax.Array]:
     """Parameters of ``gaussian_pool``: means ``[K, D]`` uniform from 0 to 1, logs ``[K, D]``, factors ``[K, D, D]``."""
     return {
-        "means": jax.random.uniform(key, (count, features), jnp.float32),
-        "logs": jnp.zeros((count, features), jnp.float32),
-        "factors": jnp.zeros((count, features, features), jnp.float32),
+        "means": jax.random.uniform(key, (num_components, features), jnp.float32),
+        "logs": jnp.zeros((num_components, features), jnp.float32),
+        "factors": jnp.zeros((num_components, features, features), jnp.float32),
     }
 
 
@@ -54,21 +54,21 @@ def log_likelihoods(params: dict[str, jax.Array], xs: jax.Array) -> jax.Array:
 
 
 @auto_sharded(per_set)
-def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, members: Members = None) -> jax.Array:
+def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, valid: Validity = None) -> jax.Array:
     """The mean likelihood of each Gaussian.
 
     Args:
         params: As ``gaussians_init`` makes them.
-        xs, members: As in ``pooling``.
+        xs, valid: As in ``pooling``.
 
     Returns:
         ``[*batch, K]`` or ``[S, K]``, float32, zeros for an empty set.
     """
     if params["means"].shape[-1] != xs.shape[-1]:
         raise ValueError(f"`xs` must have {params['means'].shape[-1]} features, got shape {xs.shape}")
-    members = check_members(xs, members)
-    xs = only_real(xs, members).astype(at_least_float32(xs.dtype))
-    return mean(jnp.exp(log_likelihoods(params, xs)), members)
+    valid = check_valid(xs, valid)
+    xs = where_valid(xs, valid).astype(at_least_float32(xs.dtype))
+    return mean(jnp.exp(log_likelihoods(params, xs)), valid)
 
 
 def _first_axes(array: jax.Array, rank: int) -> jax.Array:

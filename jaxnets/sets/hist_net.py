@@ -11,32 +11,32 @@ from flax.typing import Dtype
 
 from jaxnets.modules.dense import Dense
 from jaxnets.ops.checks import check_choice, check_lengths
-from jaxnets.ops.members import Members, answer_dtype, check_members, only_real, sizes
+from jaxnets.ops.set_reductions import Validity, check_valid, output_dtype, sizes, where_valid
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
 
 
 class Histogram(nn.Module):
-    """One histogram for every feature of a set, with parameters ``centres`` and ``widths``, ``[D, B]`` each.
+    """One histogram for every feature of a set, with parameters ``centers`` and ``widths``, ``[D, B]`` each.
 
     Attributes:
-        bins: B.
+        num_bins: B.
         kind: As in ``histogram``.
-        learned: Whether centres and widths are; the published ``"sigmoid"`` does not learn them.
+        learnable: Whether centers and widths are; the published ``"sigmoid"`` does not learn them.
         cumulative: As in ``histogram``.
     """
 
-    bins: int = 32
+    num_bins: int = 32
     kind: str = "linear"
-    learned: bool = True
+    learnable: bool = True
     cumulative: bool = False
 
     @nn.compact
-    def __call__(self, xs: jax.Array, members: Members = None) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
         """From ``[*batch, N, D]``, numbers from 0 to 1, to ``[*batch, D, B]``, float32."""
-        even = bins_init(self.kind, xs.shape[-1], self.bins)
-        if self.learned:
+        even = bins_init(self.kind, xs.shape[-1], self.num_bins)
+        if self.learnable:
             even = {name: self.param(name, lambda key, array=array: array) for name, array in even.items()}
-        return histogram(xs, even, members, kind=self.kind, cumulative=self.cumulative)
+        return histogram(xs, even, valid, kind=self.kind, cumulative=self.cumulative)
 
 
 class HistNetQ(nn.Module):
@@ -45,23 +45,23 @@ class HistNetQ(nn.Module):
     .. math:: y = \mathrm{head}(\mathrm{histogram}_i(\sigma(\mathrm{features}(x_i))))
 
     Attributes:
-        outputs: Numbers of an answer, such as the prevalences of classes.
+        num_outputs: Numbers of an answer, such as the prevalences of classes.
         features: Widths of the layers of the elementwise network; (): elements are numbers from 0 to 1 already.
         head: Widths of the layers after the histograms.
-        bins, kind, learned, cumulative: As in ``Histogram``.
-        prevalences: Whether answers are parts of 1 (a softmax).
+        num_bins, kind, learnable, cumulative: As in ``Histogram``.
+        softmax: Whether answers are parts of 1 (a softmax).
         dropout: Probability of dropping an element after every layer but the last of ``features``.
         dtype: Compute type; parameters, histograms and answers are float32.
     """
 
-    outputs: int
+    num_outputs: int
     features: Sequence[int] = (128, 32)
     head: Sequence[int] = (128,)
-    bins: int = 32
+    num_bins: int = 32
     kind: str = "linear"
-    learned: bool = True
+    learnable: bool = True
     cumulative: bool = False
-    prevalences: bool = True
+    softmax: bool = True
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
@@ -70,26 +70,26 @@ class HistNetQ(nn.Module):
         check_choice("kind", self.kind, KINDS)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         self.feature_layers = [dense(width, f"features_{i}") for i, width in enumerate(self.features)]
-        self.histogram = Histogram(self.bins, self.kind, self.learned, self.cumulative)
+        self.histogram = Histogram(self.num_bins, self.kind, self.learnable, self.cumulative)
         self.head_layers = [dense(width, f"head_{i}") for i, width in enumerate(self.head)]
-        self.drop, self.output = nn.Dropout(self.dropout), nn.Dense(self.outputs, dtype=answer_dtype(self.dtype))
+        self.drop, self.output = nn.Dropout(self.dropout), nn.Dense(self.num_outputs, dtype=output_dtype(self.dtype))
 
-    def __call__(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+    def __call__(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, outputs]``, float32.
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
-        return self.answer((self.histogram(self.elements(xs, members, train=train), members),), train=train)
+        return self.answer((self.histogram(self.elements(xs, valid, train=train), valid),), train=train)
 
     def passes(self) -> int:
         """How often ``apply_in_chunks`` reads the set."""
         return 1
 
-    def update(self, carry: Any, xs: jax.Array, members: Members, seen: tuple) -> Any:
+    def update(self, carry: Any, xs: jax.Array, valid: Validity, seen: tuple) -> Any:
         """The sums of votes, and how many elements there were, after one more chunk; None is before the first one."""
-        members = check_members(xs, members)
-        count = sizes(members)
-        found = self.histogram(self.elements(xs, members), members)
+        valid = check_valid(xs, valid)
+        count = sizes(valid)
+        found = self.histogram(self.elements(xs, valid), valid)
         found *= count.astype(found.dtype)[..., None]
         return (found, count) if carry is None else (carry[0] + found, carry[1] + count)
 
@@ -105,11 +105,11 @@ class HistNetQ(nn.Module):
         for layer in self.head_layers:
             ys = self.drop(nn.leaky_relu(layer(ys)), deterministic=not train)
         ys = self.output(ys)
-        return nn.softmax(ys) if self.prevalences else ys
+        return nn.softmax(ys) if self.softmax else ys
 
-    def elements(self, xs: jax.Array, members: Members = None, *, train: bool = False) -> jax.Array:
+    def elements(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
         """The features of every element, from 0 to 1, of which histograms are taken: ``[*batch, N, features]``."""
-        xs = only_real(xs, check_members(xs, members))
+        xs = where_valid(xs, check_valid(xs, valid))
         for layer in self.feature_layers[:-1]:
             xs = self.drop(nn.leaky_relu(layer(xs)), deterministic=not train)
         return nn.sigmoid(self.feature_layers[-1](xs)) if self.feature_layers else xs

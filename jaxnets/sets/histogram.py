@@ -2,7 +2,7 @@ r"""Differentiable histograms: which part of a set's elements votes for each bin
 
 .. math:: h_{db} = \frac{1}{n} \sum_i v_b(x_{id}), \quad x \text{ from 0 to 1, what is outside counts as 0 or 1}
 
-The votes of a number, with u = |x - c| its distance from the centre c of a bin, and w the bin's width (half of it, in
+The votes of a number, with u = |x - c| its distance from the center c of a bin, and w the bin's width (half of it, in
 fact: 1 / (2 B) at first); the first four as Perez-Mon et al. published them (2024, arXiv:2403.15123):
 
 ============ ================================================== ==================================================
@@ -10,11 +10,11 @@ fact: 1 / (2 B) at first); the first four as Perez-Mon et al. published them (20
 ``soft``     :math:`\max(1 - u / w, 0)`                          triangles that do not overlap: they sum to 0.5
 ``gaussian`` :math:`\exp(-(u / w)^2)`                            sums to 0.88
 ``sigmoid``  :math:`\sigma(1000 (x - c + w)) - \sigma(1000 (x - c - w))`  nearly 1 in its bin, gradient at its edges
-``linear``   x shared between the two centres beside it          sums to exactly 1, with a gradient everywhere
+``linear``   x shared between the two centers beside it          sums to exactly 1, with a gradient everywhere
 ============ ================================================== ==================================================
 
-The centres of ``linear`` go from 0 to 1, edges included; whatever its centres are, its votes are those of a partition
-of unity: v_b = r_{b-1} - r_b with r_b the way that x has gone from centre b to the next, from 0 to 1.
+The centers of ``linear`` go from 0 to 1, edges included; whatever its centers are, its votes are those of a partition
+of unity: v_b = r_{b-1} - r_b with r_b the way that x has gone from center b to the next, from 0 to 1.
 """
 
 import functools
@@ -29,8 +29,8 @@ from jax import lax
 
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.members import Members, Segments, check_members, is_real, only_real, sizes, total
 from jaxnets.ops.meshes import auto_sharded, per_feature
+from jaxnets.ops.set_reductions import Segments, Validity, check_valid, is_valid, sizes, total, where_valid
 
 KINDS = ("hard", "soft", "gaussian", "sigmoid", "linear")
 # Votes computed at once: they stay in a processor's cache.
@@ -39,21 +39,21 @@ VOTES = 2**18
 Bins = dict[str, jax.Array]
 
 
-def bins_init(kind: str, features: int, bins: int) -> Bins:
-    """Even bins: ``{"centres": [D, B], "widths": [D, B]}``; ``linear`` has no widths.
+def bins_init(kind: str, features: int, num_bins: int) -> Bins:
+    """Even bins: ``{"centers": [D, B], "widths": [D, B]}``; ``linear`` has no widths.
 
     Raises:
         ValueError: There is no such kind, or fewer bins than 1 (2 for ``linear``).
     """
     check_choice("kind", kind, KINDS)
-    check_integer("bins", bins, least=2 if kind == "linear" else 1)
+    check_integer("num_bins", num_bins, least=2 if kind == "linear" else 1)
     check_integer("features", features)
     every = lambda row: jnp.tile(row, (features, 1))
     if kind == "linear":
-        return {"centres": every(jnp.linspace(0.0, 1.0, bins, dtype=jnp.float32))}
-    half = 0.5 / bins
-    widths = jnp.full(bins, half + (0.001 if kind == "hard" else 0.0), jnp.float32)
-    return {"centres": every((jnp.arange(bins, dtype=jnp.float32) + 0.5) / bins), "widths": every(widths)}
+        return {"centers": every(jnp.linspace(0.0, 1.0, num_bins, dtype=jnp.float32))}
+    half = 0.5 / num_bins
+    widths = jnp.full(num_bins, half + (0.001 if kind == "hard" else 0.0), jnp.float32)
+    return {"centers": every((jnp.arange(num_bins, dtype=jnp.float32) + 0.5) / num_bins), "widths": every(widths)}
 
 
 def votes(kind: str, bins: Bins, xs: jax.Array) -> jax.Array:
@@ -83,28 +83,28 @@ def _votes(kind, bins, xs):
     bins = _rows(bins, xs)
     chex.assert_equal_rank([xs, *bins.values()])
     if kind == "linear":
-        centres = jnp.sort(bins["centres"], axis=-1)
-        gaps = jnp.maximum(jnp.diff(centres, axis=-1), 1e-6)
-        # The way from each centre to the next; before the first one none is gone, after the last all.
-        gone = jnp.clip((xs - centres[..., :-1]) / gaps, 0.0, 1.0)
+        centers = jnp.sort(bins["centers"], axis=-1)
+        gaps = jnp.maximum(jnp.diff(centers, axis=-1), 1e-6)
+        # The way from each center to the next; before the first one none is gone, after the last all.
+        gone = jnp.clip((xs - centers[..., :-1]) / gaps, 0.0, 1.0)
         edge = [(0, 0)] * (gone.ndim - 1)
         return jnp.pad(gone, [*edge, (1, 0)], constant_values=1.0) - jnp.pad(gone, [*edge, (0, 1)])
-    centres, widths = bins["centres"], bins["widths"]
-    away = jnp.abs(xs - centres)
+    centers, widths = bins["centers"], bins["widths"]
+    away = jnp.abs(xs - centers)
     if kind == "hard":
         return jnp.where(away < widths, jnp.exp(math.log(1.01) * (widths - away)), 0)
     if kind == "soft":
         return jnp.maximum(1 - away / widths, 0)
     if kind == "gaussian":
         return jnp.exp(-((away / widths) ** 2))
-    return jax.nn.sigmoid(1000 * (xs - centres + widths)) - jax.nn.sigmoid(1000 * (xs - centres - widths))
+    return jax.nn.sigmoid(1000 * (xs - centers + widths)) - jax.nn.sigmoid(1000 * (xs - centers - widths))
 
 
 @auto_sharded(per_feature)
 def histogram(
     xs: jax.Array,
     bins: Bins,
-    members: Members = None,
+    valid: Validity = None,
     *,
     kind: str = "linear",
     cumulative: bool = False,
@@ -115,7 +115,7 @@ def histogram(
     Args:
         xs: ``[*batch, N, D]``, from 0 to 1; ``[M, D]`` with ``Segments``.
         bins: As ``bins_init`` makes them, of the same kind.
-        members: As in ``pooling``.
+        valid: As in ``pooling``.
         kind: One of the table above.
         cumulative: Whether a bin has what the bins before it have too: the empirical distribution function, whose
             inverse are the quantiles.
@@ -127,9 +127,9 @@ def histogram(
     Raises:
         ValueError: An argument does not fit.
     """
-    members = check_members(xs, members)
+    valid = check_valid(xs, valid)
     features = xs.shape[-1]
-    wanted = {"centres"} if kind == "linear" else {"centres", "widths"}
+    wanted = {"centers"} if kind == "linear" else {"centers", "widths"}
     if not isinstance(bins, dict):
         raise ValueError(
             f"`bins` must be a dict as made by bins_init({kind!r}, features, bins), got {type(bins).__name__}"
@@ -140,7 +140,7 @@ def histogram(
     for name, array in bins.items():
         if array.ndim != 2 or array.shape[0] != features:
             raise ValueError(f"`{name}` must be [{features}, B], a row for each feature, got shape {array.shape}")
-    count = bins["centres"].shape[-1]
+    count = bins["centers"].shape[-1]
     if any(array.shape[-1] != count for array in bins.values()) or count < 1:
         raise ValueError(f"`bins` must be as many centers as widths, at least 1, got {jax.tree.map(jnp.shape, bins)}")
     if chunk is not None:
@@ -151,50 +151,50 @@ def histogram(
     else:  # only a name, as jax.export may trace it
         chunk = length
     more = -length % chunk if length else chunk
-    xs = only_real(xs, members).astype(at_least_float32(xs.dtype, bins["centres"].dtype))
+    xs = where_valid(xs, valid).astype(at_least_float32(xs.dtype, bins["centers"].dtype))
     # NaN is taken out and added once for each set: asked for at each vote it would take as long as the votes.
     nan = jnp.where(jnp.isnan(xs), xs, 0)
     xs = jnp.where(jnp.isnan(xs), 0, xs)
     xs = jnp.pad(xs, [(0, 0)] * (xs.ndim - 2) + [(0, more), (0, 0)])
-    if isinstance(members, Segments):
-        padded: Any = Segments(jnp.pad(members.ids, (0, more), constant_values=members.count), members.count)
+    if isinstance(valid, Segments):
+        padded: Any = Segments(jnp.pad(valid.ids, (0, more), constant_values=valid.count), valid.count)
     else:
-        padded = jnp.pad(members, [(0, 0)] * (members.ndim - 1) + [(0, more)])
+        padded = jnp.pad(valid, [(0, 0)] * (valid.ndim - 1) + [(0, more)])
     sums = _summed(kind, chunk, padded.count if isinstance(padded, Segments) else None, xs, bins, _array(padded))
-    sums += _of_nan(total(nan, members), bins)
-    found = sums / jnp.maximum(sizes(members).astype(sums.dtype), 1)[..., None]
+    sums += _of_nan(total(nan, valid), bins)
+    found = sums / jnp.maximum(sizes(valid).astype(sums.dtype), 1)[..., None]
     return jnp.cumsum(found, axis=-1) if cumulative else found
 
 
-def _array(members: Segments | jax.Array) -> jax.Array:
-    return members.ids if isinstance(members, Segments) else members
+def _array(valid: Segments | jax.Array) -> jax.Array:
+    return valid.ids if isinstance(valid, Segments) else valid
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _summed(kind: str, chunk: int, sets: int | None, xs: jax.Array, bins: Bins, members: jax.Array) -> jax.Array:
+def _summed(kind: str, chunk: int, sets: int | None, xs: jax.Array, bins: Bins, valid: jax.Array) -> jax.Array:
     """The sums of votes ``[*batch, D, B]``; N is a multiple of the chunk."""
-    chex.assert_rank(members, xs.ndim - 1)
-    count = bins["centres"].shape[-1]
+    chex.assert_rank(valid, xs.ndim - 1)
+    count = bins["centers"].shape[-1]
     batch = xs.shape[:-2] if sets is None else (sets,)
 
     def add(sums, k):
-        here, which = _cut(xs, members, k, chunk)
+        here, which = _cut(xs, valid, k, chunk)
         return sums + _chunk_sums(kind, sets, here, which, bins), None
 
     sums = jnp.zeros((*batch, xs.shape[-1], count), xs.dtype)
     return lax.scan(add, sums, jnp.arange(xs.shape[-2] // chunk))[0]
 
 
-def _summed_fwd(kind, chunk, sets, xs, bins, members):
-    return _summed(kind, chunk, sets, xs, bins, members), (xs, bins, members)
+def _summed_fwd(kind, chunk, sets, xs, bins, valid):
+    return _summed(kind, chunk, sets, xs, bins, valid), (xs, bins, valid)
 
 
 def _summed_bwd(kind, chunk, sets, residuals, gradient):
-    xs, bins, members = residuals
+    xs, bins, valid = residuals
 
     def back(state, k):
         dxs, dbins = state
-        here, which = _cut(xs, members, k, chunk)
+        here, which = _cut(xs, valid, k, chunk)
         _, pullback = jax.vjp(lambda here, bins: _chunk_sums(kind, sets, here, which, bins), here, bins)
         dx, more = pullback(gradient)
         return (lax.dynamic_update_slice_in_dim(dxs, dx, k * chunk, -2), jax.tree.map(jnp.add, dbins, more)), None
@@ -206,19 +206,19 @@ def _summed_bwd(kind, chunk, sets, residuals, gradient):
 _summed.defvjp(_summed_fwd, _summed_bwd)
 
 
-def _cut(xs, members, k, chunk):
-    axis = members.ndim - 1
+def _cut(xs, valid, k, chunk):
+    axis = valid.ndim - 1
     return (
         lax.dynamic_slice_in_dim(xs, k * chunk, chunk, -2),
-        lax.dynamic_slice_in_dim(members, k * chunk, chunk, axis),
+        lax.dynamic_slice_in_dim(valid, k * chunk, chunk, axis),
     )
 
 
-def _chunk_sums(kind, sets, xs, members, bins):
+def _chunk_sums(kind, sets, xs, valid, bins):
     made = _votes(kind, bins, xs)
     flat = made.reshape(*made.shape[:-2], math.prod(made.shape[-2:]))
     if sets is not None:
-        sums = total(flat, Segments(members, sets))
+        sums = total(flat, Segments(valid, sets))
     else:  # as a product: XLA's sums over an axis that is not the last are slow on a CPU
-        sums = jnp.matmul(is_real(members)[..., None, :].astype(flat.dtype), flat)[..., 0, :]
+        sums = jnp.matmul(is_valid(valid)[..., None, :].astype(flat.dtype), flat)[..., 0, :]
     return sums.reshape(*sums.shape[:-1], *made.shape[-2:])

@@ -7,11 +7,11 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxnets.devices import device_count, divided, padded
-from jaxnets.ops.members import Members, Segments, check_members
+from jaxnets.ops.set_reductions import Segments, Validity, check_valid
 from jaxnets.sets.streaming import Fold
 
 
-def fold_over_devices(fold: Fold, xs: jax.Array, members: Members = None, *, mesh: Mesh, axis: str) -> jax.Array:
+def fold_over_devices(fold: Fold, xs: jax.Array, valid: Validity = None, *, mesh: Mesh, axis: str) -> jax.Array:
     """The summary of sets whose elements are divided over devices, equal to that of the whole.
 
     Between the n devices go n carries of the fold, in the gradient too, however large the sets.
@@ -20,7 +20,7 @@ def fold_over_devices(fold: Fold, xs: jax.Array, members: Members = None, *, mes
         fold: A fold that can merge, as all of this package can.
         xs: ``[*batch, N, D]``, or ``[M, D]`` with ``Segments``. Where the number of devices n does not divide N or M,
             they are padded. A device may be without a real element.
-        members: As in ``pooling``.
+        valid: As in ``pooling``.
         mesh: The devices.
         axis: The axis of the mesh that N or M is divided over. What its other axes divide, such as a batch, they go on
             dividing.
@@ -31,25 +31,25 @@ def fold_over_devices(fold: Fold, xs: jax.Array, members: Members = None, *, mes
     Raises:
         ValueError: An argument does not fit, the fold cannot merge, or the mesh has no such axis.
     """
-    members = check_members(xs, members)
+    valid = check_valid(xs, valid)
     if fold.merge is None:
         raise ValueError("`fold` must have a merge, got None; without it chunks are only read one after the other")
     length, count = xs.shape[-2], device_count(mesh, axis)
     if xs.size == 0:  # XLA fails to divide arrays without elements
-        return fold.result(fold.start(xs, members))
+        return fold.result(fold.start(xs, valid))
     size = length + -length % count
-    if isinstance(members, Segments):
-        members = Segments(padded(members.ids, 0, size, members.count), members.count)
+    if isinstance(valid, Segments):
+        valid = Segments(padded(valid.ids, 0, size, valid.count), valid.count)
     else:
-        members = padded(members, members.ndim - 1, size, False)
-    return _run(fold, mesh, axis, padded(xs, xs.ndim - 2, size), members)
+        valid = padded(valid, valid.ndim - 1, size, False)
+    return _run(fold, mesh, axis, padded(xs, xs.ndim - 2, size), valid)
 
 
 @functools.partial(jax.jit, static_argnums=range(3))
-def _run(fold, mesh, axis, xs, members):
-    def of_device(xs, members):
-        found = lax.all_gather(fold.add(fold.start(xs, members), xs, members), axis)
+def _run(fold, mesh, axis, xs, valid):
+    def of_device(xs, valid):
+        found = lax.all_gather(fold.add(fold.start(xs, valid), xs, valid), axis)
         first, others = (jax.tree.map(lambda a, cut=cut: a[cut], found) for cut in (0, slice(1, None)))
         return fold.result(lax.scan(lambda carry, other: (fold.merge(carry, other), None), first, others)[0])
 
-    return divided(of_device, mesh, axis, (xs.ndim - 2, xs.ndim - 2), None)(xs, members)
+    return divided(of_device, mesh, axis, (xs.ndim - 2, xs.ndim - 2), None)(xs, valid)

@@ -1,6 +1,6 @@
 """From a set to one vector, whatever the order and number of its elements.
 
-All take elements ``[*batch, N, D]`` and ``members``: a bool mask ``[*batch, N]``, True where an element is real, or
+All take elements ``[*batch, N, D]`` and ``valid``: a bool mask ``[*batch, N]``, True where an element is real, or
 None; or elements ``[M, D]`` and ``Segments``. They return ``[*batch, D]`` or ``[S, D]`` in the dtype of the elements,
 summed in float32, with zeros and gradients of zero for an empty set. Padding has no effect, even NaN.
 """
@@ -14,29 +14,29 @@ import numpy as np
 
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.members import (
-    Members,
-    check_members,
+from jaxnets.ops.meshes import auto_sharded, per_feature
+from jaxnets.ops.pooling import max_pool, mean_pool, min_pool, sum_pool
+from jaxnets.ops.set_reductions import (
+    Validity,
+    check_valid,
     in_order,
     largest,
     mean,
-    only_real,
     sizes,
     spread,
     total,
+    where_valid,
 )
-from jaxnets.ops.meshes import auto_sharded, per_feature
-from jaxnets.ops.pooling import max_pool, mean_pool, min_pool, sum_pool
 
 
 @auto_sharded(per_feature)
-def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> jax.Array:
+def quantile_pool(xs: jax.Array, quantile: float, valid: Validity = None) -> jax.Array:
     """The value that a part of each feature's values is below, between two values in proportion (numpy's "linear").
 
     A value without a share in the quantile has no effect, infinite or not, as in ``numpy.median``; NaN yields NaN.
 
     Args:
-        xs, members: As above.
+        xs, valid: As above.
         quantile: From 0, the smallest, to 1, the largest.
 
     Raises:
@@ -45,72 +45,72 @@ def quantile_pool(xs: jax.Array, quantile: float, members: Members = None) -> ja
     if isinstance(quantile, jax.core.Tracer) or jnp.ndim(quantile) or not 0 <= quantile <= 1:
         raise ValueError(f"`quantile` must be a number from 0 to 1, got {quantile}")
     quantile = float(quantile)
-    members = check_members(xs, members)
-    ordered, members, rank = in_order(xs, members)
+    valid = check_valid(xs, valid)
+    ordered, valid, rank = in_order(xs, valid)
     # Each element's share in the quantile: 1 - |its rank - the place of the quantile|, not below 0.
-    place = spread(quantile * (sizes(members).astype(rank.dtype) - 1), members)
+    place = spread(quantile * (sizes(valid).astype(rank.dtype) - 1), valid)
     share = jnp.maximum(1 - jnp.abs(rank - place), 0)
-    ordered = only_real(ordered, members).astype(rank.dtype)
+    ordered = where_valid(ordered, valid).astype(rank.dtype)
     share = jnp.where(jnp.isnan(ordered), 1, share)
-    return total(share * jnp.where(share > 0, ordered, 0), members).astype(xs.dtype)
+    return total(share * jnp.where(share > 0, ordered, 0), valid).astype(xs.dtype)
 
 
 @auto_sharded(per_feature)
-def median_pool(xs: jax.Array, members: Members = None) -> jax.Array:
+def median_pool(xs: jax.Array, valid: Validity = None) -> jax.Array:
     """Of each feature; the mean of the two in the middle where n is even."""
-    return quantile_pool(xs, 0.5, members)
+    return quantile_pool(xs, 0.5, valid)
 
 
 @auto_sharded(per_feature)
-def softmax_pool(xs: jax.Array, scores: jax.Array, members: Members = None) -> jax.Array:
+def softmax_pool(xs: jax.Array, scores: jax.Array, valid: Validity = None) -> jax.Array:
     r""":math:`\sum_i a_i x_i, \ a = \mathrm{softmax}(s)` over the set; zeros where all scores are minus infinity.
 
     Args:
-        xs, members: As above.
+        xs, valid: As above.
         scores: s, ``[*batch, N, 1]`` or ``[*batch, N, D]``: a weight of each element, or of each of its features.
     """
     if scores.shape[:-1] != xs.shape[:-1] or scores.shape[-1] not in (1, xs.shape[-1]):
         raise ValueError(f"`scores` must be of shape {xs.shape}, or 1 as its last axis, got {scores.shape}")
-    members = check_members(xs, members)
+    valid = check_valid(xs, valid)
     dtype = at_least_float32(xs.dtype, scores.dtype)
-    scores = only_real(scores, members, -np.inf).astype(dtype)
-    highest = jax.lax.stop_gradient(largest(scores, members))
-    weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), members))
+    scores = where_valid(scores, valid, -np.inf).astype(dtype)
+    highest = jax.lax.stop_gradient(largest(scores, valid))
+    weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), valid))
     chex.assert_equal_rank([weights, xs])
-    normalizer = total(weights, members)
-    pooled = total(weights * only_real(xs, members).astype(dtype), members)
+    normalizer = total(weights, valid)
+    pooled = total(weights * where_valid(xs, valid).astype(dtype), valid)
     return (pooled / jnp.where(normalizer == 0, 1, normalizer)).astype(xs.dtype)
 
 
 @auto_sharded(per_feature)
-def power_mean_pool(xs: jax.Array, power: jax.Array | float, members: Members = None) -> jax.Array:
+def power_mean_pool(xs: jax.Array, power: jax.Array | float, valid: Validity = None) -> jax.Array:
     r""":math:`\left(\frac{1}{n} \sum_i x_i^p\right)^{1/p}`: mean for p = 1, geometric mean for 0, maximum for large p.
 
     Args:
-        xs, members: As above; numbers below 1e-6 count as 1e-6.
+        xs, valid: As above; numbers below 1e-6 count as 1e-6.
         power: p, a number or ``[D]``, which can be learned.
     """
-    members = check_members(xs, members)
-    numbers = only_real(xs, members, 1.0).astype(at_least_float32(xs.dtype))
+    valid = check_valid(xs, valid)
+    numbers = where_valid(xs, valid, 1.0).astype(at_least_float32(xs.dtype))
     infinite = jnp.isposinf(numbers)
     logs = jnp.log(jnp.maximum(jnp.where(infinite, 1, numbers), 1e-6))
-    any_infinite = largest(infinite.astype(logs.dtype), members) > 0
+    any_infinite = largest(infinite.astype(logs.dtype), valid) > 0
     power = _as_row(power, xs.shape[-1], any_infinite.ndim, logs.dtype)
     small = (jnp.abs(power) < 0.01) & ~any_infinite
     safe = jnp.where(small | (power == 0), 1, power)
     # The power of an infinity is infinity or 0, and the mean of the others decides below 0.
-    exponents = jnp.where(infinite, -np.inf, spread(safe, members) * logs)
-    highest = jax.lax.stop_gradient(largest(exponents, members))
+    exponents = jnp.where(infinite, -np.inf, spread(safe, valid) * logs)
+    highest = jax.lax.stop_gradient(largest(exponents, valid))
     highest = jnp.where(jnp.isneginf(highest), 0, highest)
     # Of what is not real too nothing may overflow: the gradient of p would be NaN.
-    powers = mean(jnp.exp(only_real(exponents - spread(highest, members), members)), members)
+    powers = mean(jnp.exp(where_valid(exponents - spread(highest, valid), valid)), valid)
     # Near p = 0 by the cumulants k of the logarithms: k_1 + p/2 k_2 + p^2/6 k_3 + ...
-    middle = mean(logs, members)
-    second, third = (mean((logs - spread(middle, members)) ** n, members) for n in (2, 3))
+    middle = mean(logs, valid)
+    second, third = (mean((logs - spread(middle, valid)) ** n, valid) for n in (2, 3))
     near = middle + power / 2 * second + power**2 / 6 * third
     log = jnp.where(small, near, (jnp.log(jnp.where(powers == 0, 1, powers)) + highest) / safe)
     boundless = any_infinite & ((power >= 0) | (powers == 0)) & ~jnp.isnan(powers)
-    bounded = (sizes(members) > 0) & ~boundless
+    bounded = (sizes(valid) > 0) & ~boundless
     return jnp.where(bounded, jnp.exp(jnp.where(bounded, log, 0)), jnp.where(boundless, np.inf, 0)).astype(xs.dtype)
 
 
@@ -123,7 +123,7 @@ def _as_row(power, features, rank, dtype):
 
 
 @auto_sharded(per_feature)
-def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> jax.Array:
+def sorted_pool(xs: jax.Array, weights: jax.Array, valid: Validity = None) -> jax.Array:
     r"""FSPool (Zhang et al. 2020, arXiv:1906.02795): a weighted sum of each feature's values in descending order.
 
     .. math:: \sum_i f_d\left(\tfrac{i}{n - 1}\right) x_{(i) d}
@@ -131,26 +131,26 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, members: Members = None) -> j
     f is piecewise linear, so that one function serves sets of all sizes.
 
     Args:
-        xs, members: As above.
+        xs, valid: As above.
         weights: ``[D, K]``, the values of f at K places evenly from 0 (the largest element) to 1.
     """
     if weights.ndim != 2 or weights.shape[0] != xs.shape[-1] or weights.shape[1] < 1:
         raise ValueError(f"`weights` must be [{xs.shape[-1]}, K], K at least 1, got shape {weights.shape}")
-    members = check_members(xs, members)
-    ordered, members, rank = in_order(-only_real(xs, members), members)
+    valid = check_valid(xs, valid)
+    ordered, valid, rank = in_order(-where_valid(xs, valid), valid)
     weights = weights.astype(at_least_float32(xs.dtype, weights.dtype))
     pieces = weights.shape[1] - 1
-    place = pieces * rank / jnp.maximum(spread(sizes(members), members).astype(rank.dtype) - 1, 1)
+    place = pieces * rank / jnp.maximum(spread(sizes(valid), valid).astype(rank.dtype) - 1, 1)
     left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, max(pieces - 1, 0))[..., 0]
     chex.assert_rank(left, ordered.ndim - 1)
     first = jnp.take(weights.T, left, axis=0)
     second = jnp.take(weights.T, jnp.minimum(left + 1, pieces), axis=0)
     part = (place - left[..., None].astype(place.dtype)).astype(weights.dtype)
-    ordered = -only_real(ordered, members).astype(weights.dtype)
-    return total(ordered * (first + part * (second - first)), members).astype(xs.dtype)
+    ordered = -where_valid(ordered, valid).astype(weights.dtype)
+    return total(ordered * (first + part * (second - first)), valid).astype(xs.dtype)
 
 
-POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
+POOLS: dict[str, Callable[[jax.Array, Validity], jax.Array]] = {
     "sum": sum_pool,
     "mean": mean_pool,
     "max": max_pool,
@@ -159,7 +159,7 @@ POOLS: dict[str, Callable[[jax.Array, Members], jax.Array]] = {
 }
 
 
-def pool_of(name: str) -> Callable[[jax.Array, Members], jax.Array]:
+def pool_of(name: str) -> Callable[[jax.Array, Validity], jax.Array]:
     """A function of ``pooling`` by its name."""
     check_choice("pooling", name, POOLS)
     return jax.named_scope("pool")(POOLS[name])

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.members import Members, check_members, largest, sizes, smallest, total
 from jaxnets.ops.meshes import auto_sharded, per_feature, per_set
+from jaxnets.ops.set_reductions import Validity, check_valid, largest, sizes, smallest, total
 from jaxnets.sets.histogram import Bins, histogram
 
 Carry = Any
@@ -20,15 +20,15 @@ class Fold(NamedTuple):
     """A summary of sets that is made chunk by chunk.
 
     Attributes:
-        start: ``(xs, members) -> carry`` before the first chunk, which gives the shapes only.
-        add: ``(carry, xs, members) -> carry``: with one more chunk, elements and members as in ``pooling``.
+        start: ``(xs, valid) -> carry`` before the first chunk, which gives the shapes only.
+        add: ``(carry, xs, valid) -> carry``: with one more chunk, elements and valid as in ``pooling``.
         result: ``carry -> summary``.
         merge: ``(carry, carry) -> carry``: from those of some elements and of others to that of all; None where chunks
             can only be read one after the other.
     """
 
-    start: Callable[[jax.Array, Members], Carry]
-    add: Callable[[Carry, jax.Array, Members], Carry]
+    start: Callable[[jax.Array, Validity], Carry]
+    add: Callable[[Carry, jax.Array, Validity], Carry]
     result: Callable[[Carry], jax.Array]
     merge: Callable[[Carry, Carry], Carry] | None = None
 
@@ -36,16 +36,16 @@ class Fold(NamedTuple):
 _total = auto_sharded(per_feature)(total)
 _largest: Callable = auto_sharded(per_feature)(largest)
 _smallest = auto_sharded(per_feature)(smallest)
-_sizes = auto_sharded(per_set)(lambda xs, members: sizes(members))
+_sizes = auto_sharded(per_set)(lambda xs, valid: sizes(valid))
 
 
 def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:
     """A fold whose carry is a summary ``what`` of the chunks so far, and how many elements they had."""
 
-    def start(xs, members):
-        members = check_members(xs, members)
-        shape = jax.eval_shape(what, xs, members)
-        return jnp.full_like(shape, begin), jnp.zeros_like(_sizes(xs, members))
+    def start(xs, valid):
+        valid = check_valid(xs, valid)
+        shape = jax.eval_shape(what, xs, valid)
+        return jnp.full_like(shape, begin), jnp.zeros_like(_sizes(xs, valid))
 
     def merge(carry, other):
         (found, count), (more, others) = carry, other
@@ -53,9 +53,9 @@ def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -
         has, have = (_like(n > 0, found) for n in (count, others))
         return jnp.where(has, jnp.where(have, join(found, more), found), more), count + others
 
-    def add(carry, xs, members):
-        members = check_members(xs, members)
-        return merge(carry, (what(xs, members), _sizes(xs, members)))
+    def add(carry, xs, valid):
+        valid = check_valid(xs, valid)
+        return merge(carry, (what(xs, valid), _sizes(xs, valid)))
 
     return Fold(start, add, lambda carry: result(*carry), merge)
 
@@ -74,10 +74,10 @@ FOLDS: dict[str, Fold] = {"sum": sum_fold, "mean": mean_fold, "max": max_fold, "
 def histogram_fold(bins: Bins, kind: str = "linear", cumulative: bool = False) -> Fold:
     """Of ``histogram``, whose arguments these are."""
 
-    def votes(xs, members):
-        members = check_members(xs, members)
-        found = histogram(xs, bins, members, kind=kind, cumulative=cumulative)
-        return found * _like(_sizes(xs, members), found).astype(found.dtype)
+    def votes(xs, valid):
+        valid = check_valid(xs, valid)
+        found = histogram(xs, bins, valid, kind=kind, cumulative=cumulative)
+        return found * _like(_sizes(xs, valid), found).astype(found.dtype)
 
     return _count_and(votes, jnp.add, 0.0, _mean)
 
@@ -87,12 +87,12 @@ class Reading(NamedTuple):
 
     Attributes:
         highest: The largest score, ``[*batch, N, T, 1]``.
-        normaliser: The sum of ``exp(score - highest)``.
+        normalizer: The sum of ``exp(score - highest)``.
         weighted: The sum of values with these weights, ``[*batch, N, T, E]``.
     """
 
     highest: jax.Array
-    normaliser: jax.Array
+    normalizer: jax.Array
     weighted: jax.Array
 
 
@@ -115,18 +115,20 @@ def read_on(
     finite = jnp.where(jnp.isneginf(highest), 0, highest)
     weights, before = jnp.exp(scores - finite), jnp.exp(reading.highest - finite)
     new = jnp.einsum("...nts,...sne->...nte", weights, value.astype(weights.dtype))
-    normaliser = before * reading.normaliser + jnp.sum(weights, axis=-1, keepdims=True)
-    return Reading(highest, normaliser, before * reading.weighted + new)
+    normalizer = before * reading.normalizer + jnp.sum(weights, axis=-1, keepdims=True)
+    return Reading(highest, normalizer, before * reading.weighted + new)
 
 
 def what_was_read(reading: Reading) -> jax.Array:
     """``[*batch, T, N, E]``, zeros where there was nothing to read."""
-    chex.assert_equal_shape([reading.highest, reading.normaliser])
-    found = reading.weighted / jnp.where(reading.normaliser > 0, reading.normaliser, 1)
+    chex.assert_equal_shape([reading.highest, reading.normalizer])
+    found = reading.weighted / jnp.where(reading.normalizer > 0, reading.normalizer, 1)
     return jnp.swapaxes(found, -3, -2)
 
 
-def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tuple[jax.Array, Members]]]) -> jax.Array:
+def apply_in_chunks(
+    model: Any, variables: Any, chunks: Callable[[], Iterable[tuple[jax.Array, Validity]]]
+) -> jax.Array:
     """A model of sets that are read chunk by chunk, equal to ``model.apply`` of the whole; not differentiated.
 
     Args:
@@ -149,8 +151,8 @@ def apply_in_chunks(model: Any, variables: Any, chunks: Callable[[], Iterable[tu
     seen: tuple = ()
     for number in range(model.passes()):
         carry = None
-        for xs, members in chunks():
-            carry = update(carry, xs, members, seen)
+        for xs, valid in chunks():
+            carry = update(carry, xs, valid, seen)
         if carry is None:
             raise ValueError(
                 f"`chunks` must give at least one chunk, got none in pass {number + 1} of {model.passes()}: "

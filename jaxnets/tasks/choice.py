@@ -26,7 +26,7 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
     """The task of a model that scores every element of a set, of which one is to be chosen.
 
     Args:
-        model: ``(inputs [B, N, D], members=, train=) -> [B, N, 1]``.
+        model: ``(inputs [B, N, D], valid=, train=) -> [B, N, 1]``.
         spec: What the score is called.
         learn: ``(init, loss) -> Learner``.
     """
@@ -34,8 +34,8 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
     model = complete(model, spec)
 
     def scores(variables, batch, **options):
-        found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)
-        return jnp.where(batch["members"], found[..., 0], -jnp.inf)
+        found: Any = model.apply(variables, batch["inputs"], valid=batch["valid"], **options)
+        return jnp.where(batch["valid"], found[..., 0], -jnp.inf)
 
     def loss(variables, batch, context):
         logits = scores(variables, batch, train=True, rngs={"dropout": context.key})
@@ -46,7 +46,7 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
         logits, mask = scores(variables, batch), batch["mask"]
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
         right = is_right(logits, batch["targets"])
-        chance = 1 / jnp.maximum(jnp.sum(batch["members"], axis=-1), 1).astype(jnp.float32)
+        chance = 1 / jnp.maximum(jnp.sum(batch["valid"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": right, "chance": chance}
         count = jnp.sum(mask, dtype=jnp.float32)
         return {name: Mean(masked_sum(value, mask), count) for name, value in sums.items()}, ()
@@ -60,7 +60,7 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
         return figures
 
     return Task(
-        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]), loss),
+        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], valid=batch["valid"][:1]), loss),
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw},
@@ -84,7 +84,7 @@ def _chosen(batch, probabilities, side: int) -> "Figure":
         for column in range(columns):
             axes = panels[row, column]
             axes.set(xticks=[], yticks=[])
-            if not batch["members"][row, column]:
+            if not batch["valid"][row, column]:
                 axes.set_axis_off()
                 continue
             axes.imshow(batch["inputs"][row, column].reshape(side, side), cmap="gray_r")

@@ -1,4 +1,4 @@
-"""Amortised clustering: a model reads a set of points and says of which mixture of Gaussians they are."""
+"""Amortized clustering: a model reads a set of points and says of which mixture of Gaussians they are."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
     .. math:: -\frac{1}{n} \sum_i \log \sum_k \pi_k\, \mathcal{N}(x_i; \mu_k, \mathrm{diag}(\sigma_k^2))
 
     Args:
-        model: ``(inputs [B, N, D], members=, train=) -> [B, K, 1 + 2 D]``: for each of K clusters the logit of
+        model: ``(inputs [B, N, D], valid=, train=) -> [B, K, 1 + 2 D]``: for each of K clusters the logit of
             :math:`\pi`, then :math:`\mu`, then what ``softplus`` makes :math:`\sigma` of, 0.001 at least.
         spec: What these numbers are called.
         learn: ``(init, loss) -> Learner``.
@@ -38,7 +38,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
     model = complete(model, spec)
 
     def mixtures(variables, batch, **options):
-        found: Any = model.apply(variables, batch["inputs"], members=batch["members"], **options)
+        found: Any = model.apply(variables, batch["inputs"], valid=batch["valid"], **options)
         dimensions = batch["inputs"].shape[-1]
         chex.assert_shape(found, (len(batch["inputs"]), None, 1 + 2 * dimensions))
         logits, means, deviations = jnp.split(found, [1, 1 + dimensions], axis=-1)
@@ -54,7 +54,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
     def total(variables, batch, **options):
         """The sum of the log-likelihoods of real points, and their number."""
         logs = jax.nn.logsumexp(densities(mixtures(variables, batch, **options), batch["inputs"]), axis=-1)
-        real = batch["members"] & batch["mask"][:, None]
+        real = batch["valid"] & batch["mask"][:, None]
         return masked_sum(logs, real), jnp.sum(real, dtype=jnp.float32)
 
     def loss(variables, batch, context):
@@ -63,7 +63,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
 
     def measure(variables, batch, key, carry):
         logs, count = total(variables, batch)
-        points = jnp.where(batch["mask"], jnp.sum(batch["members"], axis=1), 0).astype(jnp.float32)
+        points = jnp.where(batch["mask"], jnp.sum(batch["valid"], axis=1), 0).astype(jnp.float32)
         oracle = Mean(-jnp.sum(points * batch["oracle"]), jnp.sum(points))
         return {"loss": Mean(-logs, count), "oracle": oracle}, ()
 
@@ -77,7 +77,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
         return {"clusters": _clusters(batch, chosen, *map(np.asarray, mixture))}
 
     return Task(
-        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], members=batch["members"][:1]), loss),
+        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], valid=batch["valid"][:1]), loss),
         evaluators={"metrics": Scheduled(means(measure, {"log_likelihood": lambda found: -found["loss"]}))},
         objective=("validation/loss", "min"),
         reports={"figures": draw},
@@ -89,7 +89,7 @@ def clustering(model: Model, spec: Quantities, learn: Learn) -> Task:
 
 
 def _clusters(batch, chosen, shares, means, deviations) -> "Figure":
-    """The first two features of points in the colour of their cluster, and twice its deviations around its mean."""
+    """The first two features of points in the color of their cluster, and twice its deviations around its mean."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
 
@@ -99,7 +99,7 @@ def _clusters(batch, chosen, shares, means, deviations) -> "Figure":
     for axes in panels.flat:
         axes.set_axis_off()
     for axes, i in zip(panels.flat, range(len(chosen)), strict=False):
-        real = batch["members"][i]
+        real = batch["valid"][i]
         points, clusters = batch["inputs"][i][real], chosen[i][real]
         axes.scatter(*points[:, :2].T, c=clusters, cmap="tab10", vmin=0, vmax=9, s=6)
         for share, mean, deviation in zip(np.exp(shares[i]), means[i], deviations[i], strict=True):

@@ -1,4 +1,4 @@
-"""Classification of images: bytes in, standardised and augmented on the device, top-1 and top-5 out."""
+"""Classification of images: bytes in, standardized and augmented on the device, top-1 and top-5 out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def image_classification(
     learn: Learn,
     *,
     mean: Sequence[float] = (0.5,),
-    deviation: Sequence[float] = (0.25,),
+    std: Sequence[float] = (0.25,),
     crop: int = 0,
     scale: float = 1.0,
     flip: bool = False,
@@ -46,7 +46,7 @@ def image_classification(
         model: ``(inputs, train=) -> logits``.
         spec: What there is to choose from.
         learn: ``(init, loss) -> Learner``.
-        mean, deviation: Of all channels, or one each, for pixels from 0 to 1.
+        mean, std: Of all channels, or one each, for pixels from 0 to 1.
         crop: Pixels of zeros put around an image, of which a piece of its own size is cut.
         scale: The least part of an image's area that is cut out and enlarged to its size; 1: off.
         flip: Whether half of the images are mirrored.
@@ -62,8 +62,8 @@ def image_classification(
     check_spec("tasks.image_classification", spec, Classes)
     model, classes = complete(model, spec), spec
     _check(crop=crop, rotation=rotation, cutout=cutout, mixup=mixup)
-    if min(deviation, default=1) <= 0:  # how many there are is told with the images
-        raise ValueError(f"deviation: above 0 expected; given {tuple(deviation)}")
+    if min(std, default=1) <= 0:  # how many there are is told with the images
+        raise ValueError(f"std: above 0 expected; given {tuple(std)}")
     if not 0 < scale <= 1:
         raise ValueError(f"scale: above 0 and at most 1 expected; given {scale}")
     if not 0 <= label_smoothing < 1:
@@ -71,7 +71,7 @@ def image_classification(
     soft = bool(mixup or label_smoothing)
 
     def prepare(batch, key):
-        images = _standardised(batch["inputs"], mean, deviation)
+        images = _standardized(batch["inputs"], mean, std)
         if key is None:
             return {**batch, "inputs": images}
         targets = batch["targets"]
@@ -135,7 +135,7 @@ def _first_kernel(model: nn.Module, variables: Any, images: jax.Array) -> np.nda
     return kernel if max(kernel.shape[:2]) > 1 else None
 
 
-def _standardised(images: jax.Array, mean: Sequence[float], deviation: Sequence[float]) -> jax.Array:
+def _standardized(images: jax.Array, mean: Sequence[float], deviation: Sequence[float]) -> jax.Array:
     if images.ndim != 4 or images.dtype != jnp.uint8:
         raise ValueError(f"images: uint8 [B, H, W, channels] expected; the data gives {images.dtype} {images.shape}")
     for name, values in (("mean", mean), ("deviation", deviation)):

@@ -11,7 +11,7 @@ Model = nn.Module | Callable[..., nn.Module]
 
 
 # What a model may call the number of values that it gives, where that is not what the spec is called.
-SIZES = ("outputs", "classes", "vocabulary")
+SIZES = ("num_outputs", "num_classes", "vocab_size")
 
 
 class Trained(NamedTuple):
@@ -39,7 +39,7 @@ def complete(model: Model, spec: Any) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     known = accepted(model) or {}
-    names = (type(spec).__name__.lower(), *SIZES)
+    names = (f"num_{type(spec).__name__.lower()}", *SIZES)
     name = next((name for name in names if name in known), None)
     made = model(**{name: spec.size}) if name else model()
     if not isinstance(made, nn.Module):

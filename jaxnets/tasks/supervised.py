@@ -2,9 +2,9 @@
 
 A batch is a dict: ``inputs`` ``[B, ...]``; ``targets`` of one answer per example ``[B]`` or per step ``[B, T]`` (and a
 last axis for quantities or labels); ``mask`` bool, which of the answers count; ``lengths`` int32 ``[B]`` where rows are
-ragged; ``members`` bool ``[B, N]``, which elements of sets are real; ``width`` int32 ``[B]`` where rows are the pixels
+ragged; ``valid`` bool ``[B, N]``, which elements of sets are real; ``width`` int32 ``[B]`` where rows are the pixels
 of images, for pictures.
-A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``members=`` too where the batch has them; while
+A model is ``(inputs, train=) -> answers``, with ``lengths=`` or ``valid=`` too where the batch has them; while
 training it may answer with a tuple, whose first is the answer and whose others are those of auxiliary heads.
 """
 
@@ -32,7 +32,7 @@ from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 # What the loss of each auxiliary head counts (Szegedy et al. 2015, arXiv:1409.4842, section 5).
 AUXILIARY = 0.3
 
-READS = {"inputs": ("batch", "length"), "lengths": ("batch",), "members": ("batch", "length")}
+READS = {"inputs": ("batch", "length"), "lengths": ("batch",), "valid": ("batch", "length")}
 
 NAME = 60  # characters of a quantity in the name of its metric
 MEASURED = 20  # quantities that each have a metric and a picture of their own, at most
@@ -178,7 +178,7 @@ def supervised(
     """
 
     def answers(variables, batch, **options):
-        real = {name: batch[name] for name in ("lengths", "members") if name in batch}
+        real = {name: batch[name] for name in ("lengths", "valid") if name in batch}
         return model.apply(variables, batch["inputs"], **real, **options)
 
     def loss(variables, batch, context):

@@ -95,4 +95,4 @@ def rules_of(model: nn.Module) -> Rules:
 
 def max_length(model: nn.Module) -> int | None:
     """The longest sequence that a model takes, its attribute ``context``; None: any."""
-    return getattr(model, "context", None)
+    return getattr(model, "max_seq_len", None)

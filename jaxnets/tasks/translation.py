@@ -32,9 +32,9 @@ def translation(
     spec: Vocabulary,
     learn: Learn,
     *,
-    sampling: float = 0.0,
-    smoothing: float = 0.0,
-    beams: int = 4,
+    scheduled_sampling: float = 0.0,
+    label_smoothing: float = 0.0,
+    num_beams: int = 4,
 ) -> Task:
     """The task of an encoder and decoder, ``Transformer`` or ``EncoderDecoder``, on batches of ``data.pairs``.
 
@@ -46,16 +46,16 @@ def translation(
             drawn.
         spec: Of both sides, with start and end symbols.
         learn: ``(init, loss) -> Learner``.
-        sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in training, the
-            decoder reads what it would itself have written instead of the target's token. What it would have written
+        scheduled_sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in
+            training, the decoder reads what it would itself have written instead of the target's token. What it would have written
             comes from one pass over all steps at once (Duckworth et al. 2019, arXiv:1906.04331). 0: teacher forcing.
-        smoothing: Part of each target's probability that all tokens share (label smoothing), in training only.
-        beams: Of the beam search.
+        label_smoothing: Part of each target's probability that all tokens share (label smoothing), in training only.
+        num_beams: Of the beam search.
 
     Raises:
-        ValueError: ``sampling`` or ``smoothing`` is not from 0 to below 1.
+        ValueError: ``scheduled_sampling`` or ``label_smoothing`` is not from 0 to below 1.
     """
-    for name, part in (("sampling", sampling), ("smoothing", smoothing)):
+    for name, part in (("scheduled_sampling", scheduled_sampling), ("label_smoothing", label_smoothing)):
         if not 0 <= part < 1:
             raise ValueError(f"{name}: from 0 to below 1; given {part}")
     check_spec("tasks.translation", spec, Vocabulary)
@@ -78,17 +78,17 @@ def translation(
     def loss(variables, batch, context):
         first, second, third = jax.random.split(context.key, 3)
         given = read(batch)
-        if sampling:
+        if scheduled_sampling:
             logits = logits_of(training, variables, batch, given, rngs={"dropout": first})
             written = jnp.argmax(logits, -1)[:, :-1].astype(given.dtype)
             written = jnp.pad(written, ((0, 0), (1, 0)), constant_values=start)
-            given = jnp.where(jax.random.bernoulli(third, sampling, given.shape), written, given)
+            given = jnp.where(jax.random.bernoulli(third, scheduled_sampling, given.shape), written, given)
         logits = logits_of(training, variables, batch, given, rngs={"dropout": second})
         mask = real(batch)
         nats = cross_entropy(logits, batch["targets"], mask)
-        if smoothing:
+        if label_smoothing:
             evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
-            nats = (1 - smoothing) * nats + smoothing * evenly
+            nats = (1 - label_smoothing) * nats + label_smoothing * evenly
         return masked_mean(nats, mask), Aux()
 
     def predict(variables, batch):
@@ -109,7 +109,7 @@ def translation(
         def one(source, source_length):
             begun = writing.begin(prepared, source, source_length)
             further = functools.partial(writing.step, prepared)
-            found = decoding.beam_search(further, begun, start, end=end, beams=beams, length=length)
+            found = decoding.beam_search(further, begun, start, end=end, num_beams=num_beams, length=length)
             return found.tokens[0], found.lengths[0]
 
         return jax.vmap(one)(sources, lengths)

@@ -16,7 +16,7 @@ from jaxnets.training import learners
 from jaxnets.training.distributed import sharding
 from jaxnets.training.distributed.sharding import Share
 from jaxnets.training.errors import RunError, UsageError, sentence
-from jaxnets.training.not_finite import POLICIES
+from jaxnets.training.nan_policy import POLICIES
 from jaxnets.training.state import MEASURE, State, create, key_for, make_step
 
 
@@ -41,7 +41,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     settings, rows = config.train, count_rows(batch)
     _check(settings, rows)
     learner = task.learner
-    mesh = sharding.make_mesh(config.devices, rows // settings.accumulate)
+    mesh = sharding.make_mesh(config.devices, rows // settings.grad_accum_steps)
     initialize = lambda variables=None: create(learner, batch, config.seed, variables)
     try:
         shapes = jax.eval_shape(initialize)
@@ -56,7 +56,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         "replicated",  # type: ignore[arg-type]
         learner.layout(shapes.learner),
     )
-    there = partitioning.of_layout(mesh, task.partition_rules, layout, shapes, config.devices.fully_sharded)
+    there = partitioning.of_layout(mesh, task.partition_rules, layout, shapes, config.devices.fsdp)
     whole = partitioning.everywhere(mesh)
     train, splits = _shares(dataset, mesh)
     ruled = lambda f: partitioning.with_rules(task.partition_rules, f)
@@ -148,20 +148,24 @@ LEAST = {
     "report_every": 0,
     "evaluate_every": 1,
     "log_every": 1,
-    "not_finite_limit": 1,
-    "keep": 1,
-    "keep_every": 0,
+    "nan_limit": 1,
+    "max_to_keep": 1,
+    "keep_period": 0,
 }
 
 
 def _check(settings: ConfigDict, rows: int) -> None:
     """A ``UsageError`` where something in ``config.train`` is out of range."""
-    if settings.minutes < 0:
-        raise UsageError(f"--config.train.minutes must be at least 0, which is no limit, got {settings.minutes}")
-    if settings.accumulate < 1 or rows % settings.accumulate:
-        raise UsageError(f"--config.train.accumulate must divide the batch of {rows}, got {settings.accumulate}")
-    if settings.not_finite not in POLICIES:
-        raise UsageError(f"--config.train.not_finite must be one of {', '.join(POLICIES)}, got {settings.not_finite}")
+    if settings.max_minutes < 0:
+        raise UsageError(
+            f"--config.train.max_minutes must be at least 0, which is no limit, got {settings.max_minutes}"
+        )
+    if settings.grad_accum_steps < 1 or rows % settings.grad_accum_steps:
+        raise UsageError(
+            f"--config.train.grad_accum_steps must divide the batch of {rows}, got {settings.grad_accum_steps}"
+        )
+    if settings.nan_policy not in POLICIES:
+        raise UsageError(f"--config.train.nan_policy must be one of {', '.join(POLICIES)}, got {settings.nan_policy}")
     for name, number in LEAST.items():
         if settings[name] < number:
             raise UsageError(f"--config.train.{name} must be at least {number}, got {settings[name]}")

@@ -96,7 +96,7 @@ def defaults() -> dict[str, Any]:
 REQUIRED = ("task.name", "data.name", "model.name")
 
 # Settings of the optimizer that are no arguments of what ``optimizer.name`` names.
-OF_OPTIMIZERS = ("average", "frozen", "plateau", "patience")
+OF_OPTIMIZERS = ("ema_decay", "frozen", "plateau_factor", "plateau_patience")
 
 SECTIONS = ("task", "data", "model", "optimizer", "evaluators", "reports")  # which have settings of their own
 
@@ -162,12 +162,12 @@ def _check_known(config: ConfigDict) -> None:
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
-    """Sets ``model.hidden`` and the like from the text of a command line, in place, as ``settings.overrides`` says."""
+    """Sets values such as ``model.hidden_size`` from command-line text, in place (see ``settings.overrides``)."""
     overrides.override(config, assignments, {"optimizer": OF_OPTIMIZERS})
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """What differs, a line each: ``model.hidden: 256 there, 512 here``; a default is as if it were not set."""
+    """What differs, a line each: ``model.hidden_size: 256 there, 512 here``; a default is as if it were not set."""
     before, after = (json.loads(json.dumps(flatten(with_defaults(config)))) for config in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
     say = lambda flat, key: repr(flat[key]) if key in flat else "not set"

@@ -20,23 +20,25 @@ PLATEAU = "validation/loss"  # the metric whose plateaus reduce the learning rat
 def learn(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradient:
     """What a task learns with, from its optimizer and the settings of a config."""
     settings, observe = config.optimizer, None
-    if settings.plateau:
-        reduction = {"factor": settings.plateau, "patience": settings.patience, "metric": PLATEAU}
+    if settings.plateau_factor:
+        reduction = {"factor": settings.plateau_factor, "patience": settings.plateau_patience, "metric": PLATEAU}
         optimizer, observe = call("the plateau", reduce_on_plateau, {"optimizer": optimizer, **reduction})
-    return Gradient(optimizer, _trainable(settings.frozen), config.train.accumulate, observe)
+    return Gradient(optimizer, _trainable(settings.frozen), config.train.grad_accum_steps, observe)
 
 
 def wrapped(config: ConfigDict, task: Task) -> Task:
     """The task whose learner keeps an average and leaves updates out, where the config says so."""
-    learner, average = task.learner, config.optimizer.average
+    learner, average = task.learner, config.optimizer.ema_decay
     if not 0 <= average < 1:
-        raise UsageError(f"--config.optimizer.average={average}: from 0 to below 1 expected; 0 keeps no average")
-    if config.optimizer.plateau and task.objective != (PLATEAU, "min"):
+        raise UsageError(f"--config.optimizer.ema_decay={average}: from 0 to below 1 expected; 0 keeps no average")
+    if config.optimizer.plateau_factor and task.objective != (PLATEAU, "min"):
         least = task.objective and f"{task.objective[0]}, {task.objective[1]}"
-        raise UsageError(f"--config.optimizer.plateau needs a task whose objective is {PLATEAU}, min, got {least}")
+        raise UsageError(
+            f"--config.optimizer.plateau_factor needs a task whose objective is {PLATEAU}, min, got {least}"
+        )
     if average:
         learner = with_ema(learner, average, trainable=_trainable(config.optimizer.frozen))
-    if config.train.not_finite == "skip":
+    if config.train.nan_policy == "skip":
         learner = skip_nonfinite(learner)
     return task._replace(learner=learner)
 

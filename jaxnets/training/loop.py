@@ -14,16 +14,16 @@ from jaxnets.data import Dataset
 from jaxnets.learning import Mean
 from jaxnets.reports import Text
 from jaxnets.tasks import Task
-from jaxnets.training import not_finite
+from jaxnets.training import nan_policy
 from jaxnets.training.checkpointing import saved
-from jaxnets.training.checkpointing.beginning import begin
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
+from jaxnets.training.checkpointing.init_from import begin
 from jaxnets.training.compiled import Compiled, evaluate
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.distributed.processes import Agreement
 from jaxnets.training.errors import RunError, is_out_of_memory
 from jaxnets.training.interruption import Interruption
-from jaxnets.training.not_finite import NotFinite
+from jaxnets.training.nan_policy import NotFinite
 from jaxnets.training.reporting.metrics import MetricWriter, draw_curves
 from jaxnets.training.reporting.profile import Profile
 from jaxnets.training.reporting.progress import Progress
@@ -84,8 +84,8 @@ def train(
         if not is_out_of_memory(error):
             raise
         raise RunError(
-            "there is not enough memory to train; a smaller --config.data.batch needs less, or a larger "
-            "--config.train.accumulate, the number of parts of a batch that are computed one after the other"
+            "there is not enough memory to train; a smaller --config.data.batch_size needs less, or a larger "
+            "--config.train.grad_accum_steps, the number of parts of a batch that are computed one after the other"
         ) from error
 
 
@@ -95,13 +95,15 @@ def _train(
     settings = config.train
     batches = iter(compiled.train.batches.to_iter_dataset(sharding.READING))
     agree = Agreement(compiled.mesh)
-    with Checkpoints(workdir / "checkpoints", keep=settings.keep, keep_every=settings.keep_every) as checkpoints:
+    with Checkpoints(
+        workdir / "checkpoints", keep=settings.max_to_keep, keep_every=settings.keep_period
+    ) as checkpoints:
         state, step = _begin(settings, checkpoints, task, compiled, batches)
         if step >= settings.steps:
             return Outcome(step, None, processes.whole(task.learner.variables(state.learner)), {})
         profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
         with Interruption() as interruption, _writer(workdir, step) as writer, profile:
-            deadline = time.monotonic() + settings.minutes * 60 if settings.minutes else math.inf
+            deadline = time.monotonic() + settings.max_minutes * 60 if settings.max_minutes else math.inf
             own = lambda: 1 + interruption.signal if interruption.signal else int(time.monotonic() >= deadline)
             asked = lambda: agree(own())
             progress = Progress(settings, task, step, writer)
@@ -129,8 +131,8 @@ def _to_the_end(run: Run, state: State, step: int) -> tuple[State, int, int]:
             because, position = str(error), error.position
             good = max(run.checkpoints.steps(), default=0)
             back_to, times = good, times + 1 if good == back_to else 1
-            if run.settings.not_finite != "roll_back" or times > run.settings.not_finite_limit:
-                raise not_finite.stopped(because, run.checkpoints) from error
+            if run.settings.nan_policy != "roll_back" or times > run.settings.nan_limit:
+                raise nan_policy.stopped(because, run.checkpoints) from error
         del state  # there may not be room for two
         state, step = _begin(run.settings, run.checkpoints, run.task, run.compiled, run.batches)
         state = run.compiled.renewed(state)  # what goes on from batch to batch is that of other batches
@@ -202,7 +204,7 @@ def _save(run: Run, state: State, step: int, measured: dict[str, float] | None) 
         score = -score if score is not None and direction == "max" else score
     tree = saved.split(run.task.learner, state)
     run.checkpoints.save(step, tree, run.batches.get_state(), measured, score)
-    if not run.settings.background_saves:
+    if not run.settings.async_checkpointing:
         run.checkpoints.wait()
 
 
@@ -214,7 +216,7 @@ def _begin(
     found = checkpoints.restore(saved.split(learner, compiled.abstract))
     if found is None:
         state = sharding.settled(compiled.create(None))
-        if settings.begin_from:
+        if settings.init_from:
             abstract = learner.variables(compiled.abstract.learner)
             variables = begin(settings, abstract, learner.variables(state.learner))
             del state  # there may not be room for two
@@ -251,8 +253,8 @@ def _read(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
     if flags.get("finite", True):
         run.progress.note(step, numbers, run.compiled.items)
         return
-    because = not_finite.find({name: total for name, (total, _) in numbers.items()}) or "an update is not finite"
-    if 0 < flags.get("skipped", 0) <= run.settings.not_finite_limit:
+    because = nan_policy.find({name: total for name, (total, _) in numbers.items()}) or "an update is not finite"
+    if 0 < flags.get("skipped", 0) <= run.settings.nan_limit:
         run.progress.skip(step, because)
     else:
         raise NotFinite(because, step, position)
@@ -260,7 +262,7 @@ def _read(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
 
 def _number(metric: Any) -> tuple[float, float]:
     """A metric as a total and a count."""
-    return (float(metric.total), float(metric.number)) if isinstance(metric, Mean) else (float(metric), 1.0)
+    return (float(metric.total), float(metric.count)) if isinstance(metric, Mean) else (float(metric), 1.0)
 
 
 def _measure(run: Run, state: State, step: int, names: list[str]) -> tuple[State, dict[str, float]]:
@@ -269,7 +271,7 @@ def _measure(run: Run, state: State, step: int, names: list[str]) -> tuple[State
     variables = run.task.learner.variables(state.learner)
     metrics = evaluate(run.compiled.evaluators, variables, run.compiled.splits, run.config.seed, splits)
     objective = run.task.objective and run.task.objective[0]
-    because = not_finite.find({objective: metrics[objective]}) if objective in metrics else None
+    because = nan_policy.find({objective: metrics[objective]}) if objective in metrics else None
     if because is not None:
         raise NotFinite(because, step, run.batches.get_state())
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # NaN is what a split lacks

@@ -11,7 +11,9 @@ def batches_are_divided():
     mesh = jax.make_mesh((8,), ("b",))
     query = jax.random.normal(jax.random.key(0), (8, 6, 2, 4))
     tokens, lengths = jax.random.randint(jax.random.key(1), (8, 6), 0, 7), jnp.array([6, 0] * 4)
-    model = at.modern_lm(7, width=8, layers=2, heads=2, key_heads=1, context=8, implementation="chunked")
+    model = at.modern_lm(
+        7, embed_dim=8, num_layers=2, num_heads=2, num_kv_heads=1, max_seq_len=8, implementation="chunked"
+    )
     variables = jax.jit(model.init)(jax.random.key(2), tokens)
 
     def everything(query, tokens, lengths):

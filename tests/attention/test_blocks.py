@@ -60,7 +60,7 @@ def test_layer_equals_torchs(case, implementation):
         HIDDEN,
         activation="relu",
         norm_first=case.endswith("before"),
-        crossed=crossed,
+        cross_attention=crossed,
         causal=crossed,
         implementation=implementation,
     )
@@ -108,7 +108,7 @@ def test_a_stack_is_its_blocks_one_after_the_other(remat, float64):
 
 
 def test_every_parameter_matters():
-    block = Block(8, 4, 12, key_heads=2, norm="rms", activation="swiglu", crossed=True, rotary=True)
+    block = Block(8, 4, 12, num_kv_heads=2, norm="rms", activation="swiglu", cross_attention=True, rotary=True)
     xs, memory = jax.random.normal(jax.random.key(0), (2, 2, 5, 8))
 
     def f(variables):

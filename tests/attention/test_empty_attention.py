@@ -117,8 +117,8 @@ def test_caches(batch, room, more):
 TOKENS = {"no rows": jnp.zeros((0, 4), jnp.int32), "no tokens": jnp.zeros((2, 0), jnp.int32)}
 MODELS = {
     "gpt2": at.gpt2(7, dropout=0.1, **LM),
-    "modern_lm": at.modern_lm(7, key_heads=1, stacked=False, **LM),
-    "DecoderLM": at.DecoderLM(7, positions="alibi", tie=False, implementation="chunked", **LM),
+    "modern_lm": at.modern_lm(7, num_kv_heads=1, scan_layers=False, **LM),
+    "DecoderLM": at.DecoderLM(7, positions="alibi", tie_embeddings=False, implementation="chunked", **LM),
 }
 
 

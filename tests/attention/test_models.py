@@ -10,10 +10,10 @@ from jaxnets import attention as at
 SMALL = dict(width=16, layers=2, heads=4, context=12)
 VARIANTS = {
     "gpt2": at.gpt2(17, **SMALL),
-    "modern": at.modern_lm(17, key_heads=2, **SMALL),
-    "alibi": at.DecoderLM(17, positions="alibi", tie=False, **SMALL),
+    "modern": at.modern_lm(17, num_kv_heads=2, **SMALL),
+    "alibi": at.DecoderLM(17, positions="alibi", tie_embeddings=False, **SMALL),
     "sinusoidal": at.DecoderLM(17, positions="sinusoidal", implementation="chunked", **SMALL),
-    "bfloat16": at.modern_lm(17, key_heads=2, dtype=jnp.bfloat16, **SMALL),
+    "bfloat16": at.modern_lm(17, num_kv_heads=2, dtype=jnp.bfloat16, **SMALL),
 }
 TOKENS = jax.random.randint(jax.random.key(0), (2, 12), 0, 17)
 
@@ -25,7 +25,7 @@ def count(model, *inputs):
 
 def test_parameter_counts_of_the_papers():
     tokens = jnp.zeros((1, 8), jnp.int32)
-    base, big = at.Transformer(37_000), at.Transformer(37_000, width=1024, heads=16, hidden=4096)
+    base, big = at.Transformer(37_000), at.Transformer(37_000, embed_dim=1024, num_heads=16, mlp_dim=4096)
     assert count(base, tokens, tokens) == 63_082_496
     assert count(big, tokens, tokens) == 214_245_376
     assert count(at.Transformer(37_000, norm_first=True), tokens, tokens) == 63_082_496 + 2_048

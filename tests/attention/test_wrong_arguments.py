@@ -44,7 +44,7 @@ CALLS = {
         "`variables` must be those of the model, with blocks in params, got stem",
     ),
     "classes": (
-        lambda: convolution.resnet18(classes=-1).init(jax.random.key(0), IMAGES),
+        lambda: convolution.resnet18(num_classes=-1).init(jax.random.key(0), IMAGES),
         "`classes` must be an integer of at least 0, got -1",
     ),
     "shape of a gate": (

@@ -14,7 +14,7 @@ MODELS = {
     "ConvHighwayNetwork": (c.ConvHighwayNetwork((2, 3), 1, 3), (4, 5, 2)),
     "ConvNeXt": (c.ConvNeXt((1, 1), (2, 4), 3, 0.5), (9, 8, 2)),
     "DenseNet": (c.DenseNet((1, 1), 2, 4, 3, dropout=0.5), (9, 8, 2)),
-    "EfficientNet": (c.EfficientNet(stages=c.models.efficientnet.STAGES[:2], classes=3), (5, 4, 2)),
+    "EfficientNet": (c.EfficientNet(stages=c.models.efficientnet.STAGES[:2], num_classes=3), (5, 4, 2)),
     "GoogLeNet": (c.GoogLeNet(3, auxiliary=True), (15, 16, 2)),
     "HighwayNetwork": (c.HighwayNetwork(2, 4, 3), (4, 5, 2)),
     "LeNet5": (c.LeNet5(3, (2, 3), dense=(4,)), (12, 13, 2)),

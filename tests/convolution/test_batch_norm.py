@@ -18,7 +18,7 @@ def run(x, train=True, variables=None, mask=None, **options):
     return y, {**variables, **changed}
 
 
-def test_training_normalises_by_the_batch_and_moves_unbiased_statistics():
+def test_training_normalizes_by_the_batch_and_moves_unbiased_statistics():
     y, variables = run(X)
     mean, var = X.astype(np.float64).mean((0, 1, 2)), X.astype(np.float64).var((0, 1, 2))
     np.testing.assert_allclose(y, (X - mean) / np.sqrt(var + 1e-5), atol=1e-5)
@@ -160,9 +160,9 @@ def test_the_first_step_is_right_far_from_zero(x, dtype):
     np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=2e-5)
     np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=1e-4)
     axes = tuple(range(x.ndim - 1))
-    towards = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
+    toward = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
     std = np.sqrt(x.astype(np.float64).var(axes) + 1e-5)
-    np.testing.assert_allclose(np.asarray(gradient) * std, towards, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(np.asarray(gradient) * std, toward, rtol=2e-4, atol=2e-4)
     if dtype != np.float32:
         np.testing.assert_array_equal(first_step(x, cotangent)[0], y)
 

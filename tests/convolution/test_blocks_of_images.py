@@ -66,7 +66,7 @@ def test_a_block_whose_last_scale_is_zero_is_a_relu(block):
     assert "shortcut" in block.clone(stride=2).init(jax.random.key(0), X)["params"]
 
 
-NETWORK = convolution.ResNet((1, 1, 1, 1), classes=4, bottleneck=True, groups=2)
+NETWORK = convolution.ResNet((1, 1, 1, 1), num_classes=4, bottleneck=True, groups=2)
 
 
 def shapes(model, images, **options):

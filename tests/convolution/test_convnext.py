@@ -17,7 +17,7 @@ COUNTS = {
     "convnext_base": 88_591_464,
     "convnext_large": 197_767_336,
 }
-TINY = convnext.ConvNeXt((1, 2), (4, 6), classes=5)
+TINY = convnext.ConvNeXt((1, 2), (4, 6), num_classes=5)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def test_shapes_and_the_norm_before_the_head(tiny):
     found = jax.tree.map(np.asarray, jax.jit(lambda v, x: TINY.apply(v, x, features=names))(variables, images))
     assert [found[name].shape[1:] for name in names] == [(2, 5, 4), (2, 5, 4), (1, 2, 6), (6,), (6,), (5,)]
     np.testing.assert_allclose(found["pooled"], found["stage_2"].mean((1, 2)), rtol=1e-5, atol=1e-6)
-    centred = found["pooled"] - found["pooled"].mean(-1, keepdims=True)
-    normed = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-6)
+    centered = found["pooled"] - found["pooled"].mean(-1, keepdims=True)
+    normed = centered / np.sqrt(centered.var(-1, keepdims=True) + 1e-6)
     p = jax.tree.map(np.asarray, variables["params"])
     np.testing.assert_allclose(found["norm"], normed * p["norm"]["scale"] + p["norm"]["bias"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(

@@ -12,7 +12,7 @@ from jaxnets.convolution.models import efficientnet
 
 COUNTS = [5_288_548, 7_794_184, 9_109_994, 12_233_232, 19_341_616, 30_389_784, 43_040_704, 66_347_960]
 STAGES = (efficientnet.Stage(1, 3, 1, 16, 1), efficientnet.Stage(6, 5, 2, 20, 2))
-TINY = efficientnet.EfficientNet(0.5, 0.6, STAGES, classes=5)
+TINY = efficientnet.EfficientNet(0.5, 0.6, STAGES, num_classes=5)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_channels_lose_no_more_than_a_tenth():
 
 def test_a_block_is_its_equation():
     """On one pixel a depthwise convolution is its middle, and the mean of a channel is itself."""
-    block = efficientnet.MBConv(8, expand=2, kernel=5, epsilon=0.1)
+    block = efficientnet.MBConv(8, expand=2, kernel_size=5, epsilon=0.1)
     x = np.random.default_rng(2).normal(size=(3, 1, 1, 8)).astype(np.float32)
     variables = filled(block, x)
     p, stats = variables["params"], variables["batch_stats"]

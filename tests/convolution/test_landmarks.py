@@ -163,7 +163,7 @@ def test_lenet_is_what_its_layers_say(float64):
 
 
 def test_dense_layers_read_channel_by_channel():
-    model = lenet5_wide(convolutions=(2, 3), dense=(4,), classes=2)
+    model = lenet5_wide(convolutions=(2, 3), dense=(4,), num_classes=2)
     images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     variables = jax.jit(model.init)(jax.random.key(1), images)
     found = jax.jit(lambda *given: model.apply(*given, features=("pooled", "dense_1")))(variables, images)
@@ -199,9 +199,9 @@ def test_response_norm_keeps_the_type_and_squares_in_float32():
 
 STEPS = {
     "lenet5_wide": (lenet5_wide(dropout=0.5), (9, 8, 3)),
-    "alexnet": (alexnet(dense=8, classes=3), (63, 66, 1)),
-    "alexnet_2012": (alexnet_2012(dense=8, classes=3), (66, 63, 2)),
-    "vgg_bn": (VGG((1, 1, 1, 1, 1), classes=3, batch_norm=True, dense=8), (32, 35, 3)),
+    "alexnet": (alexnet(dense=8, num_classes=3), (63, 66, 1)),
+    "alexnet_2012": (alexnet_2012(dense=8, num_classes=3), (66, 63, 2)),
+    "vgg_bn": (VGG((1, 1, 1, 1, 1), num_classes=3, batch_norm=True, dense=8), (32, 35, 3)),
 }
 
 
@@ -229,7 +229,7 @@ def test_a_step_of_a_single_image_has_finite_gradients_in_bfloat16(name):
 
 
 def test_auxiliary_heads_are_there_when_asked_for():
-    model = googlenet(auxiliary=True, classes=5)
+    model = googlenet(auxiliary=True, num_classes=5)
     variables = shapes_of_variables(model, (32, 32, 3))
     assert {"auxiliary_1", "auxiliary_2"} <= set(variables["params"])
     assert {"auxiliary_1", "auxiliary_2"} <= set(variables["batch_stats"])
@@ -248,7 +248,7 @@ def test_auxiliary_heads_are_there_when_asked_for():
     "options, message",
     [
         ({"variant": "caffe"}, "`variant` must be one of torchvision, published_bn, published, got 'caffe'"),
-        ({"auxiliary": True, "classes": 0}, "`classes` must be at least 1 with auxiliary heads, got 0"),
+        ({"auxiliary": True, "num_classes": 0}, "`num_classes` must be at least 1 with auxiliary heads, got 0"),
     ],
 )
 def test_what_googlenet_cannot_be_is_told(options, message):
@@ -259,7 +259,7 @@ def test_what_googlenet_cannot_be_is_told(options, message):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["torchvision", "published_bn", "published"])
 def test_googlenet_learns_through_all_its_heads(variant):
-    model = googlenet(auxiliary=True, classes=3, variant=variant, dtype=jnp.bfloat16)
+    model = googlenet(auxiliary=True, num_classes=3, variant=variant, dtype=jnp.bfloat16)
     images = jax.random.normal(jax.random.key(0), (2, 33, 31, 1))
     variables = jax.jit(model.init)(jax.random.key(1), images)
     rest = {key: value for key, value in variables.items() if key != "params"}

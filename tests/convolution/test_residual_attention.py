@@ -15,7 +15,7 @@ from jaxnets.convolution.models.residual_attention import (
 )
 from jaxnets.training.reporting import flops
 
-SMALL = ResidualAttentionNetwork((1, 0, 1), classes=5, width=4)
+SMALL = ResidualAttentionNetwork((1, 0, 1), num_classes=5, width=4)
 
 
 def shapes(model, side=224, channels=3):
@@ -91,7 +91,7 @@ def test_the_smallest_size_odd_ones_and_what_does_not_fit():
 
 
 def test_half_precision_at_the_smallest_size():
-    model = ResidualAttentionNetwork((1, 0, 0), classes=5, width=4, dtype=jnp.bfloat16)
+    model = ResidualAttentionNetwork((1, 0, 0), num_classes=5, width=4, dtype=jnp.bfloat16)
     images = jax.random.normal(jax.random.key(0), (1, 31, 31, 3))
     made = jax.eval_shape(model.init, jax.random.key(1), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}

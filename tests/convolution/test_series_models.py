@@ -11,7 +11,7 @@ from jaxnets.convolution.models.tcn import TCN, CausalConv, TemporalBlock, recep
 LENGTHS = np.array([7, 0, 4, 4], np.int32)
 XS = np.random.default_rng(0).normal(size=(4, 7, 3)).astype(np.float32)
 SMALL = {
-    **{f"TCN, {how}": TCN(2, hidden=4, levels=2, pooling=how) for how in ("last", "max", "mean", "none")},
+    **{f"TCN, {how}": TCN(2, channels=4, num_levels=2, pooling=how) for how in ("last", "max", "mean", "none")},
     "CNN": SeriesCNN(2, (4, 5), (4, 3)),
     "CNN, strides": SeriesCNN(2, (4, 5), (5, 3), stride=2, pool=3, pooling="max"),
 }
@@ -70,7 +70,7 @@ def test_padding_moves_no_gradient_and_no_statistic(name):
 
 @pytest.mark.parametrize("kernel, levels", [(2, 3), (3, 2)])
 def test_an_output_sees_the_receptive_field_and_nothing_later(kernel, levels):
-    model = TCN(1, hidden=3, levels=levels, kernel=kernel, pooling="none")
+    model = TCN(1, channels=3, num_levels=levels, kernel_size=kernel, pooling="none")
     xs = jax.random.uniform(jax.random.key(0), (24, 2))
     variables = jax.tree.map(lambda a: abs(a) + 0.01, jax.jit(model.init)(jax.random.key(1), xs))  # no ReLU is closed
     seen = jax.jit(jax.jacobian(lambda xs: model.apply(variables, xs)[:, 0]))(xs)
@@ -86,7 +86,7 @@ def test_an_output_sees_the_receptive_field_and_nothing_later(kernel, levels):
 
 
 def test_a_causal_convolution_in_polar_form():
-    conv = CausalConv(4, kernel=3, dilation=2)
+    conv = CausalConv(4, kernel_size=3, dilation=2)
     variables, apply = jax.jit(conv.init)(jax.random.key(0), XS), jax.jit(conv.apply)
     params = variables["params"]
     past = np.pad(XS, [(0, 0), (4, 0), (0, 0)])
@@ -122,7 +122,7 @@ def test_counts_and_shapes_of_the_networks_that_are_named():
     fcn = SeriesCNN(10, (128, 256, 128), (8, 5, 3), pool=1)
     ys, variables = shapes(fcn, 2, 40, 1)
     assert count(variables) == 8 * 128 + 5 * 128 * 256 + 3 * 256 * 128 + norms(128, 256, 128) + 128 * 10 + 10
-    ys, variables = shapes(TCN(10, hidden=25, levels=8, kernel=7, pooling="none"), 2, 784, 1)
+    ys, variables = shapes(TCN(10, channels=25, num_levels=8, kernel_size=7, pooling="none"), 2, 784, 1)
     first, other = 2 * 25 + 7 * 25 * 1, 2 * 25 + 7 * 25 * 25  # a scale and a bias for each feature
     assert ys.shape == (2, 784, 10)
     assert count(variables) == first + 15 * other + (25 + 25) + 25 * 10 + 10
@@ -134,7 +134,7 @@ def test_counts_and_shapes_of_the_networks_that_are_named():
     assert (found["block_1"].shape, found["block_2"].shape) == ((3, 4), (2, 6))
 
 
-@pytest.mark.parametrize("model", [TCN(2, hidden=4, levels=2), SeriesCNN(2, (4, 5), (4, 3), dropout=0.1)])
+@pytest.mark.parametrize("model", [TCN(2, channels=4, num_levels=2), SeriesCNN(2, (4, 5), (4, 3), dropout=0.1)])
 def test_half_precision_answers_in_float32(model):
     model = model.clone(dtype=jnp.bfloat16)
     variables = start(model)
@@ -163,7 +163,7 @@ def test_half_precision_answers_in_float32(model):
     [
         (TCN(2), XS[0, 0], r"`xs` must be a floating point array \[\*batch, T, D\], got float32 of shape \(3,\)"),
         (TCN(2), XS.astype(int), "`xs` must be a floating point array .*, got int32"),
-        (TCN(2, levels=0), XS, "`levels` must be an integer of at least 1, got 0"),
+        (TCN(2, num_levels=0), XS, "`levels` must be an integer of at least 1, got 0"),
         (TCN(2, pooling="sum"), XS, "`pooling` must be one of last, max, mean, none, got 'sum'"),
         (SeriesCNN(2, stride=0), XS, "`stride` must be an integer of at least 1, got 0"),
         (SeriesCNN(2, (4,)), XS, "`kernels` must be one for each of 1 widths"),

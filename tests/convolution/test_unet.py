@@ -44,7 +44,7 @@ def test_sizes_that_fit_without_padding():
 def test_any_size_fits_with_padding():
     model = SMALL.clone(padding="same")
     for sides in ((4, 4), (37, 42), (5, 7)):
-        assert shape(model, images(*sides, batch=2)) == (2, *sides, 3)
+        assert shape(model, images(*sides, batch_size=2)) == (2, *sides, 3)
     with pytest.raises(ValueError, match="at least 4 x 4, got 3 x 8"):
         shape(model, images(3, 8))
 

@@ -135,7 +135,7 @@ def test_resized_crops_have_the_areas_and_ratios_asked_for():
     places = jnp.broadcast_to(jnp.stack([y, x], -1), (500, 32, 40, 2))
     change = functools.partial(augmentation.random_resized_crop, scale=(0.1, 0.3), ratio=(0.5, 2))
     found = np.asarray(jax.jit(change)(KEY, places))
-    # Away from the borders, where no neighbour is missing, a plane stays a plane: its slope is the size of the part.
+    # Away from the borders, where no neighbor is missing, a plane stays a plane: its slope is the size of the part.
     heights = (found[:, 20, 20, 0] - found[:, 10, 20, 0]) / 10 * 32
     widths = (found[:, 20, 24, 1] - found[:, 20, 12, 1]) / 12 * 40
     share, ratio = heights * widths / (32 * 40), widths / heights

@@ -13,7 +13,7 @@ WITH_PATH = [
     data.text,
     data.pairs,
     data.series,
-    data.labelled_sets,
+    data.labeled_sets,
     data.idx,
     data.read,
     data.read_pairs,
@@ -21,7 +21,7 @@ WITH_PATH = [
 ]
 OF_THEIR_OWN = [
     data.digits, data.adding, data.copying, data.temporal_order, data.set_statistics, data.maximum, data.digit_sum,
-    data.mixture, data.intruder, data.prevalence, data.solids,
+    data.mixture, data.odd_one_out, data.prevalence, data.solids,
 ]  # fmt: skip
 RANDOM = np.random.default_rng(0)
 
@@ -35,7 +35,7 @@ def files(tmp_path_factory):
     arrays = {"x_train": RANDOM.normal(size=(60, 6)), "x_test": RANDOM.normal(size=(9, 6))}
     np.savez(folder / "series.npz", y_train=np.arange(60) % 3, y_test=np.arange(9) % 3, **arrays)
     (folder / "series.npz").rename(folder / "series")
-    (folder / "labelled_sets").write_bytes((folder / "series").read_bytes())
+    (folder / "labeled_sets").write_bytes((folder / "series").read_bytes())
     return folder
 
 
@@ -62,7 +62,7 @@ WRONG = {
 }
 CASES = [
     pytest.param(reader, name, value, message, id=f"{reader.__name__}-{name}-{value!r}")
-    for reader in (data.text, data.pairs, data.series, data.labelled_sets, *OF_THEIR_OWN)
+    for reader in (data.text, data.pairs, data.series, data.labeled_sets, *OF_THEIR_OWN)
     for name in inspect.signature(reader).parameters
     for value, message in WRONG.get(name, [])
 ]
@@ -79,10 +79,10 @@ def test_a_wrong_argument_is_named(files, reader, name, value, message):
 
 def test_few_pairs_are_counted(files):
     with pytest.raises(ValueError, match="99, of which 89 in the train part, 0 in the validation part, 10 in the test"):
-        data.pairs(str(files / "pairs"), validation=1e-9)
+        data.pairs(str(files / "pairs"), validation_fraction=1e-9)
 
 
-@pytest.mark.parametrize("reader", [data.text, data.pairs, data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.text, data.pairs, data.series, data.labeled_sets])
 def test_names_of_files_need_not_be_utf_8(files, tmp_path, reader):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/se\xf1or \xff"))
     path.write_bytes((files / reader.__name__).read_bytes())

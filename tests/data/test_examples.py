@@ -17,7 +17,7 @@ ARRAYS = {
 
 
 def test_every_epoch_is_another_order_of_all_examples():
-    batches = data.shuffled(ARRAYS, batch=COUNT, seed=3)
+    batches = data.shuffled(ARRAYS, batch_size=COUNT, seed=3)
     first, second = batches[0]["targets"], batches[1]["targets"]
     assert sorted(first) == sorted(second) == list(range(COUNT))
     assert (first != second).any()
@@ -46,7 +46,7 @@ def test_no_examples_are_no_batches():
 
 def test_parts_do_not_overlap_and_a_seed_chooses_them():
     def parts(seed):
-        digits = data.digits(batch=8, seed=seed)
+        digits = data.digits(batch_size=8, seed=seed)
         rows = lambda batches: {row.tobytes() for b in batches for row in b["inputs"][b["mask"]]}
         train = {row.tobytes() for i in range(200) for row in digits.train[i]["inputs"]}
         return train, rows(digits.splits["validation"]), rows(digits.splits["test"])
@@ -61,7 +61,7 @@ def test_parts_do_not_overlap_and_a_seed_chooses_them():
 
 
 def test_digits_are_read_by_rows_or_pixels():
-    rows, pixels = data.digits(batch=4), data.digits("pixels", batch=4)
+    rows, pixels = data.digits(batch_size=4), data.digits("pixels", batch_size=4)
     assert rows.train[0]["inputs"].shape == (4, 8, 8)
     np.testing.assert_array_equal(rows.train[0]["inputs"].reshape(4, 64, 1), pixels.train[0]["inputs"])
     assert rows.train[0]["inputs"].max() == 1
@@ -117,7 +117,10 @@ def mnist_folder(folder, images=None, labels=None):
 
 def test_a_folder_of_idx_files_is_read_by_rows_or_pixels(tmp_path):
     path = mnist_folder(tmp_path)
-    rows, pixels = data.idx(path, batch=5, validation=0.2), data.idx(path, "pixels", batch=5, validation=0.2)
+    rows, pixels = (
+        data.idx(path, batch_size=5, validation_fraction=0.2),
+        data.idx(path, "pixels", batch_size=5, validation_fraction=0.2),
+    )
     assert rows.train[0]["inputs"].shape == (5, 4, 5)
     np.testing.assert_array_equal(
         rows.splits["test"][0]["inputs"].reshape(5, 20, 1), pixels.splits["test"][0]["inputs"]
@@ -155,10 +158,10 @@ def saved(folder, **changes):
     return str(folder / "a.npz")
 
 
-def test_series_are_standardised_by_what_is_learned_from(tmp_path):
-    made = data.series(saved(tmp_path), batch=10, validation=0.2)
+def test_series_are_standardized_by_what_is_learned_from(tmp_path):
+    made = data.series(saved(tmp_path), batch_size=10, validation_fraction=0.2)
     assert made.spec.names == ("ill", "well")
-    raw = data.series(saved(tmp_path), batch=10, validation=0.2, standardise=False)
+    raw = data.series(saved(tmp_path), batch_size=10, validation_fraction=0.2, standardize=False)
     mean, deviation = SERIES["x_train"].mean(), SERIES["x_train"].std()
     np.testing.assert_allclose(
         made.splits["test"][0]["inputs"], (raw.splits["test"][0]["inputs"] - mean) / deviation, atol=1e-5
@@ -170,7 +173,7 @@ def test_series_are_standardised_by_what_is_learned_from(tmp_path):
 def test_nan_at_the_end_of_a_row_is_padding(tmp_path):
     x = SERIES["x_train"].copy()
     x[0, 4:], x[1, 1:], x[2] = np.nan, np.nan, np.nan
-    made = data.series(saved(tmp_path, x_train=x), batch=16, validation=0.2, standardise=False)
+    made = data.series(saved(tmp_path, x_train=x), batch_size=16, validation_fraction=0.2, standardize=False)
     rows = [row for i in range(4) for row in zip(*(made.train[i][n] for n in ("inputs", "lengths")), strict=True)]
     rows += [row for b in made.splits["validation"] for row in zip(b["inputs"], b["lengths"], strict=True)]
     assert {0, 1, 4, 7} == {int(length) for _, length in rows}

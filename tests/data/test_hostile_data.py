@@ -51,7 +51,7 @@ READERS = {
     "table": lambda path: data.table(path, "kind"),
     "new table": lambda path: data.read_inputs(path, Columns(("a",), ((),))),
     "series": data.series,
-    "sets": data.labelled_sets,
+    "sets": data.labeled_sets,
     "images": data.image_arrays,
     "encoded images": data.jpeg_images,
     "IDX": data.read_idx,
@@ -86,7 +86,7 @@ def test_what_a_folder_of_texts_has_beside_texts_is_counted(tmp_path):
     (tmp_path / ".hidden").write_text("no")
     (tmp_path / ".git").mkdir()
     with within(5):
-        made = data.text(str(tmp_path), batch=2, length=8)
+        made = data.text(str(tmp_path), batch_size=2, seq_len=8)
     assert made.description.endswith(
         "held out, the ends of 3 files; 2 broken links skipped; 1 device skipped; 1 hidden file skipped; "
         "1 hidden folder skipped; 1 link to a folder skipped; 1 named pipe skipped; 1 socket skipped"
@@ -193,7 +193,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("reader", [data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 def test_arrays_that_hold_something_else(tmp_path, name, reader):
     key, array = NUMBERS[name]
     np.savez(tmp_path / f"{HARMFUL} {'a' * 100}.npz", **{**ARRAYS, key: array})

@@ -52,14 +52,14 @@ def test_files_are_found_in_every_layout(tmp_path, places, pack, suffix):
         (tmp_path / "train-images-idx3-ubyte").mkdir()
     for name, array in idx_folder(str(tmp_path)).items():
         np.testing.assert_array_equal(array, ARRAYS[name])
-    made = data.idx(str(tmp_path), "images", batch=4)
+    made = data.idx(str(tmp_path), "images", batch_size=4)
     np.testing.assert_array_equal(made.splits["test"][0]["inputs"][..., 0], ARRAYS["t10k-images"][:4])
 
 
 @pytest.mark.parametrize("pictures, numbers", list(itertools.product(CODES, repeat=2)))
 def test_every_type_of_images_and_labels(tmp_path, pictures, numbers):
     write(tmp_path, "{name}-idx{rank}-ubyte", kinds=(pictures, numbers))
-    made = data.idx(str(tmp_path), batch=4)
+    made = data.idx(str(tmp_path), batch_size=4)
     expected = ARRAYS["t10k-images"].astype("u1").astype(pictures) / np.float32(255)
     np.testing.assert_allclose(made.splits["test"][0]["inputs"], expected[:4], rtol=1e-6)
     np.testing.assert_array_equal(
@@ -67,7 +67,7 @@ def test_every_type_of_images_and_labels(tmp_path, pictures, numbers):
     )
     if pictures != "u1":
         with pytest.raises(ValueError, match="train-images of unsigned bytes expected; given"):
-            data.idx(str(tmp_path), "images", batch=4)
+            data.idx(str(tmp_path), "images", batch_size=4)
 
 
 def spoil(name, content):
@@ -122,7 +122,7 @@ WRONG = {
 def test_wrong_folders_are_told(tmp_path, make, message):
     path = make(tmp_path)
     with pytest.raises(ValueError, match=message):
-        data.idx(str(path), batch=4)
+        data.idx(str(path), batch_size=4)
 
 
 def test_a_file_is_read_by_its_name_too(tmp_path):

@@ -248,7 +248,7 @@ def test_an_npz_file_of_no_images(tmp_path):
 
 
 def test_names_of_classes_as_bytes(tmp_path):
-    made = data.jpeg_images(saved(tmp_path, JPEGS, classes=np.array([b"caf\xe9", "é".encode()])), batch=4)
+    made = data.jpeg_images(saved(tmp_path, JPEGS, classes=np.array([b"caf\xe9", "é".encode()])), batch_size=4)
     assert made.spec.names == (r"caf\xe9", "é")
     assert len(numbers(made.splits["test"])) == 6
 

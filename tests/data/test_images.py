@@ -23,7 +23,7 @@ def encoded(pixels, kind="PNG", **options):
 
 
 def picture(number, size=(6, 6)):
-    """A plain image of a colour of its own."""
+    """A plain image of a color of its own."""
     return np.full((*size, 3), (number, 2 * number, 255 - number), np.uint8)
 
 
@@ -55,7 +55,7 @@ def parts_of(made):
 
 
 def test_digits_and_idx_files_as_images(tmp_path):
-    made, rows = data.digits("images", batch=4), data.digits(batch=4)
+    made, rows = data.digits("images", batch_size=4), data.digits(batch_size=4)
     inputs = made.train[0]["inputs"]
     assert inputs.shape == (4, 8, 8, 1)
     assert inputs.dtype == np.uint8
@@ -63,7 +63,7 @@ def test_digits_and_idx_files_as_images(tmp_path):
     assert inputs.max() == 255
     assert set(made.train[0]) == {"inputs", "targets", "mask"}
     path = mnist_folder(tmp_path)
-    made, rows = data.idx(path, "images", batch=5), data.idx(path, batch=5)
+    made, rows = data.idx(path, "images", batch_size=5), data.idx(path, batch_size=5)
     assert made.splits["test"][0]["inputs"].dtype == np.uint8
     np.testing.assert_allclose(
         made.splits["test"][0]["inputs"][..., 0] / 255, rows.splits["test"][0]["inputs"], rtol=1e-6
@@ -71,7 +71,7 @@ def test_digits_and_idx_files_as_images(tmp_path):
 
 
 def test_a_folder_with_parts_is_read_as_they_are(tmp_path):
-    made = data.images(folder(tmp_path), size=6, batch=4, validation=0.25)
+    made = data.images(folder(tmp_path), size=6, batch_size=4, validation_fraction=0.25)
     assert made.spec.names == ("cat", "dog")
     assert made.train[0]["inputs"].shape == (4, 6, 6, 3)
     assert made.train[0]["inputs"].dtype == np.uint8
@@ -83,16 +83,18 @@ def test_a_folder_with_parts_is_read_as_they_are(tmp_path):
 
 
 def test_a_part_to_validate_on_is_not_drawn(tmp_path):
-    made = data.images(folder(tmp_path, ("Training", "val")), size=6, batch=4)
+    made = data.images(folder(tmp_path, ("Training", "val")), size=6, batch_size=4)
     train, validation, test = parts_of(made)
     assert (len(train), len(validation), test) == (16, 16, None)
-    other = data.images(folder(tmp_path / "three", ("train", "valid", "testing")), size=6, batch=4)
+    other = data.images(folder(tmp_path / "three", ("train", "valid", "testing")), size=6, batch_size=4)
     assert [len(part) for part in parts_of(other)] == [16, 16, 16]
 
 
 def test_a_folder_of_classes_is_split_by_the_seed_class_by_class(tmp_path):
     path = folder(tmp_path, ("",), ("a", "b", "valid"), count=20)
-    read = lambda seed: parts_of(data.images(path, size=6, batch=4, validation=0.25, test=0.2, seed=seed))
+    read = lambda seed: parts_of(
+        data.images(path, size=6, batch_size=4, validation_fraction=0.25, test_fraction=0.2, seed=seed)
+    )
     train, validation, test = read(0)
     assert len(train | validation | test) == len(train) + len(validation) + len(test) == 60
     for part, count in ((test, 12), (validation, 12)):
@@ -109,13 +111,13 @@ def test_what_is_no_image_is_passed_over_and_below_is_looked_into(tmp_path):
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "cat" / "more").mkdir()
     (tmp_path / "cat" / "more" / "A.PNG").write_bytes(encoded(picture(99)))
-    made = data.images(path, size=6, batch=1, validation=0.3, test=0.3)
+    made = data.images(path, size=6, batch_size=1, validation_fraction=0.3, test_fraction=0.3)
     assert (99, 0) in set.union(*parts_of(made))
 
 
 def test_images_that_do_not_fit_into_memory_are_decoded_as_they_are_needed(tmp_path):
     path = folder(tmp_path)
-    now, later = (data.images(path, size=4, batch=4, memory=memory) for memory in (1, 0))
+    now, later = (data.images(path, size=4, batch_size=4, memory_limit=memory) for memory in (1, 0))
     assert "decoded as they are needed" in later.description
     some = lambda made: [made.train[5], *made.splits["validation"], *made.splits["test"]]
     for one, other in zip(some(now), some(later), strict=True):
@@ -127,7 +129,7 @@ def test_images_that_do_not_fit_into_memory_are_decoded_as_they_are_needed(tmp_p
 @pytest.mark.parametrize("memory", [1, 0])
 def test_the_fingerprint_is_of_the_files(tmp_path, memory):
     path = folder(tmp_path)
-    fingerprint = lambda: data.images(path, size=4, batch=4, memory=memory).fingerprint
+    fingerprint = lambda: data.images(path, size=4, batch_size=4, memory_limit=memory).fingerprint
     before = fingerprint()
     assert fingerprint() == before
     (tmp_path / "train" / "cat" / "000.png").write_bytes(encoded(X[0]))
@@ -144,8 +146,8 @@ def test_a_corrupt_file_is_named_or_skipped(tmp_path, memory, content):
     for name in ("002.png", "005.png"):
         (tmp_path / "train" / "cat" / name).write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot decode .*train/cat/00[25].png: not in a format that Pillow knows"):
-        data.images(path, size=6, batch=4, memory=memory)
-    made = data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
+        data.images(path, size=6, batch_size=4, memory_limit=memory)
+    made = data.images(path, size=6, batch_size=2, memory_limit=memory, on_corrupt="skip")
     assert "2 corrupt images skipped, the first: cannot decode" in made.description
     train, validation, test = parts_of(made)
     assert train | validation == {(i, int(i >= 8)) for i in range(16) if i not in (2, 5)}
@@ -157,11 +159,11 @@ def test_a_body_that_is_cut_short_is_named_when_it_is_met(tmp_path):
     file = tmp_path / "test" / "dog" / "025.png"
     file.write_bytes(encoded(RANDOM.integers(0, 256, (9, 9, 3)).astype(np.uint8))[:200])
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
-        data.images(path, size=6, batch=4)
-    made = data.images(path, size=6, batch=4, memory=0)
+        data.images(path, size=6, batch_size=4)
+    made = data.images(path, size=6, batch_size=4, memory_limit=0)
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
         list(made.splits["test"])
-    made = data.images(path, size=6, batch=4, memory=0, corrupt="skip")
+    made = data.images(path, size=6, batch_size=4, memory_limit=0, on_corrupt="skip")
     assert f"1 corrupt image skipped, the first: cannot decode {file}" in made.description
     assert len(list(made.splits["test"])) > 0
 
@@ -170,7 +172,7 @@ def test_a_body_that_is_cut_short_is_named_when_it_is_met(tmp_path):
 def test_whole_files_that_are_not_read_are_skipped_too(tmp_path, memory):
     path = folder(tmp_path)
     (tmp_path / "test" / "dog" / "a.tiff").write_bytes(encoded(np.ones((9, 9), np.float32), "TIFF"))
-    made = data.images(path, size=6, batch=4, memory=memory, corrupt="skip")
+    made = data.images(path, size=6, batch_size=4, memory_limit=memory, on_corrupt="skip")
     assert "1 corrupt image skipped" in made.description
     assert len(parts_of(made)[2]) == 16
 
@@ -180,12 +182,12 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     for memory in (1, 0):
         with pytest.raises(ValueError, match=r"cannot decode .*000.png: .*decompression bomb"):
-            data.images(path, size=6, batch=4, memory=memory)
+            data.images(path, size=6, batch_size=4, memory_limit=memory)
 
 
 DECODED = {
     "RGB": ("PNG", RANDOM.integers(0, 256, (5, 5, 3)).astype(np.uint8), lambda x: x),
-    "grey": ("PNG", RANDOM.integers(0, 256, (5, 5)).astype(np.uint8), lambda x: np.stack([x] * 3, -1)),
+    "gray": ("PNG", RANDOM.integers(0, 256, (5, 5)).astype(np.uint8), lambda x: np.stack([x] * 3, -1)),
     "transparent": ("PNG", RANDOM.integers(0, 256, (5, 5, 4)).astype(np.uint8), lambda x: x[..., :3]),
     "16 bits": ("PNG", RANDOM.integers(0, 2**16, (5, 5)).astype(np.uint16), lambda x: np.stack([x >> 8] * 3, -1)),
     "16 bits, TIFF": (
@@ -207,13 +209,13 @@ def test_images_of_every_kind_are_decoded(kind, pixels, expected):
     np.testing.assert_array_equal(found, expected(pixels))
 
 
-def test_palettes_become_colours_or_grey():
+def test_palettes_become_colors_or_gray():
     pixels = np.repeat(np.array([[10, 20, 30], [40, 50, 60]], np.uint8)[None], 2, 0)
     file = io.BytesIO()
     Image.fromarray(pixels).quantize(4).save(file, "PNG", transparency=0)
     np.testing.assert_array_equal(image_files.decode(file.getvalue(), 2, 3), pixels)
-    grey = image_files.decode(file.getvalue(), 2, 1)
-    np.testing.assert_array_equal(grey[0, :, 0], [18, 48])  # 0.299 R + 0.587 G + 0.114 B
+    gray = image_files.decode(file.getvalue(), 2, 1)
+    np.testing.assert_array_equal(gray[0, :, 0], [18, 48])  # 0.299 R + 0.587 G + 0.114 B
 
 
 def test_the_shorter_side_is_resized_and_the_middle_taken():
@@ -310,7 +312,7 @@ def test_nothing_but_corrupt_files_is_told(tmp_path):
         file.write_bytes(b"")
     for memory in (1, 0):
         with pytest.raises(ValueError, match=r"none of 16 images can be decoded; cannot decode .*test/cat/016.png"):
-            data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
+            data.images(path, size=6, batch_size=2, memory_limit=memory, on_corrupt="skip")
 
 
 @pytest.mark.parametrize("memory", [1, 0])
@@ -319,7 +321,7 @@ def test_a_class_of_which_nothing_is_left_to_learn_from_is_told(tmp_path, memory
     for file in tmp_path.rglob("cat/*.png"):
         file.write_bytes(b"")
     with pytest.raises(ValueError, match="no image of class cat to learn from can be decoded; cannot .*train/cat/008"):
-        data.images(path, size=6, batch=2, memory=memory, corrupt="skip")
+        data.images(path, size=6, batch_size=2, memory_limit=memory, on_corrupt="skip")
 
 
 X = RANDOM.integers(0, 256, (30, 5, 4, 3)).astype(np.uint8)
@@ -337,13 +339,13 @@ def saved(root, arrays, **changes):
 
 
 def test_arrays_of_images(tmp_path):
-    made = data.image_arrays(saved(tmp_path, ARRAYS), batch=4, validation=0.2)
+    made = data.image_arrays(saved(tmp_path, ARRAYS), batch_size=4, validation_fraction=0.2)
     np.testing.assert_array_equal(np.concatenate([b["inputs"][b["mask"]] for b in made.splits["test"]]), X[20:])
     assert made.train[0]["inputs"].dtype == np.uint8
     assert made.spec.names == ("0", "1")
-    grey = dict(x_train=X[:20, ..., 0], x_test=X[20:, ..., 0], y_train=ARRAYS["y_train"][:, None])
+    gray = dict(x_train=X[:20, ..., 0], x_test=X[20:, ..., 0], y_train=ARRAYS["y_train"][:, None])
     names = np.array(["odd", "even", "never"])
-    made = data.image_arrays(saved(tmp_path, ARRAYS, **grey, classes=names), batch=4, validation=0.2)
+    made = data.image_arrays(saved(tmp_path, ARRAYS, **gray, classes=names), batch_size=4, validation_fraction=0.2)
     assert made.train[0]["inputs"].shape == (4, 5, 4, 1)
     assert made.spec.names == ("odd", "even")  # in the order of their numbers
 
@@ -363,21 +365,21 @@ ZEROS[JPEGS["off_train"][3] : JPEGS["off_train"][4]] = 0
 
 
 def test_encoded_images_in_an_npz_file(tmp_path):
-    made = data.jpeg_images(saved(tmp_path, JPEGS), batch=4, validation=0.25)
+    made = data.jpeg_images(saved(tmp_path, JPEGS), batch_size=4, validation_fraction=0.25)
     train, validation, test = parts_of(made)
     assert train | validation == {(i, i % 2) for i in range(16)}
     assert test == {(i, i % 2) for i in range(16, 22)}
     assert made.spec.names == ("even", "odd")
     assert made.train[0]["inputs"].shape == (4, 6, 6, 3)
-    small = data.jpeg_images(saved(tmp_path, JPEGS), size=3, channels=1, batch=4, validation=0.25)
+    small = data.jpeg_images(saved(tmp_path, JPEGS), size=3, channels=1, batch_size=4, validation_fraction=0.25)
     assert small.train[0]["inputs"].shape == (4, 3, 3, 1)
 
 
 def test_damaged_bytes_are_told_by_number_or_skipped(tmp_path):
     path = saved(tmp_path, JPEGS, jpg_train=ZEROS)
     with pytest.raises(ValueError, match=r"cannot decode image 3 of jpg_train in .*a.npz: not in a format"):
-        data.jpeg_images(path, batch=4)
-    made = data.jpeg_images(path, batch=2, validation=0.25, corrupt="skip")
+        data.jpeg_images(path, batch_size=4)
+    made = data.jpeg_images(path, batch_size=2, validation_fraction=0.25, on_corrupt="skip")
     assert "; 1 corrupt image skipped, the first: cannot decode image 3 of" in made.description
     train, validation, _ = parts_of(made)
     assert train | validation == {(i, i % 2) for i in range(16) if i != 3}
@@ -387,7 +389,7 @@ def test_a_class_of_which_no_bytes_are_left_is_told(tmp_path):
     odd = np.repeat(JPEGS["y_train"], np.diff(JPEGS["off_train"])) == 1
     path = saved(tmp_path, JPEGS, jpg_train=np.where(odd, 0, JPEGS["jpg_train"]).astype(np.uint8))
     with pytest.raises(ValueError, match="no image of class odd to learn from can be decoded; cannot decode image 1"):
-        data.jpeg_images(path, batch=2, corrupt="skip")
+        data.jpeg_images(path, batch_size=2, on_corrupt="skip")
 
 
 def moved(part="train", **changes):
@@ -442,13 +444,13 @@ def test_what_is_not_decoded_when_one_is_refused_is_not_decoded_any_more(tmp_pat
     path = folder(tmp_path, ("train", "test"), count=300)
     (tmp_path / "train" / "cat" / "000.png").write_bytes(b"")
     with pytest.raises(ValueError, match="cannot decode"):
-        data.images(path, size=6, batch=2)
+        data.images(path, size=6, batch_size=2)
     assert len(seen) < 300
 
 
 def test_the_order_of_a_run_does_not_change_with_the_way_examples_are_taken():
     """Batches of the digits as they were before images were read: runs of older versions can go on."""
-    made = data.digits(batch=6, seed=5)
+    made = data.digits(batch_size=6, seed=5)
     assert made.fingerprint.startswith("a4682d17a50061452e5910ab80119bd5")
     assert made.train[40]["targets"].tolist() == [4, 0, 7, 9, 7, 7]
     assert made.splits["validation"][1]["targets"].tolist() == [8, 5, 6, 1, 9, 1]

@@ -75,7 +75,7 @@ def test_minus_zero_is_zero():
     np.testing.assert_array_equal(numbers["test"], [0, 1])
 
 
-@pytest.mark.parametrize("reader", [data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 @pytest.mark.parametrize("first, second", [("S", "S"), ("S", "U"), ("U", "S"), ("bool", "int8"), ("float32", "uint64")])
 def test_kinds_that_mean_the_same_may_be_mixed(tmp_path, reader, first, second):
     labels = Y % 2 if first == "bool" else Y
@@ -86,7 +86,7 @@ def test_kinds_that_mean_the_same_may_be_mixed(tmp_path, reader, first, second):
 
 def test_bytes_are_text_in_utf_8(tmp_path):
     names = np.array([["año", "日本", "z"][i % 3].encode() for i in range(48)])
-    assert data.series(saved(tmp_path, names, names[:12]), batch=4).spec.names == ("año", "z", "日本")
+    assert data.series(saved(tmp_path, names, names[:12]), batch_size=4).spec.names == ("año", "z", "日本")
 
 
 REFUSED = {
@@ -104,7 +104,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("reader", [data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 @pytest.mark.parametrize("labels, message", REFUSED.values(), ids=REFUSED)
 def test_what_is_no_class_is_told(tmp_path, reader, labels, message):
     with pytest.raises(ValueError, match=message):
@@ -124,10 +124,10 @@ MIXED = [
 @pytest.mark.parametrize("first, second, kinds", MIXED)
 def test_numbers_and_text_do_not_mix(tmp_path, first, second, kinds):
     with pytest.raises(ValueError, match=f"labels must be all numbers or all text, got {kinds}; convert"):
-        data.series(saved(tmp_path, Y.astype(first), Y[:12].astype(second)), batch=4)
+        data.series(saved(tmp_path, Y.astype(first), Y[:12].astype(second)), batch_size=4)
 
 
-@pytest.mark.parametrize("reader", [data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 @pytest.mark.parametrize("rows, part", [((0, 12), "training"), ((48, 0), "test"), ((0, 0), "training")])
 def test_parts_without_examples_are_told(tmp_path, reader, rows, part):
     for x in (X, X[..., 0]):
@@ -135,14 +135,14 @@ def test_parts_without_examples_are_told(tmp_path, reader, rows, part):
             reader(saved(tmp_path, Y[: rows[0]], Y[: rows[1]], rows, x), batch=4)
 
 
-@pytest.mark.parametrize("reader", [data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 @pytest.mark.parametrize("shape", [(48, 0), (48, 0, 3), (48, 5, 0)])
 def test_examples_without_a_number_are_told(tmp_path, reader, shape):
     with pytest.raises(ValueError, match=r"examples of shape \(.*\), without a number, in the training part"):
         reader(saved(tmp_path, Y, Y[:12], x=np.zeros(shape)), batch=4)
 
 
-@pytest.mark.parametrize("reader", [data.series, data.labelled_sets])
+@pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 @pytest.mark.parametrize(
     "dtype", ["complex64", "complex128", "datetime64[s]", "timedelta64[s]", "S4", "U4", "V4", "i4,f4"]
 )

@@ -8,7 +8,7 @@ from jaxnets import data
 
 @pytest.mark.parametrize("length", [2, 3, 50, 401])
 def test_adding_marks_one_number_in_each_half(length):
-    batch = data.adding(length, batch=200).train[5]
+    batch = data.adding(length, batch_size=200).train[5]
     values, markers = batch["inputs"][..., 0], batch["inputs"][..., 1]
     assert (markers[:, : length // 2].sum(1) == 1).all()
     assert (markers[:, length // 2 :].sum(1) == 1).all()
@@ -17,13 +17,13 @@ def test_adding_marks_one_number_in_each_half(length):
 
 
 def test_guessing_one_has_the_published_error():
-    targets = np.concatenate([data.adding(10, batch=500).train[i]["targets"] for i in range(40)])
+    targets = np.concatenate([data.adding(10, batch_size=500).train[i]["targets"] for i in range(40)])
     assert np.mean((targets - 1) ** 2) == pytest.approx(1 / 6, rel=0.02)
 
 
 @pytest.mark.parametrize("delay, symbols", [(1, 1), (5, 3), (100, 10)])
 def test_copying_asks_for_what_stood_at_the_beginning(delay, symbols):
-    batch = data.copying(delay, symbols, batch=20).train[0]
+    batch = data.copying(delay, symbols, batch_size=20).train[0]
     tokens = batch["inputs"].argmax(-1)
     assert batch["inputs"].shape == (20, 2 * symbols + delay, 10)
     assert (batch["inputs"].sum(-1) == 1).all()
@@ -35,7 +35,7 @@ def test_copying_asks_for_what_stood_at_the_beginning(delay, symbols):
 
 @pytest.mark.parametrize("length", [20, 100, 137])
 def test_temporal_order_names_the_order(length):
-    made = data.temporal_order(length, batch=100)
+    made = data.temporal_order(length, batch_size=100)
     batch = made.train[2]
     for row, target in zip(batch["inputs"].argmax(-1), batch["targets"], strict=True):
         at = np.flatnonzero((row == 4) | (row == 5))
@@ -64,7 +64,7 @@ def test_batches_are_made_from_seed_part_and_step():
         (lambda: data.copying(0), "`delay` must be an integer of at least 1, got 0"),
         (lambda: data.copying(symbols=0), "`symbols` must be an integer of at least 1, got 0"),
         (lambda: data.temporal_order(19), "length: at least 20; given 19"),
-        (lambda: data.adding(batch=0), "`batch` must be an integer of at least 1, got 0"),
+        (lambda: data.adding(batch_size=0), "`batch` must be an integer of at least 1, got 0"),
         (lambda: data.adding(seed=-1), "`seed` must be an integer of at least 0, got -1"),
     ],
 )

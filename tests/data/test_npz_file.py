@@ -44,7 +44,7 @@ WRONG = {
 }
 
 
-READERS = [data.series, data.labelled_sets, data.image_arrays]
+READERS = [data.series, data.labeled_sets, data.image_arrays]
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -28,7 +28,9 @@ def test_columns_are_read_plain_and_gzipped(path, tmp_path):
 
 
 def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
-    made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    made = data.pairs(
+        path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
+    )
     vocabulary, sources = made.spec, {}
     for name, batches in (
         ("train", [made.train[i] for i in range(8)]),
@@ -52,7 +54,9 @@ def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
 def test_long_pairs_are_left_out_and_counted(path):
     with open(path, "a") as file:
         file.write("100\t" + "a long story " * 30 + "\tx\n")
-    made = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    made = data.pairs(
+        path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
+    )
     assert "; 1 longer than 20 pieces left out" in made.description
 
 
@@ -62,14 +66,18 @@ def test_translations_of_one_source_are_in_one_part(tmp_path):
         "\ufeff" + "".join(f"number {n}\t{word} {n}\r\n" for n in range(40) for word in ("num", "nr\u2028"))
     )
     assert data.read_pairs(str(path))[0] == ("number 0", "num 0")
-    made = data.pairs(str(path), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+    made = data.pairs(
+        str(path), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
+    )
     assert "56 pairs to learn from, 8 to validate on, 16 to test on" in made.description
     of = lambda batch: {tuple(row) for row in batch["inputs"][batch["mask"]]}
     assert len(set.union(*map(of, made.splits["test"]))) == 8
 
 
 def test_symbols_are_part_of_no_text(path):
-    vocabulary = data.pairs(path, (1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2).spec
+    vocabulary = data.pairs(
+        path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
+    ).spec
     tokens = vocabulary.encode("say <end> now")
     assert vocabulary.symbol(END) not in tokens and vocabulary.decode(tokens) == "say <end> now"
     with pytest.raises(ValueError, match="no symbol <end> in this vocabulary of bytes"):

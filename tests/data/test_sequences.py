@@ -15,7 +15,7 @@ TOKENS = np.arange(1000, dtype=np.int32)  # a token is its own position
 
 
 def test_streams_go_on_from_batch_to_batch():
-    batches = data.streams(TOKENS, batch=4, length=8, seed=0)
+    batches = data.streams(TOKENS, batch_size=4, seq_len=8, seed=0)
     before = batches[0]
     assert before["start"].all()
     for step in range(1, 31):  # 249 tokens a stream hold 31 windows of 8
@@ -35,18 +35,18 @@ def test_targets_are_the_next_tokens():
 
 
 def test_an_epoch_of_streams_sees_nearly_every_token():
-    batches = data.streams(TOKENS, batch=4, length=8, seed=0)
+    batches = data.streams(TOKENS, batch_size=4, seq_len=8, seed=0)
     seen = np.concatenate([batches[step]["targets"].ravel() for step in range(31)])
     assert len(np.unique(seen)) == len(seen) == 31 * 4 * 8
 
 
 def test_epochs_begin_at_offsets_of_their_own():
-    batches = data.streams(TOKENS, batch=1, length=300, seed=0)
+    batches = data.streams(TOKENS, batch_size=1, seq_len=300, seed=0)
     assert len({int(batches[3 * epoch]["inputs"][0, 0]) for epoch in range(8)}) > 3
 
 
 def test_windows_cover_every_beginning_once_an_epoch_in_another_order_each():
-    batches = data.windows(TOKENS, batch=8, length=8, seed=0)
+    batches = data.windows(TOKENS, batch_size=8, seq_len=8, seed=0)
     epochs = [np.concatenate([batches[124 * e + s]["inputs"][:, 0] for s in range(124)]) for e in range(2)]
     for beginnings in epochs:
         np.testing.assert_array_equal(np.sort(beginnings), np.arange(992))
@@ -87,7 +87,7 @@ def test_too_little_text_is_told():
 
 def test_the_held_out_part_is_the_end(tmp_path):
     (tmp_path / "a.txt").write_bytes(bytes(range(200)))
-    found = data.text(str(tmp_path / "a.txt"), batch=2, length=10, validation=0.25)
+    found = data.text(str(tmp_path / "a.txt"), batch_size=2, seq_len=10, validation_fraction=0.25)
     train = np.concatenate([found.train[i]["targets"].ravel() for i in range(20)])
     held = np.concatenate(
         [found.splits["validation"][i]["targets"].ravel() for i in range(len(found.splits["validation"]))]
@@ -150,7 +150,7 @@ def test_no_target_stands_behind_a_hole_and_no_held_out_token_is_learned(tmp_pat
     for i, length in enumerate([70, 30, 100]):
         first = sum([70, 30, 100][:i])
         (tmp_path / f"{i}.txt").write_bytes(bytes(range(first, first + length)))
-    made = data.text(str(tmp_path), read_as=read_as, batch=3, length=7, validation=0.2)
+    made = data.text(str(tmp_path), read_as=read_as, batch_size=3, seq_len=7, validation_fraction=0.2)
     assert made.description.endswith("160 bytes to learn from, 40 held out, the ends of 3 files")
     held = {*range(56, 70), *range(94, 100), *range(180, 200)}
     learned, seen, targets = set(), set(), []
@@ -172,7 +172,7 @@ def test_a_text_in_one_file_and_in_many_small_ones(tmp_path, unit):
     """The held-out text is that of every file, whatever the unit, and files may be shorter than what is held out."""
     for i in range(60):
         (tmp_path / f"{i:02}.txt").write_text(f"é{i % 7} end{i % 3}\n" if i % 4 else "")
-    made = data.text(str(tmp_path), unit, batch=2, length=5, pieces=280)
+    made = data.text(str(tmp_path), unit, batch_size=2, seq_len=5, vocab_size=280)
     held, all_tokens = (
         sum(int(batch["mask"].sum()) for batch in made.splits["validation"]),
         data.read(str(tmp_path), unit, 280)[0],
@@ -188,8 +188,8 @@ def test_a_run_goes_on_with_the_same_files_alone(tmp_path):
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "a.txt").write_bytes(content[:90])
     (tmp_path / "two" / "b.txt").write_bytes(content[90:])
-    one, two = (data.text(str(tmp_path / name), batch=2, length=10).fingerprint for name in ("one", "two"))
-    assert one == data.text(str(tmp_path / "one" / "a.txt"), batch=2, length=10).fingerprint
+    one, two = (data.text(str(tmp_path / name), batch_size=2, seq_len=10).fingerprint for name in ("one", "two"))
+    assert one == data.text(str(tmp_path / "one" / "a.txt"), batch_size=2, seq_len=10).fingerprint
     assert (
         one == hashlib.sha256(np.arange(200, dtype=np.int32).tobytes()).hexdigest()
     )  # as before files were told apart
@@ -213,7 +213,7 @@ def test_files_of_one_token_each_are_too_short(tmp_path):
     for i in range(40):
         (tmp_path / f"{i:02}.txt").write_text("a")
     with pytest.raises(ValueError, match="text too short: 40 files leave no 2 tokens in a row for validation"):
-        data.text(str(tmp_path), batch=2, length=5)
+        data.text(str(tmp_path), batch_size=2, seq_len=5)
 
 
 @pytest.mark.parametrize("reader", [data.streams, data.windows, lambda *args: data.once(*args[:3])])

@@ -7,14 +7,14 @@ from jaxnets import data
 from jaxnets.data.sources.problems.solids import SURFACES
 
 PROBLEMS = {
-    "mean": lambda **o: data.set_statistics("mean", size=30, batch=5, **o),
-    "median": lambda **o: data.set_statistics("median", size=30, batch=5, **o),
-    "maximum": lambda **o: data.maximum(6, batch=5, **o),
-    "digit_sum": lambda **o: data.digit_sum(2, 7, batch=5, **o),
-    "mixture": lambda **o: data.mixture(3, 20, 40, batch=5, **o),
-    "intruder": lambda **o: data.intruder(6, batch=5, **o),
-    "prevalence": lambda **o: data.prevalence(50, batch=5, **o),
-    "solids": lambda **o: data.solids(20, 40, batch=5, **o),
+    "mean": lambda **o: data.set_statistics("mean", size=30, batch_size=5, **o),
+    "median": lambda **o: data.set_statistics("median", size=30, batch_size=5, **o),
+    "maximum": lambda **o: data.maximum(6, batch_size=5, **o),
+    "digit_sum": lambda **o: data.digit_sum(2, 7, batch_size=5, **o),
+    "mixture": lambda **o: data.mixture(3, 20, 40, batch_size=5, **o),
+    "odd_one_out": lambda **o: data.odd_one_out(6, batch_size=5, **o),
+    "prevalence": lambda **o: data.prevalence(50, batch_size=5, **o),
+    "solids": lambda **o: data.solids(20, 40, batch_size=5, **o),
 }
 
 
@@ -26,7 +26,7 @@ def test_batches_are_a_function_of_seed_part_and_step(name):
     for batch in (one.train[4], other.train[3], one.splits["validation"][3], one.splits["test"][3]):
         assert not np.array_equal(batch["inputs"], first["inputs"])
     assert all((one.splits["test"][0][key] == other.splits["test"][0][key]).all() for key in first)
-    assert first["members"].shape == first["inputs"].shape[:2] and first["members"].any(1).all()
+    assert first["valid"].shape == first["inputs"].shape[:2] and first["valid"].any(1).all()
     assert np.isfinite(first["inputs"]).all()
 
 
@@ -36,12 +36,12 @@ def test_the_answers_are_those_of_what_is_there():
         np.testing.assert_allclose(batch["targets"][:, 0], statistic(batch["inputs"][..., 0], 1), rtol=1e-6)
     for name, statistic in (("maximum", np.max), ("digit_sum", np.sum)):
         batch = PROBLEMS[name]().train[0]
-        for xs, real, answer in zip(batch["inputs"], batch["members"], batch["targets"], strict=True):
+        for xs, real, answer in zip(batch["inputs"], batch["valid"], batch["targets"], strict=True):
             assert statistic(xs[real]) == answer[0]
 
 
 def test_the_oracle_of_mixtures_is_that_of_the_literature():
-    problem = data.mixture(batch=200)
+    problem = data.mixture(batch_size=200)
     oracle = np.mean([problem.splits["validation"][step]["oracle"].mean() for step in range(10)])
     np.testing.assert_allclose(oracle, -1.4726, atol=0.02)  # Lee et al. 2019, table 4
 
@@ -51,7 +51,7 @@ def test_an_intruder_is_of_another_class_and_its_images_of_its_part():
 
     images, labels = load_digits(return_X_y=True)
     number = {image.tobytes(): i for i, image in enumerate((images / 16).astype(np.float32))}
-    problem = PROBLEMS["intruder"]()
+    problem = PROBLEMS["odd_one_out"]()
     for part, fifths in (
         (problem.train, {0, 1, 2}),
         (problem.splits["validation"], {3}),
@@ -65,17 +65,17 @@ def test_an_intruder_is_of_another_class_and_its_images_of_its_part():
             assert len(set(others)) == 1 and row[target] != others[0]
 
 
-def test_prevalences_are_realised_ones():
+def test_prevalences_are_realized_ones():
     batch = PROBLEMS["prevalence"]().train[0]
     np.testing.assert_allclose(batch["targets"].sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(batch["targets"] * 50, np.round(batch["targets"] * 50), atol=1e-4)
 
 
 def test_digits_as_a_sequence_are_the_same_digits():
-    as_set, as_sequence = (data.digit_sum(2, 7, batch=5, read_as=form).train[3] for form in ("set", "sequence"))
+    as_set, as_sequence = (data.digit_sum(2, 7, batch_size=5, read_as=form).train[3] for form in ("set", "sequence"))
     np.testing.assert_array_equal(as_sequence["inputs"].argmax(-1), as_set["inputs"])
-    np.testing.assert_array_equal(as_sequence["inputs"].sum(-1), as_set["members"])
-    np.testing.assert_array_equal(as_sequence["lengths"], as_set["members"].sum(1))
+    np.testing.assert_array_equal(as_sequence["inputs"].sum(-1), as_set["valid"])
+    np.testing.assert_array_equal(as_sequence["lengths"], as_set["valid"].sum(1))
     np.testing.assert_array_equal(as_sequence["targets"], as_set["targets"])
 
 
@@ -107,10 +107,10 @@ def test_points_are_uniform_on_the_surface_of_a_solid(name):
 
 
 def test_clouds_tell_neither_place_nor_size():
-    batch = data.solids(20, 40, batch=50).train[0]
-    assert not batch["inputs"][~batch["members"]].any()
-    assert set(batch["members"].sum(1)) <= set(range(20, 41)) and len(set(batch["targets"])) == 6
-    counts = batch["members"].sum(1)
+    batch = data.solids(20, 40, batch_size=50).train[0]
+    assert not batch["inputs"][~batch["valid"]].any()
+    assert set(batch["valid"].sum(1)) <= set(range(20, 41)) and len(set(batch["targets"])) == 6
+    counts = batch["valid"].sum(1)
     np.testing.assert_allclose(batch["inputs"].sum(1), 0, atol=1e-4)
     np.testing.assert_allclose((batch["inputs"] ** 2).sum((1, 2)) / counts, 1, rtol=1e-5)
 
@@ -121,8 +121,8 @@ def test_clouds_tell_neither_place_nor_size():
         (lambda: data.set_statistics("mode"), "statistic: one of mean, median, maximum, variance; given 'mode'"),
         (lambda: data.digit_sum(5, 4), "`longest` must be at least `shortest`, 5, got 4"),
         (lambda: data.digit_sum(read_as="list"), "read_as: set or sequence; given 'list'"),
-        (lambda: data.mixture(deviation=0), "deviation: above 0; given 0"),
-        (lambda: data.intruder(1), "size: at least 2; given 1"),
+        (lambda: data.mixture(std=0), "deviation: above 0; given 0"),
+        (lambda: data.odd_one_out(1), "size: at least 2; given 1"),
         (lambda: data.prevalence(0), "`size` must be an integer of at least 1, got 0"),
         (lambda: data.solids(5, 4), "`longest` must be at least `shortest`, 5, got 4"),
         (lambda: data.solids(noise=-1), "noise: not below 0; given -1"),

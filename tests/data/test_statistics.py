@@ -115,7 +115,7 @@ def test_float32_is_standardized_where_it_is():
     assert not np.shares_memory(statistics.standardized(kept, valid, None), kept)
 
 
-READERS = {"series": data.series, "labelled_sets": data.labelled_sets}
+READERS = {"series": data.series, "labeled_sets": data.labeled_sets}
 FILES = {name: CASES[name] for name in ("timestamps", "float32 pressures", "int64 of 1e15", "uint64, largest", "bool")}
 FILES |= {name: CASES[name] for name in ("float64, scale 1e-13", "float32, scale 1e+30", "one feature varies")}
 

@@ -35,7 +35,7 @@ def whole(made, split):
 
 
 def test_columns_are_standardized_or_one_hot(tmp_path):
-    made = data.table(wine(tmp_path / "a.csv"), target="kind", batch=16)
+    made = data.table(wine(tmp_path / "a.csv"), target="kind", batch_size=16)
     assert made.description == (
         f"{tmp_path}/a.csv: 3 classes, 125 examples of 15 to learn from, 27 to validate on, 26 to test on"
     )
@@ -46,9 +46,9 @@ def test_columns_are_standardized_or_one_hot(tmp_path):
     np.testing.assert_allclose(rows[:, -2:].sum(1), 1)
     np.testing.assert_allclose(rows[:, :13].mean(0), 0, atol=0.2)
     for options in ({"delimiter": ";", "bom": True}, {"delimiter": "\t", "end": "\n"}, {"end": "\r"}):
-        other = data.table(wine(tmp_path / "b.csv", **options), target="kind", batch=16)
+        other = data.table(wine(tmp_path / "b.csv", **options), target="kind", batch_size=16)
         assert other.fingerprint == made.fingerprint and other.inputs == made.inputs
-    read = data.read_labelled(str(tmp_path / "b.csv"), made.inputs, made.spec)
+    read = data.read_labeled(str(tmp_path / "b.csv"), made.inputs, made.spec)
     given = data.preprocess(made.inputs, read)
     rows = {row.tobytes(): target for row, target in zip(given["inputs"], given["targets"], strict=True)}
     for split in ("validation", "test"):
@@ -63,7 +63,7 @@ def test_quantities_of_a_linear_model_are_in_units(tmp_path):
     columns = {f"f{i}": x[:, i] for i in range(10)} | {"now": y[:, 0], "later": y[:, 1]}
     parts = np.array(["train", "validation", "TEST"])[np.arange(len(x)) % 3]
     path = write(tmp_path / "a.csv", {**columns, "part": parts})
-    made = data.table(path, target=("now", "later"), targets="quantities", split="part", batch=20)
+    made = data.table(path, target=("now", "later"), target_type="quantities", split="part", batch_size=20)
     assert made.spec.names == ("now", "later")
     train, test = np.arange(len(x)) % 3 == 0, np.arange(len(x)) % 3 == 2
     raw = data.read_inputs(path, made.inputs)["inputs"]
@@ -80,7 +80,7 @@ def test_quantities_of_a_linear_model_are_in_units(tmp_path):
 
     from jaxnets import modules, tasks
 
-    task = tasks.regression(modules.MLP(2, hidden=()), made.spec, learn=Parts)
+    task = tasks.regression(modules.MLP(2, hidden_sizes=()), made.spec, learn=Parts)
     head = {"kernel": fitted.coef_.T.astype(np.float32), "bias": fitted.intercept_.astype(np.float32)}
     predicted = task.endpoints["predict"].function({"params": {"head": head}}, {"inputs": found["inputs"]})
     np.testing.assert_allclose(predicted, wanted, rtol=1e-4)
@@ -94,18 +94,18 @@ def test_npz_files_are_tables_too(tmp_path, parts):
         {"x_train": x[:400], "y_train": y[:400], "x_test": x[400:], "y_test": y[400:]} if parts else {"x": x, "y": y}
     )
     np.savez(tmp_path / "a.npz", columns=names, **arrays)
-    made = data.table(str(tmp_path / "a.npz"), batch=32)
+    made = data.table(str(tmp_path / "a.npz"), batch_size=32)
     assert made.inputs.names == tuple(names)
     assert len(whole(made, "test")["targets"]) == (169 if parts else 86)
-    read = data.read_labelled(str(tmp_path / "a.npz"), made.inputs, made.spec)
+    read = data.read_labeled(str(tmp_path / "a.npz"), made.inputs, made.spec)
     np.testing.assert_array_equal(read["inputs"], x[400:] if parts else x)
     np.testing.assert_array_equal(read["targets"], y[400:] if parts else y)
     labels = np.stack([y, 1 - y], 1)
     np.savez(tmp_path / "b.npz", x=x, y=labels)
-    made = data.table(str(tmp_path / "b.npz"), targets="labels", batch=32)
+    made = data.table(str(tmp_path / "b.npz"), target_type="labels", batch_size=32)
     assert made.spec == data.Labels(("0", "1")) and made.train[0]["targets"].shape == (32, 2)
     np.savez(tmp_path / "c.npz", x=x)
-    assert "targets" not in data.table(str(tmp_path / "c.npz"), targets="none", batch=32).train[0]
+    assert "targets" not in data.table(str(tmp_path / "c.npz"), target_type="none", batch_size=32).train[0]
     np.testing.assert_array_equal(data.read_inputs(str(tmp_path / "c.npz"), made.inputs)["inputs"], x)
 
 
@@ -115,11 +115,11 @@ def test_labels_and_categories_of_numbers_are_columns(tmp_path):
     columns |= {name: random.integers(0, 2, 60) for name in ("red", "blue")}
     path = write(tmp_path / "a.csv", columns)
     options = {"target": ("red", "blue"), "targets": "labels", "columns": ("zip", "x"), "categorical": ("zip",)}
-    made = data.table(path, batch=8, **options)
+    made = data.table(path, batch_size=8, **options)
     assert made.spec == data.Labels(("red", "blue"))
     assert made.inputs.categories == (("1", "2", "3"), ())
-    assert data.table(path, batch=8, **{**options, "target": "red, blue"}).fingerprint == made.fingerprint
-    read = data.read_labelled(path, made.inputs, made.spec)
+    assert data.table(path, batch_size=8, **{**options, "target": "red, blue"}).fingerprint == made.fingerprint
+    read = data.read_labeled(path, made.inputs, made.spec)
     np.testing.assert_array_equal(read["targets"], np.stack([columns["red"], columns["blue"]], 1).astype(bool))
 
 
@@ -173,7 +173,7 @@ WRONG = {
 def test_what_is_wrong_in_a_table_is_told_by_its_place(tmp_path, text, message):
     (tmp_path / "a.csv").write_bytes(text.encode())
     with pytest.raises(ValueError, match=message) as error:
-        data.table(str(tmp_path / "a.csv"), target="kind", batch=4, test=0.2, seed=3)
+        data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4, test_fraction=0.2, seed=3)
     assert str(error.value).isprintable() and len(str(error.value)) <= 300
 
 
@@ -193,12 +193,12 @@ ARGUMENTS = {
 def test_wrong_arguments_of_a_table_are_told(tmp_path, arguments, message):
     (tmp_path / "a.csv").write_text(GOOD)
     with pytest.raises(ValueError, match=message):
-        data.table(str(tmp_path / "a.csv"), batch=4, **arguments)
+        data.table(str(tmp_path / "a.csv"), batch_size=4, **arguments)
 
 
 def test_new_rows_are_checked_against_those_of_training(tmp_path):
     (tmp_path / "a.csv").write_text(GOOD)
-    made = data.table(str(tmp_path / "a.csv"), target="kind", batch=4)
+    made = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     new = tmp_path / "new.csv"
     for text, message in {
         "city;age\nb;7\nc;8\n": "line 3, column 'city' must be one of 2 texts of the training part, got 'c'",
@@ -211,7 +211,7 @@ def test_new_rows_are_checked_against_those_of_training(tmp_path):
     new.write_text("age,more,city,kind\n1,?,b,x\n2,?,a,z\n")
     np.testing.assert_array_equal(data.read_inputs(str(new), made.inputs)["inputs"], [[1, 0, 1], [2, 1, 0]])
     with pytest.raises(ValueError, match="classes must be among the 2 of the training data, got z"):
-        data.read_labelled(str(new), made.inputs, made.spec)
+        data.read_labeled(str(new), made.inputs, made.spec)
 
 
 def test_new_rows_of_other_kinds(tmp_path):
@@ -221,9 +221,9 @@ def test_new_rows_of_other_kinds(tmp_path):
     y = np.array(["ill", "well"] * 10)
     path = str(tmp_path / "a.npz")
     np.savez(path, x_train=x, y_train=y, x_test=x[:7], y_test=y[:7])
-    for reader, name in ((data.series, "lengths"), (data.labelled_sets, "members")):
+    for reader, name in ((data.series, "lengths"), (data.labeled_sets, "valid")):
         made = reader(path, batch=4)
-        read = data.read_labelled(path, made.inputs, made.spec)
+        read = data.read_labeled(path, made.inputs, made.spec)
         found, wanted = data.preprocess(made.inputs, read, made.train[0].keys()), whole(made, "test")
         assert found.keys() == wanted.keys() and name in found
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
@@ -246,18 +246,18 @@ def test_new_images(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i}.png")
     for size in ((9, 7), (5, 5)):
-        read = data.read_labelled(str(tmp_path / "images"), Images(*size, 3), data.Classes(("a", "b")))
+        read = data.read_labeled(str(tmp_path / "images"), Images(*size, 3), data.Classes(("a", "b")))
         assert read["inputs"].shape == (4, *size, 3) and list(read["targets"]) == [0, 0, 1, 1]
         assert [name[-5:] for name in read["file"]] == ["0.png", "2.png", "1.png", "3.png"]
     one = data.read_inputs(str(tmp_path / "images/a/0.png"), Images(9, 7, 3))
     np.testing.assert_array_equal(one["inputs"], pixels[:1])
     with pytest.raises(ValueError, match="classes must be among the 1 of the training data, got b"):
-        data.read_labelled(str(tmp_path / "images"), Images(9, 7, 3), data.Classes(("a",)))
+        data.read_labeled(str(tmp_path / "images"), Images(9, 7, 3), data.Classes(("a",)))
     with pytest.raises(ValueError, match="must be of 8 x 7, got 9 x 7"):
         data.read_inputs(str(tmp_path / "images"), Images(8, 7, 3))
     np.savez(tmp_path / "a.npz", x=pixels[..., 0], y=np.arange(4) % 2)
     for inputs in (Pixels(255.0), Pixels(255.0, 7), Images(9, 7, 1)):
-        read = data.read_labelled(str(tmp_path / "a.npz"), inputs, data.Classes(("0", "1")))
+        read = data.read_labeled(str(tmp_path / "a.npz"), inputs, data.Classes(("0", "1")))
         made = data.preprocess(inputs, read)["inputs"]
         wanted = pixels[..., 0] if isinstance(inputs, Images) else pixels[..., 0] / np.float32(255)
         np.testing.assert_allclose(made.reshape(4, 9, 7), wanted, rtol=1e-6)
@@ -265,7 +265,7 @@ def test_new_images(tmp_path):
 
 def test_numbers_beyond_float32_are_told(tmp_path):
     (tmp_path / "a.csv").write_text(GOOD)
-    made = data.table(str(tmp_path / "a.csv"), target="kind", batch=4)
+    made = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     (tmp_path / "new.csv").write_text("age,city\n1,b\n1e300,a\n")
     with pytest.raises(ValueError, match="row 1 must be finite in float32, got inf at position 0"):
         data.preprocess(made.inputs, data.read_inputs(str(tmp_path / "new.csv"), made.inputs))
@@ -273,7 +273,7 @@ def test_numbers_beyond_float32_are_told(tmp_path):
 
 def test_one_column_has_no_empty_lines(tmp_path):
     (tmp_path / "a.csv").write_text("x\n" + "1\n2\n" * 20 + "\n\n")
-    made = data.table(str(tmp_path / "a.csv"), targets="none", batch=4)
+    made = data.table(str(tmp_path / "a.csv"), target_type="none", batch_size=4)
     new = tmp_path / "new.csv"
     new.write_text("x\n1\n\n3\n")
     with pytest.raises(ValueError, match="line 3 must have a value, got an empty line"):

@@ -10,7 +10,7 @@ COUNT = 50
 BYTES = RANDOM.integers(0, 256, (COUNT, 5, 4), np.uint8)
 READERS = {
     "series": (data.series, RANDOM.normal(size=(COUNT, 5, 2))),
-    "sets": (data.labelled_sets, RANDOM.normal(size=(COUNT, 5, 2))),
+    "sets": (data.labeled_sets, RANDOM.normal(size=(COUNT, 5, 2))),
     "images": (data.image_arrays, BYTES),
 }
 QUANTITIES = 1.7e9 + np.array([3600.0, 1e-3]) * RANDOM.normal(size=(COUNT, 2))
@@ -88,11 +88,11 @@ WRONG = {
 @pytest.mark.parametrize("kind, y, names, message", WRONG.values(), ids=WRONG)
 def test_wrong_targets_are_told(tmp_path, kind, y, names, message):
     with pytest.raises(ValueError, match=message):
-        data.series(saved(tmp_path, READERS["series"][1], y, **names), targets=kind)
+        data.series(saved(tmp_path, READERS["series"][1], y, **names), target_type=kind)
 
 
 def test_targets_that_differ_between_parts_are_told(tmp_path):
     x, y = READERS["series"][1], QUANTITIES
     np.savez(tmp_path / "a.npz", x_train=x[:40], x_test=x[40:], y_train=y[:40], y_test=y[40:, :1])
     with pytest.raises(ValueError, match="the test part must have 2 quantities, as the training part has, got 1"):
-        data.series(str(tmp_path / "a.npz"), targets="quantities")
+        data.series(str(tmp_path / "a.npz"), target_type="quantities")

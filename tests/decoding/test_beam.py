@@ -42,7 +42,7 @@ def everything(step, alpha):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_wide_beam_finds_the_best_of_all_sequences(seed, alpha):
     step = table_step(seed)
-    found = decoding.beam_search(step, jnp.zeros((), jnp.int32), START, end=END, beams=2**T, length=T, alpha=alpha)
+    found = decoding.beam_search(step, jnp.zeros((), jnp.int32), START, end=END, num_beams=2**T, length=T, alpha=alpha)
     expected = everything(step, alpha)
     for i in range(8):
         score, words = expected[i]
@@ -60,7 +60,7 @@ def test_what_a_step_passes_on_is_not_copied_for_each_beam():
         return (table, past), table[past]
 
     search = jax.jit(
-        lambda step, carry: decoding.beam_search(step, carry, START, end=END, beams=16, length=T), static_argnums=0
+        lambda step, carry: decoding.beam_search(step, carry, START, end=END, num_beams=16, length=T), static_argnums=0
     )
     carry = logits, jnp.zeros((), jnp.int32)
     found = search(step, carry)
@@ -72,7 +72,7 @@ def test_what_a_step_passes_on_is_not_copied_for_each_beam():
 
 def test_one_beam_is_greedy_and_more_are_no_worse():
     step, carry = table_step(2), jnp.zeros((), jnp.int32)
-    search = lambda beams: decoding.beam_search(step, carry, START, end=END, beams=beams, length=T, alpha=0.0)
+    search = lambda beams: decoding.beam_search(step, carry, START, end=END, num_beams=beams, length=T, alpha=0.0)
     scores = [float(search(beams).scores[0]) for beams in (1, 16)]
     assert scores[1] >= scores[0]
     greedy = decoding.greedy(step, carry, START, length=T, end=END)
@@ -83,7 +83,7 @@ def test_one_beam_is_greedy_and_more_are_no_worse():
 
 def test_beam_search_jits_and_maps_over_a_batch():
     step = table_step(3)
-    search = lambda carry: decoding.beam_search(step, carry, START, end=END, beams=3, length=T)
+    search = lambda carry: decoding.beam_search(step, carry, START, end=END, num_beams=3, length=T)
     carries = jnp.arange(4, dtype=jnp.int32)
     mapped = jax.jit(jax.vmap(search))(carries)
     for i in range(4):
@@ -94,13 +94,13 @@ def test_beam_search_jits_and_maps_over_a_batch():
 
 def test_more_beams_than_sequences():
     step = lambda carry, token: (carry, jnp.array([0.0, 1.0]))
-    found = decoding.beam_search(step, (), 1, end=0, beams=5, length=1)
+    found = decoding.beam_search(step, (), 1, end=0, num_beams=5, length=1)
     assert found.lengths[:2].tolist() == [1, 0] and jnp.isneginf(found.scores[2:]).all()
 
 
 def test_wrong_sizes_are_told():
     with pytest.raises(ValueError, match="`beams` must be an integer of at least 1, got 0"):
-        decoding.beam_search(table_step(0), 0, START, end=END, beams=0, length=4)
+        decoding.beam_search(table_step(0), 0, START, end=END, num_beams=0, length=4)
 
 
 def test_a_carry_that_changes_its_structure_is_told():
@@ -108,12 +108,12 @@ def test_a_carry_that_changes_its_structure_is_told():
     with pytest.raises(ValueError, match="`carry` must be like the one that the step returns"):
         decoding.greedy(step, None, 0, length=2)
     with pytest.raises(ValueError, match="`carry` must be like the one that the step returns"):
-        decoding.beam_search(step, None, 0, end=1, beams=2, length=2)
+        decoding.beam_search(step, None, 0, end=1, num_beams=2, length=2)
 
 
 def test_beam_search_where_64_bits_are_on(float64):
     step = lambda carry, token: (carry, jnp.array([0.0, 1.0], jnp.float32))
-    assert decoding.beam_search(step, (), 1, end=0, beams=2, length=3).lengths.dtype == jnp.int32
+    assert decoding.beam_search(step, (), 1, end=0, num_beams=2, length=3).lengths.dtype == jnp.int32
 
 
 def test_sample_draws_what_stream_draws_and_stops_at_the_end():

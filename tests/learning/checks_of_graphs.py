@@ -105,7 +105,7 @@ class Batches(list):
 
 def main(out: str) -> None:
     settings: ConfigDict = config.load("set_statistics")
-    settings.train.accumulate = 1
+    settings.train.grad_accum_steps = 1
     train = Batches(batch_of(step % 2) for step in range(STEPS))
     splits = {"train": train, "validation": Batches([batch_of(100), batch_of(101)])}
     dataset = data.Dataset(splits, data.Quantities(("product",)), fingerprint="", description="")  # type: ignore[arg-type]

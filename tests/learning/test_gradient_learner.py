@@ -66,7 +66,9 @@ def by_hand(optimizer, batches):
 
 
 @pytest.mark.parametrize("grad_accum_steps", [1, 2])
-@pytest.mark.parametrize("optimizer", [adamw(10, 0.1, weight_decay=0.1, clip=1.0), sgd(10, 0.1)], ids=["adamw", "sgd"])
+@pytest.mark.parametrize(
+    "optimizer", [adamw(10, 0.1, weight_decay=0.1, clip_norm=1.0), sgd(10, 0.1)], ids=["adamw", "sgd"]
+)
 def test_updates_are_those_of_optax_by_hand(optimizer, grad_accum_steps):
     learner = gradient(init, loss, optimizer, grad_accum_steps=grad_accum_steps)
     states, told = steps(learner, BATCHES)

@@ -13,7 +13,7 @@ XS = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
 
 @pytest.mark.parametrize("hidden", [(), (7,), (7, 4)])
 def test_it_is_dense_layers_one_after_the_other(hidden):
-    model = modules.MLP(3, hidden=hidden, activation="tanh")
+    model = modules.MLP(3, hidden_sizes=hidden, activation="tanh")
     variables = model.init(jax.random.key(0), XS)
     ys = jnp.asarray(XS.reshape(5, 6))
     for i, width in enumerate(hidden):
@@ -23,12 +23,12 @@ def test_it_is_dense_layers_one_after_the_other(hidden):
 
 
 def test_half_precision_and_dropout():
-    model = modules.MLP(2, hidden=(64,), dropout=0.5, dtype=jnp.bfloat16)
+    model = modules.MLP(2, hidden_sizes=(64,), dropout=0.5, dtype=jnp.bfloat16)
     variables = model.init(jax.random.key(0), XS)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     still = model.apply(variables, XS)
     assert still.dtype == jnp.float32
-    exact = modules.MLP(2, hidden=(64,)).apply(variables, XS)
+    exact = modules.MLP(2, hidden_sizes=(64,)).apply(variables, XS)
     np.testing.assert_allclose(still, exact, atol=0.05)
     dropped = model.apply(variables, XS, train=True, rngs={"dropout": jax.random.key(1)})
     assert np.abs(dropped - still).max() > 0.05

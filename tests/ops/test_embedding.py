@@ -17,12 +17,12 @@ TABLE = jax.random.normal(jax.random.key(0), (7, 3))
 OUTSIDE = [-1, -7, -8, 7, 8, 2**31 - 1, -(2**31)]
 LM = dict(width=8, layers=1, heads=2, context=8)
 SEQUENCES = {
-    "embedded": recurrent.CharRNN(7, hidden=4, embedding=3),
-    "one-hot": recurrent.CharRNN(7, hidden=4, embedding=0),
-    "apart": attention.modern_lm(7, key_heads=1, stacked=False, **LM),
+    "embedded": recurrent.CharRNN(7, hidden_size=4, embed_dim=3),
+    "one-hot": recurrent.CharRNN(7, hidden_size=4, embed_dim=0),
+    "apart": attention.modern_lm(7, num_kv_heads=1, scan_layers=False, **LM),
 }
 PAIRS = {
-    "recurrent": recurrent.EncoderDecoder(7, hidden=4, embedding=3, attention="additive"),
+    "recurrent": recurrent.EncoderDecoder(7, hidden_size=4, embed_dim=3, attention="additive"),
     "transformer": attention.Transformer(7, **LM),
 }
 
@@ -137,7 +137,7 @@ def test_translators_and_their_padding(name, made):
 
 
 def test_sets_of_tokens():
-    model = sets.DeepSets(outputs=2, elementwise=(3, 4), whole=(4,), tokens=7)
+    model = sets.DeepSets(num_outputs=2, phi=(3, 4), rho=(4,), vocab_size=7)
     members, segments = jnp.array([[True] * 3, [True, False, False]]), jnp.array([0, 0, 0, 1, -1, 2])
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     apply = jax.jit(model.apply)
@@ -189,12 +189,12 @@ def test_symbols_of_decoding(jitted, made):
         with pytest.raises(ValueError, match=rf"`(start|tokens)` must be in 0 ... 6, got {start}"):
             decoding.greedy(step, carry, start, length=2)
         with pytest.raises(ValueError, match=rf"`(start|tokens)` must be in 0 ... 6, got {start}"):
-            decoding.beam_search(step, carry, start, end=1, beams=2, length=2)
+            decoding.beam_search(step, carry, start, end=1, num_beams=2, length=2)
     for end in (-1, 7):
         with pytest.raises(ValueError, match=f"`end` must be in 0 ... 6, got {end}"):
             decoding.sample(step, carry, 0, key, length=2, end=end)
         with pytest.raises(ValueError, match=f"`end` must be in 0 ... 6, got {end}"):
-            decoding.beam_search(step, carry, 0, end=end, beams=2, length=2)
+            decoding.beam_search(step, carry, 0, end=end, num_beams=2, length=2)
     with pytest.raises(ValueError, match="`start` must be one token, an integer, got 1.5"):
         decoding.greedy(step, carry, 1.5, length=2)
     prompts = {
@@ -214,7 +214,7 @@ def test_decoding_within_jit_writes_no_token_for_one_out_of_range(made):
     write = jax.jit(lambda start: decoding.greedy(step, carry, start, length=3))
     assert write(9).tolist() == write(-1).tolist() == [-1, -1, -1]
     assert min(write(3).tolist()) >= 0
-    search = jax.jit(lambda start: decoding.beam_search(step, carry, start, end=1, beams=2, length=3).scores)
+    search = jax.jit(lambda start: decoding.beam_search(step, carry, start, end=1, num_beams=2, length=3).scores)
     assert jnp.isnan(search(9)).all() and not jnp.isnan(search(3)).any()
 
 

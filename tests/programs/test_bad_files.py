@@ -12,7 +12,7 @@ from jaxnets.training import rundir
 
 def other_config(folder: Path):
     small_run(folder)
-    return launch("train", [f"--workdir={folder / 'run'}", *SMALL, text(folder), "--config.model.hidden=9"])
+    return launch("train", [f"--workdir={folder / 'run'}", *SMALL, text(folder), "--config.model.hidden_size=9"])
 
 
 def changed_text(folder: Path):
@@ -51,14 +51,22 @@ def full_disk_for_checkpoints(folder: Path):
 
 
 def nan_loss(folder: Path, *more: str):
-    flags = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=0.0", "--config.optimizer.warmup=0"]
+    flags = [
+        "--config.optimizer.learning_rate=1e30",
+        "--config.optimizer.clip_norm=0.0",
+        "--config.optimizer.warmup_steps=0",
+    ]
     return train(text(folder), *flags, *more, "--config.train.steps=40")(folder)
 
 
 def nan_loss_after_a_checkpoint(folder: Path):
     """The first step has a learning rate of 0; those after it destroy the model."""
-    flags = ["--config.optimizer.warmup=1", "--config.optimizer.learning_rate=1e38", "--config.train.evaluate_every=1"]
-    done = train(text(folder), *flags, "--config.optimizer.clip=0.0", "--config.train.steps=40")(folder)
+    flags = [
+        "--config.optimizer.warmup_steps=1",
+        "--config.optimizer.learning_rate=1e38",
+        "--config.train.evaluate_every=1",
+    ]
+    done = train(text(folder), *flags, "--config.optimizer.clip_norm=0.0", "--config.train.steps=40")(folder)
     found = launch("evaluate", [f"--workdir={folder / 'new'}", "--step=1", "--json"])
     assert json.loads(found.stdout)["loss"] < 7, "the good step is lost"
     return done
@@ -114,8 +122,12 @@ CASES = {
         2,
         "text.txt is not UTF-8: byte 2",
     ),
-    "batch larger than the text": (train_on(b"abc " * 99, "--config.data.batch=999"), 2, "cannot fill 999 streams"),
-    "workdir of another config": (other_config, 2, "model.hidden: 8 there, 9 here"),
+    "batch larger than the text": (
+        train_on(b"abc " * 99, "--config.data.batch_size=999"),
+        2,
+        "cannot fill 999 streams",
+    ),
+    "workdir of another config": (other_config, 2, "model.hidden_size: 8 there, 9 here"),
     "workdir of something else": (foreign_folder, 2, "holds files but no run"),
     "unwritable workdir": (unwritable, 1, "cannot write to"),
     "text changed": (changed_text, 1, "has changed; it learned from"),
@@ -134,7 +146,7 @@ CASES = {
         "at step 2; stopped, the checkpoint of step 1 is kept",
     ),
     "NaN loss, skipped too often": (
-        lambda folder: nan_loss(folder, "--config.train.not_finite=skip", "--config.train.not_finite_limit=3"),
+        lambda folder: nan_loss(folder, "--config.train.nan_policy=skip", "--config.train.nan_limit=3"),
         1,
         "train/loss is nan at step 6; stopped, no checkpoint was made before",
     ),

@@ -22,18 +22,22 @@ def user_config(**changes: object):
 CASES = {
     "missing config": (train("--config=configs/none.py"), 2, "no config configs/none.py"),
     "mistyped config": (train("--config=char_ml"), 2, "the nearest is char_lm"),
-    "unknown key": (train("--config.model.hiden=5"), 2, "the nearest is --config.model.hidden"),
-    "wrong type": (train("--config.model.hidden=many"), 2, "int expected, such as 8; given 'many'"),
-    "no value": (train("--config.model.hidden"), 2, "a value is missing"),
+    "unknown key": (train("--config.model.hiden_size=5"), 2, "the nearest is --config.model.hidden_size"),
+    "wrong type": (train("--config.model.hidden_size=many"), 2, "int expected, such as 8; given 'many'"),
+    "no value": (train("--config.model.hidden_size"), 2, "a value is missing"),
     "unknown flag": (train("--wrokdir=x"), 2, "Unknown command line flag 'wrokdir'. Did you mean: workdir"),
     "stray argument": (train("configs/char_lm.py"), 2, "unexpected argument 'configs/char_lm.py'"),
     "unknown model": (train("--config.model.name=recurrent.CharRN"), 2, "the nearest is recurrent.CharRNN"),
     "unknown cell": (train("--config.model.cell=recurrent.lstmm"), 2, "the nearest is recurrent.lstm"),
-    "impossible model": (train_on(b"abc " * 99, "--config.model.tie=true"), 2, "tie: embedding = hidden expected"),
-    "indivisible batch": (
-        train_on(b"abc " * 99, "--config.train.accumulate=3"),
+    "impossible model": (
+        train_on(b"abc " * 99, "--config.model.tie_embeddings=true"),
         2,
-        "--config.train.accumulate must divide the batch of 4, got 3",
+        "tie: embedding = hidden expected",
+    ),
+    "indivisible batch": (
+        train_on(b"abc " * 99, "--config.train.grad_accum_steps=3"),
+        2,
+        "--config.train.grad_accum_steps must divide the batch of 4, got 3",
     ),
     "negative learning rate": (
         train_on(b"abc " * 99, "--config.optimizer.learning_rate=-1"),
@@ -52,15 +56,15 @@ CASES = {
         "prevalence.py has no variant attenton; it has attention, pooled",
     ),
     "argument of another optimizer": (
-        train_on(b"abc " * 99, "--config.optimizer.name=optax.sgd", "--config.optimizer.warmup=5"),
+        train_on(b"abc " * 99, "--config.optimizer.name=optax.sgd", "--config.optimizer.warmup_steps=5"),
         2,
-        "no setting --config.optimizer.warmup",
+        "no setting --config.optimizer.warmup_steps",
     ),
     "negative seed": (train_on(b"abc " * 99, "--config.seed=-1"), 2, "`seed` must be an integer of at least 0, got -1"),
     "negative minutes": (
-        train_on(b"abc " * 99, "--config.train.minutes=-1"),
+        train_on(b"abc " * 99, "--config.train.max_minutes=-1"),
         2,
-        "--config.train.minutes must be at least 0, which is no limit, got -1.0",
+        "--config.train.max_minutes must be at least 0, which is no limit, got -1.0",
     ),
     "cell without its family": (
         train_on(b"abc " * 99, "--config.model.cell=lstm"),
@@ -69,9 +73,9 @@ CASES = {
     ),
     "unknown module": (train("--config.model.name=recurrent.foo.Net"), 2, "no jaxnets.recurrent.foo for"),
     "no checkpoint to keep": (
-        train_on(b"abc " * 99, "--config.train.keep=0"),
+        train_on(b"abc " * 99, "--config.train.max_to_keep=0"),
         2,
-        "--config.train.keep must be at least 1, got 0",
+        "--config.train.max_to_keep must be at least 1, got 0",
     ),
     "frozen nothing": (
         train_on(b"abc " * 99, "--config.optimizer.frozen=hed"),
@@ -79,14 +83,14 @@ CASES = {
         "--config.optimizer.frozen=hed: it is found in none of the paths: params/embed/embedding, params/head/bias, ",
     ),
     "nothing to begin from": (
-        train_on(b"abc " * 99, "--config.train.begin_from=nowhere"),
+        train_on(b"abc " * 99, "--config.train.init_from=nowhere"),
         2,
-        "--config.train.begin_from must be a run with checkpoints or a safetensors file, got nowhere",
+        "--config.train.init_from must be a run with checkpoints or a safetensors file, got nowhere",
     ),
     "unknown policy": (
-        train_on(b"abc " * 99, "--config.train.not_finite=ignore"),
+        train_on(b"abc " * 99, "--config.train.nan_policy=ignore"),
         2,
-        "--config.train.not_finite must be one of stop, skip, roll_back, got ignore",
+        "--config.train.nan_policy must be one of stop, skip, roll_back, got ignore",
     ),
     "no such step": (of_run("evaluate", "--step=7"), 2, "--step must be best, last or one of 4, got 7"),
     "config for a finished run": (of_run("generate", "--config.seed=1"), 2, "the run's own config is used"),
@@ -100,7 +104,7 @@ CASES = {
     "empty prompt": (of_run("generate", "--prompt="), 2, "--prompt must have at least one character, got none"),
     "negative temperature": (of_run("generate", "--temperature=-1"), 2, "flag --temperature=-1"),
     "wrong input shape": (
-        lambda folder: launch("summary", ["--model=recurrent.CharRNN", "--config.model.vocabulary=9", "--input=a,b"]),
+        lambda folder: launch("summary", ["--model=recurrent.CharRNN", "--config.model.vocab_size=9", "--input=a,b"]),
         2,
         "--input must be sizes with commas between them, such as 1,64, got a,b",
     ),

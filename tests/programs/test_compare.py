@@ -32,18 +32,18 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     first = finished(folder / "a", LOSSES)
     slower = [{**row, "seconds": 2 * row["seconds"]} for row in LOSSES[:2]]
-    second = finished(folder / "b", slower, ("seed", "1"), ("model.hidden", "32"))
+    second = finished(folder / "b", slower, ("seed", "1"), ("model.hidden_size", "32"))
     return [comparison.open_trained(path, path.name) for path in (first, second)]
 
 
 def test_a_table_has_what_differs_and_what_was_reached(runs):
     table = comparison.table(runs, "validation/loss")
     assert table.columns == (
-        *("run", "model.hidden", "seed", "steps", "minutes", "parameters"),
+        *("run", "model.hidden_size", "seed", "steps", "minutes", "parameters"),
         *("best step", "best validation/loss", "last validation/loss", "validation/accuracy"),
     )
     assert table.rows == [
-        ("a", str(runs[0].settings["model.hidden"]), "0", 200, 2.0, None, 150, 2.0, 2.5, 0.5),
+        ("a", str(runs[0].settings["model.hidden_size"]), "0", 200, 2.0, None, 150, 2.0, 2.5, 0.5),
         ("b", "32", "1", 75, 1.5, None, 75, 3.0, 3.0, 0.25),
     ]
     by_accuracy = comparison.table(runs, "validation/accuracy")
@@ -96,7 +96,7 @@ def test_mistakes_are_told(tmp_path, runs):
 def test_texts_of_tables_are_aligned_or_turned(runs):
     table = comparison.table(runs, "validation/loss")
     wide = comparison.as_text(table, 1000).splitlines()
-    assert len(wide) == 3 and wide[0].startswith("run  model.hidden  seed")
+    assert len(wide) == 3 and wide[0].startswith("run  model.hidden_size  seed")
     turned = comparison.as_text(table, 40).splitlines()
     assert len(turned) == len(table.columns) and turned[0].split() == ["run", "a", "b"]
     markdown = comparison.as_markdown(table._replace(columns=("a|b", "\x1b[2J", *table.columns[2:]))).splitlines()

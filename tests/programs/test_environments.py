@@ -79,7 +79,7 @@ def test_signals_within_a_second_are_one(monkeypatch):
 
 
 SMALL = (
-    "--config.data.batch=2",
+    "--config.data.batch_size=2",
     "--config.data.size=5",
     "--config.train.evaluate_every=4",
     "--config.train.log_every=1",
@@ -134,7 +134,7 @@ def test_a_run_is_read_while_it_trains(tmp_path, ready, capfd):
     """Steps that are removed meanwhile, and steps that are not whole yet, are not called damaged."""
     settings, dataset, task, compiled = ready
     settings = settings.copy_and_resolve_references()
-    settings.train.steps, settings.train.evaluate_every, settings.train.keep = 80, 2, 1
+    settings.train.steps, settings.train.evaluate_every, settings.train.max_to_keep = 80, 2, 1
     workdir = tmp_path / "run"
     rundir.claim(workdir, settings, dataset)
     failures, read = [], []
@@ -161,7 +161,7 @@ def test_a_run_is_read_while_it_trains(tmp_path, ready, capfd):
     assert "cannot be read" not in capfd.readouterr().err
 
 
-MODEL = "--model=sets.HistNetQ --config.model.outputs=2 --input=1,4,2"
+MODEL = "--model=sets.HistNetQ --config.model.num_outputs=2 --input=1,4,2"
 STREAMS = {
     "closed output": (MODEL, ">&-", 0, ""),
     "closed errors": (MODEL, "2>&-", 0, ""),
@@ -240,7 +240,7 @@ def test_runs_with_64_bit_types(tmp_path, environment, name):
         "jaxnets.train",
         f"--config={name}",
         f"--workdir={tmp_path}",
-        "--config.data.batch=8",
+        "--config.data.batch_size=8",
     ]
     own = {**environment, "JAX_ENABLE_X64": "1"}
     done = subprocess.run(

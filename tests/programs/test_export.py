@@ -27,7 +27,7 @@ RANDOM = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def small_export(small_run, tmp_path_factory, run_program) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "small"
-    done = run_program("export", f"--workdir={small_run}", f"--out={folder}", "--step=last")
+    done = run_program("export", f"--workdir={small_run}", f"--output={folder}", "--step=last")
     assert done.returncode == 0, done.stderr
     assert "step 20, for cpu, cuda, tpu" in done.stdout
     for path in folder.glob("*.*"):
@@ -249,7 +249,7 @@ def test_only_an_export_of_the_same_run_is_replaced(small_run, small_export, tmp
     shutil.copy(folder / "config.json", tmp_path / "settings")
     with pytest.raises(UsageError, match="holds config.json; choose a folder of its own"):
         export_folder.check_free(tmp_path / "settings", run, overwrite=True)
-    with pytest.raises(UsageError, match="--out must be a folder, got the file"):
+    with pytest.raises(UsageError, match="--output must be a folder, got the file"):
         export_folder.check_free(folder / "thesis.tex", run, overwrite=True)
 
 
@@ -257,7 +257,7 @@ def test_what_cannot_be_written_is_told_and_nothing_is_lost(small_run, small_exp
     folder = shutil.copytree(small_export, tmp_path / "export")
     # No file may grow beyond 12 blocks of 1 kB: the weights do not fit.
     command = ["bash", "-c", 'ulimit -f 12; exec "$@"', "-", sys.executable, "-m", "jaxnets.export"]
-    flags = [f"--workdir={small_run}", f"--out={folder}", "--step=15"]
+    flags = [f"--workdir={small_run}", f"--output={folder}", "--step=15"]
     done = subprocess.run([*command, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"cannot write to {folder}: " in done.stderr

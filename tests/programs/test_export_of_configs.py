@@ -45,7 +45,7 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
 
 def raw_test_inputs(data: ConfigDict) -> np.ndarray | None:
     """The test part as a user has it, read without jaxnets; None where batches are raw."""
-    if data.name in ("data.series", "data.labelled_sets", "data.image_arrays"):
+    if data.name in ("data.series", "data.labeled_sets", "data.image_arrays"):
         return np.load(data.path)["x_test"]
     if data.name == "data.table":
         rows = [line.split(",") for line in Path(data.path).read_text().splitlines()]
@@ -110,12 +110,12 @@ def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     few = smaller(predict.inputs, batch)
     calls = [(whole, whole), (few, few)]
     if inputs is not None:
-        calls = [({"inputs": inputs[: len(batch["inputs"])]}, whole)]  # lengths and members are those of raw rows
+        calls = [({"inputs": inputs[: len(batch["inputs"])]}, whole)]  # lengths and valid are those of raw rows
         if inputs.shape[:2] == batch["inputs"].shape[:2]:
             calls.append(({**few, "inputs": inputs[tuple(map(slice, few["inputs"].shape[:2]))]}, few))
         if name != "vae":  # whose answers are codes
             check_metrics(run, dataset, model(inputs), tolerance["atol"])
-    if run.config.data.name in ("data.intruder", "data.prevalence"):  # digits from 0 to 16, divided by the reader
+    if run.config.data.name in ("data.odd_one_out", "data.prevalence"):  # digits from 0 to 16, divided by the reader
         calls.append(({**whole, "inputs": np.round(16 * whole["inputs"]).astype(int)}, whole))
     for given, of_batch in calls:
         expected = jax.jit(predict.function)(run.variables, of_batch)
@@ -233,8 +233,8 @@ def test_an_export_reads_raw_rows(tmp_path, monkeypatch, x):
         model(np.zeros((3, 5, 2)))
     with pytest.raises(ValueError, match="inputs: float32"):
         model(np.zeros(3))
-    with pytest.raises(ValueError, match=r"arrays inputs(, lengths)? expected; given inputs, .*members"):
-        model(x[40:], members=None)
+    with pytest.raises(ValueError, match=r"arrays inputs(, lengths)? expected; given inputs, .*valid"):
+        model(x[40:], valid=None)
 
 
 @pytest.mark.slow

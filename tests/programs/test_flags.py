@@ -9,12 +9,12 @@ from jaxnets.training.errors import UsageError
 
 
 def test_settings_may_stand_in_flag_files(tmp_path, run_program):
-    (tmp_path / "size.txt").write_text("--config.model.hidden=8\n--json\n")
+    (tmp_path / "size.txt").write_text("--config.model.hidden_size=8\n--json\n")
     (tmp_path / "flags.txt").write_text(
-        "# a comment\n--model=recurrent.CharRNN\n\n--config.model.vocabulary=65\n"
-        f"--config.model.hidden=16\n--flagfile={tmp_path / 'size.txt'}\n"
+        "# a comment\n--model=recurrent.CharRNN\n\n--config.model.vocab_size=65\n"
+        f"--config.model.hidden_size=16\n--flagfile={tmp_path / 'size.txt'}\n"
     )
-    done = run_program("summary", "--config.model.layers=2", f"--flagfile={tmp_path / 'flags.txt'}")
+    done = run_program("summary", "--config.model.num_layers=2", f"--flagfile={tmp_path / 'flags.txt'}")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["parameters"] == 65 * 64 + 4 * 8 * (64 + 8 + 1) + 4 * 8 * (8 + 8 + 1) + 65 * 9
 

@@ -22,17 +22,21 @@ def test_a_run_with_batch_statistics_goes_on_as_if_it_had_not_stopped(tmp_path, 
         "--config=cifar10",
         "--config.data.name=data.image_arrays",
         f"--config.data.path={tmp_path / 'images.npz'}",
-        "--config.data.batch=8",
-        "--config.optimizer.average=0.9",
-        "--config.optimizer.warmup=2",
-        "--config.train.accumulate=2",
+        "--config.data.batch_size=8",
+        "--config.optimizer.ema_decay=0.9",
+        "--config.optimizer.warmup_steps=2",
+        "--config.train.grad_accum_steps=2",
         "--config.train.evaluate_every=3",
     )
     runs = []
     for name, stops in (("whole", (6,)), ("stopped", (3, 6))):
         for steps in stops:
             # The schedule ends at the steps of its run: a constant one is not changed by stopping.
-            own = (f"--workdir={tmp_path / name}", f"--config.train.steps={steps}", "--config.optimizer.final=1.0")
+            own = (
+                f"--workdir={tmp_path / name}",
+                f"--config.train.steps={steps}",
+                "--config.optimizer.end_lr_factor=1.0",
+            )
             done = run_program("train", *flags, *own)
             assert done.returncode == 0, done.stderr
         runs.append(restore.open_run(tmp_path / name, "last"))
@@ -56,8 +60,8 @@ def test_names_that_are_not_utf_8_from_reading_to_figures(tmp_path, run_program)
                 Path(os.fsdecode(os.path.join(root, name, b"%d\xff.png" % i)))
             )
     workdir = tmp_path / "run"
-    own = ("--config.data.size=28", "--config.data.channels=1", "--config.data.batch=2", "--config.train.steps=1")
-    model = ("--config.model.name=convolution.lenet5", "--config.task.mean=(0.5,)", "--config.task.deviation=(0.5,)")
+    own = ("--config.data.size=28", "--config.data.channels=1", "--config.data.batch_size=2", "--config.train.steps=1")
+    model = ("--config.model.name=convolution.lenet5", "--config.task.mean=(0.5,)", "--config.task.std=(0.5,)")
     path = f"--config.data.path={os.fsdecode(root)}"
     done = run_program("train", "--config=images", f"--workdir={workdir}", path, *own, *model)
     assert done.returncode == 0, done.stderr

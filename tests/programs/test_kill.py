@@ -21,7 +21,7 @@ FLAGS = (
     f"--config.train.steps={STEPS}",
     "--config.train.evaluate_every=6",
     "--config.model.dropout=0.3",
-    "--config.model.layers=2",
+    "--config.model.num_layers=2",
 )
 
 
@@ -33,7 +33,7 @@ def saving(workdir: Path) -> bool:
 @pytest.mark.parametrize("extra", [("streams", 1), ("windows", 2)], ids=["streams", "windows, accumulated"])
 def test_ten_kills_change_nothing(tmp_path, environment, run_program, small_flags, extra):
     read_as, accumulate = extra
-    flags = (*small_flags, *FLAGS, f"--config.data.read_as={read_as}", f"--config.train.accumulate={accumulate}")
+    flags = (*small_flags, *FLAGS, f"--config.data.read_as={read_as}", f"--config.train.grad_accum_steps={accumulate}")
     whole = run_program("train", f"--workdir={tmp_path / 'whole'}", *flags)
     assert whole.returncode == 0, whole.stderr
 

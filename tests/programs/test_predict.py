@@ -9,7 +9,7 @@ from sklearn.datasets import load_diabetes
 
 from jaxnets.training import compiled, loop, restore, rundir
 from jaxnets.training.errors import UsageError
-from jaxnets.training.prediction import files, labelled, predictor, rows
+from jaxnets.training.prediction import files, labeled, predictor, rows
 from jaxnets.training.prediction.parts import Parts
 
 TABLE = """
@@ -22,7 +22,7 @@ def get_config():
         "data": {"name": "data.table", "path": "", "target": "progression", "targets": "quantities", "batch": 32},
         "model": {"name": "modules.MLP", "hidden": (8,)},
         "optimizer": {"learning_rate": 3e-3},
-        "train": {"steps": 20, "minutes": 0.0, "accumulate": 1, "evaluate_every": 20, "log_every": 20},
+        "train": {"steps": 20, "max_minutes": 0.0, "grad_accum_steps": 1, "evaluate_every": 20, "log_every": 20},
     })
 """
 
@@ -58,11 +58,15 @@ def run_of(folder, small_run):
     """``run_of(kind)``: a run of 20 steps, trained once."""
     small = ("--config.train.steps=20", "--config.train.evaluate_every=20", "--config.train.log_every=20")
     configs = {
-        "classification": ("series", "rows.npz", ("--config.model.hidden=8",)),
+        "classification": ("series", "rows.npz", ("--config.model.hidden_size=8",)),
         "sets": (
-            "labelled_sets",
+            "labeled_sets",
             "rows.npz",
-            ("--config.model.width=8", "--config.model.encoder=1", "--config.model.points=2"),
+            (
+                "--config.model.embed_dim=8",
+                "--config.model.num_encoder_blocks=1",
+                "--config.model.num_inducing_points=2",
+            ),
         ),
         "regression": (str(folder / "table.py"), "table.csv", ()),
     }
@@ -93,7 +97,7 @@ def predicted(run, path, output, *, endpoint="", begin=0, end=None, batch=64):
 
 
 def evaluated(run, path):
-    dataset = labelled.dataset(run, str(path))
+    dataset = labeled.dataset(run, str(path))
     names = list(run.task.evaluators)
     return compiled.evaluate_splits(run.task, run.variables, dataset, ["file"], names, 0)["file"]
 
@@ -210,7 +214,7 @@ def test_the_program_resumes_and_refuses(run_program, run_of, folder, tmp_path):
 @pytest.mark.slow
 def test_an_export_predicts_the_same(run_program, run_of, folder, tmp_path):
     run = run_of("sets")
-    done = run_program("export", f"--workdir={run.workdir}", f"--out={tmp_path / 'export'}")
+    done = run_program("export", f"--workdir={run.workdir}", f"--output={tmp_path / 'export'}")
     assert done.returncode == 0, done.stderr
     expected = predicted(run, folder / "new.npz", tmp_path / "run.csv")
     flags = (f"--workdir={tmp_path / 'export'}", f"--input={folder / 'new.npz'}", f"--output={tmp_path / 'found.csv'}")

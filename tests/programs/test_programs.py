@@ -95,7 +95,7 @@ def test_a_tree_of_continuations_is_two_levels_deep(small_run, run_program):
     assert sum(first) <= 1
 
 
-SMALL_SERIES = ("--config.model.hidden=8", "--config.train.steps=6", "--config.train.evaluate_every=3")
+SMALL_SERIES = ("--config.model.hidden_size=8", "--config.train.steps=6", "--config.train.evaluate_every=3")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_summary_of_a_config_takes_the_shape_of_its_data(run_program):
 
 
 def test_summary_counts_the_model_of_the_slides(run_program):
-    arguments = ["--config.model.vocabulary=65", "--config.model.hidden=512", "--config.model.layers=3"]
-    done = run_program("summary", "--model=recurrent.CharRNN", *arguments, "--config.model.embedding=256", "--json")
+    arguments = ["--config.model.vocab_size=65", "--config.model.hidden_size=512", "--config.model.num_layers=3"]
+    done = run_program("summary", "--model=recurrent.CharRNN", *arguments, "--config.model.embed_dim=256", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["parameters"] == 5_823_297 == sum(part["parameters"] for part in found["parts"])
@@ -179,7 +179,7 @@ def test_training_goes_on_when_steps_are_raised(tmp_path, run_program, small_fla
 
 def test_a_run_may_stop_by_minutes(tmp_path, run_program, small_flags):
     workdir = tmp_path / "run"
-    flags = ("--config.train.steps=1000000", "--config.train.minutes=0.02", "--config.train.evaluate_every=100000")
+    flags = ("--config.train.steps=1000000", "--config.train.max_minutes=0.02", "--config.train.evaluate_every=100000")
     done = run_program("train", f"--workdir={workdir}", *small_flags, *flags)
     assert done.returncode == 0, done.stderr
     reached = read_metrics(workdir)[-1]["step"]
@@ -225,7 +225,7 @@ def test_print_config_prints_all_settings_and_trains_nothing(run_program, tmp_pa
     flags = (f"--workdir={tmp_path / 'run'}", "--config=digits", "--config.model.dropout=0.5", "--print_config")
     told = run_program("train", *flags).stdout.splitlines()
     assert not (tmp_path / "run").exists()
-    assert {"--config.model.dropout=0.5", "--config.data.batch=64", "--config.model.cell=recurrent.gru"} <= {*told}
+    assert {"--config.model.dropout=0.5", "--config.data.batch_size=64", "--config.model.cell=recurrent.gru"} <= {*told}
     again = run_program("train", "--config=digits", *told, "--print_config").stdout.splitlines()
     assert again == told
 
@@ -250,7 +250,7 @@ def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_t
         capture_output=True,
         text=True,
     )
-    flags = ["--config.data.batch=4", "--config.data.length=8", f"--config.data.path={small_text}"]
+    flags = ["--config.data.batch_size=4", "--config.data.seq_len=8", f"--config.data.path={small_text}"]
     trained = run("train", "--config=mine.py", *flags, "--config.train.steps=2")
     assert trained.returncode == 0, trained.stderr
     refused = run("evaluate")

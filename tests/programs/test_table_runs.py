@@ -31,9 +31,9 @@ def test_a_run_learns_and_predicts_in_the_units_of_the_table(table, tmp_path):
     flags = {
         "data.path": path,
         "data.target": "cost",
-        "data.targets": "quantities",
+        "data.target_type": "quantities",
         "task": "tasks.regression",
-        "model.hidden": "(32,)",
+        "model.hidden_sizes": "(32,)",
         "train.steps": 150,
         "train.evaluate_every": 50,
         "train.report_every": 0,

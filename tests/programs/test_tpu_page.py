@@ -47,13 +47,13 @@ def test_every_file_that_is_linked_is_there():
 @pytest.fixture
 def hosts(environment, small_flags, tmp_path):
     """Two "hosts" that run the script; what is left of them is ended with the test."""
-    together = (f"--coordinator=localhost:{free_port()}", "--processes=2", f"--workdir={tmp_path / 'run'}")
+    together = (f"--coordinator_address=localhost:{free_port()}", "--num_processes=2", f"--workdir={tmp_path / 'run'}")
     own = {**environment, "PYTHON": sys.executable, "PAUSE": "1", "TRIES": "8", "JAX_NUM_CPU_DEVICES": "2"}
     started = []
 
     def start(*more):
         for number in range(2):
-            command = ["sh", SCRIPT, *together, f"--process={number}", *small_flags, *more]
+            command = ["sh", SCRIPT, *together, f"--process_id={number}", *small_flags, *more]
             with (tmp_path / f"host{number}").open("w") as told:
                 started.append(
                     subprocess.Popen(command, cwd=ROOT, env=own, stdout=told, stderr=told, start_new_session=True)

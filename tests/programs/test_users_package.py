@@ -166,7 +166,7 @@ def test_it_is_trained_interrupted_resumed_evaluated_applied_and_exported(
     flags = (f"--input={with_package / 'new.npz'}", "--trust=signs_package")
     done = run_program("predict", workdir, *flags, f"--output={tmp_path / 'a.csv'}")
     assert done.returncode == 0, done.stderr
-    exported = run_program("export", workdir, "--trust=signs_package", f"--out={tmp_path / 'export'}")
+    exported = run_program("export", workdir, "--trust=signs_package", f"--output={tmp_path / 'export'}")
     assert exported.returncode == 0, exported.stderr
     done = run_program("predict", f"--workdir={tmp_path / 'export'}", *flags, f"--output={tmp_path / 'b.csv'}")
     assert done.returncode == 0, done.stderr
@@ -201,7 +201,7 @@ def test_two_processes_train_it_and_are_interrupted(with_package, start_processe
     weights = []
     for name in ("whole", "run"):
         out = tmp_path / f"{name}_export"
-        flags = (f"--workdir={tmp_path / name}", "--trust=signs_package", "--step=last", f"--out={out}")
+        flags = (f"--workdir={tmp_path / name}", "--trust=signs_package", "--step=last", f"--output={out}")
         exported = run_program("export", *flags)
         assert exported.returncode == 0, exported.stderr
         weights.append((out / "weights.safetensors").read_bytes())

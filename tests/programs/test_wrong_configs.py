@@ -11,8 +11,8 @@ from jaxnets.training.errors import RunError, UsageError
 
 GOOD = {
     "task": "tasks.classification",
-    "data": {"name": "data.digits", "batch": 16},
-    "model": {"name": "recurrent.SequenceModel", "hidden": 4},
+    "data": {"name": "data.digits", "batch_size": 16},
+    "model": {"name": "recurrent.SequenceModel", "hidden_size": 4},
 }
 
 
@@ -101,7 +101,7 @@ def test_the_good_config_is_built(tmp_path):
 
 
 def test_runs_that_use_each_other_are_told(tmp_path):
-    settings, dataset, task, compiled = ready("--config.train.steps=1", "--config.data.batch=16", name="digits")
+    settings, dataset, task, compiled = ready("--config.train.steps=1", "--config.data.batch_size=16", name="digits")
     for name, other in (("a", "b"), ("b", "a")):
         folder = tmp_path / name
         rundir.claim(folder, settings, dataset)
@@ -131,7 +131,7 @@ def test_a_file_that_is_no_config_is_told(tmp_path, content, sentence):
 
 
 def test_a_config_that_holds_an_array_is_told(tmp_path):
-    settings, dataset, *_ = ready("--config.data.batch=16", name="digits")
+    settings, dataset, *_ = ready("--config.data.batch_size=16", name="digits")
     settings.model["shift"] = np.ones(3)
     with pytest.raises(UsageError, match="a config holds numbers, text, truth values and tuples"):
         rundir.claim(tmp_path / "run", settings, dataset)

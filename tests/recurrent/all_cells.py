@@ -15,7 +15,7 @@ CELLS = {
     "gru, none": recurrent.gru(H, "none"),
     "mgu": recurrent.mgu(H),
     "lstm": recurrent.lstm(H),
-    "lstm, projection": recurrent.lstm(H, projection=4),
+    "lstm, projection": recurrent.lstm(H, proj_size=4),
     "lstm, coupled": recurrent.lstm(H, coupled=True),
     "peephole": recurrent.peephole_lstm(H),
     "layer norm lstm": recurrent.layer_norm_lstm(H),

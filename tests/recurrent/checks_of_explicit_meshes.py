@@ -51,7 +51,7 @@ def layers():
         "stacked": (recurrent.StackedRNN(CELLS["gru"], 2, bidirectional=True, connect="residual"), (xs,), {}),
         **{
             pooling: (
-                recurrent.SequenceModel(2, hidden=4, bidirectional=True, pooling=pooling, dropout=0.5),
+                recurrent.SequenceModel(2, hidden_size=4, bidirectional=True, pooling=pooling, dropout=0.5),
                 (xs,),
                 {"lengths": LENGTHS, "train": True, "rngs": {"dropout": jax.random.key(1)}},
             )

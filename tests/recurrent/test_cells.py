@@ -140,7 +140,7 @@ EQUATIONS = {
     "gru, none": (recurrent.gru(7, "none"), gru_none),
     "mgu": (recurrent.mgu(7), mgu),
     "lstm": (recurrent.lstm(7), lstm),
-    "lstm, projection": (recurrent.lstm(7, projection=3), lstm_projection),
+    "lstm, projection": (recurrent.lstm(7, proj_size=3), lstm_projection),
     "lstm, coupled": (recurrent.lstm(7, coupled=True), lstm_coupled),
     "peephole": (recurrent.peephole_lstm(7), peephole),
     "layer norm lstm": (recurrent.layer_norm_lstm(7), layer_norm_lstm),

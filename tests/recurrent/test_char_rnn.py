@@ -13,7 +13,7 @@ def size(tree):
 
 
 def test_three_layers_of_512_have_5_823_297_parameters():
-    model = recurrent.CharRNN(65, hidden=512, layers=3, embedding=256)
+    model = recurrent.CharRNN(65, hidden_size=512, num_layers=3, embed_dim=256)
     assert size(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))) == 5_823_297
 
 
@@ -29,7 +29,7 @@ VARIANTS = {
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
 def network(request):
-    model = recurrent.CharRNN(11, hidden=8, **{"layers": 2, **request.param})
+    model = recurrent.CharRNN(11, hidden_size=8, **{"layers": 2, **request.param})
     return model, model.init(jax.random.key(0), TOKENS)
 
 
@@ -62,14 +62,14 @@ def test_every_parameter_has_a_gradient(network):
 
 
 def test_a_tied_output_has_no_matrix_of_its_own():
-    model = recurrent.CharRNN(11, hidden=8, embedding=8, tie=True)
-    free = recurrent.CharRNN(11, hidden=8, embedding=8)
+    model = recurrent.CharRNN(11, hidden_size=8, embed_dim=8, tie_embeddings=True)
+    free = recurrent.CharRNN(11, hidden_size=8, embed_dim=8)
     count = lambda m: size(jax.eval_shape(m.init, jax.random.key(0), TOKENS))
     assert count(free) - count(model) == 8 * 11
 
 
 def test_dropout_is_a_function_of_its_key():
-    model = recurrent.CharRNN(11, hidden=8, layers=2, dropout=0.5)
+    model = recurrent.CharRNN(11, hidden_size=8, num_layers=2, dropout=0.5)
     variables = model.init(jax.random.key(0), TOKENS)
     run = lambda seed: model.apply(variables, TOKENS, train=True, rngs={"dropout": jax.random.key(seed)})[1]
     chex.assert_trees_all_equal(run(1), run(1))
@@ -78,7 +78,7 @@ def test_dropout_is_a_function_of_its_key():
 
 
 def test_bfloat16_is_close_and_gives_float32_logits():
-    exact = recurrent.CharRNN(11, hidden=8, layers=2)
+    exact = recurrent.CharRNN(11, hidden_size=8, num_layers=2)
     half = exact.clone(dtype=jnp.bfloat16)
     variables = exact.init(jax.random.key(0), TOKENS)
     logits = half.apply(variables, TOKENS)[1]

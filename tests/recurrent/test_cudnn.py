@@ -40,7 +40,7 @@ def test_outputs_and_gradients_are_those_of_the_sequential_method(reference, bat
 
 NOT_SERVED = {
     "another cell": (recurrent.gru(6), {}, r"needs recurrent.lstm\(H\)"),
-    "a projection": (recurrent.lstm(6, projection=2), {}, r"needs recurrent.lstm\(H\)"),
+    "a projection": (recurrent.lstm(6, proj_size=2), {}, r"needs recurrent.lstm\(H\)"),
     "a wrapper": (recurrent.residual(LSTM), {}, r"needs recurrent.lstm\(H\)"),
     "lengths": (LSTM, {"lengths": jnp.array([1, 2, 3])}, '"cudnn" cannot serve lengths'),
     "resets": (LSTM, {"resets": jnp.zeros((3, 4), bool)}, '"cudnn" cannot serve resets'),

@@ -144,7 +144,7 @@ CASES = {
     "StackedRNN": [module(recurrent.StackedRNN(GRU, 2, bidirectional=True), xs_alone, lambda b, t: (b, t, 2 * H))],
     "SequenceModel": [
         module(
-            recurrent.SequenceModel(2, hidden=H, bidirectional=True, pooling=how),
+            recurrent.SequenceModel(2, hidden_size=H, bidirectional=True, pooling=how),
             xs_alone,
             (lambda b, t: (b, t, 2)) if how == "none" else (lambda b, t: (b, 2)),
             alone,
@@ -153,7 +153,7 @@ CASES = {
     ],
     "CharRNN": [
         module(
-            recurrent.CharRNN(5, hidden=H, embedding=width, tie=width == H),
+            recurrent.CharRNN(5, hidden_size=H, embed_dim=width, tie_embeddings=width == H),
             lambda b, t: (ids(b, t),),
             lambda b, t: (b, t, 5),
         )
@@ -161,7 +161,7 @@ CASES = {
     ],
     "EncoderDecoder": [
         module(
-            recurrent.EncoderDecoder(5, hidden=H, embedding=H, attention=kind),
+            recurrent.EncoderDecoder(5, hidden_size=H, embed_dim=H, attention=kind),
             lambda b, t: (ids(b, t), ids(b, 3), lengths(b, t)),
             lambda b, t: (b, 3, 5),
             alone,
@@ -170,7 +170,7 @@ CASES = {
     ]
     + [
         module(
-            recurrent.EncoderDecoder(5, hidden=H, embedding=H),
+            recurrent.EncoderDecoder(5, hidden_size=H, embed_dim=H),
             lambda b, t: (ids(b, 3), ids(b, t)),
             lambda b, t: (b, t, 5),
             alone,
@@ -283,7 +283,7 @@ def test_no_steps_are_refused_where_they_mean_nothing():
     assert decoding.sample(step, 0.0, 0, KEY, length=0).shape == (0,)
     assert decoding.greedy(step, 0.0, 0, length=0).shape == (0,)
     with pytest.raises(ValueError, match="`length` must be an integer of at least 1, got 0"):
-        decoding.beam_search(step, 0.0, 0, end=1, beams=2, length=0)
+        decoding.beam_search(step, 0.0, 0, end=1, num_beams=2, length=0)
     for call in (decoding.tree, lambda *arguments: decoding.stream(*arguments, KEY)):
         with pytest.raises(ValueError, match="with at least one"):
             call(step, 0.0, [])
@@ -293,7 +293,7 @@ def test_no_rows_decode_nothing():
     step = lambda carry, token: (carry, jnp.zeros(5))
     tokens = jax.vmap(lambda start: decoding.sample(step, 0.0, start, KEY, length=3))(jnp.zeros(0, jnp.int32))
     assert tokens.shape == (0, 3)
-    best = jax.vmap(lambda start: decoding.beam_search(step, 0.0, start, end=1, beams=2, length=3))(
+    best = jax.vmap(lambda start: decoding.beam_search(step, 0.0, start, end=1, num_beams=2, length=3))(
         jnp.zeros(0, jnp.int32)
     )
     assert best.tokens.shape == (0, 2, 3)

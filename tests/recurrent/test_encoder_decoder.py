@@ -11,7 +11,7 @@ from jaxnets import recurrent
 
 SOURCE, TARGET = jax.random.randint(jax.random.key(0), (2, 3, 6), 0, 11)
 LENGTHS = jnp.array([6, 1, 4])
-PROJECTED = functools.partial(recurrent.lstm, projection=3)  # outputs that are not H wide
+PROJECTED = functools.partial(recurrent.lstm, proj_size=3)  # outputs that are not H wide
 KINDS = [("none", recurrent.gru), ("additive", PROJECTED), ("multiplicative", recurrent.gru)]
 
 

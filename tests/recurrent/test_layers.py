@@ -94,7 +94,7 @@ def test_dropout_between_layers_keeps_the_mean_and_needs_a_key():
 
 
 def test_stacked_module_names_its_layers_and_trains_with_dropout():
-    module = recurrent.StackedRNN(CELL, layers=2, bidirectional=True, dropout=0.5)
+    module = recurrent.StackedRNN(CELL, num_layers=2, bidirectional=True, dropout=0.5)
     variables = module.init(jax.random.key(0), XS)
     assert set(variables["params"]) == {"layer_0", "layer_1"}
     assert set(variables["params"]["layer_0"]) == {"forward", "backward"}
@@ -122,7 +122,7 @@ BAD = {
     "connect": (lambda: recurrent.stacked(layers(CELL), XS, connect="dense"), "connect: plain, residual or skip"),
     "carries": (lambda: recurrent.stacked(layers(CELL), XS, ()), "carry: one per layer, 1, expected; given 0"),
     "dropout": (lambda: recurrent.stacked(layers(CELL), XS, dropout=1.0), "dropout: a probability below 1"),
-    "layers": (lambda: recurrent.StackedRNN(CELL, layers=0).init(jax.random.key(0), XS), "layers: at least 1"),
+    "layers": (lambda: recurrent.StackedRNN(CELL, num_layers=0).init(jax.random.key(0), XS), "layers: at least 1"),
     "gru": (lambda: recurrent.gru(3, "between"), "reset: before, after or none; given 'between'"),
     "conv lstm": (lambda: recurrent.conv_lstm(3, (3, 3, 3)), "kernel: one or two sizes expected"),
 }

@@ -27,7 +27,7 @@ OBJECTS = {
 OPTIONS = {
     "sequential": ["chunk", "keep", "unroll"],
     "associative": ["chunk", "keep"],
-    "newton": ["tolerance", "iterations", "dense", "block", "warn", "chunk", "keep"],
+    "newton": ["tolerance", "max_iterations", "dense", "block", "warn", "chunk", "keep"],
     "cudnn": [],
     "persistent": ["chunk", "sizes", "interpret"],
     "autodiff": ["unroll"],
@@ -139,7 +139,7 @@ def test_a_layer_takes_a_method_of_ones_own():
     chex.assert_trees_all_close(found, recurrent.scan(CELLS["lstm"], params, xs, carry), atol=1e-6)
 
 
-SPEC = {"name": "recurrent.SequenceModel", "cell": "recurrent.gru", "hidden": 6, "outputs": 2}
+SPEC = {"name": "recurrent.SequenceModel", "cell": "recurrent.gru", "hidden_size": 6, "num_outputs": 2}
 IN_A_CONFIG = {
     "a name": "sequential",
     "a class": "recurrent.Sequential",

@@ -181,7 +181,7 @@ def test_nan_gives_the_sequential_nan_with_a_warning():
     params, xs, carry = problem(CELLS["gru"], 9)
     xs = xs.at[1, 4].set(jnp.nan)
     with pytest.warns(RuntimeWarning, match="newton"):
-        got = scan("gru", method=Newton(iterations=5))(params, xs, carry)
+        got = scan("gru", method=Newton(max_iterations=5))(params, xs, carry)
         jax.effects_barrier()
     np.testing.assert_allclose(got[1], scan("gru")(params, xs, carry)[1], atol=1e-6)
 

@@ -87,7 +87,7 @@ def test_what_does_not_depend_on_the_carry_is_computed_beforehand():
 
 
 NOT_SERVED = {
-    "units that are normalised together": ("layer norm lstm", {}, "of several units at once"),
+    "units that are normalized together": ("layer norm lstm", {}, "of several units at once"),
     "carries of two widths": ("lstm, projection", {}, r"its carry is not all \[B, H\]"),
     "images": ("conv lstm 1-D", {}, "it is one over images"),
     "no product": ("min gru", {}, "it has no state product"),

@@ -63,7 +63,7 @@ def test_unknown_pooling_is_told():
 @pytest.mark.parametrize("pooling", [*HOW, "none"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_padded_row_gives_what_it_gives_alone(pooling, bidirectional):
-    model = recurrent.SequenceModel(2, hidden=4, layers=2, bidirectional=bidirectional, pooling=pooling)
+    model = recurrent.SequenceModel(2, hidden_size=4, num_layers=2, bidirectional=bidirectional, pooling=pooling)
     variables = model.init(jax.random.key(0), jnp.asarray(YS))
     apply = jax.jit(model.apply)
     padded = np.where(np.arange(5)[:, None] < LENGTHS[:, None, None], YS, np.nan)
@@ -77,7 +77,7 @@ def test_a_padded_row_gives_what_it_gives_alone(pooling, bidirectional):
 
 
 def test_last_of_both_directions_is_what_each_read_last():
-    model = recurrent.SequenceModel(2, hidden=4, bidirectional=True)
+    model = recurrent.SequenceModel(2, hidden_size=4, bidirectional=True)
     variables = model.init(jax.random.key(0), jnp.asarray(YS))
     changed = lambda t: model.apply(variables, jnp.asarray(YS).at[:, t].add(1.0)) - model.apply(variables, YS)
     for t in range(5):
@@ -91,7 +91,7 @@ def test_last_of_both_directions_is_what_each_read_last():
 
 
 def test_dropout_acts_in_training_only():
-    model = recurrent.SequenceModel(2, hidden=4, layers=2, dropout=0.5)
+    model = recurrent.SequenceModel(2, hidden_size=4, num_layers=2, dropout=0.5)
     variables = model.init(jax.random.key(0), jnp.asarray(YS))
     run = lambda key, **options: model.apply(variables, YS, rngs={"dropout": jax.random.key(key)}, **options)
     assert (run(0) == run(1)).all()

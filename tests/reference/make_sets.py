@@ -87,7 +87,7 @@ def of_blocks(results):
 
 def of_histograms(results):
     x = torch.rand(B, N, D)
-    centres = ((torch.arange(BINS) + 0.5) / BINS).expand(D, BINS) + 0.02 * torch.randn(D, BINS)
+    centers = ((torch.arange(BINS) + 0.5) / BINS).expand(D, BINS) + 0.02 * torch.randn(D, BINS)
     widths = (0.5 / BINS) * (1 + 0.2 * torch.rand(D, BINS))
     for kind, vote in {
         "hard": lambda u, w: torch.where(1.01 ** (w - u.abs()) > 1, 1.01 ** (w - u.abs()), 0.0),
@@ -97,9 +97,9 @@ def of_histograms(results):
     }.items():
         given = {
             name: array.clone().requires_grad_(True)
-            for name, array in dict(x=x, centres=centres, widths=widths).items()
+            for name, array in dict(x=x, centers=centers, widths=widths).items()
         }
-        output = vote(given["x"][..., None] - given["centres"], given["widths"]).mean(1)
+        output = vote(given["x"][..., None] - given["centers"], given["widths"]).mean(1)
         objective(output).backward()
         results[f"histogram/{kind}/output"] = output
         for name, array in given.items():

@@ -13,19 +13,19 @@ MASK = jax.random.bernoulli(jax.random.key(1), 0.7, (8, 16)).at[2].set(False)
 FLAT, IDS = XS.reshape(-1, D), jnp.arange(128) % 5
 
 
-def check(f, xs, members, axes, where):
+def check(f, xs, valid, axes, where):
     """With elements, and what belongs to them, divided along some of their axes."""
 
-    def objective(xs, members):
-        ys = f(xs, members)
+    def objective(xs, valid):
+        ys = f(xs, valid)
         return jnp.sum(ys**2), ys
 
     run = jax.jit(jax.grad(objective, has_aux=True))
-    wanted = run(xs, members)
+    wanted = run(xs, valid)
     mesh = jax.make_mesh((8,), ("devices",))
     with jax.set_mesh(mesh):
         put = lambda a, spec: jax.device_put(a, jax.NamedSharding(mesh, spec))
-        divided = put(xs, P(*axes)), jax.tree.map(lambda a: put(a, P(*axes[: a.ndim])), members)
+        divided = put(xs, P(*axes)), jax.tree.map(lambda a: put(a, P(*axes[: a.ndim])), valid)
         got = run(*divided)
     for found, right in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5, err_msg=where)
@@ -46,7 +46,7 @@ def of_models():
     found = {}
     for name in ("DeepSets", "EquivariantDeepSets", "HistNetQ"):
         variables = MODELS[name].init(jax.random.key(0), XS)
-        found[name] = lambda xs, members, name=name, variables=variables: MODELS[name].apply(variables, xs, members)
+        found[name] = lambda xs, valid, name=name, variables=variables: MODELS[name].apply(variables, xs, valid)
     return found
 
 

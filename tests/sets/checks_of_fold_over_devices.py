@@ -16,7 +16,7 @@ EVERY = {
     **FOLDS,
     "cumulative": (
         sets.histogram_fold(BINS, cumulative=True),
-        lambda xs, members: sets.histogram(xs, BINS, members, cumulative=True),
+        lambda xs, valid: sets.histogram(xs, BINS, valid, cumulative=True),
     ),
 }
 
@@ -28,21 +28,21 @@ def problem(count, dtype=jnp.float64):
     return xs, mask
 
 
-def everything(pool, xs, members):
+def everything(pool, xs, valid):
     """The summary and its gradient."""
 
     def f(xs):
-        found = pool(xs, members)
+        found = pool(xs, valid)
         return jnp.sum(jnp.cos(jnp.arange(found.size)).reshape(found.shape) * found**2), found
 
     return jax.jit(jax.grad(f, has_aux=True))(xs)
 
 
-def check(name, count, xs, members, tolerance=1e-12):
+def check(name, count, xs, valid, tolerance=1e-12):
     fold, pool = EVERY[name]
     over = functools.partial(sets.fold_over_devices, fold, mesh=make_mesh(count), axis="time")
-    got = jax.block_until_ready(everything(over, xs, members))
-    same(got, everything(pool, xs, members), tolerance)
+    got = jax.block_until_ready(everything(over, xs, valid))
+    same(got, everything(pool, xs, valid), tolerance)
 
 
 def a_few():

@@ -8,5 +8,5 @@ FOLDS = {
     "mean": (sets.mean_fold, sets.mean_pool),
     "max": (sets.max_fold, sets.max_pool),
     "min": (sets.min_fold, sets.min_pool),
-    "histogram": (sets.histogram_fold(BINS), lambda xs, members: sets.histogram(xs, BINS, members)),
+    "histogram": (sets.histogram_fold(BINS), lambda xs, valid: sets.histogram(xs, BINS, valid)),
 }

@@ -13,15 +13,15 @@ from jaxnets.sets.histogram import KINDS
 
 D, COUNT = 3, 2
 KEY = jax.random.key(0)
-# Elements, members, and the axes that results have in place of a batch.
+# Elements, valid, and the axes that results have in place of a batch.
 CASES = {
     "no sets": ((0, 5), None, (0,)),
     "no elements": ((2, 0), None, (2,)),
     "neither": ((0, 0), None, (0,)),
-    "no members": ((2, 5), np.zeros((2, 5), bool), (2,)),
+    "no valid": ((2, 5), np.zeros((2, 5), bool), (2,)),
     "no elements of segments": ((0,), sets.Segments(np.zeros(0, np.int32), COUNT), (COUNT,)),
     "segments of count 0": ((5,), sets.Segments(np.zeros(5, np.int32), 0), (0,)),
-    "segments without members": ((5,), sets.Segments(np.full(5, -1, np.int32), COUNT), (COUNT,)),
+    "segments without valid": ((5,), sets.Segments(np.full(5, -1, np.int32), COUNT), (COUNT,)),
 }
 MESH = jax.make_mesh((1,), ("set",), (AxisType.Auto,), devices=jax.devices()[:1])
 
@@ -30,23 +30,23 @@ def bins(kind, features):
     return jax.tree.map(lambda row: jnp.repeat(row, features, axis=0), sets.bins_init(kind, 1, 4))
 
 
-def all_histograms(xs, members):
-    return sum(sets.histogram(xs, bins(kind, xs.shape[-1]), members, kind=kind) for kind in KINDS)
+def all_histograms(xs, valid):
+    return sum(sets.histogram(xs, bins(kind, xs.shape[-1]), valid, kind=kind) for kind in KINDS)
 
 
 def folded(fold):
-    def run(xs, members):
-        carry = fold.add(fold.start(xs, members), xs, members)
+    def run(xs, valid):
+        carry = fold.add(fold.start(xs, valid), xs, valid)
         return fold.result(fold.merge(carry, carry))
 
     return run
 
 
 def of_row(f):
-    return lambda xs, members: f(xs, jnp.ones(xs.shape[-1]), jnp.zeros(xs.shape[-1]), members)
+    return lambda xs, valid: f(xs, jnp.ones(xs.shape[-1]), jnp.zeros(xs.shape[-1]), valid)
 
 
-# Of elements [*batch, N, D] and members: the function, and the shape of its result after its batch.
+# Of elements [*batch, N, D] and valid: the function, and the shape of its result after its batch.
 FEATURES, BINNED = lambda d: (d,), lambda d: (d, 4)
 FUNCTIONS = {
     "sum_pool": (sets.sum_pool, FEATURES),
@@ -54,17 +54,17 @@ FUNCTIONS = {
     "max_pool": (sets.max_pool, FEATURES),
     "min_pool": (sets.min_pool, FEATURES),
     "median_pool": (sets.median_pool, FEATURES),
-    "quantile_pool": (lambda xs, members: sets.quantile_pool(xs, 0.3, members), FEATURES),
-    "softmax_pool": (lambda xs, members: sets.softmax_pool(xs, xs, members), FEATURES),
-    "power_mean_pool": (lambda xs, members: sets.power_mean_pool(xs, -2.0, members), FEATURES),
-    "sorted_pool": (lambda xs, members: sets.sorted_pool(xs, jnp.ones((xs.shape[-1], 4)), members), FEATURES),
+    "quantile_pool": (lambda xs, valid: sets.quantile_pool(xs, 0.3, valid), FEATURES),
+    "softmax_pool": (lambda xs, valid: sets.softmax_pool(xs, xs, valid), FEATURES),
+    "power_mean_pool": (lambda xs, valid: sets.power_mean_pool(xs, -2.0, valid), FEATURES),
+    "sorted_pool": (lambda xs, valid: sets.sorted_pool(xs, jnp.ones((xs.shape[-1], 4)), valid), FEATURES),
     "gaussian_pool": (
-        lambda xs, members: sets.gaussian_pool(sets.gaussians_init(KEY, xs.shape[-1], 4), xs, members),
+        lambda xs, valid: sets.gaussian_pool(sets.gaussians_init(KEY, xs.shape[-1], 4), xs, valid),
         lambda d: (4,),
     ),
     "histogram": (all_histograms, BINNED),
     "histogram_fold": (
-        lambda xs, members: folded(sets.histogram_fold(bins("linear", xs.shape[-1])))(xs, members),
+        lambda xs, valid: folded(sets.histogram_fold(bins("linear", xs.shape[-1])))(xs, valid),
         BINNED,
     ),
     "sum_fold": (folded(sets.sum_fold), FEATURES),
@@ -72,7 +72,7 @@ FUNCTIONS = {
     "max_fold": (folded(sets.max_fold), FEATURES),
     "min_fold": (folded(sets.min_fold), FEATURES),
     "fold_over_devices": (
-        lambda xs, members: sets.fold_over_devices(sets.mean_fold, xs, members, mesh=MESH, axis="set"),
+        lambda xs, valid: sets.fold_over_devices(sets.mean_fold, xs, valid, mesh=MESH, axis="set"),
         FEATURES,
     ),
     # Results of these are elements.
@@ -85,11 +85,14 @@ MODULES = {
     "EquivariantLayer": (sets.EquivariantLayer(4), None),
     "EquivariantDeepSets": (sets.EquivariantDeepSets(2, (4,)), None),
     "Histogram": (sets.Histogram(4), (D, 4)),
-    "HistNetQ": (sets.HistNetQ(2, (4,), (), bins=4), (2,)),
+    "HistNetQ": (sets.HistNetQ(2, (4,), (), num_bins=4), (2,)),
     "SAB": (sets.SAB(**SMALL), None),
-    "ISAB": (sets.ISAB(points=3, **SMALL), None),
-    "PMA": (sets.PMA(seeds=3, **SMALL), (3, 4)),
-    "SetTransformer": (sets.SetTransformer(2, points=3, encoder=1, decoder=1, **SMALL), (2,)),
+    "ISAB": (sets.ISAB(num_inducing_points=3, **SMALL), None),
+    "PMA": (sets.PMA(num_seeds=3, **SMALL), (3, 4)),
+    "SetTransformer": (
+        sets.SetTransformer(2, num_inducing_points=3, num_encoder_blocks=1, num_decoder_blocks=1, **SMALL),
+        (2,),
+    ),
 }
 OTHERS = {
     "MAB": "test_attention_to_an_empty_set",
@@ -101,7 +104,7 @@ OTHERS = {
 }
 EXEMPT = {
     "Fold": "a tuple of functions; those of this package are swept",
-    "Members": "a type",
+    "Validity": "a type",
     "Segments": "an argument of what is swept",
 }
 
@@ -124,7 +127,7 @@ def squares(ys):
 @functools.cache
 def jitted(name):
     function, _ = FUNCTIONS[name]
-    return jax.jit(jax.grad(lambda xs, members: squares(function(xs, members)), has_aux=True))
+    return jax.jit(jax.grad(lambda xs, valid: squares(function(xs, valid)), has_aux=True))
 
 
 def but_slow(names, fast):
@@ -134,11 +137,11 @@ def but_slow(names, fast):
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("case", but_slow(CASES, ("no sets", "segments of count 0")))
 def test_functions(name, case):
-    leading, members, batch = CASES[case]
+    leading, valid, batch = CASES[case]
     rest = FUNCTIONS[name][1]
-    for d in (D, 0) if case == "no members" else (D,):
+    for d in (D, 0) if case == "no valid" else (D,):
         xs = jnp.full((*leading, d), np.nan)
-        gradient, found = jitted(name)(xs, members)
+        gradient, found = jitted(name)(xs, valid)
         check(found, gradient, xs.shape if rest is None else (*batch, *rest(d)))
         assert not np.asarray(found).any()
 
@@ -153,16 +156,16 @@ def variables_of(name):
 def test_modules(name, case):
     """The answer to an empty set is made of biases: finite, not zero."""
     model, rest = MODULES[name]
-    leading, members, batch = CASES[case]
+    leading, valid, batch = CASES[case]
     xs, variables = jnp.full((*leading, D), np.nan), variables_of(name)
-    run = lambda xs, variables: squares(model.apply(variables, xs, members))
+    run = lambda xs, variables: squares(model.apply(variables, xs, valid))
     (dxs, dvariables), found = jax.jit(jax.grad(run, (0, 1), has_aux=True))(xs, variables)
     shape = (*leading, found.shape[-1]) if rest is None else (*batch, *rest)
     check(found, dxs, shape)
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(dvariables))
     if not found.size:
         check(found, dvariables, shape)
-    alone = jax.eval_shape(model.init, KEY, xs, members)
+    alone = jax.eval_shape(model.init, KEY, xs, valid)
     assert jax.tree.map(jnp.shape, alone) == jax.tree.map(jnp.shape, variables)
 
 
@@ -194,7 +197,7 @@ def test_initializers():
         with pytest.raises(ValueError, match="`(bins|features)` must be an integer of at least"):
             sets.bins_init("linear", features, count)
     with pytest.raises(ValueError, match="`bins` must be"):
-        sets.histogram(jnp.ones((5, D)), {"centres": jnp.ones((D, 0))})
+        sets.histogram(jnp.ones((5, D)), {"centers": jnp.ones((D, 0))})
 
 
 @pytest.mark.parametrize("name", but_slow(["DeepSets", "HistNetQ", "SetTransformer"], ("HistNetQ",)))

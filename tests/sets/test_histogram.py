@@ -19,24 +19,24 @@ each = pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "linear"])
 def test_equals_the_published_form(float64, kind):
     case = f"histogram/{kind}"
-    given = [jnp.array(GOLDEN[f"{case}/{name}"]) for name in ("x", "centres", "widths")]
-    run = lambda x, centres, widths: sets.histogram(x, {"centres": centres, "widths": widths}, kind=kind, chunk=2)
+    given = [jnp.array(GOLDEN[f"{case}/{name}"]) for name in ("x", "centers", "widths")]
+    run = lambda x, centers, widths: sets.histogram(x, {"centers": centers, "widths": widths}, kind=kind, chunk=2)
     np.testing.assert_allclose(run(*given), GOLDEN[f"{case}/output"], rtol=1e-9, atol=1e-12)
     got = jax.jit(jax.grad(lambda *given: weigh(run(*given)), (0, 1, 2)))(*given)
-    for name, gradient in zip(("x", "centres", "widths"), got, strict=True):
+    for name, gradient in zip(("x", "centers", "widths"), got, strict=True):
         np.testing.assert_allclose(gradient, GOLDEN[f"{case}/gradient/{name}"], rtol=1e-6, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize("centres", ["even", "learned", "unsorted", "equal"])
-def test_linear_votes_sum_to_one_everywhere(centres):
+@pytest.mark.parametrize("centers", ["even", "learned", "unsorted", "equal"])
+def test_linear_votes_sum_to_one_everywhere(centers):
     bins = sets.bins_init("linear", 1, 7)
-    if centres == "learned":
-        bins = {"centres": bins["centres"] + 0.05 * jax.random.normal(jax.random.key(0), (1, 7))}
-    elif centres == "unsorted":
-        bins = {"centres": jax.random.uniform(jax.random.key(1), (1, 7))}
-    elif centres == "equal":
-        bins = {"centres": bins["centres"].at[0, 3].set(bins["centres"][0, 2])}
-    xs = jnp.concatenate([jnp.array([-3.0, 0.0, 1.0, 2.0, 1e30]), jnp.linspace(0, 1, 997), bins["centres"][0]])[:, None]
+    if centers == "learned":
+        bins = {"centers": bins["centers"] + 0.05 * jax.random.normal(jax.random.key(0), (1, 7))}
+    elif centers == "unsorted":
+        bins = {"centers": jax.random.uniform(jax.random.key(1), (1, 7))}
+    elif centers == "equal":
+        bins = {"centers": bins["centers"].at[0, 3].set(bins["centers"][0, 2])}
+    xs = jnp.concatenate([jnp.array([-3.0, 0.0, 1.0, 2.0, 1e30]), jnp.linspace(0, 1, 997), bins["centers"][0]])[:, None]
     found = sets.votes("linear", bins, xs)
     assert found.min() >= 0
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
@@ -44,7 +44,7 @@ def test_linear_votes_sum_to_one_everywhere(centres):
 
 def test_linear_votes_have_gradients_everywhere_inside():
     bins = sets.bins_init("linear", 1, 5)
-    centre_of_votes = lambda x: jnp.sum(sets.votes("linear", bins, x[None, None])[0, 0] * bins["centres"][0])
+    centre_of_votes = lambda x: jnp.sum(sets.votes("linear", bins, x[None, None])[0, 0] * bins["centers"][0])
     xs = jnp.linspace(0.001, 0.999, 501)
     np.testing.assert_allclose(jax.vmap(centre_of_votes)(xs), xs, atol=1e-6)  # x is told by its votes
     np.testing.assert_allclose(jax.vmap(jax.grad(centre_of_votes))(xs), 1, atol=1e-5)
@@ -63,7 +63,7 @@ def test_chunks_order_and_form_have_no_effect(float64, kind, chunk):
     xs = jax.random.uniform(jax.random.key(3), (2, 10, 3), jnp.float64)
     mask = jnp.array([[True] * 10, [True] * 4 + [False] * 6])
     bins = jax.tree.map(lambda a: a.astype(jnp.float64), sets.bins_init(kind, 3, 5))
-    run = lambda xs, bins, members, chunk: weigh(sets.histogram(xs, bins, members, kind=kind, chunk=chunk))
+    run = lambda xs, bins, valid, chunk: weigh(sets.histogram(xs, bins, valid, kind=kind, chunk=chunk))
     gradients = jax.jit(jax.value_and_grad(run, (0, 1)), static_argnums=3)
     whole = gradients(xs, bins, mask, 10)
     order = jax.random.permutation(jax.random.key(4), 10)
@@ -124,16 +124,16 @@ def test_memory_does_not_grow_with_elements_times_bins(kind):
         (lambda xs: sets.bins_init("linear", 2, 1), "`bins` must be an integer of at least 2, got 1"),
         (
             lambda xs: sets.histogram(xs, sets.bins_init("soft", 2, 4)),
-            r"`bins` must be \['centres'\] for 'linear', got",
+            r"`bins` must be \['centers'\] for 'linear', got",
         ),
-        (lambda xs: sets.histogram(xs, sets.bins_init("linear", 3, 4)), r"`centres` must be \[2, B\]"),
+        (lambda xs: sets.histogram(xs, sets.bins_init("linear", 3, 4)), r"`centers` must be \[2, B\]"),
         (
             lambda xs: sets.histogram(xs, sets.bins_init("linear", 2, 4), chunk=0),
             "`chunk` must be an integer of at least 1, got 0",
         ),
         (lambda xs: sets.histogram(xs, jnp.ones((2, 4))), r"`bins` must be a dict as made by bins_init\('linear'"),
         (
-            lambda xs: sets.histogram(xs, {"centres": jnp.ones((2, 4)), "widths": jnp.ones((2, 3))}, kind="soft"),
+            lambda xs: sets.histogram(xs, {"centers": jnp.ones((2, 4)), "widths": jnp.ones((2, 3))}, kind="soft"),
             "`bins` must be as many centers as widths",
         ),
     ],

@@ -24,17 +24,15 @@ POOLS = {
     "max": sets.max_pool,
     "min": sets.min_pool,
     "median": sets.median_pool,
-    "quantile": lambda xs, members=None: sets.quantile_pool(xs, 0.3, members),
-    "softmax": lambda xs, members=None: sets.softmax_pool(xs, 3 * xs[..., :1], members),
-    "power": lambda xs, members=None: sets.power_mean_pool(xs + 10, jnp.array([-2.0, 0.0, 3.0]), members),
-    "sorted": lambda xs, members=None: sets.sorted_pool(xs, WEIGHTS, members),
-    "gaussian": lambda xs, members=None: sets.gaussian_pool(GAUSSIANS, xs, members),
-    "set norm": lambda xs, members=None: sets.sum_pool(
-        sets.set_norm(xs, WEIGHTS[:, 0], WEIGHTS[:, 1], members) ** 2, members
+    "quantile": lambda xs, valid=None: sets.quantile_pool(xs, 0.3, valid),
+    "softmax": lambda xs, valid=None: sets.softmax_pool(xs, 3 * xs[..., :1], valid),
+    "power": lambda xs, valid=None: sets.power_mean_pool(xs + 10, jnp.array([-2.0, 0.0, 3.0]), valid),
+    "sorted": lambda xs, valid=None: sets.sorted_pool(xs, WEIGHTS, valid),
+    "gaussian": lambda xs, valid=None: sets.gaussian_pool(GAUSSIANS, xs, valid),
+    "set norm": lambda xs, valid=None: sets.sum_pool(
+        sets.set_norm(xs, WEIGHTS[:, 0], WEIGHTS[:, 1], valid) ** 2, valid
     ),
-    "layer norm": lambda xs, members=None: sets.sum_pool(
-        sets.layer_norm(xs, WEIGHTS[:, 0], WEIGHTS[:, 1], members), members
-    ),
+    "layer norm": lambda xs, valid=None: sets.sum_pool(sets.layer_norm(xs, WEIGHTS[:, 0], WEIGHTS[:, 1], valid), valid),
 }
 
 
@@ -116,8 +114,8 @@ def forms(sizes, seed):
 def pooled_and_gradient(name):
     """Jitted: the pooled sets, and the gradient of a number made of them."""
 
-    def objective(xs, members):
-        ys = POOLS[name](xs, members)
+    def objective(xs, valid):
+        ys = POOLS[name](xs, valid)
         return jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2), ys
 
     return jax.jit(jax.grad(objective, has_aux=True))
@@ -131,8 +129,8 @@ def test_order_padding_and_form_have_no_effect(name, sizes, seed):
         rows, (padded, mask), (flat, segments) = forms(sizes, seed)
         expected = [EXPECTED[name](xs) if len(xs) else np.zeros_like(EXPECTED[name](rows[-1])) for xs in rows]
         gradients = []
-        for xs, members, real in ((padded, mask, mask), (flat, segments, (segments.ids >= 0) & (segments.ids < 3))):
-            gradient, ys = map(np.asarray, pooled_and_gradient(name)(xs, members))
+        for xs, valid, real in ((padded, mask, mask), (flat, segments, (segments.ids >= 0) & (segments.ids < 3))):
+            gradient, ys = map(np.asarray, pooled_and_gradient(name)(xs, valid))
             np.testing.assert_allclose(ys, expected, rtol=1e-5, atol=1e-9)
             assert not gradient[~np.asarray(real)].any() and np.isfinite(gradient).all()
             gradients.append((ys, np.sort(gradient[np.asarray(real)], axis=0)))
@@ -164,7 +162,7 @@ def test_learned_power_has_a_gradient_through_zero():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"`members` must be a mask, bool of shape \(2, 4\)"),
+        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"`valid` must be a mask, bool of shape \(2, 4\)"),
         (
             lambda xs: sets.mean_pool(xs, jnp.ones((2, 5), bool)),
             r"bool of shape \(2, 4\).*got bool of shape \(2, 5\)",

@@ -20,58 +20,56 @@ ORDER = {
     "min": (sets.min_pool, lambda xs: np.min(xs, 0)),
     "median": (sets.median_pool, lambda xs: np.median(xs, 0)),
     "sorted": (
-        lambda xs, members: sets.sorted_pool(xs, WEIGHTS, members),
+        lambda xs, valid: sets.sorted_pool(xs, WEIGHTS, valid),
         lambda xs: sum(
             np.array([np.interp(i / max(len(xs) - 1, 1), [0, 0.5, 1], row) for row in WEIGHTS]) * xs_i
             for i, xs_i in enumerate(-np.sort(-xs, axis=0))
         ),
     ),
-    "max_fold": (lambda xs, members: folded(sets.max_fold, xs, members), lambda xs: np.max(xs, 0)),
-    "min_fold": (lambda xs, members: folded(sets.min_fold, xs, members), lambda xs: np.min(xs, 0)),
+    "max_fold": (lambda xs, valid: folded(sets.max_fold, xs, valid), lambda xs: np.max(xs, 0)),
+    "min_fold": (lambda xs, valid: folded(sets.min_fold, xs, valid), lambda xs: np.min(xs, 0)),
 } | {
     f"quantile {q}": (
-        functools.partial(lambda q, xs, members: sets.quantile_pool(xs, q, members), q),
+        functools.partial(lambda q, xs, valid: sets.quantile_pool(xs, q, valid), q),
         functools.partial(lambda q, xs: np.quantile(xs, q, axis=0), q),
     )
     for q in QUANTILES
 }
 OTHERS = {
-    "sum": lambda xs, members: sets.sum_pool(xs, members),
-    "mean": lambda xs, members: sets.mean_pool(xs, members),
-    "softmax": lambda xs, members: sets.softmax_pool(jnp.ones_like(xs), xs, members),
-    "gaussian": lambda xs, members: sets.gaussian_pool(GAUSSIANS, xs, members),
-    "sum_fold": lambda xs, members: folded(sets.sum_fold, xs, members),
-    "mean_fold": lambda xs, members: folded(sets.mean_fold, xs, members),
-    **{f"power {p}": lambda xs, members, p=p: sets.power_mean_pool(xs, p, members) for p in POWERS},
+    "sum": lambda xs, valid: sets.sum_pool(xs, valid),
+    "mean": lambda xs, valid: sets.mean_pool(xs, valid),
+    "softmax": lambda xs, valid: sets.softmax_pool(jnp.ones_like(xs), xs, valid),
+    "gaussian": lambda xs, valid: sets.gaussian_pool(GAUSSIANS, xs, valid),
+    "sum_fold": lambda xs, valid: folded(sets.sum_fold, xs, valid),
+    "mean_fold": lambda xs, valid: folded(sets.mean_fold, xs, valid),
+    **{f"power {p}": lambda xs, valid, p=p: sets.power_mean_pool(xs, p, valid) for p in POWERS},
     **{
-        f"histogram {kind}": lambda xs, members, kind=kind: sets.histogram(
-            xs, sets.bins_init(kind, D, 4), members, kind=kind
+        f"histogram {kind}": lambda xs, valid, kind=kind: sets.histogram(
+            xs, sets.bins_init(kind, D, 4), valid, kind=kind
         )
         for kind in KINDS
     },
-    "histogram_fold": lambda xs, members: folded(
-        sets.histogram_fold(sets.bins_init("hard", D, 4), "hard"), xs, members
-    ),
+    "histogram_fold": lambda xs, valid: folded(sets.histogram_fold(sets.bins_init("hard", D, 4), "hard"), xs, valid),
 }
 POOLS = {name: pool for name, (pool, _) in ORDER.items()} | OTHERS
 
 
-def folded(fold, xs, members):
-    return fold.result(fold.add(fold.start(xs, members), xs, members))
+def folded(fold, xs, valid):
+    return fold.result(fold.add(fold.start(xs, valid), xs, valid))
 
 
 @functools.cache
 def values_and_gradients():
     """Of all functions: the gradient of a sum of what is finite, and the values."""
 
-    def of(pool, xs, members):
+    def of(pool, xs, valid):
         def objective(xs):
-            ys = pool(xs, members)
+            ys = pool(xs, valid)
             return jnp.sum(jnp.where(jnp.isfinite(ys), ys, 0)), ys
 
         return jax.grad(objective, has_aux=True)(xs)
 
-    return jax.jit(lambda xs, members: {name: of(pool, xs, members) for name, pool in POOLS.items()})
+    return jax.jit(lambda xs, valid: {name: of(pool, xs, valid) for name, pool in POOLS.items()})
 
 
 def forms(rows):
@@ -95,8 +93,8 @@ def infinite(seed):
 def test_infinities(seed):
     rows = infinite(seed)
     mean_of_power = lambda xs, p: np.mean(xs**p, 0) ** (1 / p) if p else np.exp(np.mean(np.log(xs), 0))
-    for xs, members, real in forms(rows):
-        for name, (gradient, found) in values_and_gradients()(xs, members).items():
+    for xs, valid, real in forms(rows):
+        for name, (gradient, found) in values_and_gradients()(xs, valid).items():
             assert np.isfinite(gradient[real]).all() or name == "softmax", name
             assert not np.asarray(gradient)[~real].any() and not np.asarray(found)[3].any(), name
             with np.errstate(all="ignore"):
@@ -113,7 +111,7 @@ def test_infinities(seed):
                     assert np.isfinite(found).all(), name
         # Infinitely far from every Gaussian.
         finite = np.array([np.isfinite(row).all(-1).sum() for row in rows[:3]])
-        density = values_and_gradients()(xs, members)["gaussian"][1]
+        density = values_and_gradients()(xs, valid)["gaussian"][1]
         assert np.isfinite(density).all() and ((np.asarray(density)[:3] > 0).all(-1) == (finite > 0)).all()
 
 
@@ -127,11 +125,11 @@ def test_a_quantile_between_a_number_and_an_infinity():
 def test_nan_among_elements_is_never_lost():
     random = np.random.default_rng(0)
     rows = [random.uniform(0, 1, (n, D)).astype(np.float32) for n in (4, 5, 1, 0)]
-    clean = [values_and_gradients()(xs, members) for xs, members, _ in forms(rows)]
+    clean = [values_and_gradients()(xs, valid) for xs, valid, _ in forms(rows)]
     for row in (0, 2):
         rows[row][0, 1] = np.nan
-    for (xs, members, real), others in zip(forms(rows), clean, strict=True):
-        for name, (gradient, found) in values_and_gradients()(xs, members).items():
+    for (xs, valid, real), others in zip(forms(rows), clean, strict=True):
+        for name, (gradient, found) in values_and_gradients()(xs, valid).items():
             found, wanted, lost = np.asarray(found), np.asarray(others[name][1]), np.zeros(found.shape, bool)
             if name == "gaussian":  # of all features together
                 lost[[0, 2]] = True
@@ -185,8 +183,8 @@ def sets_with_an_empty_one():
 def test_debug_nans_does_not_stop_at_legal_sets(name):
     """Operation by operation, also inside of what is not kept."""
     with jax.debug_nans(True):
-        for xs, members in sets_with_an_empty_one():
-            jax.grad(lambda xs, members=members: jnp.sum(POOLS[name](xs, members)))(xs)
+        for xs, valid in sets_with_an_empty_one():
+            jax.grad(lambda xs, valid=valid: jnp.sum(POOLS[name](xs, valid)))(xs)
 
 
 SMALL = dict(width=4, heads=2)
@@ -194,10 +192,16 @@ MODELS = {
     "DeepSets": sets.DeepSets(2, (4,), (4,)),
     "DeepSets, median": sets.DeepSets(2, (4,), (4,), pooling="median"),
     "EquivariantDeepSets": sets.EquivariantDeepSets(2, (4,), pooling="max"),
-    "HistNetQ": sets.HistNetQ(2, (4,), (), bins=4),
-    "SetTransformer": sets.SetTransformer(2, points=3, encoder=1, decoder=1, **SMALL),
-    "SetTransformer, clean": sets.SetTransformer(2, points=0, clean=True, norm="set", encoder=1, decoder=1, **SMALL),
-    "SetTransformer, layer norm": sets.SetTransformer(2, points=3, norm="layer", encoder=1, decoder=0, **SMALL),
+    "HistNetQ": sets.HistNetQ(2, (4,), (), num_bins=4),
+    "SetTransformer": sets.SetTransformer(
+        2, num_inducing_points=3, num_encoder_blocks=1, num_decoder_blocks=1, **SMALL
+    ),
+    "SetTransformer, clean": sets.SetTransformer(
+        2, num_inducing_points=0, clean_residual=True, norm="set", num_encoder_blocks=1, num_decoder_blocks=1, **SMALL
+    ),
+    "SetTransformer, layer norm": sets.SetTransformer(
+        2, num_inducing_points=3, norm="layer", num_encoder_blocks=1, num_decoder_blocks=0, **SMALL
+    ),
 }
 
 
@@ -206,7 +210,7 @@ MODELS = {
 def test_debug_nans_does_not_stop_models(name):
     variables = jax.jit(MODELS[name].init)(jax.random.key(0), jnp.ones((1, 2, D)))
     with jax.debug_nans(True):
-        for xs, members in sets_with_an_empty_one():
-            loss = lambda variables, members=members, xs=xs: jnp.sum(MODELS[name].apply(variables, xs, members) ** 2)
+        for xs, valid in sets_with_an_empty_one():
+            loss = lambda variables, valid=valid, xs=xs: jnp.sum(MODELS[name].apply(variables, xs, valid) ** 2)
             jax.block_until_ready(jax.jit(jax.grad(loss))(variables))
             jax.grad(loss)(variables)

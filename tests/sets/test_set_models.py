@@ -59,13 +59,15 @@ MODELS = {
     "deep sets, median": sets.DeepSets(2, (6, 5), (4,), pooling="median", activation="tanh"),
     "equivariant": sets.EquivariantLayer(4),
     "equivariant, mean": sets.EquivariantDeepSets(2, (5, 4)),
-    "set transformer, elements": sets.SetTransformer(2, seeds=0, points=3, encoder=1, **SMALL),
-    "set transformer": sets.SetTransformer(2, points=3, **SMALL),
-    "set transformer, all": sets.SetTransformer(2, seeds=3, points=0, norm="layer", **SMALL),
-    "set transformer, clean": sets.SetTransformer(2, points=3, norm="set", clean=True, **SMALL),
-    "set transformer, in blocks": sets.SetTransformer(2, points=3, implementation="chunked", **SMALL),
-    "hist net": sets.HistNetQ(3, (6, 4), (5,), bins=5),
-    "hist net, hard": sets.HistNetQ(3, (), (5,), bins=5, kind="hard", prevalences=False),
+    "set transformer, elements": sets.SetTransformer(
+        2, num_seeds=0, num_inducing_points=3, num_encoder_blocks=1, **SMALL
+    ),
+    "set transformer": sets.SetTransformer(2, num_inducing_points=3, **SMALL),
+    "set transformer, all": sets.SetTransformer(2, num_seeds=3, num_inducing_points=0, norm="layer", **SMALL),
+    "set transformer, clean": sets.SetTransformer(2, num_inducing_points=3, norm="set", clean_residual=True, **SMALL),
+    "set transformer, in blocks": sets.SetTransformer(2, num_inducing_points=3, implementation="chunked", **SMALL),
+    "hist net": sets.HistNetQ(3, (6, 4), (5,), num_bins=5),
+    "hist net, hard": sets.HistNetQ(3, (), (5,), num_bins=5, kind="hard", softmax=False),
 }
 EQUIVARIANT = ("equivariant", "equivariant, mean", "set transformer, elements")
 each = pytest.mark.parametrize("name", MODELS)
@@ -100,9 +102,9 @@ def test_order_padding_and_form_have_no_effect(float64, name):
     equivariant = name in EQUIVARIANT
 
     @jax.jit
-    def run(xs, variables, members):
-        ys = model.apply(variables, xs, members)
-        again = ys if not equivariant else sets.sum_pool(ys, members)
+    def run(xs, variables, valid):
+        ys = model.apply(variables, xs, valid)
+        again = ys if not equivariant else sets.sum_pool(ys, valid)
         return weigh(again), again
 
     gradient = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnums=())
@@ -146,7 +148,7 @@ def test_models_lower_for_tpu_and_cuda(name):
 def test_bfloat16_computes_and_answers_in_float32():
     xs = jax.random.uniform(jax.random.key(0), (2, 6, 3), jnp.bfloat16)
     for model in (
-        sets.SetTransformer(2, points=3, dtype=jnp.bfloat16, **SMALL),
+        sets.SetTransformer(2, num_inducing_points=3, dtype=jnp.bfloat16, **SMALL),
         sets.HistNetQ(3, (4,), dtype=jnp.bfloat16),
     ):
         ys = model.apply(model.init(jax.random.key(0), xs), xs)
@@ -174,14 +176,17 @@ def test_weights_of_inducing_points_are_those_that_they_read_with():
 
 def test_prevalences_are_parts_of_one():
     xs = jax.random.normal(jax.random.key(0), (2, 5, 3))
-    for model in (sets.DeepSets(4, (8,), ()), sets.SetTransformer(4, width=8, heads=2, encoder=1, decoder=0)):
+    for model in (
+        sets.DeepSets(4, (8,), ()),
+        sets.SetTransformer(4, embed_dim=8, num_heads=2, num_encoder_blocks=1, num_decoder_blocks=0),
+    ):
         variables = model.init(jax.random.key(1), xs)
         logits, shares = model.apply(variables, xs), model.clone(prevalences=True).apply(variables, xs)
         np.testing.assert_allclose(shares, jax.nn.softmax(logits), rtol=1e-6)
 
 
 def test_embedded_tokens():
-    model = sets.DeepSets(1, (5, 4), (), tokens=11, activation="tanh")
+    model = sets.DeepSets(1, (5, 4), (), vocab_size=11, activation="tanh")
     tokens = jnp.array([[1, 2, 3], [3, 2, 1]])
     variables = model.init(jax.random.key(0), tokens)
     assert variables["params"]["embed"]["embedding"].shape == (11, 5)
@@ -196,7 +201,7 @@ def test_embedded_tokens():
         (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "`inducing` must be an integer of at least 1, got 0"),
         (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "`norm` must be one of none, layer, set"),
         (
-            lambda xs: sets.SAB(8, clean=True).init(jax.random.key(0), xs),
+            lambda xs: sets.SAB(8, clean_residual=True).init(jax.random.key(0), xs),
             "`xs` must have 8 features with clean residuals",
         ),
         (

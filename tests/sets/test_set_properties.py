@@ -28,7 +28,7 @@ of_large_sets = example(sizes=[MOST, 0, MOST], borders=[0, 1], seed=1)
 def forms(sizes, seed, dtype):
     """The same sets three times: in order, padded with zeros; in any order among rubbish; in one long row, as segments.
 
-    Each time elements, members, and in which rows of the elements the real ones are; always of the same shapes.
+    Each time elements, valid, and in which rows of the elements the real ones are; always of the same shapes.
     """
     random = np.random.default_rng(seed)
     real = random.uniform(-2, 2, (sum(sizes), D))
@@ -83,22 +83,22 @@ def check_all(got, wanted, dtype, what):
         check(leaf, other, scale, dtype, f"{what} {jax.tree_util.keystr(path)}")
 
 
-# Of parameters p, elements and members. Histograms are made of chunks, which differ from form to form.
+# Of parameters p, elements and valid. Histograms are made of chunks, which differ from form to form.
 POOLS = {
     "sum": lambda p, *of: sets.sum_pool(*of),
     "mean": lambda p, *of: sets.mean_pool(*of),
     "max": lambda p, *of: sets.max_pool(*of),
     "min": lambda p, *of: sets.min_pool(*of),
     "median": lambda p, *of: sets.median_pool(*of),
-    "quantile": lambda p, xs, members: sets.quantile_pool(xs, 0.3, members),
-    "softmax": lambda p, xs, members: sets.softmax_pool(xs, 3 * xs[..., :1], members),
-    "sorted": lambda p, xs, members: sets.sorted_pool(xs, p["weights"], members),
-    "power": lambda p, xs, members: sets.power_mean_pool(xs + 3, p["powers"], members),
+    "quantile": lambda p, xs, valid: sets.quantile_pool(xs, 0.3, valid),
+    "softmax": lambda p, xs, valid: sets.softmax_pool(xs, 3 * xs[..., :1], valid),
+    "sorted": lambda p, xs, valid: sets.sorted_pool(xs, p["weights"], valid),
+    "power": lambda p, xs, valid: sets.power_mean_pool(xs + 3, p["powers"], valid),
     "gaussian": lambda p, *of: sets.gaussian_pool(p["gaussians"], *of),
-    "set norm": lambda p, xs, members: sets.sum_pool(sets.set_norm(xs, *p["norm"], members), members),
-    "layer norm": lambda p, xs, members: sets.sum_pool(sets.layer_norm(xs, *p["norm"], members), members),
-    "histogram": lambda p, xs, members: sets.histogram(xs, p["linear"], members, chunk=5),
-    "soft": lambda p, xs, members: sets.histogram(xs, p["soft"], members, kind="soft", cumulative=True, chunk=5),
+    "set norm": lambda p, xs, valid: sets.sum_pool(sets.set_norm(xs, *p["norm"], valid), valid),
+    "layer norm": lambda p, xs, valid: sets.sum_pool(sets.layer_norm(xs, *p["norm"], valid), valid),
+    "histogram": lambda p, xs, valid: sets.histogram(xs, p["linear"], valid, chunk=5),
+    "soft": lambda p, xs, valid: sets.histogram(xs, p["soft"], valid, kind="soft", cumulative=True, chunk=5),
 }
 OF_ELEMENTS = ("sum", "mean", "max", "min", "median", "quantile", "softmax", "sorted")
 
@@ -120,12 +120,12 @@ def pool_parameters(dtype):
 
 
 @jax.jit
-def pooled(params, xs, members):
+def pooled(params, xs, valid):
     """With every function: what it pools, and the gradients of a number made of that."""
 
     def of(pool):
         def objective(params, xs):
-            ys = pool(params, xs, members)
+            ys = pool(params, xs, valid)
             return weigh(ys), ys
 
         return jax.grad(objective, (0, 1), has_aux=True)(params, xs)
@@ -173,8 +173,8 @@ def test_pooling(dtype, sizes, borders, seed):
         params = pool_parameters(dtype)
         (plain, mask, rows), padded, flat = forms(sizes, seed, dtype)
         wanted = pooled(params, plain, mask)
-        for xs, members, to in (padded, flat):
-            for name, ((dparams, dxs), ys) in pooled(params, xs, members).items():
+        for xs, valid, to in (padded, flat):
+            for name, ((dparams, dxs), ys) in pooled(params, xs, valid).items():
                 (dparams_wanted, dplain), ys_wanted = wanted[name]
                 check(ys, ys_wanted, magnitudes(name, plain, mask, ys), dtype, name)
                 check_all(dparams, dparams_wanted, dtype, f"{name}, gradient")
@@ -191,13 +191,13 @@ MODELS = {
     "equivariant": sets.EquivariantDeepSets(2, (8, 8)),
     "set transformer": sets.SetTransformer(2, **SMALL),
     "set transformer, layer norm": sets.SetTransformer(2, norm="layer", **SMALL),
-    "set transformer, clean": sets.SetTransformer(2, clean=True, **SMALL),
-    "set transformer, clean layer norm": sets.SetTransformer(2, norm="layer", clean=True, **SMALL),
+    "set transformer, clean": sets.SetTransformer(2, clean_residual=True, **SMALL),
+    "set transformer, clean layer norm": sets.SetTransformer(2, norm="layer", clean_residual=True, **SMALL),
     "set transformer, all": sets.SetTransformer(2, **SMALL | {"points": 0}),
-    "hist net": sets.HistNetQ(3, (8, 4), (), bins=8),
-    "hist net, cumulative": sets.HistNetQ(3, (8, 4), (), bins=8, cumulative=True),
-    "hist net, soft": sets.HistNetQ(3, (8, 4), (), bins=8, kind="soft"),
-    "hist net, soft cumulative": sets.HistNetQ(3, (8, 4), (), bins=8, kind="soft", cumulative=True),
+    "hist net": sets.HistNetQ(3, (8, 4), (), num_bins=8),
+    "hist net, cumulative": sets.HistNetQ(3, (8, 4), (), num_bins=8, cumulative=True),
+    "hist net, soft": sets.HistNetQ(3, (8, 4), (), num_bins=8, kind="soft"),
+    "hist net, soft cumulative": sets.HistNetQ(3, (8, 4), (), num_bins=8, kind="soft", cumulative=True),
 }
 SLOW = (
     "deep sets, mean",
@@ -220,7 +220,7 @@ def parameters(name, dtype):
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, D), jnp.float32))["params"]
     params = jax.tree.map(lambda a: random.standard_normal(a.shape) / np.sqrt(a.shape[0]), shapes)
     if "histogram" in params:
-        even = sets.bins_init(model.kind, *shapes["histogram"]["centres"].shape)
+        even = sets.bins_init(model.kind, *shapes["histogram"]["centers"].shape)
         params["histogram"] = jax.tree.map(lambda a, b: np.asarray(a) + 0.02 * b, even, params["histogram"])
     return {"params": jax.tree.map(lambda a: jnp.array(a, dtype), params)}
 
@@ -230,9 +230,9 @@ def answers_and_gradients(name, dtype):
     """Jitted: the gradients of a number made of the answers, and these."""
     model = MODELS[name].clone(dtype=dtype)
 
-    def objective(variables, xs, members):
-        ys = model.apply(variables, xs, members)
-        return weigh(sets.sum_pool(ys**2, members) if name == "equivariant" else ys), ys
+    def objective(variables, xs, valid):
+        ys = model.apply(variables, xs, valid)
+        return weigh(sets.sum_pool(ys**2, valid) if name == "equivariant" else ys), ys
 
     return jax.jit(jax.grad(objective, (0, 1), has_aux=True))
 
@@ -257,8 +257,8 @@ def test_models(name, dtype, sizes, borders, seed):
         variables, run = parameters(name, dtype), answers_and_gradients(name, dtype)
         (plain, mask, rows), padded, flat = forms(sizes, seed, dtype)
         (dvariables_wanted, dplain), wanted = run(variables, plain, mask)
-        for xs, members, to in (padded, flat):
-            (dvariables, dxs), ys = run(variables, xs, members)
+        for xs, valid, to in (padded, flat):
+            (dvariables, dxs), ys = run(variables, xs, valid)
             check_all(ys, moved(wanted, rows, to, ys) if name == "equivariant" else wanted, dtype, f"{name}, answers")
             check_all(dvariables, dvariables_wanted, dtype, f"{name}, gradient")
             check_all(dxs, moved(dplain, rows, to, dxs), dtype, f"{name}, gradient of elements")

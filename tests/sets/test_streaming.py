@@ -15,10 +15,12 @@ SIZES = dict(width=8, heads=2, points=3)
 MODELS = {
     "deep sets": sets.DeepSets(2, (6, 5), (4,)),
     "deep sets, max": sets.DeepSets(2, (6, 5), (4,), pooling="max"),
-    "hist net": sets.HistNetQ(3, (6, 4), (5,), bins=5),
-    "hist net, hard": sets.HistNetQ(3, (6, 4), (5,), bins=5, kind="hard", cumulative=True),
+    "hist net": sets.HistNetQ(3, (6, 4), (5,), num_bins=5),
+    "hist net, hard": sets.HistNetQ(3, (6, 4), (5,), num_bins=5, kind="hard", cumulative=True),
     "set transformer": sets.SetTransformer(2, **SIZES),
-    "set transformer, clean": sets.SetTransformer(2, seeds=2, encoder=1, norm="layer", clean=True, **SIZES),
+    "set transformer, clean": sets.SetTransformer(
+        2, num_seeds=2, num_encoder_blocks=1, norm="layer", clean_residual=True, **SIZES
+    ),
 }
 CUTS = {"one": (0, 17), "two": (0, 5, 17), "by one": tuple(range(18)), "an empty one": (0, 9, 9, 17)}
 
@@ -35,9 +37,9 @@ def test_folds_equal_the_whole(name, masked, cut):
     fold, pool = FOLDS[name]
     mask = MASK if masked else None
     carry = None
-    for xs, members in chunks(cut, mask):
-        carry = fold.start(xs, members) if carry is None else carry
-        carry = fold.add(carry, xs, members)
+    for xs, valid in chunks(cut, mask):
+        carry = fold.start(xs, valid) if carry is None else carry
+        carry = fold.add(carry, xs, valid)
     np.testing.assert_allclose(fold.result(carry), pool(XS, mask), rtol=1e-6, atol=1e-6)
 
 
@@ -61,7 +63,7 @@ def test_models_equal_the_whole(name, cut):
             "`pooling` must be one of sum, mean, max, min to go chunk by chunk, got 'median'",
         ),
         (
-            sets.SetTransformer(2, width=8, heads=2, points=0),
+            sets.SetTransformer(2, embed_dim=8, num_heads=2, num_inducing_points=0),
             "`points` must be at least 1.*SAB needs all of a set at once",
         ),
         (sets.SetTransformer(2, norm="set", **SIZES), "`norm` must be none or layer to go chunk by chunk, got 'set'"),

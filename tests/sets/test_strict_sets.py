@@ -16,34 +16,34 @@ SMALL = dict(width=4, heads=2)
 CHECKS = Path(__file__).parent / "checks_of_explicit_meshes.py"
 
 
-def folded(fold, xs, members):
-    carry = fold.add(fold.start(xs, members), xs, members)
+def folded(fold, xs, valid):
+    carry = fold.add(fold.start(xs, valid), xs, valid)
     return fold.result(fold.merge(carry, carry))
 
 
 def functions():
-    """All of elements and members; parameters are made in the mode that is tried."""
+    """All of elements and valid; parameters are made in the mode that is tried."""
     return {
         "sum": sets.sum_pool,
         "mean": sets.mean_pool,
         "max": sets.max_pool,
         "min": sets.min_pool,
         "median": sets.median_pool,
-        "quantile": lambda xs, members: sets.quantile_pool(xs, np.float64(0.3), members),
-        "softmax": lambda xs, members: sets.softmax_pool(xs, xs[..., :1].astype(jnp.float32), members),
-        "power": lambda xs, members: sets.power_mean_pool(xs, 2.0, members),
-        "powers": lambda xs, members: sets.power_mean_pool(xs, jnp.ones(D), members),
-        "sorted": lambda xs, members: sets.sorted_pool(xs, jnp.ones((D, 4), jnp.float32), members),
-        "gaussian": lambda xs, members: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), D, 2), xs, members),
-        "set norm": lambda xs, members: sets.set_norm(xs, ROW, ROW, members),
-        "layer norm": lambda xs, members: sets.layer_norm(xs, ROW, ROW, members),
+        "quantile": lambda xs, valid: sets.quantile_pool(xs, np.float64(0.3), valid),
+        "softmax": lambda xs, valid: sets.softmax_pool(xs, xs[..., :1].astype(jnp.float32), valid),
+        "power": lambda xs, valid: sets.power_mean_pool(xs, 2.0, valid),
+        "powers": lambda xs, valid: sets.power_mean_pool(xs, jnp.ones(D), valid),
+        "sorted": lambda xs, valid: sets.sorted_pool(xs, jnp.ones((D, 4), jnp.float32), valid),
+        "gaussian": lambda xs, valid: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), D, 2), xs, valid),
+        "set norm": lambda xs, valid: sets.set_norm(xs, ROW, ROW, valid),
+        "layer norm": lambda xs, valid: sets.layer_norm(xs, ROW, ROW, valid),
         "sum_fold": lambda *of: folded(sets.sum_fold, *of),
         "mean_fold": lambda *of: folded(sets.mean_fold, *of),
         "max_fold": lambda *of: folded(sets.max_fold, *of),
         "min_fold": lambda *of: folded(sets.min_fold, *of),
         "histogram_fold": lambda *of: folded(sets.histogram_fold(sets.bins_init("linear", D, 4)), *of),
     } | {
-        kind: lambda xs, members, kind=kind: sets.histogram(xs, sets.bins_init(kind, D, 4), members, kind=kind)
+        kind: lambda xs, valid, kind=kind: sets.histogram(xs, sets.bins_init(kind, D, 4), valid, kind=kind)
         for kind in KINDS
     }
 
@@ -51,9 +51,13 @@ def functions():
 MODELS = {
     "DeepSets": sets.DeepSets(2, (4,), (4,), pooling="median"),
     "EquivariantDeepSets": sets.EquivariantDeepSets(2, (4,), pooling="max"),
-    "HistNetQ": sets.HistNetQ(2, (4,), (4,), bins=4),
-    "SetTransformer": sets.SetTransformer(2, points=3, encoder=1, decoder=1, norm="layer", **SMALL),
-    "SetTransformer, clean": sets.SetTransformer(2, points=0, clean=True, norm="set", encoder=1, decoder=1, **SMALL),
+    "HistNetQ": sets.HistNetQ(2, (4,), (4,), num_bins=4),
+    "SetTransformer": sets.SetTransformer(
+        2, num_inducing_points=3, num_encoder_blocks=1, num_decoder_blocks=1, norm="layer", **SMALL
+    ),
+    "SetTransformer, clean": sets.SetTransformer(
+        2, num_inducing_points=0, clean_residual=True, norm="set", num_encoder_blocks=1, num_decoder_blocks=1, **SMALL
+    ),
 }
 SEGMENTS = (np.arange(10, dtype=np.int32) % 3, 4)
 FORMS = {
@@ -62,11 +66,11 @@ FORMS = {
 }
 
 
-def shapes(f, xs, members):
+def shapes(f, xs, valid):
     """The result and the gradients, traced alone: promotion and leaks are errors of tracing."""
 
     def objective(xs):
-        ys = f(xs, members)
+        ys = f(xs, valid)
         return jnp.sum(ys.astype(jnp.float32) ** 2), ys
 
     gradient, ys = jax.eval_shape(jax.grad(objective, has_aux=True), xs)
@@ -91,26 +95,26 @@ def shapes(f, xs, members):
     ],
 )
 def test_functions_promote_nothing_by_themselves(dtype, x64, form):
-    leading, members = FORMS[form]
+    leading, valid = FORMS[form]
     with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         xs = jax.ShapeDtypeStruct((*leading, D), dtype)
         for name, f in functions().items():
             with jax.checking_leaks():
-                found = shapes(f, xs, members()).dtype
+                found = shapes(f, xs, valid()).dtype
             assert found in (jnp.dtype(dtype), jnp.promote_types(dtype, dtype) if x64 else jnp.float32), name
 
 
 @pytest.mark.parametrize("form", [pytest.param("mask", marks=pytest.mark.slow), "segments"])
 @pytest.mark.parametrize("name", MODELS)
 def test_models_keep_float32_and_leak_nothing(name, form):
-    leading, members = FORMS[form]
+    leading, valid = FORMS[form]
     model = MODELS[name]
     with jax.enable_x64(True), jax.checking_leaks():
         variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 2, D), jnp.float32))
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
         variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
         xs = jax.ShapeDtypeStruct((*leading, D), jnp.float32)
-        assert shapes(lambda xs, members: model.apply(variables, xs, members), xs, members()).dtype == jnp.float32
+        assert shapes(lambda xs, valid: model.apply(variables, xs, valid), xs, valid()).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if "Transformer" not in name])
@@ -125,7 +129,7 @@ def test_models_promote_nothing_by_themselves(name, dtype, x64):
         variables = jax.tree.map(
             lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(model.init, jax.random.key(0), xs)
         )
-        found = shapes(lambda xs, members: model.apply(variables, xs, members), xs, None).dtype
+        found = shapes(lambda xs, valid: model.apply(variables, xs, valid), xs, None).dtype
         assert found == (jnp.float64 if dtype == "float64" else jnp.float32)
 
 

@@ -12,11 +12,11 @@ from jaxnets import data, generative, learning, tasks
 from jaxnets.learning import Aux, Player
 from jaxnets.training.state import create, make_step
 
-RING = data.ring(batch=20)
+RING = data.ring(batch_size=20)
 
 
 def task_of(steps=1):
-    model = generative.GAN(hidden=(8,))
+    model = generative.GAN(hidden_sizes=(8,))
     return tasks.adversarial(model, RING.spec, learning.Gradient(optax.adam(1e-2)), discriminator_steps=steps)
 
 
@@ -91,8 +91,8 @@ def test_modes_and_quality_are_counted():
 
 
 def test_a_run_that_ends_between_goes_on_to_the_same_bits(tmp_path):
-    flags = ("--config.data.batch=40", "--config.model.hidden=(8,)", "--config.train.evaluate_every=4")
-    flags += ("--config.optimizer.final=1.0",)
+    flags = ("--config.data.batch_size=40", "--config.model.hidden_sizes=(8,)", "--config.train.evaluate_every=4")
+    flags += ("--config.optimizer.end_lr_factor=1.0",)
     whole = trained(tmp_path / "whole", *flags, "--config.train.steps=8", name="gan")
     trained(tmp_path / "parts", *flags, "--config.train.steps=5", name="gan")
     parts = trained(tmp_path / "parts", *flags, "--config.train.steps=8", name="gan")

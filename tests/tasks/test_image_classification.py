@@ -49,8 +49,8 @@ def nats(logits, targets):
     return -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), targets[:, None], 1)[:, 0]
 
 
-def test_images_are_standardised_and_measured():
-    task = tasks.image_classification(Seen(), CLASSES, learn=Parts, mean=(0.1, 0.2, 0.3), deviation=(0.5,))
+def test_images_are_standardized_and_measured():
+    task = tasks.image_classification(Seen(), CLASSES, learn=Parts, mean=(0.1, 0.2, 0.3), std=(0.5,))
     found = means(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - [0.1, 0.2, 0.3]) / 0.5).reshape(12, -1)[:, :7]
     real = BATCH["mask"]

@@ -10,8 +10,8 @@ from jaxnets.tasks import step_of
 
 TOKENS = jax.random.randint(jax.random.key(0), (21,), 0, 5)
 MODELS = {
-    "recurrent": recurrent.CharRNN(5, hidden=6, embedding=3),
-    "transformer": attention.DecoderLM(5, width=8, layers=2, heads=2, context=21),
+    "recurrent": recurrent.CharRNN(5, hidden_size=6, embed_dim=3),
+    "transformer": attention.DecoderLM(5, embed_dim=8, num_layers=2, num_heads=2, max_seq_len=21),
 }
 
 
@@ -28,7 +28,7 @@ def test_steps_give_what_the_whole_text_gives(name):
 
 @pytest.mark.parametrize("context", [1, 7, 8])
 def test_a_full_context_goes_on_from_its_later_half(context):
-    model = attention.DecoderLM(5, width=8, layers=2, heads=2, context=context)
+    model = attention.DecoderLM(5, embed_dim=8, num_layers=2, num_heads=2, max_seq_len=context)
     variables = model.init(jax.random.key(1), TOKENS[None, :context])
     step, carry, known = jax.jit(step_of(model, variables)), None, 0
     whole = jax.jit(lambda tokens: model.apply(variables, tokens[None])[1][0])
@@ -40,7 +40,7 @@ def test_a_full_context_goes_on_from_its_later_half(context):
 
 
 def test_a_transformer_writes_more_than_its_context():
-    model = attention.DecoderLM(5, width=8, layers=1, heads=2, context=4)
+    model = attention.DecoderLM(5, embed_dim=8, num_layers=1, num_heads=2, max_seq_len=4)
     variables = model.init(jax.random.key(1), TOKENS[None, :4])
     stream = decoding.stream(step_of(model, variables), None, TOKENS[:2], jax.random.key(0))
     assert {next(stream) for _ in range(30)} <= set(range(5))

@@ -23,13 +23,15 @@ def pairs(tmp_path_factory):
     lines = {f"{' '.join(row)}\t{' '.join(WORDS[word] for word in row[::-1])}" for row in chosen}
     path = tmp_path_factory.mktemp("pairs") / "pairs.tsv"
     path.write_text("\n".join(sorted(lines)))
-    return data.pairs(str(path), pieces=300, length=10, batch=32, validation=0.1, test=0.1)
+    return data.pairs(
+        str(path), vocab_size=300, max_seq_len=10, batch_size=32, validation_fraction=0.1, test_fraction=0.1
+    )
 
 
 MODELS = {
-    "recurrent": lambda size: recurrent.EncoderDecoder(size, hidden=32, embedding=24, dropout=0.0),
+    "recurrent": lambda size: recurrent.EncoderDecoder(size, hidden_size=32, embed_dim=24, dropout=0.0),
     "transformer": lambda size: attention.Transformer(
-        size, width=32, layers=1, heads=2, context=16, dropout=0.0, norm_first=True
+        size, embed_dim=32, num_layers=1, num_heads=2, max_seq_len=16, dropout=0.0, norm_first=True
     ),
 }
 

@@ -40,7 +40,7 @@ def test_parameters_are_those_of_the_published_networks(hidden, latent, count):
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.digits(batch=100)
+    return data.digits(batch_size=100)
 
 
 def test_a_variational_autoencoder_learns_and_is_measured_with_its_own_key(digits):
@@ -75,7 +75,7 @@ def test_a_variational_autoencoder_learns_and_is_measured_with_its_own_key(digit
 def test_images_of_bytes_are_those_from_0_to_1(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 4, 4), np.uint8)
     np.savez(tmp_path / "a.npz", x_train=pixels, x_test=pixels[:5])
-    dataset = data.image_arrays(str(tmp_path / "a.npz"), batch=8, targets="none")
+    dataset = data.image_arrays(str(tmp_path / "a.npz"), batch_size=8, target_type="none")
     learn = functools.partial(learning.gradient, optimizer=optax.adam(3e-3))
     task = tasks.variational(generative.VAE(16, 2, (4,)), dataset.spec, learn)
     batch = dataset.train[0]

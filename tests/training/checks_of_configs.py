@@ -20,12 +20,12 @@ def losses(name: str, data: dict) -> list[float]:
     with settings.ignore_type():
         settings.data = data if "name" in data else {**settings.data, **data}
         settings.data.batch = ROWS * settings.task.get("discriminator_steps", 1) if name == "gan" else ROWS
-    settings.optimizer.warmup = 0
+    settings.optimizer.warmup_steps = 0
     if name == "cifar10":
         # Its rate is that of 128 images: on eight of noise the second loss is twice the first, and rounding grows with
         # it, on one device too, by 7e-4 between two levels of XLA's optimization.
         settings.optimizer.learning_rate *= 0.01
-    settings.train.accumulate = 1
+    settings.train.grad_accum_steps = 1
     dataset = build.dataset(settings)
     dataset = dataset._replace(splits={**dataset.splits, "validation": dataset.splits["validation"][:1]})
     task = build.task(settings, build.model(settings.model), dataset.spec)

@@ -21,9 +21,9 @@ def model_of(spec, trusted=(), targets=ONE):
 
 
 def test_models_are_named_by_where_they_live():
-    spec = {"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden": 3}
+    spec = {"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden_size": 3}
     model = model_of(spec, targets=data.Vocabulary("abc"))
-    assert (model.cell, model.hidden, model.vocabulary) == (recurrent.gru, 3, 3)
+    assert (model.cell, model.hidden_size, model.vocabulary) == (recurrent.gru, 3, 3)
 
 
 def test_a_task_completes_what_makes_a_model():
@@ -33,11 +33,11 @@ def test_a_task_completes_what_makes_a_model():
     assert tasks.complete(finished, ONE) is finished
     with pytest.raises(ValueError, match="`model` must be a Linen module or make one, got 3"):
         tasks.complete(lambda: 3, ONE)
-    assert model_of({"name": "recurrent.SequenceModel", "outputs": 5}).outputs == 5  # the config's own counts
+    assert model_of({"name": "recurrent.SequenceModel", "num_outputs": 5}).outputs == 5  # the config's own counts
 
 
 def test_a_cell_takes_arguments_from_the_config():
-    spec = {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "reset": "after"}, "hidden": 3}
+    spec = {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "reset": "after"}, "hidden_size": 3}
     assert model_of(spec).cell(3) is recurrent.gru(3, reset="after")
 
 
@@ -71,7 +71,7 @@ WRONG_MODELS = {
     "no module": ({"name": "CharRNN"}, "expected where it lives, such as recurrent.CharRNN"),
     "mistyped": ({"name": "recurrent.CharRN"}, "no CharRN in recurrent; the nearest is recurrent.CharRNN"),
     "private": ({"name": "recurrent.functools"}, "no functools in recurrent"),
-    "not a model": ({"name": "recurrent.lstm", "hidden": 3}, "recurrent.lstm does not make a Linen module"),
+    "not a model": ({"name": "recurrent.lstm", "hidden_size": 3}, "recurrent.lstm does not make a Linen module"),
     "argument": ({"name": "recurrent.CharRNN", "hiden": 3}, "has no argument 'hiden'; the nearest is hidden"),
     "argument of a cell": (
         {"name": "recurrent.CharRNN", "cell": {"factory": "recurrent.gru", "rest": "after"}},
@@ -142,7 +142,10 @@ def test_a_config_of_somebody_else_calls_nothing_but_its_kind(changes, message):
 
 
 def test_a_task_of_several_players_refuses_what_it_does_not_support():
-    for flag, told in (("optimizer.frozen=head", "frozen parameters"), ("optimizer.plateau=0.5", "an optimizer that")):
+    for flag, told in (
+        ("optimizer.frozen=head", "frozen parameters"),
+        ("optimizer.plateau_factor=0.5", "an optimizer that"),
+    ):
         with pytest.raises(UsageError, match=f"this task does not support {told}"):
             ready(f"--config.{flag}", name="gan")
 

@@ -48,7 +48,7 @@ def overridden(name, *assignments):
 
 def test_a_cell_is_changed_with_its_arguments():
     settings = overridden("adding", "model.cell.memory=50")
-    assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "memory": 50}
+    assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "chrono_init": 50}
     settings = overridden("adding", "model.cell=recurrent.elman")
     assert tasks.complete(build.model(settings.model), data.Quantities(("sum",))).cell is recurrent.elman
     settings = overridden("adding", "model.cell.reset=after", "model.cell=recurrent.gru")  # in any order
@@ -63,7 +63,7 @@ def test_a_cell_is_changed_with_its_arguments():
 
 
 def test_an_argument_that_the_config_does_not_have_is_set():
-    settings = overridden("char_lm", "model.tie=true", "data.validation=1", "model.method=newton")
+    settings = overridden("char_lm", "model.tie_embeddings=true", "data.validation_fraction=1", "model.method=newton")
     assert (settings.model.tie, settings.data.validation, settings.model.method) == (True, 1.0, "newton")
     assert overridden("set_statistics", "task.error=squared").task.error == "squared"
     assert overridden("digits", "optimizer.b1=0.5").optimizer.b1 == 0.5
@@ -75,16 +75,16 @@ def test_an_argument_that_the_config_does_not_have_is_set():
 
 
 def test_another_name_drops_the_arguments_of_the_one_before():
-    settings = overridden("digits", "model.hidden=8", "model.name=recurrent.CharRNN", "optimizer.frozen=head")
-    assert settings.model.to_dict() == {"name": "recurrent.CharRNN", "hidden": 8}
+    settings = overridden("digits", "model.hidden_size=8", "model.name=recurrent.CharRNN", "optimizer.frozen=head")
+    assert settings.model.to_dict() == {"name": "recurrent.CharRNN", "hidden_size": 8}
     settings = overridden("digits", "optimizer.name=sgd", "optimizer.frozen=head", "optimizer.learning_rate=1")
     assert settings.optimizer.to_dict() == {
         "name": "optimizers.sgd",
         "learning_rate": 1.0,
-        "average": 0.0,
+        "ema_decay": 0.0,
         "frozen": "head",
-        "plateau": 0.0,
-        "patience": 5,
+        "plateau_factor": 0.0,
+        "plateau_patience": 5,
     }
     assert overridden("digits", "data.name=data.adding").data.to_dict() == {"name": "data.adding"}
     assert overridden("translation", "task=tasks.language_model").task.to_dict() == {"name": "tasks.language_model"}
@@ -109,31 +109,39 @@ def test_an_element_of_a_list_is_set():
 
 
 BAD = {
-    "mistyped": ("model.hiden", "5", "no setting --config.model.hiden; the nearest is --config.model.hidden"),
+    "mistyped": (
+        "model.hiden_size",
+        "5",
+        "no setting --config.model.hiden_size; the nearest is --config.model.hidden_size",
+    ),
     "mistyped, not in the config": (
         "model.tei",
         "5",
-        "no setting --config.model.tei; the nearest is --config.model.tie",
+        "no setting --config.model.tei; the nearest is --config.model.tie_embeddings",
     ),
     "type of a default": ("model.dropout", "many", "--config.model.dropout: float expected, such as 0.0; given 'many'"),
-    "inside a number": ("model.hidden.size", "5", "no setting --config.model.hidden.size"),
+    "inside a number": ("model.hidden_size.size", "5", "no setting --config.model.hidden_size.size"),
     "what a task is given": ("task.learn", "5", "no setting --config.task.learn; the nearest is --config.task.name"),
     "argument of a cell": ("model.cell.rest", "5", "no setting --config.model.cell.rest"),
     "element of no list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
     "section": ("model", "5", "no setting --config.model; it has model.cell, .*model.name"),
     "unknown": ("zzz", "5", "no setting --config.zzz$"),
-    "float for int": ("model.hidden", "2.5", "--config.model.hidden: int expected, such as 256; given '2.5'"),
-    "text for float": ("optimizer.clip", "much", "--config.optimizer.clip: float expected"),
-    "text for bool": ("model.tie", "maybe", "--config.model.tie: bool expected, such as False; given 'maybe'"),
-    "number for bool": ("model.tie", "1", "--config.model.tie: bool expected"),
+    "float for int": ("model.hidden_size", "2.5", "--config.model.hidden_size: int expected, such as 256; given '2.5'"),
+    "text for float": ("optimizer.clip_norm", "much", "--config.optimizer.clip_norm: float expected"),
+    "text for bool": (
+        "model.tie_embeddings",
+        "maybe",
+        "--config.model.tie_embeddings: bool expected, such as False; given 'maybe'",
+    ),
+    "number for bool": ("model.tie_embeddings", "1", "--config.model.tie_embeddings: bool expected"),
     "infinity": ("optimizer.learning_rate", "1e999", "--config.optimizer.learning_rate: float expected"),
-    "integer beyond floats": ("optimizer.clip", "9" * 400, "--config.optimizer.clip: float expected"),
-    "integer beyond 64 bits": ("model.layers", "9" * 30, "--config.model.layers: int expected"),
-    "integer beyond Python's limit": ("model.layers", "9" * 5000, "--config.model.layers: int expected"),
-    "unhashable": ("data.batch", "{[]: 1}", "--config.data.batch: int expected"),
-    "half a literal": ("data.batch", "[" * 300, "--config.data.batch: int expected"),
-    "null character": ("data.batch", "\0", "--config.data.batch: int expected"),
-    "empty": ("data.batch", "", "--config.data.batch: int expected"),
+    "integer beyond floats": ("optimizer.clip_norm", "9" * 400, "--config.optimizer.clip_norm: float expected"),
+    "integer beyond 64 bits": ("model.num_layers", "9" * 30, "--config.model.num_layers: int expected"),
+    "integer beyond Python's limit": ("model.num_layers", "9" * 5000, "--config.model.num_layers: int expected"),
+    "unhashable": ("data.batch_size", "{[]: 1}", "--config.data.batch_size: int expected"),
+    "half a literal": ("data.batch_size", "[" * 300, "--config.data.batch_size: int expected"),
+    "null character": ("data.batch_size", "\0", "--config.data.batch_size: int expected"),
+    "empty": ("data.batch_size", "", "--config.data.batch_size: int expected"),
     "empty key": ("", "5", "no setting --config.$"),
 }
 
@@ -221,7 +229,7 @@ def test_a_default_is_no_difference():
     new.model.tie, new.model.layers = False, 1
     assert config.difference(old, new) == []
     new.model.tie = True
-    assert config.difference(old, new) == ["model.tie: False there, True here"]
+    assert config.difference(old, new) == ["model.tie_embeddings: False there, True here"]
 
 
 def test_the_page_on_settings_has_all_of_them():
@@ -236,7 +244,7 @@ def test_defaults_are_not_those_of_arguments_that_others_give():
     given = ConfigDict({"model": classes, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
     filled = with_defaults(given, imports=True)
     assert "classes" not in filled.model and "dropout" in filled.model
-    assert "steps" not in filled.optimizer and "clip" in filled.optimizer
+    assert "steps" not in filled.optimizer and "clip_norm" in filled.optimizer
     assert "seed" not in filled.data and "batch" in filled.data
     filled = with_defaults(ConfigDict({"model": {"name": "recurrent.CharRNN", "cell": cell}}))
     assert filled.model.cell.reset == "before" and "hidden" not in filled.model.cell
@@ -269,8 +277,8 @@ def test_when_an_evaluator_measures_is_checked(schedule):
 
 
 def test_whole_numbers_are_floats_where_those_are_due():
-    given = {"train": {"minutes": 5}, "optimizer": {"learning_rate": 1}}
+    given = {"train": {"max_minutes": 5}, "optimizer": {"learning_rate": 1}}
     settings = config.complete(ConfigDict({**config.load("digits").to_dict(), **given}))
     config.check(settings)
-    assert (settings.train.minutes, settings.optimizer.learning_rate) == (5.0, 1.0)
-    assert type(settings.train.minutes) is float and type(settings.optimizer.learning_rate) is float
+    assert (settings.train.max_minutes, settings.optimizer.learning_rate) == (5.0, 1.0)
+    assert type(settings.train.max_minutes) is float and type(settings.optimizer.learning_rate) is float

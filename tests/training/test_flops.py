@@ -38,7 +38,7 @@ def test_convolutions_count_their_kernel_at_every_output():
 
 
 def test_parts_of_a_character_model():
-    model = recurrent.CharRNN(65, hidden=512, layers=3, embedding=256)
+    model = recurrent.CharRNN(65, hidden_size=512, num_layers=3, embed_dim=256)
     parts = flops.count(model, jax.ShapeDtypeStruct((2, 64), jnp.int32))
     assert [part.name for part in parts] == ["embed", "layer_0", "layer_1", "layer_2", "head"]
     assert sum(part.parameters for part in parts) == 5_823_297
@@ -67,7 +67,7 @@ def test_activations_are_what_products_put_out():
 
 def test_attention_in_blocks_counts_as_the_whole():
     """T x T products of all heads twice a layer, which a loop of blocks would hide."""
-    of = lambda length: sum(p.flops for p in flops.count(DecoderLM(7, 8, 2, 2, context=1024), tokens(length)))
+    of = lambda length: sum(p.flops for p in flops.count(DecoderLM(7, 8, 2, 2, max_seq_len=1024), tokens(length)))
     tokens = lambda length: jax.ShapeDtypeStruct((1, length), jnp.int32)
     linear = of(1024) - 2 * of(512)
     assert linear == 2 * 2 * 2 * 8 * (1024**2 - 2 * 512**2)

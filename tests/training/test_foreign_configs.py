@@ -25,13 +25,13 @@ from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
 from jaxnets.training.reporting import metrics
 from jaxnets.weights import files as weight_files
 
-DATA = data.set_statistics(size=5, batch=2)
+DATA = data.set_statistics(size=5, batch_size=2)
 
 
 @pytest.fixture
 def workdir(tmp_path):
     config = load("set_statistics")
-    config.data.size, config.data.batch = 5, 2
+    config.data.size, config.data.batch_size = 5, 2
     rundir.claim(tmp_path / "run", config, DATA)
     (tmp_path / "run" / "checkpoints").mkdir()
     return tmp_path / "run"
@@ -164,19 +164,19 @@ TOKENS = jax.ShapeDtypeStruct((1, 4), jnp.int32)
 MANY = 10**6
 LONG = (2,) * 2000
 DEEP = {
-    "CharRNN": (recurrent.CharRNN(5, hidden=2, layers=MANY), TOKENS),
-    "SequenceModel": (recurrent.SequenceModel(5, hidden=2, layers=MANY), SERIES),
-    "StackedRNN": (recurrent.StackedRNN(recurrent.gru(2), layers=MANY), SERIES),
-    "EncoderDecoder": (recurrent.EncoderDecoder(5, hidden=2, embedding=2, layers=MANY), TOKENS, TOKENS),
-    "DecoderLM": (attention.DecoderLM(5, width=4, heads=2, layers=MANY), TOKENS),
-    "Transformer": (attention.Transformer(5, width=4, heads=2, layers=MANY), TOKENS, TOKENS),
-    "SetTransformer encoder": (sets.SetTransformer(5, encoder=MANY), SETS),
-    "SetTransformer decoder": (sets.SetTransformer(5, decoder=MANY), SETS),
-    "DeepSets": (sets.DeepSets(5, elementwise=LONG), SETS),
+    "CharRNN": (recurrent.CharRNN(5, hidden_size=2, num_layers=MANY), TOKENS),
+    "SequenceModel": (recurrent.SequenceModel(5, hidden_size=2, num_layers=MANY), SERIES),
+    "StackedRNN": (recurrent.StackedRNN(recurrent.gru(2), num_layers=MANY), SERIES),
+    "EncoderDecoder": (recurrent.EncoderDecoder(5, hidden_size=2, embed_dim=2, num_layers=MANY), TOKENS, TOKENS),
+    "DecoderLM": (attention.DecoderLM(5, embed_dim=4, num_heads=2, num_layers=MANY), TOKENS),
+    "Transformer": (attention.Transformer(5, embed_dim=4, num_heads=2, num_layers=MANY), TOKENS, TOKENS),
+    "SetTransformer encoder": (sets.SetTransformer(5, num_encoder_blocks=MANY), SETS),
+    "SetTransformer decoder": (sets.SetTransformer(5, num_decoder_blocks=MANY), SETS),
+    "DeepSets": (sets.DeepSets(5, phi=LONG), SETS),
     "EquivariantDeepSets": (sets.EquivariantDeepSets(5, widths=LONG), SETS),
     "HistNetQ": (sets.HistNetQ(5, head=LONG), SETS),
-    "TCN": (convolution.TCN(5, levels=MANY), SERIES),
-    "SeriesCNN": (convolution.SeriesCNN(5, widths=LONG, kernels=LONG), SERIES),
+    "TCN": (convolution.TCN(5, num_levels=MANY), SERIES),
+    "SeriesCNN": (convolution.SeriesCNN(5, widths=LONG, kernel_sizes=LONG), SERIES),
     "DenseNet": (convolution.DenseNet(layers=(MANY,)), IMAGES),
     "EfficientNet": (convolution.EfficientNet(depth=1e6), IMAGES),
     "UNet": (convolution.UNet(depth=MANY), IMAGES),
@@ -187,7 +187,7 @@ DEEP = {
     "CifarResNet": (convolution.CifarResNet(depth=6 * MANY + 2), IMAGES),
     "HighwayNetwork": (convolution.HighwayNetwork(depth=MANY), IMAGES),
     "ConvHighwayNetwork": (convolution.ConvHighwayNetwork(layers=MANY), IMAGES),
-    "MLP": (modules.MLP(1, hidden=(2,) * 2000), jnp.zeros((1, 2))),
+    "MLP": (modules.MLP(1, hidden_sizes=(2,) * 2000), jnp.zeros((1, 2))),
     "ResNet": (convolution.ResNet(blocks=(MANY, 1, 1, 1)), IMAGES),
     "many stages": (convolution.ResNet(blocks=LONG), IMAGES),
 }

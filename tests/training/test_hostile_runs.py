@@ -11,7 +11,7 @@ from jaxnets.training.config import difference, load
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting import metrics
 
-DATA = data.adding(length=5, batch=3)
+DATA = data.adding(length=5, batch_size=3)
 
 
 @pytest.fixture

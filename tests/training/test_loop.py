@@ -36,8 +36,8 @@ def test_running_out_of_memory_suggests_what_to_do(tmp_path, small_flags, step):
     settings, dataset, task, compiled = ready(*small_flags)
     with pytest.raises(RunError) as told:
         loop.train(settings, tmp_path, dataset, task, compiled._replace(step=step))
-    assert "a smaller --config.data.batch" in told.value.message
-    assert "a larger --config.train.accumulate" in told.value.message
+    assert "a smaller --config.data.batch_size" in told.value.message
+    assert "a larger --config.train.grad_accum_steps" in told.value.message
 
 
 def test_other_errors_of_the_runtime_are_as_they_are(tmp_path, small_flags):

@@ -105,8 +105,8 @@ def teacher(tmp_path):
 
 
 SMALL = (
-    "--config.model.hidden=3",
-    "--config.data.batch=8",
+    "--config.model.hidden_size=3",
+    "--config.data.batch_size=8",
     "--config.train.steps=2",
     "--config.train.evaluate_every=2",
 )
@@ -229,9 +229,9 @@ def test_a_cell_in_wrappers_is_named():
         "cell": {"factory": "recurrent.gru", "reset": "after"},
         "wrappers": ["recurrent.residual", {"factory": "recurrent.zoneout", "rate": 0.25}],
     }
-    made = build.model({"name": "recurrent.CharRNN", "hidden": 5, "embedding": 5, "cell": cell})(vocabulary=7)
+    made = build.model({"name": "recurrent.CharRNN", "hidden_size": 5, "embed_dim": 5, "cell": cell})(vocabulary=7)
     direct = lambda hidden: recurrent.zoneout(recurrent.residual(recurrent.gru(hidden, reset="after")), 0.25)
-    expected = recurrent.CharRNN(7, direct, hidden=5, embedding=5)
+    expected = recurrent.CharRNN(7, direct, hidden_size=5, embed_dim=5)
     tokens = jnp.array([[1, 2, 6, 0]])
     variables = expected.init(jax.random.key(0), tokens)
     np.testing.assert_array_equal(made.apply(variables, tokens)[1], expected.apply(variables, tokens)[1])

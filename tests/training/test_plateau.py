@@ -15,8 +15,13 @@ from jaxnets.training.reporting.metrics import read_metrics
 from jaxnets.training.restore import open_run
 
 # A rate so large that the validation loss goes up and down.
-FLAGS = (*SMALL, "--config.optimizer.learning_rate=2.0", "--config.optimizer.warmup=0", "--config.optimizer.final=1.0")
-PLATEAU = ("--config.optimizer.plateau=0.5", "--config.optimizer.patience=2")
+FLAGS = (
+    *SMALL,
+    "--config.optimizer.learning_rate=2.0",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.end_lr_factor=1.0",
+)
+PLATEAU = ("--config.optimizer.plateau_factor=0.5", "--config.optimizer.plateau_patience=2")
 
 
 def scales_of(losses, factor, patience):
@@ -59,7 +64,7 @@ def test_a_run_reduces_its_rate_by_its_validation_losses(small_text, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_run_that_ends_between_evaluations_goes_on_as_if_it_had_not(small_text, tmp_path, run_program, devices):
-    flags = (*FLAGS, *PLATEAU, "--config.optimizer.patience=1", f"--config.data.path={small_text}")
+    flags = (*FLAGS, *PLATEAU, "--config.optimizer.plateau_patience=1", f"--config.data.path={small_text}")
     for name, stops in (("whole", (40,)), ("stopped", (17, 29, 40))):
         for steps in stops:
             own = (f"--workdir={tmp_path / name}", f"--config.train.steps={steps}")
@@ -80,9 +85,9 @@ def test_a_run_that_ends_between_evaluations_goes_on_as_if_it_had_not(small_text
 
 
 WRONG = {
-    "plateau=1.0": "plateau: from 0 to below 1; given 1.0",
-    "plateau=-0.5": "plateau: from 0 to below 1; given -0.5",
-    "patience=0": "patience: at least 1; given 0",
+    "plateau_factor=1.0": "plateau_factor: from 0 to below 1; given 1.0",
+    "plateau_factor=-0.5": "plateau_factor: from 0 to below 1; given -0.5",
+    "plateau_patience=0": "plateau_patience: at least 1; given 0",
 }
 
 

@@ -29,8 +29,8 @@ def first(count):
 @pytest.mark.parametrize(
     "made",
     [
-        lambda: text(__file__, batch=4, length=16),
-        lambda: memory.adding(batch=4, length=10),
+        lambda: text(__file__, batch_size=4, seq_len=16),
+        lambda: memory.adding(batch_size=4, length=10),
         lambda: ten_images(),
     ],
     ids=["text", "generated", "images"],
@@ -60,7 +60,9 @@ def ten_images(read=lambda i: None):
         encoded.append(file.getvalue())
     images = image_files.EncodedImages(10, str, content, size=4, channels=1)
     found = examples.Examples(images, np.arange(10) % 2)
-    return examples.dataset(found, None, batch=4, validation=0.4, seed=0, source="ten images", fingerprint="known")
+    return examples.dataset(
+        found, None, batch_size=4, validation_fraction=0.4, seed=0, source="ten images", fingerprint="known"
+    )
 
 
 def test_images_of_other_processes_are_not_decoded():
@@ -72,17 +74,17 @@ def test_images_of_other_processes_are_not_decoded():
 
 
 def test_one_process_reads_all_rows():
-    mesh = sharding.on_one_device(text(__file__, batch=4, length=16).train).mesh
+    mesh = sharding.on_one_device(text(__file__, batch_size=4, seq_len=16).train).mesh
     np.testing.assert_array_equal(sharding.rows_here(mesh, 6), np.arange(6))
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("localhost:1", None, None), "--processes is missing"),
-        ((None, 2, 0), "--coordinator is missing"),
-        (("localhost:1", 2, 2), "--process must be from 0 to 1, one of 2, got 2"),
-        (("localhost", 2, 1), "--coordinator must be HOST:PORT, got localhost"),
+        (("localhost:1", None, None), "--num_processes is missing"),
+        ((None, 2, 0), "--coordinator_address is missing"),
+        (("localhost:1", 2, 2), "--process_id must be from 0 to 1, one of 2, got 2"),
+        (("localhost", 2, 1), "--coordinator_address must be HOST:PORT, got localhost"),
     ],
 )
 def test_what_is_missing_to_join_is_told(given, told):
@@ -147,8 +149,8 @@ def test_a_signal_before_training_is_heard(start_processes, small_flags, tmp_pat
 
 
 def test_a_process_that_waits_for_the_others_can_be_stopped(start_processes, small_flags, tmp_path):
-    (started,) = start_processes(1, 1, f"--workdir={tmp_path / 'run'}", *small_flags, "--processes=2")
-    port = int(next(flag for flag in started.args if "--coordinator" in flag).rpartition(":")[2])
+    (started,) = start_processes(1, 1, f"--workdir={tmp_path / 'run'}", *small_flags, "--num_processes=2")
+    port = int(next(flag for flag in started.args if "--coordinator_address" in flag).rpartition(":")[2])
     deadline = time.monotonic() + 60
     while socket.socket().connect_ex(("localhost", port)):
         assert time.monotonic() < deadline and started.poll() is None
@@ -181,7 +183,7 @@ def test_the_death_of_one_process_ends_all_with_one_message(killed, start_proces
 
 @pytest.mark.slow
 def test_a_fault_of_its_own_is_not_told_as_the_end_of_another(start_processes, small_flags, tmp_path):
-    started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, "--config.model.hidden=3000000")
+    started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, "--config.model.hidden_size=3000000")
     told = [process.communicate(timeout=100)[1] for process in started]
     assert [process.returncode for process in started] == [1, 1], told
     assert any("there is not enough memory to train" in each.splitlines()[-1] for each in told), told

@@ -8,13 +8,13 @@ import pytest
 from in_process import ready
 
 RUNS = {
-    "char_lm": ("--config.data.batch=4", "--config.data.length=16", "--config.model.hidden=8"),
+    "char_lm": ("--config.data.batch_size=4", "--config.data.seq_len=16", "--config.model.hidden_size=8"),
     "decoder_lm": (
-        "--config.data.batch=4",
-        "--config.data.length=16",
+        "--config.data.batch_size=4",
+        "--config.data.seq_len=16",
         "--config.model.width=16",
-        "--config.model.heads=2",
-        "--config.model.layers=2",
+        "--config.model.num_heads=2",
+        "--config.model.num_layers=2",
     ),
     "set_maximum:pooled": (),
 }
@@ -24,7 +24,7 @@ PARTS = {
         rf"{FORWARD}CharRNN/layer_0/.*/project/",
         rf"{FORWARD}CharRNN/layer_0/.*/steps/",
         rf"{FORWARD}CharRNN/head/",
-        rf"{BACKWARD}CharRNN/layer_0/.*/linearise/",
+        rf"{BACKWARD}CharRNN/layer_0/.*/linearize/",
         rf"{BACKWARD}CharRNN/layer_0/.*/steps/",
         rf"{BACKWARD}CharRNN/layer_0/.*/weight gradients/",
         rf"{BACKWARD}CharRNN/layer_0/.*project",
@@ -55,7 +55,7 @@ def traced(folder):
 
 def test_a_profile_holds_the_steps_after_the_first(run_program, small_flags, tmp_path):
     run = lambda *flags: run_program("train", f"--workdir={tmp_path / 'run'}", *small_flags, *flags)
-    done = run("--config.train.steps=10", "--profile=3")
+    done = run("--config.train.steps=10", "--profile_steps=3")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "profile"
     assert f"profile of 3 steps in {folder}; to look at it: tensorboard --logdir={folder}" in done.stderr
@@ -63,7 +63,7 @@ def test_a_profile_holds_the_steps_after_the_first(run_program, small_flags, tmp
     (plane,) = folder.rglob("*.xplane.pb")
     assert b"CharRNN/layer_0" in plane.read_bytes() and b"weight gradients" in plane.read_bytes()
     folder.rename(tmp_path / "first")
-    done = run("--config.train.steps=13", "--profile=30")  # more than there are: it goes on with step 11
+    done = run("--config.train.steps=13", "--profile_steps=30")  # more than there are: it goes on with step 11
     assert "profile of 2 steps in" in done.stderr
     assert traced(folder) == [12, 13]
     folder.rename(tmp_path / "second")
@@ -72,14 +72,14 @@ def test_a_profile_holds_the_steps_after_the_first(run_program, small_flags, tmp
 
 
 def test_a_profile_of_fewer_than_no_steps_is_told(run_program):
-    done = run_program("train", "--profile=-1")
+    done = run_program("train", "--profile_steps=-1")
     assert done.returncode == 2
-    assert "flag --profile=-1" in done.stderr
+    assert "flag --profile_steps=-1" in done.stderr
 
 
 @pytest.mark.slow
 def test_the_first_of_several_processes_traces(start_processes, small_flags, tmp_path):
-    flags = (f"--workdir={tmp_path}", *small_flags, "--config.train.steps=10", "--profile=4")
+    flags = (f"--workdir={tmp_path}", *small_flags, "--config.train.steps=10", "--profile_steps=4")
     started = start_processes(2, 1, *flags)
     told = [process.communicate(timeout=200)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], told

@@ -94,13 +94,11 @@ def test_rows_that_end_in_nan_are_shorter():
         ends = [5, 3, 0, 5, 5, 5]
         lengths = of_rows(constants, {**given, "lengths": np.array([5, 5, 5, 5, 2, 0])})
         np.testing.assert_array_equal(lengths["lengths"], [5, 3, 0, 5, 2, 0])
-        members = of_rows(constants, {**given, "members": np.arange(5) != np.full((6, 1), 1)})
-        np.testing.assert_array_equal(
-            members["members"], (np.arange(5) < np.array(ends)[:, None]) & (np.arange(5) != 1)
-        )
+        valid = of_rows(constants, {**given, "valid": np.arange(5) != np.full((6, 1), 1)})
+        np.testing.assert_array_equal(valid["valid"], (np.arange(5) < np.array(ends)[:, None]) & (np.arange(5) != 1))
         for found, real in (
             (lengths["inputs"], np.arange(5) < np.asarray(lengths["lengths"])[:, None]),
-            (members["inputs"], np.asarray(members["members"])),
+            (valid["inputs"], np.asarray(valid["valid"])),
         ):
             expected = statistics.standardized(values.copy(), real, fitted)
             np.testing.assert_allclose(found, expected, rtol=1e-6)

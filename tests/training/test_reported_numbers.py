@@ -14,7 +14,7 @@ from jaxnets.training import loop
 from jaxnets.training.reporting.metrics import beside, read_metrics
 from jaxnets.training.reporting.progress import Clock
 
-WARM = ("--config.optimizer.warmup=3", "--config.train.log_every=1", "--config.train.evaluate_every=4")
+WARM = ("--config.optimizer.warmup_steps=3", "--config.train.log_every=1", "--config.train.evaluate_every=4")
 
 
 def column(workdir, name):
@@ -69,7 +69,7 @@ def test_a_run_of_an_earlier_version_goes_on_without_seconds(tmp_path, small_fla
 
 def test_the_learning_rate_is_read_at_the_updates_that_were_done():
     params = {"a": jnp.ones(1)}
-    optimizer = adamw(10, 1.0, warmup=2, clip=1.0)
+    optimizer = adamw(10, 1.0, warmup_steps=2, clip_norm=1.0)
     state, found = optimizer.init(params), []
     for _ in range(3):
         found.append(float(optimizer.learning_rate(state)))
@@ -84,7 +84,7 @@ def test_the_learning_rate_is_read_at_the_updates_that_were_done():
 
 
 def test_players_write_their_learning_rates(tmp_path):
-    flags = ("--config.data.batch=10", "--config.train.steps=2", "--config.train.evaluate_every=2")
+    flags = ("--config.data.batch_size=10", "--config.train.steps=2", "--config.train.evaluate_every=2")
     trained(tmp_path, *flags, "--config.train.log_every=1", name="gan")
     names = [name for row in read_metrics(tmp_path) for name in row]
     assert {"train/generator_learning_rate", "train/discriminator_learning_rate"} <= set(names)

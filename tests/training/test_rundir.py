@@ -25,7 +25,7 @@ SPECS = [
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: type(spec).__name__)
 def test_what_the_targets_mean_survives_saving(tmp_path, spec):
-    made = data.adding(length=5, batch=3)._replace(spec=spec)
+    made = data.adding(length=5, batch_size=3)._replace(spec=spec)
     rundir.claim(tmp_path / "run", load("adding"), made)
     found, batch = rundir.data(tmp_path / "run")
     assert found == spec
@@ -37,7 +37,7 @@ def test_what_the_targets_mean_survives_saving(tmp_path, spec):
 
 
 def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
-    made = data.adding(length=5, batch=3)
+    made = data.adding(length=5, batch_size=3)
     rundir.claim(tmp_path, load("adding"), made)
     path = tmp_path / "config.json"
     before = json.loads(path.read_text())
@@ -52,7 +52,7 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
 
 
 def test_a_run_of_another_config_is_refused_by_the_keys_that_differ(tmp_path, capsys):
-    made = data.adding(length=5, batch=3)
+    made = data.adding(length=5, batch_size=3)
     rundir.claim(tmp_path, load("adding"), made)
     (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     other = load("adding")
@@ -72,7 +72,7 @@ def test_a_run_of_another_config_is_refused_by_the_keys_that_differ(tmp_path, ca
 
 @pytest.mark.parametrize("left", ["", "4.orbax-checkpoint-tmp"])
 def test_a_run_that_made_no_checkpoint_does_not_block_its_folder(tmp_path, capsys, left):
-    made = data.adding(length=5, batch=3)
+    made = data.adding(length=5, batch_size=3)
     rundir.claim(tmp_path, load("adding"), made)
     (tmp_path / "checkpoints" / left).mkdir(parents=True)
     other = load("adding")
@@ -81,10 +81,10 @@ def test_a_run_that_made_no_checkpoint_does_not_block_its_folder(tmp_path, capsy
     rundir.claim(tmp_path, other, made)
     assert capsys.readouterr().err == f"{tmp_path} held another run, which made no checkpoint; it is replaced\n"
     assert rundir.load(tmp_path).seed == 1
-    rundir.claim(tmp_path, other, data.adding(length=6, batch=3))
+    rundir.claim(tmp_path, other, data.adding(length=6, batch_size=3))
     assert "it is replaced" in capsys.readouterr().err
     assert rundir.data(tmp_path)[1]["inputs"].shape == (3, 6, 2)
-    rundir.claim(tmp_path, other, data.adding(length=6, batch=3))
+    rundir.claim(tmp_path, other, data.adding(length=6, batch_size=3))
     assert capsys.readouterr().err == ""
     (tmp_path / "damaged").mkdir()  # where a checkpoint was
     with pytest.raises(UsageError, match="holds a run of another config"):
@@ -107,7 +107,7 @@ DAMAGES = [
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_descriptions_are_told(tmp_path, damage):
-    rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch=3))
+    rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch_size=3))
     path = tmp_path / "run" / "data.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
     with pytest.raises(RunError, match="data.json cannot be read"):
@@ -128,7 +128,7 @@ INPUTS = [
 
 @pytest.mark.parametrize("inputs", INPUTS, ids=str)
 def test_what_a_reader_fits_survives_saving(tmp_path, inputs):
-    made = data.adding(length=5, batch=3)._replace(inputs=inputs)
+    made = data.adding(length=5, batch_size=3)._replace(inputs=inputs)
     rundir.claim(tmp_path / "run", load("adding"), made)
     assert rundir.inputs(tmp_path / "run") == inputs
 
@@ -149,7 +149,7 @@ def test_what_a_reader_fits_survives_saving(tmp_path, inputs):
     ],
 )
 def test_damaged_inputs_are_told(tmp_path, damage):
-    rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch=3))
+    rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch_size=3))
     path = tmp_path / "run" / "data.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": damage}))
     with pytest.raises(RunError, match="data.json cannot be read"):

@@ -50,7 +50,7 @@ def only_variables() -> Learner:
     return Learner(lambda *given: first(*given[:2]), lambda *_: None, lambda state: state, lambda state: "parameters")
 
 
-PLAIN = gradient(first, loss, adamw(10, 0.1, clip=1.0))
+PLAIN = gradient(first, loss, adamw(10, 0.1, clip_norm=1.0))
 LEARNERS = {
     "gradient": PLAIN,
     "average": with_ema(PLAIN, 0.9),

@@ -16,13 +16,13 @@ from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import UsageError
 
 RUNS = {
-    "character model": ("--config=char_lm", "--config.model.hidden=16", "--config.model.embedding=8"),
+    "character model": ("--config=char_lm", "--config.model.hidden_size=16", "--config.model.embed_dim=8"),
     "transformer": (
         "--config=decoder_lm",
-        "--config.model.width=16",
-        "--config.model.layers=2",
-        "--config.model.heads=4",
-        "--config.model.context=8",
+        "--config.model.embed_dim=16",
+        "--config.model.num_layers=2",
+        "--config.model.num_heads=4",
+        "--config.model.max_seq_len=8",
     ),
     "batch norm": (),
 }
@@ -34,7 +34,7 @@ def get_config():
     config.data = {"name": "data.digits", "read_as": "rows", "batch": 64, "validation": 0.15}
     # Not AdamW: it divides each gradient by its own size, one that is hardly more than rounding too, and with some of
     # XLA's flags losses that were equal to 1e-7 are then equal to 1e-5 at the fourth step, to 1e-3 at the twentieth.
-    config.optimizer = {"name": "sgd", "learning_rate": 0.02, "warmup": 0, "final": 1.0}
+    config.optimizer = {"name": "sgd", "learning_rate": 0.02, "warmup_steps": 0, "end_lr_factor": 1.0}
     return config
 """
 STEPS = 20
@@ -42,8 +42,8 @@ EVERY = (
     f"--config.train.steps={STEPS}",
     "--config.train.evaluate_every=10",
     "--config.train.log_every=1",
-    "--config.optimizer.final=1.0",  # a constant rate: fewer steps are the first of these
-    "--config.optimizer.warmup=0",
+    "--config.optimizer.end_lr_factor=1.0",  # a constant rate: fewer steps are the first of these
+    "--config.optimizer.warmup_steps=0",
 )
 
 
@@ -57,7 +57,7 @@ def specs(tree, fully=False, data=1, model=1):
     }
 
 
-MODEL = gpt2(vocabulary=64, width=32, layers=2, heads=4, context=16)
+MODEL = gpt2(vocab_size=64, embed_dim=32, num_layers=2, num_heads=4, max_seq_len=16)
 RULES = tasks.language_model(MODEL, data.Vocabulary("ab"), learn=Parts).partition_rules
 DECODER = jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32)))
 
@@ -75,7 +75,7 @@ def test_heads_and_hidden_units_lie_apart():
 
 def test_transformers_have_the_rules_of_their_family():
     assert Transformer(64).partition_rules == RULES
-    model = recurrent.CharRNN(64, hidden=6)
+    model = recurrent.CharRNN(64, hidden_size=6)
     own = tasks.language_model(model, data.Vocabulary("ab"), learn=Parts).partition_rules
     assert own == partitioning.HEAD_RULES and set(own) < set(RULES)
 
@@ -95,7 +95,9 @@ def test_fully_sharded_splits_the_largest_axis_that_is_left():
 
 @pytest.mark.parametrize("model", [0, 2])
 def test_a_number_that_does_not_divide_the_devices_is_told(model):
-    with pytest.raises(UsageError, match=rf"--config.devices.model must divide the number of devices, 1, got {model}"):
+    with pytest.raises(
+        UsageError, match=rf"--config.devices.model_parallel must divide the number of devices, 1, got {model}"
+    ):
         sharding.make_mesh(ConfigDict({"model": model}), 8)
 
 
@@ -106,7 +108,7 @@ def train(run_program, start_processes, small_text, tmp_path):
     With ``processes=``, so many of them have so many devices each.
     """
     (tmp_path / "digits.py").write_text(DIGITS)
-    of_text = (f"--config.data.path={small_text}", "--config.data.length=8", "--config.data.batch=16")
+    of_text = (f"--config.data.path={small_text}", "--config.data.seq_len=8", "--config.data.batch_size=16")
     given = {"batch norm": (f"--config={tmp_path / 'digits.py'}",)}
 
     def run(name, folder, devices, *more, processes=1):
@@ -133,9 +135,9 @@ def test_losses_do_not_depend_on_the_devices(name, train):
     one = train(name, "one", 1)
     assert len(one) == STEPS + 1
     np.testing.assert_allclose(train(name, "eight", 8), one, rtol=1e-5)
-    np.testing.assert_allclose(train(name, "fully", 4, "--config.devices.fully_sharded=True"), one, rtol=1e-5)
+    np.testing.assert_allclose(train(name, "fully", 4, "--config.devices.fsdp=True"), one, rtol=1e-5)
     if name == "transformer":
-        both = ("--config.devices.model=2", "--config.devices.fully_sharded=True")
+        both = ("--config.devices.model_parallel=2", "--config.devices.fsdp=True")
         np.testing.assert_allclose(train(name, "both", 8, *both), one, rtol=1e-5)
 
 
@@ -149,15 +151,15 @@ def test_losses_do_not_depend_on_the_processes(name, train):
 
 @pytest.mark.slow
 def test_rows_that_cannot_be_divided_are_read_by_several_devices(train):
-    one, four = (train("character model", str(count), count, "--config.data.batch=6") for count in (1, 4))
+    one, four = (train("character model", str(count), count, "--config.data.batch_size=6") for count in (1, 4))
     np.testing.assert_allclose(four, one, rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_what_was_saved_on_eight_devices_goes_on_on_one_and_back(train):
-    sharded = "--config.devices.fully_sharded=True"
+    sharded = "--config.devices.fsdp=True"
     train("transformer", "moved", 8, sharded, "--config.train.steps=6")
     train("transformer", "moved", 1, "--config.train.steps=13")
     train("transformer", "moved", 2, sharded, "--config.train.steps=17", processes=2)
-    moved = train("transformer", "moved", 4, sharded, "--config.devices.model=2")
+    moved = train("transformer", "moved", 4, sharded, "--config.devices.model_parallel=2")
     np.testing.assert_allclose(moved, train("transformer", "whole", 1), rtol=1e-5)

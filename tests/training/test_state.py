@@ -19,7 +19,7 @@ TOKENS = np.random.default_rng(0).integers(0, 8, 2000).astype(np.int32)
 
 def setup(dropout=0.0, rate=0.1, grad_accum_steps=1, **model):
     """A task with its parts, what learns them, batches, and the first state."""
-    network = recurrent.CharRNN(8, hidden=6, layers=2, embedding=4, dropout=dropout, **model)
+    network = recurrent.CharRNN(8, hidden_size=6, num_layers=2, embed_dim=4, dropout=dropout, **model)
     task = tasks.language_model(network, VOCABULARY, learn=Parts)
     learner = gradient(*task.learner, optax.sgd(rate), grad_accum_steps=grad_accum_steps)
     batches = data.streams(TOKENS, 4, 10, 0)
@@ -79,7 +79,7 @@ def test_weight_decay_is_on_matrices_only():
 
 
 def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
-    transform = adamw(100, 1.0, warmup=10, final=0.1, b1=0.0, b2=0.0)
+    transform = adamw(100, 1.0, warmup_steps=10, end_lr_factor=0.1, b1=0.0, b2=0.0)
     params = jnp.zeros(1)
     state = transform.init(params)
     rates = []
@@ -104,7 +104,7 @@ def test_gradient_descent_has_momentum_and_a_decay_in_the_gradient():
 
 
 def test_clipping_bounds_the_global_norm():
-    transform = adamw(10, 1.0, clip=1.0, b1=0.0)
+    transform = adamw(10, 1.0, clip_norm=1.0, b1=0.0)
     small, large = {"a": jnp.array([3e-3, 4e-3])}, {"a": jnp.array([3e3, 4e3])}
     chained = lambda g: optax.clip_by_global_norm(1.0).update(g, optax.EmptyState())[0]
     np.testing.assert_allclose(chained(large)["a"], [0.6, 0.8], rtol=1e-6)

@@ -16,7 +16,7 @@ TORCH = {
     "elman_relu": recurrent.elman(H, jax.nn.relu),
     "gru": recurrent.gru(H, "after"),
     "lstm": recurrent.lstm(H),
-    "lstm_projection": recurrent.lstm(H, projection=3),
+    "lstm_projection": recurrent.lstm(H, proj_size=3),
 }
 KERAS = {
     "elman": recurrent.elman(H),
@@ -74,7 +74,7 @@ def test_ragged_batches_equal_those_of_torch(request, name, layers, bidirectiona
     if dtype == "float64":
         request.getfixturevalue("float64")
     case = golden(f"torch/{name}/{layers}{'b' if bidirectional else ''}")
-    network = recurrent.StackedRNN(TORCH[name], layers=layers, bidirectional=bidirectional)
+    network = recurrent.StackedRNN(TORCH[name], num_layers=layers, bidirectional=bidirectional)
 
     def run(params, x):
         carries, ys = network.apply({"params": params}, x, lengths=jnp.asarray(GOLDEN["lengths"]))

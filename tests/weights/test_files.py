@@ -119,7 +119,7 @@ def test_other_files_are_explained(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     content, sentence = FILES[name]
     (tmp_path / name).write_bytes(content)
-    network = convolution.ResNet((1,), classes=2)
+    network = convolution.ResNet((1,), num_classes=2)
     for read in (weights.read, weights.from_torch, lambda path: weights.from_torchvision(path, network)):
         with pytest.raises(ValueError, match=f"^{name} cannot be read as safetensors: .*{re.escape(sentence)}"):
             read(name)

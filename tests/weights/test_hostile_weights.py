@@ -12,7 +12,7 @@ from jaxnets import convolution, weights
 from jaxnets.weights import files
 
 HARMFUL = "\x1b[2J\n\u202e\x07"
-NETWORK = convolution.ResNet((1,), classes=2)
+NETWORK = convolution.ResNet((1,), num_classes=2)
 READERS = [weights.read, weights.from_torch, lambda path: weights.from_torchvision(path, NETWORK)]
 
 

@@ -26,7 +26,7 @@ def variables_of(model):
     return jax.tree.unflatten(tree, filled)
 
 
-RESNET = convolution.ResNet((1,), classes=2)
+RESNET = convolution.ResNet((1,), num_classes=2)
 VARIABLES = variables_of(RESNET)
 STATE = weights.to_torchvision(VARIABLES, RESNET)
 
@@ -86,7 +86,7 @@ def test_a_prefix_that_is_missing_is_named(names, convert):
 
 
 def test_names_with_which_densenet_was_published():
-    model = convolution.DenseNet((2, 1), growth=4, width=8, classes=2)
+    model = convolution.DenseNet((2, 1), growth=4, width=8, num_classes=2)
     variables = variables_of(model)
     state = weights.to_torchvision(variables, model)
     published = {re.sub(r"(denselayer\d\.(?:norm|conv))(\d)", r"\1.\2", name): value for name, value in state.items()}
@@ -98,7 +98,7 @@ def test_names_with_which_densenet_was_published():
 
 
 def test_auxiliary_heads_are_left_out_where_a_model_has_none():
-    model = convolution.googlenet(classes=2, auxiliary=True)
+    model = convolution.googlenet(num_classes=2, auxiliary=True)
     variables = variables_of(model)
     state = weights.to_torchvision(variables, model)
     plain = weights.from_torchvision(state, model.clone(auxiliary=False))
@@ -111,7 +111,7 @@ def test_auxiliary_heads_are_left_out_where_a_model_has_none():
 def test_a_form_that_torchvision_lacks_is_not_written():
     stages = [stage._replace(layers=1) for stage in STAGES]
     stages[0] = stages[1]  # the first one expands, too
-    model = convolution.efficientnet_b0(stages=tuple(stages), classes=2)
+    model = convolution.efficientnet_b0(stages=tuple(stages), num_classes=2)
     with pytest.raises(
         ValueError, match=r"torchvision has no such EfficientNet: several .* features\.1\.0\.block\.0\.0"
     ):

@@ -21,7 +21,7 @@ TORCH = {
     "rnn_relu": RELU,
     "gru": AFTER,
     "lstm": recurrent.lstm,
-    "lstm_projection": partial(recurrent.lstm, projection=2),
+    "lstm_projection": partial(recurrent.lstm, proj_size=2),
     "rnn_cell": recurrent.elman,
     "rnn_cell_relu": RELU,
     "gru_cell": AFTER,
@@ -53,7 +53,7 @@ def outputs(network, params, case):
 def test_torch_modules_and_cells(name, bias, float64):
     case, layers = f"torch/{name}/{bias}", 1 if "cell" in name else 2
     params = weights.from_torch(under(f"{case}/weight/"))
-    network = recurrent.StackedRNN(TORCH[name](H), layers=layers, bidirectional=layers == 2)
+    network = recurrent.StackedRNN(TORCH[name](H), num_layers=layers, bidirectional=layers == 2)
     np.testing.assert_allclose(outputs(network, params, case), GOLDEN[f"{case}/output"], atol=1e-13)
     jax.tree.map(np.testing.assert_array_equal, weights.from_torch(weights.to_torch(params)), params)
 
@@ -159,7 +159,7 @@ OTHERS = {
     "gru none": recurrent.gru(H, "none"),
     "mgu": recurrent.mgu(H),
     "coupled": recurrent.lstm(H, coupled=True),
-    "coupled projection": recurrent.lstm(H, coupled=True, projection=2),
+    "coupled projection": recurrent.lstm(H, coupled=True, proj_size=2),
     "peephole": recurrent.peephole_lstm(H),
     "layer norm lstm": recurrent.layer_norm_lstm(H),
     "layer norm gru": recurrent.layer_norm_gru(H),
@@ -207,7 +207,7 @@ def test_what_is_not_one_module_of_torch_is_refused(params, sentence):
 
 
 def test_torch_has_no_projection_as_wide_as_the_layer():
-    shapes = jax.eval_shape(lambda: recurrent.lstm(H, projection=H).init(jax.random.key(0), H))
+    shapes = jax.eval_shape(lambda: recurrent.lstm(H, proj_size=H).init(jax.random.key(0), H))
     cell = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     with pytest.raises(ValueError, match="proj_size of torch must be below hidden_size 3, got 3"):
         weights.to_torch({"layer_0": {"cell": cell}})

@@ -102,7 +102,7 @@ def test_weights_go_there_and_back():
 
 
 def test_weights_of_another_depth_are_refused_with_all_that_is_wrong():
-    state = foreign(convolution.resnet34(classes=made.CLASSES), 64)
+    state = foreign(convolution.resnet34(num_classes=made.CLASSES), 64)
     with pytest.raises(ValueError, match=r"(?s)for ResNet: .*extra layer1\.2\.conv1\.weight \(64, 64, 3, 3\)"):
         from_torchvision(state, model_of("resnet18"))
     with pytest.raises(ValueError, match=r"missing fc\.bias \(10,\)"):

@@ -23,9 +23,9 @@ def libraries() -> list[Library]:
     return [Library([eqx.nn, eqx], probes)]
 
 
-def lstm(features=FEATURES, hidden=HIDDEN, remat=False) -> Layer:
+def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
     """The cell in a ``lax.scan``, as its documentation does it."""
-    weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden, key=KEY), eqx.is_array)
+    weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden_size, key=KEY), eqx.is_array)
     step = lambda w, x, carry: jax.vmap(eqx.combine(w, static))(x, tuple(carry))
 
     def run(w, xs, carry=None):
@@ -34,7 +34,7 @@ def lstm(features=FEATURES, hidden=HIDDEN, remat=False) -> Layer:
             return carry, carry[0]
 
         body = eqx.filter_checkpoint(body) if remat else body
-        carry = (jnp.zeros((len(xs), hidden)),) * 2 if carry is None else carry
+        carry = (jnp.zeros((len(xs), hidden_size)),) * 2 if carry is None else carry
         last, ys = jax.lax.scan(body, carry, jnp.swapaxes(xs, 0, 1))
         return last, jnp.swapaxes(ys, 0, 1)
 

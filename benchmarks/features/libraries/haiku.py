@@ -57,12 +57,12 @@ def unroll(core, xs, state=None, remat=False, **options):
     return last, ys
 
 
-def lstm(features=FEATURES, hidden=HIDDEN, remat=False) -> Layer:
+def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
     def network(xs, reverse=False, carry=None):
-        return unroll(hk.LSTM(hidden), xs, carry and hk.LSTMState(*carry), remat, reverse=reverse)
+        return unroll(hk.LSTM(hidden_size), xs, carry and hk.LSTMState(*carry), remat, reverse=reverse)
 
     layer = pure(network)
-    step = pure(lambda x, carry: hk.LSTM(hidden)(x, hk.LSTMState(*carry))[1]).apply
+    step = pure(lambda x, carry: hk.LSTM(hidden_size)(x, hk.LSTMState(*carry))[1]).apply
     run = lambda w, xs, reverse=False, carry=None: layer.apply(w, xs, reverse, carry)
     return Layer(layer.init(KEY, jnp.zeros((1, 1, features))), run, step)
 

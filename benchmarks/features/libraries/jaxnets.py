@@ -37,7 +37,7 @@ def libraries() -> list[Library]:
         **elmans(lambda activation, xs: run(recurrent.elman(HIDDEN, activations[activation]), xs)[1]),
         **grus(lambda: [gru("before"), gru("after")]),
         "mgu": mgu,
-        "projection": lambda: [a.shape[-1] for a in run(recurrent.lstm(HIDDEN, projection=2))[0]] == [2, HIDDEN],
+        "projection": lambda: [a.shape[-1] for a in run(recurrent.lstm(HIDDEN, proj_size=2))[0]] == [2, HIDDEN],
         "coupled": lambda: is_bounded(recurrent.lstm(HIDDEN, coupled=True)) and not is_bounded(plain),
         "peephole": peephole,
         "norm_lstm": lambda: is_normed(recurrent.layer_norm_lstm(HIDDEN)) and not is_normed(plain),
@@ -63,8 +63,8 @@ def libraries() -> list[Library]:
     return [Library([recurrent, weights], probes)]
 
 
-def lstm(features=FEATURES, hidden=HIDDEN, both=False, **options) -> Layer:
-    cell = recurrent.lstm(hidden)
+def lstm(features=FEATURES, hidden_size=HIDDEN, both=False, **options) -> Layer:
+    cell = recurrent.lstm(hidden_size)
     two = lambda w, xs, **how: recurrent.bidirectional((cell, cell), (w, w), jnp.asarray(xs), **how)
     one = lambda w, xs, **how: recurrent.scan(cell, w, jnp.asarray(xs), **{**options, **how})
     step = lambda w, x, carry: recurrent.step(cell, w, carry, x)[0]
@@ -147,13 +147,13 @@ def variational():
 
 
 def stacked(xs, carry=None, seed=0, **options):
-    network = recurrent.StackedRNN(recurrent.lstm(HIDDEN), layers=2, **options)
+    network = recurrent.StackedRNN(recurrent.lstm(HIDDEN), num_layers=2, **options)
     rngs = {"dropout": jax.random.key(seed)}
     return network.apply(network.init(KEY, XS), jnp.asarray(xs), carry, train=True, rngs=rngs)
 
 
 def skip():
-    network = recurrent.StackedRNN(recurrent.lstm(HIDDEN), layers=2, connect="skip")
+    network = recurrent.StackedRNN(recurrent.lstm(HIDDEN), num_layers=2, connect="skip")
     (_, ys), w = network.init_with_output(KEY, XS)
     width = w["params"]["layer_1"]["cell"]["input"]["kernel"].shape[0]
     return (ys.shape[-1], width) == (2 * HIDDEN, FEATURES + HIDDEN)

@@ -50,10 +50,10 @@ def last_first(outputs):
     return last, ys
 
 
-def lstm(features=FEATURES, hidden=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+def lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
     options = dict(return_sequences=True, return_state=True, zero_output_for_mask=True, dtype=dtype)
     with ks.RematScope(mode="full") if remat else contextlib.nullcontext():
-        pair = [layers.LSTM(hidden, go_backwards=backwards, **options) for backwards in (False, True)]
+        pair = [layers.LSTM(hidden_size, go_backwards=backwards, **options) for backwards in (False, True)]
     pair = [layers.Bidirectional(pair[0])] if both else pair
     for layer in pair:
         layer.build((None, None, features))

@@ -31,37 +31,37 @@ class DecoderLM(nn.Module):
         p(w_{t+1} \mid w_{\le t}) = \mathrm{softmax}(\mathrm{norm}(x_t) V)
 
     Attributes:
-        vocabulary: Number of tokens.
-        width: D.
-        layers: L.
-        heads: N, a divisor of D.
-        key_heads: Heads of keys and values, a divisor of N; 0: N.
-        hidden: Width inside a block's network; 0: 4 D.
-        context: Most tokens at once.
+        vocab_size: Number of tokens.
+        embed_dim: D.
+        num_layers: L.
+        num_heads: N, a divisor of D.
+        num_kv_heads: Heads of keys and values, a divisor of N; 0: N.
+        mlp_dim: Width inside a block's network; 0: 4 D.
+        max_seq_len: Most tokens at once.
         positions: ``"learned"``, ``"sinusoidal"``, ``"rotary"`` or ``"alibi"``.
-        activation, norm, bias, implementation: As in ``Block``.
+        activation, norm, use_bias, implementation: As in ``Block``.
         dropout: Probability of dropping an element of the embedded tokens, of what each part of a block adds, and a
             weight of attention.
-        tie: Whether the output matrix V is the transposed embedding.
-        remat, stacked: As in ``stack``.
+        tie_embeddings: Whether the output matrix V is the transposed embedding.
+        remat, scan_layers: As in ``stack``.
         dtype: Compute type; parameters and logits are float32.
     """
 
-    vocabulary: int
-    width: int = 256
-    layers: int = 4
-    heads: int = 4
-    key_heads: int = 0
-    hidden: int = 0
-    context: int = 256
+    vocab_size: int
+    embed_dim: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 0
+    mlp_dim: int = 0
+    max_seq_len: int = 256
     positions: str = "learned"
     activation: str = "gelu"
     norm: str = "layer"
-    bias: bool = True
+    use_bias: bool = True
     dropout: float = 0.0
-    tie: bool = True
+    tie_embeddings: bool = True
     remat: str = "none"
-    stacked: bool = True
+    scan_layers: bool = True
     dtype: Dtype = jnp.float32
     implementation: str | Ring = "auto"
 
@@ -92,21 +92,21 @@ class DecoderLM(nn.Module):
         at = start + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         # Tied, the embedding is also the output's matrix, whose logits must begin small.
         small = nn.initializers.normal(0.02)
-        embed = Embed(self.vocabulary, self.width, self.dtype, embedding_init=small, name="embed")
+        embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=small, name="embed")
         xs = embed(tokens)
         if self.positions in ("learned", "sinusoidal"):
             if self.positions == "learned":
-                rows = jnp.take(self.param("positions", small, (self.context, self.width)), at, axis=0)
+                rows = jnp.take(self.param("positions", small, (self.max_seq_len, self.embed_dim)), at, axis=0)
             else:
-                rows = sinusoidal(at, self.width)
+                rows = sinusoidal(at, self.embed_dim)
             xs += jnp.expand_dims(rows.astype(self.dtype), tuple(range(xs.ndim - 2)))
         xs = nn.Dropout(self.dropout, deterministic=not train)(xs)
         xs, cache = self._blocks(train)(xs, cache, None, None, None)
         xs = norm(self.norm, self.dtype, "norm")(xs)
-        if self.tie:
+        if self.tie_embeddings:
             kernel = embed.embedding.T
         else:
-            kernel = self.param("head", nn.initializers.lecun_normal(), (self.width, self.vocabulary))
+            kernel = self.param("head", nn.initializers.lecun_normal(), (self.embed_dim, self.vocab_size))
         logits = linear(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return () if cache is None else cache, logits
 
@@ -116,9 +116,9 @@ class DecoderLM(nn.Module):
         Raises:
             ValueError: ``batch`` is not a tuple of sizes.
         """
-        heads = self.key_heads or self.heads
-        sizes = batch, self.context, heads, self.width // self.heads, self.dtype
-        return empty_caches(self.layers, self.stacked, *sizes)
+        heads = self.num_kv_heads or self.num_heads
+        sizes = batch, self.max_seq_len, heads, self.embed_dim // self.num_heads, self.dtype
+        return empty_caches(self.num_layers, self.scan_layers, *sizes)
 
     @nn.nowrap
     def stepwise(self) -> Stepwise:
@@ -126,7 +126,7 @@ class DecoderLM(nn.Module):
 
         Where the context is full, the later half of it is read once more, and writing goes on from there.
         """
-        model, half = self.clone(stacked=False), self.context // 2
+        model, half = self.clone(stacked=False), self.max_seq_len // 2
 
         def run(variables: Any, tokens: jax.Array, cache: Caches) -> tuple[Caches, jax.Array]:
             result: Any = model.apply(variables, tokens[None], cache)
@@ -137,11 +137,11 @@ class DecoderLM(nn.Module):
             read = jnp.append(read[1:], token)
             later_half = lambda read, _: run(variables, read[half:], model.start())
             go_on = lambda read, cache: run(variables, read[-1:], cache)
-            cache, logits = jax.lax.cond(length_of(cache) == self.context, later_half, go_on, read, cache)
+            cache, logits = jax.lax.cond(length_of(cache) == self.max_seq_len, later_half, go_on, read, cache)
             return (read, cache), logits
 
         return Stepwise(
-            begin=lambda variables: (jnp.zeros(self.context, jnp.int32), model.start()),
+            begin=lambda variables: (jnp.zeros(self.max_seq_len, jnp.int32), model.start()),
             step=step,
             prepare=lambda variables: unstack(self, variables)[1],
             carry_axes=cache_axes,
@@ -149,13 +149,13 @@ class DecoderLM(nn.Module):
 
     def _blocks(self, train: bool) -> nn.Module:
         options: dict[str, Any] = dict(
-            width=self.width,
-            heads=self.heads,
-            key_heads=self.key_heads,
-            hidden=self.hidden or 4 * self.width,
-            bias=self.bias,
+            width=self.embed_dim,
+            heads=self.num_heads,
+            key_heads=self.num_kv_heads,
+            hidden=self.mlp_dim or 4 * self.embed_dim,
+            bias=self.use_bias,
             rotary=self.positions == "rotary",
-            positions=alibi(self.heads) if self.positions == "alibi" else None,
+            positions=alibi(self.num_heads) if self.positions == "alibi" else None,
             activation=self.activation,
             norm=self.norm,
             dropout=self.dropout,
@@ -164,39 +164,48 @@ class DecoderLM(nn.Module):
             train=train,
             name="blocks",
         )
-        return stack(self.layers, self.remat, self.stacked, **options)
+        return stack(self.num_layers, self.remat, self.scan_layers, **options)
 
     def _check(self, tokens: jax.Array, cache: Caches | None) -> None:
         check_choice("positions", self.positions, POSITIONS)
         check_sizes(self)
         check_tokens("tokens", tokens)
         before = 0 if cache is None else known_length(length_of(cache))
-        if before + tokens.shape[-1] > self.context:
+        if before + tokens.shape[-1] > self.max_seq_len:
             given = f"{tokens.shape[-1]} after {before}" if before else f"{tokens.shape[-1]}"
-            raise ValueError(f"`tokens` must be at most {self.context}, the context, got {given}")
+            raise ValueError(f"`tokens` must be at most {self.max_seq_len}, the context, got {given}")
 
 
-def gpt2(vocabulary: int = 50257, width: int = 768, layers: int = 12, heads: int = 12, **options: Any) -> DecoderLM:
+def gpt2(
+    vocab_size: int = 50257, embed_dim: int = 768, num_layers: int = 12, num_heads: int = 12, **options: Any
+) -> DecoderLM:
     """GPT-2: learned positions, layer norm, GELU, biases, tied embeddings; 124,439,808 parameters by default.
 
     Args:
-        vocabulary, width, layers, heads: As in ``DecoderLM``.
+        vocab_size, embed_dim, num_layers, num_heads: As in ``DecoderLM``.
         **options: Its other attributes; ``context`` is 1024 by default.
     """
-    given: dict[str, Any] = {"context": 1024, **options}
-    return DecoderLM(vocabulary, width, layers, heads, **given)
+    given: dict[str, Any] = {"max_seq_len": 1024, **options}
+    return DecoderLM(vocab_size, embed_dim, num_layers, num_heads, **given)
 
 
 def modern_lm(
-    vocabulary: int, width: int = 768, layers: int = 12, heads: int = 12, key_heads: int = 4, **options: Any
+    vocab_size: int,
+    embed_dim: int = 768,
+    num_layers: int = 12,
+    num_heads: int = 12,
+    num_kv_heads: int = 4,
+    **options: Any,
 ) -> DecoderLM:
     """Rotary positions, RMS norm, SwiGLU (hidden 8/3 D, in 64s), grouped heads, no biases (Touvron et al. 2023,
     arXiv:2302.13971; Ainslie et al. 2023, arXiv:2305.13245).
 
     Args:
-        vocabulary, width, layers, heads, key_heads: As in ``DecoderLM``.
+        vocab_size, embed_dim, num_layers, num_heads, num_kv_heads: As in ``DecoderLM``.
         **options: Its other attributes.
     """
-    hidden = -(-8 * width // 3 // 64) * 64
+    hidden = -(-8 * embed_dim // 3 // 64) * 64
     given: dict[str, Any] = dict(hidden=hidden, positions="rotary", norm="rms", activation="swiglu", bias=False)
-    return DecoderLM(vocabulary, width, layers, heads, key_heads, **{**given, "context": 1024, **options})
+    return DecoderLM(
+        vocab_size, embed_dim, num_layers, num_heads, num_kv_heads, **{**given, "max_seq_len": 1024, **options}
+    )

@@ -46,32 +46,32 @@ class Transformer(nn.Module):
     hidden 4096) 214,245,376.
 
     Attributes:
-        vocabulary: Number of tokens, of source and target together.
-        width: D.
-        layers: Of the encoder, and of the decoder.
-        heads: N, a divisor of D.
-        hidden: Width inside a block's network; 0: 4 D.
-        context: Most tokens of a source or target.
+        vocab_size: Number of tokens, of source and target together.
+        embed_dim: D.
+        num_layers: Of the encoder, and of the decoder.
+        num_heads: N, a divisor of D.
+        mlp_dim: Width inside a block's network; 0: 4 D.
+        max_seq_len: Most tokens of a source or target.
         norm_first: Whether norms come before attention and network (and once more at the end) instead of after.
-        activation, norm, bias, implementation: As in ``Block``.
+        activation, norm, use_bias, implementation: As in ``Block``.
         dropout: As in ``DecoderLM``.
-        remat, stacked: As in ``stack``.
+        remat, scan_layers: As in ``stack``.
         dtype: Compute type; parameters and logits are float32.
     """
 
-    vocabulary: int
-    width: int = 512
-    layers: int = 6
-    heads: int = 8
-    hidden: int = 0
-    context: int = 1024
+    vocab_size: int
+    embed_dim: int = 512
+    num_layers: int = 6
+    num_heads: int = 8
+    mlp_dim: int = 0
+    max_seq_len: int = 1024
     norm_first: bool = False
     activation: str = "relu"
     norm: str = "layer"
-    bias: bool = True
+    use_bias: bool = True
     dropout: float = 0.1
     remat: str = "none"
-    stacked: bool = True
+    scan_layers: bool = True
     dtype: Dtype = jnp.float32
     implementation: str | Ring = "auto"
     train: bool = False
@@ -81,13 +81,13 @@ class Transformer(nn.Module):
 
     def setup(self):
         check_sizes(self)
-        scaled = nn.initializers.normal(self.width**-0.5)
-        self.embed = Embed(self.vocabulary, self.width, self.dtype, embedding_init=scaled)
+        scaled = nn.initializers.normal(self.embed_dim**-0.5)
+        self.embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=scaled)
         options: dict[str, Any] = dict(
-            width=self.width,
-            heads=self.heads,
-            hidden=self.hidden or 4 * self.width,
-            bias=self.bias,
+            width=self.embed_dim,
+            heads=self.num_heads,
+            hidden=self.mlp_dim or 4 * self.embed_dim,
+            bias=self.use_bias,
             activation=self.activation,
             norm=self.norm,
             norm_first=self.norm_first,
@@ -96,8 +96,8 @@ class Transformer(nn.Module):
             implementation=self.implementation,
             train=self.train,
         )
-        self.encoder = stack(self.layers, self.remat, self.stacked, causal=False, **options)
-        self.decoder = stack(self.layers, self.remat, self.stacked, crossed=True, **options)
+        self.encoder = stack(self.num_layers, self.remat, self.scan_layers, causal=False, **options)
+        self.decoder = stack(self.num_layers, self.remat, self.scan_layers, cross_attention=True, **options)
         if self.norm_first:
             self.encoder_norm, self.decoder_norm = norm(self.norm, self.dtype), norm(self.norm, self.dtype)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
@@ -130,9 +130,9 @@ class Transformer(nn.Module):
 
     def start(self, memory: Memory) -> Memory:
         """The same with room for what will be written, to decode step by step."""
-        batch = jax.tree.leaves(memory.memory)[0].shape[int(self.stacked) : -3]
-        sizes = batch, self.context, self.heads, self.width // self.heads, self.dtype
-        return memory._replace(cache=empty_caches(self.layers, self.stacked, *sizes))
+        batch = jax.tree.leaves(memory.memory)[0].shape[int(self.scan_layers) : -3]
+        sizes = batch, self.max_seq_len, self.num_heads, self.embed_dim // self.num_heads, self.dtype
+        return memory._replace(cache=empty_caches(self.num_layers, self.scan_layers, *sizes))
 
     @nn.nowrap
     def stepwise(self) -> Stepwise:
@@ -157,13 +157,13 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         check_tokens(name, tokens)
         length = tokens.shape[-1] + (0 if cache is None else known_length(length_of(cache)))
-        if length > self.context:
-            raise ValueError(f"`{name}` must be at most {self.context} tokens, the context, got {length}")
+        if length > self.max_seq_len:
+            raise ValueError(f"`{name}` must be at most {self.max_seq_len} tokens, the context, got {length}")
         at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         valid = None
         if lengths is not None:
             *batch, size = tokens.shape
             valid = valid_steps(checked_integers(f"{name}_lengths", lengths, tuple(batch), size), size)
         rows = self.embed(tokens, argument=name, valid=valid)
-        positions = jnp.expand_dims(sinusoidal(at, self.width).astype(self.dtype), tuple(range(rows.ndim - 2)))
-        return self.drop(math.sqrt(self.width) * rows + positions)
+        positions = jnp.expand_dims(sinusoidal(at, self.embed_dim).astype(self.dtype), tuple(range(rows.ndim - 2)))
+        return self.drop(math.sqrt(self.embed_dim) * rows + positions)

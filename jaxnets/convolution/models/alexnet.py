@@ -31,7 +31,7 @@ class AlexNet(ImageModel):
     Parameters: ``conv_<n>``, ``dense_<n>``, ``head``, each with ``kernel`` and ``bias``.
 
     Attributes:
-        classes: C; 0: no head, the answer is ``dense_2``.
+        num_classes: C; 0: no head, the answer is ``dense_2``.
         published: Whether it is the form of 2012: more channels, local response norm after the first two convolutions,
             dropout after the dense layers and not before them, and its first weights and biases.
         grouped: Whether convolutions 2, 4 and 5 are in two groups, as on the two GPUs of 2012.
@@ -41,7 +41,7 @@ class AlexNet(ImageModel):
         dtype: Compute type; the head's results are float32 at least.
     """
 
-    classes: int = 1000
+    num_classes: int = 1000
     published: bool = False
     grouped: bool = False
     dense: int = 4096
@@ -66,8 +66,8 @@ class AlexNet(ImageModel):
             x = found[f"dense_{layer}"] = nn.relu(self._dense(self.dense, x, f"dense_{layer}", 1.0)(x))
             if self.published:
                 x = Dropout(self.dropout, deterministic=not train)(x)
-        if self.classes:
-            found["logits"] = self._dense(self.classes, x, "head", 0.0)(x)
+        if self.num_classes:
+            found["logits"] = self._dense(self.num_classes, x, "head", 0.0)(x)
         return found
 
     def _convolution(self, layer: int, kernel: int, channels: int) -> nn.Conv:

@@ -45,13 +45,13 @@ class CifarResNet(ImageModel):
 
     Attributes:
         depth: 6 n + 2.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         width: Features of the first stage.
         dtype: Compute type; the head's results are float32 at least.
     """
 
     depth: int = 20
-    classes: int = 10
+    num_classes: int = 10
     width: int = 16
     dtype: Dtype = jnp.float32
 
@@ -71,7 +71,7 @@ class CifarResNet(ImageModel):
                 x = CifarBlock(self.width * 2**stage, stride, self.dtype, name=name)(x, train)
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(x)
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["pooled"])
         return found
 

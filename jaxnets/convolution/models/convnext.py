@@ -69,7 +69,7 @@ class ConvNeXt(ImageModel):
     Attributes:
         blocks: How many in each stage.
         widths: Channels of each stage.
-        classes: C; 0: no head, the answer is ``norm``.
+        num_classes: C; 0: no head, the answer is ``norm``.
         stochastic_depth: Probability of dropping the last block's branch; it grows evenly from 0 at the first.
         layer_scale: How the scales of branches begin.
         dtype: Compute type; the head's results are float32 at least.
@@ -77,7 +77,7 @@ class ConvNeXt(ImageModel):
 
     blocks: Sequence[int] = (3, 3, 9, 3)
     widths: Sequence[int] = (96, 192, 384, 768)
-    classes: int = 1000
+    num_classes: int = 1000
     stochastic_depth: float = 0.1
     layer_scale: float = 1e-6
     dtype: Dtype = jnp.float32
@@ -101,7 +101,7 @@ class ConvNeXt(ImageModel):
             found[f"stage_{stage}"] = x
         found["pooled"] = global_average(x)
         found["norm"] = _norm(self.dtype, "norm")(found["pooled"])
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["norm"], kernel_init=INIT)
         return found
 

@@ -75,14 +75,14 @@ class DenseNet(ImageModel):
     """The ImageNet form with bottlenecks and compression by half (DenseNet-BC).
 
     Named activations, in order: ``stem``, ``block_1``, ``transition_1``, ``block_2``, ... (no transition after the last
-    block), ``norm`` (the last block's, normalised, after ReLU), ``pooled``, ``logits``.
+    block), ``norm`` (the last block's, normalized, after ReLU), ``pooled``, ``logits``.
     Parameters: ``stem``; ``block_<b>_layer_<l>``; ``transition_<b>``; ``norm``; ``head``.
 
     Attributes:
         layers: How many in each dense block.
         growth: k, channels that every layer adds.
         width: Channels of the stem.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         bottleneck: Channels inside a layer are so many times k.
         dropout: Of every dense layer, while training; the paper uses 0.2 where images are not augmented.
         dtype: Compute type; the head's results are float32 at least.
@@ -91,7 +91,7 @@ class DenseNet(ImageModel):
     layers: Sequence[int] = (6, 12, 24, 16)
     growth: int = 32
     width: int = 64
-    classes: int = 1000
+    num_classes: int = 1000
     bottleneck: int = 4
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
@@ -114,7 +114,7 @@ class DenseNet(ImageModel):
                 found[f"transition_{block}"] = x
         found["norm"] = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         found["pooled"] = global_average(found["norm"])
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["pooled"], kernel_init=HEAD)
         return found
 

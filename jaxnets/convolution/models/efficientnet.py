@@ -27,7 +27,7 @@ class Stage(NamedTuple):
     """A row of the paper's table 1: ``layers`` blocks, of which the first has the stride."""
 
     expand: int
-    kernel: int
+    kernel_size: int
     stride: int
     features: int
     layers: int
@@ -58,7 +58,7 @@ class MBConv(nn.Module):
     Attributes:
         features: Output channels.
         expand: Channels between are so many times the input's.
-        kernel: Side of the depthwise convolution.
+        kernel_size: Side of the depthwise convolution.
         stride: Of the depthwise convolution.
         rate: Probability of dropping f for an example, where x is added.
         momentum, epsilon: Of the norms.
@@ -67,7 +67,7 @@ class MBConv(nn.Module):
 
     features: int
     expand: int = 6
-    kernel: int = 3
+    kernel_size: int = 3
     stride: int = 1
     rate: float = 0.0
     momentum: float = 0.9
@@ -83,7 +83,7 @@ class MBConv(nn.Module):
         y = x
         if self.expand > 1:
             y = layer(middle, 1, activation=nn.silu, name="expand")(y, train)
-        y = layer(middle, self.kernel, self.stride, middle, activation=nn.silu, name="depthwise")(y, train)
+        y = layer(middle, self.kernel_size, self.stride, middle, activation=nn.silu, name="depthwise")(y, train)
         y = SqueezeExcite(squeezed, nn.silu, dtype=self.dtype, name="squeeze_excite")(y)
         y = layer(self.features, 1, activation=None, name="project")(y, train)
         if self.stride > 1 or self.features != channels:
@@ -101,7 +101,7 @@ class EfficientNet(ImageModel):
         width: Channels are so many times those of B0, rounded to eights.
         depth: Blocks of a stage are so many times those of B0, rounded up.
         stages: Those of B0; others make other networks of the kind.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         dropout: Probability of dropping an element before the head.
         stochastic_depth: Probability of dropping a branch; a block after k of n has k / n of it.
         momentum, epsilon: Of the norms.
@@ -111,7 +111,7 @@ class EfficientNet(ImageModel):
     width: float = 1.0
     depth: float = 1.0
     stages: Sequence[Stage] = STAGES
-    classes: int = 1000
+    num_classes: int = 1000
     dropout: float = 0.2
     stochastic_depth: float = 0.2
     momentum: float = 0.9
@@ -133,11 +133,11 @@ class EfficientNet(ImageModel):
                 rate = self.stochastic_depth * (sum(counts[:s]) + b) / sum(counts)
                 stride = stage.stride if b == 0 else 1
                 channels, name = self._channels(stage.features), f"stage_{s + 1}_block_{b + 1}"
-                x = MBConv(channels, stage.expand, stage.kernel, stride, rate, *norm, name=name)(x, train)
+                x = MBConv(channels, stage.expand, stage.kernel_size, stride, rate, *norm, name=name)(x, train)
             found[f"stage_{s + 1}"] = x
         found["last"] = layer(4 * x.shape[-1], 1, name="last")(x, train)
         found["pooled"] = global_average(found["last"])
-        if self.classes:
+        if self.num_classes:
             x = Dropout(self.dropout, deterministic=not train)(found["pooled"])
             found["logits"] = self.logits(x, kernel_init=HEAD)
         return found

@@ -103,12 +103,12 @@ class Auxiliary(nn.Module):
     Parameters: ``conv``, ``dense``, ``head``.
 
     Attributes:
-        classes: C.
+        num_classes: C.
         variant: As in ``GoogLeNet``.
         dtype: Compute type; the results are float32 at least.
     """
 
-    classes: int
+    num_classes: int
     variant: str = "torchvision"
     dtype: Dtype = jnp.float32
 
@@ -123,7 +123,7 @@ class Auxiliary(nn.Module):
         x = nn.relu(_dense(self.variant, 1024, bias=0.2, dtype=self.dtype, name="dense")(x))
         x = Dropout(0.7, deterministic=not train)(x)
         wide = at_least_float32(self.dtype)
-        return _dense(self.variant, self.classes, dtype=wide, name="head")(x)
+        return _dense(self.variant, self.num_classes, dtype=wide, name="head")(x)
 
 
 class GoogLeNet(nn.Module):
@@ -141,7 +141,7 @@ class GoogLeNet(nn.Module):
     Parameters: ``conv_<n>``, ``inception_<n>``, ``auxiliary_<n>``, ``head``.
 
     Attributes:
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         auxiliary: Whether it has the auxiliary heads.
         variant: ``"torchvision"``: batch norm, and 3 x 3 where the paper has 5 x 5; ``"published_bn"``: batch norm, and
             else as in the paper; ``"published"``: biases, and two local response norms.
@@ -149,7 +149,7 @@ class GoogLeNet(nn.Module):
         dtype: Compute type; the heads' results are float32 at least.
     """
 
-    classes: int = 1000
+    num_classes: int = 1000
     auxiliary: bool = False
     variant: str = "torchvision"
     dropout: float | None = None
@@ -185,16 +185,16 @@ class GoogLeNet(nn.Module):
             block = Inception(channels, self.variant, self.dtype, name=f"inception_{name}")
             x = found[f"inception_{name}"] = block(x, train)
             if with_auxiliary and name in AUXILIARIES:
-                auxiliary = Auxiliary(self.classes, self.variant, self.dtype, name=AUXILIARIES[name])
+                auxiliary = Auxiliary(self.num_classes, self.variant, self.dtype, name=AUXILIARIES[name])
                 found[AUXILIARIES[name]] = auxiliary(x, train)
             if name in POOLED_AFTER:
                 window = POOLED_AFTER[name] if self.variant == "torchvision" else 3
                 x = max_pool(x, window, 2, ceil=True)
         x = found["pooled"] = global_average(x)
-        if self.classes:
+        if self.num_classes:
             x = Dropout(self._dropout(), deterministic=not train)(x)
             wide = at_least_float32(self.dtype)
-            found["logits"] = _dense(self.variant, self.classes, dtype=wide, name="head")(x)
+            found["logits"] = _dense(self.variant, self.num_classes, dtype=wide, name="head")(x)
         if self.auxiliary and train and features is None:
             return found["logits"], found["auxiliary_1"], found["auxiliary_2"]
         return chosen(found, features)
@@ -206,8 +206,8 @@ class GoogLeNet(nn.Module):
 
     def _check(self, images: jax.Array) -> None:
         check_choice("variant", self.variant, VARIANTS)
-        if self.auxiliary and not self.classes:
-            raise ValueError("`classes` must be at least 1 with auxiliary heads, got 0")
+        if self.auxiliary and not self.num_classes:
+            raise ValueError("`num_classes` must be at least 1 with auxiliary heads, got 0")
         smallest = 15 if self.variant == "torchvision" else 31
         check_images(self, images, smallest, ("conv_1",) if self.variant == "published" else ("conv_1", "conv"))
 

@@ -28,7 +28,7 @@ class LeNet5(ImageModel):
     Parameters: ``conv_1``, ``conv_2``, ``dense_<n>``, ``head``, each with ``kernel`` and ``bias``.
 
     Attributes:
-        classes: C; 0: no head, the answer is the last dense layer's.
+        num_classes: C; 0: no head, the answer is the last dense layer's.
         convolutions: Channels of the two.
         padding: Of each, on every side: from 0, no padding, to 2, which keeps the size.
         dense: Units of the layers between.
@@ -36,7 +36,7 @@ class LeNet5(ImageModel):
         dtype: Compute type; the head's results are float32 at least.
     """
 
-    classes: int = 10
+    num_classes: int = 10
     convolutions: tuple[int, int] = (6, 16)
     padding: tuple[int, int] = (2, 0)
     dense: Sequence[int] = (120, 84)
@@ -65,7 +65,7 @@ class LeNet5(ImageModel):
             dense = nn.Dense(units, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name=f"dense_{layer}")
             found[f"dense_{layer}"] = nn.relu(dense(x))
             x = Dropout(self.dropout, deterministic=not train)(found[f"dense_{layer}"])
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(x)
         return found
 
@@ -91,4 +91,4 @@ def lenet5_wide(**options: Any) -> LeNet5:
 
     1,677,170 parameters for 32 x 32 x 3 and 100 classes. Options: ``classes``, ``dropout``, ``dtype``.
     """
-    return LeNet5(**{"classes": 100, "convolutions": (20, 50), "padding": (2, 2), "dense": (500,), **options})
+    return LeNet5(**{"num_classes": 100, "convolutions": (20, 50), "padding": (2, 2), "dense": (500,), **options})

@@ -128,13 +128,13 @@ class ResidualAttentionNetwork(ImageModel):
 
     Attributes:
         modules: Attention modules in each of the three stages; with m of them there are 12 m + 20 layers.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         width: Of the stem; stage s has 2^(s + 1) times as many features.
         dtype: Compute type; the head's results are float32 at least.
     """
 
     modules: Sequence[int] = (1, 1, 1)
-    classes: int = 1000
+    num_classes: int = 1000
     width: int = 64
     dtype: Dtype = jnp.float32
 
@@ -156,7 +156,7 @@ class ResidualAttentionNetwork(ImageModel):
             x = PreActivationUnit(32 * self.width, stride, self.dtype, name=f"stage_4_unit_{i + 1}")(x, train)
         found["stage_4"] = x
         found["pooled"] = global_average(_active(x, train, self.dtype, "norm"))
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["pooled"])
         return found
 

@@ -84,7 +84,7 @@ class ResNet(ImageModel):
 
     Attributes:
         blocks: How many in each stage.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         bottleneck: Whether blocks are ``Bottleneck``s, with four times the features.
         width: Middle channels of a bottleneck in the first stage; 64 as published, 128 for wide ones.
         groups: Of bottlenecks.
@@ -92,7 +92,7 @@ class ResNet(ImageModel):
     """
 
     blocks: Sequence[int] = (2, 2, 2, 2)
-    classes: int = 1000
+    num_classes: int = 1000
     bottleneck: bool = False
     width: int = 64
     groups: int = 1
@@ -111,7 +111,7 @@ class ResNet(ImageModel):
                 x = self._block(stage, stride, f"stage_{stage + 1}_block_{block + 1}")(x, train)
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(x)
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["pooled"])
         return found
 

@@ -29,14 +29,14 @@ class SeriesBlock(nn.Module):
 
     Attributes:
         features: Of the output.
-        kernel: k; padded by k - 1 in all, so that T steps become ceil(T / stride).
+        kernel_size: k; padded by k - 1 in all, so that T steps become ceil(T / stride).
         stride: Of the convolution.
         pool: Steps of which one remains; the last may be fewer.
         dtype: Compute type.
     """
 
     features: int
-    kernel: int = 3
+    kernel_size: int = 3
     stride: int = 1
     pool: int = 1
     dtype: Dtype = jnp.float32
@@ -52,9 +52,9 @@ class SeriesBlock(nn.Module):
         """
         ys = Conv(
             self.features,
-            (self.kernel,),
+            (self.kernel_size,),
             strides=self.stride,
-            padding=[((self.kernel - 1) // 2, self.kernel // 2)],
+            padding=[((self.kernel_size - 1) // 2, self.kernel_size // 2)],
             use_bias=False,
             kernel_init=HE_OUT,
             dtype=self.dtype,
@@ -88,13 +88,13 @@ class SeriesCNN(nn.Module):
     ``SeriesCNN(classes, (128, 256, 128), (8, 5, 3), pool=1)``, and for sound of 8000 steps a second the M5 of Dai et
     al. (2016, arXiv:1610.00087) is ``SeriesCNN(classes, (128, 128, 256, 512), (80, 3, 3, 3), stride=4, pool=4)``.
 
-    Named activations, in order: ``block_1``, ``block_2``, ..., ``pooled``, ``outputs``.
+    Named activations, in order: ``block_1``, ``block_2``, ..., ``pooled``, ``num_outputs``.
     Parameters: ``block_<i>`` of ``SeriesBlock``; ``head``.
 
     Attributes:
-        outputs: Numbers of one answer, such as the logits of classes; 0: no head, the answer is ``pooled``.
+        num_outputs: Numbers of one answer, such as the logits of classes; 0: no head, the answer is ``pooled``.
         widths: Features of each block.
-        kernels: Steps of each block's convolution.
+        kernel_sizes: Steps of each block's convolution.
         stride: Of the first convolution.
         pool: Steps of which one remains, after each block.
         pooling: ``"mean"``, ``"max"`` or ``"last"``, over what remains of a row.
@@ -102,9 +102,9 @@ class SeriesCNN(nn.Module):
         dtype: Compute type; parameters, statistics and answers are float32.
     """
 
-    outputs: int
+    num_outputs: int
     widths: Sequence[int] = (32, 64, 64)
-    kernels: Sequence[int] = (5, 3, 3)
+    kernel_sizes: Sequence[int] = (5, 3, 3)
     stride: int = 1
     pool: int = 2
     pooling: str = "mean"
@@ -131,21 +131,28 @@ class SeriesCNN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
-        check_lengths(widths=self.widths, kernels=self.kernels)
-        sizes = {"stride": self.stride, "pool": self.pool, "kernels": min(self.kernels), "widths": min(self.widths)}
+        check_lengths(widths=self.widths, kernel_sizes=self.kernel_sizes)
+        sizes = {
+            "stride": self.stride,
+            "pool": self.pool,
+            "kernel_sizes": min(self.kernel_sizes),
+            "widths": min(self.widths),
+        }
         check_series(self, xs, ("block_1", "conv"), **sizes)
-        if len(self.widths) != len(self.kernels):
-            raise ValueError(f"`kernels` must be one for each of {len(self.widths)} widths, got {self.kernels}")
+        if len(self.widths) != len(self.kernel_sizes):
+            raise ValueError(
+                f"`kernel_sizes` must be one for each of {len(self.widths)} widths, got {self.kernel_sizes}"
+            )
         ys = xs if lengths is None else jnp.where(real_steps(xs, lengths)[..., None], xs, 0)
         found = {}
-        for i, (width, kernel) in enumerate(zip(self.widths, self.kernels, strict=True), 1):
+        for i, (width, kernel) in enumerate(zip(self.widths, self.kernel_sizes, strict=True), 1):
             stride = self.stride if i == 1 else 1
             block = SeriesBlock(width, kernel, stride, self.pool, self.dtype, name=f"block_{i}")
             ys, lengths = block(ys, lengths, train)
             found[f"block_{i}"] = ys
         pooled = pool(ys, self.pooling, lengths)
         found["pooled"] = Dropout(self.dropout, deterministic=not train)(pooled)
-        if self.outputs:
-            head = nn.Dense(self.outputs, dtype=at_least_float32(self.dtype), name="head")
+        if self.num_outputs:
+            head = nn.Dense(self.num_outputs, dtype=at_least_float32(self.dtype), name="head")
             found["outputs"] = head(found["pooled"])
         return chosen(found, features)

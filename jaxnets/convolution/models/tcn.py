@@ -22,9 +22,9 @@ from jaxnets.recurrent.layers.pooling import pool
 UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def receptive_field(kernel: int, levels: int) -> int:
+def receptive_field(kernel_size: int, num_levels: int) -> int:
     """How many steps an output of a ``TCN`` sees, its own among them: ``1 + 2 (kernel - 1) (2^levels - 1)``."""
-    return 1 + 2 * (kernel - 1) * (2**levels - 1)
+    return 1 + 2 * (kernel_size - 1) * (2**num_levels - 1)
 
 
 class CausalConv(nn.Module):
@@ -40,20 +40,20 @@ class CausalConv(nn.Module):
 
     Attributes:
         features: Of the output.
-        kernel: k.
+        kernel_size: k.
         dilation: d.
         dtype: Compute type.
     """
 
     features: int
-    kernel: int = 3
+    kernel_size: int = 3
     dilation: int = 1
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """``[*batch, T, D]`` to ``[*batch, T, features]``."""
-        direction = self.param("kernel", UNIFORM, (self.kernel, x.shape[-1], self.features), jnp.float32)
+        direction = self.param("kernel", UNIFORM, (self.kernel_size, x.shape[-1], self.features), jnp.float32)
         length = jnp.linalg.norm(direction.reshape(-1, self.features), axis=0)
         scale = self.param("scale", lambda key: length)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
@@ -73,13 +73,13 @@ class TemporalBlock(nn.Module):
 
     Attributes:
         features: Of the output.
-        kernel, dilation: Of both convolutions.
+        kernel_size, dilation: Of both convolutions.
         dropout: Probability of dropping a feature of a row, at all its steps, after each convolution.
         dtype: Compute type.
     """
 
     features: int
-    kernel: int = 3
+    kernel_size: int = 3
     dilation: int = 1
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
@@ -89,7 +89,7 @@ class TemporalBlock(nn.Module):
         """``[*batch, T, D]`` to ``[*batch, T, features]``."""
         y = x
         for i in (1, 2):
-            y = CausalConv(self.features, self.kernel, self.dilation, self.dtype, name=f"conv_{i}")(y)
+            y = CausalConv(self.features, self.kernel_size, self.dilation, self.dtype, name=f"conv_{i}")(y)
             y = Dropout(self.dropout, broadcast_dims=(-2,), deterministic=not train)(nn.relu(y))
         if x.shape[-1] != self.features:
             x = Dense(self.features, kernel_init=UNIFORM, dtype=self.dtype, name="shortcut")(x)
@@ -102,23 +102,23 @@ class TCN(nn.Module):
     An output sees ``1 + 2 (kernel - 1) (2^levels - 1)`` steps, which ``receptive_field`` gives: choose levels and
     kernel such that the whole series fits. Padding after a row's last real step is never seen.
 
-    Named activations, in order: ``block_1``, ``block_2``, ..., ``pooled``, ``outputs``.
+    Named activations, in order: ``block_1``, ``block_2``, ..., ``pooled``, ``num_outputs``.
     Parameters: ``block_<i>`` of ``TemporalBlock``; ``head``.
 
     Attributes:
-        outputs: Numbers of one answer, such as the logits of classes; 0: no head, the answer is ``pooled``.
-        hidden: Features of every block.
-        levels: How many blocks.
-        kernel: Steps of a convolution.
+        num_outputs: Numbers of one answer, such as the logits of classes; 0: no head, the answer is ``pooled``.
+        channels: Features of every block.
+        num_levels: How many blocks.
+        kernel_size: Steps of a convolution.
         pooling: ``"last"`` (as in the paper), ``"max"``, ``"mean"``, or ``"none"``: an answer per step.
         dropout: Probability of dropping a feature after each convolution.
         dtype: Compute type; parameters and answers are float32.
     """
 
-    outputs: int
-    hidden: int = 64
-    levels: int = 4
-    kernel: int = 3
+    num_outputs: int
+    channels: int = 64
+    num_levels: int = 4
+    kernel_size: int = 3
     pooling: str = "last"
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
@@ -126,7 +126,7 @@ class TCN(nn.Module):
     @property
     def receptive_field(self) -> int:
         """How many steps an output sees, its own among them."""
-        return receptive_field(self.kernel, self.levels)
+        return receptive_field(self.kernel_size, self.num_levels)
 
     @nn.compact
     def __call__(
@@ -148,19 +148,28 @@ class TCN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
-        check_depth(levels=self.levels)
-        check_series(self, xs, ("block_1", "conv_1"), hidden=self.hidden, levels=self.levels, kernel=self.kernel)
+        check_depth(num_levels=self.num_levels)
+        check_series(
+            self,
+            xs,
+            ("block_1", "conv_1"),
+            channels=self.channels,
+            num_levels=self.num_levels,
+            kernel_size=self.kernel_size,
+        )
         check_choice("pooling", self.pooling, ("last", "max", "mean", "none"))
         keep = (lambda ys: ys) if lengths is None else lambda ys: jnp.where(real_steps(ys, lengths)[..., None], ys, 0)
         found = {}
         ys = keep(xs)
-        for i in range(self.levels):
-            block = TemporalBlock(self.hidden, self.kernel, 2**i, self.dropout, self.dtype, name=f"block_{i + 1}")
+        for i in range(self.num_levels):
+            block = TemporalBlock(
+                self.channels, self.kernel_size, 2**i, self.dropout, self.dtype, name=f"block_{i + 1}"
+            )
             found[f"block_{i + 1}"] = ys = keep(block(ys, train))
         if self.pooling != "none":
             found["pooled"] = ys = pool(ys, self.pooling, lengths)
-        if self.outputs:
-            head = nn.Dense(self.outputs, dtype=at_least_float32(ys.dtype), name="head")
+        if self.num_outputs:
+            head = nn.Dense(self.num_outputs, dtype=at_least_float32(ys.dtype), name="head")
             found["outputs"] = head(ys)
         return chosen(found, features)
 

@@ -94,16 +94,16 @@ class UNet(ImageModel):
     Parameters: ``down_<i>``, ``bottom``, ``up_<i>`` of ``TwoConvolutions``; ``upconv_<i>``; ``head`` (1 x 1).
 
     Attributes:
-        classes: C of every pixel; 0: no head, the answer is ``up_1``.
+        num_classes: C of every pixel; 0: no head, the answer is ``up_1``.
         depth: Sizes at which it looks, one more than poolings; 5 in the paper.
         width: Features at the full size; each size below has twice as many.
         padding: ``"valid"`` or ``"same"``.
-        batch_norm: Whether convolutions are normalised.
+        batch_norm: Whether convolutions are normalized.
         dropout: Probability of dropping an element at the end of the way down.
         dtype: Compute type; the head's results are float32 at least.
     """
 
-    classes: int = 2
+    num_classes: int = 2
     depth: int = 5
     width: int = 64
     padding: str = "valid"
@@ -124,9 +124,9 @@ class UNet(ImageModel):
         for i in reversed(range(1, self.depth)):
             x = UpConvolution(self.width * 2 ** (i - 1), self.dtype, name=f"upconv_{i}")(x)
             found[f"up_{i}"] = x = self._two(i, f"up_{i}")(self._beside(found[f"down_{i}"], x), train)
-        if self.classes:
+        if self.num_classes:
             dtype = at_least_float32(self.dtype)
-            found["logits"] = Conv(self.classes, (1, 1), kernel_init=HE_IN, dtype=dtype, name="head")(x)
+            found["logits"] = Conv(self.num_classes, (1, 1), kernel_init=HE_IN, dtype=dtype, name="head")(x)
         return found
 
     def _two(self, size: int, name: str) -> TwoConvolutions:

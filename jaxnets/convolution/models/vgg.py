@@ -31,7 +31,7 @@ class VGG(ImageModel):
 
     Attributes:
         convolutions: How many in each stage.
-        classes: C; 0: no head, the answer is ``dense_2``.
+        num_classes: C; 0: no head, the answer is ``dense_2``.
         batch_norm: Whether a norm follows each convolution, which keeps its bias.
         dense: Units of each dense layer.
         dropout: Probability of dropping one of those units.
@@ -39,7 +39,7 @@ class VGG(ImageModel):
     """
 
     convolutions: Sequence[int] = (2, 2, 3, 3, 3)
-    classes: int = 1000
+    num_classes: int = 1000
     batch_norm: bool = False
     dense: int = 4096
     dropout: float = 0.5
@@ -61,7 +61,7 @@ class VGG(ImageModel):
             dense = nn.Dense(self.dense, kernel_init=normal, dtype=self.dtype, name=f"dense_{layer}")
             x = found[f"dense_{layer}"] = nn.relu(dense(x))
             x = Dropout(self.dropout, deterministic=not train)(x)
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(x, kernel_init=normal)
         return found
 

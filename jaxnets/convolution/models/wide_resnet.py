@@ -63,14 +63,14 @@ class WideResNet(ImageModel):
     Attributes:
         depth: 6 n + 4.
         widen: k.
-        classes: C; 0: no head, the answer is ``pooled``.
+        num_classes: C; 0: no head, the answer is ``pooled``.
         dropout: Probability of dropping an element between the convolutions of a block; the paper has 0.3 on CIFAR.
         dtype: Compute type; the head's results are float32 at least.
     """
 
     depth: int = 28
     widen: int = 10
-    classes: int = 10
+    num_classes: int = 10
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
@@ -90,7 +90,7 @@ class WideResNet(ImageModel):
                 x = WideBlock(16 * self.widen * 2**stage, stride, self.dropout, self.dtype, name=name)(x, train)
             found[f"stage_{stage + 1}"] = x
         found["pooled"] = global_average(nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train)))
-        if self.classes:
+        if self.num_classes:
             found["logits"] = self.logits(found["pooled"])
         return found
 

@@ -1,4 +1,4 @@
-"""npz files, among them those of labelled rows of several lengths: ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+"""npz files, among them those of labeled rows of several lengths: ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
 
 import io
 import math
@@ -25,34 +25,34 @@ MEMBERS_SHOWN = 10
 
 @one_line_errors
 def ragged_parts(
-    path: str, standardise: bool, targets: str = "classes"
+    path: str, standardize: bool, target_type: str = "classes"
 ) -> tuple[Examples, Examples, Rows, tuple[str, ...]]:
     """The training and test examples, with the lengths of the rows, the preprocessing of raw rows, names of targets.
 
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter.
-        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+        standardize: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
             finds them in float64; a constant feature becomes 0.
-        targets: What ``y`` is, as in ``target_arrays.encoded``.
+        target_type: What ``y`` is, as in ``target_arrays.encoded``.
 
     Raises:
         ValueError: The file cannot be read or lacks something.
     """
-    arrays, names = labelled_arrays(path, targets)
+    arrays, names = labeled_arrays(path, target_type)
     train, test = (ragged(path, arrays.pop(f"x_{part}"), arrays.get(f"y_{part}"), part) for part in ("train", "test"))
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
         raise ValueError(
             f"{printable(path)}: x_train has rows of {train.inputs.shape[1:]}, x_test of {test.inputs.shape[1:]}"
         )
-    fitted = statistics.fit(train.inputs, in_row(train)) if standardise else None
+    fitted = statistics.fit(train.inputs, in_row(train)) if standardize else None
     train, test = (
         part._replace(inputs=statistics.standardized(part.inputs, in_row(part), fitted)) for part in (train, test)
     )
     return train, test, Rows.of(fitted), names
 
 
-def labelled_arrays(
-    path: str, targets: str, parts: Sequence[str] = ("train", "test")
+def labeled_arrays(
+    path: str, target_type: str, parts: Sequence[str] = ("train", "test")
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The arrays ``x_train``, ``y_train``, ... of an npz file, and the names of its targets where it has any.
 
@@ -61,15 +61,15 @@ def labelled_arrays(
 
     Args:
         path: The file.
-        targets: As in ``target_arrays.encoded``.
+        target_type: As in ``target_arrays.encoded``.
         parts: Whose arrays it must have.
 
     Raises:
         ValueError: The file cannot be read or lacks something, or the names are not text ``[C]``.
     """
-    check_choice("targets", targets, KINDS)
-    letters = "x" if targets == "none" else "xy"
-    names = {"quantities": ("quantities",), "labels": ("classes",)}.get(targets, ())
+    check_choice("target_type", target_type, KINDS)
+    letters = "x" if target_type == "none" else "xy"
+    names = {"quantities": ("quantities",), "labels": ("classes",)}.get(target_type, ())
     arrays = read_arrays(path, tuple(f"{letter}_{part}" for part in parts for letter in letters), names)
     return arrays, names_of(path, arrays, names[0]) if names else ()
 

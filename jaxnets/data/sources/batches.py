@@ -19,13 +19,13 @@ Arrays = Mapping[str, Any]  # all examples: arrays, or what is indexed like them
 
 
 def shuffled(
-    arrays: Arrays, batch: int, seed: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
+    arrays: Arrays, batch_size: int, seed: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
 ) -> grain.MapDataset:
     """Endless batches in an order shuffled anew each epoch.
 
     Args:
         arrays: All examples.
-        batch: B.
+        batch_size: B.
         seed: Of the order.
         rows: Numbers of those to take; None: all.
         part: ``count -> numbers``, which rows of a batch are read.
@@ -33,28 +33,30 @@ def shuffled(
     Raises:
         ValueError: There are fewer examples than a batch.
     """
-    check_arguments(seed, batch=batch)
+    check_arguments(seed, batch_size=batch_size)
     taken = np.arange(len(arrays["inputs"])) if rows is None else rows
-    if len(taken) < batch:
-        raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch}")
-    places = grain.MapDataset.range(len(taken)).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
-    return places.map(lambda at: {name: array[taken[at[part(batch)]]] for name, array in arrays.items()})
+    if len(taken) < batch_size:
+        raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch_size}")
+    places = grain.MapDataset.range(len(taken)).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
+    return places.map(lambda at: {name: array[taken[at[part(batch_size)]]] for name, array in arrays.items()})
 
 
-def in_order(arrays: Arrays, batch: int, rows: np.ndarray | None = None, part: RowsOf = np.arange) -> grain.MapDataset:
+def in_order(
+    arrays: Arrays, batch_size: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
+) -> grain.MapDataset:
     """All examples once, in order, or those of ``rows``; the last batch is filled up with masked ones.
 
     Of each batch, the rows of ``part`` are read.
     """
-    check_arguments(0, batch=batch)
+    check_arguments(0, batch_size=batch_size)
     taken = np.arange(len(arrays["inputs"])) if rows is None else rows
     count = len(taken)
-    batch = max(1, min(batch, count))
+    batch_size = max(1, min(batch_size, count))
 
     def of_step(step: int) -> Batch:
-        at = step * batch + part(batch)
+        at = step * batch_size + part(batch_size)
         found = {name: array[taken[np.minimum(at, count - 1)]] for name, array in arrays.items()}  # copies
         found["mask"][at >= count] = False
         return found
 
-    return grain.MapDataset.range(-(-count // batch)).map(of_step)
+    return grain.MapDataset.range(-(-count // batch_size)).map(of_step)

@@ -19,8 +19,8 @@ def dataset(
     train: Examples,
     test: Examples | None,
     *,
-    batch: int,
-    validation: float | Examples,
+    batch_size: int,
+    validation_fraction: float | Examples,
     seed: int,
     source: str,
     targets: str = "classes",
@@ -33,8 +33,8 @@ def dataset(
     Args:
         train: To learn from, and to validate on.
         test: Never seen while training.
-        batch: B, rows.
-        validation: The part of ``train`` that is held out, drawn with the seed; or examples of their own.
+        batch_size: B, rows.
+        validation_fraction: The part of ``train`` that is held out, drawn with the seed; or examples of their own.
         seed: Of the order and of what is held out.
         source: What the data is called.
         targets: What they are, as in ``target_arrays.encoded``.
@@ -46,18 +46,18 @@ def dataset(
         ValueError: An argument out of range, targets that are not what they should be, an input that is not a finite
             number of float32, parts that differ in their shapes, or a part without examples.
     """
-    check_arguments(seed, batch=batch)
-    if not isinstance(validation, Examples):
-        check_part("validation", validation)
-    given = {"train": train, "validation": validation, "test": test}
+    check_arguments(seed, batch_size=batch_size)
+    if not isinstance(validation_fraction, Examples):
+        check_part("validation", validation_fraction)
+    given = {"train": train, "validation": validation_fraction, "test": test}
     examples = {name: part for name, part in given.items() if isinstance(part, Examples)}
     counts = {PART_NAMES.get(name, name): len(part.inputs) for name, part in examples.items()}
     answers = {PART_NAMES.get(name, name): part.targets for name, part in examples.items()}
     spec, numbers, kind = encoded(targets, source, answers, counts, names, train.inputs.shape[-1])
     check_shapes(source, {name: part.inputs.shape[1:] for name, part in examples.items()})
     rows: dict[str, np.ndarray | None] = dict.fromkeys(examples)
-    if not isinstance(validation, Examples):
-        rows |= draw(counts["training"], {"validation": validation}, seed)
+    if not isinstance(validation_fraction, Examples):
+        rows |= draw(counts["training"], {"validation": validation_fraction}, seed)
         sizes = [len(found) for found in rows.values() if found is not None]
         if not all(sizes):
             raise ValueError(f"too few examples: {sum(sizes)} leave {sizes[-1]} for validation")
@@ -75,7 +75,7 @@ def dataset(
         inputs = Images.like(train.inputs)
     return assemble(
         parts,
-        batch=batch,
+        batch_size=batch_size,
         seed=seed,
         spec=spec,
         fingerprint=fingerprint,
@@ -88,7 +88,7 @@ def _arrays(examples: Examples, targets: np.ndarray | None, source: str) -> dict
     inputs = examples.inputs
     if inputs.dtype != np.uint8:
         inputs = finite(inputs, source)
-    arrays = {"inputs": inputs, "targets": targets, "mask": np.ones(len(inputs), bool), "members": examples.members}
+    arrays = {"inputs": inputs, "targets": targets, "mask": np.ones(len(inputs), bool), "valid": examples.valid}
     if examples.lengths is not None:
         arrays["lengths"] = examples.lengths.astype(np.int32)
     return {name: array for name, array in arrays.items() if array is not None}

@@ -17,29 +17,31 @@ from jaxnets.ops.names import printable
 
 @one_line_errors
 def image_arrays(
-    path: str, batch: int = 64, validation: float = 0.1, seed: int = 0, targets: str = "classes"
+    path: str, batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 0, target_type: str = "classes"
 ) -> Dataset:
     """Images of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
     Args:
         path: The file. ``x`` is uint8 ``[N, H, W]`` or ``[N, H, W, C]``; ``y`` is ``[N]``, numbers or text; ``classes``
             are the names of the numbers, if it is there.
-        batch: B.
-        validation: The part held out of what is not for testing.
+        batch_size: B.
+        validation_fraction: The part held out of what is not for testing.
         seed: Of the order and of what is held out.
-        targets: As in ``series``.
+        target_type: As in ``series``.
 
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    check_choice("targets", targets, KINDS)
-    keys = tuple(f"{letter}_{part}" for part in ("train", "test") for letter in ("x" if targets == "none" else "xy"))
-    named = "quantities" if targets == "quantities" else "classes"
+    check_choice("target_type", target_type, KINDS)
+    keys = tuple(
+        f"{letter}_{part}" for part in ("train", "test") for letter in ("x" if target_type == "none" else "xy")
+    )
+    named = "quantities" if target_type == "quantities" else "classes"
     arrays = _read(path, keys, named)
     names, examples = names_of(path, arrays, named), []
     for part in ("train", "test"):
         pixels = _images(path, arrays, part)
-        labels = _labels(path, arrays, part) if targets == "classes" else arrays.get(f"y_{part}")
+        labels = _labels(path, arrays, part) if target_type == "classes" else arrays.get(f"y_{part}")
         if labels is not None and len(pixels) != len(labels):
             raise ValueError(f"{printable(path)}: {len(pixels)} images in x_{part}, {len(labels)} in y_{part}")
         examples.append(Examples(pixels, labels))
@@ -47,12 +49,12 @@ def image_arrays(
     return dataset(
         train,
         test,
-        batch=batch,
-        validation=validation,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
         seed=seed,
         source=printable(path),
-        targets=targets,
-        names=names if targets != "none" else (),
+        targets=target_type,
+        names=names if target_type != "none" else (),
     )
 
 
@@ -61,9 +63,9 @@ def jpeg_images(
     path: str,
     size: int = 0,
     channels: int = 3,
-    batch: int = 64,
-    validation: float = 0.1,
-    corrupt: str = "refuse",
+    batch_size: int = 64,
+    validation_fraction: float = 0.1,
+    on_corrupt: str = "refuse",
     seed: int = 0,
 ) -> Dataset:
     """Images in an npz file of encoded bytes, such as JPEG; all are decoded at the start.
@@ -73,13 +75,13 @@ def jpeg_images(
             each begins and the last one ends; ``y_train`` ``[N]``, numbers or text; the same with ``_test``;
             ``classes`` are the names of the numbers, if it is there.
         size: As in ``images``; 0: as they are, all of one size.
-        channels, batch, validation, corrupt, seed: As in ``images``.
+        channels, batch_size, validation_fraction, on_corrupt, seed: As in ``images``.
 
     Raises:
         ValueError: The file cannot be read or lacks something; an image is corrupt (its number is told); an argument
             is out of range.
     """
-    check_arguments(seed, validation, batch=batch)
+    check_arguments(seed, validation_fraction, batch_size=batch_size)
     if size < 0:
         raise ValueError(f"size: not below 0; given {size}")
     keys = tuple(f"{name}_{part}" for part in ("train", "test") for name in ("jpg", "off", "y"))
@@ -87,7 +89,7 @@ def jpeg_images(
     digest, found, failures, given, left = hashlib.sha256(), [], [], {}, {}
     for part in ("train", "test"):
         labels = given[part] = _labels(path, arrays, part)
-        decoded = _encoded(path, arrays, part, size, channels).all(corrupt)
+        decoded = _encoded(path, arrays, part, size, channels).all(on_corrupt)
         left[part] = labels[decoded.kept]
         found.append(Examples(decoded.images, left[part]))
         failures += decoded.failures
@@ -97,8 +99,8 @@ def jpeg_images(
     made = dataset(
         train,
         test,
-        batch=batch,
-        validation=validation,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
         seed=seed,
         source=printable(path),
         names=names_of(path, arrays, "classes"),

@@ -78,11 +78,11 @@ def _lines(text: str) -> Iterator[str]:
 def pairs(
     path: str,
     columns: tuple[int, int] = (0, 1),
-    pieces: int = 8000,
-    length: int = 64,
-    batch: int = 64,
-    validation: float = 0.02,
-    test: float = 0.1,
+    vocab_size: int = 8000,
+    max_seq_len: int = 64,
+    batch_size: int = 64,
+    validation_fraction: float = 0.02,
+    test_fraction: float = 0.1,
     seed: int = 0,
 ) -> Dataset:
     """Pairs for translation, in pieces of words that both sides share.
@@ -93,42 +93,43 @@ def pairs(
 
     Args:
         path, columns: As in ``read_pairs``.
-        pieces: Size of the vocabulary, learned from what is neither for validation nor for testing.
-        length: S = T: pairs with a side of more pieces are left out, and counted.
-        batch: B, rows.
-        validation, test: The parts of the sources that are held out, drawn with the seed.
+        vocab_size: Size of the vocabulary, learned from what is neither for validation nor for testing.
+        max_seq_len: S = T: pairs with a side of more pieces are left out, and counted.
+        batch_size: B, rows.
+        validation_fraction, test_fraction: The parts of the sources that are held out, drawn with the seed.
         seed: Of the order and of what is held out.
 
     Raises:
         ValueError: As ``read_pairs``, or an argument is out of range.
     """
-    check_arguments(seed, validation, batch=batch, length=length, pieces=pieces)
-    check_part("test", test)
-    if test >= 1 - validation:
-        raise ValueError(f"test: a part between 0 and what validation leaves expected; given {test}")
+    check_arguments(seed, validation_fraction, batch_size=batch_size, length=max_seq_len, pieces=vocab_size)
+    check_part("test", test_fraction)
+    if test_fraction >= 1 - validation_fraction:
+        raise ValueError(f"test_fraction: a part between 0 and what validation leaves expected; given {test_fraction}")
     if not _are_columns(columns):
         raise ValueError(f"columns: those of source and target, from 0 on, expected; given {columns}")
     found = read_pairs(path, (columns[0], columns[1]))
     # By source: what one source may be translated to is in one part.
     sources = list(dict.fromkeys(source for source, _ in found))
-    rows = draw(len(sources), {"test": test, "validation": validation}, seed)
+    rows = draw(len(sources), {"test": test_fraction, "validation": validation_fraction}, seed)
     part_of = {sources[i]: name for name, drawn in rows.items() for i in drawn}
     parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in PURPOSES}
     if not all(parts.values()):
         shares = ", ".join(f"{len(part)} in the {name} part" for name, part in parts.items())
         raise ValueError(f"too few pairs in {printable(path)}: {len(found)}, of which {shares}")
-    vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), pieces, (START, END))
-    arrays = {name: pair_arrays(part, vocabulary, length) for name, part in parts.items()}
+    vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), vocab_size, (START, END))
+    arrays = {name: pair_arrays(part, vocabulary, max_seq_len) for name, part in parts.items()}
     counts = {name: len(part["mask"]) for name, part in arrays.items()}
     left_out = {name: len(part) - counts[name] for name, part in parts.items()}
     return assemble(
         {name: Part(part) for name, part in arrays.items()},
-        batch=batch,
+        batch_size=batch_size,
         seed=seed,
         spec=vocabulary,
         fingerprint=digest(arrays.values()),
         description=describe(printable(path), "pairs", counts)
-        + f"; {sum(left_out.values()):,} longer than {length} pieces left out, {left_out['test']:,} of them to test on",
+        + f"; {sum(left_out.values()):,} longer than {max_seq_len} pieces left out, "
+        f"{left_out['test']:,} of them to test on",
     )
 
 

@@ -33,7 +33,7 @@ class Part(NamedTuple):
 def assemble(
     parts: Mapping[str, Part],
     *,
-    batch: int,
+    batch_size: int,
     seed: int,
     spec: Spec,
     fingerprint: str,
@@ -46,7 +46,7 @@ def assemble(
 
     Args:
         parts: By name; ``train`` is one of them.
-        batch: B, rows.
+        batch_size: B, rows.
         seed: Of the order.
         spec: What the numbers in batches mean.
         fingerprint: Of the data.
@@ -54,15 +54,15 @@ def assemble(
         inputs: What became of raw inputs.
 
     Raises:
-        ValueError: ``batch`` or ``seed`` is out of range, or ``train`` has fewer rows than a batch.
+        ValueError: ``batch_size`` or ``seed`` is out of range, or ``train`` has fewer rows than a batch.
     """
-    check_arguments(seed, batch=batch)
+    check_arguments(seed, batch_size=batch_size)
 
     def reading(rows: RowsOf = np.arange) -> Dataset:
         splits = {
-            name: shuffled(part.arrays, batch, seed, part.rows, rows)
+            name: shuffled(part.arrays, batch_size, seed, part.rows, rows)
             if name == "train"
-            else in_order(part.arrays, batch, part.rows, rows)
+            else in_order(part.arrays, batch_size, part.rows, rows)
             for name, part in parts.items()
         }
         return Dataset(splits, spec, fingerprint, description, read_part=reading, inputs=inputs)

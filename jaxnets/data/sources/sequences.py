@@ -44,26 +44,26 @@ def hold_out(texts: Sequence[np.ndarray], part: float) -> tuple[np.ndarray, ...]
 
 
 def streams(
-    tokens: np.ndarray, batch: int, length: int, seed: int, follows: np.ndarray | None = None
+    tokens: np.ndarray, batch_size: int, seq_len: int, seed: int, follows: np.ndarray | None = None
 ) -> grain.MapDataset:
     """Endless batches for truncated backpropagation through time: row b of a batch goes on in row b of the next.
 
-    The text is cut into ``batch`` contiguous streams, read side by side. Each epoch begins at an offset of its own,
-    drawn from (seed, epoch), so that the cuts between windows move.
+    The text is cut into ``batch_size`` contiguous streams, read side by side. Each epoch begins at an offset of its
+    own, drawn from (seed, epoch), so that the cuts between windows move.
 
     Raises:
         ValueError: The text is too short for one window in every stream.
     """
-    check_arguments(seed, batch=batch, length=length)
-    stream = (len(tokens) - 1) // batch
-    if stream < length:
+    check_arguments(seed, batch_size=batch_size, length=seq_len)
+    stream = (len(tokens) - 1) // batch_size
+    if stream < seq_len:
         raise ValueError(
-            f"text too short: {len(tokens)} tokens cannot fill {batch} streams of at least {length + 1} "
-            f"(a smaller --config.data.batch or --config.data.length would do)"
+            f"text too short: {len(tokens)} tokens cannot fill {batch_size} streams of at least {seq_len + 1} "
+            f"(a smaller --config.data.batch_size or --config.data.length would do)"
         )
-    steps = stream // length  # per epoch
-    beginnings = np.arange(batch)[:, None] * stream
-    slack = stream - steps * length
+    steps = stream // seq_len  # per epoch
+    beginnings = np.arange(batch_size)[:, None] * stream
+    slack = stream - steps * seq_len
 
     class Streams:
         def __len__(self) -> int:
@@ -72,44 +72,44 @@ def streams(
         def __getitem__(self, index: int) -> Batch:
             epoch, step = divmod(int(index), steps)
             offset = np.random.default_rng((seed, epoch)).integers(slack + 1)
-            return _batch(tokens, beginnings + offset + step * length, length, follows, start=step == 0)
+            return _batch(tokens, beginnings + offset + step * seq_len, seq_len, follows, start=step == 0)
 
     return grain.MapDataset.source(Streams())
 
 
 def windows(
-    tokens: np.ndarray, batch: int, length: int, seed: int, follows: np.ndarray | None = None
+    tokens: np.ndarray, batch_size: int, seq_len: int, seed: int, follows: np.ndarray | None = None
 ) -> grain.MapDataset:
     """Endless batches of windows that begin anywhere in the text, in an order shuffled anew each epoch.
 
     Raises:
-        ValueError: The text has fewer than ``batch`` windows.
+        ValueError: The text has fewer than ``batch_size`` windows.
     """
-    check_arguments(seed, batch=batch, length=length)
-    count = len(tokens) - length
-    if count < batch:
+    check_arguments(seed, batch_size=batch_size, length=seq_len)
+    count = len(tokens) - seq_len
+    if count < batch_size:
         raise ValueError(
-            f"text too short: {len(tokens)} tokens have {max(count, 0)} windows of {length + 1}, fewer than one batch "
-            f"of {batch} (a smaller --config.data.batch or --config.data.length would do)"
+            f"text too short: {len(tokens)} tokens have {max(count, 0)} windows of {seq_len + 1}, fewer than one batch "
+            f"of {batch_size} (a smaller --config.data.batch_size or --config.data.length would do)"
         )
-    beginnings = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch, drop_remainder=True)
-    return beginnings.map(lambda first: _batch(tokens, first[:, None], length, follows, start=True))
+    beginnings = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
+    return beginnings.map(lambda first: _batch(tokens, first[:, None], seq_len, follows, start=True))
 
 
-def once(tokens: np.ndarray, batch: int, length: int, follows: np.ndarray | None = None) -> grain.MapDataset:
-    """The whole text once, in order, as ``batch`` contiguous streams.
+def once(tokens: np.ndarray, batch_size: int, seq_len: int, follows: np.ndarray | None = None) -> grain.MapDataset:
+    """The whole text once, in order, as ``batch_size`` contiguous streams.
 
     Every token that follows another is a target once. Rows that run out are masked. Fewer rows are used where the text
     is short, and there is no batch where it has fewer than two tokens.
     """
-    check_arguments(0, batch=batch, length=length)
+    check_arguments(0, batch_size=batch_size, length=seq_len)
     targets = max(len(tokens) - 1, 0)
-    rows = max(1, min(batch, targets // length))
+    rows = max(1, min(batch_size, targets // seq_len))
     stream = -(-targets // rows)
     position = np.arange(rows)[:, None] * stream
 
     def window(step: int) -> Batch:
-        within = step * length + np.arange(length)
+        within = step * seq_len + np.arange(seq_len)
         real = (within < stream) & (position + within < targets)
         at = np.where(real, position + within, 0)
         return {
@@ -119,7 +119,7 @@ def once(tokens: np.ndarray, batch: int, length: int, follows: np.ndarray | None
             "start": np.full(rows, step == 0),
         }
 
-    return grain.MapDataset.range(-(-stream // length)).map(window)
+    return grain.MapDataset.range(-(-stream // seq_len)).map(window)
 
 
 def _batch(tokens: np.ndarray, first: np.ndarray, length: int, follows: np.ndarray | None, start: bool) -> Batch:

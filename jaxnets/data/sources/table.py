@@ -46,13 +46,13 @@ class Raw(NamedTuple):
 def table(
     path: str,
     target: str | Sequence[str] = "",
-    targets: str = "classes",
+    target_type: str = "classes",
     columns: Sequence[str] = (),
     categorical: Sequence[str] = (),
     split: str = "",
-    batch: int = 64,
-    validation: float = 0.15,
-    test: float = 0.15,
+    batch_size: int = 64,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
     standardize: bool = True,
     seed: int = 0,
 ) -> Dataset:
@@ -68,13 +68,13 @@ def table(
         path: The file; CSV may be gzipped.
         target: The column that is to be predicted, or several, also as one text with commas between their names:
             quantities, or labels of 0 and 1.
-        targets: As in ``series``.
+        target_type: As in ``series``.
         columns: Those that are features; none: all that are not targets.
         categorical: Those that are categories although they hold numbers.
         split: The column that says which part a row is in: train, validation or test; "": they are drawn.
-        batch: B, rows.
-        validation: The part of all that is held out.
-        test: The part of all for testing, where the file does not say which that is.
+        batch_size: B, rows.
+        validation_fraction: The part of all that is held out.
+        test_fraction: The part of all for testing, where the file does not say which that is.
         standardize: Whether features of numbers get mean 0 and standard deviation 1 over the training part, as
             ``statistics.fit`` finds them in float64; a constant feature becomes 0.
         seed: Of the order and of what is held out.
@@ -83,20 +83,23 @@ def table(
         ValueError: The file cannot be read or lacks something, a cell is not what it should be (line and column are
             named), or an argument is out of range.
     """
-    check_arguments(seed, validation, batch=batch)
-    check_choice("targets", targets, KINDS)
-    check_part("test", test)
-    if test >= 1 - validation:
-        raise ValueError(f"`test` must be less than what `validation` leaves, {1 - validation:g}, got {test}")
-    shares = {"validation": validation, "test": test}
+    check_arguments(seed, validation_fraction, batch_size=batch_size)
+    check_choice("target_type", target_type, KINDS)
+    check_part("test", test_fraction)
+    if test_fraction >= 1 - validation_fraction:
+        raise ValueError(
+            f"`test_fraction` must be less than what `validation_fraction` leaves, {1 - validation_fraction:g}, "
+            f"got {test_fraction}"
+        )
+    shares = {"validation": validation_fraction, "test": test_fraction}
     chosen = (target,) if isinstance(target, str) else tuple(target)
     chosen = tuple(name for name in chosen if name)
     if is_npz(path):
         if chosen or columns or categorical or split:
             raise ValueError(f"{printable(path)}: target, columns, categorical and split must be of CSV, got npz")
-        raw = _of_npz(path, targets, shares, seed)
+        raw = _of_npz(path, target_type, shares, seed)
     else:
-        raw = _of_csv(read_table(path), chosen, targets, tuple(columns), tuple(categorical), split, shares, seed)
+        raw = _of_csv(read_table(path), chosen, target_type, tuple(columns), tuple(categorical), split, shares, seed)
     inputs = _fitted(raw, standardize)
     made = {
         name: Examples(
@@ -108,11 +111,11 @@ def table(
     return dataset(
         made["train"],
         made.get("test"),
-        batch=batch,
-        validation=made["validation"],
+        batch_size=batch_size,
+        validation_fraction=made["validation"],
         seed=seed,
         source=printable(path),
-        targets=targets,
+        targets=target_type,
         names=raw.names,
         inputs=inputs,
     )

@@ -15,10 +15,10 @@ def text(
     path: str = "",
     unit: str = "byte",
     read_as: str = "streams",
-    batch: int = 64,
-    length: int = 64,
-    validation: float = 0.1,
-    pieces: int = 4096,
+    batch_size: int = 64,
+    seq_len: int = 64,
+    validation_fraction: float = 0.1,
+    vocab_size: int = 4096,
     seed: int = 0,
 ) -> Dataset:
     """Text for language models; the last part of every file is held out.
@@ -31,21 +31,21 @@ def text(
         unit: ``"byte"``, ``"character"`` or ``"piece"``.
         read_as: ``"streams"`` (contiguous, the recurrent state carried from batch to batch) or ``"windows"``
             (shuffled, each from a fresh state).
-        batch: B, rows.
-        length: T, tokens of a row.
-        validation: The part of the text that is held out, at the end of every file.
-        pieces: How many, where they are the unit.
+        batch_size: B, rows.
+        seq_len: T, tokens of a row.
+        validation_fraction: The part of the text that is held out, at the end of every file.
+        vocab_size: How many, where they are the unit.
         seed: Of the order.
 
     Raises:
         ValueError: Nothing to read, an argument out of range, or too little text for one batch.
     """
-    check_arguments(seed, validation, batch=batch, length=length)
+    check_arguments(seed, validation_fraction, batch_size=batch_size, length=seq_len)
     readers = {"streams": streams, "windows": windows}
     if read_as not in readers:
         raise ValueError(f"read_as: streams or windows; given {read_as!r}")
-    texts, vocabulary, skipped = read_files(path, unit, pieces)
-    train, follows, rest, rest_follows = hold_out(texts, validation)
+    texts, vocabulary, skipped = read_files(path, unit, vocab_size)
+    train, follows, rest, rest_follows = hold_out(texts, validation_fraction)
     if len(rest) < 2:
         raise ValueError(
             f"text too short: {len(train) + len(rest)} tokens leave {len(rest)} for validation, at least 2 are needed"
@@ -57,8 +57,8 @@ def text(
     source = printable(path) if path else "Python standard library"
     return Dataset(
         splits={
-            "train": readers[read_as](train, batch, length, seed, follows),
-            "validation": once(rest, batch, length, rest_follows),
+            "train": readers[read_as](train, batch_size, seq_len, seed, follows),
+            "validation": once(rest, batch_size, seq_len, rest_follows),
         },
         spec=vocabulary,
         fingerprint=digest([whole]),

@@ -26,7 +26,7 @@ def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 
 @cached
-def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float = 1.0) -> Cell:
+def conv_lstm(hidden_size: int, kernel_size: tuple[int, ...] = (3, 3), forget_bias: float = 1.0) -> Cell:
     r"""The ConvLSTM, without peepholes (as in Keras and flax):
 
     .. math::
@@ -41,36 +41,36 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
     order i, f, g, o. The carry is (h, c), each of the size of an input with H channels.
 
     Args:
-        hidden: H, the number of hidden channels.
-        kernel: Sizes of the kernels.
+        hidden_size: H, the number of hidden channels.
+        kernel_size: Sizes of the kernels.
         forget_bias: Initial bias of the forget gate.
 
     Raises:
         ValueError: The kernel has neither one nor two sizes.
     """
-    check_integer("hidden", hidden)
-    if not isinstance(kernel, tuple):
-        raise ValueError(f"kernel must be a tuple of one or two sizes, such as (3, 3), got {kernel!r}")
-    for size in kernel:
-        check_integer("kernel", size)
-    if len(kernel) not in _LAYOUT:
-        raise ValueError(f"kernel: one or two sizes expected; given {kernel}")
+    check_integer("hidden_size", hidden_size)
+    if not isinstance(kernel_size, tuple):
+        raise ValueError(f"kernel must be a tuple of one or two sizes, such as (3, 3), got {kernel_size!r}")
+    for size in kernel_size:
+        check_integer("kernel_size", size)
+    if len(kernel_size) not in _LAYOUT:
+        raise ValueError(f"kernel_size: one or two sizes expected; given {kernel_size}")
 
     def init(key, features):
         first, second = jax.random.split(key)
         glorot = jax.nn.initializers.glorot_uniform()
         blocks = lambda key, channels: jnp.concatenate(
-            [glorot(k, (*kernel, channels, hidden), jnp.float32) for k in jax.random.split(key, 4)], axis=-1
+            [glorot(k, (*kernel_size, channels, hidden_size), jnp.float32) for k in jax.random.split(key, 4)], axis=-1
         )
-        bias = jnp.zeros((4, hidden), jnp.float32).at[1].set(forget_bias).reshape(-1)
+        bias = jnp.zeros((4, hidden_size), jnp.float32).at[1].set(forget_bias).reshape(-1)
         return {
             "input": {"kernel": blocks(first, features), "bias": bias},
-            "recurrent": {"kernel": blocks(second, hidden)},
+            "recurrent": {"kernel": blocks(second, hidden_size)},
         }
 
     def carry(params, x):
-        check_width(params, 4 * hidden)
-        return (zero_state(x, hidden),) * 2
+        check_width(params, 4 * hidden_size)
+        return (zero_state(x, hidden_size),) * 2
 
     def project(params, xs):
         return tuple(jnp.split(_convolve(params["kernel"], xs) + along(params["bias"], xs), 4, axis=-1))
@@ -88,5 +88,5 @@ def conv_lstm(hidden: int, kernel: tuple[int, ...] = (3, 3), forget_bias: float 
         project=project,
         step=step,
         product=_convolve,
-        axes=1 + len(kernel),
+        axes=1 + len(kernel_size),
     )

@@ -11,25 +11,25 @@ from jaxnets.recurrent.checking import cached
 
 
 @cached
-def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, identity: bool = False) -> Cell:
+def elman(hidden_size: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, identity: bool = False) -> Cell:
     r"""Elman's cell: :math:`h_t = g(x_t U + h_{t-1} W + b)`.
 
     Parameters: ``input = {kernel U [D, H], bias b [H]}``, ``recurrent = {kernel W [H, H]}``; U by Glorot's uniform
     rule, W orthogonal. The carry is h.
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
         activation: g, tanh or ``jax.nn.relu``.
         identity: Whether W begins as the identity; with relu this is the IRNN (Le, Jaitly and Hinton 2015,
             arXiv:1504.00941), which remembers longer.
     """
-    check_integer("hidden", hidden)
+    check_integer("hidden_size", hidden_size)
     if not callable(activation):
         raise ValueError(f"activation must be a function, such as jnp.tanh or jax.nn.relu, got {activation!r}")
 
     def init(key, features):
-        params = dense_init(key, features, hidden, 1, {"kernel": 1})
-        return {**params, "recurrent": {"kernel": jnp.eye(hidden, dtype=jnp.float32)}} if identity else params
+        params = dense_init(key, features, hidden_size, 1, {"kernel": 1})
+        return {**params, "recurrent": {"kernel": jnp.eye(hidden_size, dtype=jnp.float32)}} if identity else params
 
     def step(rest, h, u, dot):
         h = activation(u[0] + dot("kernel", h))
@@ -37,7 +37,7 @@ def elman(hidden: int, activation: Callable[[jax.Array], jax.Array] = jnp.tanh, 
 
     return Cell(
         init=init,
-        carry=dense_carry(hidden, 1),
+        carry=dense_carry(hidden_size, 1),
         project=lambda params, xs: dense_gates(params, xs, 1),
         step=step,
     )

@@ -9,7 +9,7 @@ from jaxnets.recurrent.checking import cached
 
 
 @cached
-def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
+def gru(hidden_size: int, reset: str = "before", chrono_init: float = 0) -> Cell:
     r"""The GRU, by where its reset (relevance) gate stands:
 
     .. math::
@@ -28,26 +28,26 @@ def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
     ``recurrent_bias [3 H]``; none: ``recurrent = {kernel [H, 2 H]}``. The carry is h.
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
         reset: ``"before"``, ``"after"`` or ``"none"``.
-        memory: Longest time, in steps, that units begin with: :math:`b_z = -\log u`, u uniform from 1 to memory - 1
+        chrono_init: Longest time, in steps, that units begin with: :math:`b_z = -\log u`, u uniform from 1 to T - 1
             (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
 
     Raises:
         ValueError: ``reset`` is none of these.
     """
-    check_integer("hidden", hidden)
+    check_integer("hidden_size", hidden_size)
     blocks = {"before": {"gates": 2, "candidate": 1}, "after": {"kernel": 3}, "none": {"kernel": 2}}
     if reset not in blocks:
         raise ValueError(f"reset: before, after or none; given {reset!r}")
     gates = 2 if reset == "none" else 3
 
     def init(key, features):
-        bias = jnp.zeros(gates * hidden, jnp.float32)
-        if memory:
-            bias = bias.at[:hidden].set(-chrono_bias(key, memory, hidden))
-        params = dense_init(key, features, hidden, gates, blocks[reset], bias)
-        return {**params, "recurrent_bias": jnp.zeros(3 * hidden, jnp.float32)} if reset == "after" else params
+        bias = jnp.zeros(gates * hidden_size, jnp.float32)
+        if chrono_init:
+            bias = bias.at[:hidden_size].set(-chrono_bias(key, chrono_init, hidden_size))
+        params = dense_init(key, features, hidden_size, gates, blocks[reset], bias)
+        return {**params, "recurrent_bias": jnp.zeros(3 * hidden_size, jnp.float32)} if reset == "after" else params
 
     def before(rest, h, u, dot):
         z, r = (jax.nn.sigmoid(a + b) for a, b in zip(u[:2], jnp.split(dot("gates", h), 2, axis=-1), strict=True))
@@ -71,14 +71,14 @@ def gru(hidden: int, reset: str = "before", memory: float = 0) -> Cell:
 
     return Cell(
         init=init,
-        carry=dense_carry(hidden, gates),
+        carry=dense_carry(hidden_size, gates),
         project=lambda params, xs: dense_gates(params, xs, gates),
         step=step,
     )
 
 
 @cached
-def mgu(hidden: int) -> Cell:
+def mgu(hidden_size: int) -> Cell:
     r"""The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420): one gate both resets and updates.
 
     .. math::
@@ -90,9 +90,9 @@ def mgu(hidden: int) -> Cell:
     [H, H]}``. The carry is h.
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
     """
-    check_integer("hidden", hidden)
+    check_integer("hidden_size", hidden_size)
 
     def step(rest, h, u, dot):
         f = jax.nn.sigmoid(u[0] + dot("gate", h))
@@ -100,8 +100,8 @@ def mgu(hidden: int) -> Cell:
         return h, h
 
     return Cell(
-        init=lambda key, features: dense_init(key, features, hidden, 2, {"gate": 1, "candidate": 1}),
-        carry=dense_carry(hidden, 2),
+        init=lambda key, features: dense_init(key, features, hidden_size, 2, {"gate": 1, "candidate": 1}),
+        carry=dense_carry(hidden_size, 2),
         project=lambda params, xs: dense_gates(params, xs, 2),
         step=step,
     )

@@ -26,32 +26,32 @@ def _normed_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array,
 
 
 @cached
-def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
-    r"""The LSTM with its products and its cell state normalised (equations 20 to 22 of the paper):
+def layer_norm_lstm(hidden_size: int, forget_bias: float = 1.0) -> Cell:
+    r"""The LSTM with its products and its cell state normalized (equations 20 to 22 of the paper):
 
     .. math::
         (i, f, g, o) &= \mathrm{LN}(x_t U; \alpha_1) + \mathrm{LN}(h_{t-1} W; \alpha_2) + b \\
         c_t &= \sigma(f) \odot c_{t-1} + \sigma(i) \odot \tanh(g) \\
         h_t &= \sigma(o) \odot \tanh(\mathrm{LN}(c_t; \alpha_3) + \beta_3)
 
-    LN normalises over all 4 H features of a product at once. Parameters: as ``lstm``, and ``scale [4 H]`` in
+    LN normalizes over all 4 H features of a product at once. Parameters: as ``lstm``, and ``scale [4 H]`` in
     ``input``, ``recurrent_scale [4 H]``, ``state_scale [H]``, ``state_bias [H]``. The carry is (h, c).
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_integer("hidden", hidden)
-    plain = lstm(hidden, forget_bias)
+    check_integer("hidden_size", hidden_size)
+    plain = lstm(hidden_size, forget_bias)
 
     def init(key, features):
         params = plain.init(key, features)
         return {
             **params,
-            "input": {**params["input"], "scale": jnp.ones(4 * hidden, jnp.float32)},
-            "recurrent_scale": jnp.ones(4 * hidden, jnp.float32),
-            "state_scale": jnp.ones(hidden, jnp.float32),
-            "state_bias": jnp.zeros(hidden, jnp.float32),
+            "input": {**params["input"], "scale": jnp.ones(4 * hidden_size, jnp.float32)},
+            "recurrent_scale": jnp.ones(4 * hidden_size, jnp.float32),
+            "state_scale": jnp.ones(hidden_size, jnp.float32),
+            "state_bias": jnp.zeros(hidden_size, jnp.float32),
         }
 
     def step(rest, carry, u, dot):
@@ -66,8 +66,8 @@ def layer_norm_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
 
 
 @cached
-def layer_norm_gru(hidden: int) -> Cell:
-    r"""The GRU (reset after the product) with its products normalised:
+def layer_norm_gru(hidden_size: int) -> Cell:
+    r"""The GRU (reset after the product) with its products normalized:
 
     .. math::
         (a_z, a_r, a_n) = \mathrm{LN}(x_t U; \alpha_1) + b, \quad
@@ -77,21 +77,21 @@ def layer_norm_gru(hidden: int) -> Cell:
         z = \sigma(a_z + d_z), \quad r = \sigma(a_r + d_r), \quad n = \tanh(a_n + r \odot d_n), \quad
         h_t = (1 - z) \odot h_{t-1} + z \odot n
 
-    LN normalises over all 3 H features of a product at once. Parameters: ``input = {kernel, scale, bias}`` of 3 H,
+    LN normalizes over all 3 H features of a product at once. Parameters: ``input = {kernel, scale, bias}`` of 3 H,
     ``recurrent = {kernel [H, 3 H]}``, ``recurrent_scale [3 H]``. The carry is h.
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
     """
-    check_integer("hidden", hidden)
-    plain = gru(hidden, "after")
+    check_integer("hidden_size", hidden_size)
+    plain = gru(hidden_size, "after")
 
     def init(key, features):
         params = plain.init(key, features)
         return {
-            "input": {**params["input"], "scale": jnp.ones(3 * hidden, jnp.float32)},
+            "input": {**params["input"], "scale": jnp.ones(3 * hidden_size, jnp.float32)},
             "recurrent": params["recurrent"],
-            "recurrent_scale": jnp.ones(3 * hidden, jnp.float32),
+            "recurrent_scale": jnp.ones(3 * hidden_size, jnp.float32),
         }
 
     def step(rest, h, u, dot):

@@ -20,7 +20,7 @@ from jaxnets.recurrent.checking import cached
 
 
 @cached
-def min_gru(hidden: int) -> Cell:
+def min_gru(hidden_size: int) -> Cell:
     r"""minGRU (Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201):
 
     .. math::
@@ -29,25 +29,25 @@ def min_gru(hidden: int) -> Cell:
     Parameters: ``input = {kernel [D, 2 H], bias [2 H]}`` in the order z, n; no recurrent weight. The carry is h.
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
     """
-    check_integer("hidden", hidden)
+    check_integer("hidden_size", hidden_size)
 
     def coefficients(rest, u):
         enter = jax.nn.sigmoid(u[0])
         return 1 - enter, enter * u[1]
 
     return Cell(
-        init=lambda key, features: dense_init(key, features, hidden, 2, {}),
-        carry=dense_carry(hidden, 2),
+        init=lambda key, features: dense_init(key, features, hidden_size, 2, {}),
+        carry=dense_carry(hidden_size, 2),
         project=lambda params, xs: dense_gates(params, xs, 2),
         step=LinearStep(coefficients, lambda rest, h, u, dot: h),
     )
 
 
 @cached
-def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
-    r"""minLSTM (Feng et al. 2024, arXiv:2410.01201), with its gates normalised to a sum of 1:
+def min_lstm(hidden_size: int, forget_bias: float = 1.0) -> Cell:
+    r"""minLSTM (Feng et al. 2024, arXiv:2410.01201), with its gates normalized to a sum of 1:
 
     .. math::
         i = \sigma(x_t U_i + b_i), \quad f = \sigma(x_t U_f + b_f), \quad n = x_t U_n + b_n, \quad
@@ -56,14 +56,14 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     Parameters: ``input = {kernel [D, 3 H], bias [3 H]}`` in the order i, f, n; no recurrent weight. The carry is h.
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_integer("hidden", hidden)
+    check_integer("hidden_size", hidden_size)
 
     def init(key, features):
-        bias = jnp.zeros((3, hidden), jnp.float32).at[1].set(forget_bias).reshape(-1)
-        return dense_init(key, features, hidden, 3, {}, bias)
+        bias = jnp.zeros((3, hidden_size), jnp.float32).at[1].set(forget_bias).reshape(-1)
+        return dense_init(key, features, hidden_size, 3, {}, bias)
 
     def coefficients(rest, u):
         # i / (f + i) = sigmoid(log i - log f), which neither underflows nor divides by 0.
@@ -72,14 +72,16 @@ def min_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
 
     return Cell(
         init=init,
-        carry=dense_carry(hidden, 3),
+        carry=dense_carry(hidden_size, 3),
         project=lambda params, xs: dense_gates(params, xs, 3),
         step=LinearStep(coefficients, lambda rest, h, u, dot: h),
     )
 
 
 @cached
-def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, max_phase: float = 2 * np.pi) -> Cell:
+def lru(
+    hidden_size: int, state_size: int = 0, r_min: float = 0.9, r_max: float = 0.999, max_phase: float = 2 * np.pi
+) -> Cell:
     r"""The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence.
 
     .. math::
@@ -94,33 +96,33 @@ def lru(hidden: int, state: int = 0, r_min: float = 0.9, r_max: float = 0.999, m
     is the real and imaginary part of s.
 
     Args:
-        hidden: H, the number of output features.
-        state: S, the number of complex states; 0 takes H.
+        hidden_size: H, the number of output features.
+        state_size: S, the number of complex states; 0 takes H.
         r_min, r_max: Moduli of lambda at first, between 0 and 1.
         max_phase: Largest argument of lambda at first.
     """
-    check_integer("hidden", hidden)
-    check_integer("state", state, least=0)
-    state = state or hidden
+    check_integer("hidden_size", hidden_size)
+    check_integer("state_size", state_size, least=0)
+    state_size = state_size or hidden_size
 
     def init(key, features):
         keys = jax.random.split(key, 4)
-        modulus = jnp.sqrt(jax.random.uniform(keys[0], (state,), jnp.float32) * (r_max**2 - r_min**2) + r_min**2)
-        phase = max_phase * jax.random.uniform(keys[1], (state,), jnp.float32, minval=1e-3)
+        modulus = jnp.sqrt(jax.random.uniform(keys[0], (state_size,), jnp.float32) * (r_max**2 - r_min**2) + r_min**2)
+        phase = max_phase * jax.random.uniform(keys[1], (state_size,), jnp.float32, minval=1e-3)
         normal = lambda key, rows, columns, scale: jax.random.normal(key, (rows, columns), jnp.float32) * scale
         return {
             "input": {
-                "kernel": normal(keys[2], features, 2 * state, (2 * features) ** -0.5),
+                "kernel": normal(keys[2], features, 2 * state_size, (2 * features) ** -0.5),
                 "log_gamma": 0.5 * jnp.log(1 - modulus**2),
             },
-            "recurrent": {"output": normal(keys[3], 2 * state, hidden, state**-0.5)},
+            "recurrent": {"output": normal(keys[3], 2 * state_size, hidden_size, state_size**-0.5)},
             "log_decay": jnp.log(-jnp.log(modulus)),
             "log_phase": jnp.log(phase),
         }
 
     def carry(params, x):
-        check_width(params, 2 * state)
-        return (zero_state(x, state),) * 2
+        check_width(params, 2 * state_size)
+        return (zero_state(x, state_size),) * 2
 
     def project(params, xs):
         gamma = jnp.exp(params["log_gamma"])

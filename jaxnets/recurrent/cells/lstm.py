@@ -9,7 +9,7 @@ from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Cell, along, check_width, chrono_bias, dense_gates, dense_init, zero_state
 from jaxnets.recurrent.checking import cached
 
-# What a plain LSTM consists of is one function each, so that it can be recognised.
+# What a plain LSTM consists of is one function each, so that it can be recognized.
 lstm_project = functools.partial(dense_gates, gates=4)
 coupled_project = functools.partial(dense_gates, gates=3)
 
@@ -25,7 +25,9 @@ def lstm_step(rest, carry, u, dot):
 
 
 @cached
-def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bool = False, memory: float = 0) -> Cell:
+def lstm(
+    hidden_size: int, forget_bias: float = 1.0, proj_size: int = 0, coupled: bool = False, chrono_init: float = 0
+) -> Cell:
     r"""The LSTM with a forget gate:
 
     .. math::
@@ -38,50 +40,54 @@ def lstm(hidden: int, forget_bias: float = 1.0, projection: int = 0, coupled: bo
     The carry is (h, c).
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate; 1 lets a new network remember (Jozefowicz et al. 2015).
-        projection: P > 0 makes :math:`h_t = (o \odot \tanh(c_t)) W_p` (Sak et al. 2014, arXiv:1402.1128): h has P
-            features, ``recurrent`` has ``kernel [P, 4 H]`` and ``projection`` :math:`W_p` ``[H, P]``.
+        proj_size: P > 0 makes :math:`h_t = (o \odot \tanh(c_t)) W_p` (Sak et al. 2014, arXiv:1402.1128): h has P
+            features, ``recurrent`` has ``kernel [P, 4 H]`` and ``proj_size`` :math:`W_p` ``[H, P]``.
         coupled: :math:`i = 1 - f` (Greff et al. 2017, arXiv:1503.04069): the kernels lose their block i, 3 H.
-        memory: Longest time, in steps, that units begin with, instead of ``forget_bias``: :math:`b_f = \log u`,
+        chrono_init: Longest time, in steps, that units begin with, instead of ``forget_bias``: :math:`b_f = \log u`,
             :math:`b_i = -b_f`, u uniform from 1 to memory - 1 (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
     """
-    check_integer("hidden", hidden)
-    check_integer("projection", projection, least=0)
+    check_integer("hidden_size", hidden_size)
+    check_integer("proj_size", proj_size, least=0)
     gates = 3 if coupled else 4
 
     def init(key, features):
-        forget = chrono_bias(key, memory, hidden) if memory else jnp.full(hidden, forget_bias, jnp.float32)
-        bias = jnp.zeros((gates, hidden), jnp.float32).at[gates - 3].set(forget)
-        if memory and not coupled:
+        forget = (
+            chrono_bias(key, chrono_init, hidden_size)
+            if chrono_init
+            else jnp.full(hidden_size, forget_bias, jnp.float32)
+        )
+        bias = jnp.zeros((gates, hidden_size), jnp.float32).at[gates - 3].set(forget)
+        if chrono_init and not coupled:
             bias = bias.at[0].set(-forget)
-        params = dense_init(key, features, hidden, gates, {"kernel": gates}, bias.reshape(-1))
-        if projection:
+        params = dense_init(key, features, hidden_size, gates, {"kernel": gates}, bias.reshape(-1))
+        if proj_size:
             first, second = jax.random.split(jax.random.fold_in(key, 1))
             glorot = jax.nn.initializers.glorot_uniform()
-            kernel = [glorot(k, (projection, hidden), jnp.float32) for k in jax.random.split(first, gates)]
+            kernel = [glorot(k, (proj_size, hidden_size), jnp.float32) for k in jax.random.split(first, gates)]
             params["recurrent"] = {
                 "kernel": jnp.concatenate(kernel, axis=-1),
-                "projection": glorot(second, (hidden, projection), jnp.float32),
+                "projection": glorot(second, (hidden_size, proj_size), jnp.float32),
             }
         return params
 
     def carry(params, x):
-        check_width(params, gates * hidden)
-        return zero_state(x, projection or hidden), zero_state(x, hidden)
+        check_width(params, gates * hidden_size)
+        return zero_state(x, proj_size or hidden_size), zero_state(x, hidden_size)
 
     def step(rest, carry, u, dot):
         (h, c), _ = lstm_step(rest, carry, u, dot)
-        if projection:
+        if proj_size:
             h = dot("projection", h)
         return (h, c), h
 
     project = coupled_project if coupled else lstm_project
-    return Cell(init=init, carry=carry, project=project, step=step if projection else lstm_step)
+    return Cell(init=init, carry=carry, project=project, step=step if proj_size else lstm_step)
 
 
 @cached
-def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
+def peephole_lstm(hidden_size: int, forget_bias: float = 1.0) -> Cell:
     r"""The LSTM whose gates also see the cell state (Gers, Schraudolph and Schmidhuber 2002, JMLR 3):
 
     .. math::
@@ -93,11 +99,11 @@ def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
     Parameters: as ``lstm``, and ``peephole [3, H]`` in the order i, f, o, zero at first. The carry is (h, c).
 
     Args:
-        hidden: H, the number of hidden features.
+        hidden_size: H, the number of hidden features.
         forget_bias: Initial bias of the forget gate.
     """
-    check_integer("hidden", hidden)
-    plain = lstm(hidden, forget_bias)
+    check_integer("hidden_size", hidden_size)
+    plain = lstm(hidden_size, forget_bias)
 
     def step(rest, carry, u, dot):
         h, c = carry
@@ -108,5 +114,5 @@ def peephole_lstm(hidden: int, forget_bias: float = 1.0) -> Cell:
         h = jax.nn.sigmoid(o + po * c) * jnp.tanh(c)
         return (h, c), h
 
-    init = lambda key, features: {**plain.init(key, features), "peephole": jnp.zeros((3, hidden), jnp.float32)}
+    init = lambda key, features: {**plain.init(key, features), "peephole": jnp.zeros((3, hidden_size), jnp.float32)}
     return plain._replace(init=init, step=step)

@@ -172,12 +172,12 @@ def learned_carry(cell: Cell) -> Cell:
     return cell._replace(init=init, carry=carry)
 
 
-def wrapped(hidden: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
+def wrapped(hidden_size: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
     """A cell in wrappers, the last one outermost: a function from H to a cell, as models take, once H is left open.
 
     Args:
-        hidden: H.
+        hidden_size: H.
         cell: A function from H to a cell, such as ``recurrent.lstm``.
         wrappers: Functions from cell to cell, such as ``recurrent.residual``.
     """
-    return functools.reduce(lambda inner, wrapper: wrapper(inner), wrappers, cell(hidden))
+    return functools.reduce(lambda inner, wrapper: wrapper(inner), wrappers, cell(hidden_size))

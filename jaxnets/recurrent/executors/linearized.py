@@ -1,4 +1,4 @@
-"""One step of a cell linearised, with state products that are known: what the sequential executor differentiates."""
+"""One step of a cell linearized, with state products that are known: what the sequential executor differentiates."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxnets.recurrent.cell import Cell, Params, matmul, plain_dot
 from jaxnets.recurrent.executors.steps import WRAPPED, Plan, at, full_step, joined
 
 
-def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
+def linearized(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
     """``(carry, u, other_u, control, initial, y=None, products=None) -> ((carry, y), states, products, pullback)``.
 
     Of one step, of which output and state products may be known. ``states`` are what it multiplied, as ``{name: h}`` in
@@ -21,7 +21,7 @@ def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: A
     """
     dot, known = plain_dot(cell, weights, plan.dtype), _known_product(cell, weights, plan.dtype)
 
-    def linearise(carry, u, other_u, control, initial, y=None, products=None):
+    def linearize(carry, u, other_u, control, initial, y=None, products=None):
         outside = get_opaque_trace_state(convention="flax")
         states: list[dict[str, jax.Array]] = []
         computed: list[jax.Array] = []
@@ -60,15 +60,15 @@ def linearised(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: A
         _, outputs, leaves = linear() if y is None else _with_first_output(linear, y)
         return outputs, states, computed, jax.tree.unflatten(tree, leaves)
 
-    return linearise
+    return linearize
 
 
-def linearised_at_all_times(linearise: Callable, plan: Plan, sequences: tuple, known: tuple, initial: Any) -> Any:
+def linearized_at_all_times(linearize: Callable, plan: Plan, sequences: tuple, known: tuple, initial: Any) -> Any:
     """States and pullbacks of every step of a chunk, with time where it is in the sequences."""
     trees = []
 
     def flat(sequences, known, initial):
-        _, states, _, pullback = linearise(*sequences, initial, *known)
+        _, states, _, pullback = linearize(*sequences, initial, *known)
         leaves, tree = jax.tree.flatten(pullback)
         trees.append(tree)
         return states, leaves

@@ -55,7 +55,7 @@ class Newton:
     Attributes:
         tolerance: Largest error of a carry, relative to its size where that is above 1 (and to the largest carry where
             all are below); None: ``eps ** 0.8`` of the products' dtype (3e-6 in float32).
-        iterations: At most so many.
+        max_iterations: At most so many.
         dense: Whether J is dense; None: where S is at most 32.
         block: Steps solved at once, the others after them; None: as many as keep J within 2**24 numbers, of which
             about four times as much is in memory.
@@ -66,7 +66,7 @@ class Newton:
     """
 
     tolerance: float | None = None
-    iterations: int = 100
+    max_iterations: int = 100
     dense: bool | None = None
     block: int | None = None
     warn: bool = True
@@ -76,7 +76,7 @@ class Newton:
     def __post_init__(self):
         if self.tolerance is not None and not (isinstance(self.tolerance, numbers.Real) and self.tolerance > 0):
             raise ValueError(f"tolerance must be a positive number, got {self.tolerance!r}")
-        check_integer("iterations", self.iterations)
+        check_integer("max_iterations", self.max_iterations)
         if self.block is not None:
             check_integer("block", self.block)
         check_chunks(self.chunk, self.keep, ("carries", "boundaries"))
@@ -156,9 +156,9 @@ def _forward(settings, cell, plan, params, xs, carry, initial, others, control):
 
     one = steps(plain_dot(cell, weights, plan.dtype))
     slope = steps(dot_with_slope(cell, weights, plan.dtype, dense))
-    linearise = functools.partial(dense_jacobian if dense else diagonal_jacobian, slope, rank)
+    linearize = functools.partial(dense_jacobian if dense else diagonal_jacobian, slope, rank)
     recurrence = dense_recurrence if dense else diagonal_recurrence
-    solve = functools.partial(solve_block, settings, plan, one, linearise, recurrence)
+    solve = functools.partial(solve_block, settings, plan, one, linearize, recurrence)
 
     def inputs(start, size):
         """``size`` steps' inputs, time first."""

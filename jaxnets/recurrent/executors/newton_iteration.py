@@ -30,13 +30,13 @@ def worst(solutions: Solution) -> Solution:
     return Solution(jnp.max(solutions.iterations), jnp.max(solutions.residual), jnp.all(solutions.converged))
 
 
-def solve_block(settings, plan, one, linearise, recurrence, first, inputs):
+def solve_block(settings, plan, one, linearize, recurrence, first, inputs):
     """A block of steps: its carries and outputs, time first, and how they were found.
 
     Args:
         settings, plan: Static.
         one: ``(carry, *inputs) -> (carry, y)``, one step.
-        linearise: ``(carry, *inputs) -> (carry, J)``, one step and its Jacobian.
+        linearize: ``(carry, *inputs) -> (carry, J)``, one step and its Jacobian.
         recurrence: ``(J, residual, reverse) -> update``, of all steps.
         first: The carry before the block.
         inputs: What the steps read, time first.
@@ -50,7 +50,7 @@ def solve_block(settings, plan, one, linearise, recurrence, first, inputs):
 
     def improve(state):
         carries, k, previous, _ = state
-        new, jacobian = jax.vmap(linearise)(before(carries), *inputs)
+        new, jacobian = jax.vmap(linearize)(before(carries), *inputs)
         residual = jax.tree.map(jnp.subtract, new, carries)
         update = jax.tree.map(_bounded, recurrence(jacobian, residual, plan.reverse), residual, new, carries)
         size = _relative(update, new)

@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Carry, Cell, Params, matmul, plain_dot, split_params
-from jaxnets.recurrent.executors.linearized import linearised
+from jaxnets.recurrent.executors.linearized import linearized
 from jaxnets.recurrent.executors.method import Given, Traversal, check_chunks, extent, in_chunks
 from jaxnets.recurrent.executors.sequential_backward import Kept, backward
 from jaxnets.recurrent.executors.steps import (
@@ -122,7 +122,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     source, recurrent, rest = split_params(params)
     other_source, _, other_rest = split_params(others[0])
     weights = ready(cell, recurrent, plan.dtype)
-    linearise = linearised(cell, plan, weights, rest, other_rest)
+    linearize = linearized(cell, plan, weights, rest, other_rest)
     plain = full_step(
         cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype, mask_output=False
     )
@@ -136,7 +136,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
     def one(carry, u, other_u, control):
         """The new carry, the output, and what is kept of the step: its carry and its products, None if not."""
         if plan.keep == "products":
-            (new, y), _, products, _ = linearise(carry, u, other_u, control, initial)
+            (new, y), _, products, _ = linearize(carry, u, other_u, control, initial)
             return new, y, untold(carry), products
         new, y = plain(carry, joined(u, other_u), control, initial)
         return new, y, untold(carry) if plan.keep == "carries" else None, None
@@ -158,7 +158,7 @@ def _forward(cell, plan, params, xs, carry, initial, others, control) -> tuple[C
         times = jnp.arange(plan.chunk)
         with jax.named_scope("steps"):
             carry, ys, *kept = lax.scan(step, state, times, reverse=plan.reverse, unroll=plan.unroll)[0]
-        if sequences[2].active is not None and plan.keep != "products":  # a linearised step has done it
+        if sequences[2].active is not None and plan.keep != "products":  # a linearized step has done it
             y = take(ys, k, plan)
             ys = put(ys, where(sequences[2].active, y, jnp.zeros_like(y)), k, plan)
         return (carry, ys, *kept), state[0]

@@ -1,7 +1,7 @@
 """The gradient of the sequential executor, from the cell's own step.
 
 Since every carry of a chunk is known, all its state products and everything elementwise are recomputed at once, and
-the step's linearisation with them; what remains sequential is one product a step and the multiply-adds around it.
+the step's linearization with them; what remains sequential is one product a step and the multiply-adds around it.
 Weight gradients are one large product a chunk. No cell writes a backward pass: the engine gets it by differentiating
 the cell's step with a ``dot`` whose result is known.
 """
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul, plain_dot, split_params
-from jaxnets.recurrent.executors.linearized import linearised, linearised_at_all_times
+from jaxnets.recurrent.executors.linearized import linearized, linearized_at_all_times
 from jaxnets.recurrent.executors.steps import (
     Plan,
     add,
@@ -60,7 +60,7 @@ def backward(cell, plan, residuals, cotangents):
     source, recurrent, rest = split_params(params)
     other_source, _, other_rest = split_params(others[0])
     weights = ready(cell, recurrent, plan.dtype)
-    linearise = linearised(cell, plan, weights, rest, other_rest)
+    linearize = linearized(cell, plan, weights, rest, other_rest)
     times = jnp.arange(plan.chunk)
     # Where xs is like ys, the gradient of each chunk of xs takes the place of that of ys, which is not needed any more.
     shared = [(a.shape, a.dtype) for a in jax.tree.leaves(xs)] == [(ys.shape, ys.dtype)]
@@ -112,8 +112,8 @@ def backward(cell, plan, residuals, cotangents):
         if here.active is not None:  # zeros there: a number that no derivative divides by
             y = where(here.active, y, jnp.full_like(y, 0.5))
         sequences = (carries, u, other_u, here)
-        with jax.named_scope("linearise"):
-            states, pullback = linearised_at_all_times(linearise, plan, sequences, (y, products), initial)
+        with jax.named_scope("linearize"):
+            states, pullback = linearized_at_all_times(linearize, plan, sequences, (y, products), initial)
 
         def one_step(carry_gradient, time):
             """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""

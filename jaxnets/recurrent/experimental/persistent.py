@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Carry, Cell, Params, plain_dot, split_params
-from jaxnets.recurrent.executors.linearized import linearised, linearised_at_all_times
+from jaxnets.recurrent.executors.linearized import linearized, linearized_at_all_times
 from jaxnets.recurrent.executors.method import Given, Traversal, extent, in_chunks
 from jaxnets.recurrent.executors.sequential_backward import shifted, weight_gradient
 from jaxnets.recurrent.executors.steps import (
@@ -177,9 +177,9 @@ def _persistent_bwd(cell, plan, how, residuals, cotangents):
     u, project_vjp, other_u = jax.vjp(project, source, xs, has_aux=True)
     leaves, tree = jax.tree.flatten(first)
     before = [shifted(one[None], after, plan) for one, after in zip(leaves, kept, strict=True)]
-    linearise = linearised(cell, plan, ready(cell, recurrent, plan.dtype), rest, other_rest)
+    linearize = linearized(cell, plan, ready(cell, recurrent, plan.dtype), rest, other_rest)
     sequences = (jax.tree.unflatten(tree, before), u, other_u, control)
-    states, pullback = linearised_at_all_times(linearise, plan, sequences, (None, None), initial)
+    states, pullback = linearized_at_all_times(linearize, plan, sequences, (None, None), initial)
 
     def back(gradient, inputs):
         pull, dy = inputs

@@ -145,7 +145,7 @@ class StackedRNN(nn.Module):
 
     Attributes:
         cell: The cell of every layer; each layer has its own parameters.
-        layers: How many.
+        num_layers: How many.
         bidirectional: Whether every layer reads both ways.
         merge: How a layer's directions are merged.
         connect: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
@@ -154,7 +154,7 @@ class StackedRNN(nn.Module):
     """
 
     cell: Cell
-    layers: int = 1
+    num_layers: int = 1
     bidirectional: bool = False
     merge: str = "concat"
     connect: str = "plain"
@@ -176,9 +176,9 @@ class StackedRNN(nn.Module):
 
         Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
         """
-        check_depth(layers=self.layers)
-        if isinstance(self.layers, bool) or not isinstance(self.layers, int) or self.layers < 1:
-            raise ValueError(f"layers: at least 1; given {self.layers!r}")
+        check_depth(num_layers=self.num_layers)
+        if isinstance(self.num_layers, bool) or not isinstance(self.num_layers, int) or self.num_layers < 1:
+            raise ValueError(f"num_layers: at least 1; given {self.num_layers!r}")
 
         def layer(name: str) -> Layer:
             if self.bidirectional:
@@ -187,7 +187,7 @@ class StackedRNN(nn.Module):
                 module = RNN(self.cell, dtype=self.dtype, method=self.method, name=name)
             return functools.partial(module, lengths=lengths, resets=resets)
 
-        layers = [layer(f"layer_{i}") for i in range(self.layers)]
+        layers = [layer(f"layer_{i}") for i in range(self.num_layers)]
         key = self.make_rng("dropout") if train and self.dropout else None
 
         return stacked(layers, xs, carry, connect=self.connect, dropout=self.dropout, key=key)

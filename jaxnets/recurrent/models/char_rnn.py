@@ -18,15 +18,15 @@ from jaxnets.recurrent.layers.rnn import RNN, check_network, dropped
 class Logits(nn.Module):
     """``xs @ kernel + bias`` in float32, computed in the dtype of ``xs``; the kernel is its own, or given (tied)."""
 
-    vocabulary: int
+    vocab_size: int
 
     @nn.compact
     def __call__(self, xs: jax.Array, kernel: jax.Array | None = None) -> jax.Array:
         if kernel is None:
-            kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocabulary), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,), jnp.float32)
+            kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocab_size), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,), jnp.float32)
         logits = matmul(kernel, joined_rows(xs)) + bias[None]
-        return logits.reshape(*xs.shape[:-1], self.vocabulary)
+        return logits.reshape(*xs.shape[:-1], self.vocab_size)
 
 
 class CharRNN(nn.Module):
@@ -37,24 +37,25 @@ class CharRNN(nn.Module):
         p(w_{t+1} \mid w_{\le t}) = \mathrm{softmax}(h^L_t V + b)
 
     Attributes:
-        vocabulary: Number of tokens.
+        vocab_size: Number of tokens.
         cell: A function from H to a cell, such as ``recurrent.lstm``; every layer has its own parameters.
-        hidden: H, width of every layer.
-        layers: L.
-        embedding: Width of the embedding E; 0 feeds one-hot vectors.
+        hidden_size: H, width of every layer.
+        num_layers: L.
+        embed_dim: Width of the embedding E; 0 feeds one-hot vectors.
         dropout: Probability of dropping a layer's output, between layers and before the output.
-        tie: Whether the output matrix V is the transposed embedding (Press and Wolf 2017); needs embedding = hidden.
+        tie_embeddings: Whether the output matrix V is the transposed embedding (Press and Wolf 2017); needs
+            embed_dim = hidden_size.
         dtype: Compute type; parameters, carries and logits are float32.
         method: How the recurrences are computed, as in ``recurrent.scan``.
     """
 
-    vocabulary: int
+    vocab_size: int
     cell: Callable[[int], Cell] = lstm
-    hidden: int = 256
-    layers: int = 1
-    embedding: int = 64
+    hidden_size: int = 256
+    num_layers: int = 1
+    embed_dim: int = 64
     dropout: float = 0.0
-    tie: bool = False
+    tie_embeddings: bool = False
     dtype: Dtype = jnp.float32
     method: str | Method = "auto"
 
@@ -73,30 +74,32 @@ class CharRNN(nn.Module):
             The carries after the last token, and logits ``[*batch, T, vocabulary]`` in float32.
         """
         self._check(tokens, carry)
-        if self.embedding:
+        if self.embed_dim:
             # Tied, the embedding is also the output's matrix, whose logits must begin small.
-            normal = nn.initializers.normal(self.hidden**-0.5 if self.tie else 1.0)
-            embed = Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=normal, name="embed")
+            normal = nn.initializers.normal(self.hidden_size**-0.5 if self.tie_embeddings else 1.0)
+            embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=normal, name="embed")
             xs = embed(tokens)
         else:
-            xs = embedding.one_hot(tokens, self.vocabulary, dtype=self.dtype)
+            xs = embedding.one_hot(tokens, self.vocab_size, dtype=self.dtype)
         carries = []
-        for layer in range(self.layers):
-            rnn = RNN(self.cell(self.hidden), method=self.method, name=f"layer_{layer}")
+        for layer in range(self.num_layers):
+            rnn = RNN(self.cell(self.hidden_size), method=self.method, name=f"layer_{layer}")
             last, xs = rnn(xs, None if carry is None else carry[layer])
             carries.append(last)
             xs = dropped(nn.Dropout(self.dropout, deterministic=not train), xs)
-        logits = Logits(self.vocabulary, name="head")(xs, embed.embedding.T if self.tie else None)
+        logits = Logits(self.vocab_size, name="head")(xs, embed.embedding.T if self.tie_embeddings else None)
         return tuple(carries), logits
 
     def _check(self, tokens: jax.Array, carry: tuple[Carry, ...] | None) -> None:
-        sizes = dict(vocabulary=self.vocabulary, hidden=self.hidden, layers=self.layers)
+        sizes = dict(vocabulary=self.vocab_size, hidden=self.hidden_size, layers=self.num_layers)
         check_network(self.cell, self.dropout, **sizes)
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens: integers expected; given {tokens.dtype}")
         if tokens.ndim < 1:
             raise ValueError("tokens: [*batch, T] expected; given a scalar")
-        if self.tie and self.embedding != self.hidden:
-            raise ValueError(f"tie: embedding = hidden expected; given {self.embedding} and {self.hidden}")
-        if carry is not None and len(carry) != self.layers:
-            raise ValueError(f"carry: one per layer, {self.layers}, expected; given {len(carry)}")
+        if self.tie_embeddings and self.embed_dim != self.hidden_size:
+            raise ValueError(
+                f"tie_embeddings: embedding = hidden expected; given {self.embed_dim} and {self.hidden_size}"
+            )
+        if carry is not None and len(carry) != self.num_layers:
+            raise ValueError(f"carry: one per layer, {self.num_layers}, expected; given {len(carry)}")

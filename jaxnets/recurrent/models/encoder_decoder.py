@@ -57,11 +57,11 @@ class EncoderDecoder(nn.Module):
     the embedding E.
 
     Attributes:
-        vocabulary: Number of tokens, of source and target together.
+        vocab_size: Number of tokens, of source and target together.
         cell: A function from H to a cell, such as ``recurrent.gru``.
-        hidden: H, width of every layer and direction.
-        layers: Of the encoder, and of the decoder.
-        embedding: Width of E.
+        hidden_size: H, width of every layer and direction.
+        num_layers: Of the encoder, and of the decoder.
+        embed_dim: Width of E.
         attention: ``"none"``, ``"additive"`` or ``"multiplicative"``.
         dropout: Probability of dropping an element of the embedded tokens, between layers, and before the output.
         dtype: Compute type; parameters, carries and logits are float32.
@@ -69,11 +69,11 @@ class EncoderDecoder(nn.Module):
         train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
     """
 
-    vocabulary: int
+    vocab_size: int
     cell: Callable[[int], Cell] = gru
-    hidden: int = 256
-    layers: int = 1
-    embedding: int = 256
+    hidden_size: int = 256
+    num_layers: int = 1
+    embed_dim: int = 256
     attention: str = "multiplicative"
     dropout: float = 0.1
     dtype: Dtype = jnp.float32
@@ -81,21 +81,23 @@ class EncoderDecoder(nn.Module):
     train: bool = False
 
     def setup(self):
-        sizes = dict(vocabulary=self.vocabulary, hidden=self.hidden, layers=self.layers, embedding=self.embedding)
+        sizes = dict(
+            vocabulary=self.vocab_size, hidden=self.hidden_size, layers=self.num_layers, embedding=self.embed_dim
+        )
         check_network(self.cell, self.dropout, **sizes)
         if self.attention not in ATTENTION:
             raise ValueError(f"attention: one of {', '.join(ATTENTION)}; given {self.attention!r}")
-        small = nn.initializers.normal(self.embedding**-0.5)
-        self.embed = Embed(self.vocabulary, self.embedding, self.dtype, embedding_init=small)
-        cell = self.cell(self.hidden)
-        self.encoder = [BidirectionalRNN(cell, method=self.method) for _ in range(self.layers)]
-        self.decoder = [RNN(cell, method=self.method) for _ in range(self.layers)]
+        small = nn.initializers.normal(self.embed_dim**-0.5)
+        self.embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=small)
+        cell = self.cell(self.hidden_size)
+        self.encoder = [BidirectionalRNN(cell, method=self.method) for _ in range(self.num_layers)]
+        self.decoder = [RNN(cell, method=self.method) for _ in range(self.num_layers)]
         # A dense layer for every array of every carry, made where the carries are known.
-        self.bridge = Bridge(self.layers)
+        self.bridge = Bridge(self.num_layers)
         if self.attention != "none":
-            self.attend = Alignment(self.attention, self.hidden, self.dtype)
-        self.combine = nn.Dense(self.embedding, dtype=self.dtype)
-        self.head = Logits(self.vocabulary)
+            self.attend = Alignment(self.attention, self.hidden_size, self.dtype)
+        self.combine = nn.Dense(self.embed_dim, dtype=self.dtype)
+        self.head = Logits(self.vocab_size)
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
 
     def __call__(
@@ -170,19 +172,19 @@ class Alignment(nn.Module):
 
     Attributes:
         kind: ``"additive"`` or ``"multiplicative"``.
-        hidden: Units of the additive scores.
+        hidden_size: Units of the additive scores.
         dtype: Compute type.
     """
 
     kind: str
-    hidden: int
+    hidden_size: int
     dtype: Dtype
 
     @nn.compact
     def __call__(self, hs: jax.Array, memory: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         widths = hs.shape[-1], memory.shape[-1]
         if self.kind == "additive":
-            scores, params = additive_scores, self.param("scores", additive_init, *widths, self.hidden)
+            scores, params = additive_scores, self.param("scores", additive_init, *widths, self.hidden_size)
         else:
             scores, params = multiplicative_scores, self.param("scores", multiplicative_init, *widths)
         params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
@@ -193,10 +195,10 @@ class Bridge(nn.Module):
     """From an encoder's last carries, of both directions, to a decoder's first: ``tanh([forward; backward] W + b)``.
 
     Attributes:
-        layers: How many carries.
+        num_layers: How many carries.
     """
 
-    layers: int
+    num_layers: int
 
     @nn.compact
     def __call__(self, lasts: list[tuple[Carry, Carry]]) -> tuple[Carry, ...]:

@@ -23,10 +23,10 @@ class SequenceModel(nn.Module):
         y = \mathrm{RNN}(x), \quad p = \mathrm{pool}_t\, y_t, \quad \mathrm{output} = p\, W + b
 
     Attributes:
-        outputs: Numbers of one answer, such as the logits of classes.
+        num_outputs: Numbers of one answer, such as the logits of classes.
         cell: A function from H to a cell, such as ``recurrent.gru``; every layer has its own parameters.
-        hidden: H, width of every layer and direction.
-        layers: How many.
+        hidden_size: H, width of every layer and direction.
+        num_layers: How many.
         bidirectional: Whether every layer reads both ways; their outputs are concatenated.
         pooling: ``"last"`` (each direction's, after its last real step), ``"max"``, ``"mean"``, ``"attention"``
             (weights from a layer of H tanh units), or ``"none"``: an answer per step.
@@ -35,10 +35,10 @@ class SequenceModel(nn.Module):
         method: How the recurrences are computed, as in ``recurrent.scan``.
     """
 
-    outputs: int
+    num_outputs: int
     cell: Callable[[int], Cell] = gru
-    hidden: int = 128
-    layers: int = 1
+    hidden_size: int = 128
+    num_layers: int = 1
     bidirectional: bool = False
     pooling: str = "last"
     dropout: float = 0.0
@@ -53,8 +53,8 @@ class SequenceModel(nn.Module):
         """
         self._check()
         network = StackedRNN(
-            self.cell(self.hidden),
-            layers=self.layers,
+            self.cell(self.hidden_size),
+            num_layers=self.num_layers,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
             dtype=self.dtype,
@@ -64,13 +64,13 @@ class SequenceModel(nn.Module):
         _, ys = network(xs, lengths=lengths, train=train)
         pooled = self._pooled(ys, lengths)
         pooled = dropped(nn.Dropout(self.dropout, deterministic=not train), pooled)
-        return nn.Dense(self.outputs, dtype=at_least_float32(pooled.dtype), name="head")(pooled)
+        return nn.Dense(self.num_outputs, dtype=at_least_float32(pooled.dtype), name="head")(pooled)
 
     def _pooled(self, ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
         if self.pooling == "none":
             return ys
         if self.pooling == "attention":
-            units = nn.tanh(Dense(self.hidden, dtype=self.dtype, name="attention")(ys))
+            units = nn.tanh(Dense(self.hidden_size, dtype=self.dtype, name="attention")(ys))
             return attention_pool(ys, nn.Dense(1, use_bias=False, name="score")(units)[..., 0], lengths)
         if self.pooling == "last" and self.bidirectional:
             forward, backward = jnp.split(ys, 2, axis=-1)
@@ -79,6 +79,8 @@ class SequenceModel(nn.Module):
         return pool(ys, self.pooling, lengths)
 
     def _check(self) -> None:
-        check_network(self.cell, self.dropout, outputs=self.outputs, hidden=self.hidden, layers=self.layers)
+        check_network(
+            self.cell, self.dropout, outputs=self.num_outputs, hidden_size=self.hidden_size, num_layers=self.num_layers
+        )
         if self.pooling not in ("last", "max", "mean", "attention", "none"):
             raise ValueError(f"pooling: last, max, mean, attention or none expected; given {self.pooling!r}")

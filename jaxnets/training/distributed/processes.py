@@ -25,7 +25,10 @@ ANOTHER_ENDED = (
 )
 HEARTBEAT = 30  # seconds without a sign of a process after which it is taken for dead
 JOINING = 300  # seconds until all must be there
-MISSING = f"not all processes of this run were there within {JOINING} s: --coordinator must be the address of process 0"
+MISSING = (
+    f"not all processes of this run were there within {JOINING} s: "
+    "--coordinator_address must be the address of process 0"
+)
 LEAVING = 24 * 3600  # seconds that the others wait at the end, while the first one draws
 
 
@@ -48,16 +51,18 @@ def join(
         UsageError: Only some of these are given, or one is out of range.
         RunError: The others were not there in time.
     """
-    given = {"coordinator": coordinator, "processes": processes, "process": process}
+    given = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given) and not (find or _several_in_environment()):
         return
     if 0 < len(missing) < len(given):
-        raise UsageError(f"--{missing[0]} is missing: several processes need --coordinator, --processes and --process")
+        raise UsageError(
+            f"--{missing[0]} is missing: several processes need --coordinator_address, --num_processes and --process_id"
+        )
     if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
-        raise UsageError(f"--coordinator must be HOST:PORT, got {coordinator}")
+        raise UsageError(f"--coordinator_address must be HOST:PORT, got {coordinator}")
     if processes is not None and process is not None and not 0 <= process < processes:
-        raise UsageError(f"--process must be from 0 to {processes - 1}, one of {processes}, got {process}")
+        raise UsageError(f"--process_id must be from 0 to {processes - 1}, one of {processes}, got {process}")
     if brief:
         _tell_briefly()
     try:

@@ -29,7 +29,7 @@ def make_mesh(settings: ConfigDict, rows: int) -> Mesh:
     """
     count, model = jax.device_count(), settings.model
     if model < 1 or count % model:
-        raise UsageError(f"--config.devices.model must divide the number of devices, {count}, got {model}")
+        raise UsageError(f"--config.devices.model_parallel must divide the number of devices, {count}, got {model}")
     data = math.gcd(count // model, rows)
     sizes = data, count // model // data, model
     return jax.make_mesh(sizes, (DATA, COPIES, MODEL), axis_types=(AxisType.Auto,) * len(sizes))

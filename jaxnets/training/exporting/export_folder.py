@@ -36,13 +36,15 @@ def check_free(folder: Path, run: Run, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError(f"--out must be a folder, got the file {folder}")
+        raise UsageError(f"--output must be a folder, got the file {folder}")
     names = {path.name for path in folder.iterdir()}
     others = sorted(names - OURS)
     if others or (names and "model.json" not in names):
-        raise UsageError(f"--out={folder}: it holds {', '.join(others or sorted(names))}; choose a folder of its own")
+        raise UsageError(
+            f"--output={folder}: it holds {', '.join(others or sorted(names))}; choose a folder of its own"
+        )
     if names and not overwrite and not _is_of(folder, run):
-        raise UsageError(f"--out={folder}: it holds the export of another run; --overwrite replaces it")
+        raise UsageError(f"--output={folder}: it holds the export of another run; --overwrite replaces it")
 
 
 def _is_of(folder: Path, run: Run) -> bool:

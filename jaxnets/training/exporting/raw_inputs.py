@@ -93,7 +93,7 @@ def _pixels(inputs: Pixels, raw: jax.Array) -> jax.Array:
 
 
 def _rows(constants: Mapping[str, jax.Array], raw: Arrays) -> Arrays:
-    """Rows that end in NaN are that much shorter, whatever their ``lengths`` or ``members`` say."""
+    """Rows that end in NaN are that much shorter, whatever their ``lengths`` or ``valid`` say."""
     given = {name: array for name, array in raw.items() if name != REST}
     inputs = raw["inputs"]
     steps = jax.lax.broadcasted_iota(jnp.int32, inputs.shape[:2], 1)
@@ -102,8 +102,8 @@ def _rows(constants: Mapping[str, jax.Array], raw: Arrays) -> Arrays:
     if "lengths" in raw:
         given["lengths"] = jnp.minimum(raw["lengths"], end)
         real = steps < given["lengths"][:, None]
-    elif "members" in raw:
-        given["members"] = real = raw["members"] & (steps < end[:, None])
+    elif "valid" in raw:
+        given["valid"] = real = raw["valid"] & (steps < end[:, None])
     else:
         real = jnp.ones_like(known)
     return {**given, "inputs": jnp.where(real[..., None], _standardized(constants, raw), 0)}

@@ -53,12 +53,12 @@ def _arrays(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
     return found
 
 
-def streams(path: str, vocabulary: Vocabulary, rows: int, length: int) -> tuple[np.ndarray, grain.MapDataset]:
+def streams(path: str, vocabulary: Vocabulary, rows: int, seq_len: int) -> tuple[np.ndarray, grain.MapDataset]:
     """The tokens of a text file, and batches of them in order, whose rows go on from batch to batch."""
     tokens = vocabulary.encode(text_of(path, vocabulary.unit))
     if len(tokens) < 2:
         raise ValueError(f"{path} must have at least 2 {vocabulary.unit}s, got {len(tokens)}")
-    return tokens, once(tokens, rows, length)
+    return tokens, once(tokens, rows, seq_len)
 
 
 def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Settings by their keys, ``model.hidden``."""
+"""Settings by their keys, ``model.hidden_size``."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from jaxnets.training.errors import UsageError
 
 
 def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """``{"model.hidden": 256, ...}``; elements of a list that are dicts too, ``optimizer.args.0.max_norm``."""
+    """``{"model.hidden_size": 256, ...}``; elements of a list that are dicts too, ``optimizer.args.0.max_norm``."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):

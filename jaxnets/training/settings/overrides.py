@@ -20,7 +20,7 @@ OF_TASKS = ("model", "spec", "learn")  # arguments of a task that other settings
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: dict[str, tuple[str, ...]]) -> None:
-    """Sets ``model.hidden`` and the like from the text of a command line, in place.
+    """Sets ``model.hidden_size`` and the like from the text of a command line, in place.
 
     Another name (``model.name``, ``task``, ``model.cell``) drops the arguments of the one before; those that are
     assigned too are set after it.

@@ -11,28 +11,28 @@ from jaxnets.data.targets import Quantities
 
 
 @one_line_errors
-def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch: int = 128, seed: int = 0) -> Dataset:
+def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch_size: int = 128, seed: int = 0) -> Dataset:
     """Points around modes at equal angles on a circle, as ``inputs [B, 2]`` (Metz et al. 2016, arXiv:1611.02163).
 
     Args:
         modes: How many, from the angle 0 on.
         radius: Of the circle.
         std: Standard deviation around each, in both axes.
-        batch: B.
+        batch_size: B.
         seed: Of the draws.
 
     Raises:
         ValueError: An argument is out of range.
     """
-    check_arguments(seed, modes=modes, batch=batch)
+    check_arguments(seed, modes=modes, batch_size=batch_size)
     for name, value in (("radius", radius), ("std", std)):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be above 0 and finite, got {value}")
     centers = ring_modes(modes, radius)
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
-        points = centers[random.integers(modes, size=batch)] + std * random.normal(size=(batch, 2))
-        return {"inputs": points.astype(np.float32), "mask": np.ones(batch, bool)}
+        points = centers[random.integers(modes, size=batch_size)] + std * random.normal(size=(batch_size, 2))
+        return {"inputs": points.astype(np.float32), "mask": np.ones(batch_size, bool)}
 
     source = f"{modes} Gaussians of std {std:g} on a ring of radius {radius:g}"
     return generated(make, Quantities(("x", "y")), seed, source)

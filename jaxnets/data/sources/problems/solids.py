@@ -12,38 +12,40 @@ from jaxnets.data.sources.problems.sets import set_batch
 from jaxnets.data.targets import Classes
 
 
-def solids(shortest: int = 64, longest: int = 256, noise: float = 0.02, batch: int = 32, seed: int = 0) -> Dataset:
-    """Which solid are these points of? Each is a surface seen at random points, turned anyhow, centred and scaled.
+def solids(
+    min_size: int = 64, max_size: int = 256, noise: float = 0.02, batch_size: int = 32, seed: int = 0
+) -> Dataset:
+    """Which solid are these points of? Each is a surface seen at random points, turned anyhow, centered and scaled.
 
     Points are uniform on the surface, with Gaussian noise; a cloud's mean is 0, and its mean squared distance from
     there 1, so that neither place nor size tells the class.
 
     Args:
-        shortest, longest: Points of a cloud, each of another number.
+        min_size, max_size: Points of a cloud, each of another number.
         noise: Its deviation, where a sphere's radius is 1.
-        batch: B, clouds.
+        batch_size: B, clouds.
         seed: Of the clouds.
 
     Raises:
         ValueError: An argument out of range.
     """
-    check_arguments(seed, batch=batch, shortest=shortest)
-    check_range(shortest, longest)
+    check_arguments(seed, batch_size=batch_size, shortest=min_size)
+    check_range(min_size, max_size)
     if noise < 0:
         raise ValueError(f"noise: not below 0; given {noise}")
     names, surfaces = tuple(SURFACES), tuple(SURFACES.values())
 
     def make(random: np.random.Generator) -> Batch:
-        classes = random.integers(0, len(names), batch)
-        sizes = random.integers(shortest, longest + 1, batch)
-        points = np.stack([surfaces[i](random, longest) for i in classes])
-        points = (points + noise * random.standard_normal(points.shape)) @ _rotations(random, batch)
-        real, counts = (np.arange(longest) < sizes[:, None])[..., None], sizes[:, None, None]
+        classes = random.integers(0, len(names), batch_size)
+        sizes = random.integers(min_size, max_size + 1, batch_size)
+        points = np.stack([surfaces[i](random, max_size) for i in classes])
+        points = (points + noise * random.standard_normal(points.shape)) @ _rotations(random, batch_size)
+        real, counts = (np.arange(max_size) < sizes[:, None])[..., None], sizes[:, None, None]
         points = (points - (points * real).sum(1, keepdims=True) / counts) * real
         points /= np.sqrt(np.maximum((points**2).sum((1, 2), keepdims=True) / counts, 1e-12))
         return set_batch(points.astype(np.float32), classes.astype(np.int32), sizes)
 
-    source = f"clouds of {shortest} to {longest} points of {len(names)} solids, noise {noise:g}, {batch} a batch"
+    source = f"clouds of {min_size} to {max_size} points of {len(names)} solids, noise {noise:g}, {batch_size} a batch"
     return generated(make, Classes(names), seed, source)
 
 

@@ -111,7 +111,7 @@ def test_an_update_that_is_skipped_changes_nothing_but_the_step():
 
 
 def test_skipped_steps_leave_a_run_as_if_they_had_not_been(spoiled, tmp_path, capsys):
-    flags = (*spoiled(7, 8, 15), "--config.train.not_finite=skip", "--config.train.not_finite_limit=2")
+    flags = (*spoiled(7, 8, 15), "--config.train.nan_policy=skip", "--config.train.nan_limit=2")
     found = trained(tmp_path / "run", *flags)
     because = "train/loss is nan"
     assert events(tmp_path / "run") == [(step, "update skipped", because) for step in (7, 8, 15)]
@@ -123,18 +123,18 @@ def test_skipped_steps_leave_a_run_as_if_they_had_not_been(spoiled, tmp_path, ca
 
 
 def test_more_than_the_limit_in_a_row_stops_a_run_also_over_a_restart(spoiled, tmp_path):
-    flags = (*spoiled(4, 5, 6), "--config.train.not_finite=skip", "--config.train.not_finite_limit=2")
+    flags = (*spoiled(4, 5, 6), "--config.train.nan_policy=skip", "--config.train.nan_limit=2")
     told = "train/loss is nan at step 6; stopped, the checkpoint of step 5 is kept"
     for _ in range(2):  # the second goes on from step 5, with two in a row behind it
         with pytest.raises(RunError, match=told):
             trained(tmp_path / "run", *flags)
     assert [step for step, *_ in events(tmp_path / "run")] == [4, 5]
-    trained(tmp_path / "run", *flags, "--config.train.not_finite_limit=3")
+    trained(tmp_path / "run", *flags, "--config.train.nan_limit=3")
     assert [step for step, *_ in events(tmp_path / "run")] == [4, 5, 6]
 
 
 def test_a_run_rolled_back_goes_on_with_the_data_after_the_bad_batch(spoiled, tmp_path, capsys):
-    flags = (*spoiled(3, 9, 12), "--config.train.not_finite=roll_back")
+    flags = (*spoiled(3, 9, 12), "--config.train.nan_policy=roll_back")
     found = trained(tmp_path / "run", *flags)
     # Batch 3 comes at step 3, batch 9 at step 6 (5 has read batch 8), and batch 12 at step 8 (6 and 7 read 10 and 11).
     back = [(0, 3), (5, 6), (5, 8)]
@@ -144,7 +144,7 @@ def test_a_run_rolled_back_goes_on_with_the_data_after_the_bad_batch(spoiled, tm
     assert logged == list(range(1, 21))
     chex.assert_trees_all_equal(found, by_hand(flags, [3, 4, 5, 6, 7, BACK, *range(12, 27)]))
     with pytest.raises(RunError, match="at step 8; stopped, the checkpoint of step 5 is kept"):
-        trained(tmp_path / "limited", *flags, "--config.train.not_finite_limit=1")
+        trained(tmp_path / "limited", *flags, "--config.train.nan_limit=1")
 
 
 def test_a_validation_that_is_not_finite_rolls_back_too(spoiled, tmp_path):
@@ -152,7 +152,7 @@ def test_a_validation_that_is_not_finite_rolls_back_too(spoiled, tmp_path):
     Path(text).write_bytes(Path(text).read_bytes()[:-3] + b"~~~")
     for policy in ("skip", "roll_back"):
         with pytest.raises(RunError, match="validation/loss is nan at step 5; stopped, no checkpoint was made before"):
-            trained(tmp_path / policy, *FLAGS, f"--config.data.path={text}", f"--config.train.not_finite={policy}")
+            trained(tmp_path / policy, *FLAGS, f"--config.data.path={text}", f"--config.train.nan_policy={policy}")
     assert events(tmp_path / "skip") == []
     assert events(tmp_path / "roll_back") == [(0, "rolled back", "validation/loss is nan at step 5")] * 10
 
@@ -163,8 +163,8 @@ def test_a_validation_that_is_not_finite_rolls_back_too(spoiled, tmp_path):
 def test_a_kill_after_an_event_changes_nothing(
     spoiled, tmp_path, monkeypatch, environment, policy, devices, accumulate
 ):
-    own = ("--config.train.steps=400", "--config.train.evaluate_every=20", f"--config.train.not_finite={policy}")
-    flags = (*spoiled(55, 56), f"--config.train.accumulate={accumulate}", *own)
+    own = ("--config.train.steps=400", "--config.train.evaluate_every=20", f"--config.train.nan_policy={policy}")
+    flags = (*spoiled(55, 56), f"--config.train.grad_accum_steps={accumulate}", *own)
 
     def run(folder, **more):
         path = os.environ["PYTHONPATH"]
@@ -186,7 +186,7 @@ def test_a_kill_after_an_event_changes_nothing(
 
 @pytest.mark.slow
 def test_several_processes_roll_back_together(spoiled, tmp_path, start_processes):
-    flags = (*spoiled(3, 9), "--config.train.not_finite=roll_back")
+    flags = (*spoiled(3, 9), "--config.train.nan_policy=roll_back")
     started = start_processes(2, 1, f"--workdir={tmp_path / 'two'}", *flags)
     told = [process.communicate(timeout=200)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], told

@@ -18,11 +18,11 @@ def images(
     path: str,
     size: int = 224,
     channels: int = 3,
-    batch: int = 64,
-    validation: float = 0.15,
-    test: float = 0.15,
-    corrupt: str = "refuse",
-    memory: float = 4.0,
+    batch_size: int = 64,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    on_corrupt: str = "refuse",
+    memory_limit: float = 4.0,
     seed: int = 0,
 ) -> Dataset:
     """Images in a folder for each class: ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``, or ``<class>/*.jpg``.
@@ -39,37 +39,39 @@ def images(
         path: The folder.
         size: H = W: the shorter side becomes that long, antialiased, and the middle of the longer one is taken.
         channels: 3 (gray images become RGB) or 1 (gray).
-        batch: B.
-        validation: The part held out of what is not for testing, where no folder is for validation.
-        test: The part of all for testing, where folders are of classes only.
-        corrupt: ``"refuse"``: a file that cannot be read or decoded is an error that names it; ``"skip"``: it is left
-            out and counted in the description.
-        memory: In gigabytes. If all images fit, they are decoded once, at the start. Else every batch decodes its own:
-            at the start only headers are read, and a body that is corrupt is an error when it is met; with ``"skip"``
+        batch_size: B.
+        validation_fraction: The part held out of what is not for testing, where no folder is for validation.
+        test_fraction: The part of all for testing, where folders are of classes only.
+        on_corrupt: ``"refuse"``: a file that cannot be read or decoded is an error that names it; ``"skip"``: it is
+            left out and counted in the description.
+        memory_limit: In gigabytes. If all images fit, they are decoded once, at the start. Else every batch decodes
+            its own: at the start only headers are read, and a body that is corrupt is an error when it is met; with ``"skip"``
             all are decoded at the start too, to find those.
         seed: Of the order and of what is held out.
 
     Raises:
         ValueError: The folder is not as above, a file is corrupt, or an argument is out of range.
     """
-    check_arguments(seed, validation, batch=batch, size=size)
-    if not 0 < test < 1:
-        raise ValueError(f"test: a part between 0 and 1; given {test}")
-    if memory < 0:
-        raise ValueError(f"memory: gigabytes, not below 0; given {memory}")
+    check_arguments(seed, validation_fraction, batch_size=batch_size, size=size)
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction: a part between 0 and 1; given {test_fraction}")
+    if memory_limit < 0:
+        raise ValueError(f"memory_limit: gigabytes, not below 0; given {memory_limit}")
     root = image_folder.folder_at(path)
     names, parts, skipped = image_folder.find(path)
     random = np.random.default_rng(seed)
     if len(parts) == 1:
-        parts["train"], parts["test"] = image_folder.split(parts["train"], test, random, "testing")
+        parts["train"], parts["test"] = image_folder.split(parts["train"], test_fraction, random, "testing")
     if "validation" not in parts:
-        parts["train"], parts["validation"] = image_folder.split(parts["train"], validation, random, "validation")
+        parts["train"], parts["validation"] = image_folder.split(
+            parts["train"], validation_fraction, random, "validation"
+        )
     pixels = sum(len(part.files) for part in parts.values()) * size**2 * channels
-    lazy = pixels > memory * 1e9
+    lazy = pixels > memory_limit * 1e9
     read = _headers if lazy else _decoded
     digest, found, left, failures = hashlib.sha256(), {}, {}, []
     for name, part in parts.items():
-        decoded = read(part.files, size, channels, corrupt)
+        decoded = read(part.files, size, channels, on_corrupt)
         left[name] = part.labels[decoded.kept]
         found[name] = Examples(decoded.images, left[name])
         failures += decoded.failures
@@ -80,8 +82,8 @@ def images(
     made = dataset(
         found["train"],
         found.get("test"),
-        batch=batch,
-        validation=found["validation"],
+        batch_size=batch_size,
+        validation_fraction=found["validation"],
         seed=seed,
         source=printable(path),
         names=names,

@@ -17,22 +17,22 @@ def saved(folder, x=X, y=Y):
 
 
 def test_a_set_that_ends_in_nan_is_that_much_smaller(tmp_path):
-    made = data.labelled_sets(saved(tmp_path), batch=4, validation=0.2, standardise=False)
+    made = data.labeled_sets(saved(tmp_path), batch_size=4, validation_fraction=0.2, standardize=False)
     assert made.spec.names == ("even", "odd")
-    seen = [row for batch in made.splits["validation"] for row in zip(batch["inputs"], batch["members"], strict=True)]
+    seen = [row for batch in made.splits["validation"] for row in zip(batch["inputs"], batch["valid"], strict=True)]
     for step in range(16):
         batch = made.train[step]
-        assert "lengths" not in batch and batch["members"].dtype == bool
-        seen += list(zip(batch["inputs"], batch["members"], strict=True))
+        assert "lengths" not in batch and batch["valid"].dtype == bool
+        seen += list(zip(batch["inputs"], batch["valid"], strict=True))
     assert {0, 2, 6} == {int(real.sum()) for _, real in seen}
     for xs, real in seen:
         assert np.isfinite(xs).all() and not xs[~real].any() and xs[real].all()
 
 
-def test_features_are_standardised_over_what_is_real(tmp_path):
-    made = data.labelled_sets(saved(tmp_path, 5 + 3 * X), batch=8, validation=0.2)
+def test_features_are_standardized_over_what_is_real(tmp_path):
+    made = data.labeled_sets(saved(tmp_path, 5 + 3 * X), batch_size=8, validation_fraction=0.2)
     batches = [*made.splits["validation"], *(made.train[step] for step in range(4))]
-    known = np.concatenate([batch["inputs"][batch["members"] & batch["mask"][:, None]] for batch in batches])
+    known = np.concatenate([batch["inputs"][batch["valid"] & batch["mask"][:, None]] for batch in batches])
     np.testing.assert_allclose(known.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(known.std(0), 1, rtol=1e-5)
 
@@ -49,4 +49,4 @@ def test_what_is_not_finite_is_told_by_its_place(tmp_path, row, element, feature
     x = X.copy()
     x[row, element, feature] = number
     with pytest.raises(ValueError, match=message):
-        data.labelled_sets(saved(tmp_path, x))
+        data.labeled_sets(saved(tmp_path, x))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxnets.data import Dataset, Vocabulary, in_order, preprocess, read_labelled, read_pairs
+from jaxnets.data import Dataset, Vocabulary, in_order, preprocess, read_labeled, read_pairs
 from jaxnets.data.sources.pairs import pair_arrays
 from jaxnets.data.sources.parts import digest
 from jaxnets.training import restore, rundir
@@ -36,7 +36,7 @@ def dataset(run: restore.Run, path: str) -> Dataset:
             return Dataset({SPLIT: batches}, run.spec, digest([{"tokens": tokens}]), f"{path}: {len(tokens):,} tokens")
         else:
             inputs = run.inputs()
-            arrays = preprocess(inputs, read_labelled(path, inputs, run.spec), shapes)
+            arrays = preprocess(inputs, read_labeled(path, inputs, run.spec), shapes)
             arrays["mask"] = np.ones(len(arrays["inputs"]), bool)
     except ValueError as error:
         raise UsageError(f"--data: {error}") from error

@@ -34,5 +34,6 @@ def stopped(because: str, checkpoints: Checkpoints) -> RunError:
     good = max(checkpoints.steps(), default=None)
     kept = f"the checkpoint of step {good} is kept" if good is not None else "no checkpoint was made before"
     return RunError(
-        f"{because}; stopped, {kept}. A smaller --config.optimizer.learning_rate or --config.optimizer.clip may help"
+        f"{because}; stopped, {kept}. A smaller --config.optimizer.learning_rate or "
+        "--config.optimizer.clip_norm may help"
     )

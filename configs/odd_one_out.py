@@ -1,7 +1,7 @@
 """Which of eight digits is of another class than the others? By attention; by mean pooling instead:
 
-python -m jaxnets.train --config=intruder
-python -m jaxnets.train --config=intruder:pooled
+python -m jaxnets.train --config=odd_one_out
+python -m jaxnets.train --config=odd_one_out:pooled
 
 Expected: 99 % right on digits never seen (chance: 12.5 %), in a minute on a CPU core; by pooling, in 15 seconds.
 """
@@ -12,8 +12,14 @@ VARIANTS: dict[str, dict] = {"pooled": {"model": {"name": "sets.EquivariantDeepS
 def get_config(variant: str = "") -> dict:
     return {
         "task": "tasks.choice",
-        "data": {"name": "data.intruder"},
-        "model": {"name": "sets.SetTransformer", "seeds": 0, "points": 0, "encoder": 3, "decoder": 0},
+        "data": {"name": "data.odd_one_out"},
+        "model": {
+            "name": "sets.SetTransformer",
+            "num_seeds": 0,
+            "num_inducing_points": 0,
+            "num_encoder_blocks": 3,
+            "num_decoder_blocks": 0,
+        },
         "train": {"steps": 2000, "evaluate_every": 250, "log_every": 100},
         **VARIANTS.get(variant, {}),
     }

@@ -8,40 +8,40 @@ from jaxnets.ops.names import printable
 
 
 @one_line_errors
-def labelled_sets(
+def labeled_sets(
     path: str,
-    batch: int = 64,
-    validation: float = 0.15,
-    standardise: bool = True,
+    batch_size: int = 64,
+    validation_fraction: float = 0.15,
+    standardize: bool = True,
     seed: int = 0,
-    targets: str = "classes",
+    target_type: str = "classes",
 ) -> Dataset:
     """Sets of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
     Args:
         path: The file. ``x`` is ``[S, N]`` or ``[S, N, D]``, sets of up to N elements; a set that ends in NaN is that
             much smaller. ``y`` is ``[S]``, numbers or text.
-        batch: B, sets.
-        validation: The part held out of what is not for testing.
-        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+        batch_size: B, sets.
+        validation_fraction: The part held out of what is not for testing.
+        standardize: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
             finds them in float64; a constant feature becomes 0.
         seed: Of the order and of what is held out.
-        targets: As in ``series``.
+        target_type: As in ``series``.
 
     Raises:
         ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
             an argument is out of range.
     """
-    *parts, inputs, names = ragged_parts(path, standardise, targets)
-    train, test = (part._replace(lengths=None, members=in_row(part)) for part in parts)
+    *parts, inputs, names = ragged_parts(path, standardize, target_type)
+    train, test = (part._replace(lengths=None, valid=in_row(part)) for part in parts)
     return dataset(
         train,
         test,
-        batch=batch,
-        validation=validation,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
         seed=seed,
         source=printable(path),
-        targets=targets,
+        targets=target_type,
         names=names,
         inputs=inputs,
     )

@@ -36,16 +36,16 @@ def check(settings: ConfigDict, abstract: Any) -> None:
         settings: ``config.train``.
         abstract: Shapes and shardings of the model's variables.
     """
-    if settings.begin_from:
+    if settings.init_from:
         _fitting(settings, abstract)
-    elif settings.begin_without:
-        raise UsageError(f"--config.train.begin_without={settings.begin_without}: --config.train.begin_from is missing")
+    elif settings.init_exclude:
+        raise UsageError(f"--config.train.init_exclude={settings.init_exclude}: --config.train.init_from is missing")
 
 
 def begin(settings: ConfigDict, abstract: Any, fresh: Any) -> Any:
-    """The variables that a run begins with: ``fresh`` ones with those of ``settings.begin_from``.
+    """The variables that a run begins with: ``fresh`` ones with those of ``settings.init_from``.
 
-    All of them must be there and of the same shape; those in whose path ``settings.begin_without`` is found stay as
+    All of them must be there and of the same shape; those in whose path ``settings.init_exclude`` is found stay as
     they are in ``fresh``.
 
     Raises:
@@ -60,28 +60,26 @@ def begin(settings: ConfigDict, abstract: Any, fresh: Any) -> Any:
 
 def _fitting(settings: ConfigDict, abstract: Any) -> tuple[Source, Flat]:
     """What is read from, and the shapes and shardings of what is read."""
-    path = Path(settings.begin_from).expanduser()
+    path = Path(settings.init_from).expanduser()
     # Unlike pathlib's, these functions of os.path return False for names that the file system refuses.
-    source = _of_file(path) if os.path.isfile(path) else _of_run(path, settings.begin_step)
+    source = _of_file(path) if os.path.isfile(path) else _of_run(path, settings.init_step)
     ours = named(abstract)
-    without = matching("train.begin_without", settings.begin_without, {**ours, **source.shapes})
+    without = matching("train.init_exclude", settings.init_exclude, {**ours, **source.shapes})
     wanted = {path: leaf for path, leaf in ours.items() if path not in without}
     offered = {path: leaf for path, leaf in source.shapes.items() if path not in without}
     try:
-        compare(offered, {path: leaf.shape for path, leaf in wanted.items()}, f"--config.train.begin_from={path}")
+        compare(offered, {path: leaf.shape for path, leaf in wanted.items()}, f"--config.train.init_from={path}")
     except ValueError as error:
-        hint = "--config.train.begin_without=EXPRESSION leaves out what is to begin afresh"
+        hint = "--config.train.init_exclude=EXPRESSION leaves out what is to begin afresh"
         raise UsageError(f"{error}. {hint}") from error
     return source, wanted
 
 
 def _of_run(folder: Path, which: str) -> Source:
     if not os.path.isdir(folder / "checkpoints"):
-        raise UsageError(
-            f"--config.train.begin_from must be a run with checkpoints or a safetensors file, got {folder}"
-        )
+        raise UsageError(f"--config.train.init_from must be a run with checkpoints or a safetensors file, got {folder}")
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-        shapes = checkpoints.shapes(which, "--config.train.begin_step")
+        shapes = checkpoints.shapes(which, "--config.train.init_step")
 
     def read(wanted: Flat) -> Flat:
         like = {
@@ -89,7 +87,7 @@ def _of_run(folder: Path, which: str) -> Source:
             for path, leaf in wanted.items()
         }
         with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
-            _, variables = checkpoints.restore_variables(which, unflatten_dict(like), "--config.train.begin_step")
+            _, variables = checkpoints.restore_variables(which, unflatten_dict(like), "--config.train.init_step")
         return named(variables)
 
     has = named(shapes)
@@ -101,5 +99,5 @@ def _of_file(path: Path) -> Source:
         arrays = renamed(read_flat(path), lambda name: name.replace(".", "/"), str(path))
         arrays = {name: as_array(value, name) for name, value in arrays.items()}
     except ValueError as error:
-        raise RunError(f"--config.train.begin_from: {error}") from error
+        raise RunError(f"--config.train.init_from: {error}") from error
     return Source(arrays, lambda wanted: {name: jax.device_put(arrays[name], wanted[name].sharding) for name in wanted})

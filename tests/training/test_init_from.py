@@ -19,17 +19,17 @@ from jaxnets import convolution, data, tasks, weights
 from jaxnets.learning import gradient
 from jaxnets.learning.optimizers import adamw
 from jaxnets.training import loop, restore, rundir
-from jaxnets.training.checkpointing import beginning
+from jaxnets.training.checkpointing import init_from
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.state import create, make_step
 
 SMALL = (
-    "--config.model.hidden=4",
+    "--config.model.hidden_size=4",
     "--config.train.steps=6",
     "--config.train.evaluate_every=3",
-    "--config.data.batch=8",
+    "--config.data.batch_size=8",
 )
-HEAD = "--config.train.begin_without=params/head"
+HEAD = "--config.train.init_exclude=params/head"
 
 
 def flat(tree):
@@ -50,28 +50,28 @@ def begun(*flags, name="digits"):
     """The variables before the first step, with the average, where one is kept."""
     settings, _, task, compiled = ready(*SMALL, *flags, name=name)
     used = lambda state: task.learner.variables(state.learner)
-    beginning.check(settings.train, used(compiled.abstract))
+    init_from.check(settings.train, used(compiled.abstract))
     state = compiled.create(None)
-    if settings.train.begin_from:
-        state = compiled.create(beginning.begin(settings.train, used(compiled.abstract), used(state)))
+    if settings.train.init_from:
+        state = compiled.create(init_from.begin(settings.train, used(compiled.abstract), used(state)))
     return flat(jax.device_get(state.learner.variables))
 
 
 @pytest.mark.parametrize("step", ["best", "last", "3"])
 def test_a_run_begins_with_the_variables_of_another(source, step):
-    found = begun(f"--config.train.begin_from={source}", f"--config.train.begin_step={step}")
+    found = begun(f"--config.train.init_from={source}", f"--config.train.init_step={step}")
     chex.assert_trees_all_equal(found, flat(jax.device_get(restore.open_run(source, step).variables)))
 
 
 def test_a_file_of_weights_is_a_beginning_too(source, tmp_path):
     learned = jax.device_get(restore.open_run(source).variables)
     weights.write(tmp_path / "weights.safetensors", learned)
-    found = begun(f"--config.train.begin_from={tmp_path / 'weights.safetensors'}")
+    found = begun(f"--config.train.init_from={tmp_path / 'weights.safetensors'}")
     chex.assert_trees_all_equal(found, flat(learned))
 
 
 def test_what_is_left_out_begins_afresh(source):
-    found = begun(f"--config.train.begin_from={source}", HEAD, "--config.seed=5")
+    found = begun(f"--config.train.init_from={source}", HEAD, "--config.seed=5")
     learned, fresh = flat(restore.open_run(source).variables), begun("--config.seed=5")
     assert {path for path in found if "head" in path} == {"params/head/bias", "params/head/kernel"}
     for path, leaf in found.items():
@@ -80,11 +80,11 @@ def test_what_is_left_out_begins_afresh(source):
 
 
 def test_an_average_is_what_is_taken_and_begins_anew(tmp_path):
-    average = "--config.optimizer.average=0.9"
+    average = "--config.optimizer.ema_decay=0.9"
     kept = trained(tmp_path / "source", *SMALL, average, name="digits")
-    found = begun(f"--config.train.begin_from={tmp_path / 'source'}", "--config.train.begin_step=last")
+    found = begun(f"--config.train.init_from={tmp_path / 'source'}", "--config.train.init_step=last")
     chex.assert_trees_all_equal(found, flat(kept))
-    both = begun(f"--config.train.begin_from={tmp_path / 'source'}", "--config.train.begin_step=last", average)
+    both = begun(f"--config.train.init_from={tmp_path / 'source'}", "--config.train.init_step=last", average)
     assert set(both) == {*found, *(f"ema/{path}" for path in found)}
     for path, leaf in found.items():
         np.testing.assert_array_equal(both[path], leaf)
@@ -93,15 +93,15 @@ def test_an_average_is_what_is_taken_and_begins_anew(tmp_path):
 
 def test_what_does_not_fit_is_told_all_at_once(source, tmp_path):
     with pytest.raises(UsageError) as told:
-        begun(f"--config.train.begin_from={source}", "--config.model.hidden=5", "--config.model.layers=2")
+        begun(f"--config.train.init_from={source}", "--config.model.hidden_size=5", "--config.model.num_layers=2")
     for path in ("rnn/layer_0/cell/input/kernel", "rnn/layer_0/cell/recurrent/gates", "head/kernel"):
         assert f"params/{path} has shape" in str(told.value)
     assert "missing params/rnn/layer_1/cell/input/bias (15,)" in str(told.value)
-    assert "--config.train.begin_without=EXPRESSION leaves out" in str(told.value)
+    assert "--config.train.init_exclude=EXPRESSION leaves out" in str(told.value)
     learned = restore.open_run(source).variables
     weights.write(tmp_path / "more.safetensors", {**learned, "batch_stats": {"mean": np.zeros(3)}})
     with pytest.raises(UsageError, match=r"more.safetensors: extra batch_stats/mean \(3,\)\. "):
-        begun(f"--config.train.begin_from={tmp_path / 'more.safetensors'}")
+        begun(f"--config.train.init_from={tmp_path / 'more.safetensors'}")
 
 
 WRONG = {
@@ -109,14 +109,14 @@ WRONG = {
     "no weights": (str(ROOT / "README.md"), (), RunError, "cannot be read as safetensors"),
     "step": (
         "",
-        ("--config.train.begin_step=4",),
+        ("--config.train.init_step=4",),
         UsageError,
-        "--config.train.begin_step must be best, last or one of 3, 6, got 4",
+        "--config.train.init_step must be best, last or one of 3, 6, got 4",
     ),
-    "expression": ("", ("--config.train.begin_without=he(ad",), UsageError, "not a regular expression: missing"),
+    "expression": ("", ("--config.train.init_exclude=he(ad",), UsageError, "not a regular expression: missing"),
     "no match": (
         "",
-        ("--config.train.begin_without=tail",),
+        ("--config.train.init_exclude=tail",),
         UsageError,
         "found in none of the paths: params/head/bias",
     ),
@@ -128,12 +128,12 @@ WRONG = {
 @pytest.mark.parametrize("path, flags, error, sentence", WRONG.values(), ids=WRONG)
 def test_wrong_beginnings_are_told(source, path, flags, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)):
-        begun(f"--config.train.begin_from={path or source}", *flags)
+        begun(f"--config.train.init_from={path or source}", *flags)
 
 
 def test_what_is_to_be_left_out_of_nothing_is_told():
-    with pytest.raises(UsageError, match="begin_without=head: --config.train.begin_from is missing"):
-        begun("--config.train.begin_without=head")
+    with pytest.raises(UsageError, match="init_exclude=head: --config.train.init_from is missing"):
+        begun("--config.train.init_exclude=head")
 
 
 def test_damage_to_what_is_begun_from_is_told(source, tmp_path, capsys):
@@ -143,16 +143,16 @@ def test_damage_to_what_is_begun_from_is_told(source, tmp_path, capsys):
     content = bytearray(largest.read_bytes())
     content[len(content) * 2 // 3] ^= 16
     largest.write_bytes(content)
-    flags = (f"--config.train.begin_from={copied}", "--config.train.begin_step=last")
+    flags = (f"--config.train.init_from={copied}", "--config.train.init_step=last")
     chex.assert_trees_all_equal(begun(*flags), flat(jax.device_get(restore.open_run(source, "3").variables)))
     assert "checkpoint of step 6 in" in capsys.readouterr().err
     with pytest.raises(RunError, match="checkpoint of step 6 .* cannot be read"):
-        begun(*flags, "--config.train.begin_step=6")
+        begun(*flags, "--config.train.init_step=6")
 
 
 def test_frozen_parameters_stay_bit_for_bit_and_the_others_learn(source, tmp_path):
-    flags = (*SMALL, f"--config.train.begin_from={source}", HEAD, "--config.optimizer.frozen=params/rnn")
-    flags = (*flags, "--config.optimizer.weight_decay=0.5", "--config.optimizer.average=0.5", "--config.seed=5")
+    flags = (*SMALL, f"--config.train.init_from={source}", HEAD, "--config.optimizer.frozen=params/rnn")
+    flags = (*flags, "--config.optimizer.weight_decay=0.5", "--config.optimizer.ema_decay=0.5", "--config.seed=5")
     trained(tmp_path / "run", *flags, "--config.train.steps=3", name="digits")
     moved = tmp_path / "moved"
     source.rename(moved)  # a run that has begun needs it no more
@@ -169,7 +169,7 @@ def test_only_what_is_trained_has_a_state_and_counts_in_the_norm():
     task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")), learn=Parts)
     inputs = np.random.default_rng(0).normal(size=(4, 12, 1)).astype(np.float32)
     batch = {"inputs": inputs, "targets": np.arange(4) % 2, "mask": np.ones(4, bool)}
-    learn = functools.partial(gradient, *task.learner, adamw(10, 0.1, weight_decay=0.1, clip=1e-3))
+    learn = functools.partial(gradient, *task.learner, adamw(10, 0.1, weight_decay=0.1, clip_norm=1e-3))
     part = functools.partial(learn, trainable=lambda path: "block_" not in path)
     whole = create(learn(), batch, 0).learner.variables
     state = create(part(), batch, 0)
@@ -188,8 +188,8 @@ def test_only_what_is_trained_has_a_state_and_counts_in_the_norm():
 
 
 def test_a_wrong_beginning_leaves_no_folder(run_program, source, tmp_path):
-    flags = ("--config=digits", f"--workdir={tmp_path / 'new'}", f"--config.train.begin_from={source}", *SMALL)
-    refused = run_program("train", *flags, "--config.model.hidden=5")
+    flags = ("--config=digits", f"--workdir={tmp_path / 'new'}", f"--config.train.init_from={source}", *SMALL)
+    refused = run_program("train", *flags, "--config.model.hidden_size=5")
     assert refused.returncode == 2
     assert "params/head/kernel has shape (4, 10), (5, 10) expected" in refused.stderr
     assert not (tmp_path / "new").exists()
@@ -197,10 +197,10 @@ def test_a_wrong_beginning_leaves_no_folder(run_program, source, tmp_path):
 
 @pytest.mark.slow
 def test_several_processes_and_devices_begin_alike(run_program, start_processes, source, tmp_path):
-    own = ("--config=digits", *SMALL, f"--config.train.begin_from={source}", HEAD, "--config.optimizer.frozen=rnn")
+    own = ("--config=digits", *SMALL, f"--config.train.init_from={source}", HEAD, "--config.optimizer.frozen=rnn")
     losses = []
     for folder, devices in (("one", 1), ("four", 4), ("two", 1)):
-        flags = (*own, f"--workdir={tmp_path / folder}", "--config.devices.fully_sharded=True")
+        flags = (*own, f"--workdir={tmp_path / folder}", "--config.devices.fsdp=True")
         if folder == "two":
             told = [(p.communicate(timeout=200)[1], p.returncode) for p in start_processes(2, devices, *flags)]
             assert [code for _, code in told] == [0, 0], told

@@ -1,6 +1,6 @@
 """Sets of an npz file and their classes, by set attention.
 
-    python -m jaxnets.train --config=labelled_sets --config.data.path=my_sets.npz
+    python -m jaxnets.train --config=labeled_sets --config.data.path=my_sets.npz
 
 The file holds ``x_train [S, N, D]``, ``y_train [S]``, ``x_test``, ``y_test``; a set that ends in NaN is that much
 smaller.
@@ -10,14 +10,14 @@ smaller.
 def get_config() -> dict:
     return {
         "task": "tasks.classification",
-        "data": {"name": "data.labelled_sets", "path": "sets.npz", "batch": 32},
+        "data": {"name": "data.labeled_sets", "path": "sets.npz", "batch_size": 32},
         "model": {
             "name": "sets.SetTransformer",
-            "width": 64,
-            "points": 16,
-            "decoder": 0,
+            "embed_dim": 64,
+            "num_inducing_points": 16,
+            "num_decoder_blocks": 0,
             "norm": "layer",
-            "clean": True,
+            "clean_residual": True,
         },
         "reports": {"inducing_points": "reports.inducing_points"},
         "train": {"steps": 2500, "evaluate_every": 500, "log_every": 100},

@@ -31,128 +31,128 @@ class Segments:
 
 
 # A bool mask [*batch, N] of the elements [*batch, N, ...] that are real, None (all are), or Segments.
-Members = jax.Array | Segments | None
+Validity = jax.Array | Segments | None
 
 
-def answer_dtype(dtype: Any) -> Any:
+def output_dtype(dtype: Any) -> Any:
     """The dtype of answers of a model that computes in ``dtype``; None as in flax: that of its inputs."""
     return None if dtype is None else at_least_float32(dtype)
 
 
-def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
-    """The members, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
+def check_valid(xs: jax.Array, valid: Validity, name: str = "xs") -> Segments | jax.Array:
+    """The valid, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
     check_floating(name, xs, "[*batch, N, D]", 2)
-    if isinstance(members, Segments):
-        ids = jnp.asarray(members.ids)
+    if isinstance(valid, Segments):
+        ids = jnp.asarray(valid.ids)
         if not jnp.issubdtype(ids.dtype, jnp.integer) or xs.ndim != 2 or ids.shape != xs.shape[:1]:
             raise ValueError(
                 f"`{name}` must be [M, D] with segments, whose ids must be integers [M], "
                 f"got shape {xs.shape} and ids of {described(ids)}"
             )
-        check_integer("count", members.count, least=0)
-        return Segments(jnp.where((ids >= 0) & (ids < members.count), ids, members.count), members.count)
-    if members is None:
+        check_integer("count", valid.count, least=0)
+        return Segments(jnp.where((ids >= 0) & (ids < valid.count), ids, valid.count), valid.count)
+    if valid is None:
         return jnp.ones(xs.shape[:-1], bool)
-    mask: Any = jnp.asarray(members)
+    mask: Any = jnp.asarray(valid)
     if mask.dtype != jnp.bool_ or mask.shape != xs.shape[:-1]:
         raise ValueError(
-            f"`members` must be a mask, bool of shape {xs.shape[:-1]}, True where an element is real, "
+            f"`valid` must be a mask, bool of shape {xs.shape[:-1]}, True where an element is real, "
             f"got {described(mask)}; from lengths it is jnp.arange(N) < lengths[..., None]"
         )
     return mask
 
 
-def is_real(members: Segments | jax.Array) -> jax.Array:
+def is_valid(valid: Segments | jax.Array) -> jax.Array:
     """bool, an element each."""
-    return members.ids < members.count if isinstance(members, Segments) else members
+    return valid.ids < valid.count if isinstance(valid, Segments) else valid
 
 
-def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) -> jax.Array:
+def where_valid(xs: jax.Array, valid: Segments | jax.Array, other: float = 0.0) -> jax.Array:
     """Elements ``[..., N, D]`` with ``other`` in place of those that are not real, whatever was there."""
-    real = is_real(members)
+    real = is_valid(valid)
     chex.assert_equal_shape_prefix([xs, real], real.ndim)
     return jnp.where(real[..., None], xs, jnp.asarray(other, xs.dtype))
 
 
-def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def total(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
-    if isinstance(members, Segments):
-        return _segment_sum(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
-    return masked_sum(xs, members[..., None], axis=-2)
+    if isinstance(valid, Segments):
+        return _segment_sum(where_valid(xs, valid).astype(at_least_float32(xs.dtype)), valid)
+    return masked_sum(xs, valid[..., None], axis=-2)
 
 
 def _segment_sum(xs: jax.Array, segments: Segments) -> jax.Array:
     return jax.ops.segment_sum(xs, segments.ids, segments.count + 1)[:-1]  # the last one: of what is of no set
 
 
-def mean(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def mean(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
     """The mean over each set, zeros for an empty one; otherwise as ``total``."""
-    sums = total(xs, members)
-    return sums / jnp.maximum(sizes(members).astype(sums.dtype), 1)
+    sums = total(xs, valid)
+    return sums / jnp.maximum(sizes(valid).astype(sums.dtype), 1)
 
 
 @jax.custom_jvp
-def largest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def largest(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
     """The largest of each set, minus infinity for an empty one, NaN where an element is.
 
     Elements that are the largest, or NaN, share the gradient evenly.
     """
-    xs = only_real(xs, members, -np.inf)
-    if isinstance(members, Segments):
-        return jax.ops.segment_max(xs, members.ids, members.count + 1)[:-1]
+    xs = where_valid(xs, valid, -np.inf)
+    if isinstance(valid, Segments):
+        return jax.ops.segment_max(xs, valid.ids, valid.count + 1)[:-1]
     return jnp.max(xs, axis=-2, initial=-np.inf)
 
 
 @largest.defjvp
 def _largest_jvp(primals, tangents):
     # JAX's own rule divides by the number of the largest, 0 for an empty set, and counts padding where that is -inf.
-    (xs, members), (moves, _) = primals, tangents
-    found = largest(xs, members)
-    xs = only_real(xs, members)
-    chosen = is_real(members)[..., None] & ((xs == spread(found, members)) | jnp.isnan(xs))
-    count = jnp.maximum(total(chosen.astype(at_least_float32(xs.dtype)), members), 1)
-    return found, (total(jnp.where(chosen, moves, 0), members) / count).astype(xs.dtype)
+    (xs, valid), (moves, _) = primals, tangents
+    found = largest(xs, valid)
+    xs = where_valid(xs, valid)
+    chosen = is_valid(valid)[..., None] & ((xs == spread(found, valid)) | jnp.isnan(xs))
+    count = jnp.maximum(total(chosen.astype(at_least_float32(xs.dtype)), valid), 1)
+    return found, (total(jnp.where(chosen, moves, 0), valid) / count).astype(xs.dtype)
 
 
-def smallest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def smallest(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
     """The smallest of each set, infinity for an empty one; otherwise as ``largest``."""
-    return -largest(-only_real(xs, members), members)
+    return -largest(-where_valid(xs, valid), valid)
 
 
-def sizes(members: Segments | jax.Array) -> jax.Array:
+def sizes(valid: Segments | jax.Array) -> jax.Array:
     """How many elements each set has: float32 ``[*batch, 1]`` or ``[S, 1]``."""
     # Counted in integers: a sum of ones in float32 may end at 2^24.
-    ones = is_real(members)[..., None].astype(jnp.int32)
-    count = _segment_sum(ones, members) if isinstance(members, Segments) else jnp.sum(ones, axis=-2)
+    ones = is_valid(valid)[..., None].astype(jnp.int32)
+    count = _segment_sum(ones, valid) if isinstance(valid, Segments) else jnp.sum(ones, axis=-2)
     return count.astype(jnp.float32)
 
 
-def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def spread(values: jax.Array, valid: Segments | jax.Array) -> jax.Array:
     """What belongs to a set, ``[*batch, ...]`` or ``[S, ...]``, at each of its elements; broadcast where padded."""
-    if isinstance(members, Segments):
+    if isinstance(valid, Segments):
         rows = jnp.pad(values, [(0, 1)] + [(0, 0)] * (values.ndim - 1))  # the last one for what is of no set
-        spec = jax.typeof(members.ids).sharding.spec
-        return rows.at[members.ids].get(mode="clip", out_sharding=PartitionSpec(*spec) if any(spec) else None)
-    return jnp.expand_dims(values, members.ndim - 1)
+        spec = jax.typeof(valid.ids).sharding.spec
+        return rows.at[valid.ids].get(mode="clip", out_sharding=PartitionSpec(*spec) if any(spec) else None)
+    return jnp.expand_dims(values, valid.ndim - 1)
 
 
-def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, Segments | jax.Array, jax.Array]:
+def in_order(xs: jax.Array, valid: Segments | jax.Array) -> tuple[jax.Array, Segments | jax.Array, jax.Array]:
     """Every feature of a set sorted by itself, from the smallest up; NaN comes last.
 
     Returns:
-        The elements, real ones first; the members of that order; and the rank of each element in its set
+        The elements, real ones first; the valid of that order; and the rank of each element in its set
         ``[..., N, 1]``, float32 at least.
     """
-    dtype, xs = at_least_float32(xs.dtype), only_real(xs, members)
-    chex.assert_rank(xs, is_real(members).ndim + 1)
-    if isinstance(members, Segments):
-        columns = jax.vmap(lambda column: jnp.lexsort((column, members.ids)), in_axes=-1, out_axes=-1)(xs)
-        ids = jnp.sort(members.ids)
+    dtype, xs = at_least_float32(xs.dtype), where_valid(xs, valid)
+    chex.assert_rank(xs, is_valid(valid).ndim + 1)
+    if isinstance(valid, Segments):
+        columns = jax.vmap(lambda column: jnp.lexsort((column, valid.ids)), in_axes=-1, out_axes=-1)(xs)
+        ids = jnp.sort(valid.ids)
         first = jnp.searchsorted(ids, ids)
         rank = (jnp.arange(len(ids), dtype=first.dtype) - first)[:, None].astype(dtype)
-        return jnp.take_along_axis(xs, columns, axis=0), Segments(ids, members.count), rank
+        return jnp.take_along_axis(xs, columns, axis=0), Segments(ids, valid.count), rank
     # Two keys: padding comes after real infinities and NaN, which share its place otherwise.
-    padding = jnp.broadcast_to(~is_real(members)[..., None], xs.shape)
+    padding = jnp.broadcast_to(~is_valid(valid)[..., None], xs.shape)
     _, ordered = lax.sort((padding, xs), dimension=xs.ndim - 2, num_keys=2)
     rank = lax.broadcasted_iota(dtype, (*xs.shape[:-1], 1), xs.ndim - 2)
-    return ordered, rank[..., 0] < sizes(members).astype(dtype), rank
+    return ordered, rank[..., 0] < sizes(valid).astype(dtype), rank

@@ -11,13 +11,13 @@ from jaxnets.data.sources.examples import dataset
 from jaxnets.ops.names import printable
 
 
-def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, seed: int = 0) -> Dataset:
+def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: float = 0.15, seed: int = 0) -> Dataset:
     """1797 handwritten digits of 8 x 8 (Alpaydin and Kaynak 1998), from scikit-learn; every fifth is for testing.
 
     Args:
         read_as: ``"rows"`` (T 8, D 8), ``"pixels"`` (T 64, D 1) or ``"images"`` (H 8, W 8, C 1, bytes 0 to 255).
-        batch: B, rows.
-        validation: The part held out of what is not for testing.
+        batch_size: B, rows.
+        validation_fraction: The part held out of what is not for testing.
         seed: Of the order and of what is held out.
 
     Raises:
@@ -33,8 +33,8 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
     return dataset(
         _examples(images[~fifth], labels[~fifth], read_as),
         _examples(images[fifth], labels[fifth], read_as),
-        batch=batch,
-        validation=validation,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
         seed=seed,
         source=_called("digits", read_as),
         inputs=None if read_as == "images" else Pixels(16.0, 8 if read_as == "pixels" else None, either=True),
@@ -42,7 +42,9 @@ def digits(read_as: str = "rows", batch: int = 64, validation: float = 0.15, see
 
 
 @one_line_errors
-def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
+def idx(
+    path: str, read_as: str = "rows", batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 0
+) -> Dataset:
     """Images in the four IDX files of MNIST's layout, as such, or one row or pixel after the other.
 
     Args:
@@ -50,7 +52,7 @@ def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0
             of its name, as Kaggle unpacks them.
         read_as: ``"rows"`` (T height, D width) or ``"pixels"`` (T height times width, D 1), divided by 255; or
             ``"images"`` (bytes).
-        batch, validation, seed: As in ``digits``.
+        batch_size, validation_fraction, seed: As in ``digits``.
 
     Raises:
         ValueError: A file is missing or damaged, or an argument is out of range.
@@ -65,16 +67,24 @@ def idx(path: str, read_as: str = "rows", batch: int = 64, validation: float = 0
     train, test = (_examples(arrays[f"{part}-images"], arrays[f"{part}-labels"], read_as) for part in ("train", "t10k"))
     inputs = None if read_as == "images" else Pixels.of(raw, 255.0, read_as)
     source = _called(printable(path), read_as)
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source=source, inputs=inputs)
+    return dataset(
+        train,
+        test,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        source=source,
+        inputs=inputs,
+    )
 
 
-def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
+def mnist1d(batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 0) -> Dataset:
     """MNIST-1D (Greydanus 2020, arXiv:2011.14439): 5000 generated series of 40 steps, 10 classes; needs ``[mnist1d]``.
 
     The generator's own seed is its default, so that the data is the published one; a fifth is for testing.
 
     Args:
-        batch, validation, seed: As in ``digits``.
+        batch_size, validation_fraction, seed: As in ``digits``.
 
     Raises:
         ValueError: The package is not installed, or an argument is out of range.
@@ -85,45 +95,47 @@ def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
         raise ValueError("data.mnist1d needs the package mnist1d: pip install 'jaxnets[mnist1d]'") from error
     made = make_dataset(get_dataset_args())
     train, test = Examples(made["x"][..., None], made["y"]), Examples(made["x_test"][..., None], made["y_test"])
-    return dataset(train, test, batch=batch, validation=validation, seed=seed, source="MNIST-1D")
+    return dataset(
+        train, test, batch_size=batch_size, validation_fraction=validation_fraction, seed=seed, source="MNIST-1D"
+    )
 
 
 @one_line_errors
 def series(
     path: str,
-    batch: int = 64,
-    validation: float = 0.15,
-    standardise: bool = True,
+    batch_size: int = 64,
+    validation_fraction: float = 0.15,
+    standardize: bool = True,
     seed: int = 0,
-    targets: str = "classes",
+    target_type: str = "classes",
 ) -> Dataset:
     """Series of an npz file in the manner of the UCR archive: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
     Args:
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
             ``[N]``, numbers or text.
-        standardise: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
+        standardize: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
             finds them in float64; a constant feature becomes 0.
-        batch, validation, seed: As in ``digits``.
-        targets: ``"classes"``: ``y`` as above. ``"quantities"``: ``y`` is numbers ``[N]`` or ``[N, Q]``, which become
-            targets with mean 0 and standard deviation 1; their names are in ``quantities``, if it is there.
+        batch_size, validation_fraction, seed: As in ``digits``.
+        target_type: ``"classes"``: ``y`` as above. ``"quantities"``: ``y`` is numbers ``[N]`` or ``[N, Q]``, which
+            become targets with mean 0 and standard deviation 1; their names are in ``quantities``, if it is there.
             ``"labels"``: ``y`` is bool, or 0 and 1, ``[N, C]``, any number of labels of an example; their names are in
             ``classes``, if it is there. ``"none"``: there is no ``y``.
 
     Raises:
         ValueError: The file cannot be read or lacks something, or an argument is out of range.
     """
-    train, test, inputs, names = ragged_parts(path, standardise, targets)
+    train, test, inputs, names = ragged_parts(path, standardize, target_type)
     if all(in_row(part).all() for part in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
     return dataset(
         train,
         test,
-        batch=batch,
-        validation=validation,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
         seed=seed,
         source=printable(path),
-        targets=targets,
+        targets=target_type,
         names=names,
         inputs=inputs,
     )
