@@ -183,7 +183,7 @@ def products(jaxpr: Any) -> Iterator[Any]:
 
 
 def memory(build: Callable[..., Layer], option: str, **options: Any) -> Probes:
-    """Of ``build(features=, hidden=)``, and with the options that make it keep less, called ``option``."""
+    """Of ``build(features=, hidden_size=)``, and with the options that make it keep less, called ``option``."""
     return {
         "memory": lambda: megabytes(build),
         "least": lambda: f"{megabytes(build, **options)} ({option})",
@@ -192,7 +192,7 @@ def memory(build: Callable[..., Layer], option: str, **options: Any) -> Probes:
 
 def megabytes(build: Callable[..., Layer], **options: Any) -> str:
     """Temporary memory of the compiled gradient with respect to the weights."""
-    layer = build(features=64, hidden=64, **options)
+    layer = build(features=64, hidden_size=64, **options)
     gradient = jax.jit(jax.grad(lambda w, xs: jnp.mean(layer.run(w, xs)[1] ** 2)))
     lowered = gradient.lower(layer.weights, jax.ShapeDtypeStruct((4, 2048, 64), jnp.float32))
     analysis = lowered.compile().memory_analysis()

@@ -153,7 +153,7 @@ class Chip(NamedTuple):
 CHIPS = {"TPU v5e": Chip(197e12, 16e9, 200e9, 256), "TPU v5p": Chip(459e12, 95e9, 600e9, 8960)}
 # Sizes and tokens of a batch of GPT-3 Small and XL (Brown et al. 2020, arXiv:2005.14165, table 2.1), the small one as
 # wide as GPT-2.
-DECODERS = {"124 M": ({}, 0.5e6), "1.3 B": ({"width": 2048, "layers": 24, "heads": 16, "context": 2048}, 1e6)}
+DECODERS = {"124 M": ({}, 0.5e6), "1.3 B": ({"embed_dim": 2048, "num_layers": 24, "num_heads": 16, "max_seq_len": 2048}, 1e6)}
 TOKENS = 8192  # of a chip
 
 

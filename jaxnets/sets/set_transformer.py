@@ -52,9 +52,9 @@ class SetTransformer(nn.Module):
     def setup(self):
         check_depth(num_encoder_blocks=self.num_encoder_blocks, num_decoder_blocks=self.num_decoder_blocks)
         options: dict[str, Any] = dict(
-            heads=self.num_heads,
+            num_heads=self.num_heads,
             norm=self.norm,
-            clean=self.clean_residual,
+            clean_residual=self.clean_residual,
             dtype=self.dtype,
             implementation=self.implementation,
         )

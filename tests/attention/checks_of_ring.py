@@ -148,7 +148,7 @@ def a_batch_and_heads_go_on_being_divided():
 
 def a_model_of_many_devices():
     tokens = jax.random.randint(jax.random.key(0), (2, 24), 0, 11)
-    own = {"vocabulary": 11, "width": 16, "layers": 2, "heads": 4, "key_heads": 2, "context": 24}
+    own = {"vocab_size": 11, "embed_dim": 16, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "max_seq_len": 24}
     plain = at.modern_lm(**own)
     model = plain.clone(implementation=at.Ring(make_mesh(8), "time"))
     variables = plain.init(jax.random.key(1), tokens)

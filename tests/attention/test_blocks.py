@@ -89,7 +89,7 @@ def test_layer_equals_torchs(case, implementation):
 
 @pytest.mark.parametrize("remat", ["none", "products", "blocks"])
 def test_a_stack_is_its_blocks_one_after_the_other(remat, float64):
-    options = dict(width=8, heads=2, hidden=12, norm="rms", activation="swiglu", bias=False, rotary=True)
+    options = dict(embed_dim=8, num_heads=2, mlp_dim=12, norm="rms", activation="swiglu", use_bias=False, rotary=True)
     options["dtype"] = jnp.float64  # gradients are of some hundreds: float32 rounds their small ones by more than 1e-5
     network, xs = stack(3, remat, **options), jax.random.normal(jax.random.key(0), (2, 5, 8))
     variables = network.init(jax.random.key(1), xs, None, None, None, None)
@@ -134,9 +134,9 @@ def _all(block, xs, memory):
 
 def test_dropout_is_on_when_training_only():
     xs = jax.random.normal(jax.random.key(0), (2, 5, 8))
-    network = stack(2, "none", width=8, heads=2, hidden=12, dropout=0.5)
+    network = stack(2, "none", embed_dim=8, num_heads=2, mlp_dim=12, dropout=0.5)
     variables = network.init(jax.random.key(1), xs, None, None, None, None)
-    run = lambda train, key: stack(2, "none", width=8, heads=2, hidden=12, dropout=0.5, train=train).apply(
+    run = lambda train, key: stack(2, "none", embed_dim=8, num_heads=2, mlp_dim=12, dropout=0.5, train=train).apply(
         variables, xs, None, None, None, None, rngs={"dropout": jax.random.key(key)}
     )[0]
     assert (run(False, 0) == run(False, 1)).all()
@@ -146,8 +146,8 @@ def test_dropout_is_on_when_training_only():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(heads=3), "`heads` must be a divisor of the width, 8, got 3"),
-        (dict(heads=4, key_heads=3), "`key_heads` must be a divisor of the heads, 4, got 3"),
+        (dict(num_heads=3), "`num_heads` must be a divisor of the width, 8, got 3"),
+        (dict(num_heads=4, num_kv_heads=3), "`num_kv_heads` must be a divisor of the heads, 4, got 3"),
     ],
 )
 def test_heads_that_do_not_divide_are_told(options, message):
@@ -158,7 +158,7 @@ def test_heads_that_do_not_divide_are_told(options, message):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: stack(0, "none"), "`layers` must be an integer of at least 1, got 0"),
+        (lambda: stack(0, "none"), "`num_layers` must be an integer of at least 1, got 0"),
         (lambda: stack(1, "all"), "`remat` must be one of none, products, blocks, got 'all'"),
         (lambda: _init(activation="elu"), "`activation` must be one of relu, gelu, swiglu, got 'elu'"),
         (lambda: _init(norm="batch"), "`norm` must be one of layer, rms, got 'batch'"),

@@ -9,7 +9,7 @@ import pytest
 
 from jaxnets import attention as at
 
-LM = dict(width=8, layers=1, heads=2, context=8)
+LM = dict(embed_dim=8, num_layers=1, num_heads=2, max_seq_len=8)
 # Sizes of query and key: (*batch), T, S.
 SIZES = {
     "no rows": ((0,), 3, 5),
@@ -170,7 +170,11 @@ def test_transformer():
 @pytest.mark.parametrize("shape", [(0, 3, 8), (2, 0, 8)])
 def test_blocks(shape):
     xs = jnp.ones(shape)
-    heads, block, blocks = at.MultiHeadAttention(8, 2), at.Block(8, 2, 4), at.stack(2, width=8, heads=2, hidden=4)
+    heads, block, blocks = (
+        at.MultiHeadAttention(8, 2),
+        at.Block(8, 2, 4),
+        at.stack(2, embed_dim=8, num_heads=2, mlp_dim=4),
+    )
     for module, rest in ((heads, ()), (block, ()), (blocks, (None, None, None, None))):
         variables = jax.jit(lambda xs, module=module, rest=rest: module.init(jax.random.key(0), xs, *rest))(xs)
         f = lambda v, xs, module=module, rest=rest: module.apply(v, xs, *rest)[0]

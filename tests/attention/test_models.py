@@ -7,7 +7,7 @@ import pytest
 
 from jaxnets import attention as at
 
-SMALL = dict(width=16, layers=2, heads=4, context=12)
+SMALL = dict(embed_dim=16, num_layers=2, num_heads=4, max_seq_len=12)
 VARIANTS = {
     "gpt2": at.gpt2(17, **SMALL),
     "modern": at.modern_lm(17, num_kv_heads=2, **SMALL),
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_told():
     memory = model.start(model.apply(variables, TOKENS[:, :9], method="encode"))
     with pytest.raises(ValueError, match="`lengths` must be None with a cache"):
         model.apply(variables, memory, TOKENS[:, :3], jnp.array([3, 1]), method="decode")
-    with pytest.raises(ValueError, match="`vocabulary` must be an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="`vocab_size` must be an integer of at least 1, got 0"):
         at.Transformer(0).init(jax.random.key(0), TOKENS, TOKENS)
     with pytest.raises(ValueError, match="`source` must be at most 12 tokens, the context, got 13"):
         model.apply(variables, long, TOKENS)
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_told():
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_a_batch_that_is_not_a_tuple_of_sizes(stacked):
-    model = VARIANTS["gpt2"].clone(stacked=stacked)
+    model = VARIANTS["gpt2"].clone(scan_layers=stacked)
     with pytest.raises(
         ValueError, match=r"`batch` must be a tuple of sizes, such as \(3,\), got 3; for 3 rows give \(3,\)"
     ):

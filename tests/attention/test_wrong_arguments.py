@@ -9,7 +9,7 @@ from jaxnets import attention, convolution
 QUERY = jnp.ones((2, 6, 2, 4))
 IMAGES = jnp.ones((1, 32, 32, 3))
 TOKENS = jnp.zeros((1, 4), jnp.int32)
-SIZES = dict(vocabulary=7, width=8, layers=1, heads=2, key_heads=1, context=8)
+SIZES = dict(vocab_size=7, embed_dim=8, num_layers=1, num_heads=2, num_kv_heads=1, max_seq_len=8)
 MODEL = attention.modern_lm(**SIZES)
 
 
@@ -31,9 +31,9 @@ CALLS = {
         r"`positions` must be of a shape that broadcasts to \(2, 6\), got \(5,\)",
     ),
     "cache": (lambda: written(3), "`cache` must be what `start` returns, or None, got int"),
-    "vocabulary": (
-        lambda: attention.modern_lm(**{**SIZES, "vocabulary": "7"}).init(jax.random.key(0), TOKENS),
-        "`vocabulary` must be an integer of at least 1, got '7'",
+    "vocab_size": (
+        lambda: attention.modern_lm(**{**SIZES, "vocab_size": "7"}).init(jax.random.key(0), TOKENS),
+        "`vocab_size` must be an integer of at least 1, got '7'",
     ),
     "model to unstack": (
         lambda: attention.unstack(convolution.cifar_resnet20(), {}),

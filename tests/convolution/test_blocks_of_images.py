@@ -85,7 +85,7 @@ def test_named_activations_halve_the_image():
         (2048,),
         (4,),
     ]
-    answer, variables = shapes(NETWORK.clone(classes=0), (1, 1, 1, 1))
+    answer, variables = shapes(NETWORK.clone(num_classes=0), (1, 1, 1, 1))
     assert answer.shape == (1, 2048) and "head" not in variables["params"]
 
 

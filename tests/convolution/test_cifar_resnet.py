@@ -73,7 +73,7 @@ def test_any_size_any_activation(name):
     apply = lambda images, **options: jax.eval_shape(lambda v, x: model.apply(v, x, **options), variables, images)
     assert apply(odd, features=("stage_3",))["stage_3"].shape[1:3] == (9, 8)
     assert apply(jax.ShapeDtypeStruct((1, 1, 1, 3), jnp.float32)).shape == (1, 10)
-    pooled = jax.eval_shape(model.clone(classes=0).apply, shapes(model.clone(classes=0)), IMAGES)
+    pooled = jax.eval_shape(model.clone(num_classes=0).apply, shapes(model.clone(num_classes=0)), IMAGES)
     assert pooled.shape == apply(IMAGES, features=("pooled",))["pooled"].shape
     with pytest.raises(ValueError, match="at least 1 x 1, got 0 x 4"):
         apply(jax.ShapeDtypeStruct((1, 0, 4, 3), jnp.float32))

@@ -128,7 +128,7 @@ def test_a_large_mean_leaves_a_norm_exact():
 def test_without_a_head_and_what_does_not_fit(tiny):
     variables, images = tiny
     run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
-    assert run(images[:1, :, :8], TINY.clone(classes=0)).shape == (1, 6)
+    assert run(images[:1, :, :8], TINY.clone(num_classes=0)).shape == (1, 6)
     with pytest.raises(ValueError, match="at least 8 x 8, got 8 x 7"):
         run(images[:, :, :7])
     with pytest.raises(ValueError, match="at least 32 x 32, got 32 x 31"):  # 32 x 32: in test_counts

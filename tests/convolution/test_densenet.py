@@ -101,7 +101,7 @@ def test_bfloat16(tiny):
 def test_without_a_head_and_what_does_not_fit(tiny):
     variables, images = tiny
     run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
-    assert run(images[:1], TINY.clone(classes=0)).shape == (1, 11)
+    assert run(images[:1], TINY.clone(num_classes=0)).shape == (1, 11)
     with pytest.raises(ValueError, match="at least 5 x 5, got 4 x 15"):
         run(images[:, :4])
     with pytest.raises(ValueError, match="at least 29 x 29, got 28 x 29"):  # 29 x 29: in test_counts

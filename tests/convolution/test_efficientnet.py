@@ -136,7 +136,7 @@ def test_options_go_before_what_a_variant_has():
 def test_without_a_head_and_what_does_not_fit(tiny):
     variables, images = tiny
     run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
-    assert run(images[:1, :1, :1], TINY.clone(classes=0)).shape == (1, 64)
+    assert run(images[:1, :1, :1], TINY.clone(num_classes=0)).shape == (1, 64)
     with pytest.raises(ValueError, match="at least 1 x 1, got 0 x 15"):
         run(images[:, :0])
     with pytest.raises(ValueError, match="images must have 3 channels, got 2"):

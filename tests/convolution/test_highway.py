@@ -83,7 +83,7 @@ def test_shapes_types_and_what_does_not_fit():
     assert [found[name].dtype for name in ("stage_3", "logits")] == [jnp.bfloat16, jnp.float32]
     assert apply(dense, (1, 28, 28, 1)).dtype == jnp.float32
     assert apply(dense, (1, 28, 28, 1), features=("layer_3",))["layer_3"].dtype == jnp.bfloat16
-    bare = dense.clone(classes=0)
+    bare = dense.clone(num_classes=0)
     assert jax.eval_shape(bare.apply, shapes(bare), IMAGES).shape == (2, 8)
     for call, message in [
         (lambda: apply(conv, (1, 9, 3, 1)), "at least 4 x 4, got 9 x 3"),

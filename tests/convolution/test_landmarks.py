@@ -81,7 +81,7 @@ def test_layers_of_the_wide_lenet():
 
 @each_kind
 def test_answers_are_float32_and_inner_activations_of_the_compute_type(build, options, shape, smallest):
-    model = build(classes=7, dtype=jnp.bfloat16, **options)
+    model = build(num_classes=7, dtype=jnp.bfloat16, **options)
     variables = shapes_of_variables(model, shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     answer = shapes(model, shape, batch=3)
@@ -92,7 +92,7 @@ def test_answers_are_float32_and_inner_activations_of_the_compute_type(build, op
 
 @each_kind
 def test_without_a_head_the_last_activation_is_the_answer(build, options, shape, smallest):
-    model = build(classes=0, **{**options, "auxiliary": False} if "auxiliary" in options else options)
+    model = build(num_classes=0, **{**options, "auxiliary": False} if "auxiliary" in options else options)
     assert "head" not in shapes_of_variables(model, shape)["params"]
     last = {"lenet5": 84, "lenet5_wide": 500, "googlenet": 1024}.get(build.__name__, 4096)
     assert shapes(model, shape).shape == (1, last)

@@ -87,7 +87,7 @@ def test_the_smallest_size_odd_ones_and_what_does_not_fit():
         apply((1, 32, 32, 4))
     with pytest.raises(ValueError, match="among stem.*, got 'mask'"):
         apply((1, 32, 32, 3), features=("mask",))
-    assert "head" not in shapes(SMALL.clone(classes=0))["params"]
+    assert "head" not in shapes(SMALL.clone(num_classes=0))["params"]
 
 
 def test_half_precision_at_the_smallest_size():

@@ -163,10 +163,10 @@ def test_half_precision_answers_in_float32(model):
     [
         (TCN(2), XS[0, 0], r"`xs` must be a floating point array \[\*batch, T, D\], got float32 of shape \(3,\)"),
         (TCN(2), XS.astype(int), "`xs` must be a floating point array .*, got int32"),
-        (TCN(2, num_levels=0), XS, "`levels` must be an integer of at least 1, got 0"),
+        (TCN(2, num_levels=0), XS, "`num_levels` must be an integer of at least 1, got 0"),
         (TCN(2, pooling="sum"), XS, "`pooling` must be one of last, max, mean, none, got 'sum'"),
         (SeriesCNN(2, stride=0), XS, "`stride` must be an integer of at least 1, got 0"),
-        (SeriesCNN(2, (4,)), XS, "`kernels` must be one for each of 1 widths"),
+        (SeriesCNN(2, (4,)), XS, "`kernel_sizes` must be one for each of 1 widths"),
         (SeriesCNN(2, pooling="sum"), XS, "pooling: last, max or mean expected; given 'sum'"),
     ],
 )

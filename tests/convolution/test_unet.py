@@ -114,7 +114,7 @@ def test_inner_activations_and_what_does_not_fit():
     names = ("down_1", "down_2", "bottom", "up_2", "up_1")
     found = apply(images(44, 44), features=names)
     assert [found[name].shape[1:] for name in names] == [(40, 40, 2), (16, 16, 4), (4, 4, 8), (4, 4, 4), (4, 4, 2)]
-    assert shape(SMALL.clone(classes=0), images(44, 44)) == (1, 4, 4, 2)
+    assert shape(SMALL.clone(num_classes=0), images(44, 44)) == (1, 4, 4, 2)
     for call, message in [
         (lambda: apply(images(44, 44, channels=2)), "images must have 1 channels, got 2"),
         (

@@ -11,7 +11,7 @@ from jaxnets import modules
 XS = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
 
 
-@pytest.mark.parametrize("hidden", [(), (7,), (7, 4)])
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 4)])
 def test_it_is_dense_layers_one_after_the_other(hidden):
     model = modules.MLP(3, hidden_sizes=hidden, activation="tanh")
     variables = model.init(jax.random.key(0), XS)
@@ -35,7 +35,7 @@ def test_half_precision_and_dropout():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"outputs": 0}, {"outputs": 1, "hidden": "ab"}, {"outputs": 1, "activation": "x"}]
+    "arguments", [{"num_outputs": 0}, {"num_outputs": 1, "hidden_sizes": "ab"}, {"num_outputs": 1, "activation": "x"}]
 )
 def test_wrong_arguments_are_told(arguments):
     with pytest.raises(ValueError, match="must be"):

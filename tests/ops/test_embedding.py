@@ -15,7 +15,7 @@ from jaxnets.tasks.cross_entropy import cross_entropy
 
 TABLE = jax.random.normal(jax.random.key(0), (7, 3))
 OUTSIDE = [-1, -7, -8, 7, 8, 2**31 - 1, -(2**31)]
-LM = dict(width=8, layers=1, heads=2, context=8)
+LM = dict(embed_dim=8, num_layers=1, num_heads=2, max_seq_len=8)
 SEQUENCES = {
     "embedded": recurrent.CharRNN(7, hidden_size=4, embed_dim=3),
     "one-hot": recurrent.CharRNN(7, hidden_size=4, embed_dim=0),

@@ -79,7 +79,7 @@ FUNCTIONS = {
     "set_norm": (of_row(sets.set_norm), None),
     "layer_norm": (of_row(sets.layer_norm), None),
 }
-SMALL = dict(width=4, heads=2)
+SMALL = dict(embed_dim=4, num_heads=2)
 MODULES = {
     "DeepSets": (sets.DeepSets(2, (4,), (4,), pooling="max"), (2,)),
     "EquivariantLayer": (sets.EquivariantLayer(4), None),

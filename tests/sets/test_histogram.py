@@ -121,7 +121,7 @@ def test_memory_does_not_grow_with_elements_times_bins(kind):
             lambda xs: sets.bins_init("round", 2, 4),
             "`kind` must be one of hard, soft, gaussian, sigmoid, linear, got 'round'",
         ),
-        (lambda xs: sets.bins_init("linear", 2, 1), "`bins` must be an integer of at least 2, got 1"),
+        (lambda xs: sets.bins_init("linear", 2, 1), "`num_bins` must be an integer of at least 2, got 1"),
         (
             lambda xs: sets.histogram(xs, sets.bins_init("soft", 2, 4)),
             r"`bins` must be \['centers'\] for 'linear', got",

@@ -187,7 +187,7 @@ def test_debug_nans_does_not_stop_at_legal_sets(name):
             jax.grad(lambda xs, valid=valid: jnp.sum(POOLS[name](xs, valid)))(xs)
 
 
-SMALL = dict(width=4, heads=2)
+SMALL = dict(embed_dim=4, num_heads=2)
 MODELS = {
     "DeepSets": sets.DeepSets(2, (4,), (4,)),
     "DeepSets, median": sets.DeepSets(2, (4,), (4,), pooling="median"),

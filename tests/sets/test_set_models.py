@@ -53,7 +53,7 @@ def test_equals_the_published_form(float64, name, norm):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), dparams, expected)
 
 
-SMALL = dict(width=8, heads=2)
+SMALL = dict(embed_dim=8, num_heads=2)
 MODELS = {
     "deep sets": sets.DeepSets(2, (6, 5), (4,)),
     "deep sets, median": sets.DeepSets(2, (6, 5), (4,), pooling="median", activation="tanh"),
@@ -181,7 +181,7 @@ def test_prevalences_are_parts_of_one():
         sets.SetTransformer(4, embed_dim=8, num_heads=2, num_encoder_blocks=1, num_decoder_blocks=0),
     ):
         variables = model.init(jax.random.key(1), xs)
-        logits, shares = model.apply(variables, xs), model.clone(prevalences=True).apply(variables, xs)
+        logits, shares = model.apply(variables, xs), model.clone(softmax=True).apply(variables, xs)
         np.testing.assert_allclose(shares, jax.nn.softmax(logits), rtol=1e-6)
 
 
@@ -197,7 +197,7 @@ def test_embedded_tokens():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "`heads` must be a divisor of the width, 9, got 2"),
+        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "`num_heads` must be a divisor of the width, 9, got 2"),
         (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "`inducing` must be an integer of at least 1, got 0"),
         (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "`norm` must be one of none, layer, set"),
         (

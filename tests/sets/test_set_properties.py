@@ -183,7 +183,7 @@ def test_pooling(dtype, sizes, borders, seed):
             check(ys, wanted[name][1], magnitudes(name, plain, mask, ys), dtype, f"{name} in chunks")
 
 
-SMALL = dict(width=8, heads=2, points=4, encoder=1, decoder=0)
+SMALL = dict(embed_dim=8, num_heads=2, num_inducing_points=4, num_encoder_blocks=1, num_decoder_blocks=0)
 MODELS = {
     "deep sets, sum": sets.DeepSets(2, (8, 8), (8,)),
     "deep sets, mean": sets.DeepSets(2, (8, 8), (8,), pooling="mean", activation="tanh"),
@@ -193,7 +193,7 @@ MODELS = {
     "set transformer, layer norm": sets.SetTransformer(2, norm="layer", **SMALL),
     "set transformer, clean": sets.SetTransformer(2, clean_residual=True, **SMALL),
     "set transformer, clean layer norm": sets.SetTransformer(2, norm="layer", clean_residual=True, **SMALL),
-    "set transformer, all": sets.SetTransformer(2, **SMALL | {"points": 0}),
+    "set transformer, all": sets.SetTransformer(2, **SMALL | {"num_inducing_points": 0}),
     "hist net": sets.HistNetQ(3, (8, 4), (), num_bins=8),
     "hist net, cumulative": sets.HistNetQ(3, (8, 4), (), num_bins=8, cumulative=True),
     "hist net, soft": sets.HistNetQ(3, (8, 4), (), num_bins=8, kind="soft"),

@@ -11,7 +11,7 @@ from jaxnets import sets
 
 XS = jax.random.uniform(jax.random.key(0), (2, 17, 3))
 MASK = jax.random.bernoulli(jax.random.key(1), 0.7, (2, 17)).at[1].set(False)
-SIZES = dict(width=8, heads=2, points=3)
+SIZES = dict(embed_dim=8, num_heads=2, num_inducing_points=3)
 MODELS = {
     "deep sets": sets.DeepSets(2, (6, 5), (4,)),
     "deep sets, max": sets.DeepSets(2, (6, 5), (4,), pooling="max"),
@@ -64,7 +64,7 @@ def test_models_equal_the_whole(name, cut):
         ),
         (
             sets.SetTransformer(2, embed_dim=8, num_heads=2, num_inducing_points=0),
-            "`points` must be at least 1.*SAB needs all of a set at once",
+            "`num_inducing_points` must be at least 1.*SAB needs all of a set at once",
         ),
         (sets.SetTransformer(2, norm="set", **SIZES), "`norm` must be none or layer to go chunk by chunk, got 'set'"),
     ],

@@ -12,7 +12,7 @@ from jaxnets.sets.histogram import KINDS
 
 D = 3
 ROW = np.ones(D, np.float32)
-SMALL = dict(width=4, heads=2)
+SMALL = dict(embed_dim=4, num_heads=2)
 CHECKS = Path(__file__).parent / "checks_of_explicit_meshes.py"
 
 

@@ -20,7 +20,7 @@ from jaxnets.training.settings.shown import with_defaults
 def test_shipped_configs_name_what_exists(name):
     settings = config.load(name)
     model = tasks.complete(build.model(settings.model), data.Classes(tuple("0123456789")))
-    given = {getattr(model, field) for field in ("vocabulary", "classes", "outputs") if hasattr(model, field)}
+    given = {getattr(model, field) for field in ("vocab_size", "num_classes", "num_outputs") if hasattr(model, field)}
     assert given == ({10} if name not in ("gan", "vae") else set())  # these give back what they read
     assert callable(names.resolve(settings.data.name))
     assert callable(names.resolve(build.task_name(settings)))
@@ -243,12 +243,12 @@ def test_defaults_are_not_those_of_arguments_that_others_give():
     cell = {"factory": "recurrent.gru"}
     given = ConfigDict({"model": classes, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
     filled = with_defaults(given, imports=True)
-    assert "classes" not in filled.model and "dropout" in filled.model
+    assert "num_classes" not in filled.model and "dropout" in filled.model
     assert "steps" not in filled.optimizer and "clip_norm" in filled.optimizer
     assert "seed" not in filled.data and "batch" in filled.data
     filled = with_defaults(ConfigDict({"model": {"name": "recurrent.CharRNN", "cell": cell}}))
     assert filled.model.cell.reset == "before" and "hidden" not in filled.model.cell
-    kept = with_defaults(ConfigDict({"model": {**classes, "classes": 7}}))
+    kept = with_defaults(ConfigDict({"model": {**classes, "num_classes": 7}}))
     assert kept.model.classes == 7
 
 

@@ -100,7 +100,12 @@ WRONG = {
         "model.dropout must be a finite number",
     ),
     "a large number": ("config.json", ["seed"], 2**63, "seed must be a finite number of at most 63 bits"),
-    "a type of an argument": ("config.json", ["model", "bins"], "x", "sets.HistNetQ: bins must be int, got 'x'"),
+    "a type of an argument": (
+        "config.json",
+        ["model", "num_bins"],
+        "x",
+        "sets.HistNetQ: num_bins must be int, got 'x'",
+    ),
     "types in a sequence": ("config.json", ["model", "head"], [1, "a"], "head must be a sequence of int, got"),
     "a program": ("config.json", ["model", "name"], "train.main", "train.main is not part of jaxnets"),
     "a module of jaxnets": ("config.json", ["model", "name"], "program.run", "program.run is not part of jaxnets"),

@@ -12,7 +12,7 @@ RUNS = {
     "decoder_lm": (
         "--config.data.batch_size=4",
         "--config.data.seq_len=16",
-        "--config.model.width=16",
+        "--config.model.embed_dim=16",
         "--config.model.num_heads=2",
         "--config.model.num_layers=2",
     ),

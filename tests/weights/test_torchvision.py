@@ -31,7 +31,7 @@ NAMES = [name if name == "resnet18" else pytest.param(name, marks=pytest.mark.sl
 
 
 def model_of(name):
-    return getattr(convolution, name)(classes=made.CLASSES, **WITHOUT_DRAWS.get(name, {}))
+    return getattr(convolution, name)(num_classes=made.CLASSES, **WITHOUT_DRAWS.get(name, {}))
 
 
 def foreign(model, size):

@@ -55,9 +55,9 @@ def layer_run(apply):
     return run
 
 
-def linen_lstm(features=FEATURES, hidden=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
-    cell = (linen.remat(linen.LSTMCell) if remat else linen.LSTMCell)(hidden, dtype=dtype)
-    rnn = linen.Bidirectional(linen.RNN(cell), linen.RNN(linen.LSTMCell(hidden))) if both else linen.RNN(cell)
+def linen_lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+    cell = (linen.remat(linen.LSTMCell) if remat else linen.LSTMCell)(hidden_size, dtype=dtype)
+    rnn = linen.Bidirectional(linen.RNN(cell), linen.RNN(linen.LSTMCell(hidden_size))) if both else linen.RNN(cell)
     step = lambda w, x, carry: cell.apply({"params": w["params"]["cell"]}, carry[::-1], x)[0][::-1]
     return Layer(rnn.init(KEY, jnp.zeros((1, 1, features))), layer_run(rnn.apply), step)
 
@@ -87,11 +87,11 @@ def of_linen() -> Probes:
     }
 
 
-def nnx_lstm(features=FEATURES, hidden=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+def nnx_lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
     kept_less = type("Remat", (nnx.LSTMCell,), {"__call__": nnx.remat(nnx.LSTMCell.__call__)})
     kind = kept_less if remat else nnx.LSTMCell
     axes = nnx.StateAxes([(nnx.Param, None), (..., nnx.Carry)])  # by default NNX carries the weights from step to step
-    new = lambda: nnx.RNN(kind(features, hidden, dtype=dtype, rngs=nnx.Rngs(0)), state_axes=axes)
+    new = lambda: nnx.RNN(kind(features, hidden_size, dtype=dtype, rngs=nnx.Rngs(0)), state_axes=axes)
     rnn: Any = nnx.Bidirectional(new(), new()) if both else new()
     graph, weights, *rest = nnx.split(rnn, nnx.Param, ...)
     module = lambda w: nnx.merge(graph, w, *rest, copy=True)
