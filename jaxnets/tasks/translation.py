@@ -13,6 +13,7 @@ from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, LINE_END, START
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, means
+from jaxnets.ops import extras
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
@@ -53,8 +54,10 @@ def translation(
         beams: Of the beam search.
 
     Raises:
+        MissingExtraError: ``[text]`` is not installed.
         ValueError: ``sampling`` or ``smoothing`` is not from 0 to below 1.
     """
+    extras.require("tasks.translation", "text")  # for BLEU: before training, not at the first evaluation
     for name, part in (("sampling", sampling), ("smoothing", smoothing)):
         if not 0 <= part < 1:
             raise ValueError(f"{name}: from 0 to below 1; given {part}")
