@@ -57,7 +57,7 @@ def translation(
         MissingExtraError: ``[text]`` is not installed.
         ValueError: ``sampling`` or ``smoothing`` is not from 0 to below 1.
     """
-    extras.require("tasks.translation", "text")  # for BLEU: before training, not at the first evaluation
+    extras.require("jaxnets.tasks.translation", "text")  # for BLEU: before training, not at the first evaluation
     for name, part in (("sampling", sampling), ("smoothing", smoothing)):
         if not 0 <= part < 1:
             raise ValueError(f"{name}: from 0 to below 1; given {part}")

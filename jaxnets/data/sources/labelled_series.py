@@ -81,7 +81,7 @@ def mnist1d(batch: int = 64, validation: float = 0.1, seed: int = 0) -> Dataset:
         MissingExtraError: ``[mnist1d]`` is not installed.
         ValueError: An argument is out of range.
     """
-    extras.require("data.mnist1d", "mnist1d")
+    extras.require("jaxnets.data.mnist1d", "mnist1d")
     from mnist1d.data import get_dataset_args, make_dataset
 
     made = make_dataset(get_dataset_args())
