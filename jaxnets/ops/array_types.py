@@ -5,7 +5,8 @@ A type states the dtype and the axes of an array. Equal names within one signatu
     def attend(query: Float[Array, "*batch T D"], key: Float[Array, "*batch S D"]) -> Float[Array, "*batch T S"]: ...
 
 A type of one axis begins with a space, ``Float[Array, " D"]``: linters take a lone word in quotes for the name of a
-class. A scalar is ``Float[Array, ""]``.
+class. A scalar is ``Float[Array, ""]``. ``Integer`` takes unsigned integers too, which ``Int`` does not; ``ArrayLike``
+takes NumPy arrays and Python numbers.
 
 ==============  ========================================================================
 axis            meaning
@@ -25,7 +26,7 @@ axis            meaning
 ``H W C``       height, width and channels of an image
 ``N``           elements of a padded set; nodes of a padded graph
 ``M``           elements of all sets of a batch, one after the other (``Segments``)
-``sets``        sets in ``Segments``
+``*sets``       sets of a batch: ``*batch`` where they are padded, one axis where they are ``Segments``
 ``K``           components of a mixture, bins of a histogram, quantiles, seeds
 ``V``           vocabulary: rows of an embedding table
 ``classes``     classes
@@ -36,6 +37,6 @@ An axis without a name of its own is spelled out in lower case (``layers``, ``po
 size be 1 (``Bool[Array, "*#batch #heads T S"]``); a mask that may have fewer axes is ``Bool[Array, "..."]``.
 """
 
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Key, Num, PyTree, Shaped
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Integer, Key, Num, PyTree, Shaped
 
-__all__ = ["Array", "ArrayLike", "Bool", "Float", "Inexact", "Int", "Key", "Num", "PyTree", "Shaped"]
+__all__ = ["Array", "ArrayLike", "Bool", "Float", "Inexact", "Int", "Integer", "Key", "Num", "PyTree", "Shaped"]

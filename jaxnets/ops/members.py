@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.array_types import Array, Bool, Float, Inexact, Integer, Shaped
 from jaxnets.ops.checks import check_floating, check_integer, described
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import masked_sum
@@ -26,12 +27,13 @@ class Segments:
         count: How many sets there are, S: results are ``[S, ...]``. Static within ``jax.jit``.
     """
 
-    ids: jax.Array
+    ids: Integer[Array, " M"]
     count: int
 
 
-# A bool mask [*batch, N] of the elements [*batch, N, ...] that are real, None (all are), or Segments.
-Members = jax.Array | Segments | None
+Mask = Bool[Array, "*batch N"]
+# A mask of the elements [*batch, N, ...] that are real, None (all are), or Segments.
+Members = Mask | Segments | None
 
 
 def answer_dtype(dtype: Any) -> Any:
@@ -39,7 +41,7 @@ def answer_dtype(dtype: Any) -> Any:
     return None if dtype is None else at_least_float32(dtype)
 
 
-def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments | jax.Array:
+def check_members(xs: Any, members: Any, name: str = "xs") -> Segments | Mask:
     """The members, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
     check_floating(name, xs, "[*batch, N, D]", 2)
     if isinstance(members, Segments):
@@ -62,19 +64,21 @@ def check_members(xs: jax.Array, members: Members, name: str = "xs") -> Segments
     return mask
 
 
-def is_real(members: Segments | jax.Array) -> jax.Array:
+def is_real(members: Segments | Mask) -> Mask:
     """bool, an element each."""
     return members.ids < members.count if isinstance(members, Segments) else members
 
 
-def only_real(xs: jax.Array, members: Segments | jax.Array, other: float = 0.0) -> jax.Array:
+def only_real(
+    xs: Shaped[Array, "*batch N D"], members: Segments | Mask, other: float = 0.0
+) -> Shaped[Array, "*batch N D"]:
     """Elements ``[..., N, D]`` with ``other`` in place of those that are not real, whatever was there."""
     real = is_real(members)
     chex.assert_equal_shape_prefix([xs, real], real.ndim)
     return jnp.where(real[..., None], xs, jnp.asarray(other, xs.dtype))
 
 
-def total(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def total(xs: Shaped[Array, "*batch N D"], members: Segments | Mask) -> Inexact[Array, "*sets D"]:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
     if isinstance(members, Segments):
         return _segment_sum(only_real(xs, members).astype(at_least_float32(xs.dtype)), members)
@@ -85,14 +89,14 @@ def _segment_sum(xs: jax.Array, segments: Segments) -> jax.Array:
     return jax.ops.segment_sum(xs, segments.ids, segments.count + 1)[:-1]  # the last one: of what is of no set
 
 
-def mean(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def mean(xs: Shaped[Array, "*batch N D"], members: Segments | Mask) -> Inexact[Array, "*sets D"]:
     """The mean over each set, zeros for an empty one; otherwise as ``total``."""
     sums = total(xs, members)
     return sums / jnp.maximum(sizes(members).astype(sums.dtype), 1)
 
 
 @jax.custom_jvp
-def largest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def largest(xs: Float[Array, "*batch N D"], members: Segments | Mask) -> Float[Array, "*sets D"]:
     """The largest of each set, minus infinity for an empty one, NaN where an element is.
 
     Elements that are the largest, or NaN, share the gradient evenly.
@@ -114,12 +118,12 @@ def _largest_jvp(primals, tangents):
     return found, (total(jnp.where(chosen, moves, 0), members) / count).astype(xs.dtype)
 
 
-def smallest(xs: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def smallest(xs: Float[Array, "*batch N D"], members: Segments | Mask) -> Float[Array, "*sets D"]:
     """The smallest of each set, infinity for an empty one; otherwise as ``largest``."""
     return -largest(-only_real(xs, members), members)
 
 
-def sizes(members: Segments | jax.Array) -> jax.Array:
+def sizes(members: Segments | Mask) -> Float[Array, "*sets 1"]:
     """How many elements each set has: float32 ``[*batch, 1]`` or ``[S, 1]``."""
     # Counted in integers: a sum of ones in float32 may end at 2^24.
     ones = is_real(members)[..., None].astype(jnp.int32)
@@ -127,7 +131,7 @@ def sizes(members: Segments | jax.Array) -> jax.Array:
     return count.astype(jnp.float32)
 
 
-def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:
+def spread(values: Shaped[Array, "..."], members: Segments | Mask) -> Shaped[Array, "..."]:
     """What belongs to a set, ``[*batch, ...]`` or ``[S, ...]``, at each of its elements; broadcast where padded."""
     if isinstance(members, Segments):
         rows = jnp.pad(values, [(0, 1)] + [(0, 0)] * (values.ndim - 1))  # the last one for what is of no set
@@ -136,7 +140,9 @@ def spread(values: jax.Array, members: Segments | jax.Array) -> jax.Array:
     return jnp.expand_dims(values, members.ndim - 1)
 
 
-def in_order(xs: jax.Array, members: Segments | jax.Array) -> tuple[jax.Array, Segments | jax.Array, jax.Array]:
+def in_order(
+    xs: Float[Array, "*batch N D"], members: Segments | Mask
+) -> tuple[Float[Array, "*batch N D"], Segments | Mask, Float[Array, "*batch N 1"]]:
     """Every feature of a set sorted by itself, from the smallest up; NaN comes last.
 
     Returns:
