@@ -6,8 +6,7 @@ python -m jaxnets.compare --runs=runs/lstm,runs/gru --labels=LSTM,GRU --csv=cell
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 import shutil
 import sys

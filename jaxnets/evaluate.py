@@ -8,8 +8,7 @@ python -m jaxnets.evaluate --workdir=runs/translation --split=test --evaluators=
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 import json
 from pathlib import Path

@@ -8,8 +8,7 @@ FOLDER/load reads it and needs jax alone; docs/export.md tells more.
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 from pathlib import Path
 

@@ -6,8 +6,7 @@ python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 import itertools
 from pathlib import Path

@@ -11,8 +11,7 @@ again with the same command, it goes on where it was.
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 import re
 import sys

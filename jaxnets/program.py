@@ -17,6 +17,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
+from jaxnets.ops.extras import MissingExtraError
 from jaxnets.training.distributed import processes
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line, sentence
 from jaxnets.training.interruption import Interrupted, raise_on_signals
@@ -110,6 +111,8 @@ def _guard(do: Callable[[], None]) -> None:
         sys.stdout.flush()
     except UsageError as error:
         _end(2, error.message, error.details)
+    except MissingExtraError as error:
+        _end(2, str(error))
     except Interrupted as interrupted:
         _end(128 + interrupted.number, f"stopped by {interrupted}")
     except BrokenPipeError:

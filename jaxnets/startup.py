@@ -1,4 +1,4 @@
-"""The first steps of a program, before it imports JAX: signals and standard streams.
+"""The first steps of a program, before it imports JAX: signals, standard streams and the extra that programs need.
 
 Importing JAX takes a second, in which Ctrl-C would end in a traceback; and a file that is opened while standard error
 is closed would get its number, and the messages of libraries.
@@ -10,12 +10,34 @@ import signal
 import sys
 from typing import Any, TextIO
 
+from jaxnets.ops import extras
 
-def prepare() -> None:
-    """Opens standard streams that are closed, on nothing, and lets signals end the process with the right exit code.
 
-    Later ``interruption.raise_on_signals`` replaces the handlers.
+def prepare(module: str) -> None:
+    """Prepares a module that is a program.
+
+    When it runs, closed standard streams are opened on ``os.devnull`` and signals end the process with the right exit
+    code, until ``interruption.raise_on_signals`` replaces the handlers. Without ``[train]`` it exits with 2.
+
+    Args:
+        module: ``__name__`` of the program's module.
+
+    Raises:
+        MissingExtraError: The module is imported without ``[train]``.
     """
+    if module != "__main__":
+        extras.require(module, "train")
+        return
+    _open_streams()
+    _exit_on_signals()
+    try:
+        extras.require(f"jaxnets.{_program()}", "train")
+    except extras.MissingExtraError as error:
+        print(f"{_program()}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _open_streams() -> None:
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -26,6 +48,9 @@ def prepare() -> None:
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     sys.stderr = Tolerant(sys.stderr)
+
+
+def _exit_on_signals() -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # Below nohup SIGHUP is ignored and stays so; SIGINT is ignored by every job that a script starts with "&".
         if signal_number != signal.SIGHUP or signal.getsignal(signal_number) != signal.SIG_IGN:
@@ -51,7 +76,10 @@ class Tolerant:
         return getattr(self._stream, name)
 
 
+def _program() -> str:
+    return os.path.splitext(os.path.basename(sys.argv[0]))[0]
+
+
 def _exit(number: int, frame: Any) -> None:
-    program = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    os.write(2, f"{program}: stopped by {signal.Signals(number).name}\n".encode())
+    os.write(2, f"{_program()}: stopped by {signal.Signals(number).name}\n".encode())
     os._exit(128 + number)

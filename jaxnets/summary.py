@@ -7,8 +7,7 @@ python -m jaxnets.summary --model=convolution.resnet50 --input=1,224,224,3
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 import json
 

@@ -12,8 +12,7 @@ argument of what a config names can be set, whether the config has it or not; an
 
 from jaxnets import startup
 
-if __name__ == "__main__":
-    startup.prepare()
+startup.prepare(__name__)
 
 import contextlib
 import shlex

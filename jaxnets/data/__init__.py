@@ -1,5 +1,9 @@
 """Sources and pipelines: deterministic in (seed, step), resumable exactly, never from the network."""
 
+from jaxnets.ops import extras
+
+extras.require(__name__, "train")
+
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library

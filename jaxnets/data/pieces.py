@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.checks import check_arguments
+from jaxnets.ops import extras
 from jaxnets.ops.names import printable
 
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
@@ -50,6 +51,7 @@ def byte_of() -> dict[str, int]:
 
 def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool) -> str:
     """The JSON of a tokenizer that is learned from texts; arguments and errors are those of ``learn_pieces``."""
+    extras.require(__name__, "text")
     from tokenizers import models, trainers
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -164,6 +166,7 @@ def tokenizer_of(text: str) -> Any:
     Raises:
         ValueError: As ``checked``.
     """
+    extras.require(__name__, "text")
     from tokenizers import AddedToken, models
 
     found = checked(text)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxnets.learning.contract import Mean, zeros_of
+from jaxnets.ops import extras
 
 __all__ = ["Evaluator", "Scheduled", "auroc", "means"]
 
@@ -129,6 +130,7 @@ def multilabel(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array
 
 
 def _multilabel(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    extras.require(__name__, "train")
     from sklearn.metrics import average_precision_score, f1_score  # a second to import
 
     there = targets.any(0)
@@ -142,6 +144,7 @@ def _multilabel(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
 
 
 def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:
+    extras.require(__name__, "train")
     from sklearn.metrics import roc_auc_score  # a second to import
 
     if len(np.unique(targets)) < 2 or not np.all(np.isfinite(scores)):

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.array_types import Array, Int
+
 MOST_LAYERS = 1000
 LONGEST = 80  # characters of a value in a message
 
@@ -73,7 +75,7 @@ def check_floating(name: str, array: Any, axes: str, least_rank: int) -> None:
         raise ValueError(f"`{name}` must be a floating point array {axes}, got {given}")
 
 
-def checked_integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None = None) -> jax.Array:
+def checked_integers(name: str, given: Any, batch: tuple[int, ...], largest: int | None = None) -> Int[Array, "..."]:
     """An argument that is one integer or ``[*batch]``, as int32 ``[*batch]``; not above ``largest``, if there is one.
 
     Raises:

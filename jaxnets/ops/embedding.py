@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
+
 
 def check_ids(name: str, ids: Any, size: int, valid: Any = None) -> None:
     """Checks the numbers of tokens, classes or symbols.
@@ -43,13 +45,19 @@ def check_ids(name: str, ids: Any, size: int, valid: Any = None) -> None:
         raise ValueError(f"`{name}` must be {bounds}, got {numbers[first] if numbers.ndim else numbers}{place}")
 
 
-def in_range(ids: jax.Array, size: int) -> jax.Array:
+def in_range(ids: Integer[Array, "*shape"], size: int) -> Bool[Array, "*shape"]:
     """bool ``[...]``, which of the integers ``ids [...]`` are in 0 ... size - 1."""
     wide = ids.astype(jnp.int32) if ids.dtype.itemsize < 4 else ids
     return (wide >= 0) & (wide < size)
 
 
-def embed(table: jax.Array, ids: jax.Array, *, name: str = "tokens", valid: jax.Array | None = None) -> jax.Array:
+def embed(
+    table: Float[ArrayLike, "V D"],
+    ids: Integer[ArrayLike, "*shape"],
+    *,
+    name: str = "tokens",
+    valid: Bool[ArrayLike, "..."] | None = None,
+) -> Float[Array, "*shape D"]:
     """Row ``table[i]`` for each i of ``ids``.
 
     Args:
@@ -79,15 +87,22 @@ def embed(table: jax.Array, ids: jax.Array, *, name: str = "tokens", valid: jax.
 
 
 def one_hot(
-    ids: jax.Array, size: int, *, name: str = "tokens", valid: jax.Array | None = None, dtype: Any = jnp.float32
-) -> jax.Array:
+    ids: Integer[ArrayLike, "*shape"],
+    size: int,
+    *,
+    name: str = "tokens",
+    valid: Bool[ArrayLike, "..."] | None = None,
+    dtype: Any = jnp.float32,
+) -> Float[Array, "*shape V"]:
     """One-hot vectors ``[..., size]`` of ``ids [...]``; arguments, NaN and errors as in ``embed``."""
     check_ids(name, ids, size, valid)
     ids = padding_filled(ids, size, valid)
     return jnp.where(in_range(ids, size)[..., None], jax.nn.one_hot(ids, size, dtype=dtype), jnp.nan)
 
 
-def padding_filled(ids: jax.Array, size: int, valid: jax.Array | None) -> jax.Array:
+def padding_filled(
+    ids: Integer[ArrayLike, "*shape"], size: int, valid: Bool[ArrayLike, "..."] | None
+) -> Integer[Array, "*shape"]:
     """``ids [...]`` with 0 for every number out of range at padding, where ``valid [...]`` is False."""
     ids = jnp.asarray(ids)
     return ids if valid is None else jnp.where(valid | in_range(ids, size), ids, 0)

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.dtypes import at_least_float32
 
 
-def standardized(x: jax.Array, epsilon: float) -> jax.Array:
+def standardized(x: Float[Array, "*batch D"], epsilon: float) -> Float[Array, "*batch D"]:
     r""":math:`(x - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis, as layer norms have it before their scale.
 
     Args:

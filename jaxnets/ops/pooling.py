@@ -5,35 +5,35 @@ None; or elements ``[M, D]`` and ``Segments``. They return ``[*batch, D]`` or ``
 summed in float32, with zeros and gradients of zero for an empty set. Padding has no effect, even NaN.
 """
 
-import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.meshes import auto_sharded, per_feature
 from jaxnets.ops.set_reductions import Validity, check_valid, largest, mean, sizes, smallest, total
 
 
 @auto_sharded(per_feature)
-def sum_pool(xs: jax.Array, valid: Validity = None) -> jax.Array:
+def sum_pool(xs: Float[Array, "*batch N D"], valid: Validity = None) -> Float[Array, "*sets D"]:
     r""":math:`\sum_i x_i` (Zaheer et al. 2017, arXiv:1703.06114)."""
     return total(xs, check_valid(xs, valid)).astype(xs.dtype)
 
 
 @auto_sharded(per_feature)
-def mean_pool(xs: jax.Array, valid: Validity = None) -> jax.Array:
+def mean_pool(xs: Float[Array, "*batch N D"], valid: Validity = None) -> Float[Array, "*sets D"]:
     r""":math:`\frac{1}{n} \sum_i x_i`."""
     valid = check_valid(xs, valid)
     return mean(xs, valid).astype(xs.dtype)
 
 
 @auto_sharded(per_feature)
-def max_pool(xs: jax.Array, valid: Validity = None) -> jax.Array:
+def max_pool(xs: Float[Array, "*batch N D"], valid: Validity = None) -> Float[Array, "*sets D"]:
     r""":math:`\max_i x_i` of each feature."""
     valid = check_valid(xs, valid)
     return jnp.where(sizes(valid) > 0, largest(xs, valid), 0)
 
 
 @auto_sharded(per_feature)
-def min_pool(xs: jax.Array, valid: Validity = None) -> jax.Array:
+def min_pool(xs: Float[Array, "*batch N D"], valid: Validity = None) -> Float[Array, "*sets D"]:
     r""":math:`\min_i x_i` of each feature."""
     valid = check_valid(xs, valid)
     return jnp.where(sizes(valid) > 0, smallest(xs, valid), 0)

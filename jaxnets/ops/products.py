@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnets.ops.array_types import Array, Inexact
 from jaxnets.ops.meshes import explicit_mesh
 
 
-def dot_general(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, *args: Any, **options: Any) -> jax.Array:
+def dot_general(
+    lhs: Inexact[Array, "..."], rhs: Inexact[Array, "..."], dimension_numbers: Any, *args: Any, **options: Any
+) -> Inexact[Array, "..."]:
     """``lax.dot_general``; a CPU joins the axes of a product of last axes of ``lhs`` with first ones of ``rhs``."""
     (left, right), batch = dimension_numbers
     leading = lhs.ndim - len(left)
@@ -31,13 +34,15 @@ def dot_general(lhs: jax.Array, rhs: jax.Array, dimension_numbers: Any, *args: A
     return product.reshape(*before, *after)
 
 
-def linear(xs: jax.Array, kernel: jax.Array, **options: Any) -> jax.Array:
+def linear(xs: Inexact[Array, "*batch D"], kernel: Inexact[Array, "D F"], **options: Any) -> Inexact[Array, "*batch F"]:
     """``xs [..., D]`` times ``kernel [D, F]``, with the options and the gradient of ``lax.dot_general``."""
     chex.assert_rank(kernel, 2)
     return dot_general(xs, kernel, (((xs.ndim - 1,), (0,)), ((), ())), **options)
 
 
-def matmul(weight: jax.Array, h: jax.Array) -> jax.Array:
+def matmul(
+    weight: Inexact[Array, "hidden gates"], h: Inexact[Array, "*batch hidden"]
+) -> Inexact[Array, "*batch gates"]:
     """``h @ weight``, computed in the dtype of ``h`` and accumulated in float32 at least.
 
     In half precision the gradients are computed in that dtype too, accumulated in float32, and the weight's arrives

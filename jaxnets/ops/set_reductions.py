@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.array_types import Array, Bool, Float, Inexact, Integer, Shaped
 from jaxnets.ops.checks import check_floating, check_integer, described
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import masked_sum
@@ -26,12 +27,13 @@ class Segments:
         count: How many sets there are, S: results are ``[S, ...]``. Static within ``jax.jit``.
     """
 
-    ids: jax.Array
+    ids: Integer[Array, " M"]
     count: int
 
 
-# A bool mask [*batch, N] of the elements [*batch, N, ...] that are real, None (all are), or Segments.
-Validity = jax.Array | Segments | None
+Mask = Bool[Array, "*batch N"]
+# A mask of the elements [*batch, N, ...] that are real, None (all are), or Segments.
+Validity = Mask | Segments | None
 
 
 def output_dtype(dtype: Any) -> Any:
@@ -39,7 +41,7 @@ def output_dtype(dtype: Any) -> Any:
     return None if dtype is None else at_least_float32(dtype)
 
 
-def check_valid(xs: jax.Array, valid: Validity, name: str = "xs") -> Segments | jax.Array:
+def check_valid(xs: Any, valid: Any, name: str = "xs") -> Segments | Mask:
     """The valid, a mask in full; a ``ValueError`` where they do not fit elements ``[*batch, N, D]``."""
     check_floating(name, xs, "[*batch, N, D]", 2)
     if isinstance(valid, Segments):
@@ -62,19 +64,21 @@ def check_valid(xs: jax.Array, valid: Validity, name: str = "xs") -> Segments | 
     return mask
 
 
-def is_valid(valid: Segments | jax.Array) -> jax.Array:
+def is_valid(valid: Segments | Mask) -> Mask:
     """bool, an element each."""
     return valid.ids < valid.count if isinstance(valid, Segments) else valid
 
 
-def where_valid(xs: jax.Array, valid: Segments | jax.Array, other: float = 0.0) -> jax.Array:
+def where_valid(
+    xs: Shaped[Array, "*batch N D"], valid: Segments | Mask, other: float = 0.0
+) -> Shaped[Array, "*batch N D"]:
     """Elements ``[..., N, D]`` with ``other`` in place of those that are not real, whatever was there."""
     real = is_valid(valid)
     chex.assert_equal_shape_prefix([xs, real], real.ndim)
     return jnp.where(real[..., None], xs, jnp.asarray(other, xs.dtype))
 
 
-def total(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
+def total(xs: Shaped[Array, "*batch N D"], valid: Segments | Mask) -> Inexact[Array, "*sets D"]:
     """The sum over each set: ``[*batch, D]`` or ``[S, D]``, float32 at least."""
     if isinstance(valid, Segments):
         return _segment_sum(where_valid(xs, valid).astype(at_least_float32(xs.dtype)), valid)
@@ -85,14 +89,14 @@ def _segment_sum(xs: jax.Array, segments: Segments) -> jax.Array:
     return jax.ops.segment_sum(xs, segments.ids, segments.count + 1)[:-1]  # the last one: of what is of no set
 
 
-def mean(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
+def mean(xs: Shaped[Array, "*batch N D"], valid: Segments | Mask) -> Inexact[Array, "*sets D"]:
     """The mean over each set, zeros for an empty one; otherwise as ``total``."""
     sums = total(xs, valid)
     return sums / jnp.maximum(sizes(valid).astype(sums.dtype), 1)
 
 
 @jax.custom_jvp
-def largest(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
+def largest(xs: Float[Array, "*batch N D"], valid: Segments | Mask) -> Float[Array, "*sets D"]:
     """The largest of each set, minus infinity for an empty one, NaN where an element is.
 
     Elements that are the largest, or NaN, share the gradient evenly.
@@ -114,12 +118,12 @@ def _largest_jvp(primals, tangents):
     return found, (total(jnp.where(chosen, moves, 0), valid) / count).astype(xs.dtype)
 
 
-def smallest(xs: jax.Array, valid: Segments | jax.Array) -> jax.Array:
+def smallest(xs: Float[Array, "*batch N D"], valid: Segments | Mask) -> Float[Array, "*sets D"]:
     """The smallest of each set, infinity for an empty one; otherwise as ``largest``."""
     return -largest(-where_valid(xs, valid), valid)
 
 
-def sizes(valid: Segments | jax.Array) -> jax.Array:
+def sizes(valid: Segments | Mask) -> Float[Array, "*sets 1"]:
     """How many elements each set has: float32 ``[*batch, 1]`` or ``[S, 1]``."""
     # Counted in integers: a sum of ones in float32 may end at 2^24.
     ones = is_valid(valid)[..., None].astype(jnp.int32)
@@ -127,7 +131,7 @@ def sizes(valid: Segments | jax.Array) -> jax.Array:
     return count.astype(jnp.float32)
 
 
-def spread(values: jax.Array, valid: Segments | jax.Array) -> jax.Array:
+def spread(values: Shaped[Array, "..."], valid: Segments | Mask) -> Shaped[Array, "..."]:
     """What belongs to a set, ``[*batch, ...]`` or ``[S, ...]``, at each of its elements; broadcast where padded."""
     if isinstance(valid, Segments):
         rows = jnp.pad(values, [(0, 1)] + [(0, 0)] * (values.ndim - 1))  # the last one for what is of no set
@@ -136,7 +140,9 @@ def spread(values: jax.Array, valid: Segments | jax.Array) -> jax.Array:
     return jnp.expand_dims(values, valid.ndim - 1)
 
 
-def in_order(xs: jax.Array, valid: Segments | jax.Array) -> tuple[jax.Array, Segments | jax.Array, jax.Array]:
+def in_order(
+    xs: Float[Array, "*batch N D"], valid: Segments | Mask
+) -> tuple[Float[Array, "*batch N D"], Segments | Mask, Float[Array, "*batch N 1"]]:
     """Every feature of a set sorted by itself, from the smallest up; NaN comes last.
 
     Returns:

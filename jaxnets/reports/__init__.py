@@ -1,5 +1,9 @@
 """Reports: figures and other artifacts that show what a model has learned."""
 
+from jaxnets.ops import extras
+
+extras.require(__name__, "train")
+
 from jaxnets.reports.artifacts import Arrays, Audio, ImageGrid, Table, Text
 from jaxnets.reports.set_figures import histograms, inducing_points
 

@@ -1,5 +1,9 @@
 """Tasks: loss, metrics and pictures of one kind of problem each."""
 
+from jaxnets.ops import extras
+
+extras.require(__name__, "train")
+
 from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering

@@ -13,6 +13,7 @@ from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, LINE_END, START
 from jaxnets.learning import Aux, Learn, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, means
+from jaxnets.ops import extras
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
@@ -47,14 +48,16 @@ def translation(
         spec: Of both sides, with start and end symbols.
         learn: ``(init, loss) -> Learner``.
         scheduled_sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in
-            training, the decoder reads what it would itself have written instead of the target's token. What it would have written
-            comes from one pass over all steps at once (Duckworth et al. 2019, arXiv:1906.04331). 0: teacher forcing.
+            training, the decoder reads what it would itself have written instead of the target's token. What it would
+            have written comes from one pass over all steps at once (Duckworth et al. 2019, arXiv:1906.04331). 0: teacher forcing.
         label_smoothing: Part of each target's probability that all tokens share (label smoothing), in training only.
         num_beams: Of the beam search.
 
     Raises:
+        MissingExtraError: ``[text]`` is not installed.
         ValueError: ``scheduled_sampling`` or ``label_smoothing`` is not from 0 to below 1.
     """
+    extras.require("jaxnets.tasks.translation", "text")  # for BLEU: before training, not at the first evaluation
     for name, part in (("scheduled_sampling", scheduled_sampling), ("label_smoothing", label_smoothing)):
         if not 0 <= part < 1:
             raise ValueError(f"{name}: from 0 to below 1; given {part}")

@@ -19,6 +19,7 @@ from jaxnets import tasks
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs
 from jaxnets.learning import Evaluator, Scheduled, partitioning
+from jaxnets.ops.extras import MissingExtraError
 from jaxnets.tasks import Task
 from jaxnets.training import learners, rundir, used_runs
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
@@ -217,7 +218,7 @@ def built(workdir: Path) -> Iterator[None]:
     """Within it, what a model or JAX below it raises is a ``RunError``: its config may come from somebody else."""
     try:
         yield
-    except (UsageError, RunError, OSError, jax.errors.JaxRuntimeError):
+    except (UsageError, RunError, MissingExtraError, OSError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:
         raise RunError(f"the model of the run in {workdir} cannot be used: {sentence(error)}") from error

@@ -8,6 +8,7 @@ from jaxnets.data.formats.idx import idx_folder
 from jaxnets.data.formats.npz import in_row, ragged_parts
 from jaxnets.data.inputs import Pixels
 from jaxnets.data.sources.examples import dataset
+from jaxnets.ops import extras
 from jaxnets.ops.names import printable
 
 
@@ -87,12 +88,12 @@ def mnist1d(batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 
         batch_size, validation_fraction, seed: As in ``digits``.
 
     Raises:
-        ValueError: The package is not installed, or an argument is out of range.
+        MissingExtraError: ``[mnist1d]`` is not installed.
+        ValueError: An argument is out of range.
     """
-    try:
-        from mnist1d.data import get_dataset_args, make_dataset
-    except ModuleNotFoundError as error:
-        raise ValueError("data.mnist1d needs the package mnist1d: pip install 'jaxnets[mnist1d]'") from error
+    extras.require("jaxnets.data.mnist1d", "mnist1d")
+    from mnist1d.data import get_dataset_args, make_dataset
+
     made = make_dataset(get_dataset_args())
     train, test = Examples(made["x"][..., None], made["y"]), Examples(made["x_test"][..., None], made["y_test"])
     return dataset(

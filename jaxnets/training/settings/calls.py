@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from jaxnets.ops.extras import MissingExtraError
 from jaxnets.tasks.signatures import accepted
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.settings.names import nearest
@@ -23,7 +24,7 @@ def call(what: str, function: Callable, arguments: Mapping[str, Any]) -> Any:
     positional, named = separate(what, function, arguments)
     try:
         return function(*positional, **named)
-    except (UsageError, RunError):
+    except (UsageError, RunError, MissingExtraError):
         raise
     except ValueError as error:
         raise UsageError(str(error)) from error
