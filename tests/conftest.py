@@ -1,5 +1,6 @@
 """What all tests share: one place to compile into, and programs run as a user runs them."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -36,6 +37,17 @@ def pytest_xdist_auto_num_workers() -> int:
     """The number of processes under ``-n auto``: one per core, at most 8, each of which takes gigabytes of memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_collections():
+    """Keeps what earlier modules leave in JAX's caches out of garbage collections, which become slow by it.
+
+    A search for leaked tracers makes many of them: among millions of objects it takes ten times as long.
+    """
+    gc.freeze()
+    yield
+    gc.collect()
 
 
 def free_port() -> int:
