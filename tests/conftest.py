@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 # Every test and every program under test runs in JAX's strict modes, which a user may have switched on.
@@ -30,6 +31,7 @@ def pytest_cmdline_main(config) -> None:
     """Under ``-n``, the tests of a file run in one process and share its fixtures, unless ``--dist`` is given."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "loadfile"
+        config.option.loadscopereorder = False  # by the number of tests; see pytest_collection_modifyitems
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -37,6 +39,20 @@ def pytest_xdist_auto_num_workers() -> int:
     """The number of processes under ``-n auto``: one per core, at most 8, each of which takes gigabytes of memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
+
+
+@pytest.hookimpl(trylast=True)  # after tests are deselected
+def pytest_collection_modifyitems(config, items) -> None:
+    """Puts the longest files first, so that all processes end at about the same time.
+
+    A test that starts programs counts as twenty.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    sizes: Counter[Path] = Counter()
+    for item in items:
+        sizes[item.path] += 20 if "environment" in item.fixturenames else 1
+    items.sort(key=lambda item: -sizes[item.path])
 
 
 @pytest.fixture(scope="module", autouse=True)
