@@ -1,9 +1,11 @@
 """What all tests share: one place to compile into, and programs run as a user runs them."""
 
+import gc
 import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 # Every test and every program under test runs in JAX's strict modes, which a user may have switched on.
@@ -22,6 +24,46 @@ OWN_FLAGS = ["--xla_backend_optimization_level=0"]
 if jax.__version_info__ < (0, 11):  # a flag that a later XLA does not know would end the process
     OWN_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([PROGRAMS_FLAGS, *OWN_FLAGS])
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads its options
+def pytest_cmdline_main(config) -> None:
+    """Under ``-n``, the tests of a file run in one process and share its fixtures, unless ``--dist`` is given."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadfile"
+        config.option.loadscopereorder = False  # by the number of tests; see pytest_collection_modifyitems
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """The number of processes under ``-n auto``: one per core, at most 8, each of which takes gigabytes of memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+
+@pytest.hookimpl(trylast=True)  # after tests are deselected
+def pytest_collection_modifyitems(config, items) -> None:
+    """Puts the longest files first, so that all processes end at about the same time.
+
+    A test that starts programs counts as twenty.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    sizes: Counter[Path] = Counter()
+    for item in items:
+        sizes[item.path] += 20 if "environment" in item.fixturenames else 1
+    items.sort(key=lambda item: -sizes[item.path])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_collections():
+    """Keeps what earlier modules leave in JAX's caches out of garbage collections, which become slow by it.
+
+    A search for leaked tracers makes many of them: among millions of objects it takes ten times as long.
+    """
+    gc.freeze()
+    yield
+    gc.collect()
 
 
 def free_port() -> int:

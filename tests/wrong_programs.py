@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 from conftest import ROOT
 from PIL import Image
@@ -35,6 +38,8 @@ def small_run(folder: Path, *flags: str) -> Path:
 
 
 def launch(program: str, arguments: list[str], before: Sequence[str] = ()) -> subprocess.CompletedProcess:
+    if not before:
+        return forked.launch(program, arguments, cwd=ROOT)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = [*before, sys.executable, "-m", f"jaxnets.{program}", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
@@ -67,8 +72,16 @@ def train_on(content: bytes, *flags: str):
     return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *SMALL, text(folder, content), *flags])
 
 
+@cache
+def _shared() -> tempfile.TemporaryDirectory:
+    folder = tempfile.TemporaryDirectory()
+    small_run(Path(folder.name))
+    return folder
+
+
 def of_run(program: str, *flags: str):
-    return lambda folder: launch(program, [f"--workdir={small_run(folder)}", *flags])
+    """Asks for something wrong of a run, which stays as it is."""
+    return lambda _: launch(program, [f"--workdir={_shared().name}/run", *flags])
 
 
 def check(do: Callable[[Path], subprocess.CompletedProcess], code: int, sentence: str, folder: Path) -> None:

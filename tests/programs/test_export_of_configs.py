@@ -86,8 +86,12 @@ def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, toleran
         assert measured["test/accuracy"] == pytest.approx(np.mean(np.argmax(logs, axis=1) == targets))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", config.shipped())
+# One of each kind of model and data; the others are long tests.
+KINDS = ("char_lm", "decoder_lm", "translation", "digits", "images", "table", "clustering", "intruder", "vae")
+marked = [pytest.param(n, marks=pytest.mark.slow if n in KINDS else pytest.mark.long) for n in config.shipped()]
+
+
+@pytest.mark.parametrize("name", marked)
 def test_every_shipped_config_can_be_exported(tmp_path, data_files, name):
     run, dataset = run_of(name, tmp_path, data_files.get(name, {}))
     if "predict" not in run.task.endpoints:

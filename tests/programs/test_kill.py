@@ -29,8 +29,13 @@ def saving(workdir: Path) -> bool:
     return any((workdir / "checkpoints").glob("*tmp*"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("extra", [("streams", 1), ("windows", 2)], ids=["streams", "windows, accumulated"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(("streams", 1), id="streams", marks=pytest.mark.slow),
+        pytest.param(("windows", 2), id="windows, accumulated", marks=pytest.mark.long),
+    ],
+)
 def test_ten_kills_change_nothing(tmp_path, environment, run_program, small_flags, extra):
     read_as, accumulate = extra
     flags = (*small_flags, *FLAGS, f"--config.data.read_as={read_as}", f"--config.train.grad_accum_steps={accumulate}")

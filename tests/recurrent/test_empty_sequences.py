@@ -243,6 +243,7 @@ SWEPT = [(name, number) for name, cases in CASES.items() for number in range(len
 # What compiles longest, or differs from others in what both read alone.
 SLOW = {
     *((name, number) for name in ("EncoderDecoder", "SequenceModel", "CharRNN", "scan") for number in range(1, 8)),
+    *((name, 0) for name in ("stacked", "scan_over_devices")),
     *((name, 0) for name in ("StackedRNN", "mgu", "peephole_lstm", "layer_norm_gru", "min_lstm", "zoneout")),
 }
 

@@ -52,7 +52,11 @@ def gpu(monkeypatch):
 
 @pytest.mark.parametrize("name", SERVED)
 @pytest.mark.parametrize(
-    "chunk, options", [(None, {}), (2, {**RAGGED, "reverse": True})], ids=["whole", "ragged, in chunks"]
+    "chunk, options",
+    [
+        pytest.param(None, {}, id="whole", marks=pytest.mark.slow),
+        pytest.param(2, {**RAGGED, "reverse": True}, id="ragged, in chunks"),
+    ],
 )
 def test_outputs_and_gradients_are_those_of_the_sequential_method(gpu, name, chunk, options):
     cell = CELLS[name]

@@ -41,7 +41,7 @@ def test_gradients_equal_plain_autodiff_in_float64(float64, cell, reverse, keep)
     chex.assert_trees_all_close(got, wanted, atol=1e-11, rtol=1e-11)
 
 
-@each_cell
+@each_kind
 def test_every_parameter_has_a_gradient(cell):
     gradients = gradient(cell, lengths=LENGTHS, resets=RESETS)(*problem(cell, 13))
     for path, leaf in jax.tree.leaves_with_path(gradients[0]):
@@ -78,7 +78,7 @@ def test_a_row_is_what_it_is_alone(cell, reverse):
         assert not np.any(ys[row, length:])
 
 
-@each_cell
+@each_kind
 def test_padding_has_no_effect_whatever_is_in_it(cell):
     params, xs, carry = problem(cell, 13)
     real = jnp.arange(13)[None] < LENGTHS[:, None]

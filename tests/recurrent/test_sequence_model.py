@@ -64,15 +64,15 @@ def test_unknown_pooling_is_told():
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_padded_row_gives_what_it_gives_alone(pooling, bidirectional):
     model = recurrent.SequenceModel(2, hidden_size=4, num_layers=2, bidirectional=bidirectional, pooling=pooling)
-    variables = model.init(jax.random.key(0), jnp.asarray(YS))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.asarray(YS))
     apply = jax.jit(model.apply)
     padded = np.where(np.arange(5)[:, None] < LENGTHS[:, None, None], YS, np.nan)
     found = apply(variables, padded, lengths=LENGTHS)
     assert found.dtype == jnp.float32
     for row, n, whole in zip(YS, LENGTHS, found, strict=True):
-        alone = model.apply(variables, row[None, :n])[0]
+        alone = apply(variables, row[None, :n])[0]
         np.testing.assert_allclose(whole[:n] if pooling == "none" else whole, alone, atol=1e-5)
-    gradient = jax.grad(lambda v: jnp.sum(model.apply(v, padded, lengths=LENGTHS) ** 2))(variables)
+    gradient = jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, padded, lengths=LENGTHS) ** 2)))(variables)
     assert all(np.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(gradient))
 
 

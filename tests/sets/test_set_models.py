@@ -73,8 +73,9 @@ EQUIVARIANT = ("equivariant", "equivariant, mean", "set transformer, elements")
 each = pytest.mark.parametrize("name", MODELS)
 # Those that test_set_properties.py tries more thoroughly are slow ones here.
 TRIED = ("deep sets", "equivariant, mean", "set transformer", "hist net")
+LIKE_OTHERS = ("set transformer, clean", "set transformer, in blocks")  # as "set transformer, all"
 each_but_once = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in TRIED else name for name in MODELS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in (*TRIED, *LIKE_OTHERS))) for name in MODELS]
 )
 MASK = jnp.array([[True] * 6, [True, False, True, True, False, True], [False] * 6])
 

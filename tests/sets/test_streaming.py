@@ -43,7 +43,7 @@ def test_folds_equal_the_whole(name, masked, cut):
     np.testing.assert_allclose(fold.result(carry), pool(XS, mask), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("cut", ["two", "an empty one"])
+@pytest.mark.parametrize("cut", ["two", pytest.param("an empty one", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MODELS)
 def test_models_equal_the_whole(name, cut):
     model = MODELS[name]

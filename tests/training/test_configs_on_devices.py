@@ -15,7 +15,7 @@ from jaxnets.training import config
 TOLERANCES = {"images": 1e-3}  # BatchNorm of eight images of noise: rounding grows
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_losses_of_every_shipped_config_do_not_depend_on_the_devices(environment, small_text, tmp_path):
     found = {}
     (tmp_path / "data").mkdir()

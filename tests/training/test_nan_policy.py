@@ -157,9 +157,10 @@ def test_a_validation_that_is_not_finite_rolls_back_too(spoiled, tmp_path):
     assert events(tmp_path / "roll_back") == [(0, "rolled back", "validation/loss is nan at step 5")] * 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["skip", "roll_back"])
-@pytest.mark.parametrize("devices, accumulate", [(1, 2), (4, 1)])
+@pytest.mark.parametrize(
+    "devices, accumulate", [pytest.param(1, 2, marks=pytest.mark.slow), pytest.param(4, 1, marks=pytest.mark.long)]
+)
 def test_a_kill_after_an_event_changes_nothing(
     spoiled, tmp_path, monkeypatch, environment, policy, devices, accumulate
 ):

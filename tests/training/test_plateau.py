@@ -61,8 +61,7 @@ def test_a_run_reduces_its_rate_by_its_validation_losses(small_text, tmp_path):
     assert scales[-1] < 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.long)])
 def test_a_run_that_ends_between_evaluations_goes_on_as_if_it_had_not(small_text, tmp_path, run_program, devices):
     flags = (*FLAGS, *PLATEAU, "--config.optimizer.plateau_patience=1", f"--config.data.path={small_text}")
     for name, stops in (("whole", (40,)), ("stopped", (17, 29, 40))):

@@ -198,8 +198,9 @@ def test_processes_of_different_commands_are_told(start_processes, small_flags, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", ["cut", "flip"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("cut", marks=pytest.mark.long), pytest.param("flip", marks=pytest.mark.slow)]
+)
 def test_several_processes_go_back_to_the_same_whole_checkpoint(damage, start_processes, small_flags, tmp_path):
     def run(steps):
         started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, f"--config.train.steps={steps}")

@@ -129,8 +129,12 @@ def train(run_program, start_processes, small_text, tmp_path):
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+def one_slow(slow):
+    """One of ``RUNS`` as a slow test, and the others as long ones."""
+    return [pytest.param(name, marks=pytest.mark.slow if name == slow else pytest.mark.long) for name in RUNS]
+
+
+@pytest.mark.parametrize("name", one_slow("transformer"))
 def test_losses_do_not_depend_on_the_devices(name, train):
     one = train(name, "one", 1)
     assert len(one) == STEPS + 1
@@ -141,8 +145,7 @@ def test_losses_do_not_depend_on_the_devices(name, train):
         np.testing.assert_allclose(train(name, "both", 8, *both), one, rtol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", one_slow("batch norm"))
 def test_losses_do_not_depend_on_the_processes(name, train):
     one = train(name, "one", 1)
     np.testing.assert_allclose(train(name, "two", 2, processes=2), one, rtol=1e-5)
