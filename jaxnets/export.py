@@ -3,7 +3,7 @@
 python -m jaxnets.export --workdir=runs/char_lm
 python -m jaxnets.export --workdir=runs/digits --step=last --output=digits_model
 
-FOLDER/load reads it and needs jax alone; docs/export.md tells more.
+FOLDER/load reads it and needs jax alone; docs/guides/export.md has the details.
 """
 
 from jaxnets import startup

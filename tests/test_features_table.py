@@ -9,11 +9,11 @@ from benchmarks.features import rows, table
 from jaxnets.training.errors import UsageError
 
 RESULT = json.loads((ROOT / "benchmarks" / "results" / "features.json").read_text())
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "comparison.md").read_text()
 
 
 def test_the_table_in_the_readme_is_made_from_the_kept_result():
-    assert table.placed(README, RESULT) == README
+    assert table.placed(PAGE, RESULT) == PAGE
 
 
 def test_the_kept_result_answers_every_row_for_every_library():

@@ -1,4 +1,4 @@
-"""The README does what it says: its Python runs, and so do its commands, with settings made small."""
+"""README and the pages of docs/: their Python and their commands run, with small settings, and their links resolve."""
 
 import re
 import shlex
@@ -16,16 +16,29 @@ from in_process import trained
 from jaxnets import attention, convolution, data, recurrent, sets, weights
 from jaxnets.training.config import shipped
 
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page.read_text() for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+}
+README, OVERVIEW = PAGES["README.md"], PAGES["docs/overview.md"]
+CELLS, DATA, CONFIGS = (f"docs/guides/{name}.md" for name in ("own_cell", "data", "configs"))
+WITH_TESTS_OF_THEIR_OWN = (DATA, CONFIGS, "docs/guides/export.md")
 GOLDEN = np.load(ROOT / "tests" / "reference" / "recurrent.npz")
 
 
-def blocks(language, page=README):
-    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+def blocks(language, page):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL)
 
 
-def of_torch(part):
-    """Arrays of torch's own bidirectional LSTM (tests/reference/make_recurrent.py)."""
+def executed(page, scope=None):
+    """The variables of a page's Python blocks, executed in order."""
+    scope = {} if scope is None else scope
+    for block in blocks("python", page):
+        exec(compile(block, page, "exec"), scope)
+    return scope
+
+
+def torch_arrays(part):
+    """Arrays of a bidirectional LSTM of torch (tests/reference/make_recurrent.py)."""
     case = f"torch/lstm/2b/{part}/"
     return {name.removeprefix(case): GOLDEN[name] for name in GOLDEN.files if name.startswith(case)}
 
@@ -35,38 +48,51 @@ def zeros_of(network):
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def test_python_blocks_run_in_order(tmp_path, monkeypatch):
+@pytest.fixture
+def weight_files(tmp_path, monkeypatch):
+    """A folder with the weights that the pages load, as the current one."""
     monkeypatch.chdir(tmp_path)
-    weights.write("lstm.safetensors", of_torch("weight"))
+    weights.write("lstm.safetensors", torch_arrays("weight"))
     network = convolution.resnet18(num_classes=10)
     weights.write("resnet18.safetensors", weights.to_torchvision(zeros_of(network), network))
-    scope: dict = {}
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), scope)
-    assert scope["ys"].shape == (8, 100, 128)
-    assert scope["logits"].shape == (1, 10, 65)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in WITH_TESTS_OF_THEIR_OWN and blocks("python", page)]
+)
+def test_python_blocks_run(page, weight_files):
+    executed(page)
+
+
+def test_quick_start_has_the_shapes_in_its_comments():
+    scope = executed("README.md")
+    assert scope["ys"].shape == (8, 100, 128) and scope["y"].shape == (8, 128)
     assert set(scope["gradient"]) == {"input", "recurrent"}
 
 
-def test_weights_of_torch_give_its_outputs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    weights.write("lstm.safetensors", of_torch("weight"))
-    scope = {"recurrent": recurrent, "jnp": jnp}
-    (block,) = [block for block in blocks("python") if "from_torch(" in block]
+def test_torch_weights_give_torch_outputs(weight_files):
+    scope = {"recurrent": recurrent, "weights": weights, "jnp": jnp}
+    (block,) = [block for block in blocks("python", "docs/guides/weights.md") if "from_torch(" in block]
     x = jnp.asarray(GOLDEN["torch/lstm/2b/x"], jnp.float32)
     exec(block.replace("jnp.ones((3, 7, 4))", "x"), scope | {"x": x}, scope)
     np.testing.assert_allclose(scope["outputs"], GOLDEN["torch/lstm/2b/output"], atol=1e-5)
 
 
-def test_the_guide_to_own_cells_runs():
-    scope: dict = {}
-    for block in blocks("python", (ROOT / "docs" / "own_cell.md").read_text()):
-        exec(compile(block, "own_cell.md", "exec"), scope)
+def test_own_cell_has_the_gradients_of_autodiff():
+    scope = executed(CELLS)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), scope["fast"], scope["plain"])
 
 
-def test_the_import_example_is_short():
-    assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) <= 15
+def test_readme_is_one_page():
+    assert len(README.splitlines()) <= 130
+    assert len([line for line in blocks("python", "README.md")[0].splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_exist(page):
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\(([^)#:]+)\)", PAGES[page])
+    assert [link for link in links if not (folder / link).exists()] == []
 
 
 # The first takes five minutes, and makes a page of this checkout anew; the others need CUDA's compiler and a GPU.
@@ -107,15 +133,20 @@ def test_the_page_on_data_reads_new_files(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text("\n".join(["size,color,kind", *rows]))
     (tmp_path / "new.csv").write_text("color;size\ny;3\n")
     scope = {"dataset": data.table("table.csv", target="kind", batch_size=8)}
-    (block,) = blocks("python", (ROOT / "docs" / "data.md").read_text())
-    exec(compile(block, "data.md", "exec"), scope)
+    executed(DATA, scope)
     assert scope["raw"]["inputs"].tolist() == [[3, 0, 1]]
     assert scope["batch"]["inputs"].shape == (1, 3) and len(scope["labeled"]["targets"]) == 90
 
 
 @pytest.mark.slow
 def test_commands_run(tmp_path, environment, small_flags, small_text):
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python -m")]
+    commands = [
+        line
+        for page in PAGES
+        for block in blocks("sh", page)
+        for line in block.splitlines()
+        if line.startswith("python -m")
+    ]
     assert len(commands) >= 8
     (tmp_path / "my_texts").mkdir()
     (tmp_path / "my_texts" / "a.txt").write_text(small_text.read_text())
@@ -129,8 +160,9 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
         for i in range(40):
             pixels = np.random.default_rng(i).integers(0, 256, (9, 7, 3), np.uint8)
             PIL.Image.fromarray(pixels).save(tmp_path / "my_images" / name / f"{i}.png")
+    np.savez(tmp_path / "my.npz", x=np.random.default_rng(0).integers(0, 17, (5, 8, 8)))
     environment = {**environment, "PYTHONPATH": str(ROOT)}
-    for command in commands:
+    for command in sorted(commands, key=lambda command: "jaxnets.train" not in command):  # runs first, then their uses
         arguments = shlex.split(command, comments=True)[2:]
         if arguments[0] in TESTED_ELSEWHERE:
             continue
@@ -144,19 +176,19 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
 
 
 def test_the_config_trains(tmp_path):
-    (block,) = [block for block in blocks("python") if "def get_config" in block]
+    (block,) = [block for block in blocks("python", CONFIGS) if "def get_config" in block]
     assert len(block.splitlines()) <= 10
     (tmp_path / "mine.py").write_text(block)
     trained(tmp_path / "run", "--config.train.steps=2", "--config.model.hidden_size=4", name=str(tmp_path / "mine.py"))
     assert (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_every_shipped_config_is_in_the_table():
+def test_overview_lists_every_config():
     for name in shipped():
-        assert f"`{name}`" in README
+        assert f"`{name}`" in OVERVIEW
 
 
 @pytest.mark.parametrize("family", [attention, convolution, recurrent, sets])
-def test_every_public_name_of_a_family_is_in_the_table(family):
+def test_overview_lists_every_public_name(family):
     for name in set(family.__all__) - {"matmul"}:
-        assert re.search(rf"`{name}\b", README), name
+        assert re.search(rf"`{name}\b", OVERVIEW), name

@@ -1,7 +1,7 @@
 """What libraries offer for recurrent networks: a table in which every cell is found by running the installed library.
 
-    python -m benchmarks.features --json=benchmarks/results/features.json --readme=README.md
-    python -m benchmarks.features --from=benchmarks/results/features.json --readme=README.md
+    python -m benchmarks.features --json=benchmarks/results/features.json --page=docs/comparison.md
+    python -m benchmarks.features --from=benchmarks/results/features.json --page=docs/comparison.md
 
 "yes": a documented class, function or argument does it, and the numbers are right. "no": the numbers are wrong, the
 library refuses, or it has neither a public name nor an argument of a recurrent layer of that kind. "?": it has such a
@@ -33,7 +33,7 @@ from jaxnets import program
 FROM = flags.DEFINE_string("from", None, "Run nothing, and read the result from this JSON file.")
 JSON = flags.DEFINE_string("json", None, "Write the result to this file.")
 MARKDOWN = flags.DEFINE_bool("markdown", False, "Print a Markdown table.")
-README = flags.DEFINE_string("readme", None, "Put the table into this Markdown page, in place of the one there.")
+PAGE = flags.DEFINE_string("page", None, "Replace the table in this Markdown page.")
 
 # What the table calls a library, its file in benchmarks/features/libraries, and the distribution it comes in.
 LIBRARIES = {
@@ -119,10 +119,10 @@ def main(overrides: program.Overrides) -> None:
     result = json.loads(Path(FROM.value).read_text()) if FROM.value else measured()
     if JSON.value:
         Path(JSON.value).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    if README.value:
-        page = Path(README.value)
+    if PAGE.value:
+        page = Path(PAGE.value)
         page.write_text(table.placed(page.read_text(), result))
-    if not (JSON.value or README.value) or MARKDOWN.value:
+    if not (JSON.value or PAGE.value) or MARKDOWN.value:
         print(table.markdown(result) if MARKDOWN.value else table.text(result))
 
 

@@ -273,7 +273,7 @@ def test_what_cannot_be_written_is_told_and_nothing_is_lost(small_run, small_exp
 
 def test_the_example_of_the_guide_runs(small_export, tmp_path):
     shutil.copytree(small_export, tmp_path / "runs" / "char_lm" / "export")
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guides" / "export.md").read_text(), re.DOTALL)
     command = [sys.executable, "-c", f"{example}\nassert len(text) == 100"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -283,7 +283,7 @@ def test_the_example_of_the_guide_runs(small_export, tmp_path):
     "vocabulary", [data.Vocabulary("\n abcé"), data.learn_pieces(["a bcé\n", "a abc\n"], 258)], ids=lambda of: of.unit
 )
 def test_the_vocabulary_of_an_export_suffices(vocabulary):
-    (example,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "guides" / "export.md").read_text(), re.DOTALL)
     of_characters, of_pieces = example.splitlines()
     names = {"tokenizers": tokenizers, "targets": dataclasses.asdict(vocabulary), "text": "bé abc\na"}
     exec(of_characters if vocabulary.characters else of_pieces, names)

@@ -16,7 +16,7 @@ import jaxnets.train  # noqa: F401  defines the flags
 from jaxnets.training import config
 from jaxnets.training.reporting.metrics import read_metrics
 
-PAGE = (ROOT / "docs" / "tpu.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "tpu.md").read_text()
 SCRIPT = ROOT / "docs" / "on_every_host.sh"
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
