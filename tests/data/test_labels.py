@@ -131,7 +131,7 @@ def test_numbers_and_text_do_not_mix(tmp_path, first, second, kinds):
 @pytest.mark.parametrize("rows, part", [((0, 12), "training"), ((48, 0), "test"), ((0, 0), "training")])
 def test_parts_without_examples_are_told(tmp_path, reader, rows, part):
     for x in (X, X[..., 0]):
-        with pytest.raises(ValueError, match=f"a.npz: no examples in the {part} part"):
+        with pytest.raises(ValueError, match=f"a.npz: the {part} split must have examples"):
             reader(saved(tmp_path, Y[: rows[0]], Y[: rows[1]], rows, x), batch=4)
 
 

@@ -1,4 +1,4 @@
-"""Tables from CSV and npz files: features, parts, targets in their units, and new files read as in training."""
+"""Tables from CSV and npz files: features, splits, targets in their units, and new rows for a trained model."""
 
 import csv
 
@@ -36,9 +36,7 @@ def whole(made, split):
 
 def test_columns_are_standardized_or_one_hot(tmp_path):
     made = data.table(wine(tmp_path / "a.csv"), target="kind", batch_size=16)
-    assert made.description == (
-        f"{tmp_path}/a.csv: 3 classes, 125 examples of 15 to learn from, 27 to validate on, 26 to test on"
-    )
+    assert made.description == (f"{tmp_path}/a.csv: 3 classes, 125 training examples of 15, 27 validation, 26 test")
     assert made.spec.names == ("a", "b", "ç")
     assert made.inputs.names[-1] == "color" and made.inputs.categories[-1] == ("red, dark", 'the "white"')
     assert made.inputs.targets == ("kind",)
@@ -57,13 +55,13 @@ def test_columns_are_standardized_or_one_hot(tmp_path):
             assert rows[row.tobytes()] == target
 
 
-def test_quantities_of_a_linear_model_are_in_units(tmp_path):
+def test_predictions_of_a_linear_model_have_the_units_of_the_data(tmp_path):
     x, y = load_diabetes(return_X_y=True)
     y = np.stack([y, 1e6 + 1000 * y], 1)
     columns = {f"f{i}": x[:, i] for i in range(10)} | {"now": y[:, 0], "later": y[:, 1]}
-    parts = np.array(["train", "validation", "TEST"])[np.arange(len(x)) % 3]
-    path = write(tmp_path / "a.csv", {**columns, "part": parts})
-    made = data.table(path, target=("now", "later"), target_type="quantities", split="part", batch_size=20)
+    splits = np.array(["train", "validation", "TEST"])[np.arange(len(x)) % 3]
+    path = write(tmp_path / "a.csv", {**columns, "split": splits})
+    made = data.table(path, target=("now", "later"), target_type="quantities", split="split", batch_size=20)
     assert made.spec.names == ("now", "later")
     train, test = np.arange(len(x)) % 3 == 0, np.arange(len(x)) % 3 == 2
     raw = data.read_inputs(path, made.inputs)["inputs"]
@@ -80,26 +78,28 @@ def test_quantities_of_a_linear_model_are_in_units(tmp_path):
 
     from jaxnets import modules, tasks
 
-    task = tasks.regression(modules.MLP(2, hidden_sizes=()), made.spec, learn=Parts)
+    task = tasks.regression(modules.MLP(2, hidden_sizes=()), made.spec, make_learner=Parts)
     head = {"kernel": fitted.coef_.T.astype(np.float32), "bias": fitted.intercept_.astype(np.float32)}
     predicted = task.endpoints["predict"].function({"params": {"head": head}}, {"inputs": found["inputs"]})
     np.testing.assert_allclose(predicted, wanted, rtol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [True, False])
-def test_npz_files_are_tables_too(tmp_path, parts):
+@pytest.mark.parametrize("with_splits", [True, False])
+def test_npz_files_are_read_as_tables(tmp_path, with_splits):
     x, y = load_breast_cancer(return_X_y=True)
     names = np.array([f"c{i}" for i in range(30)])
     arrays = (
-        {"x_train": x[:400], "y_train": y[:400], "x_test": x[400:], "y_test": y[400:]} if parts else {"x": x, "y": y}
+        {"x_train": x[:400], "y_train": y[:400], "x_test": x[400:], "y_test": y[400:]}
+        if with_splits
+        else {"x": x, "y": y}
     )
     np.savez(tmp_path / "a.npz", columns=names, **arrays)
     made = data.table(str(tmp_path / "a.npz"), batch_size=32)
     assert made.inputs.names == tuple(names)
-    assert len(whole(made, "test")["targets"]) == (169 if parts else 86)
+    assert len(whole(made, "test")["targets"]) == (169 if with_splits else 86)
     read = data.read_labeled(str(tmp_path / "a.npz"), made.inputs, made.spec)
-    np.testing.assert_array_equal(read["inputs"], x[400:] if parts else x)
-    np.testing.assert_array_equal(read["targets"], y[400:] if parts else y)
+    np.testing.assert_array_equal(read["inputs"], x[400:] if with_splits else x)
+    np.testing.assert_array_equal(read["targets"], y[400:] if with_splits else y)
     labels = np.stack([y, 1 - y], 1)
     np.savez(tmp_path / "b.npz", x=x, y=labels)
     made = data.table(str(tmp_path / "b.npz"), target_type="labels", batch_size=32)
@@ -109,12 +109,12 @@ def test_npz_files_are_tables_too(tmp_path, parts):
     np.testing.assert_array_equal(data.read_inputs(str(tmp_path / "c.npz"), made.inputs)["inputs"], x)
 
 
-def test_labels_and_categories_of_numbers_are_columns(tmp_path):
+def test_label_columns_and_numeric_categories_are_read(tmp_path):
     random = np.random.default_rng(0)
     columns = {"id": np.arange(60), "zip": random.integers(1, 4, 60), "x": random.normal(size=60)}
     columns |= {name: random.integers(0, 2, 60) for name in ("red", "blue")}
     path = write(tmp_path / "a.csv", columns)
-    options = {"target": ("red", "blue"), "targets": "labels", "columns": ("zip", "x"), "categorical": ("zip",)}
+    options = {"target": ("red", "blue"), "target_type": "labels", "columns": ("zip", "x"), "categorical": ("zip",)}
     made = data.table(path, batch_size=8, **options)
     assert made.spec == data.Labels(("red", "blue"))
     assert made.inputs.categories == (("1", "2", "3"), ())
@@ -124,7 +124,7 @@ def test_labels_and_categories_of_numbers_are_columns(tmp_path):
 
 
 GOOD = "age,city,kind\n" + "".join(f"{20 + i},{'ab'[i % 2]},{'xy'[i % 2]}\n" for i in range(30))
-WRONG = {
+INVALID = {
     "a missing number": (GOOD + ",a,x\n", "line 32, column 'age' must be a number, got ''"),
     "a missing text": (GOOD + "5,,x\n", "line 32, column 'city' must be a text, got ''"),
     "NA": (GOOD + "NA,a,x\n", "line 32, column 'age' must be a number, got 'NA'"),
@@ -169,8 +169,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("text, message", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_in_a_table_is_told_by_its_place(tmp_path, text, message):
+@pytest.mark.parametrize("text, message", INVALID.values(), ids=INVALID)
+def test_invalid_tables_are_rejected_with_line_and_column(tmp_path, text, message):
     (tmp_path / "a.csv").write_bytes(text.encode())
     with pytest.raises(ValueError, match=message) as error:
         data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4, test_fraction=0.2, seed=3)
@@ -180,23 +180,29 @@ def test_what_is_wrong_in_a_table_is_told_by_its_place(tmp_path, text, message):
 ARGUMENTS = {
     "two classes": ({"target": ("city", "kind")}, "`target` must name one column"),
     "no target": ({}, "`target` must name one column"),
-    "text": ({"target": "kind", "targets": "quantities"}, "line 2, column 'kind' must be a number, got 'x'"),
-    "none": ({"target": "kind", "targets": "none"}, "`target` must be empty where targets are none"),
+    "text": ({"target": "kind", "target_type": "quantities"}, "line 2, column 'kind' must be a number, got 'x'"),
+    "none": ({"target": "kind", "target_type": "none"}, "`target` must be empty if `target_type` is none"),
     "a column": ({"target": "kind", "columns": ("agee",)}, "must have a column 'agee', got age, city, kind"),
     "a target twice": ({"target": "kind", "columns": ("kind",)}, "columns that are not targets"),
-    "shares": ({"target": "kind", "test": 0.9}, "`test` must be less than what `validation` leaves, 0.85, got 0.9"),
-    "a part": ({"target": "kind", "split": "city"}, "line 2, column 'city' must be train, validation or test, got 'a'"),
+    "fractions": (
+        {"target": "kind", "test_fraction": 0.9},
+        "`test_fraction` must be less than 1 - `validation_fraction`, 0.85, got 0.9",
+    ),
+    "a split": (
+        {"target": "kind", "split": "city"},
+        "line 2, column 'city' must be train, validation or test, got 'a'",
+    ),
 }
 
 
 @pytest.mark.parametrize("arguments, message", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_wrong_arguments_of_a_table_are_told(tmp_path, arguments, message):
+def test_invalid_arguments_are_rejected(tmp_path, arguments, message):
     (tmp_path / "a.csv").write_text(GOOD)
     with pytest.raises(ValueError, match=message):
         data.table(str(tmp_path / "a.csv"), batch_size=4, **arguments)
 
 
-def test_new_rows_are_checked_against_those_of_training(tmp_path):
+def test_new_rows_must_match_the_training_data(tmp_path):
     (tmp_path / "a.csv").write_text(GOOD)
     made = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     new = tmp_path / "new.csv"
@@ -214,7 +220,7 @@ def test_new_rows_are_checked_against_those_of_training(tmp_path):
         data.read_labeled(str(new), made.inputs, made.spec)
 
 
-def test_new_rows_of_other_kinds(tmp_path):
+def test_new_series_and_sets_are_read_as_in_training(tmp_path):
     random = np.random.default_rng(0)
     x = random.normal(5, 3, (20, 6, 2))
     x[3, 2:], x[4] = np.nan, np.nan
@@ -222,7 +228,7 @@ def test_new_rows_of_other_kinds(tmp_path):
     path = str(tmp_path / "a.npz")
     np.savez(path, x_train=x, y_train=y, x_test=x[:7], y_test=y[:7])
     for reader, name in ((data.series, "lengths"), (data.labeled_sets, "valid")):
-        made = reader(path, batch=4)
+        made = reader(path, batch_size=4)
         read = data.read_labeled(path, made.inputs, made.spec)
         found, wanted = data.preprocess(made.inputs, read, made.train[0].keys()), whole(made, "test")
         assert found.keys() == wanted.keys() and name in found
@@ -239,7 +245,7 @@ def test_new_rows_of_other_kinds(tmp_path):
         data.read_inputs(path, Rows())
 
 
-def test_new_images(tmp_path):
+def test_new_images_are_read_as_in_training(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 9, 7, 3), np.uint8)
     for i, image in enumerate(pixels):
         folder = tmp_path / "images" / "ab"[i % 2]
@@ -263,7 +269,7 @@ def test_new_images(tmp_path):
         np.testing.assert_allclose(made.reshape(4, 9, 7), wanted, rtol=1e-6)
 
 
-def test_numbers_beyond_float32_are_told(tmp_path):
+def test_numbers_beyond_float32_are_rejected(tmp_path):
     (tmp_path / "a.csv").write_text(GOOD)
     made = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     (tmp_path / "new.csv").write_text("age,city\n1,b\n1e300,a\n")
@@ -271,7 +277,7 @@ def test_numbers_beyond_float32_are_told(tmp_path):
         data.preprocess(made.inputs, data.read_inputs(str(tmp_path / "new.csv"), made.inputs))
 
 
-def test_one_column_has_no_empty_lines(tmp_path):
+def test_empty_lines_in_a_table_of_one_column_are_rejected(tmp_path):
     (tmp_path / "a.csv").write_text("x\n" + "1\n2\n" * 20 + "\n\n")
     made = data.table(str(tmp_path / "a.csv"), target_type="none", batch_size=4)
     new = tmp_path / "new.csv"
