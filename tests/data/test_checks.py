@@ -97,8 +97,8 @@ def test_file_names_may_have_any_encoding(files, tmp_path, reader):
     path.write_bytes((files / reader.__name__).read_bytes())
     sizes = {"batch_size": 4} if reader is not data.pairs else {"batch_size": 4, "vocab_size": 300}
     for given in (path, str(path)):
-        made = reader(given, **sizes)
-        assert made.description.startswith(f"{tmp_path}/se\\xf1or \\xff: ") and len(made.train[0]["inputs"]) == 4
+        dataset = reader(given, **sizes)
+        assert dataset.description.startswith(f"{tmp_path}/se\\xf1or \\xff: ") and len(dataset.train[0]["inputs"]) == 4
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"se\\xf1or \\xff"):
         reader(path)

@@ -162,29 +162,29 @@ def saved(folder, **changes):
 
 
 def test_series_are_standardized_by_the_training_split(tmp_path):
-    made = data.series(saved(tmp_path), batch_size=10, validation_fraction=0.2)
-    assert made.spec.names == ("ill", "well")
+    dataset = data.series(saved(tmp_path), batch_size=10, validation_fraction=0.2)
+    assert dataset.spec.names == ("ill", "well")
     raw = data.series(saved(tmp_path), batch_size=10, validation_fraction=0.2, standardize=False)
     mean, std = SERIES["x_train"].mean(), SERIES["x_train"].std()
     np.testing.assert_allclose(
-        made.splits["test"][0]["inputs"], (raw.splits["test"][0]["inputs"] - mean) / std, atol=1e-5
+        dataset.splits["test"][0]["inputs"], (raw.splits["test"][0]["inputs"] - mean) / std, atol=1e-5
     )
     np.testing.assert_allclose(raw.splits["test"][0]["inputs"][..., 0], SERIES["x_test"], rtol=1e-6)
-    assert "lengths" not in made.train[0]
+    assert "lengths" not in dataset.train[0]
 
 
 def test_nan_at_the_end_of_a_row_is_padding(tmp_path):
     x = SERIES["x_train"].copy()
     x[0, 4:], x[1, 1:], x[2] = np.nan, np.nan, np.nan
-    made = data.series(saved(tmp_path, x_train=x), batch_size=16, validation_fraction=0.2, standardize=False)
-    rows = [row for i in range(4) for row in zip(*(made.train[i][n] for n in ("inputs", "lengths")), strict=True)]
-    rows += [row for b in made.splits["validation"] for row in zip(b["inputs"], b["lengths"], strict=True)]
+    dataset = data.series(saved(tmp_path, x_train=x), batch_size=16, validation_fraction=0.2, standardize=False)
+    rows = [row for i in range(4) for row in zip(*(dataset.train[i][n] for n in ("inputs", "lengths")), strict=True)]
+    rows += [row for b in dataset.splits["validation"] for row in zip(b["inputs"], b["lengths"], strict=True)]
     assert {0, 1, 4, 7} == {int(length) for _, length in rows}
     for inputs, length in rows:
         assert np.isfinite(inputs).all()
         assert (inputs[length:] == 0).all()
         assert (inputs[:length] != 0).all()
-    assert (made.splits["test"][0]["lengths"] == 7).all()
+    assert (dataset.splits["test"][0]["lengths"] == 7).all()
 
 
 INSIDE = SERIES["x_train"].copy()

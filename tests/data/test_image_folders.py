@@ -23,9 +23,9 @@ def read(path, **options):
     return data.images(str(path), **{"size": 6, "batch_size": 2, **options})
 
 
-def skipped(made):
+def skipped(dataset):
     """The part of the description about skipped files."""
-    return made.description.partition(" test")[2]
+    return dataset.description.partition(" test")[2]
 
 
 def test_the_description_does_not_mention_zero_skipped_files(tmp_path):
@@ -53,12 +53,12 @@ def test_all_skipped_entries_are_counted(tmp_path, splits, memory_limit):
     (cat / "round.png").symlink_to(cat / "round.png")
     os.mkfifo(cat / "pipe.png")
     (cat / "device.png").symlink_to("/dev/zero")
-    made = read(path, memory_limit=memory_limit)
-    assert skipped(made).removeprefix("; decoded on demand") == (
+    dataset = read(path, memory_limit=memory_limit)
+    assert skipped(dataset).removeprefix("; decoded on demand") == (
         "; 8 files skipped: 3 .heic, 2 outside of class folders, 2 without suffix, 1 hidden"
         "; 2 broken links skipped; 2 hidden folders skipped; 1 linked folder skipped; 2 special files skipped"
     )
-    assert sum(map(len, splits_of(made))) == 16 * len(splits)
+    assert sum(map(len, splits_of(dataset))) == 16 * len(splits)
 
 
 def test_rare_kinds_of_skipped_files_are_summed_up(tmp_path):
@@ -79,9 +79,9 @@ def test_links_to_files_and_to_class_folders_are_followed(tmp_path):
     (tmp_path / "images" / "dog").symlink_to(cow)
     (tmp_path / "one.png").write_bytes(IMAGE)
     (tmp_path / "images" / "dog" / "one.png").symlink_to(tmp_path / "one.png")
-    made = read(path)
-    assert (77, 1) in set.union(*splits_of(made))
-    assert skipped(made) == ""
+    dataset = read(path)
+    assert (77, 1) in set.union(*splits_of(dataset))
+    assert skipped(dataset) == ""
 
 
 def unreadable(monkeypatch, path, name):
@@ -113,17 +113,17 @@ def test_an_unreadable_file_is_rejected_or_skipped(tmp_path, monkeypatch, memory
     unreadable(monkeypatch, file, "open")
     with pytest.raises(ValueError, match=f"cannot read {file}: Permission denied"):
         read(path, memory_limit=memory_limit)
-    made = read(path, memory_limit=memory_limit, on_corrupt="skip")
-    assert f"; 1 corrupt image skipped, the first: cannot read {file}: Permission denied" in made.description
+    dataset = read(path, memory_limit=memory_limit, on_corrupt="skip")
+    assert f"; 1 corrupt image skipped, the first: cannot read {file}: Permission denied" in dataset.description
 
 
 def test_a_file_that_becomes_a_pipe_is_an_error_when_its_batch_is_read(tmp_path):
-    made = read(folder(tmp_path), memory_limit=0)
+    dataset = read(folder(tmp_path), memory_limit=0)
     file = tmp_path / "test/dog/030.png"
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(ValueError, match=f"cannot read {file}: must be a regular file"):
-        list(made.splits["test"])
+        list(dataset.splits["test"])
 
 
 NAMES = (b"$a$ \\frac{", b"caf\xe9", "e\u0301tude".encode(), b"line\nend\x1b[31m", "고양이".encode(), b"\xff\xfe")
@@ -136,15 +136,15 @@ def test_folder_names_may_have_any_encoding(tmp_path):
         for i in range(4):
             with open(os.path.join(root, name, b"\xff\n%d.png" % i), "wb") as file:
                 file.write(png(np.full((6, 6, 3), 40 * number), 8, 2))
-    made = read(os.fsdecode(root), validation_fraction=0.2, test_fraction=0.2)
-    found = set.union(*splits_of(made))
-    assert {made.spec.names[label]: value for value, label in found} == {
+    dataset = read(os.fsdecode(root), validation_fraction=0.2, test_fraction=0.2)
+    found = set.union(*splits_of(dataset))
+    assert {dataset.spec.names[label]: value for value, label in found} == {
         name.decode("utf-8", "backslashreplace"): 40 * number for number, name in enumerate(NAMES)
     }
-    assert made.description.startswith(f"{tmp_path}/\\xe9\\n: 6 classes, ")
-    made.description.encode()
-    write_whole(tmp_path / "data.json", json.dumps(descriptions.of(made), ensure_ascii=False))
-    assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(made.spec.names)
+    assert dataset.description.startswith(f"{tmp_path}/\\xe9\\n: 6 classes, ")
+    dataset.description.encode()
+    write_whole(tmp_path / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False))
+    assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(dataset.spec.names)
     with open(os.path.join(root, NAMES[0], b"\xff\n0.png"), "wb") as file:
         file.write(b"no image")
     with pytest.raises(ValueError, match=r"cannot decode .*/\\xe9\\n/\$a\$ \\frac\{/\\xff\\n0.png: not in") as raised:
@@ -195,8 +195,8 @@ def test_images_of_few_pixels_are_resized(tmp_path, size):
 
 def test_a_part_without_rows_is_empty(tmp_path):
     for memory_limit in (1, 0):
-        made = read(folder(tmp_path / str(memory_limit)), memory_limit=memory_limit).part(lambda count: np.arange(0))
-        assert made.train[0]["inputs"].shape == (0, 6, 6, 3)
+        dataset = read(folder(tmp_path / str(memory_limit)), memory_limit=memory_limit).part(lambda count: np.arange(0))
+        assert dataset.train[0]["inputs"].shape == (0, 6, 6, 3)
 
 
 def without_folders(root):
@@ -251,9 +251,9 @@ def test_an_npz_file_without_images_is_rejected(tmp_path):
 
 
 def test_class_names_may_be_bytes(tmp_path):
-    made = data.jpeg_images(saved(tmp_path, JPEGS, classes=np.array([b"caf\xe9", "é".encode()])), batch_size=4)
-    assert made.spec.names == (r"caf\xe9", "é")
-    assert len(numbers(made.splits["test"])) == 6
+    dataset = data.jpeg_images(saved(tmp_path, JPEGS, classes=np.array([b"caf\xe9", "é".encode()])), batch_size=4)
+    assert dataset.spec.names == (r"caf\xe9", "é")
+    assert len(numbers(dataset.splits["test"])) == 6
 
 
 def test_decoded_images_beyond_the_memory_of_the_machine_are_rejected(tmp_path):

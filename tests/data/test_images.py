@@ -49,43 +49,43 @@ def numbers(batches):
     }
 
 
-def splits_of(made):
+def splits_of(dataset):
     """The numbers and classes of the images in the training, validation and test splits."""
-    train = numbers(made.train[i] for i in range(30))
-    return train, numbers(made.splits["validation"]), made.splits.get("test") and numbers(made.splits["test"])
+    train = numbers(dataset.train[i] for i in range(30))
+    return train, numbers(dataset.splits["validation"]), dataset.splits.get("test") and numbers(dataset.splits["test"])
 
 
 def test_digits_and_idx_files_are_read_as_images(tmp_path):
-    made, rows = data.digits("images", batch_size=4), data.digits(batch_size=4)
-    inputs = made.train[0]["inputs"]
+    dataset, rows = data.digits("images", batch_size=4), data.digits(batch_size=4)
+    inputs = dataset.train[0]["inputs"]
     assert inputs.shape == (4, 8, 8, 1)
     assert inputs.dtype == np.uint8
     np.testing.assert_array_equal(inputs[..., 0], np.round(rows.train[0]["inputs"] * 255))
     assert inputs.max() == 255
-    assert set(made.train[0]) == {"inputs", "targets", "mask"}
+    assert set(dataset.train[0]) == {"inputs", "targets", "mask"}
     path = mnist_folder(tmp_path)
-    made, rows = data.idx(path, "images", batch_size=5), data.idx(path, batch_size=5)
-    assert made.splits["test"][0]["inputs"].dtype == np.uint8
+    dataset, rows = data.idx(path, "images", batch_size=5), data.idx(path, batch_size=5)
+    assert dataset.splits["test"][0]["inputs"].dtype == np.uint8
     np.testing.assert_allclose(
-        made.splits["test"][0]["inputs"][..., 0] / 255, rows.splits["test"][0]["inputs"], rtol=1e-6
+        dataset.splits["test"][0]["inputs"][..., 0] / 255, rows.splits["test"][0]["inputs"], rtol=1e-6
     )
 
 
 def test_folders_of_splits_define_the_splits(tmp_path):
-    made = data.images(folder(tmp_path), size=6, batch_size=4, validation_fraction=0.25)
-    assert made.spec.names == ("cat", "dog")
-    assert made.train[0]["inputs"].shape == (4, 6, 6, 3)
-    assert made.train[0]["inputs"].dtype == np.uint8
-    train, validation, test = splits_of(made)
+    dataset = data.images(folder(tmp_path), size=6, batch_size=4, validation_fraction=0.25)
+    assert dataset.spec.names == ("cat", "dog")
+    assert dataset.train[0]["inputs"].shape == (4, 6, 6, 3)
+    assert dataset.train[0]["inputs"].dtype == np.uint8
+    train, validation, test = splits_of(dataset)
     assert test == {(i, int(i >= 24)) for i in range(16, 32)}
     assert train | validation == {(i, int(i >= 8)) for i in range(16)}
     assert len(validation) == 4 and not train & validation
-    assert "12 training examples of 6x6x3, 4 validation, 16 test" in made.description
+    assert "12 training examples of 6x6x3, 4 validation, 16 test" in dataset.description
 
 
 def test_a_validation_folder_is_used_as_it_is(tmp_path):
-    made = data.images(folder(tmp_path, ("Training", "val")), size=6, batch_size=4)
-    train, validation, test = splits_of(made)
+    dataset = data.images(folder(tmp_path, ("Training", "val")), size=6, batch_size=4)
+    train, validation, test = splits_of(dataset)
     assert (len(train), len(validation), test) == (16, 16, None)
     other = data.images(folder(tmp_path / "three", ("train", "valid", "testing")), size=6, batch_size=4)
     assert [len(split) for split in splits_of(other)] == [16, 16, 16]
@@ -112,25 +112,25 @@ def test_other_files_are_skipped_and_subfolders_are_read(tmp_path):
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "cat" / "more").mkdir()
     (tmp_path / "cat" / "more" / "A.PNG").write_bytes(encoded(picture(99)))
-    made = data.images(path, size=6, batch_size=1, validation_fraction=0.3, test_fraction=0.3)
-    assert (99, 0) in set.union(*splits_of(made))
+    dataset = data.images(path, size=6, batch_size=1, validation_fraction=0.3, test_fraction=0.3)
+    assert (99, 0) in set.union(*splits_of(dataset))
 
 
 def test_images_beyond_the_memory_limit_are_decoded_on_demand(tmp_path):
     path = folder(tmp_path)
-    now, later = (data.images(path, size=4, batch_size=4, memory_limit=memory) for memory in (1, 0))
+    now, later = (data.images(path, size=4, batch_size=4, memory_limit=memory_limit) for memory_limit in (1, 0))
     assert "decoded on demand" in later.description
-    some = lambda made: [made.train[5], *made.splits["validation"], *made.splits["test"]]
+    some = lambda dataset: [dataset.train[5], *dataset.splits["validation"], *dataset.splits["test"]]
     for one, other in zip(some(now), some(later), strict=True):
         assert other["inputs"].dtype == np.uint8
         for name, array in one.items():
             np.testing.assert_array_equal(other[name], array)
 
 
-@pytest.mark.parametrize("memory", [1, 0])
-def test_the_fingerprint_depends_on_the_files(tmp_path, memory):
+@pytest.mark.parametrize("memory_limit", [1, 0])
+def test_the_fingerprint_depends_on_the_files(tmp_path, memory_limit):
     path = folder(tmp_path)
-    fingerprint = lambda: data.images(path, size=4, batch_size=4, memory_limit=memory).fingerprint
+    fingerprint = lambda: data.images(path, size=4, batch_size=4, memory_limit=memory_limit).fingerprint
     before = fingerprint()
     assert fingerprint() == before
     (tmp_path / "train" / "cat" / "000.png").write_bytes(encoded(X[0]))
@@ -140,17 +140,17 @@ def test_the_fingerprint_depends_on_the_files(tmp_path, memory):
     assert fingerprint() != changed
 
 
-@pytest.mark.parametrize("memory", [1, 0])
+@pytest.mark.parametrize("memory_limit", [1, 0])
 @pytest.mark.parametrize("content", [b"", b"GIF89b", b"no image"], ids=["empty", "cut", "text"])
-def test_a_corrupt_file_is_rejected_or_skipped(tmp_path, memory, content):
+def test_a_corrupt_file_is_rejected_or_skipped(tmp_path, memory_limit, content):
     path = folder(tmp_path)
     for name in ("002.png", "005.png"):
         (tmp_path / "train" / "cat" / name).write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot decode .*train/cat/00[25].png: not in a format that Pillow knows"):
-        data.images(path, size=6, batch_size=4, memory_limit=memory)
-    made = data.images(path, size=6, batch_size=2, memory_limit=memory, on_corrupt="skip")
-    assert "2 corrupt images skipped, the first: cannot decode" in made.description
-    train, validation, test = splits_of(made)
+        data.images(path, size=6, batch_size=4, memory_limit=memory_limit)
+    dataset = data.images(path, size=6, batch_size=2, memory_limit=memory_limit, on_corrupt="skip")
+    assert "2 corrupt images skipped, the first: cannot decode" in dataset.description
+    train, validation, test = splits_of(dataset)
     assert train | validation == {(i, int(i >= 8)) for i in range(16) if i not in (2, 5)}
     assert len(test) == 16
 
@@ -161,29 +161,29 @@ def test_a_truncated_body_is_an_error_when_its_batch_is_read(tmp_path):
     file.write_bytes(encoded(RANDOM.integers(0, 256, (9, 9, 3)).astype(np.uint8))[:200])
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
         data.images(path, size=6, batch_size=4)
-    made = data.images(path, size=6, batch_size=4, memory_limit=0)
+    dataset = data.images(path, size=6, batch_size=4, memory_limit=0)
     with pytest.raises(ValueError, match=f"cannot decode {file}: .*truncated"):
-        list(made.splits["test"])
-    made = data.images(path, size=6, batch_size=4, memory_limit=0, on_corrupt="skip")
-    assert f"1 corrupt image skipped, the first: cannot decode {file}" in made.description
-    assert len(list(made.splits["test"])) > 0
+        list(dataset.splits["test"])
+    dataset = data.images(path, size=6, batch_size=4, memory_limit=0, on_corrupt="skip")
+    assert f"1 corrupt image skipped, the first: cannot decode {file}" in dataset.description
+    assert len(list(dataset.splits["test"])) > 0
 
 
-@pytest.mark.parametrize("memory", [1, 0])
-def test_intact_files_of_unsupported_pixels_are_skipped(tmp_path, memory):
+@pytest.mark.parametrize("memory_limit", [1, 0])
+def test_intact_files_of_unsupported_pixels_are_skipped(tmp_path, memory_limit):
     path = folder(tmp_path)
     (tmp_path / "test" / "dog" / "a.tiff").write_bytes(encoded(np.ones((9, 9), np.float32), "TIFF"))
-    made = data.images(path, size=6, batch_size=4, memory_limit=memory, on_corrupt="skip")
-    assert "1 corrupt image skipped" in made.description
-    assert len(splits_of(made)[2]) == 16
+    dataset = data.images(path, size=6, batch_size=4, memory_limit=memory_limit, on_corrupt="skip")
+    assert "1 corrupt image skipped" in dataset.description
+    assert len(splits_of(dataset)[2]) == 16
 
 
 def test_an_image_of_too_many_pixels_is_rejected(tmp_path, monkeypatch):
     path = folder(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    for memory in (1, 0):
+    for memory_limit in (1, 0):
         with pytest.raises(ValueError, match=r"cannot decode .*000.png: .*decompression bomb"):
-            data.images(path, size=6, batch_size=4, memory_limit=memory)
+            data.images(path, size=6, batch_size=4, memory_limit=memory_limit)
 
 
 DECODED = {
@@ -319,18 +319,18 @@ def test_only_corrupt_files_are_rejected(tmp_path):
     path = folder(tmp_path)
     for file in (tmp_path / "test").rglob("*.png"):
         file.write_bytes(b"")
-    for memory in (1, 0):
+    for memory_limit in (1, 0):
         with pytest.raises(ValueError, match=r"none of 16 images can be decoded; cannot decode .*test/cat/016.png"):
-            data.images(path, size=6, batch_size=2, memory_limit=memory, on_corrupt="skip")
+            data.images(path, size=6, batch_size=2, memory_limit=memory_limit, on_corrupt="skip")
 
 
-@pytest.mark.parametrize("memory", [1, 0])
-def test_a_class_of_corrupt_files_is_rejected(tmp_path, memory):
+@pytest.mark.parametrize("memory_limit", [1, 0])
+def test_a_class_of_corrupt_files_is_rejected(tmp_path, memory_limit):
     path = folder(tmp_path, classes=("ape", "cat", "dog"))
     for file in tmp_path.rglob("cat/*.png"):
         file.write_bytes(b"")
     with pytest.raises(ValueError, match="no image of class cat to learn from can be decoded; cannot .*train/cat/008"):
-        data.images(path, size=6, batch_size=2, memory_limit=memory, on_corrupt="skip")
+        data.images(path, size=6, batch_size=2, memory_limit=memory_limit, on_corrupt="skip")
 
 
 X = RANDOM.integers(0, 256, (30, 5, 4, 3)).astype(np.uint8)
@@ -348,15 +348,15 @@ def saved(root, arrays, **changes):
 
 
 def test_arrays_of_images_are_read(tmp_path):
-    made = data.image_arrays(saved(tmp_path, ARRAYS), batch_size=4, validation_fraction=0.2)
-    np.testing.assert_array_equal(np.concatenate([b["inputs"][b["mask"]] for b in made.splits["test"]]), X[20:])
-    assert made.train[0]["inputs"].dtype == np.uint8
-    assert made.spec.names == ("0", "1")
+    dataset = data.image_arrays(saved(tmp_path, ARRAYS), batch_size=4, validation_fraction=0.2)
+    np.testing.assert_array_equal(np.concatenate([b["inputs"][b["mask"]] for b in dataset.splits["test"]]), X[20:])
+    assert dataset.train[0]["inputs"].dtype == np.uint8
+    assert dataset.spec.names == ("0", "1")
     gray = dict(x_train=X[:20, ..., 0], x_test=X[20:, ..., 0], y_train=ARRAYS["y_train"][:, None])
     names = np.array(["odd", "even", "never"])
-    made = data.image_arrays(saved(tmp_path, ARRAYS, **gray, classes=names), batch_size=4, validation_fraction=0.2)
-    assert made.train[0]["inputs"].shape == (4, 5, 4, 1)
-    assert made.spec.names == ("odd", "even")  # in the order of their numbers
+    dataset = data.image_arrays(saved(tmp_path, ARRAYS, **gray, classes=names), batch_size=4, validation_fraction=0.2)
+    assert dataset.train[0]["inputs"].shape == (4, 5, 4, 1)
+    assert dataset.spec.names == ("odd", "even")  # in the order of their numbers
 
 
 def jpegs(split, count, first=0):
@@ -375,12 +375,12 @@ ZEROS[JPEGS["off_train"][3] : JPEGS["off_train"][4]] = 0
 
 
 def test_encoded_images_are_read_from_an_npz_file(tmp_path):
-    made = data.jpeg_images(saved(tmp_path, JPEGS), batch_size=4, validation_fraction=0.25)
-    train, validation, test = splits_of(made)
+    dataset = data.jpeg_images(saved(tmp_path, JPEGS), batch_size=4, validation_fraction=0.25)
+    train, validation, test = splits_of(dataset)
     assert train | validation == {(i, i % 2) for i in range(16)}
     assert test == {(i, i % 2) for i in range(16, 22)}
-    assert made.spec.names == ("even", "odd")
-    assert made.train[0]["inputs"].shape == (4, 6, 6, 3)
+    assert dataset.spec.names == ("even", "odd")
+    assert dataset.train[0]["inputs"].shape == (4, 6, 6, 3)
     small = data.jpeg_images(saved(tmp_path, JPEGS), size=3, channels=1, batch_size=4, validation_fraction=0.25)
     assert small.train[0]["inputs"].shape == (4, 3, 3, 1)
 
@@ -389,9 +389,9 @@ def test_damaged_images_are_rejected_by_index_or_skipped(tmp_path):
     path = saved(tmp_path, JPEGS, jpg_train=ZEROS)
     with pytest.raises(ValueError, match=r"cannot decode image 3 of jpg_train in .*a.npz: not in a format"):
         data.jpeg_images(path, batch_size=4)
-    made = data.jpeg_images(path, batch_size=2, validation_fraction=0.25, on_corrupt="skip")
-    assert "; 1 corrupt image skipped, the first: cannot decode image 3 of" in made.description
-    train, validation, _ = splits_of(made)
+    dataset = data.jpeg_images(path, batch_size=2, validation_fraction=0.25, on_corrupt="skip")
+    assert "; 1 corrupt image skipped, the first: cannot decode image 3 of" in dataset.description
+    train, validation, _ = splits_of(dataset)
     assert train | validation == {(i, i % 2) for i in range(16) if i != 3}
 
 
@@ -489,7 +489,7 @@ def test_decoding_stops_at_the_first_corrupt_file(tmp_path, monkeypatch):
 
 def test_batches_of_digits_equal_those_of_older_versions():
     """Runs of older versions resume with the same batches."""
-    made = data.digits(batch_size=6, seed=5)
-    assert made.fingerprint.startswith("a4682d17a50061452e5910ab80119bd5")
-    assert made.train[40]["targets"].tolist() == [4, 0, 7, 9, 7, 7]
-    assert made.splits["validation"][1]["targets"].tolist() == [8, 5, 6, 1, 9, 1]
+    dataset = data.digits(batch_size=6, seed=5)
+    assert dataset.fingerprint.startswith("a4682d17a50061452e5910ab80119bd5")
+    assert dataset.train[40]["targets"].tolist() == [4, 0, 7, 9, 7, 7]
+    assert dataset.splits["validation"][1]["targets"].tolist() == [8, 5, 6, 1, 9, 1]

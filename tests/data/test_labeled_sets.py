@@ -17,11 +17,11 @@ def saved(folder, x=X, y=Y):
 
 
 def test_nan_at_the_end_of_a_set_is_padding(tmp_path):
-    made = data.labeled_sets(saved(tmp_path), batch_size=4, validation_fraction=0.2, standardize=False)
-    assert made.spec.names == ("even", "odd")
-    seen = [row for batch in made.splits["validation"] for row in zip(batch["inputs"], batch["valid"], strict=True)]
+    dataset = data.labeled_sets(saved(tmp_path), batch_size=4, validation_fraction=0.2, standardize=False)
+    assert dataset.spec.names == ("even", "odd")
+    seen = [row for batch in dataset.splits["validation"] for row in zip(batch["inputs"], batch["valid"], strict=True)]
     for step in range(16):
-        batch = made.train[step]
+        batch = dataset.train[step]
         assert "lengths" not in batch and batch["valid"].dtype == bool
         seen += list(zip(batch["inputs"], batch["valid"], strict=True))
     assert {0, 2, 6} == {int(valid.sum()) for _, valid in seen}
@@ -30,8 +30,8 @@ def test_nan_at_the_end_of_a_set_is_padding(tmp_path):
 
 
 def test_features_are_standardized_over_valid_elements(tmp_path):
-    made = data.labeled_sets(saved(tmp_path, 5 + 3 * X), batch_size=8, validation_fraction=0.2)
-    batches = [*made.splits["validation"], *(made.train[step] for step in range(4))]
+    dataset = data.labeled_sets(saved(tmp_path, 5 + 3 * X), batch_size=8, validation_fraction=0.2)
+    batches = [*dataset.splits["validation"], *(dataset.train[step] for step in range(4))]
     elements = np.concatenate([batch["inputs"][batch["valid"] & batch["mask"][:, None]] for batch in batches])
     np.testing.assert_allclose(elements.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(elements.std(0), 1, rtol=1e-5)

@@ -35,14 +35,14 @@ def test_copying_targets_are_the_first_symbols(delay, symbols):
 
 @pytest.mark.parametrize("length", [20, 100, 137])
 def test_temporal_order_targets_are_the_order_of_x_and_y(length):
-    made = data.temporal_order(length, batch_size=100)
-    batch = made.train[2]
+    dataset = data.temporal_order(length, batch_size=100)
+    batch = dataset.train[2]
     for row, target in zip(batch["inputs"].argmax(-1), batch["targets"], strict=True):
         steps = np.flatnonzero((row == 4) | (row == 5))
         assert len(steps) == 2
         assert length // 10 <= steps[0] < 2 * (length // 10)
         assert 5 * (length // 10) <= steps[1] < 6 * (length // 10)
-        assert "".join("XY"[row[i] - 4] for i in steps) == made.spec.names[target]
+        assert "".join("XY"[row[i] - 4] for i in steps) == dataset.spec.names[target]
         assert (row[0], row[-1]) == (6, 7)
 
 

@@ -28,14 +28,14 @@ def test_columns_are_read_plain_and_gzipped(path, tmp_path):
 
 
 def test_batches_decode_to_the_texts_and_splits_are_disjoint(path):
-    made = data.pairs(
+    dataset = data.pairs(
         path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     )
-    vocabulary, sources = made.spec, {}
+    vocabulary, sources = dataset.spec, {}
     for name, batches in (
-        ("train", [made.train[i] for i in range(8)]),
-        ("test", made.splits["test"]),
-        ("val", made.splits["validation"]),
+        ("train", [dataset.train[i] for i in range(8)]),
+        ("test", dataset.splits["test"]),
+        ("val", dataset.splits["validation"]),
     ):
         sources[name] = set()
         for batch in batches:
@@ -48,16 +48,16 @@ def test_batches_decode_to_the_texts_and_splits_are_disjoint(path):
                 sources[name].add(source)
     assert (len(sources["test"]), len(sources["val"])) == (20, 10)
     assert not sources["train"] & (sources["test"] | sources["val"]) and not sources["test"] & sources["val"]
-    assert "70 training pairs, 10 validation, 20 test; 0 longer than 20 tokens" in made.description
+    assert "70 training pairs, 10 validation, 20 test; 0 longer than 20 tokens" in dataset.description
 
 
 def test_long_pairs_are_left_out_and_counted(path):
     with open(path, "a") as file:
         file.write("100\t" + "a long story " * 30 + "\tx\n")
-    made = data.pairs(
+    dataset = data.pairs(
         path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     )
-    assert "; 1 longer than 20 tokens left out" in made.description
+    assert "; 1 longer than 20 tokens left out" in dataset.description
 
 
 def test_translations_of_one_source_are_in_one_split(tmp_path):
@@ -66,12 +66,12 @@ def test_translations_of_one_source_are_in_one_split(tmp_path):
         "\ufeff" + "".join(f"number {n}\t{word} {n}\r\n" for n in range(40) for word in ("num", "nr\u2028"))
     )
     assert data.read_pairs(str(path))[0] == ("number 0", "num 0")
-    made = data.pairs(
+    dataset = data.pairs(
         str(path), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     )
-    assert "56 training pairs, 8 validation, 16 test" in made.description
+    assert "56 training pairs, 8 validation, 16 test" in dataset.description
     sources = lambda batch: {tuple(row) for row in batch["inputs"][batch["mask"]]}
-    assert len(set.union(*map(sources, made.splits["test"]))) == 8
+    assert len(set.union(*map(sources, dataset.splits["test"]))) == 8
 
 
 def test_symbols_do_not_occur_in_texts(path):

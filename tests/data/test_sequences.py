@@ -146,17 +146,17 @@ def test_no_target_follows_a_gap_and_no_held_out_token_is_trained_on(tmp_path, r
     for i, length in enumerate([70, 30, 100]):
         first = sum([70, 30, 100][:i])
         (tmp_path / f"{i}.txt").write_bytes(bytes(range(first, first + length)))
-    made = data.text(str(tmp_path), read_as=read_as, batch_size=3, seq_len=7, validation_fraction=0.2)
-    assert made.description.endswith("160 training bytes, 40 held out, the ends of 3 files")
+    dataset = data.text(str(tmp_path), read_as=read_as, batch_size=3, seq_len=7, validation_fraction=0.2)
+    assert dataset.description.endswith("160 training bytes, 40 held out, the ends of 3 files")
     held_out = {*range(56, 70), *range(94, 100), *range(180, 200)}
     trained_on, seen, targets = set(), set(), []
     for step in range(200):
-        batch = made.train[step]
+        batch = dataset.train[step]
         np.testing.assert_array_equal(batch["mask"], batch["targets"] == batch["inputs"] + 1)
         trained_on |= set(batch["targets"][batch["mask"]].tolist())
         seen |= {*batch["inputs"].ravel().tolist(), *batch["targets"].ravel().tolist()}
     assert not seen & held_out and trained_on == {*range(1, 200)} - held_out - {70, 100}
-    for batch in made.splits["validation"]:
+    for batch in dataset.splits["validation"]:
         valid = batch["mask"]
         np.testing.assert_array_equal(batch["targets"][valid], batch["inputs"][valid] + 1)
         targets += batch["targets"][valid].tolist()
@@ -168,10 +168,10 @@ def test_many_short_files_have_held_out_tokens(tmp_path, unit):
     """A file may be shorter than the tokens to hold out."""
     for i in range(60):
         (tmp_path / f"{i:02}.txt").write_text(f"é{i % 7} end{i % 3}\n" if i % 4 else "")
-    made = data.text(str(tmp_path), unit, batch_size=2, seq_len=5, vocab_size=280)
-    held_out = sum(int(batch["mask"].sum()) for batch in made.splits["validation"])
+    dataset = data.text(str(tmp_path), unit, batch_size=2, seq_len=5, vocab_size=280)
+    held_out = sum(int(batch["mask"].sum()) for batch in dataset.splits["validation"])
     assert 0 < held_out < int(0.1 * len(data.read(str(tmp_path), unit, 280)[0]))
-    assert all(batch["mask"].any() for batch in (*made.splits["validation"], *(made.train[i] for i in range(20))))
+    assert all(batch["mask"].any() for batch in (*dataset.splits["validation"], *(dataset.train[i] for i in range(20))))
 
 
 def test_the_fingerprint_depends_on_the_ends_of_files(tmp_path):

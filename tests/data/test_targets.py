@@ -28,13 +28,13 @@ def saved(folder, x, y=None, **names):
 @pytest.mark.parametrize("reader, x", READERS.values(), ids=READERS)
 def test_quantities_are_standardized_and_recovered_in_their_units(tmp_path, reader, x):
     path = saved(tmp_path, x, QUANTITIES, quantities=np.array(["time", "mass"]))
-    made = reader(path, batch_size=5, target_type="quantities")
-    assert made.spec.names == ("time", "mass")
-    assert "2 quantities, " in made.description
-    mean, std = made.spec.scale
+    dataset = reader(path, batch_size=5, target_type="quantities")
+    assert dataset.spec.names == ("time", "mass")
+    assert "2 quantities, " in dataset.description
+    mean, std = dataset.spec.scale
     np.testing.assert_allclose(mean, QUANTITIES[:40].mean(0), rtol=1e-14)
     np.testing.assert_allclose(std, QUANTITIES[:40].std(0), rtol=1e-6)
-    batches = list(made.splits["test"])
+    batches = list(dataset.splits["test"])
     found = np.concatenate([batch["targets"][batch["mask"]] for batch in batches])
     assert found.dtype == np.float32
     np.testing.assert_allclose(found * std + mean - 1.7e9, QUANTITIES[40:] - 1.7e9, rtol=1e-5, atol=1e-6)
@@ -45,15 +45,19 @@ def test_quantities_are_standardized_and_recovered_in_their_units(tmp_path, read
 @pytest.mark.parametrize("reader, x", READERS.values(), ids=READERS)
 def test_labels_are_bool_and_targets_are_optional(tmp_path, reader, x):
     for given in (LABELS, LABELS.astype(np.int64), LABELS.astype(float)):
-        made = reader(saved(tmp_path, x, given, classes=np.array(["a", "b", "c"])), batch_size=5, target_type="labels")
-        assert made.spec == data.Labels(("a", "b", "c"))
-        np.testing.assert_array_equal(made.splits["test"][0]["targets"], LABELS[40:45])
+        dataset = reader(
+            saved(tmp_path, x, given, classes=np.array(["a", "b", "c"])), batch_size=5, target_type="labels"
+        )
+        assert dataset.spec == data.Labels(("a", "b", "c"))
+        np.testing.assert_array_equal(dataset.splits["test"][0]["targets"], LABELS[40:45])
     named = reader(saved(tmp_path, x, LABELS), batch_size=5, target_type="labels")
     assert named.spec == data.Labels(("0", "1", "2"))
     bare = reader(saved(tmp_path, x), batch_size=5, target_type="none")
     assert bare.spec == data.Unlabeled(bare.train[0]["inputs"].shape[-1])
     assert "targets" not in bare.train[0]
-    np.testing.assert_array_equal(bare.train[0]["inputs"], made.train[0]["inputs"])  # the same rows in the same order
+    np.testing.assert_array_equal(
+        bare.train[0]["inputs"], dataset.train[0]["inputs"]
+    )  # the same rows in the same order
     half = bare.part(lambda count: np.arange(count)[: count // 2])
     np.testing.assert_array_equal(half.train[3]["inputs"], bare.train[3]["inputs"][:2])
 
