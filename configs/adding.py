@@ -1,10 +1,10 @@
-"""The adding problem: which two of 400 numbers were marked, and what is their sum?
+"""The adding problem: regression of the sum of two marked numbers among 400.
 
-python -m jaxnets.train --config=adding
-python -m jaxnets.train --config=adding --workdir=runs/adding_elman --config.model.cell=recurrent.elman
+    python -m jaxnets.train --config=adding
+    python -m jaxnets.train --config=adding --workdir=runs/adding_elman --config.model.cell=recurrent.elman
 
-Expected: a mean squared error below 0.001 (guessing: 0.167), in five minutes on two CPU cores; the second stays at
-0.17.
+Expected: a mean squared error below 0.001 (chance: 0.167) in five minutes on two CPU cores. The second command stays
+at 0.17.
 """
 
 

@@ -1,4 +1,4 @@
-"""The common settings and their defaults: a config lists what differs. docs/settings.md says what each one is."""
+"""Common settings and their defaults. A config lists only what differs; docs/settings.md describes each setting."""
 
 
 def get_config() -> dict:

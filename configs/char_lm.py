@@ -1,9 +1,9 @@
-"""A character (byte) model of Python source code: the default.
+"""A byte-level language model of Python source code; this is the default config.
 
     python -m jaxnets.train
 
-learns from the sources of Python's own standard library, found on the machine. Expected: at most 1.5 nats per byte on
-the held-out tenth, within 4 minutes on two CPU cores. Your own text:
+trains on the sources of the Python standard library on this machine. Expected: at most 1.5 nats per byte on the
+held-out tenth, within 4 minutes on two CPU cores. For your own text:
 
     python -m jaxnets.train --workdir=runs/mine --config.data.path=my/text/or/folder
 """

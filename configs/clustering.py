@@ -1,9 +1,9 @@
-"""Mixtures of four Gaussians, found by one look at their points (Lee et al. 2019, section 5.3).
+"""Amortized clustering of points from mixtures of four Gaussians (Lee et al. 2019, section 5.3).
 
     python -m jaxnets.train --config=clustering
 
-``log_likelihood`` is that of a point; ``oracle`` is the loss of the true mixtures.
-Expected: -1.48 on many sets where the true mixtures have -1.47 (published: -1.50), in an hour on a CPU core.
+``log_likelihood`` is the mean over points; ``oracle`` is the loss of the true mixtures. Expected: -1.48 where the true
+mixtures have -1.47 (published: -1.50), in an hour on one CPU core.
 """
 
 

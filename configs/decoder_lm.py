@@ -1,13 +1,13 @@
-"""A decoder-only transformer, GPT-2's, small: the same texts as char_lm.
+"""A small decoder-only transformer in the style of GPT-2, on the same text as char_lm.
 
     python -m jaxnets.train --config=decoder_lm
 
-learns from the sources of Python's standard library, byte by byte. Your own text, character by character:
+trains on the bytes of the Python standard library. For the characters of your own text:
 
     python -m jaxnets.train --config=decoder_lm --workdir=runs/mine --config.data.path=my/text \\
         --config.data.unit=character
 
-Expected of Karpathy's ``tinyshakespeare``: 1.78 nats per character, in three minutes on two CPU cores.
+Expected on ``tinyshakespeare`` (Karpathy): 1.78 nats per character, in three minutes on two CPU cores.
 """
 
 

@@ -1,8 +1,8 @@
-"""Handwritten digits of 8 x 8, read row by row.
+"""Handwritten digits of 8 x 8 pixels, as series of rows.
 
     python -m jaxnets.train --config=digits
 
-Expected: about 97 % of the test part right, in half a minute on two CPU cores. Then
+Expected: a test accuracy of about 97 %, in half a minute on two CPU cores. Then
 
     python -m jaxnets.evaluate --workdir=runs/digits --split=test
 """

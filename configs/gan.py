@@ -1,4 +1,4 @@
-"""Adversarial networks on a ring of eight Gaussians; five steps of the discriminator for one of the generator.
+"""A generative adversarial network on a ring of eight Gaussians, with five discriminator steps per generator step.
 
 python -m jaxnets.train --config=gan
 """

@@ -1,9 +1,9 @@
-"""Images in a folder for each class, by a ResNet-18.
+"""Image classification with a ResNet-18, from a folder of images for each class.
 
-python -m jaxnets.train --config=images --config.data.path=folder
+    python -m jaxnets.train --config=images --config.data.path=folder
 
-The folder holds ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``, or ``<class>/*.jpg`` alone, of which a part is held
-out then. The README has figures of an example.
+The folder holds ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``, or only ``<class>/*.jpg``, from which the test and
+validation splits are then sampled. The README has the results of an example.
 """
 
 

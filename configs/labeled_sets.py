@@ -1,9 +1,8 @@
-"""Sets of an npz file and their classes, by set attention.
+"""Classification of sets from an npz file, with set attention.
 
     python -m jaxnets.train --config=labeled_sets --config.data.path=my_sets.npz
 
-The file holds ``x_train [S, N, D]``, ``y_train [S]``, ``x_test``, ``y_test``; a set that ends in NaN is that much
-smaller.
+The file holds ``x_train [S, N, D]``, ``y_train [S]``, ``x_test`` and ``y_test``; NaN at the end of a set is padding.
 """
 
 

@@ -1,8 +1,8 @@
-"""LeNet-5 on MNIST, or other images in its four IDX files.
+"""LeNet-5 on MNIST, or on other images in the same four IDX files.
 
-python -m jaxnets.train --config=mnist --config.data.path=folder/of/mnist
+    python -m jaxnets.train --config=mnist --config.data.path=folder/of/mnist
 
-Expected: 99.3 % of the test part right, in two minutes on two CPU cores.
+Expected: a test accuracy of 99.3 %, in two minutes on two CPU cores.
 """
 
 

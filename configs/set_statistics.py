@@ -1,9 +1,9 @@
-"""The mean of 100 numbers, by a histogram of 64 bins; or their median, maximum or variance.
+"""Regression of the mean, median, maximum or variance of 100 numbers, with a histogram of 64 bins.
 
-python -m jaxnets.train --config=set_statistics
-python -m jaxnets.train --config=set_statistics --workdir=runs/median --config.data.statistic=median
+    python -m jaxnets.train --config=set_statistics
+    python -m jaxnets.train --config=set_statistics --workdir=runs/median --config.data.statistic=median
 
-Expected: a mean absolute error of 0.001 (mean, variance), 0.008 (median) or 0.018 (maximum) in ten seconds.
+Expected: a mean absolute error of 0.001 (mean, variance), 0.008 (median) or 0.018 (maximum), in ten seconds.
 """
 
 

@@ -1,9 +1,9 @@
-"""A character model of Shakespeare, against the published figure of nanoGPT's transformer (1.47 nats per character).
+"""A character-level language model of Shakespeare.
 
     python -m jaxnets.train --config=shakespeare --workdir=runs/shakespeare --config.data.path=tinyshakespeare.txt
 
-The file is Karpathy's ``tinyshakespeare`` of 1,115,394 characters; the first nine tenths are learned, the last is held
-out. Expected: at most 1.47 nats per character within 10 minutes on two CPU cores.
+The file is ``tinyshakespeare`` (Karpathy) with 1,115,394 characters, of which the last tenth is held out. Expected: at
+most 1.47 nats per character, the published result of the transformer in nanoGPT, within 10 minutes on two CPU cores.
 """
 
 

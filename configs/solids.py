@@ -1,8 +1,8 @@
-"""Of which solid is this cloud of points? Sphere, cube, cylinder, cone, torus or tetrahedron, turned anyhow.
+"""Classification of rotated point clouds: sphere, cube, cylinder, cone, torus or tetrahedron.
 
-python -m jaxnets.train --config=solids
+    python -m jaxnets.train --config=solids
 
-Expected: 99 % right, in four to eight minutes on a CPU core.
+Expected: an accuracy of 99 %, in four to eight minutes on one CPU core.
 """
 
 

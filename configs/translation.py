@@ -1,4 +1,4 @@
-"""Translation, by a small Transformer, or by a recurrent encoder and decoder, with attention or without.
+"""Translation with a small Transformer, or with a recurrent encoder-decoder.
 
     python -m jaxnets.train --config=translation --config.data.path=pairs.tsv
     python -m jaxnets.evaluate --workdir=runs/translation --split=test
@@ -7,10 +7,11 @@
     python -m jaxnets.train --config=translation:rnn --workdir=runs/plain --config.data.path=pairs.tsv \\
         --config.model.attention=none
 
-The file has a pair a line, source and target with a tab between (other columns: --config.data.columns="(1, 2)"), plain
-or gzipped. Expected of 26,000 verses from English to Spanish: BLEU 15 after --config.train.steps=2010, in ten minutes
-on two CPU cores; ``rnn``: 26 after --config.train.steps=3340, in ten minutes, and 3 without attention.
---config.task.scheduled_sampling=0.2 lets the decoder read its own words in a fifth of the steps (scheduled sampling).
+The file, plain or gzipped, has one pair per line, with a tab between source and target. Other columns are selected by
+--config.data.columns="(1, 2)". Expected on 26,000 verses from English to Spanish: BLEU 15 after
+--config.train.steps=2010, in ten minutes on two CPU cores. ``rnn``: BLEU 26 after --config.train.steps=3340, in ten
+minutes, and 3 without attention. With --config.task.scheduled_sampling=0.2, a fifth of the inputs of the decoder are
+its own predictions.
 """
 
 VARIANTS: dict[str, dict] = {

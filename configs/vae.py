@@ -1,4 +1,4 @@
-"""A variational autoencoder of handwritten digits of 8 x 8, whose pixels are drawn as bits.
+"""A variational autoencoder of handwritten digits of 8 x 8 pixels, sampled as bits.
 
     python -m jaxnets.train --config=vae
 

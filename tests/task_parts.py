@@ -1,4 +1,4 @@
-"""Tasks without an optimizer: the functions that a learner is made from, called one by one."""
+"""Helpers for tests of tasks without an optimizer."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from jaxnets.learning import Aux, Context
 
 
 class Parts(NamedTuple):
-    """With ``learn=Parts`` a task's ``learner`` has what it would be made from.
+    """The arguments of ``make_learner``; with ``make_learner=Parts``, they are the ``learner`` of a task.
 
     Attributes:
         init: ``(key, batch) -> variables``.
@@ -21,7 +21,7 @@ class Parts(NamedTuple):
 
 
 def loss_of(task, variables, batch, key=None, carry=()) -> tuple[jax.Array, Aux]:
-    """The loss of a task with ``Parts`` at step 0, and what comes with it."""
+    """The loss and ``Aux`` of a task with ``Parts`` at step 0."""
     return task.learner.loss(variables, batch, Context(jax.random.key(0) if key is None else key, 0, carry))
 
 
@@ -32,9 +32,9 @@ def measured(task, variables, batch, carry=None) -> dict[str, Any]:
 
 def means(task, variables, batch) -> dict[str, float]:
     """The metrics of a batch."""
-    return {name: float(total / number) for name, (total, number) in measured(task, variables, batch).items()}
+    return {name: float(total / count) for name, (total, count) in measured(task, variables, batch).items()}
 
 
 def figures(task, variables, batches) -> dict[str, Any]:
-    """The figures of a task for these batches of the validation."""
+    """The figures of a task for these validation batches."""
     return task.reports["figures"](variables, {"validation": batches}, jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Sources and pipelines: deterministic in (seed, step), resumable exactly, never from the network."""
+"""Data sources and pipelines: local files only, deterministic in (seed, step), exactly resumable."""
 
 from jaxnets.ops import extras
 

@@ -52,18 +52,18 @@ def check_arguments(seed: int, validation_fraction: float = 0.5, **sizes: int) -
     check_integer("seed", seed, least=0)
     for name, size in sizes.items():
         check_integer(name, size)
-    check_part("validation", validation_fraction)
+    check_part("validation_fraction", validation_fraction)
 
 
-def check_range(shortest: int, longest: int) -> None:
-    """Checks that lengths from ``shortest`` to ``longest`` exist.
+def check_range(min_size: int, max_size: int) -> None:
+    """Checks that the range of sizes from ``min_size`` to ``max_size`` is not empty.
 
     Raises:
-        ValueError: ``longest`` is no integer, or below ``shortest``.
+        ValueError: If ``max_size`` is not an integer, or is less than ``min_size``.
     """
-    check_integer("longest", longest)
-    if longest < shortest:
-        raise ValueError(f"`longest` must be at least `shortest`, {shortest}, got {longest}")
+    check_integer("max_size", max_size)
+    if max_size < min_size:
+        raise ValueError(f"`max_size` must be at least `min_size`, {min_size}, got {max_size}")
 
 
 def path_of(path: str | os.PathLike) -> Path:

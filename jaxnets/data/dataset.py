@@ -1,4 +1,4 @@
-"""``Dataset`` and ``Examples``: what readers of data return, and the meaning of their numbers, to be saved."""
+"""``Dataset`` and ``Examples``: the results of data sources, with the meaning of their arrays."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,25 +9,27 @@ import numpy as np
 from jaxnets.data.inputs import Inputs
 from jaxnets.data.targets import Spec
 
-RowsOf = Callable[[int], np.ndarray]
+SelectRows = Callable[[int], np.ndarray]  # from the number of rows of a batch to the indices of the rows to read
 
 
 class Dataset(NamedTuple):
-    """Attributes:
-    splits: Batches by name. ``train`` is endless, a pure function of (seed, step); others, such as ``validation`` and
-        ``test``, are finite.
-    spec: What the numbers in batches mean, saved with the run.
-    fingerprint: SHA-256 of the data, saved with the run: it goes on with the same data only.
-    description: One line for a person.
-    read_part: As ``part``, for data that need not read the other rows.
-    inputs: What became of raw inputs, saved with the run; None where batches hold them as they are.
+    """Batches of every split of a data set, and the metadata that is saved with a run.
+
+    Attributes:
+        splits: Batches of each split. ``train`` is endless, a pure function of (seed, step). All other splits, such as
+            ``validation`` and ``test``, are finite.
+        spec: Meaning of the targets, saved with the run.
+        fingerprint: SHA-256 of the data, saved with the run. A run resumes with the same data only.
+        description: One line for the user.
+        read_part: Replacement of ``part`` for a source that can skip the other rows; None if it cannot.
+        inputs: Preprocessing of the raw inputs, saved with the run; None if batches hold raw inputs.
     """
 
     splits: dict[str, grain.MapDataset]
     spec: Spec
     fingerprint: str
     description: str
-    read_part: "Callable[[RowsOf], Dataset] | None" = None
+    read_part: "Callable[[SelectRows], Dataset] | None" = None
     inputs: Inputs | None = None
 
     @property
@@ -35,43 +37,32 @@ class Dataset(NamedTuple):
         return self.splits["train"]
 
     @property
-    def validation(self) -> grain.MapDataset:
-        return self.splits["validation"]
-
-    @property
-    def test(self) -> grain.MapDataset | None:
-        return self.splits.get("test")
-
-    @property
-    def targets(self) -> Spec:
-        """The spec, as the meaning of the targets."""
-        return self.spec
-
-    @property
     def held_out(self) -> dict[str, grain.MapDataset]:
-        """The splits that are not learned from."""
+        """All splits except ``train``."""
         return {name: batches for name, batches in self.splits.items() if name != "train"}
 
-    def part(self, rows: RowsOf) -> "Dataset":
-        """The same batches with some of their rows only.
+    def part(self, rows: SelectRows) -> "Dataset":
+        """Returns the dataset with a subset of the rows of every batch.
 
         Args:
-            rows: ``count -> numbers``, which of a batch's ``count`` rows.
+            rows: Maps the number of rows of a batch to the indices of the rows to keep.
         """
         if self.read_part is not None:
             return self.read_part(rows)
-        cut = lambda batch: {name: array[rows(len(array))] for name, array in batch.items()}
-        return self._replace(splits={name: batches.map(cut) for name, batches in self.splits.items()})
+        select = lambda batch: {name: array[rows(len(array))] for name, array in batch.items()}
+        return self._replace(splits={name: batches.map(select) for name, batches in self.splits.items()})
 
 
 class Examples(NamedTuple):
-    """Attributes:
-    inputs: float32 ``[N, ...]``, or uint8 ``[N, H, W, C]``, images, which stay bytes; an array, or what has its
-        ``shape`` and ``dtype`` and gives rows by their numbers.
-    targets: ``[N]`` or ``[N, C]``, what ``target_arrays.encoded`` takes; None where there are none.
-    lengths: int32 ``[N]``, how many steps of a row are real; None: all.
-    width: Of the images whose pixels, a step each, the rows are; None: they are something else.
-    valid: bool ``[N, M]``, which elements of a row are real where rows are sets; None: they are not.
+    """Examples of one split before they are batched.
+
+    Attributes:
+        inputs: float32 ``[N, ...]``, or images as uint8 ``[N, H, W, C]``. An array, or an object with ``shape``,
+            ``dtype`` and indexing by row.
+        targets: ``[N]`` or ``[N, C]``, as ``target_arrays.encoded`` accepts them; None if there are no targets.
+        lengths: int32 ``[N]``, number of valid steps of each row; None if all steps are valid.
+        width: Width of the images if rows are their pixels, one pixel per step; None otherwise.
+        valid: bool ``[N, M]``, mask of the elements if rows are sets; None otherwise.
     """
 
     inputs: Any

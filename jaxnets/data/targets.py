@@ -1,4 +1,4 @@
-"""The meaning of a dataset's targets, beside a ``Vocabulary``: classes, measured quantities, labels, or none."""
+"""Specs of targets, except ``Vocabulary``: classes, quantities, labels, or no targets."""
 
 import dataclasses
 
@@ -10,10 +10,10 @@ from jaxnets.data.vocabulary import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """Targets are int32 numbers of classes.
+    """Spec of targets that are int32 class indices.
 
     Attributes:
-        names: In the order of their numbers.
+        names: Names of the classes, in the order of their indices.
     """
 
     names: tuple[str, ...]
@@ -25,16 +25,16 @@ class Classes:
 
 @dataclasses.dataclass(frozen=True)
 class Quantities:
-    """Targets are float32 ``[..., Q]``, standardized where ``std`` is given: ``(quantity - mean) / std``.
+    """Spec of targets that are float32 quantities ``[..., Q]``.
 
-    The mean is ``origin + offset``, as in ``inputs.Rows``. All three are None where targets are in the units of the
-    data.
+    Targets are standardized if ``std`` is given: ``(quantity - mean) / std`` with ``mean = origin + offset``, as in
+    ``inputs.Rows``. Otherwise ``origin``, ``offset`` and ``std`` are None, and targets have the units of the data.
 
     Attributes:
-        names: Of the Q quantities.
-        origin: Integers, or float64.
-        offset: float64.
-        std: float64, above 0.
+        names: Names of the Q quantities.
+        origin: First term of the mean, integers or float64.
+        offset: Second term of the mean, float64.
+        std: Standard deviation, float64, positive.
     """
 
     names: tuple[str, ...]
@@ -51,22 +51,22 @@ class Quantities:
 
     @property
     def scale(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Mean and standard deviation of the data, float64 ``[Q]``; None where targets are not standardized."""
+        """Mean and standard deviation of the data, float64 ``[Q]``; None if targets are not standardized."""
         known = self.statistics
         return None if known is None else (known.origin + known.offset, known.std)
 
     @property
     def statistics(self) -> Statistics | None:
-        """Those that targets are standardized with; None where they are not."""
+        """Statistics that standardize the targets; None if targets are not standardized."""
         return statistics_of(self.origin, self.offset, self.std)
 
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """Targets are bool ``[..., C]``: which of C labels an example has, any number of them.
+    """Spec of multilabel targets, bool ``[..., C]``: an example has any number of C labels.
 
     Attributes:
-        names: Of the labels, in their order.
+        names: Names of the labels.
     """
 
     names: tuple[str, ...]
@@ -78,10 +78,10 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Unlabeled:
-    """There are no targets.
+    """Spec of data without targets.
 
     Attributes:
-        features: Numbers of the last axis of the inputs.
+        features: Size of the last axis of the inputs.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""Generative models: variational bounds, adversarial losses, and models that are trained by them."""
+"""Generative models, with their variational bounds and adversarial losses."""
 
 from jaxnets.generative.adversarial import GAN, nonsaturating_losses
 from jaxnets.generative.bounds import bernoulli_log_prob, standard_normal_kl

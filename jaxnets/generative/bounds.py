@@ -4,9 +4,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.array_types import Array, Float
 
-def standard_normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    r"""The divergence of a diagonal Gaussian from the standard one, in nats.
+
+def standard_normal_kl(
+    mean: Float[Array, "*batch latent"], log_variance: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch"]:
+    r"""Computes the KL divergence of a diagonal Gaussian from the standard normal distribution, in nats.
 
     .. math:: \mathrm{KL} = \frac12 \sum_j \mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2
 
@@ -21,14 +25,14 @@ def standard_normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(mean**2 + jnp.exp(log_variance) - 1 - log_variance, axis=-1)
 
 
-def bernoulli_log_prob(logits: jax.Array, xs: jax.Array) -> jax.Array:
-    r"""The log-likelihood of independent bits, in nats.
+def bernoulli_log_prob(logits: Float[Array, "*batch D"], xs: Float[Array, "*batch D"]) -> Float[Array, "*batch"]:
+    r"""Computes the log-likelihood of independent Bernoulli variables, in nats.
 
     .. math:: \sum_i x_i l_i - \log(1 + e^{l_i})
 
     Args:
-        logits: l, ``[..., D]``.
-        xs: Bits 0 and 1, floating point ``[..., D]``.
+        logits: l, logits of the probability of 1, ``[..., D]``.
+        xs: x, floating point 0 or 1, ``[..., D]``.
 
     Returns:
         ``[...]``.

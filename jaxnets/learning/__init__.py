@@ -2,7 +2,7 @@
 
 from jaxnets.learning.alternating import AlternatingState, Player, alternating
 from jaxnets.learning.closed_form import ClosedFormState, closed_form
-from jaxnets.learning.contract import Aux, Context, Learn, Learner, Mean
+from jaxnets.learning.contract import Aux, Context, Learner, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, auroc, means
 from jaxnets.learning.gradient import Gradient, GradientState, gradient
 from jaxnets.learning.wrappers import skip_nonfinite, with_ema
@@ -15,8 +15,8 @@ __all__ = [
     "Evaluator",
     "Gradient",
     "GradientState",
-    "Learn",
     "Learner",
+    "MakeLearner",
     "Mean",
     "Player",
     "Scheduled",

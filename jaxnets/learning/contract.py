@@ -72,7 +72,7 @@ EMA = "ema"  # the collection of variables in which ``with_ema`` keeps their ave
 
 Init = Callable[[jax.Array, Any], Any]
 Loss = Callable[[Any, Any, Context], tuple[jax.Array, Aux]]
-Learn = Callable[[Init, Loss], Learner]  # such as ``Gradient(optimizer)``
+MakeLearner = Callable[[Init, Loss], Learner]  # such as ``Gradient(optimizer)``
 
 
 def zeros_of(shapes: Any) -> Any:

@@ -99,7 +99,7 @@ def gradient(
 
 
 class Gradient(NamedTuple):
-    """The arguments of ``gradient`` that a task leaves to others: ``learn(init, loss)`` is the learner with them.
+    """The arguments of ``gradient`` other than ``init`` and ``loss``; a task calls it as ``make_learner``.
 
     Attributes:
         optimizer, trainable, grad_accum_steps, observe: As in ``gradient``.

@@ -1,4 +1,4 @@
-"""Reports: figures and other artifacts that show what a model has learned."""
+"""Reports: figures and other artifacts of trained models."""
 
 from jaxnets.ops import extras
 

@@ -1,4 +1,4 @@
-"""Artifacts beside matplotlib figures: plain descriptions, which the training loop writes to files."""
+"""Artifacts other than matplotlib figures: plain data that the training loop writes to files."""
 
 from typing import Any, NamedTuple
 
@@ -6,17 +6,21 @@ import numpy as np
 
 
 class Text(NamedTuple):
-    """Attributes:
-    text: To be printed, and written as ``.txt``.
+    """Text, which is printed and written as ``.txt``.
+
+    Attributes:
+        text: The text.
     """
 
     text: str
 
 
 class Table(NamedTuple):
-    """Attributes:
-    columns: Their names.
-    rows: Of as many values each; written as ``.csv``.
+    """A table, which is written as ``.csv``.
+
+    Attributes:
+        columns: Names of the columns.
+        rows: Rows, with one value for each column.
     """
 
     columns: tuple[str, ...]
@@ -24,9 +28,11 @@ class Table(NamedTuple):
 
 
 class ImageGrid(NamedTuple):
-    """Attributes:
-    images: ``[N, H, W, C]`` with 1 or 3 channels, uint8, or floating point from 0 to 1; written as one ``.png``.
-    columns: Images in a row; 0: about as many as rows.
+    """A grid of images, which is written as one ``.png``.
+
+    Attributes:
+        images: ``[N, H, W, C]`` with 1 or 3 channels, uint8, or floating point in [0, 1].
+        columns: Images per row; 0 makes the grid about square.
     """
 
     images: np.ndarray
@@ -34,9 +40,11 @@ class ImageGrid(NamedTuple):
 
 
 class Audio(NamedTuple):
-    """Attributes:
-    samples: ``[T]``, floating point from -1 to 1; written as ``.wav`` of 16 bits.
-    rate: Samples a second.
+    """A mono waveform, which is written as ``.wav`` with 16 bits.
+
+    Attributes:
+        samples: ``[T]``, floating point in [-1, 1].
+        rate: Sampling rate in hertz.
     """
 
     samples: np.ndarray
@@ -44,8 +52,10 @@ class Audio(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """Attributes:
-    arrays: By name; written as ``.npz``.
+    """Arrays, which are written as ``.npz``.
+
+    Attributes:
+        arrays: Arrays by name.
     """
 
     arrays: dict[str, np.ndarray]

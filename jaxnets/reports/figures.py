@@ -7,58 +7,70 @@ import numpy as np
 
 from jaxnets.ops.names import printable
 
-if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
 
-NAME = 30  # characters of a class's name in a figure
-CELLS = 1000  # rows and columns of a confusion matrix at most: more are not to be seen, and need memory by their square
+MAX_NAME = 30  # characters of a class name in a figure
+MAX_CELLS = 1000  # rows and columns of a confusion matrix; memory is quadratic in their number
 
 
 def literal(text: str) -> str:
-    """A text from data, printable, for a figure, in which two dollar signs would enclose a formula."""
+    """Makes text from data printable and escapes its dollar signs, which delimit formulas in matplotlib."""
     return printable(text).replace("$", r"\$")
 
 
-def confusion(targets: np.ndarray, chosen: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> "Figure":
-    """How often each class (rows) was taken for each class (columns); a row's colors sum to 1."""
+def confusion_matrix(targets: np.ndarray, predicted: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> "Figure":
+    """Draws the counts of true classes (rows) and predicted classes (columns); colors are normalized by row.
+
+    Args:
+        targets, predicted: Class indices ``[...]``.
+        mask: bool ``[...]``, True at the examples to count.
+        names: Names of the classes.
+    """
     from matplotlib.figure import Figure
 
     classes = len(names)
-    size = min(classes, CELLS)  # of more classes, neighbors share a row
-    names = [literal(printable(name, NAME)) for name in names[:size]]
-    targets, chosen = targets[mask].astype(int), chosen[mask].astype(int)
+    size = min(classes, MAX_CELLS)  # if there are more classes, adjacent classes share a row
+    names = [literal(printable(name, MAX_NAME)) for name in names[:size]]
+    targets, predicted = targets[mask].astype(int), predicted[mask].astype(int)
     counts = np.zeros((size, size), int)
-    np.add.at(counts, (targets * size // classes, chosen * size // classes), 1)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    np.add.at(counts, (targets * size // classes, predicted * size // classes), 1)
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(3.4 + 0.42 * min(size, 20), 2.8 + 0.42 * min(size, 20)))
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     if size <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
-            shade = "white" if shares[row, column] > 0.6 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=shade)
+            color = "white" if fractions[row, column] > 0.6 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=8, color=color)
         axes.set_xticks(range(size), names, rotation=45 if max(map(len, names)) > 2 else 0)
         axes.set_yticks(range(size), names)
-    right = np.count_nonzero(targets == chosen) / max(len(targets), 1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{right:.1%} of {counts.sum():,} right")
-    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
+    accuracy = np.count_nonzero(targets == predicted) / max(len(targets), 1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"accuracy {accuracy:.1%} on {counts.sum():,} examples")
+    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="fraction of the true class")
     figure.tight_layout()
     return figure
 
 
 def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[str], count: int = 12) -> "Figure":
-    """The examples whose true class the model thought least likely.
+    """Draws the examples with the lowest predicted probability of the true class.
 
-    Series are drawn as lines, sets as points, rows of features as bars; more features, and pixels whose ``width`` is in
-    the batch, as an image; images as they are.
+    Series of up to 3 features are drawn as lines, sets as points, and rows of features as bars. Series of more features
+    and pixel series with ``width`` in the batch are drawn as images.
+
+    Args:
+        logits: ``[N, C]``.
+        batch: The examples, with ``inputs``, ``targets`` and ``mask``.
+        names: Names of the classes.
+        count: Maximum number of examples.
     """
     from matplotlib.figure import Figure
 
-    names = [literal(printable(name, NAME)) for name in names]
+    names = [literal(printable(name, MAX_NAME)) for name in names]
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
-    of_truth = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
-    worst = [i for i in np.argsort(of_truth) if batch["mask"][i]][:count]
+    true_probability = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
+    worst = [i for i in np.argsort(true_probability) if batch["mask"][i]][:count]
     rows = max(1, -(-len(worst) // 4))
     figure = Figure(figsize=(10, 2.3 * rows + 0.5))
     panels = figure.subplots(rows, 4, squeeze=False)
@@ -87,16 +99,21 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
             axes.imshow(series, cmap="gray_r", aspect="equal" if len(series) < 4 * series.shape[-1] else "auto")
             axes.set_xticks([])
         axes.set_yticks([])
-        true, taken = batch["targets"][i], int(np.argmax(logits[i]))
-        said = f",\nsaid {names[taken]} {probabilities[i, taken]:.0%}" if taken != true else ""
-        axes.set_title(f"{names[true]} {of_truth[i]:.0%}{said}", fontsize=9)
-    figure.suptitle("the least expected of the held-out examples: true class and its probability, and the answer")
+        true, predicted = batch["targets"][i], int(np.argmax(logits[i]))
+        wrong = f",\npredicted {names[predicted]} {probabilities[i, predicted]:.0%}" if predicted != true else ""
+        axes.set_title(f"{names[true]} {true_probability[i]:.0%}{wrong}", fontsize=9)
+    figure.suptitle("held-out examples with the lowest probability of the true class")
     figure.tight_layout()
     return figure
 
 
 def filters(kernel: np.ndarray, count: int = 64) -> "Figure":
-    """The filters of a first convolution ``[height, width, C, F]``, each with its own range of grays or colors."""
+    """Draws the filters of a first convolution, each normalized to its own range.
+
+    Args:
+        kernel: ``[height, width, C, F]``.
+        count: Maximum number of filters.
+    """
     from matplotlib.figure import Figure
 
     shown = np.moveaxis(np.asarray(kernel, np.float32), -1, 0)[:count]
@@ -107,24 +124,29 @@ def filters(kernel: np.ndarray, count: int = 64) -> "Figure":
     figure = Figure(figsize=(0.8 * columns, 0.8 * rows + 0.4))
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, one in zip(figure.axes, shown, strict=False):
-        axes.imshow(one if one.shape[-1] == 3 else one.mean(-1), cmap="gray", vmin=0, vmax=1)
+    for axes, image in zip(figure.axes, shown, strict=False):
+        axes.imshow(image if image.shape[-1] == 3 else image.mean(-1), cmap="gray", vmin=0, vmax=1)
     figure.suptitle(f"{len(shown)} of {kernel.shape[-1]} filters of the first convolution", fontsize=9)
     figure.tight_layout()
     return figure
 
 
-def predicted(answers: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> "Figure":
-    """Predicted against true values, a panel for each quantity, with the diagonal of perfect answers."""
+def predicted_vs_true(predictions: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> "Figure":
+    """Draws predicted over true values, one panel for each quantity, with the diagonal of perfect predictions.
+
+    Args:
+        predictions, targets: ``[..., Q]``.
+        names: Names of the first quantities to draw.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4 * len(names), 4.4))
     for i, (axes, name) in enumerate(zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True)):
-        true, given = targets[..., i].ravel(), answers[..., i].ravel()
-        low, high = min(true.min(), given.min()), max(true.max(), given.max())
+        true, predicted = targets[..., i].ravel(), predictions[..., i].ravel()
+        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
         axes.plot([low, high], [low, high], color="gray", lw=1)
-        axes.plot(true, given, ".", ms=4, alpha=0.5)
-        error = float(np.sqrt(np.mean((given - true.astype(np.float64)) ** 2)))  # squares may leave float32
+        axes.plot(true, predicted, ".", ms=4, alpha=0.5)
+        error = float(np.sqrt(np.mean((predicted - true.astype(np.float64)) ** 2)))  # squares may overflow float32
         axes.set(
             xlabel="true",
             ylabel="predicted",

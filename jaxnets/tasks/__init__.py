@@ -1,4 +1,4 @@
-"""Tasks: loss, metrics and pictures of one kind of problem each."""
+"""Tasks: loss, metrics, figures and endpoints of one kind of problem each."""
 
 from jaxnets.ops import extras
 

@@ -1,4 +1,4 @@
-"""Adversarial learning of a generator and a discriminator, each with an optimizer of its own."""
+"""Adversarial training of a generator and a discriminator with separate optimizer states."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,78 +13,78 @@ from jaxnets.reports import Arrays
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
-if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
 
-DRAWN = 2500  # samples that modes are counted with, at most (Metz et al. 2016)
+MAX_SAMPLES = 2500  # for counting modes (Metz et al. 2016)
 
 
 def adversarial(
     model: Model,
     spec: Quantities,
-    learn: Gradient,
+    make_learner: Gradient,
     *,
     discriminator_steps: int = 1,
     modes: int = 8,
     radius: float = 1.0,
     std: float = 0.01,
 ) -> Task:
-    """The task of a ``generative.GAN`` on points around modes of a ring, ``data.ring``.
+    """Returns the task of a ``generative.GAN`` on the points of ``data.ring``.
 
-    Metrics are ``modes``, those with at least one sample of high quality among 2,500 (or as many as the split has
-    points), and ``high_quality``, the fraction of samples within 3 std of the nearest mode (Lin et al. 2018,
-    arXiv:1712.04086).
+    Metrics are ``high_quality``, the fraction of samples within 3 standard deviations of the nearest mode, and
+    ``modes``, the number of modes with at least one such sample (Lin et al. 2018, arXiv:1712.04086). They use up to
+    2,500 samples, but at most as many as the split has points.
 
     Args:
-        model: With ``generate``, ``discriminate`` and an attribute ``latent``.
-        spec: Of the points.
-        learn: Its optimizer is that of both players, each with a state of its own.
-        discriminator_steps: Of one update, on as many parts of the batch.
-        modes, radius, std: Of the data.
+        model: A module with the methods ``generate`` and ``discriminate`` and the attribute ``latent``.
+        spec: Names of the coordinates.
+        make_learner: Its optimizer trains both players, with separate states.
+        discriminator_steps: Discriminator steps per update, each on an equal fraction of the batch.
+        modes, radius, std: Parameters of ``data.ring``.
 
     Raises:
-        ValueError: ``learn`` has more than an optimizer.
+        ValueError: If ``make_learner`` has other options than an optimizer.
     """
     check_spec("tasks.adversarial", spec, Quantities)
-    model, optimizer = complete(model, spec), learn.only_optimizer()
+    model, optimizer = complete(model, spec), make_learner.only_optimizer()
 
     def codes(key, count):
         latent: int = model.latent
         return jax.random.normal(key, (count, latent))
 
-    def of(variables, method, xs) -> Any:
+    def apply(variables, method, xs) -> Any:
         return model.apply(variables, xs, method=method)
 
     def losses(variables, batch, key):
-        fake = of(variables, "generate", codes(key, len(batch["inputs"])))
-        real_logits = of(variables, "discriminate", batch["inputs"])
-        return nonsaturating_losses(real_logits, of(variables, "discriminate", fake))
+        fake = apply(variables, "generate", codes(key, len(batch["inputs"])))
+        real_logits = apply(variables, "discriminate", batch["inputs"])
+        return nonsaturating_losses(real_logits, apply(variables, "discriminate", fake))
 
-    def player(number: int, name: str, steps: int = 1) -> Player:
-        loss = lambda variables, batch, context: (losses(variables, batch, context.key)[number], Aux())
+    def player(index: int, name: str, steps: int = 1) -> Player:
+        loss = lambda variables, batch, context: (losses(variables, batch, context.key)[index], Aux())
         return Player(loss, optimizer, lambda path: path.startswith(f"params/{name}/"), steps)
 
     centers = ring_modes(modes, radius)
 
-    def count(splits):
-        found = {}
+    def coverage(splits):
+        metrics = {}
         for split, batches in splits.items():
-            samples = np.concatenate(batches)[:DRAWN]
+            samples = np.concatenate(batches)[:MAX_SAMPLES]
             distances = np.linalg.norm(samples[:, None] - centers, axis=-1)
             close = distances.min(axis=1) < 3 * std
-            found[f"{split}/modes"] = float(len(np.unique(distances.argmin(axis=1)[close])))
-            found[f"{split}/high_quality"] = float(close.mean())
-        return found
+            metrics[f"{split}/modes"] = float(len(np.unique(distances.argmin(axis=1)[close])))
+            metrics[f"{split}/high_quality"] = float(close.mean())
+        return metrics
 
-    def draw(variables, batch, key, carry):
-        return of(variables, "generate", codes(key, len(batch["inputs"]))), ()
+    def sample(variables, batch, key, carry):
+        return apply(variables, "generate", codes(key, len(batch["inputs"]))), ()
 
-    def sample(variables, splits, key):
-        samples = np.asarray(of(variables, "generate", codes(key, DRAWN)))
+    def draw(variables, splits, key):
+        samples = np.asarray(apply(variables, "generate", codes(key, MAX_SAMPLES)))
         return {"samples": _scatter(splits["validation"][0]["inputs"], samples)}
 
     def generate(variables, inputs):
-        return of(variables, "generate", jax.vmap(lambda key: codes(key, 1)[0])(inputs["key"]))
+        return apply(variables, "generate", jax.vmap(lambda key: codes(key, 1)[0])(inputs["key"]))
 
     return Task(
         learner=alternating(
@@ -95,14 +95,14 @@ def adversarial(
             "coverage": Scheduled(
                 Evaluator(
                     init=lambda variables, batch: (),
-                    measure=draw,
-                    add=lambda kept, outputs: [*(kept or []), np.asarray(outputs)],
-                    compute=count,
+                    measure=sample,
+                    add=lambda accumulator, outputs: [*(accumulator or []), np.asarray(outputs)],
+                    compute=coverage,
                 )
             )
         },
         objective=("validation/high_quality", "max"),
-        reports={"samples": sample},
+        reports={"samples": draw},
         endpoints={
             "generate": Endpoint(generate, {"key": ("batch",)}, present=lambda xs: {"samples": Arrays({"x": xs})})
         },
@@ -113,7 +113,7 @@ def adversarial(
 
 
 def _scatter(real: np.ndarray, samples: np.ndarray) -> "Figure":
-    """Generated points over real ones."""
+    """Generated and real points."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5))

@@ -1,4 +1,4 @@
-"""Choosing one element of a set: p(i | x) = softmax_i(score(x_i, x)), by maximum likelihood."""
+"""Choice of one element of a set by maximum likelihood: p(i | x) = softmax_i(score(x_i, x))."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,35 +7,37 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.targets import Quantities
-from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import tables
-from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.supervised import READS
+from jaxnets.tasks.supervised import INPUT_AXES
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
-if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
 
-SHOWN = 6
+MAX_SETS = 6  # sets in a figure
 
 
-def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
-    """The task of a model that scores every element of a set, of which one is to be chosen.
+def choice(model: Model, spec: Quantities, make_learner: MakeLearner) -> Task:
+    """Returns the task of choosing one element of a set by its score.
+
+    The loss is the mean cross entropy, in nats.
 
     Args:
-        model: ``(inputs [B, N, D], valid=, train=) -> [B, N, 1]``.
-        spec: What the score is called.
-        learn: ``(init, loss) -> Learner``.
+        model: ``(inputs [B, N, D], valid=, train=) -> scores [B, N, 1]``.
+        spec: Name of the score.
+        make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
     """
     check_spec("tasks.choice", spec, Quantities)
     model = complete(model, spec)
 
     def scores(variables, batch, **options):
-        found: Any = model.apply(variables, batch["inputs"], valid=batch["valid"], **options)
-        return jnp.where(batch["valid"], found[..., 0], -jnp.inf)
+        output: Any = model.apply(variables, batch["inputs"], valid=batch["valid"], **options)
+        return jnp.where(batch["valid"], output[..., 0], -jnp.inf)
 
     def loss(variables, batch, context):
         logits = scores(variables, batch, train=True, rngs={"dropout": context.key})
@@ -45,14 +47,14 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
     def measure(variables, batch, key, carry):
         logits, mask = scores(variables, batch), batch["mask"]
         nats = cross_entropy(logits, batch["targets"], batch["mask"])
-        right = is_right(logits, batch["targets"])
+        correct = is_correct(logits, batch["targets"])
         chance = 1 / jnp.maximum(jnp.sum(batch["valid"], axis=-1), 1).astype(jnp.float32)
-        sums = {"loss": nats, "accuracy": right, "chance": chance}
+        sums = {"loss": nats, "accuracy": correct, "chance": chance}
         count = jnp.sum(mask, dtype=jnp.float32)
         return {name: Mean(masked_sum(value, mask), count) for name, value in sums.items()}, ()
 
     def draw(variables, splits, key):
-        batch = {name: array[:SHOWN] for name, array in splits["validation"][0].items()}
+        batch = {name: array[:MAX_SETS] for name, array in splits["validation"][0].items()}
         figures = {}
         side = round(batch["inputs"].shape[-1] ** 0.5)
         if side**2 == batch["inputs"].shape[-1]:
@@ -60,12 +62,12 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
         return figures
 
     return Task(
-        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], valid=batch["valid"][:1]), loss),
+        learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1], valid=batch["valid"][:1]), loss),
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw},
         endpoints={
-            "predict": Endpoint(scores, READS, present=lambda logits: {"predictions": tables.of_choices(logits)})
+            "predict": Endpoint(scores, INPUT_AXES, present=lambda logits: {"predictions": tables.choice_table(logits)})
         },
         items=Items(lambda batch: len(batch["inputs"]), "set"),
         units={"loss": "nats per set"},
@@ -74,7 +76,7 @@ def choice(model: Model, spec: Quantities, learn: Learn) -> Task:
 
 
 def _chosen(batch, probabilities, side: int) -> "Figure":
-    """A set of images a row, each with its probability; the right one is framed."""
+    """Images of sets, one set per row, with their probabilities; the target has a frame."""
     from matplotlib.figure import Figure
 
     rows, columns = probabilities.shape
@@ -89,8 +91,8 @@ def _chosen(batch, probabilities, side: int) -> "Figure":
                 continue
             axes.imshow(batch["inputs"][row, column].reshape(side, side), cmap="gray_r")
             axes.set_title(f"{probabilities[row, column]:.0%}", fontsize=8)
-            right = column == batch["targets"][row]
+            is_target = column == batch["targets"][row]
             for spine in axes.spines.values():
-                spine.set(color="tab:green" if right else "lightgray", linewidth=3 if right else 1)
+                spine.set(color="tab:green" if is_target else "lightgray", linewidth=3 if is_target else 1)
     figure.tight_layout()
     return figure

@@ -1,4 +1,4 @@
-"""Cross entropy of class or token numbers, of which none is taken for another."""
+"""Cross entropy of class or token indices, with checks of their range."""
 
 import jax
 import jax.numpy as jnp
@@ -8,33 +8,33 @@ from jaxnets.ops.embedding import check_ids, in_range
 
 
 def cross_entropy(logits: jax.Array, targets: jax.Array, valid: jax.Array | None = None) -> jax.Array:
-    r"""``-log p`` of each target, in nats: :math:`-\log \mathrm{softmax}(z)_y`.
+    r"""Computes the negative log-likelihood of each target, :math:`-\log \mathrm{softmax}(z)_y`, in nats.
 
-    ``optax.softmax_cross_entropy_with_integer_labels`` takes a negative target for one counted from the end.
+    In contrast, ``optax.softmax_cross_entropy_with_integer_labels`` indexes from the end if a target is negative.
 
     Args:
         logits: z, floating point ``[..., V]``.
         targets: y, integers ``[...]`` in 0 ... V - 1.
-        valid: bool ``[...]``: False at padding, where logits and target may be anything and the result is 0; None: no
-            padding.
+        valid: bool ``[...]``, False at padding, where logits and targets may have any value and the result is 0. None:
+            no padding.
 
     Returns:
-        ``[...]``. Within ``jax.jit`` a target out of range gives NaN, in the gradient too.
+        Losses ``[...]``. Within ``jax.jit``, a target out of range has the loss and the gradient NaN.
 
     Raises:
-        ValueError: A target whose value is known is out of range.
+        ValueError: If a concrete target is out of range.
     """
     size = logits.shape[-1]
     check_ids("targets", targets, size, valid)
     targets = jnp.asarray(targets)
-    known = in_range(targets, size)
+    inside = in_range(targets, size)
     if valid is not None:
         logits = jnp.where(valid[..., None], logits, 0)
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(known, targets, 0))
-    nats *= jnp.where(known if valid is None else known | ~valid, 1, jnp.nan).astype(nats.dtype)
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(inside, targets, 0))
+    nats *= jnp.where(inside if valid is None else inside | ~valid, 1, jnp.nan).astype(nats.dtype)
     return nats if valid is None else jnp.where(valid, nats, 0)
 
 
-def is_right(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """bool ``[...]``: whether the largest of the logits ``[..., V]`` is that of the target ``[...]``."""
+def is_correct(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns bool ``[...]``, True where the largest of the logits ``[..., V]`` belongs to the target ``[...]``."""
     return jnp.argmax(logits, axis=-1).astype(targets.dtype) == targets

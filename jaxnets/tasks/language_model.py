@@ -1,4 +1,4 @@
-"""Next-token prediction: p(w_1 ... w_T) = prod_t p(w_t | w_<t), learned by maximum likelihood."""
+"""Next-token prediction by maximum likelihood: p(w_1 ... w_T) = prod_t p(w_t | w_<t)."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
-from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.modules.stepwise import Stepwise, of_language_model
 from jaxnets.ops.embedding import padding_filled
@@ -28,12 +28,17 @@ from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
 SAMPLE_LENGTH = 400
 
 
-def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
-    """The task of a model ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``: ``CharRNN``, ``DecoderLM``.
+def language_model(model: Model, spec: Vocabulary, make_learner: MakeLearner) -> Task:
+    """Returns the task of a language model such as ``CharRNN`` or ``DecoderLM`` on batches of ``data.text``.
 
-    The loss is the mean of ``-log p`` over real tokens, in nats. Batches are those of ``data.text``: rows marked
-    ``start`` begin from the model's initial carry, others go on from the batch before. ``learn`` is ``(init, loss) ->
-    Learner``. A model may have a method ``stepwise`` (``modules.stepwise``) that says how it writes token by token.
+    The loss is the mean cross entropy over valid tokens, in nats. Rows with ``start`` use the initial carry of the
+    model; other rows continue from the previous batch.
+
+    Args:
+        model: ``(tokens [B, T], carry, train=) -> (carry, logits [B, T, V])``. An optional method ``stepwise`` defines
+            its token-by-token generation (``modules.stepwise``).
+        spec: The vocabulary.
+        make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
     """
     check_spec("tasks.language_model", spec, Vocabulary)
     model, vocabulary = complete(model, spec), spec
@@ -43,7 +48,7 @@ def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
         chex.assert_equal_shape([batch[name] for name in ("inputs", "targets", "mask")])
         if carry is not None:
             initial = model.apply(variables, batch["inputs"][:, :0])[0]
-            choose = functools.partial(jax.vmap(jnp.where), batch["start"])  # row by row
+            choose = functools.partial(jax.vmap(jnp.where), batch["start"])  # by row
             carry = jax.tree.map(choose, initial, carry)
         inputs = padding_filled(batch["inputs"], vocabulary.size, batch["mask"])
         result: Any = model.apply(variables, inputs, carry, **options)
@@ -62,8 +67,8 @@ def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
         batch = splits["validation"][0]
         nats = jax.jit(lambda variables, batch: run(variables, batch, None)[1])(variables, batch)
         rows = slice(4)
-        real = np.asarray(batch["mask"])[rows]
-        return {"surprise": _surprise(vocabulary, batch["targets"][rows][real], np.asarray(nats)[rows][real])}
+        mask = np.asarray(batch["mask"])[rows]
+        return {"surprise": _surprisal(vocabulary, batch["targets"][rows][mask], np.asarray(nats)[rows][mask])}
 
     def sample(variables, splits, key):
         prompt = vocabulary.encode(vocabulary.start)
@@ -71,24 +76,24 @@ def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
         return {"sample": Text(vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)]))}
 
     def score(variables, inputs):
-        """``-log p`` of each target; rows go on from step to step ``[B, S, T]``."""
+        """The loss of each target ``[B, S, T]``; the carry of a row continues from step to step."""
 
-        def further(carry, batch):
+        def advance(carry, batch):
             batch = {**batch, "start": jnp.zeros(len(batch["inputs"]), bool)}
             return run(variables, batch, carry)
 
         steps = {name: jnp.swapaxes(inputs[name], 0, 1) for name in ("inputs", "targets", "mask")}
-        first = model.apply(variables, steps["inputs"][0, :, :0])[0]
-        nats = jnp.swapaxes(jax.lax.scan(further, first, steps)[1], 0, 1)
+        initial = model.apply(variables, steps["inputs"][0, :, :0])[0]
+        nats = jnp.swapaxes(jax.lax.scan(advance, initial, steps)[1], 0, 1)
         return {"tokens": inputs["targets"], "nats": nats, "valid": inputs["mask"]}
 
-    writing = stepwise(model)
+    stepper = stepwise(model)
     derived = {
-        f"bits_per_{vocabulary.unit}": lambda found: found["loss"] / math.log(2),
-        "perplexity": lambda found: math.exp(min(found["loss"], 700.0)),
+        f"bits_per_{vocabulary.unit}": lambda metrics: metrics["loss"] / math.log(2),
+        "perplexity": lambda metrics: math.exp(min(metrics["loss"], 700.0)),
     }
     return Task(
-        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1, :1]), loss),
+        learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1, :1]), loss),
         evaluators={"metrics": Scheduled(means(measure, derived))},
         objective=("validation/loss", "min"),
         reports={"figures": draw, "sample": sample},
@@ -99,14 +104,14 @@ def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
             "score": Endpoint(
                 score,
                 dict.fromkeys(("inputs", "targets", "mask"), ("batch", "step", "length")),
-                present=lambda found: {"tokens": tables.of_tokens(**found, vocabulary=vocabulary)},
+                present=lambda scores: {"tokens": tables.token_table(**scores, vocabulary=vocabulary)},
             ),
             "stream": Stream(
                 inputs={},
-                begin=lambda variables, row: writing.begin(variables),
-                step=writing.step,
-                prepare=writing.prepare,
-                carry_axes=writing.carry_axes,
+                begin=lambda variables, row: stepper.begin(variables),
+                step=stepper.step,
+                prepare=stepper.prepare,
+                carry_axes=stepper.carry_axes,
             ),
         },
         items=Items(lambda batch: batch["inputs"].size, vocabulary.unit),
@@ -116,23 +121,23 @@ def language_model(model: Model, spec: Vocabulary, learn: Learn) -> Task:
 
 
 def stepwise(model: nn.Module) -> Stepwise:
-    """The model's own functions that write token by token, or its calls with one token each."""
-    own = getattr(model, "stepwise", None)
-    return of_language_model(model) if own is None else own()
+    """Returns the token-by-token functions of a model; by default, they call the model with one token at a time."""
+    method = getattr(model, "stepwise", None)
+    return of_language_model(model) if method is None else method()
 
 
 def step_of(model: nn.Module, variables: Any) -> Callable[[Any, jax.Array], tuple[Any, jax.Array]]:
-    """The model as a step function for ``stream`` and ``tree``: ``(carry, token []) -> (carry, logits [V])``.
+    """Returns the step function of a model for ``decoding``: ``(carry, token []) -> (carry, logits [V])``.
 
-    The carry None begins a text.
+    The carry None starts a new text.
     """
-    writing = stepwise(model)
-    prepared = writing.prepare(variables)
-    return lambda carry, token: writing.step(prepared, writing.begin(prepared) if carry is None else carry, token)
+    stepper = stepwise(model)
+    prepared = stepper.prepare(variables)
+    return lambda carry, token: stepper.step(prepared, stepper.begin(prepared) if carry is None else carry, token)
 
 
-def _surprise(vocabulary: Vocabulary, targets, nats):
-    """Tokens as text, each token on a ground the darker the less the model expected it."""
+def _surprisal(vocabulary: Vocabulary, targets, nats):
+    """The text of held-out tokens; a darker background marks a higher surprisal."""
     from matplotlib.figure import Figure
 
     columns = 32
@@ -145,9 +150,9 @@ def _surprise(vocabulary: Vocabulary, targets, nats):
     for i, token in enumerate(targets):
         shown = vocabulary.show(int(token)).removeprefix("0x")
         shown = shown[1:-1] if shown[0] in "'\"" else shown
-        dark = "white" if nats[i] > 3.5 else "black"
-        axes.text(i % columns, i // columns, literal(shown), ha="center", va="center", family="monospace", color=dark)
-    axes.set(xticks=[], yticks=[], title=f"nats of each {vocabulary.unit} of the held-out text, given those before it")
+        color = "white" if nats[i] > 3.5 else "black"
+        axes.text(i % columns, i // columns, literal(shown), ha="center", va="center", family="monospace", color=color)
+    axes.set(xticks=[], yticks=[], title=f"surprisal of each {vocabulary.unit} of held-out text, in nats")
     figure.colorbar(image, ax=axes, pad=0.01)
     figure.tight_layout()
     return figure

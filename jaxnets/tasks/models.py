@@ -1,4 +1,4 @@
-"""Models of tasks: finished ones, and factories that a task completes with what there is to learn."""
+"""Models of tasks: modules, and factories that a task calls with the size of the targets."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,14 +10,16 @@ from jaxnets.tasks.signatures import accepted
 Model = nn.Module | Callable[..., nn.Module]
 
 
-# What a model may call the number of values that it gives, where that is not what the spec is called.
+# Names of the argument for the number of outputs, tried after the name that belongs to the spec.
 SIZES = ("num_outputs", "num_classes", "vocab_size")
 
 
 class Trained(NamedTuple):
-    """Attributes:
-    model: The model of another run.
-    variables: What it has learned.
+    """A trained model of another run.
+
+    Attributes:
+        model: The module.
+        variables: Its trained variables.
     """
 
     model: nn.Module
@@ -25,34 +27,35 @@ class Trained(NamedTuple):
 
 
 def complete(model: Model, spec: Any) -> nn.Module:
-    """A model that gives as many values as there are to learn.
+    """Returns a model whose number of outputs fits the spec.
 
     Args:
-        model: A finished module, which is returned as it is; or a module's class or a function that makes one. That is
-            called with the size of the spec as ``classes``, ``vocabulary`` or ``quantities``, as the spec is called, or
-            as ``outputs``; whichever of these it has first. Without any of them it is called with nothing.
-        spec: Such as ``data.Classes``.
+        model: A module, which is returned unchanged; or a module class or function that returns a module. The latter is
+            called with the size of the spec as the first of these arguments that it has: ``num_classes`` for
+            ``Classes`` (``num_quantities`` for ``Quantities``, ...), ``num_outputs``, ``num_classes``, ``vocab_size``.
+            If it has none of them, it is called without arguments.
+        spec: Meaning of the targets, such as ``data.Classes``.
 
     Raises:
-        ValueError: It makes no module.
+        ValueError: If the result is not a module.
     """
     if isinstance(model, nn.Module):
         return model
-    known = accepted(model) or {}
+    parameters = accepted(model) or {}
     names = (f"num_{type(spec).__name__.lower()}", *SIZES)
-    name = next((name for name in names if name in known), None)
-    made = model(**{name: spec.size}) if name else model()
-    if not isinstance(made, nn.Module):
-        raise ValueError(f"`model` must be a Linen module or make one, got {made!r}")
-    return made
+    name = next((name for name in names if name in parameters), None)
+    module = model(**{name: spec.size}) if name else model()
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"`model` must be a Linen module or a function that returns one, got {module!r}")
+    return module
 
 
-def check_spec(task: str, spec: Any, *kinds: type) -> None:
-    """Checks that data is of a kind that a task learns.
+def check_spec(task: str, spec: Any, *types: type) -> None:
+    """Checks that data has targets of a type that a task supports.
 
     Raises:
-        ValueError: It is not.
+        ValueError: If the spec has another type.
     """
-    if not isinstance(spec, kinds):
-        learned, has = " or ".join(each.__name__.lower() for each in kinds), type(spec).__name__.lower()
-        raise ValueError(f"{task} learns from data with {learned}, got data with {has}")
+    if not isinstance(spec, types):
+        supported, given = " or ".join(kind.__name__.lower() for kind in types), type(spec).__name__.lower()
+        raise ValueError(f"the data of {task} must have {supported}, got data with {given}")

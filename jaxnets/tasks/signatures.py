@@ -1,4 +1,4 @@
-"""Parameters of a function, with those behind its ``**options``."""
+"""Signatures of functions, including the parameters behind ``**options``."""
 
 import inspect
 from collections.abc import Callable
@@ -7,43 +7,44 @@ LINEN = ("parent", "name")  # fields of every Linen module
 
 
 def signature(function: Callable) -> inspect.Signature:
-    """The signature of a function, with annotations that are text evaluated where that is possible.
+    """Returns the signature of a function; string annotations are evaluated where possible.
 
     Raises:
-        TypeError, ValueError: It has none, as some functions that are written in C.
+        TypeError, ValueError: If the function has no signature, as some functions written in C.
     """
     try:
         return inspect.signature(function, eval_str=True)
     except (TypeError, ValueError):
         raise
-    except Exception:  # a name that is only imported to check types
+    except Exception:  # an annotation refers to a name that is imported for type checking only
         return inspect.signature(function)
 
 
 def accepted(function: Callable) -> dict[str, inspect.Parameter] | None:
-    """The parameters of a function by name; None where it takes any.
+    """Returns the parameters of a function by name; None if it accepts any keyword.
 
-    ``**options`` are those of the class that the function is annotated to return.
+    ``**options`` stand for the parameters of the class in the return annotation.
     """
     found = signature(function)
-    parameters = {name: each for name, each in found.parameters.items() if name not in LINEN}
-    options = next((name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD), None)
+    parameters = {name: parameter for name, parameter in found.parameters.items() if name not in LINEN}
+    keywords = (name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD)
+    options = next(keywords, None)
     if options is None:
         return parameters
     del parameters[options]
-    made = found.return_annotation
-    if not inspect.isclass(made) or made is inspect.Signature.empty:
+    annotation = found.return_annotation
+    if not inspect.isclass(annotation) or annotation is inspect.Signature.empty:
         return None
-    others = accepted(made)
+    others = accepted(annotation)
     return None if others is None else {**others, **parameters}
 
 
 def returned(function: Callable) -> type | None:
-    """The class of what a class or function makes, by its annotation; None where that is not a class."""
+    """Returns a class itself, or the class that a function returns by its annotation; None if it is not a class."""
     if inspect.isclass(function):
         return function
     try:
-        made = signature(function).return_annotation
+        annotation = signature(function).return_annotation
     except (TypeError, ValueError):
         return None
-    return made if inspect.isclass(made) and made is not inspect.Signature.empty else None
+    return annotation if inspect.isclass(annotation) and annotation is not inspect.Signature.empty else None

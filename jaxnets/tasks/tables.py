@@ -1,4 +1,4 @@
-"""Predictions as tables: what ``Endpoint.present`` gives for files that people read."""
+"""Tables of predictions, for ``Endpoint.present``."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,38 +8,38 @@ import numpy as np
 from jaxnets.data import Classes, Labels, Quantities, Vocabulary
 from jaxnets.reports import Table
 
-MAX_COLUMNS = 20  # classes whose probabilities are all shown; of more, only those of the most likely
-SHOWN = 5
+MAX_CLASSES = 20  # up to this number of classes, a table has the probabilities of all classes
+TOP = 5  # classes in the table if there are more
 
 
-def of_classes(logits: Any, classes: Classes) -> Table:
-    """The most likely class of each row, or of each step of it, and probabilities.
+def class_table(logits: Any, classes: Classes) -> Table:
+    """Returns the most likely class and the class probabilities of each row or step.
 
     Args:
         logits: ``[N, C]`` or ``[N, T, C]``.
-        classes: Their names.
+        classes: Spec of the classes.
     """
     logits = np.asarray(logits, np.float64)
     shifted = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = shifted / shifted.sum(-1, keepdims=True)
-    name_of = lambda i, p: classes.names[i] if np.isfinite(p).all() else ""  # no class where an output is NaN
-    if classes.size <= MAX_COLUMNS:
+    name_of = lambda i, p: classes.names[i] if np.isfinite(p).all() else ""  # empty if an output is NaN
+    if classes.size <= MAX_CLASSES:
         columns = ("class", *(f"p({name})" for name in classes.names))
         values = lambda p: (name_of(np.argmax(p), p), *p.tolist())
     else:
-        columns = tuple(f"{what} {rank}" for rank in range(1, SHOWN + 1) for what in ("class", "probability"))
-        best = lambda p: np.argsort(-p, kind="stable")[:SHOWN]
+        columns = tuple(f"{name} {rank}" for rank in range(1, TOP + 1) for name in ("class", "probability"))
+        best = lambda p: np.argsort(-p, kind="stable")[:TOP]
         values = lambda p: tuple(value for i in best(p) for value in (name_of(i, p), float(p[i])))
-    places, names = _places(probabilities)
-    return Table((*names, *columns), [(*place, *values(probabilities[place])) for place in places])
+    indices, names = _leading_indices(probabilities)
+    return Table((*names, *columns), [(*index, *values(probabilities[index])) for index in indices])
 
 
-def of_labels(logits: Any, labels: Labels) -> Table:
-    """The labels of each row whose probability is above one half, separated by ``;``, and all probabilities.
+def label_table(logits: Any, labels: Labels) -> Table:
+    """Returns the labels with a probability above 0.5, separated by ``;``, and all probabilities of each row.
 
     Args:
         logits: ``[N, C]``.
-        labels: Their names.
+        labels: Spec of the labels.
     """
     probabilities = np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
     found = (";".join(name for name, p in zip(labels.names, row, strict=True) if p > 0.5) for row in probabilities)
@@ -47,23 +47,23 @@ def of_labels(logits: Any, labels: Labels) -> Table:
     return Table(("row", "labels", *(f"p({name})" for name in labels.names)), rows)
 
 
-def of_quantities(answers: Any, quantities: Quantities) -> Table:
-    """The quantities of each row, or of each step of it.
+def quantity_table(predictions: Any, quantities: Quantities) -> Table:
+    """Returns the predicted quantities of each row or step.
 
     Args:
-        answers: ``[N, Q]`` or ``[N, T, Q]``.
-        quantities: Their names.
+        predictions: ``[N, Q]`` or ``[N, T, Q]``.
+        quantities: Spec of the quantities.
     """
-    answers = np.asarray(answers)
-    places, names = _places(answers)
-    return Table((*names, *quantities.names), [(*place, *answers[place].tolist()) for place in places])
+    predictions = np.asarray(predictions)
+    indices, names = _leading_indices(predictions)
+    return Table((*names, *quantities.names), [(*index, *predictions[index].tolist()) for index in indices])
 
 
-def of_choices(logits: Any) -> Table:
-    """The chosen element of each set, and its probability.
+def choice_table(logits: Any) -> Table:
+    """Returns the chosen element of each set and its probability.
 
     Args:
-        logits: ``[N, M]``, minus infinity where there is no element.
+        logits: ``[N, M]``, minus infinity at padding.
     """
     logits = np.asarray(logits, np.float64)
     shifted = np.exp(logits - np.max(logits, axis=-1, initial=np.finfo(np.float64).min, keepdims=True))
@@ -73,20 +73,23 @@ def of_choices(logits: Any) -> Table:
     return Table(("row", "element", "probability"), list(rows))
 
 
-def of_tokens(tokens: Any, nats: Any, valid: Any, vocabulary: Vocabulary) -> Table:
-    """The tokens of a text in their order, and ``-log p`` of each given those before it.
+def token_table(tokens: Any, nats: Any, valid: Any, vocabulary: Vocabulary) -> Table:
+    """Returns the tokens of a text in order, each with its negative log-likelihood given the previous tokens.
 
     Args:
-        tokens, nats, valid: ``[N, S, T]``: rows follow each other, and so do steps and tokens within a row.
-        vocabulary: What the tokens mean.
+        tokens, nats, valid: ``[N, S, T]``, in the order of the text.
+        vocabulary: Vocabulary of the tokens.
     """
     flat = lambda array: np.asarray(array).reshape(len(array), -1)
-    real = flat(valid)
-    found = zip(*np.nonzero(real), flat(tokens)[real].tolist(), flat(nats)[real].tolist(), strict=True)
-    rows = [(int(row), int(place), vocabulary.show(token), value) for row, place, token, value in found]
+    mask = flat(valid)
+    columns = (*np.nonzero(mask), flat(tokens)[mask].tolist(), flat(nats)[mask].tolist())
+    rows = [
+        (int(row), int(position), vocabulary.show(token), value)
+        for row, position, token, value in zip(*columns, strict=True)
+    ]
     return Table(("row", "position", vocabulary.unit, "nats"), rows)
 
 
-def _places(array: np.ndarray) -> tuple[Iterator[tuple[int, ...]], tuple[str, ...]]:
-    """All places in the axes before the last, and what the axes are called."""
+def _leading_indices(array: np.ndarray) -> tuple[Iterator[tuple[int, ...]], tuple[str, ...]]:
+    """All indices into the axes before the last, and the names of these axes."""
     return np.ndindex(array.shape[:-1]), ("row", "step", "position")[: array.ndim - 1]

@@ -1,4 +1,4 @@
-"""``Task``: all that the training loop and the programs need to know of a kind of problem."""
+"""``Task``: the contract between a kind of problem and the training loop and programs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,16 +14,16 @@ Report = Callable[[Any, Mapping[str, Any], jax.Array], dict[str, Any]]
 
 
 class Endpoint(NamedTuple):
-    """A use of a trained model.
+    """A function of a trained model that the programs call.
 
     Attributes:
-        function: ``(variables, inputs) -> outputs``, pure, of dicts of arrays or one array; rows come first in all of
-            them, and no row has an effect on another. A random one finds ``inputs["key"]``.
-        inputs: ``{name: axes}``, the arrays that it reads, where the data have them, and what their first axes are
-            called: an axis of any size has the same name wherever it has the same size.
-        read: ``text -> inputs``, for what is typed on a command line; None: inputs are batches of the data, or
-            ``{"key": keys [N]}`` alone for ``generate``.
-        present: ``outputs -> {name: artifact}``; None: outputs are arrays.
+        function: ``(variables, inputs) -> outputs``, pure. Inputs and outputs are dicts of arrays, or one array. The
+            first axis of every array is the rows, and rows are independent. A random function uses ``inputs["key"]``.
+        inputs: ``{name: axes}``, the input arrays that the function uses if the data has them, with the names of their
+            leading axes. Axes with equal names have equal sizes.
+        read: ``text -> inputs``, for text from the command line. None: inputs are batches of the data, or
+            ``{"key": keys [N]}`` for ``generate``.
+        present: ``outputs -> {name: artifact}``. None: outputs are arrays.
     """
 
     function: Callable[[Any, Any], Any]
@@ -33,15 +33,16 @@ class Endpoint(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """A model that writes token by token. Both functions are pure, and of one row: no array has an axis of rows.
+    """Token-by-token generation. All functions are pure and operate on one row, without a batch axis.
 
     Attributes:
-        inputs: As of ``Endpoint``: what ``begin`` reads; nothing where a text begins from nothing.
+        inputs: Inputs of ``begin``, as in ``Endpoint``; empty for unconditional generation.
         begin: ``(variables, row) -> carry``, before the first token.
         step: ``(variables, carry, token []) -> (carry, logits [V])``.
-        prepare: ``variables -> variables``, those that both functions take; once, before many steps.
-        carry_axes: ``carry -> tree``, a prefix of the carry with the axis of rows where several are stacked, 0 for
-            most, and None for what all rows share.
+        prepare: ``variables -> variables``, called once before many steps; its result is passed to ``begin`` and
+            ``step``.
+        carry_axes: ``carry -> tree``, a prefix tree of the carry with the batch axis of stacked carries: 0 for most
+            leaves, None for leaves that all rows share.
     """
 
     inputs: dict[str, tuple[str, ...]]
@@ -52,9 +53,11 @@ class Stream(NamedTuple):
 
 
 class Items(NamedTuple):
-    """Attributes:
-    number: ``batch -> int``, what a batch counts in the speed that is reported.
-    unit: What an item is called.
+    """Items that are counted for the reported speed.
+
+    Attributes:
+        number: ``batch -> int``, number of items in a batch.
+        unit: Name of an item, in the singular.
     """
 
     number: Callable[[Any], int]
@@ -65,17 +68,18 @@ class Task(NamedTuple):
     """A kind of problem.
 
     Attributes:
-        learner: How it is learned.
-        evaluators: Metrics by name, and when they are measured.
-        objective: The metric that decides which checkpoint is the best, and ``"min"`` or ``"max"``; None: the last is.
+        learner: Initialization and update of the state.
+        evaluators: Metrics by name, with their schedules.
+        objective: The metric that selects the best checkpoint, and ``"min"`` or ``"max"``. None selects the last
+            checkpoint.
         reports: ``{name: (variables, splits, key) -> {name: artifact}}``, written every ``train.report_every`` steps
-            and at the end of training. ``splits`` are batches by name. An artifact is a matplotlib figure or one of
+            and at the end of training. ``splits`` maps names to batches. An artifact is a matplotlib figure or one of
             ``jaxnets.reports``.
-        endpoints: Uses of the trained model. Reserved names: ``predict``, which is exported, ``score``, which
-            ``jaxnets.predict`` prefers, ``generate``, and ``stream``, a ``Stream``.
-        items: What is counted in the speed that is reported.
+        endpoints: Functions of the trained model. Reserved names are ``predict``, which is exported; ``score``, which
+            ``jaxnets.predict`` prefers; ``generate``; and ``stream``, a ``Stream``.
+        items: Items that are counted for the reported speed.
         units: ``{metric without its split: unit}``, such as ``{"loss": "nats per byte"}``.
-        partition_rules: Axes of parameters that are divided over devices, as in ``learning.partitioning``.
+        partition_rules: Axes of parameters to partition over devices, as in ``learning.partitioning``.
     """
 
     learner: Learner
@@ -89,10 +93,10 @@ class Task(NamedTuple):
 
 
 def rules_of(model: nn.Module) -> Rules:
-    """The partition rules of a model's family."""
+    """Returns the partition rules of the family of a model."""
     return getattr(model, "partition_rules", HEAD_RULES)
 
 
 def max_length(model: nn.Module) -> int | None:
-    """The longest sequence that a model takes, its attribute ``context``; None: any."""
+    """Returns the maximum sequence length of a model, its attribute ``max_seq_len``; None if it has no limit."""
     return getattr(model, "max_seq_len", None)

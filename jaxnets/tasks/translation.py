@@ -1,4 +1,4 @@
-"""Translation: p(target | source) = prod_t p(w_t | w_<t, source), by maximum likelihood; found by beam search."""
+"""Translation by maximum likelihood and beam search: p(target | source) = prod_t p(w_t | w_<t, source)."""
 
 import functools
 import itertools
@@ -11,173 +11,173 @@ import numpy as np
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, LINE_END, START
-from jaxnets.learning import Aux, Learn, Mean
+from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, means
 from jaxnets.ops import extras
+from jaxnets.ops.checks import check_rate
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
-from jaxnets.tasks.cross_entropy import cross_entropy, is_right
+from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task, max_length, rules_of
 
-if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
 
-EXAMPLES = 10
-LONGEST = 512  # tokens of a translation, of a model that has no limit of its own
+NUM_EXAMPLES = 10  # translations in a report
+MAX_LENGTH = 512  # tokens of a translation, for models without a limit
 
 
 def translation(
     model: Model,
     spec: Vocabulary,
-    learn: Learn,
+    make_learner: MakeLearner,
     *,
     scheduled_sampling: float = 0.0,
     label_smoothing: float = 0.0,
     num_beams: int = 4,
 ) -> Task:
-    """The task of an encoder and decoder, ``Transformer`` or ``EncoderDecoder``, on batches of ``data.pairs``.
+    """Returns the task of an encoder-decoder, ``Transformer`` or ``EncoderDecoder``, on batches of ``data.pairs``.
 
-    The loss is the mean of ``-log p`` over real target tokens, the end symbol included, in nats.
+    The loss is the mean cross entropy over valid target tokens, including the end symbol, in nats. BLEU is computed
+    with beam search.
 
     Args:
         model: ``(source, target, source_lengths, target_lengths) -> logits``, with an attribute ``train`` and a method
-            ``stepwise`` (``modules.stepwise``). What its method ``alignment(encoded, target)`` gives, if it has one, is
-            drawn.
-        spec: Of both sides, with start and end symbols.
-        learn: ``(init, loss) -> Learner``.
-        scheduled_sampling: Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099): the probability that, in
-            training, the decoder reads what it would itself have written instead of the target's token. What it would
-            have written comes from one pass over all steps at once (Duckworth et al. 2019, arXiv:1906.04331). 0: teacher forcing.
-        label_smoothing: Part of each target's probability that all tokens share (label smoothing), in training only.
-        num_beams: Of the beam search.
+            ``stepwise`` (``modules.stepwise``). The report includes a figure of the weights that the optional method
+            ``alignment(encoded, target)`` returns.
+        spec: The vocabulary of both languages, with start and end symbols.
+        make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
+        scheduled_sampling: Probability that, in training, an input token of the decoder is its own prediction instead
+            of the target (Bengio et al. 2015, arXiv:1506.03099). Predictions come from one parallel pass over all steps
+            (Duckworth et al. 2019, arXiv:1906.04331). 0 is teacher forcing.
+        label_smoothing: Probability that each target distributes uniformly over all tokens, in training only.
+        num_beams: Number of beams of the beam search.
 
     Raises:
-        MissingExtraError: ``[text]`` is not installed.
-        ValueError: ``scheduled_sampling`` or ``label_smoothing`` is not from 0 to below 1.
+        MissingExtraError: If ``[text]`` is not installed.
+        ValueError: If ``scheduled_sampling`` or ``label_smoothing`` is not from 0 to below 1.
     """
-    extras.require("jaxnets.tasks.translation", "text")  # for BLEU: before training, not at the first evaluation
-    for name, part in (("scheduled_sampling", scheduled_sampling), ("label_smoothing", label_smoothing)):
-        if not 0 <= part < 1:
-            raise ValueError(f"{name}: from 0 to below 1; given {part}")
+    extras.require("jaxnets.tasks.translation", "text")  # BLEU needs it; the error must come before training
+    check_rate("scheduled_sampling", scheduled_sampling)
+    check_rate("label_smoothing", label_smoothing)
     check_spec("tasks.translation", spec, Vocabulary)
     model, vocabulary = complete(model, spec), spec
     start, end = vocabulary.symbol(START), vocabulary.symbol(END)
     training = model.clone(train=True)
-    writing = model.stepwise()
+    stepper = model.stepwise()
     limit = max_length(model)
 
-    def read(batch):
-        """What the decoder reads: the start symbol, then the target but its last token."""
+    def decoder_inputs(batch):
+        """The start symbol, then the target without its last token."""
         return jnp.pad(batch["targets"][:, :-1], ((0, 0), (1, 0)), constant_values=start)
 
-    def real(batch):
+    def valid_targets(batch):
         return valid_steps(jnp.asarray(batch["target_lengths"]), batch["targets"].shape[1]) & batch["mask"][:, None]
 
-    def logits_of(network, variables, batch, given, **options):
-        return network.apply(variables, batch["inputs"], given, batch["lengths"], batch["target_lengths"], **options)
+    def apply(module, variables, batch, tokens, **options):
+        return module.apply(variables, batch["inputs"], tokens, batch["lengths"], batch["target_lengths"], **options)
 
     def loss(variables, batch, context):
         first, second, third = jax.random.split(context.key, 3)
-        given = read(batch)
+        tokens = decoder_inputs(batch)
         if scheduled_sampling:
-            logits = logits_of(training, variables, batch, given, rngs={"dropout": first})
-            written = jnp.argmax(logits, -1)[:, :-1].astype(given.dtype)
-            written = jnp.pad(written, ((0, 0), (1, 0)), constant_values=start)
-            given = jnp.where(jax.random.bernoulli(third, scheduled_sampling, given.shape), written, given)
-        logits = logits_of(training, variables, batch, given, rngs={"dropout": second})
-        mask = real(batch)
+            logits = apply(training, variables, batch, tokens, rngs={"dropout": first})
+            predicted = jnp.argmax(logits, -1)[:, :-1].astype(tokens.dtype)
+            predicted = jnp.pad(predicted, ((0, 0), (1, 0)), constant_values=start)
+            tokens = jnp.where(jax.random.bernoulli(third, scheduled_sampling, tokens.shape), predicted, tokens)
+        logits = apply(training, variables, batch, tokens, rngs={"dropout": second})
+        mask = valid_targets(batch)
         nats = cross_entropy(logits, batch["targets"], mask)
         if label_smoothing:
-            evenly = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
-            nats = (1 - label_smoothing) * nats + label_smoothing * evenly
+            uniform = jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1)
+            nats = (1 - label_smoothing) * nats + label_smoothing * uniform
         return masked_mean(nats, mask), Aux()
 
     def predict(variables, batch):
-        return logits_of(model, variables, batch, read(batch))
+        return apply(model, variables, batch, decoder_inputs(batch))
 
     def measure(variables, batch, key, carry):
-        logits, mask = predict(variables, batch), real(batch)
+        logits, mask = predict(variables, batch), valid_targets(batch)
         nats = cross_entropy(logits, batch["targets"], mask)
-        right = is_right(logits, batch["targets"])
+        correct = is_correct(logits, batch["targets"])
         count = jnp.sum(mask, dtype=jnp.float32)
-        return {"loss": Mean(jnp.sum(nats), count), "accuracy": Mean(masked_sum(right, mask), count)}, ()
+        return {"loss": Mean(jnp.sum(nats), count), "accuracy": Mean(masked_sum(correct, mask), count)}, ()
 
     @functools.partial(jax.jit, static_argnames="length")
     def translate(variables, sources, lengths, length):
-        """Tokens ``[B, length]`` and how many of each are a translation ``[B]``."""
-        prepared = writing.prepare(variables)
+        """The tokens of the best translations, ``[B, length]``, and their lengths ``[B]``."""
+        prepared = stepper.prepare(variables)
 
-        def one(source, source_length):
-            begun = writing.begin(prepared, source, source_length)
-            further = functools.partial(writing.step, prepared)
-            found = decoding.beam_search(further, begun, start, end=end, num_beams=num_beams, length=length)
-            return found.tokens[0], found.lengths[0]
+        def translate_row(source, source_length):
+            carry = stepper.begin(prepared, source, source_length)
+            step = functools.partial(stepper.step, prepared)
+            beams = decoding.beam_search(step, carry, start, end=end, num_beams=num_beams, length=length)
+            return beams.tokens[0], beams.lengths[0]
 
-        return jax.vmap(one)(sources, lengths)
+        return jax.vmap(translate_row)(sources, lengths)
 
     def texts(tokens, lengths):
         return [
             vocabulary.decode(row[:length]) for row, length in zip(np.asarray(tokens), np.asarray(lengths), strict=True)
         ]
 
-    def translated(variables, batch, key, carry):
+    def measure_translations(variables, batch, key, carry):
         return (batch, translate(variables, batch["inputs"], batch["lengths"], batch["targets"].shape[1])), ()
 
-    def pairs_of(outputs):
-        """Sources, translations and references of a batch, as texts."""
-        batch, made = outputs
+    def text_columns(outputs):
+        """Sources, translations and references of the valid rows of a batch, as texts."""
+        batch, translations = outputs
         rows = np.asarray(batch["mask"])
-        lengths = batch["lengths"], batch["target_lengths"] - 1
-        found = (
-            texts(batch["inputs"], lengths[0]),
-            texts(*made),
-            texts(batch["targets"], lengths[1]),
+        columns = (
+            texts(batch["inputs"], batch["lengths"]),
+            texts(*translations),
+            texts(batch["targets"], batch["target_lengths"] - 1),
         )
-        return [list(itertools.compress(each, rows)) for each in found]
+        return [list(itertools.compress(column, rows)) for column in columns]
 
     def bleu(splits):
-        import sacrebleu  # seconds to import
+        import sacrebleu  # takes seconds to import
 
-        columns = {split: list(zip(*kept, strict=True)) for split, kept in splits.items()}
-        flat = {split: [list(itertools.chain(*column)) for column in found] for split, found in columns.items()}
+        columns = {split: list(zip(*batches, strict=True)) for split, batches in splits.items()}
+        flat = {split: [list(itertools.chain(*lists)) for lists in column] for split, column in columns.items()}
         return {
-            f"{split}/bleu": sacrebleu.corpus_bleu(found, [expected]).score
-            for split, (_, found, expected) in flat.items()
+            f"{split}/bleu": sacrebleu.corpus_bleu(translations, [references]).score
+            for split, (_, translations, references) in flat.items()
         }
 
-    scored = Evaluator(
+    bleu_evaluator = Evaluator(
         init=lambda variables, batch: (),
-        measure=translated,
-        add=lambda kept, outputs: [*(kept or []), pairs_of(outputs)],
+        measure=measure_translations,
+        add=lambda accumulator, outputs: [*(accumulator or []), text_columns(outputs)],
         compute=bleu,
     )
 
     def examples(variables, splits, key):
         batch = splits["validation"][0]
-        sources, found, expected = pairs_of(translated(variables, batch, key, ())[0])
-        chosen = np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)
-        shown = (f"{sources[i]}\n  model: {found[i]}\n  given: {expected[i]}" for i in chosen)
+        sources, translations, references = text_columns(measure_translations(variables, batch, key, ())[0])
+        rows = np.linspace(0, len(sources) - 1, min(NUM_EXAMPLES, len(sources))).astype(int)
+        shown = (f"{sources[i]}\n  model: {translations[i]}\n  reference: {references[i]}" for i in rows)
         return {"translations": Text("\n".join(shown))}
 
     def read_text(text):
-        """A source on each line."""
+        """Reads one source per line."""
         lines = LINE_END.split(text.rstrip())
         if empty := [number for number, line in enumerate(lines, 1) if not line.strip()]:
-            raise ValueError(f"line {empty[0]} must have a text to translate, got an empty one")
+            raise ValueError(f"line {empty[0]} must have a text to translate, got an empty line")
         sources = [vocabulary.encode(line.strip()) for line in lines]
         lengths = np.array([len(source) for source in sources], np.int32)
         if limit is not None and lengths.max() > limit:
             number = int(np.argmax(lengths > limit)) + 1
-            raise ValueError(f"line {number} must have at most {limit} pieces, got {lengths[number - 1]}")
+            raise ValueError(f"line {number} must have at most {limit} tokens, got {lengths[number - 1]}")
         rows = np.zeros((len(sources), lengths.max()), np.int32)
         for row, source in zip(rows, sources, strict=True):
             row[: len(source)] = source
         return {"inputs": rows, "lengths": lengths}
 
     def generate(variables, inputs):
-        length = min(2 * inputs["inputs"].shape[1] + 10, limit or LONGEST)
+        length = min(2 * inputs["inputs"].shape[1] + 10, limit or MAX_LENGTH)
         return translate(variables, inputs["inputs"], inputs["lengths"], length)
 
     def draw(variables, splits, key):
@@ -185,38 +185,40 @@ def translation(
             return {}
         batch = {name: array[:1] for name, array in splits["validation"][0].items()}
         encoded = model.apply(variables, batch["inputs"], batch["lengths"], method="encode")
-        weights = model.apply(variables, encoded, read(batch), method="alignment")
+        weights = model.apply(variables, encoded, decoder_inputs(batch), method="alignment")
         if weights is None:
             return {}
         weights = np.asarray(weights)[0]
         source = batch["inputs"][0, : batch["lengths"][0]]
         target = batch["targets"][0, : batch["target_lengths"][0]]
-        return {"attention": _map(vocabulary, source, target, weights[: len(target), : len(source)])}
+        return {"attention": _attention_map(vocabulary, source, target, weights[: len(target), : len(source)])}
 
-    pair = {
+    pair_axes = {
         "inputs": ("batch", "source_length"),
         "lengths": ("batch",),
         "targets": ("batch", "target_length"),
         "target_lengths": ("batch",),
     }
-    source = {name: pair[name] for name in ("inputs", "lengths")}
+    source_axes = {name: pair_axes[name] for name in ("inputs", "lengths")}
     return Task(
-        learner=learn(lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]), loss),
+        learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]), loss),
         evaluators={
             "metrics": Scheduled(means(measure)),
-            "bleu": Scheduled(scored, every=0),
+            "bleu": Scheduled(bleu_evaluator, every=0),
         },
         objective=("validation/loss", "min"),
         reports={"figures": draw, "examples": examples},
         endpoints={
-            "predict": Endpoint(predict, pair),
-            "generate": Endpoint(generate, source, read_text, lambda made: {"text": Text("\n".join(texts(*made)))}),
+            "predict": Endpoint(predict, pair_axes),
+            "generate": Endpoint(
+                generate, source_axes, read_text, lambda translations: {"text": Text("\n".join(texts(*translations)))}
+            ),
             "stream": Stream(
-                inputs=source,
-                begin=lambda variables, row: writing.begin(variables, row["inputs"], row["lengths"]),
-                step=writing.step,
-                prepare=writing.prepare,
-                carry_axes=writing.carry_axes,
+                inputs=source_axes,
+                begin=lambda variables, row: stepper.begin(variables, row["inputs"], row["lengths"]),
+                step=stepper.step,
+                prepare=stepper.prepare,
+                carry_axes=stepper.carry_axes,
             ),
         },
         items=Items(lambda batch: batch["targets"].size, vocabulary.unit),
@@ -225,16 +227,16 @@ def translation(
     )
 
 
-def _map(vocabulary: Vocabulary, source, target, weights) -> "Figure":
-    """Which pieces of the source (columns) each piece of the target (rows) was read from."""
+def _attention_map(vocabulary: Vocabulary, source, target, weights) -> "Figure":
+    """Attention of each target token (rows) to the source tokens (columns)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 0.28 * len(source), 1.5 + 0.24 * len(target)))
     axes = figure.subplots()
     axes.imshow(weights, cmap="Blues", vmin=0, aspect="auto")
-    piece = lambda token: literal(vocabulary.decode([token]).replace("\n", "\\n"))
-    axes.set_xticks(range(len(source)), [piece(token) for token in source], rotation=90)
-    axes.set_yticks(range(len(target)), [piece(token) for token in target])
+    text_of = lambda token: literal(vocabulary.decode([token]).replace("\n", "\\n"))
+    axes.set_xticks(range(len(source)), [text_of(token) for token in source], rotation=90)
+    axes.set_yticks(range(len(target)), [text_of(token) for token in target])
     axes.xaxis.tick_top()
     axes.set(xlabel="source", ylabel="target, from top to bottom")
     figure.tight_layout()

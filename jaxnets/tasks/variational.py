@@ -1,4 +1,4 @@
-"""Variational autoencoding: the evidence lower bound of images, by maximum likelihood."""
+"""Variational autoencoders of images, trained by maximizing the evidence lower bound."""
 
 from typing import Any
 
@@ -8,40 +8,41 @@ import numpy as np
 
 from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bernoulli_log_prob, standard_normal_kl
-from jaxnets.learning import Aux, Learn, Mean, Scheduled, means
+from jaxnets.learning import Aux, MakeLearner, Mean, Scheduled, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Arrays, ImageGrid
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
 
-SHOWN = 64  # samples of a report
+NUM_SAMPLES = 64  # in a report
 
 
-def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
-    r"""The task of a ``generative.VAE`` on images, bytes or from 0 to 1, whose pixels are drawn as bits in every step.
+def variational(model: Model, spec: Classes | Unlabeled, make_learner: MakeLearner) -> Task:
+    r"""Returns the task of a ``generative.VAE`` on images, uint8 or in [0, 1].
 
-    The loss is minus the mean bound, in nats of an image:
+    Every step samples the pixels as bits with the intensities as probabilities. The loss is the mean of the negative
+    bound, in nats per image:
 
     .. math:: \mathrm{ELBO}(x) = E_{z \sim q(z|x)} \log p(x|z) - \mathrm{KL}(q(z|x) \| p(z)) \le \log p(x)
 
-    Evaluation draws bits and codes with its own key: two evaluations give the same numbers.
+    Evaluation samples bits and latent codes with its own key, so that repeated evaluations give equal metrics.
 
     Args:
         model: ``(xs [B, D], noise [B, Z]) -> (logits, mean, log variance)``, with ``encode`` and ``decode``.
-        spec: Of the labels, which are not used; there need not be any.
-        learn: ``(init, loss) -> Learner``.
+        spec: Spec of the labels, if there are any; labels are not used.
+        make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
     """
     check_spec("tasks.variational", spec, Classes, Unlabeled)
     model = complete(model, spec)
     latent: int = model.latent
 
     def bounds(variables: Any, batch: Any, key: jax.Array) -> dict[str, jax.Array]:
-        """The terms of the bound by image, each ``[B]``."""
+        """The terms of the bound of each image, ``[B]``."""
         first, second = jax.random.split(key)
         probabilities = _flat(batch["inputs"])
         bits = jax.random.bernoulli(first, probabilities).astype(jnp.float32)
-        found: Any = model.apply(variables, bits, jax.random.normal(second, (len(bits), latent)))
-        logits, mean, log_variance = found
+        outputs: Any = model.apply(variables, bits, jax.random.normal(second, (len(bits), latent)))
+        logits, mean, log_variance = outputs
         reconstruction, kl = bernoulli_log_prob(logits, bits), standard_normal_kl(mean, log_variance)
         return {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
 
@@ -61,17 +62,17 @@ def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
         return {name: Mean(masked_sum(values, mask), count) for name, values in terms.items()}, ()
 
     @jax.jit
-    def draw(variables, keys):
+    def generate(variables, keys):
         codes = jax.vmap(lambda key: jax.random.normal(key, (latent,)))(keys)
         logits: Any = model.apply(variables, codes, method="decode")
         return jax.nn.sigmoid(logits)
 
     def sample(variables, splits, key):
         shape = splits["validation"][0]["inputs"].shape[1:]
-        return {"samples": _grid(draw(variables, jax.random.split(key, SHOWN)), shape)}
+        return {"samples": _grid(generate(variables, jax.random.split(key, NUM_SAMPLES)), shape)}
 
     return Task(
-        learner=learn(init, loss),
+        learner=make_learner(init, loss),
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={"samples": sample},
@@ -81,7 +82,7 @@ def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
                 {"inputs": ("batch",)},
             ),
             "generate": Endpoint(
-                lambda variables, inputs: draw(variables, inputs["key"]),
+                lambda variables, inputs: generate(variables, inputs["key"]),
                 {"key": ("batch",)},
                 present=lambda pixels: {"samples": _grid(pixels)},
             ),
@@ -93,7 +94,7 @@ def variational(model: Model, spec: Classes | Unlabeled, learn: Learn) -> Task:
 
 
 def _grid(pixels: jax.Array, shape: tuple[int, ...] = ()) -> ImageGrid | Arrays:
-    """Rows of numbers as images of this shape, or square ones; as they are where they are neither."""
+    """Flat images in this shape, or as squares; unchanged if they have neither shape."""
     size = pixels.shape[-1]
     gray, colored = round(size**0.5), round((size / 3) ** 0.5)
     squares = [(gray, gray, 1)] if gray**2 == size else [(colored, colored, 3)] if 3 * colored**2 == size else []
@@ -104,6 +105,6 @@ def _grid(pixels: jax.Array, shape: tuple[int, ...] = ()) -> ImageGrid | Arrays:
 
 
 def _flat(images: jax.Array) -> jax.Array:
-    """Images as rows of numbers from 0 to 1; bytes are divided by 255."""
+    """Flattens images ``[B, ...]``; uint8 is divided by 255."""
     flat = jnp.asarray(images).reshape(len(images), -1)
     return flat.astype(jnp.float32) / 255 if flat.dtype == jnp.uint8 else flat

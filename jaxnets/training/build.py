@@ -87,7 +87,7 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
     """
     build = _builder(trusted)
     made = build.named(config.task, "a task", (Task,), EVERYTHING)
-    built = made(model=network, spec=spec, learn=learners.learn(config, optimizer(config, trusted)))
+    built = made(model=network, spec=spec, make_learner=learners.learn(config, optimizer(config, trusted)))
     added: dict[str, Any] = {"spec": spec}
     if config.get("evaluators") or config.get("reports"):
         added["model"] = tasks.complete(network, spec)

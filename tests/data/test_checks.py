@@ -1,4 +1,4 @@
-"""Wrong arguments of every reader and of every problem that makes its own data: named, in one sentence."""
+"""Invalid arguments of every reader and of every synthetic problem: errors of one sentence that name the argument."""
 
 import inspect
 import os
@@ -19,7 +19,7 @@ WITH_PATH = [
     data.read_pairs,
     data.read_idx,
 ]
-OF_THEIR_OWN = [
+WITHOUT_PATH = [
     data.digits, data.adding, data.copying, data.temporal_order, data.set_statistics, data.maximum, data.digit_sum,
     data.mixture, data.odd_one_out, data.prevalence, data.solids,
 ]  # fmt: skip
@@ -28,7 +28,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A right file for every reader that can have one alone."""
+    """A valid file for every reader of a single file."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "text").write_text("the cat sat on the mat\n" * 200)
     (folder / "pairs").write_text("".join(f"a {i}\tb {i}\n" for i in range(99)))
@@ -41,7 +41,7 @@ def files(tmp_path_factory):
 
 @pytest.mark.parametrize("reader", WITH_PATH, ids=lambda reader: reader.__name__)
 @pytest.mark.parametrize("path", [3, b"name", ["name"], 1.5])
-def test_a_path_is_text_or_a_path(reader, path):
+def test_invalid_paths_are_rejected(reader, path):
     with pytest.raises(ValueError, match="path must be the name of a file or folder, got "):
         reader(path)
     with pytest.raises(ValueError, match="~nobody_at_all/a must be in a home folder that exists"):
@@ -49,47 +49,56 @@ def test_a_path_is_text_or_a_path(reader, path):
 
 
 INTEGER = "must be an integer"
-WRONG = {
-    "batch": [("4", INTEGER), (2.5, INTEGER), (None, INTEGER), (0, "at least 1")],
+INVALID = {
+    "batch_size": [("4", INTEGER), (2.5, INTEGER), (None, INTEGER), (0, "at least 1")],
     "seed": [("a", INTEGER), (0.5, INTEGER), (None, INTEGER), (-1, "at least 0")],
-    "validation": [("0.1", "must be a number"), (None, "must be a number")]
-    + [(part, "a number between 0 and 1") for part in (0, 1.0, -0.5, float("nan"))],
-    "test": [("0.1", "must be a number"), (None, "must be a number"), (0, "a number between 0 and 1"), (1, "a number")],
-    "pieces": [(300.5, INTEGER), (255, "at least the 256 bytes")],
-    "columns": [(wrong, "those of source and target") for wrong in (3, "ab", (0,), (0, 1.5), (0, -1), (0, 1, 2))],
-    **{name: [(2.5, INTEGER), ("8", INTEGER)] for name in ("length", "size", "delay", "symbols", "components")},
-    **{name: [(2.5, INTEGER), (None, INTEGER)] for name in ("largest", "longest", "shortest")},
+    "validation_fraction": [("0.1", "must be a number"), (None, "must be a number")]
+    + [(fraction, "a number between 0 and 1") for fraction in (0, 1.0, -0.5, float("nan"))],
+    "test_fraction": [
+        ("0.1", "must be a number"),
+        (None, "must be a number"),
+        (0, "a number between 0 and 1"),
+        (1, "a number"),
+    ],
+    "vocab_size": [(300.5, INTEGER), (255, "at least the 256 bytes")],
+    "columns": [(wrong, "must be two indices") for wrong in (3, "ab", (0,), (0, 1.5), (0, -1), (0, 1, 2))],
+    **{
+        name: [(2.5, INTEGER), ("8", INTEGER)]
+        for name in ("length", "seq_len", "max_seq_len", "size", "delay", "symbols", "components")
+    },
+    **{name: [(2.5, INTEGER), (None, INTEGER)] for name in ("max_size", "min_size")},
 }
 CASES = [
     pytest.param(reader, name, value, message, id=f"{reader.__name__}-{name}-{value!r}")
-    for reader in (data.text, data.pairs, data.series, data.labeled_sets, *OF_THEIR_OWN)
+    for reader in (data.text, data.pairs, data.series, data.labeled_sets, *WITHOUT_PATH)
     for name in inspect.signature(reader).parameters
-    for value, message in WRONG.get(name, [])
+    for value, message in INVALID.get(name, [])
 ]
 
 
 @pytest.mark.parametrize("reader, name, value, message", CASES)
-def test_a_wrong_argument_is_named(files, reader, name, value, message):
+def test_invalid_arguments_are_named(files, reader, name, value, message):
     given = {"path": str(files / reader.__name__)} if reader in WITH_PATH else {}
-    if reader is data.text and name == "pieces":
+    if reader is data.text and name == "vocab_size":
         given["unit"] = "piece"
-    with pytest.raises(ValueError, match=rf"{name}\b.* {message}|{name}: {message}"):
+    shown = f"(?:{name}|pieces|size)" if name == "vocab_size" else name
+    with pytest.raises(ValueError, match=rf"{shown}\b.* {message}|{shown}: {message}"):
         reader(**given, **{name: value})
 
 
-def test_few_pairs_are_counted(files):
-    with pytest.raises(ValueError, match="99, of which 89 in the train part, 0 in the validation part, 10 in the test"):
+def test_too_few_pairs_are_rejected(files):
+    with pytest.raises(ValueError, match="must have pairs for every split, got 89 train, 0 validation, 10 test"):
         data.pairs(str(files / "pairs"), validation_fraction=1e-9)
 
 
 @pytest.mark.parametrize("reader", [data.text, data.pairs, data.series, data.labeled_sets])
-def test_names_of_files_need_not_be_utf_8(files, tmp_path, reader):
+def test_file_names_may_have_any_encoding(files, tmp_path, reader):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/se\xf1or \xff"))
     path.write_bytes((files / reader.__name__).read_bytes())
-    sizes = {"batch": 4} if reader is not data.pairs else {"batch": 4, "pieces": 300}
+    sizes = {"batch_size": 4} if reader is not data.pairs else {"batch_size": 4, "vocab_size": 300}
     for given in (path, str(path)):
-        made = reader(given, **sizes)
-        assert made.description.startswith(f"{tmp_path}/se\\xf1or \\xff: ") and len(made.train[0]["inputs"]) == 4
+        dataset = reader(given, **sizes)
+        assert dataset.description.startswith(f"{tmp_path}/se\\xf1or \\xff: ") and len(dataset.train[0]["inputs"]) == 4
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"se\\xf1or \\xff"):
         reader(path)

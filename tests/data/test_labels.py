@@ -79,7 +79,7 @@ def test_minus_zero_is_zero():
 @pytest.mark.parametrize("first, second", [("S", "S"), ("S", "U"), ("U", "S"), ("bool", "int8"), ("float32", "uint64")])
 def test_kinds_that_mean_the_same_may_be_mixed(tmp_path, reader, first, second):
     labels = Y % 2 if first == "bool" else Y
-    found = reader(saved(tmp_path, labels.astype(first), labels[:12].astype(second)), batch=4)
+    found = reader(saved(tmp_path, labels.astype(first), labels[:12].astype(second)), batch_size=4)
     called = [found.spec.names[i] for batch in found.splits["test"] for i in batch["targets"][batch["mask"]]]
     assert called == [name.decode() if first == "S" else str(name) for name in labels[:12].astype(first)]
 
@@ -108,9 +108,9 @@ REFUSED = {
 @pytest.mark.parametrize("labels, message", REFUSED.values(), ids=REFUSED)
 def test_what_is_no_class_is_told(tmp_path, reader, labels, message):
     with pytest.raises(ValueError, match=message):
-        reader(saved(tmp_path, labels, labels[:12]), batch=4)
+        reader(saved(tmp_path, labels, labels[:12]), batch_size=4)
     with pytest.raises(ValueError, match=message.replace("train", "test").replace("testing", "test")):
-        reader(saved(tmp_path, Y, labels[:12]), batch=4)
+        reader(saved(tmp_path, Y, labels[:12]), batch_size=4)
 
 
 MIXED = [
@@ -132,14 +132,14 @@ def test_numbers_and_text_do_not_mix(tmp_path, first, second, kinds):
 def test_parts_without_examples_are_told(tmp_path, reader, rows, part):
     for x in (X, X[..., 0]):
         with pytest.raises(ValueError, match=f"a.npz: no examples in the {part} part"):
-            reader(saved(tmp_path, Y[: rows[0]], Y[: rows[1]], rows, x), batch=4)
+            reader(saved(tmp_path, Y[: rows[0]], Y[: rows[1]], rows, x), batch_size=4)
 
 
 @pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
 @pytest.mark.parametrize("shape", [(48, 0), (48, 0, 3), (48, 5, 0)])
 def test_examples_without_a_number_are_told(tmp_path, reader, shape):
     with pytest.raises(ValueError, match=r"examples of shape \(.*\), without a number, in the training part"):
-        reader(saved(tmp_path, Y, Y[:12], x=np.zeros(shape)), batch=4)
+        reader(saved(tmp_path, Y, Y[:12], x=np.zeros(shape)), batch_size=4)
 
 
 @pytest.mark.parametrize("reader", [data.series, data.labeled_sets])
@@ -149,7 +149,7 @@ def test_examples_without_a_number_are_told(tmp_path, reader, shape):
 def test_inputs_that_are_no_real_numbers_are_told(tmp_path, reader, dtype):
     x = X.astype("int64").astype(dtype) if "64[" in dtype else np.zeros(X.shape, dtype)
     with pytest.raises(ValueError, match="x_train as numbers .* expected; given"):
-        reader(saved(tmp_path, Y, Y[:12], x=x), batch=4)
+        reader(saved(tmp_path, Y, Y[:12], x=x), batch_size=4)
 
 
 def test_a_class_in_another_normalization_is_told():

@@ -1,4 +1,4 @@
-"""Pairs of texts: reading, batches, what is held out, and what is told of wrong files."""
+"""Pairs of texts: reading, batches, splits, and errors about invalid files."""
 
 import codecs
 import gzip
@@ -27,15 +27,15 @@ def test_columns_are_read_plain_and_gzipped(path, tmp_path):
     assert data.read_pairs(str(packed), (1, 2)) == found
 
 
-def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
-    made = data.pairs(
+def test_batches_decode_to_the_texts_and_splits_are_disjoint(path):
+    dataset = data.pairs(
         path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     )
-    vocabulary, sources = made.spec, {}
+    vocabulary, sources = dataset.spec, {}
     for name, batches in (
-        ("train", [made.train[i] for i in range(8)]),
-        ("test", made.splits["test"]),
-        ("val", made.splits["validation"]),
+        ("train", [dataset.train[i] for i in range(8)]),
+        ("test", dataset.splits["test"]),
+        ("val", dataset.splits["validation"]),
     ):
         sources[name] = set()
         for batch in batches:
@@ -48,33 +48,33 @@ def test_batches_give_the_texts_back_and_parts_do_not_meet(path):
                 sources[name].add(source)
     assert (len(sources["test"]), len(sources["val"])) == (20, 10)
     assert not sources["train"] & (sources["test"] | sources["val"]) and not sources["test"] & sources["val"]
-    assert "70 pairs to learn from, 10 to validate on, 20 to test on; 0 longer than 20 pieces" in made.description
+    assert "70 training pairs, 10 validation, 20 test; 0 longer than 20 tokens" in dataset.description
 
 
 def test_long_pairs_are_left_out_and_counted(path):
     with open(path, "a") as file:
         file.write("100\t" + "a long story " * 30 + "\tx\n")
-    made = data.pairs(
+    dataset = data.pairs(
         path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     )
-    assert "; 1 longer than 20 pieces left out" in made.description
+    assert "; 1 longer than 20 tokens left out" in dataset.description
 
 
-def test_translations_of_one_source_are_in_one_part(tmp_path):
+def test_translations_of_one_source_are_in_one_split(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text(
         "\ufeff" + "".join(f"number {n}\t{word} {n}\r\n" for n in range(40) for word in ("num", "nr\u2028"))
     )
     assert data.read_pairs(str(path))[0] == ("number 0", "num 0")
-    made = data.pairs(
+    dataset = data.pairs(
         str(path), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     )
-    assert "56 pairs to learn from, 8 to validate on, 16 to test on" in made.description
-    of = lambda batch: {tuple(row) for row in batch["inputs"][batch["mask"]]}
-    assert len(set.union(*map(of, made.splits["test"]))) == 8
+    assert "56 training pairs, 8 validation, 16 test" in dataset.description
+    sources = lambda batch: {tuple(row) for row in batch["inputs"][batch["mask"]]}
+    assert len(set.union(*map(sources, dataset.splits["test"]))) == 8
 
 
-def test_symbols_are_part_of_no_text(path):
+def test_symbols_do_not_occur_in_texts(path):
     vocabulary = data.pairs(
         path, (1, 2), vocab_size=300, max_seq_len=20, batch_size=8, validation_fraction=0.1, test_fraction=0.2
     ).spec
@@ -87,29 +87,33 @@ def test_symbols_are_part_of_no_text(path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(columns=(1, 3)), "pairs.tsv, line 1: column 3 expected; it has 3, from 0 on"),
-        (dict(columns=(1,)), "columns: those of source and target"),
-        (dict(test=0.95, validation=0.1), "test: a part between 0 and what validation leaves"),
-        (dict(length=1), "length: no pair has at most 1 pieces"),
-        (dict(batch=0), "`batch` must be an integer of at least 1, got 0"),
-        (dict(pieces=10), "pieces: at least the 256 bytes; given 10"),
+        (dict(columns=(1, 3)), "pairs.tsv, line 1 must have at least 4 columns separated by tabs, got 3"),
+        (dict(columns=(1,)), "`columns` must be two indices of columns from 0, source and target"),
+        (
+            dict(test_fraction=0.95, validation_fraction=0.1),
+            "`test_fraction` must be less than 1 - `validation_fraction`, 0.9, got 0.95",
+        ),
+        (dict(max_seq_len=1), "at least one pair must have at most 1 tokens, got none"),
+        (dict(batch_size=0), "`batch_size` must be an integer of at least 1, got 0"),
+        (dict(vocab_size=10), "at least the 256 bytes"),
         (dict(path="nowhere.tsv"), "cannot read nowhere.tsv"),
     ],
 )
-def test_what_is_wrong_is_told(path, change, message):
-    given = dict(path=path, columns=(1, 2), pieces=300, length=20, batch=8, validation=0.1, test=0.2)
+def test_invalid_arguments_are_rejected(path, change, message):
+    arguments = dict(columns=(1, 2), vocab_size=300, max_seq_len=20, batch_size=8)
+    fractions = dict(validation_fraction=0.1, test_fraction=0.2)
     with pytest.raises(ValueError, match=message):
-        data.pairs(**{**given, **change})
+        data.pairs(**{"path": path, **arguments, **fractions, **change})
 
 
-def test_a_line_without_its_column_is_named(path, tmp_path):
+def test_a_line_without_its_column_is_rejected(path, tmp_path):
     with open(path, "a") as file:
         file.write("only one\n")
-    with pytest.raises(ValueError, match="line 102: column 2 expected; it has 1"):
+    with pytest.raises(ValueError, match="line 102 must have at least 3 columns separated by tabs, got 1"):
         data.read_pairs(path, (1, 2))
     empty = tmp_path / "empty.tsv"
     empty.write_text("one\tuno\ntwo\t \n")
-    with pytest.raises(ValueError, match="line 2: a source and a target expected; given 'two' and ''"):
+    with pytest.raises(ValueError, match="line 2 must have a source and a target, got 'two' and ''"):
         data.read_pairs(str(empty))
     broken = tmp_path / "broken.gz"
     broken.write_bytes(b"\x1f\x8b nonsense")
@@ -120,37 +124,37 @@ def test_a_line_without_its_column_is_named(path, tmp_path):
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
-def test_lines_end_in_any_way_and_marks_are_no_text(tmp_path, end, encoding, pack):
+def test_any_line_end_and_byte_order_mark_is_read(tmp_path, end, encoding, pack):
     lines = ["a b\tc d", "é\u2028x\t日\x85\x0by\tmore\tcolumns", "", "e\tf\tmore"]
     expected = [("a b", "c d"), ("é\u2028x", "日\x85\x0by"), ("e", "f")]
     path = tmp_path / "pairs.tsv"
     content = (end.join(lines) + end).encode(encoding)
-    path.write_bytes(pack(content + content))  # two files, joined: the second one's mark is inside
+    path.write_bytes(pack(content + content))  # two concatenated files: the second mark is inside the text
     assert data.read_pairs(str(path)) == expected * 2
-    path.write_bytes(pack(end.join(lines).encode(encoding)))  # no end of the last line
+    path.write_bytes(pack(end.join(lines).encode(encoding)))  # without a line end at the end of the file
     assert data.read_pairs(str(path)) == expected
 
 
-def test_lines_may_end_in_different_ways(tmp_path):
+def test_mixed_line_ends_are_read(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_bytes(b"a\tb\nc\td\re\tf\r\n\xef\xbb\xbfg\th\r\ri\tj")
     assert data.read_pairs(str(path)) == [("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"), ("i", "j")]
 
 
-NOT_PAIRS = {
+INVALID_FILES = {
     "latin": (b"a\tb\nse\xf1or\tx\n", "is not UTF-8: byte 6 is 0xf1"),
     "UTF-16 without a mark": ("one\tuno\n".encode("utf-16-le"), "got a control character in every second byte"),
     "half a unit": (codecs.BOM_UTF16_LE + b"a", "is not UTF-16-LE: byte 2"),
     "half a gzip": (gzip.compress(b"a\tb\n" * 99)[:-9], "got a damaged gzip file"),
-    "commas": (b"a,b\nc,d\n", r"line 1: column 1 expected; it has 1, from 0 on \(a tab separates columns\)"),
-    "empty": (b"", "no pairs in"),
-    "a mark alone": (codecs.BOM_UTF8, "no pairs in"),
-    "line ends alone": (b"\r\n\r\n", "no pairs in"),
+    "commas": (b"a,b\nc,d\n", "line 1 must have at least 2 columns separated by tabs, got 1"),
+    "empty": (b"", "must have at least one pair, got none"),
+    "only a mark": (codecs.BOM_UTF8, "must have at least one pair, got none"),
+    "only line ends": (b"\r\n\r\n", "must have at least one pair, got none"),
 }
 
 
-@pytest.mark.parametrize("content, message", NOT_PAIRS.values(), ids=NOT_PAIRS)
-def test_files_without_pairs_are_told(tmp_path, content, message):
+@pytest.mark.parametrize("content, message", INVALID_FILES.values(), ids=INVALID_FILES)
+def test_invalid_files_are_rejected(tmp_path, content, message):
     (tmp_path / "pairs.tsv").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         data.pairs(str(tmp_path / "pairs.tsv"))

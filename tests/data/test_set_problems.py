@@ -1,4 +1,4 @@
-"""Problems on sets: what they ask, in numpy; deterministic, fresh each step, their parts apart."""
+"""Synthetic problems on sets: targets against NumPy, determinism, disjoint splits."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_batches_are_a_function_of_seed_part_and_step(name):
+def test_batches_depend_only_on_seed_split_and_step(name):
     one, same, other = PROBLEMS[name](seed=1), PROBLEMS[name](seed=1), PROBLEMS[name](seed=2)
     first = one.train[3]
     assert all((first[key] == same.train[3][key]).all() for key in first)
@@ -30,48 +30,48 @@ def test_batches_are_a_function_of_seed_part_and_step(name):
     assert np.isfinite(first["inputs"]).all()
 
 
-def test_the_answers_are_those_of_what_is_there():
+def test_targets_are_statistics_of_the_valid_elements():
     for name, statistic in (("mean", np.mean), ("median", np.median)):
         batch = PROBLEMS[name]().train[0]
         np.testing.assert_allclose(batch["targets"][:, 0], statistic(batch["inputs"][..., 0], 1), rtol=1e-6)
     for name, statistic in (("maximum", np.max), ("digit_sum", np.sum)):
         batch = PROBLEMS[name]().train[0]
-        for xs, real, answer in zip(batch["inputs"], batch["valid"], batch["targets"], strict=True):
-            assert statistic(xs[real]) == answer[0]
+        for xs, valid, target in zip(batch["inputs"], batch["valid"], batch["targets"], strict=True):
+            assert statistic(xs[valid]) == target[0]
 
 
-def test_the_oracle_of_mixtures_is_that_of_the_literature():
+def test_the_oracle_of_mixtures_equals_the_published_one():
     problem = data.mixture(batch_size=200)
     oracle = np.mean([problem.splits["validation"][step]["oracle"].mean() for step in range(10)])
     np.testing.assert_allclose(oracle, -1.4726, atol=0.02)  # Lee et al. 2019, table 4
 
 
-def test_an_intruder_is_of_another_class_and_its_images_of_its_part():
+def test_the_odd_one_out_has_another_class_and_splits_have_different_images():
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    number = {image.tobytes(): i for i, image in enumerate((images / 16).astype(np.float32))}
+    index_of = {image.tobytes(): i for i, image in enumerate((images / 16).astype(np.float32))}
     problem = PROBLEMS["odd_one_out"]()
-    for part, fifths in (
+    for split, fifths in (
         (problem.train, {0, 1, 2}),
         (problem.splits["validation"], {3}),
         (problem.splits["test"], {4}),
     ):
-        batch = part[0]
-        found = np.array([[number[image.tobytes()] for image in row] for row in batch["inputs"]])
+        batch = split[0]
+        found = np.array([[index_of[image.tobytes()] for image in row] for row in batch["inputs"]])
         assert set(np.unique(found % 5)) <= fifths
         for row, target in zip(labels[found], batch["targets"], strict=True):
             others = np.delete(row, target)
             assert len(set(others)) == 1 and row[target] != others[0]
 
 
-def test_prevalences_are_realized_ones():
+def test_prevalences_are_the_realized_ones():
     batch = PROBLEMS["prevalence"]().train[0]
     np.testing.assert_allclose(batch["targets"].sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(batch["targets"] * 50, np.round(batch["targets"] * 50), atol=1e-4)
 
 
-def test_digits_as_a_sequence_are_the_same_digits():
+def test_digit_sum_has_the_same_digits_as_set_and_as_sequence():
     as_set, as_sequence = (data.digit_sum(2, 7, batch_size=5, read_as=form).train[3] for form in ("set", "sequence"))
     np.testing.assert_array_equal(as_sequence["inputs"].argmax(-1), as_set["inputs"])
     np.testing.assert_array_equal(as_sequence["inputs"].sum(-1), as_set["valid"])
@@ -79,7 +79,7 @@ def test_digits_as_a_sequence_are_the_same_digits():
     np.testing.assert_array_equal(as_sequence["targets"], as_set["targets"])
 
 
-# What the points of each surface make zero.
+# Implicit equations of the surfaces: zero at every point.
 ON_SURFACE = {
     "sphere": lambda x, y, z: np.hypot(np.hypot(x, y), z) - 1,
     "cube": lambda x, y, z: np.maximum(np.maximum(abs(x), abs(y)), abs(z)) - 1,
@@ -88,7 +88,7 @@ ON_SURFACE = {
     "torus": lambda x, y, z: np.hypot(np.hypot(x, y) - 1, z) - 0.4,
     "tetrahedron": lambda x, y, z: np.maximum.reduce([x + y - z, x - y + z, -x + y + z, -x - y - z]) - 1,
 }
-# The mean squared distance from the origin of points that are uniform on these surfaces: integrals by hand.
+# Mean squared distance from the origin of uniform points on these surfaces, integrated by hand.
 SPREAD = {
     "sphere": 1,
     "cube": 1 + 2 / 3,
@@ -106,7 +106,7 @@ def test_points_are_uniform_on_the_surface_of_a_solid(name):
     np.testing.assert_allclose((points**2).sum(1).mean(), SPREAD[name], rtol=5e-3)
 
 
-def test_clouds_tell_neither_place_nor_size():
+def test_clouds_are_centered_and_scaled():
     batch = data.solids(20, 40, batch_size=50).train[0]
     assert not batch["inputs"][~batch["valid"]].any()
     assert set(batch["valid"].sum(1)) <= set(range(20, 41)) and len(set(batch["targets"])) == 6
@@ -118,16 +118,16 @@ def test_clouds_tell_neither_place_nor_size():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: data.set_statistics("mode"), "statistic: one of mean, median, maximum, variance; given 'mode'"),
-        (lambda: data.digit_sum(5, 4), "`longest` must be at least `shortest`, 5, got 4"),
-        (lambda: data.digit_sum(read_as="list"), "read_as: set or sequence; given 'list'"),
-        (lambda: data.mixture(std=0), "deviation: above 0; given 0"),
-        (lambda: data.odd_one_out(1), "size: at least 2; given 1"),
+        (lambda: data.set_statistics("mode"), "`statistic` must be one of mean, median, maximum, variance, got 'mode'"),
+        (lambda: data.digit_sum(5, 4), "`max_size` must be at least `min_size`, 5, got 4"),
+        (lambda: data.digit_sum(read_as="list"), "`read_as` must be one of set, sequence, got 'list'"),
+        (lambda: data.mixture(std=0), "`std` must be positive, got 0"),
+        (lambda: data.odd_one_out(1), "`size` must be an integer of at least 2, got 1"),
         (lambda: data.prevalence(0), "`size` must be an integer of at least 1, got 0"),
-        (lambda: data.solids(5, 4), "`longest` must be at least `shortest`, 5, got 4"),
-        (lambda: data.solids(noise=-1), "noise: not below 0; given -1"),
+        (lambda: data.solids(5, 4), "`max_size` must be at least `min_size`, 5, got 4"),
+        (lambda: data.solids(noise=-1), "`noise` must be a number of at least 0, got -1"),
     ],
 )
-def test_what_does_not_fit_is_told(call, message):
+def test_invalid_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -125,7 +125,7 @@ FILES |= {name: CASES[name] for name in ("float64, scale 1e-13", "float32, scale
 def test_readers_standardize_before_they_cast(tmp_path, reader, x):
     y = np.arange(len(x)) % 2
     np.savez(tmp_path / "a.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
-    made = READERS[reader](str(tmp_path / "a.npz"), batch=10)
+    made = READERS[reader](str(tmp_path / "a.npz"), batch_size=10)
     whole = x.dtype.kind in "iu"
     away = (x.astype(object) - x[0, 0].astype(object) if whole else x - x[0, 0].astype(np.longdouble)).astype(float)
     std = away[:20].std((0, 1))

@@ -1,4 +1,4 @@
-"""Tables from CSV and npz files: features, parts, targets in their units, and new files read as in training."""
+"""Tables from CSV and npz files: features, splits, targets in their units, and new rows for a trained model."""
 
 import csv
 
@@ -29,49 +29,47 @@ def wine(path, **options):
     return write(path, {**columns, "kind": np.array(["a", "b", "ç"])[y]}, **options)
 
 
-def whole(made, split):
-    batches = list(made.splits[split])
+def whole(dataset, split):
+    batches = list(dataset.splits[split])
     return {name: np.concatenate([b[name][b["mask"]] for b in batches]) for name in batches[0] if name != "mask"}
 
 
 def test_columns_are_standardized_or_one_hot(tmp_path):
-    made = data.table(wine(tmp_path / "a.csv"), target="kind", batch_size=16)
-    assert made.description == (
-        f"{tmp_path}/a.csv: 3 classes, 125 examples of 15 to learn from, 27 to validate on, 26 to test on"
-    )
-    assert made.spec.names == ("a", "b", "ç")
-    assert made.inputs.names[-1] == "color" and made.inputs.categories[-1] == ("red, dark", 'the "white"')
-    assert made.inputs.targets == ("kind",)
-    rows = np.concatenate([made.train[i]["inputs"] for i in range(7)])
+    dataset = data.table(wine(tmp_path / "a.csv"), target="kind", batch_size=16)
+    assert dataset.description == (f"{tmp_path}/a.csv: 3 classes, 125 training examples of 15, 27 validation, 26 test")
+    assert dataset.spec.names == ("a", "b", "ç")
+    assert dataset.inputs.names[-1] == "color" and dataset.inputs.categories[-1] == ("red, dark", 'the "white"')
+    assert dataset.inputs.targets == ("kind",)
+    rows = np.concatenate([dataset.train[i]["inputs"] for i in range(7)])
     np.testing.assert_allclose(rows[:, -2:].sum(1), 1)
     np.testing.assert_allclose(rows[:, :13].mean(0), 0, atol=0.2)
     for options in ({"delimiter": ";", "bom": True}, {"delimiter": "\t", "end": "\n"}, {"end": "\r"}):
         other = data.table(wine(tmp_path / "b.csv", **options), target="kind", batch_size=16)
-        assert other.fingerprint == made.fingerprint and other.inputs == made.inputs
-    read = data.read_labeled(str(tmp_path / "b.csv"), made.inputs, made.spec)
-    given = data.preprocess(made.inputs, read)
+        assert other.fingerprint == dataset.fingerprint and other.inputs == dataset.inputs
+    read = data.read_labeled(str(tmp_path / "b.csv"), dataset.inputs, dataset.spec)
+    given = data.preprocess(dataset.inputs, read)
     rows = {row.tobytes(): target for row, target in zip(given["inputs"], given["targets"], strict=True)}
     for split in ("validation", "test"):
-        found = whole(made, split)
+        found = whole(dataset, split)
         for row, target in zip(found["inputs"], found["targets"], strict=True):
             assert rows[row.tobytes()] == target
 
 
-def test_quantities_of_a_linear_model_are_in_units(tmp_path):
+def test_predictions_of_a_linear_model_have_the_units_of_the_data(tmp_path):
     x, y = load_diabetes(return_X_y=True)
     y = np.stack([y, 1e6 + 1000 * y], 1)
     columns = {f"f{i}": x[:, i] for i in range(10)} | {"now": y[:, 0], "later": y[:, 1]}
-    parts = np.array(["train", "validation", "TEST"])[np.arange(len(x)) % 3]
-    path = write(tmp_path / "a.csv", {**columns, "part": parts})
-    made = data.table(path, target=("now", "later"), target_type="quantities", split="part", batch_size=20)
-    assert made.spec.names == ("now", "later")
+    splits = np.array(["train", "validation", "TEST"])[np.arange(len(x)) % 3]
+    path = write(tmp_path / "a.csv", {**columns, "split": splits})
+    dataset = data.table(path, target=("now", "later"), target_type="quantities", split="split", batch_size=20)
+    assert dataset.spec.names == ("now", "later")
     train, test = np.arange(len(x)) % 3 == 0, np.arange(len(x)) % 3 == 2
-    raw = data.read_inputs(path, made.inputs)["inputs"]
+    raw = data.read_inputs(path, dataset.inputs)["inputs"]
     np.testing.assert_array_equal(raw, x)
-    found = whole(made, "test")
+    found = whole(dataset, "test")
     scaler = StandardScaler().fit(x[train])
     np.testing.assert_allclose(found["inputs"], scaler.transform(x[test]), rtol=1e-5, atol=1e-6)
-    mean, std = made.spec.scale
+    mean, std = dataset.spec.scale
     np.testing.assert_allclose(found["targets"] * std + mean, y[test], rtol=1e-6)
     standard = lambda rows: (y[rows] - mean) / std
     fitted = Ridge(1.0).fit(scaler.transform(x[train]), standard(train))
@@ -80,51 +78,53 @@ def test_quantities_of_a_linear_model_are_in_units(tmp_path):
 
     from jaxnets import modules, tasks
 
-    task = tasks.regression(modules.MLP(2, hidden_sizes=()), made.spec, learn=Parts)
+    task = tasks.regression(modules.MLP(2, hidden_sizes=()), dataset.spec, make_learner=Parts)
     head = {"kernel": fitted.coef_.T.astype(np.float32), "bias": fitted.intercept_.astype(np.float32)}
     predicted = task.endpoints["predict"].function({"params": {"head": head}}, {"inputs": found["inputs"]})
     np.testing.assert_allclose(predicted, wanted, rtol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [True, False])
-def test_npz_files_are_tables_too(tmp_path, parts):
+@pytest.mark.parametrize("with_splits", [True, False])
+def test_npz_files_are_read_as_tables(tmp_path, with_splits):
     x, y = load_breast_cancer(return_X_y=True)
     names = np.array([f"c{i}" for i in range(30)])
     arrays = (
-        {"x_train": x[:400], "y_train": y[:400], "x_test": x[400:], "y_test": y[400:]} if parts else {"x": x, "y": y}
+        {"x_train": x[:400], "y_train": y[:400], "x_test": x[400:], "y_test": y[400:]}
+        if with_splits
+        else {"x": x, "y": y}
     )
     np.savez(tmp_path / "a.npz", columns=names, **arrays)
-    made = data.table(str(tmp_path / "a.npz"), batch_size=32)
-    assert made.inputs.names == tuple(names)
-    assert len(whole(made, "test")["targets"]) == (169 if parts else 86)
-    read = data.read_labeled(str(tmp_path / "a.npz"), made.inputs, made.spec)
-    np.testing.assert_array_equal(read["inputs"], x[400:] if parts else x)
-    np.testing.assert_array_equal(read["targets"], y[400:] if parts else y)
+    dataset = data.table(str(tmp_path / "a.npz"), batch_size=32)
+    assert dataset.inputs.names == tuple(names)
+    assert len(whole(dataset, "test")["targets"]) == (169 if with_splits else 86)
+    read = data.read_labeled(str(tmp_path / "a.npz"), dataset.inputs, dataset.spec)
+    np.testing.assert_array_equal(read["inputs"], x[400:] if with_splits else x)
+    np.testing.assert_array_equal(read["targets"], y[400:] if with_splits else y)
     labels = np.stack([y, 1 - y], 1)
     np.savez(tmp_path / "b.npz", x=x, y=labels)
-    made = data.table(str(tmp_path / "b.npz"), target_type="labels", batch_size=32)
-    assert made.spec == data.Labels(("0", "1")) and made.train[0]["targets"].shape == (32, 2)
+    dataset = data.table(str(tmp_path / "b.npz"), target_type="labels", batch_size=32)
+    assert dataset.spec == data.Labels(("0", "1")) and dataset.train[0]["targets"].shape == (32, 2)
     np.savez(tmp_path / "c.npz", x=x)
     assert "targets" not in data.table(str(tmp_path / "c.npz"), target_type="none", batch_size=32).train[0]
-    np.testing.assert_array_equal(data.read_inputs(str(tmp_path / "c.npz"), made.inputs)["inputs"], x)
+    np.testing.assert_array_equal(data.read_inputs(str(tmp_path / "c.npz"), dataset.inputs)["inputs"], x)
 
 
-def test_labels_and_categories_of_numbers_are_columns(tmp_path):
+def test_label_columns_and_numeric_categories_are_read(tmp_path):
     random = np.random.default_rng(0)
     columns = {"id": np.arange(60), "zip": random.integers(1, 4, 60), "x": random.normal(size=60)}
     columns |= {name: random.integers(0, 2, 60) for name in ("red", "blue")}
     path = write(tmp_path / "a.csv", columns)
-    options = {"target": ("red", "blue"), "targets": "labels", "columns": ("zip", "x"), "categorical": ("zip",)}
-    made = data.table(path, batch_size=8, **options)
-    assert made.spec == data.Labels(("red", "blue"))
-    assert made.inputs.categories == (("1", "2", "3"), ())
-    assert data.table(path, batch_size=8, **{**options, "target": "red, blue"}).fingerprint == made.fingerprint
-    read = data.read_labeled(path, made.inputs, made.spec)
+    options = {"target": ("red", "blue"), "target_type": "labels", "columns": ("zip", "x"), "categorical": ("zip",)}
+    dataset = data.table(path, batch_size=8, **options)
+    assert dataset.spec == data.Labels(("red", "blue"))
+    assert dataset.inputs.categories == (("1", "2", "3"), ())
+    assert data.table(path, batch_size=8, **{**options, "target": "red, blue"}).fingerprint == dataset.fingerprint
+    read = data.read_labeled(path, dataset.inputs, dataset.spec)
     np.testing.assert_array_equal(read["targets"], np.stack([columns["red"], columns["blue"]], 1).astype(bool))
 
 
 GOOD = "age,city,kind\n" + "".join(f"{20 + i},{'ab'[i % 2]},{'xy'[i % 2]}\n" for i in range(30))
-WRONG = {
+INVALID = {
     "a missing number": (GOOD + ",a,x\n", "line 32, column 'age' must be a number, got ''"),
     "a missing text": (GOOD + "5,,x\n", "line 32, column 'city' must be a text, got ''"),
     "NA": (GOOD + "NA,a,x\n", "line 32, column 'age' must be a number, got 'NA'"),
@@ -169,8 +169,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("text, message", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_in_a_table_is_told_by_its_place(tmp_path, text, message):
+@pytest.mark.parametrize("text, message", INVALID.values(), ids=INVALID)
+def test_invalid_tables_are_rejected_with_line_and_column(tmp_path, text, message):
     (tmp_path / "a.csv").write_bytes(text.encode())
     with pytest.raises(ValueError, match=message) as error:
         data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4, test_fraction=0.2, seed=3)
@@ -180,25 +180,31 @@ def test_what_is_wrong_in_a_table_is_told_by_its_place(tmp_path, text, message):
 ARGUMENTS = {
     "two classes": ({"target": ("city", "kind")}, "`target` must name one column"),
     "no target": ({}, "`target` must name one column"),
-    "text": ({"target": "kind", "targets": "quantities"}, "line 2, column 'kind' must be a number, got 'x'"),
-    "none": ({"target": "kind", "targets": "none"}, "`target` must be empty where targets are none"),
+    "text": ({"target": "kind", "target_type": "quantities"}, "line 2, column 'kind' must be a number, got 'x'"),
+    "none": ({"target": "kind", "target_type": "none"}, "`target` must be empty if `target_type` is none"),
     "a column": ({"target": "kind", "columns": ("agee",)}, "must have a column 'agee', got age, city, kind"),
     "a target twice": ({"target": "kind", "columns": ("kind",)}, "columns that are not targets"),
-    "shares": ({"target": "kind", "test": 0.9}, "`test` must be less than what `validation` leaves, 0.85, got 0.9"),
-    "a part": ({"target": "kind", "split": "city"}, "line 2, column 'city' must be train, validation or test, got 'a'"),
+    "fractions": (
+        {"target": "kind", "test_fraction": 0.9},
+        "`test_fraction` must be less than 1 - `validation_fraction`, 0.85, got 0.9",
+    ),
+    "a split": (
+        {"target": "kind", "split": "city"},
+        "line 2, column 'city' must be train, validation or test, got 'a'",
+    ),
 }
 
 
 @pytest.mark.parametrize("arguments, message", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_wrong_arguments_of_a_table_are_told(tmp_path, arguments, message):
+def test_invalid_arguments_are_rejected(tmp_path, arguments, message):
     (tmp_path / "a.csv").write_text(GOOD)
     with pytest.raises(ValueError, match=message):
         data.table(str(tmp_path / "a.csv"), batch_size=4, **arguments)
 
 
-def test_new_rows_are_checked_against_those_of_training(tmp_path):
+def test_new_rows_must_match_the_training_data(tmp_path):
     (tmp_path / "a.csv").write_text(GOOD)
-    made = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
+    dataset = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     new = tmp_path / "new.csv"
     for text, message in {
         "city;age\nb;7\nc;8\n": "line 3, column 'city' must be one of 2 texts of the training part, got 'c'",
@@ -207,14 +213,14 @@ def test_new_rows_are_checked_against_those_of_training(tmp_path):
     }.items():
         new.write_text(text)
         with pytest.raises(ValueError, match=message):
-            data.read_inputs(str(new), made.inputs)
+            data.read_inputs(str(new), dataset.inputs)
     new.write_text("age,more,city,kind\n1,?,b,x\n2,?,a,z\n")
-    np.testing.assert_array_equal(data.read_inputs(str(new), made.inputs)["inputs"], [[1, 0, 1], [2, 1, 0]])
+    np.testing.assert_array_equal(data.read_inputs(str(new), dataset.inputs)["inputs"], [[1, 0, 1], [2, 1, 0]])
     with pytest.raises(ValueError, match="classes must be among the 2 of the training data, got z"):
-        data.read_labeled(str(new), made.inputs, made.spec)
+        data.read_labeled(str(new), dataset.inputs, dataset.spec)
 
 
-def test_new_rows_of_other_kinds(tmp_path):
+def test_new_series_and_sets_are_read_as_in_training(tmp_path):
     random = np.random.default_rng(0)
     x = random.normal(5, 3, (20, 6, 2))
     x[3, 2:], x[4] = np.nan, np.nan
@@ -222,24 +228,24 @@ def test_new_rows_of_other_kinds(tmp_path):
     path = str(tmp_path / "a.npz")
     np.savez(path, x_train=x, y_train=y, x_test=x[:7], y_test=y[:7])
     for reader, name in ((data.series, "lengths"), (data.labeled_sets, "valid")):
-        made = reader(path, batch=4)
-        read = data.read_labeled(path, made.inputs, made.spec)
-        found, wanted = data.preprocess(made.inputs, read, made.train[0].keys()), whole(made, "test")
+        dataset = reader(path, batch_size=4)
+        read = data.read_labeled(path, dataset.inputs, dataset.spec)
+        found, wanted = data.preprocess(dataset.inputs, read, dataset.train[0].keys()), whole(dataset, "test")
         assert found.keys() == wanted.keys() and name in found
         jax.tree.map(np.testing.assert_array_equal, found, wanted)
     x[2, 1, 0] = np.inf
     np.savez(path, anything=x)
     with pytest.raises(ValueError, match="anything: row 2 must be finite, got inf at position 1, 0"):
-        data.read_inputs(path, made.inputs)
+        data.read_inputs(path, dataset.inputs)
     np.savez(path, x=x[..., :1])
     with pytest.raises(ValueError, match=r"x must be \[N, T, D\] with a last axis of 2"):
-        data.read_inputs(path, made.inputs)
+        data.read_inputs(path, dataset.inputs)
     np.savez(path, a=x, b=x)
     with pytest.raises(ValueError, match="must have the array x or x_test, or one array alone, got a, b"):
         data.read_inputs(path, Rows())
 
 
-def test_new_images(tmp_path):
+def test_new_images_are_read_as_in_training(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 9, 7, 3), np.uint8)
     for i, image in enumerate(pixels):
         folder = tmp_path / "images" / "ab"[i % 2]
@@ -258,25 +264,25 @@ def test_new_images(tmp_path):
     np.savez(tmp_path / "a.npz", x=pixels[..., 0], y=np.arange(4) % 2)
     for inputs in (Pixels(255.0), Pixels(255.0, 7), Images(9, 7, 1)):
         read = data.read_labeled(str(tmp_path / "a.npz"), inputs, data.Classes(("0", "1")))
-        made = data.preprocess(inputs, read)["inputs"]
+        dataset = data.preprocess(inputs, read)["inputs"]
         wanted = pixels[..., 0] if isinstance(inputs, Images) else pixels[..., 0] / np.float32(255)
-        np.testing.assert_allclose(made.reshape(4, 9, 7), wanted, rtol=1e-6)
+        np.testing.assert_allclose(dataset.reshape(4, 9, 7), wanted, rtol=1e-6)
 
 
-def test_numbers_beyond_float32_are_told(tmp_path):
+def test_numbers_beyond_float32_are_rejected(tmp_path):
     (tmp_path / "a.csv").write_text(GOOD)
-    made = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
+    dataset = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     (tmp_path / "new.csv").write_text("age,city\n1,b\n1e300,a\n")
     with pytest.raises(ValueError, match="row 1 must be finite in float32, got inf at position 0"):
-        data.preprocess(made.inputs, data.read_inputs(str(tmp_path / "new.csv"), made.inputs))
+        data.preprocess(dataset.inputs, data.read_inputs(str(tmp_path / "new.csv"), dataset.inputs))
 
 
-def test_one_column_has_no_empty_lines(tmp_path):
+def test_empty_lines_in_a_table_of_one_column_are_rejected(tmp_path):
     (tmp_path / "a.csv").write_text("x\n" + "1\n2\n" * 20 + "\n\n")
-    made = data.table(str(tmp_path / "a.csv"), target_type="none", batch_size=4)
+    dataset = data.table(str(tmp_path / "a.csv"), target_type="none", batch_size=4)
     new = tmp_path / "new.csv"
     new.write_text("x\n1\n\n3\n")
     with pytest.raises(ValueError, match="line 3 must have a value, got an empty line"):
-        data.read_inputs(str(new), made.inputs)
+        data.read_inputs(str(new), dataset.inputs)
     new.write_text("\nx\n1\n3\n\n")
-    assert data.read_inputs(str(new), made.inputs)["inputs"].tolist() == [[1], [3]]
+    assert data.read_inputs(str(new), dataset.inputs)["inputs"].tolist() == [[1], [3]]

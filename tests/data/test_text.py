@@ -169,7 +169,7 @@ def test_names_of_files_in_any_encoding(tmp_path):
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     folder.mkdir()
     (folder / os.fsdecode(b"\xff\xfe.txt")).write_bytes(b"text " * 100)
-    assert data.text(str(folder), batch_size=2, seq_len=8).description.endswith("450 bytes to learn from, 50 held out")
+    assert data.text(str(folder), batch_size=2, seq_len=8).description.endswith("450 training bytes, 50 held out")
     (folder / os.fsdecode(b"\xff\xfe.txt")).write_bytes(b"text \xff")
     with pytest.raises(ValueError, match="is not UTF-8: byte 5 is 0xff"):
         data.read(str(folder), "character")

@@ -116,7 +116,7 @@ CASES = {
     "missing text": (train("--config.data.path=nowhere.txt"), 2, "no text file or folder at nowhere.txt"),
     "empty text": (train_on(b""), 2, "no text in"),
     "empty folder": (missing_file_in_folder, 2, "holds no file"),
-    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens leave 0 for validation"),
+    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens must leave at least 2 for validation"),
     "undecodable text": (
         train_on(b"se\xf1or " * 99, "--config.data.unit=character"),
         2,

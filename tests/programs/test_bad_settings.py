@@ -121,7 +121,7 @@ CASES = {
     "task for other data": (
         classify("--config=digits", "--config.task=tasks.regression"),
         2,
-        "tasks.regression learns from data with quantities, got data with classes",
+        "the data of tasks.regression must have quantities, got data with classes",
     ),
     "no test part": (
         of_run("evaluate", "--split=test"),

@@ -58,7 +58,7 @@ def test_curves_are_by_step_and_by_time(runs):
     by_step, by_time = figure.axes
     assert [list(line.get_xdata()) for line in by_step.lines] == [[75, 150, 200], [75]]
     assert [list(line.get_xdata()) for line in by_time.lines] == [[0.75, 1.5, 2.0], [1.5]]
-    assert by_time.get_xlabel() == "minutes of training"
+    assert by_time.get_xlabel() == "training time (minutes)"
 
 
 def test_a_run_without_seconds_is_left_out_by_time(tmp_path, runs):

@@ -73,9 +73,9 @@ def signs(count: int = 96, length: int = 6, batch: int = 16, seed: int = 0) -> d
     return read(np.arange)
 
 
-def halves(model, spec, learn, scale: float = 1.0) -> tasks.Task:
+def halves(model, spec, make_learner, scale: float = 1.0) -> tasks.Task:
     """Classification whose loss is scaled."""
-    task = tasks.classification(model, spec, lambda init, loss: learn(init, scaled(loss, scale)))
+    task = tasks.classification(model, spec, lambda init, loss: make_learner(init, scaled(loss, scale)))
     return task._replace(units={"loss": "scaled nats"})
 
 

@@ -72,7 +72,7 @@ CONFIGS = {
     "a run that is not there": (model(cell={"run": "no/such/folder"}), "no run in no/such/folder"),
     "data for another task": (
         changed(task="tasks.regression"),
-        "learns from data with quantities, got data with classes",
+        "must have quantities, got data with classes",
     ),
     "frozen nothing": (optimizer(frozen="no_such_layer"), "is found in none of the paths"),
     "no regular expression": (optimizer(frozen="("), "not a regular expression"),

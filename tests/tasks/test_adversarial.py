@@ -1,4 +1,4 @@
-"""Adversarial networks: losses, turns of the players, counted modes, resumption bit for bit."""
+"""Adversarial networks: losses, alternating updates, mode coverage, exact resumption."""
 
 import chex
 import jax
@@ -20,7 +20,7 @@ def task_of(steps=1):
     return tasks.adversarial(model, RING.spec, learning.Gradient(optax.adam(1e-2)), discriminator_steps=steps)
 
 
-def test_losses_are_those_of_the_logarithms():
+def test_losses_equal_the_logarithms_of_sigmoids():
     real, fake = np.array([0.3, -2.0]), np.array([1.0, -0.5])
     sigmoid = lambda x: 1 / (1 + np.exp(-x))
     found = generative.nonsaturating_losses(jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32))
@@ -28,17 +28,20 @@ def test_losses_are_those_of_the_logarithms():
     assert float(found[1]) == pytest.approx(-np.log(sigmoid(fake)).mean(), rel=1e-5)
 
 
-def test_each_player_changes_its_own_parameters_and_sees_those_before_it():
+def test_each_player_updates_its_own_parameters_after_the_previous_player():
     variables = {"params": {"a": {"w": jnp.float32(1)}, "b": {"w": jnp.float32(2)}, "c": {"w": jnp.float32(3)}}}
-    of = lambda name: lambda path: path.startswith(f"params/{name}/")
+    in_group = lambda name: lambda path: path.startswith(f"params/{name}/")
 
-    def first(variables, batch, context):  # the gradient with respect to a is b times the mean of its part
+    def first(variables, batch, context):  # the gradient with respect to a is b times the mean of a half
         return variables["params"]["a"]["w"] * variables["params"]["b"]["w"] * jnp.mean(batch["x"]), Aux()
 
     def second(variables, batch, context):
         return variables["params"]["a"]["w"] * variables["params"]["b"]["w"], Aux(metrics={"a": jnp.float32(7)})
 
-    players = {"a": Player(first, optax.sgd(1.0), of("a"), steps=2), "b": Player(second, optax.sgd(1.0), of("b"))}
+    players = {
+        "a": Player(first, optax.sgd(1.0), in_group("a"), steps=2),
+        "b": Player(second, optax.sgd(1.0), in_group("b")),
+    }
     learner = learning.alternating(lambda key, batch: variables, players)
     batch = {"x": jnp.array([1.0, 1.0, 3.0, 3.0])}
     state = learner.init(jax.random.key(0), batch)
@@ -65,14 +68,14 @@ def test_each_player_changes_its_own_parameters_and_sees_those_before_it():
         ),
     ],
 )
-def test_players_that_do_not_fit_are_refused(players, message):
+def test_invalid_players_are_rejected(players, message):
     with pytest.raises(ValueError, match=message):
         learning.alternating(lambda key, batch: {"params": {"w": jnp.zeros(2)}}, players).init(
             jax.random.key(0), {"x": jnp.zeros(4)}
         )
 
 
-def test_the_discriminator_has_five_updates_and_the_generator_one():
+def test_one_update_has_five_discriminator_steps_and_one_generator_step():
     task = task_of(steps=5)
     state = create(task.learner, RING.train[0], 0)
     state, metrics = jax.jit(make_step(task.learner, 0))(state, RING.train[0])
@@ -82,7 +85,7 @@ def test_the_discriminator_has_five_updates_and_the_generator_one():
     chex.assert_tree_all_finite(task.learner.variables(state.learner))
 
 
-def test_modes_and_quality_are_counted():
+def test_coverage_counts_modes_and_high_quality_samples():
     evaluator = task_of().evaluators["coverage"].evaluator
     angles = 2 * np.pi * np.arange(8) / 8
     centers = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -90,10 +93,10 @@ def test_modes_and_quality_are_counted():
     assert evaluator.compute({"test": [samples[:2], samples[2:]]}) == {"test/modes": 3, "test/high_quality": 0.8}
 
 
-def test_a_run_that_ends_between_goes_on_to_the_same_bits(tmp_path):
+def test_an_interrupted_run_resumes_exactly(tmp_path):
     flags = ("--config.data.batch_size=40", "--config.model.hidden_sizes=(8,)", "--config.train.evaluate_every=4")
     flags += ("--config.optimizer.end_lr_factor=1.0",)
     whole = trained(tmp_path / "whole", *flags, "--config.train.steps=8", name="gan")
     trained(tmp_path / "parts", *flags, "--config.train.steps=5", name="gan")
-    parts = trained(tmp_path / "parts", *flags, "--config.train.steps=8", name="gan")
-    chex.assert_trees_all_equal(whole, parts)
+    resumed = trained(tmp_path / "parts", *flags, "--config.train.steps=8", name="gan")
+    chex.assert_trees_all_equal(whole, resumed)

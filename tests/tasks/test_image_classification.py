@@ -1,3 +1,5 @@
+"""Image classification: standardization, augmentation, label smoothing, figures and invalid options."""
+
 import warnings
 
 import jax
@@ -37,8 +39,8 @@ class Small(nn.Module):
         return (logits, other) if self.auxiliary and train else logits
 
 
-class Seen(nn.Module):
-    """Puts out what it is given: the first pixels."""
+class FirstPixels(nn.Module):
+    """A model whose logits are the first pixels of an image."""
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -49,127 +51,131 @@ def nats(logits, targets):
     return -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), targets[:, None], 1)[:, 0]
 
 
-def test_images_are_standardized_and_measured():
-    task = tasks.image_classification(Seen(), CLASSES, learn=Parts, mean=(0.1, 0.2, 0.3), std=(0.5,))
+def test_metrics_are_those_of_standardized_images():
+    task = tasks.image_classification(FirstPixels(), CLASSES, make_learner=Parts, mean=(0.1, 0.2, 0.3), std=(0.5,))
     found = means(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - [0.1, 0.2, 0.3]) / 0.5).reshape(12, -1)[:, :7]
-    real = BATCH["mask"]
+    mask = BATCH["mask"]
     ranks = (logits > np.take_along_axis(logits, BATCH["targets"][:, None], 1)).sum(1)
-    wanted = {
-        "loss": nats(logits, BATCH["targets"])[real].mean(),
-        "accuracy": (ranks == 0)[real].mean(),
-        "top_5_accuracy": (ranks < 5)[real].mean(),
+    expected = {
+        "loss": nats(logits, BATCH["targets"])[mask].mean(),
+        "accuracy": (ranks == 0)[mask].mean(),
+        "top_5_accuracy": (ranks < 5)[mask].mean(),
     }
-    assert found == pytest.approx(wanted, rel=1e-5)
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_label_smoothing_is_that_of_its_formula():
-    task = tasks.image_classification(Seen(), CLASSES, learn=Parts, label_smoothing=0.3)
+def test_label_smoothing_equals_its_formula():
+    task = tasks.image_classification(FirstPixels(), CLASSES, make_learner=Parts, label_smoothing=0.3)
     loss, _ = loss_of(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - 0.5) / 0.25).reshape(12, -1)[:, :7]
-    each = 0.7 * nats(logits, BATCH["targets"]) + 0.3 * np.mean([nats(logits, np.full(12, c)) for c in range(7)], 0)
-    assert float(loss) == pytest.approx(each[BATCH["mask"]].mean(), rel=1e-5)
+    losses = 0.7 * nats(logits, BATCH["targets"]) + 0.3 * np.mean([nats(logits, np.full(12, c)) for c in range(7)], 0)
+    assert float(loss) == pytest.approx(losses[BATCH["mask"]].mean(), rel=1e-5)
 
 
-def test_augmentation_is_drawn_by_the_key_while_training_only():
-    task = tasks.image_classification(Small(), CLASSES, learn=Parts, **AUGMENTED)
+def test_augmentation_depends_on_the_key_and_is_off_in_evaluation():
+    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts, **AUGMENTED)
     variables = task.learner.init(jax.random.key(0), BATCH)
     loss = jax.jit(lambda key: loss_of(task, variables, BATCH, key)[0])
     losses = [float(loss(jax.random.key(seed))) for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
-    plain = tasks.image_classification(Small(), CLASSES, learn=Parts)
+    plain = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
     assert measured(task, variables, BATCH) == measured(plain, variables, BATCH)
 
 
-def test_training_moves_batch_statistics_and_keeps_an_average_of_the_parameters():
-    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
+def test_training_updates_batch_statistics_and_the_average_of_parameters():
+    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
     learner = with_ema(gradient(*task.learner, sgd(10, 0.5, momentum=0.9, nesterov=True)), 0.99)
     state = create(learner, BATCH, 0)
     step = jax.jit(make_step(learner, 0))
-    mean, kept = [], []
+    means_seen, biases = [], []
     for _ in range(3):
         state, _ = step(state, BATCH)
-        mean.append(np.asarray(state.learner.variables["batch_stats"]["BatchNorm_0"]["mean"]))
-        kept.append(np.asarray(state.learner.variables["params"]["Dense_0"]["bias"]))
-    assert not np.allclose(mean[0], mean[1])
-    first = np.zeros(7)
-    wanted = [first := d * first + (1 - d) * now for d, now in zip((1 / 10, 2 / 11, 3 / 12), kept, strict=True)][-1]
+        means_seen.append(np.asarray(state.learner.variables["batch_stats"]["BatchNorm_0"]["mean"]))
+        biases.append(np.asarray(state.learner.variables["params"]["Dense_0"]["bias"]))
+    assert not np.allclose(means_seen[0], means_seen[1])
+    expected = np.zeros(7)
+    for decay, bias in zip((1 / 10, 2 / 11, 3 / 12), biases, strict=True):
+        expected = decay * expected + (1 - decay) * bias
     used = learner.variables(state.learner)
     assert set(used) == {"params", "batch_stats"}
-    np.testing.assert_allclose(used["params"]["Dense_0"]["bias"], wanted, atol=1e-7)
+    np.testing.assert_allclose(used["params"]["Dense_0"]["bias"], expected, atol=1e-7)
 
 
-def test_batch_statistics_move_in_every_part_of_an_accumulated_batch():
-    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
+def test_batch_statistics_are_updated_in_every_accumulation_step():
+    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
     learner = gradient(*task.learner, sgd(10, 0.1), grad_accum_steps=2)
     batch = {**BATCH, "mask": np.ones(12, bool)}
     state = create(learner, batch, 0)
-    apart, _ = jax.jit(make_step(learner, 0))(state, batch)
+    accumulated, _ = jax.jit(make_step(learner, 0))(state, batch)
     variables = state.learner.variables
     for rows in (slice(0, 6), slice(6, 12)):
         half = jax.tree.map(lambda a, rows=rows: a[rows], batch)
         variables = {**variables, **loss_of(task, variables, half)[1].updated}
-    wanted = variables["batch_stats"]["BatchNorm_0"]["mean"]
-    np.testing.assert_allclose(apart.learner.variables["batch_stats"]["BatchNorm_0"]["mean"], wanted, atol=1e-7)
+    expected = variables["batch_stats"]["BatchNorm_0"]["mean"]
+    found = accumulated.learner.variables["batch_stats"]["BatchNorm_0"]["mean"]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_auxiliary_heads_count_three_tenths_each():
-    task = tasks.image_classification(Small(auxiliary=True), CLASSES, learn=Parts)
+def test_auxiliary_heads_have_a_weight_of_three_tenths():
+    task = tasks.image_classification(Small(auxiliary=True), CLASSES, make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), BATCH)
     loss, _ = loss_of(task, variables, BATCH)
     images = (BATCH["inputs"] / np.float32(255) - 0.5) / 0.25
-    answers, _ = Small(auxiliary=True).apply(variables, images, train=True, mutable=["batch_stats"])
-    one, other = (nats(a, BATCH["targets"])[BATCH["mask"]].mean() for a in answers)
-    assert float(loss) == pytest.approx(one + 0.3 * other, rel=1e-4)
+    outputs, _ = Small(auxiliary=True).apply(variables, images, train=True, mutable=["batch_stats"])
+    main, auxiliary = (nats(logits, BATCH["targets"])[BATCH["mask"]].mean() for logits in outputs)
+    assert float(loss) == pytest.approx(main + 0.3 * auxiliary, rel=1e-4)
 
 
-def test_pictures_are_drawn():
-    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
+def test_figures_are_drawn():
+    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
     found = drawn(task, task.learner.init(jax.random.key(0), BATCH), [BATCH, BATCH])
     assert set(found) == {"confusion", "mistakes", "filters"}
     assert len(found["filters"].axes) == 4
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"crop": -1}, "crop: not below 0"),
-        ({"scale": 0.0}, "scale: above 0 and at most 1"),
-        ({"label_smoothing": 1.0}, "label_smoothing: from 0 to below 1"),
-        ({"deviation": (0.0,)}, "deviation: above 0"),
-        ({"deviation": ()}, "deviation: 1 or 3 numbers expected"),
-        ({"mean": (0.1, 0.2)}, "mean: 1 or 3 numbers expected"),
+        ({"crop": -1}, "`crop` must be a number of at least 0, got -1"),
+        ({"scale": 0.0}, "`scale` must be above 0 and at most 1, got 0.0"),
+        ({"label_smoothing": 1.0}, "`label_smoothing` must be a number from 0 to below 1, got 1.0"),
+        ({"std": (0.0,)}, r"`std` must be positive, got \(0.0,\)"),
+        ({"std": ()}, "`std` must have 1 number or one for each of 3 channels, got 0"),
+        ({"mean": (0.1, 0.2)}, "`mean` must have 1 number or one for each of 3 channels, got 2"),
     ],
 )
-def test_bad_options_are_told(options, told):
-    with pytest.raises(ValueError, match=told):
-        tasks.image_classification(Small(), CLASSES, learn=Parts, **options).learner.init(jax.random.key(0), BATCH)
+def test_invalid_options_are_rejected(options, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.image_classification(Small(), CLASSES, make_learner=Parts, **options).learner.init(
+            jax.random.key(0), BATCH
+        )
 
 
-def test_a_dataset_without_images_is_told():
-    task = tasks.image_classification(Small(), CLASSES, learn=Parts)
-    with pytest.raises(ValueError, match=r"uint8 \[B, H, W, channels\] expected; the data gives float32"):
+def test_data_without_images_is_rejected():
+    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
+    with pytest.raises(ValueError, match=r"must be uint8 \[B, H, W, channels\], got float32 of shape"):
         task.learner.init(jax.random.key(0), {**BATCH, "inputs": jnp.zeros((2, 5, 5))})
 
 
 NAMES = ("$a$", "caf\udce9", "\ud83d", "line\nend\0", "", "a" * 255, r"\$\frac{$")
 
 
-def test_names_of_classes_are_drawn_as_they_are():
+def test_class_names_are_drawn_literally():
     count = len(NAMES)
     batch = {"inputs": np.zeros((count, 2, 2, 3), np.uint8), "mask": np.ones(count, bool), "targets": np.arange(count)}
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of glyphs that no font has; the layout of a figure measures its text
-        figure = figures.confusion(batch["targets"], batch["targets"][::-1], batch["mask"], NAMES)
+        warnings.simplefilter("error")  # about missing glyphs; a figure measures its text for its layout
+        figure = figures.confusion_matrix(batch["targets"], batch["targets"][::-1], batch["mask"], NAMES)
         figures.mistakes(np.eye(count)[::-1], batch, NAMES, count)
-        figures.predicted(np.zeros((3, 2)), np.ones((3, 2)), NAMES[:2])
+        figures.predicted_vs_true(np.zeros((3, 2)), np.ones((3, 2)), NAMES[:2])
     labels = figure.axes[0].get_yticklabels()
     assert [label.get_text() for label in labels[:4]] == [r"\$a\$", r"caf\xe9", r"\ud83d", r"line\nend\x00"]
-    assert labels[0]._preprocess_math(labels[0].get_text()) == ("$a$", False)  # no formula
+    assert labels[0]._preprocess_math(labels[0].get_text()) == ("$a$", False)  # not a formula
     assert max(len(label.get_text()) for label in labels) < 40
 
 
-def test_figures_of_no_examples():
+def test_figures_without_examples_are_drawn():
     batch = {"inputs": np.zeros((2, 2, 2, 3), np.uint8), "mask": np.zeros(2, bool), "targets": np.arange(2)}
     figures.mistakes(np.eye(2), batch, "ab")
-    figures.confusion(batch["targets"], batch["targets"], batch["mask"], "ab")
+    figures.confusion_matrix(batch["targets"], batch["targets"], batch["mask"], "ab")

@@ -1,4 +1,4 @@
-"""A language model as a step function, and beyond its context."""
+"""Language models as step functions, within and beyond their maximum sequence length."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_steps_give_what_the_whole_text_gives(name):
+def test_steps_equal_a_full_forward_pass(name):
     model = MODELS[name]
     variables = model.init(jax.random.key(1), TOKENS[None])
     whole = model.apply(variables, TOKENS[None])[1][0]
@@ -26,20 +26,20 @@ def test_steps_give_what_the_whole_text_gives(name):
         np.testing.assert_allclose(logits, whole[t], atol=1e-5)
 
 
-@pytest.mark.parametrize("context", [1, 7, 8])
-def test_a_full_context_goes_on_from_its_later_half(context):
-    model = attention.DecoderLM(5, embed_dim=8, num_layers=2, num_heads=2, max_seq_len=context)
-    variables = model.init(jax.random.key(1), TOKENS[None, :context])
-    step, carry, known = jax.jit(step_of(model, variables)), None, 0
+@pytest.mark.parametrize("max_seq_len", [1, 7, 8])
+def test_a_full_cache_continues_with_its_later_half(max_seq_len):
+    model = attention.DecoderLM(5, embed_dim=8, num_layers=2, num_heads=2, max_seq_len=max_seq_len)
+    variables = model.init(jax.random.key(1), TOKENS[None, :max_seq_len])
+    step, carry, length = jax.jit(step_of(model, variables)), None, 0
     whole = jax.jit(lambda tokens: model.apply(variables, tokens[None])[1][0])
     for t, token in enumerate(TOKENS):
         carry, logits = step(carry, token)
-        known = known + 1 if known < context else context - context // 2
-        text = jnp.zeros(context, jnp.int32).at[:known].set(TOKENS[t + 1 - known : t + 1])  # what follows is not seen
-        np.testing.assert_allclose(logits, whole(text)[known - 1], atol=1e-5)
+        length = length + 1 if length < max_seq_len else max_seq_len - max_seq_len // 2
+        text = jnp.zeros(max_seq_len, jnp.int32).at[:length].set(TOKENS[t + 1 - length : t + 1])
+        np.testing.assert_allclose(logits, whole(text)[length - 1], atol=1e-5)
 
 
-def test_a_transformer_writes_more_than_its_context():
+def test_a_transformer_generates_beyond_its_maximum_length():
     model = attention.DecoderLM(5, embed_dim=8, num_layers=1, num_heads=2, max_seq_len=4)
     variables = model.init(jax.random.key(1), TOKENS[None, :4])
     stream = decoding.stream(step_of(model, variables), None, TOKENS[:2], jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Tasks on sets against scikit-learn; what is not real counts for nothing."""
+"""Tasks on sets against scikit-learn, with padding; reports on models of sets."""
 
 import jax
 import jax.numpy as jnp
@@ -13,54 +13,56 @@ from jaxnets import data, reports, sets, tasks
 
 RANDOM = np.random.default_rng(0)
 K = 3
-ANSWERS = RANDOM.normal(size=(4, K, 5)).astype(np.float32)
+OUTPUTS = RANDOM.normal(size=(4, K, 5)).astype(np.float32)
 
 
-class Told(nn.Module):
-    """A model whose answers do not depend on what it reads."""
+class Constant(nn.Module):
+    """A model with constant outputs."""
 
-    answers: tuple
+    outputs: tuple
 
     @nn.compact
     def __call__(self, xs, valid=None, train=False):
-        return jnp.array(self.answers) + self.param("shift", nn.initializers.zeros, ())
+        return jnp.array(self.outputs) + self.param("shift", nn.initializers.zeros, ())
 
 
-class Given(nn.Module):
-    """A model that scores an element by its first feature."""
+class FirstFeature(nn.Module):
+    """A model whose scores are the first features of the elements."""
 
     @nn.compact
     def __call__(self, xs, valid=None, train=False):
         return xs[..., :1] + self.param("shift", nn.initializers.zeros, ())
 
 
-def test_clustering_measures_what_scikit_learn_measures():
+def test_clustering_metrics_equal_those_of_scikit_learn():
     valid = RANDOM.random((4, 30)) < 0.7
     inputs = RANDOM.normal(size=(4, 30, 2)).astype(np.float32)
     mask = np.array([True, True, False, True])
     batch = {"inputs": inputs, "valid": valid, "mask": mask, "oracle": np.zeros(4, np.float32)}
     logs = []
-    for points, real, answer in zip(inputs[mask], valid[mask], ANSWERS[mask].astype(np.float64), strict=True):
+    for points, real, output in zip(inputs[mask], valid[mask], OUTPUTS[mask].astype(np.float64), strict=True):
         model = GaussianMixture(K, covariance_type="diag")
-        shares = np.exp(answer[:, 0])
-        model.weights_, model.means_ = shares / shares.sum(), answer[:, 1:3]
-        model.covariances_ = np.log1p(np.exp(answer[:, 3:])) ** 2
+        weights = np.exp(output[:, 0])
+        model.weights_, model.means_ = weights / weights.sum(), output[:, 1:3]
+        model.covariances_ = np.log1p(np.exp(output[:, 3:])) ** 2
         model.precisions_cholesky_ = 1 / np.sqrt(model.covariances_)
         logs.append(model.score_samples(points[real]))
-    wanted = -np.concatenate(logs).mean()
-    task = tasks.clustering(Told(tuple(map(tuple, ANSWERS.tolist()))), data.Quantities(tuple("abcde")), learn=Parts)
+    expected = -np.concatenate(logs).mean()
+    task = tasks.clustering(
+        Constant(tuple(map(tuple, OUTPUTS.tolist()))), data.Quantities(tuple("abcde")), make_learner=Parts
+    )
     variables = task.learner.init(jax.random.key(0), batch)
-    assert means(task, variables, batch)["loss"] == pytest.approx(wanted, rel=1e-5)
-    assert float(loss_of(task, variables, batch)[0]) == pytest.approx(wanted, rel=1e-5)
-    rubbish = {**batch, "inputs": np.where(valid[..., None], inputs, 1e6).astype(np.float32)}
-    assert float(loss_of(task, variables, rubbish)[0]) == pytest.approx(wanted, rel=1e-5)
+    assert means(task, variables, batch)["loss"] == pytest.approx(expected, rel=1e-5)
+    assert float(loss_of(task, variables, batch)[0]) == pytest.approx(expected, rel=1e-5)
+    changed_padding = {**batch, "inputs": np.where(valid[..., None], inputs, 1e6).astype(np.float32)}
+    assert float(loss_of(task, variables, changed_padding)[0]) == pytest.approx(expected, rel=1e-5)
     evaluator = task.evaluators["metrics"].evaluator
-    written = evaluator.compute({"validation": evaluator.add(None, measured(task, variables, batch))})
-    assert written["validation/log_likelihood"] == -written["validation/loss"] == pytest.approx(-wanted, rel=1e-5)
+    metrics = evaluator.compute({"validation": evaluator.add(None, measured(task, variables, batch))})
+    assert metrics["validation/log_likelihood"] == -metrics["validation/loss"] == pytest.approx(-expected, rel=1e-5)
     assert set(figures(task, variables, [batch])) == {"clusters"}
 
 
-def test_choice_measures_what_scikit_learn_measures():
+def test_choice_metrics_equal_those_of_scikit_learn():
     valid = np.ones((50, 6), bool)
     valid[::2, 4:] = False
     inputs = RANDOM.normal(size=(50, 6, 4)).astype(np.float32)
@@ -70,7 +72,7 @@ def test_choice_measures_what_scikit_learn_measures():
         "targets": RANDOM.integers(0, 4, 50).astype(np.int32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.choice(Given(), data.Quantities(("score",)), learn=Parts)
+    task = tasks.choice(FirstFeature(), data.Quantities(("score",)), make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), batch)
     found = means(task, variables, batch)
     scores = np.where(valid, inputs[..., 0].astype(np.float64), -np.inf)[batch["mask"]]
@@ -83,7 +85,7 @@ def test_choice_measures_what_scikit_learn_measures():
     assert set(figures(task, variables, [batch])) == {"chosen"}
 
 
-def test_models_of_sets_are_looked_at():
+def test_set_reports_draw_figures_for_their_models_only():
     valid = np.arange(20) < np.array([[0], [20], [7]])
     batch = {"inputs": RANDOM.random((3, 20, 2)).astype(np.float32), "valid": valid, "mask": np.ones(3, bool)}
     for name, model in {
@@ -94,9 +96,9 @@ def test_models_of_sets_are_looked_at():
     }.items():
         variables = jax.jit(model.init)(jax.random.key(0), batch["inputs"])
         report = getattr(reports, name)
-        of = lambda batch, model, report=report, v=variables: report(v, {"validation": [batch]}, None, model=model)
-        drawn = of(batch, model)
+        draw = lambda batch, model, report=report, v=variables: report(v, {"validation": [batch]}, None, model=model)
+        drawn = draw(batch, model)
         assert set(drawn) == {name}
         drawn[name].canvas.draw()
-        assert of({**batch, "mask": np.zeros(3, bool)}, model) == {}
-        assert of(batch, sets.DeepSets(2)) == {}
+        assert draw({**batch, "mask": np.zeros(3, bool)}, model) == {}
+        assert draw(batch, sets.DeepSets(2)) == {}

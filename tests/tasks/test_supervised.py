@@ -1,4 +1,4 @@
-"""Supervised tasks against scikit-learn and NumPy; what is masked counts for nothing."""
+"""Supervised tasks against scikit-learn and NumPy, with masked targets; figures."""
 
 import functools
 import importlib
@@ -25,13 +25,13 @@ from task_parts import figures as drawn
 from jaxnets import data, tasks
 from jaxnets.reports import figures
 
-# The package's functions of the same names hide these modules.
+# Functions of the package shadow the modules of the same names.
 language_model, translation = (importlib.import_module(f"jaxnets.tasks.{n}") for n in ("language_model", "translation"))
 RANDOM = np.random.default_rng(0)
 
 
-class Given(nn.Module):
-    """A model that answers with its inputs, shifted by a parameter."""
+class Shift(nn.Module):
+    """A model whose outputs are its inputs plus a parameter."""
 
     @nn.compact
     def __call__(self, xs, train=False):
@@ -49,62 +49,62 @@ def problem(shape, size, mask):
 
 CLASSES = data.Classes(("a", "b", "c"))
 BATCHES = {
-    "an answer an example": problem((50,), 3, RANDOM.random(50) < 0.8),
-    "an answer a step": problem((10, 7), 3, RANDOM.random((10, 7)) < 0.5),
+    "target per example": problem((50,), 3, RANDOM.random(50) < 0.8),
+    "target per step": problem((10, 7), 3, RANDOM.random((10, 7)) < 0.5),
 }
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
-def test_classification_measures_what_scikit_learn_measures(batch):
-    task = tasks.classification(Given(), CLASSES, learn=Parts)
+def test_classification_metrics_equal_those_of_scikit_learn(batch):
+    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), batch)
     logits, targets = batch["inputs"][batch["mask"]], batch["targets"][batch["mask"]]
     probabilities = np.asarray(jax.nn.softmax(logits.astype(np.float64)))
-    wanted = log_loss(targets, probabilities / probabilities.sum(-1, keepdims=True), labels=[0, 1, 2])
+    expected = log_loss(targets, probabilities / probabilities.sum(-1, keepdims=True), labels=[0, 1, 2])
     found = means(task, variables, batch)
-    assert found["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
     assert found["accuracy"] == pytest.approx(accuracy_score(targets, logits.argmax(-1)))
     loss, aux = loss_of(task, variables, batch)
-    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert aux.carry == () and aux.updated == {}
     assert task.items.number(batch) == len(batch["inputs"])
 
 
-def test_regression_measures_what_scikit_learn_measures():
+def test_regression_metrics_equal_those_of_scikit_learn():
     batch = {
         "inputs": RANDOM.normal(size=(50, 2)).astype(np.float32),
         "targets": RANDOM.normal(size=(50, 2)).astype(np.float32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.regression(Given(), data.Quantities(("x", "y")), learn=Parts)
+    task = tasks.regression(Shift(), data.Quantities(("x", "y")), make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), batch)
-    real = [batch[name][batch["mask"]] for name in ("targets", "inputs")]
+    valid = [batch[name][batch["mask"]] for name in ("targets", "inputs")]
     found = means(task, variables, batch)
-    assert found["loss"] == pytest.approx(mean_squared_error(*real), rel=1e-5)
-    assert found["absolute_error"] == pytest.approx(mean_absolute_error(*real), rel=1e-5)
+    assert found["loss"] == pytest.approx(mean_squared_error(*valid), rel=1e-5)
+    assert found["absolute_error"] == pytest.approx(mean_absolute_error(*valid), rel=1e-5)
     shown = drawn(task, variables, [batch, batch])["predicted"].axes[0].lines[1].get_ydata()
-    np.testing.assert_allclose(shown, np.tile(real[1][:, 0], 2))
+    np.testing.assert_allclose(shown, np.tile(valid[1][:, 0], 2))
 
 
-def test_what_is_masked_has_no_effect_even_where_it_is_nan():
-    batch = BATCHES["an answer an example"]
-    spoilt = {**batch, "inputs": np.where(batch["mask"][:, None], batch["inputs"], np.nan)}
-    task = tasks.classification(Given(), CLASSES, learn=Parts)
+def test_masked_nan_has_no_effect():
+    batch = BATCHES["target per example"]
+    with_nan = {**batch, "inputs": np.where(batch["mask"][:, None], batch["inputs"], np.nan)}
+    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), batch)
-    for metric, wanted in zip(
-        jax.tree.leaves(measured(task, variables, spoilt)),
+    for metric, expected in zip(
+        jax.tree.leaves(measured(task, variables, with_nan)),
         jax.tree.leaves(measured(task, variables, batch)),
         strict=True,
     ):
-        assert float(metric) == pytest.approx(float(wanted))
-    nothing = {**batch, "mask": np.zeros(50, bool)}
-    assert float(loss_of(task, variables, nothing)[0]) == 0
+        assert float(metric) == pytest.approx(float(expected))
+    all_masked = {**batch, "mask": np.zeros(50, bool)}
+    assert float(loss_of(task, variables, all_masked)[0]) == 0
 
 
-def test_pictures_show_counts_and_the_worst_mistakes():
-    batch = BATCHES["an answer an example"]
+def test_the_confusion_matrix_shows_counts():
+    batch = BATCHES["target per example"]
     series = {**batch, "inputs": RANDOM.normal(size=(50, 3)).astype(np.float32)}
-    task = tasks.classification(Given(), CLASSES, learn=Parts)
+    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
     found = drawn(task, task.learner.init(jax.random.key(0), series), [series])
     counts = np.zeros((3, 3), int)
     logits = series["inputs"]
@@ -115,20 +115,20 @@ def test_pictures_show_counts_and_the_worst_mistakes():
     assert shown == {(i, j): counts[i, j] for i in range(3) for j in range(3) if counts[i, j]}
 
 
-def test_dollar_signs_of_the_data_are_no_formulas():
+def test_dollar_signs_in_data_are_not_formulas():
     names, truth = ("$$", "$a_$"), np.array([0, 1])
     batch = {"inputs": np.zeros((2, 3, 1)), "targets": truth, "mask": np.ones(2, bool)}
     words = SimpleNamespace(show=lambda token: names[token], decode=lambda tokens: names[tokens[0]], unit="piece")
     for figure in (
-        figures.confusion(truth, truth, batch["mask"], names),
+        figures.confusion_matrix(truth, truth, batch["mask"], names),
         figures.mistakes(np.eye(2)[::-1], batch, names),
-        language_model._surprise(words, truth, np.ones(2)),
-        translation._map(words, truth, truth, np.eye(2)),
+        language_model._surprisal(words, truth, np.ones(2)),
+        translation._attention_map(words, truth, truth, np.eye(2)),
     ):
-        figure.savefig(io.BytesIO())  # raises where a formula cannot be read
+        figure.savefig(io.BytesIO())  # raises if a formula is invalid
 
 
-def test_pixels_are_drawn_as_the_image_they_are():
+def test_pixel_series_with_a_width_are_drawn_as_images():
     random = np.random.default_rng(1)
     batch = {
         "inputs": random.normal(size=(5, 12, 1)).astype(np.float32),
@@ -142,31 +142,31 @@ def test_pixels_are_drawn_as_the_image_they_are():
     np.testing.assert_array_equal(image.get_array(), batch["inputs"][0].reshape(3, 4))
 
 
-def test_logits_of_another_number_of_classes_are_told():
-    batch = BATCHES["an answer an example"]
-    task = tasks.classification(Given(), data.Classes(("a", "b")), learn=Parts)
+def test_a_wrong_number_of_logits_is_rejected():
+    batch = BATCHES["target per example"]
+    task = tasks.classification(Shift(), data.Classes(("a", "b")), make_learner=Parts)
     with pytest.raises(AssertionError, match="3"):
         jax.eval_shape(functools.partial(measured, task), task.learner.init(jax.random.key(0), batch), batch)
     assert jnp.isfinite(batch["inputs"]).all()
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
-def test_the_error_in_a_picture_holds_at_every_scale(scale):
-    true, given = (scale * RANDOM.normal(size=(2, 50, 1))).astype(np.float32)
-    title = figures.predicted(given, true, ["q"]).axes[0].get_title()
-    expected = np.sqrt(np.mean((given.astype(np.float64) - true) ** 2))
+def test_the_error_in_a_figure_is_exact_at_every_scale(scale):
+    true, predicted = (scale * RANDOM.normal(size=(2, 50, 1))).astype(np.float32)
+    title = figures.predicted_vs_true(predicted, true, ["q"]).axes[0].get_title()
+    expected = np.sqrt(np.mean((predicted.astype(np.float64) - true) ** 2))
     assert float(title.split()[-1]) == pytest.approx(expected, rel=0.01)
 
 
 def test_rows_of_features_are_drawn_as_bars():
-    batch = BATCHES["an answer an example"]
-    task = tasks.classification(Given(), CLASSES, learn=Parts)
+    batch = BATCHES["target per example"]
+    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
     found = drawn(task, task.learner.init(jax.random.key(0), batch), [batch])
     shown = [bar.get_height() for bar in found["mistakes"].axes[0].patches]
     assert any(np.allclose(shown, row) for row in batch["inputs"][batch["mask"]])
 
 
-def test_standardized_quantities_are_measured_and_predicted_in_their_units():
+def test_standardized_quantities_have_metrics_and_predictions_in_their_units():
     spec = data.Quantities(("km", "s $x$"), (100, 5.0), (0.5, 0.0), (10.0, 0.25))
     mean, std = spec.scale
     true = mean + std * RANDOM.normal(size=(50, 2))
@@ -175,22 +175,22 @@ def test_standardized_quantities_are_measured_and_predicted_in_their_units():
         "targets": ((true - mean) / std).astype(np.float32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.regression(Given(), spec, learn=Parts)
+    task = tasks.regression(Shift(), spec, make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), batch)
-    real = batch["mask"]
-    answers = batch["inputs"] * std + mean
+    mask = batch["mask"]
+    predictions = batch["inputs"] * std + mean
     found = means(task, variables, batch)
-    assert found["loss"] == pytest.approx(mean_squared_error(batch["targets"][real], batch["inputs"][real]), rel=1e-5)
-    assert found["absolute_error"] == pytest.approx(mean_absolute_error(true[real], answers[real]), rel=1e-5)
+    assert found["loss"] == pytest.approx(mean_squared_error(batch["targets"][mask], batch["inputs"][mask]), rel=1e-5)
+    assert found["absolute_error"] == pytest.approx(mean_absolute_error(true[mask], predictions[mask]), rel=1e-5)
     for i, name in enumerate(spec.names):
-        wanted = mean_absolute_error(true[real, i], answers[real, i])
-        assert found[f"absolute_error/{name}"] == pytest.approx(wanted, rel=1e-5)
-    np.testing.assert_allclose(task.endpoints["predict"].function(variables, batch), answers, rtol=1e-6)
+        expected = mean_absolute_error(true[mask, i], predictions[mask, i])
+        assert found[f"absolute_error/{name}"] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(task.endpoints["predict"].function(variables, batch), predictions, rtol=1e-6)
     shown = drawn(task, variables, [batch])["predicted"].axes[0].lines[1].get_ydata()
-    np.testing.assert_allclose(shown, answers[real, 0], rtol=1e-6)
+    np.testing.assert_allclose(shown, predictions[mask, 0], rtol=1e-6)
 
 
-def test_labels_are_measured_as_scikit_learn_measures_them():
+def test_multilabel_metrics_equal_those_of_scikit_learn():
     logits = RANDOM.normal(size=(60, 4)).astype(np.float32)
     targets = RANDOM.random((60, 4)) < [0.5, 0.2, 0.9, 0.3]
     masks = [np.ones(30, bool), np.arange(30) < 25]
@@ -198,24 +198,24 @@ def test_labels_are_measured_as_scikit_learn_measures_them():
         {"inputs": logits[i : i + 30], "targets": targets[i : i + 30], "mask": mask}
         for i, mask in zip((0, 30), masks, strict=True)
     ]
-    spoilt = {**batches[1], "inputs": np.where(masks[1][:, None], batches[1]["inputs"], np.nan)}
-    task = tasks.multilabel_classification(Given(), data.Labels(tuple("abcd")), learn=Parts)
+    with_nan = {**batches[1], "inputs": np.where(masks[1][:, None], batches[1]["inputs"], np.nan)}
+    task = tasks.multilabel_classification(Shift(), data.Labels(tuple("abcd")), make_learner=Parts)
     variables = task.learner.init(jax.random.key(0), batches[0])
     found = means(task, variables, batches[0])
-    chosen, true = logits[:30] > 0, targets[:30]
+    predicted, true = logits[:30] > 0, targets[:30]
     losses = [log_loss(true[:, i], jax.nn.sigmoid(logits[:30, i].astype(np.float64))) for i in range(4)]
     assert found["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert found["accuracy"] == pytest.approx(1 - hamming_loss(true, chosen))
-    assert found["exact_match"] == pytest.approx(accuracy_score(true, chosen))
+    assert found["accuracy"] == pytest.approx(1 - hamming_loss(true, predicted))
+    assert found["exact_match"] == pytest.approx(accuracy_score(true, predicted))
     evaluator = task.evaluators["multilabel"].evaluator
-    kept = None
-    for batch in (batches[0], spoilt):
-        kept = evaluator.add(kept, evaluator.measure(variables, batch, jax.random.key(0), ())[0])
-    real = np.concatenate(masks)
-    scores = logits[real].astype(np.float64)
-    assert evaluator.compute({"test": kept}) == {
-        "test/macro_f1": pytest.approx(f1_score(targets[real], scores > 0, average="macro")),
-        "test/mean_average_precision": pytest.approx(average_precision_score(targets[real], scores, average="macro")),
+    accumulator = None
+    for batch in (batches[0], with_nan):
+        accumulator = evaluator.add(accumulator, evaluator.measure(variables, batch, jax.random.key(0), ())[0])
+    mask = np.concatenate(masks)
+    scores = logits[mask].astype(np.float64)
+    assert evaluator.compute({"test": accumulator}) == {
+        "test/macro_f1": pytest.approx(f1_score(targets[mask], scores > 0, average="macro")),
+        "test/mean_average_precision": pytest.approx(average_precision_score(targets[mask], scores, average="macro")),
     }
-    loss, _ = loss_of(task, variables, spoilt)
+    loss, _ = loss_of(task, variables, with_nan)
     assert np.isfinite(loss)

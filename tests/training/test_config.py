@@ -121,7 +121,7 @@ BAD = {
     ),
     "type of a default": ("model.dropout", "many", "--config.model.dropout: float expected, such as 0.0; given 'many'"),
     "inside a number": ("model.hidden_size.size", "5", "no setting --config.model.hidden_size.size"),
-    "what a task is given": ("task.learn", "5", "no setting --config.task.learn; the nearest is --config.task.name"),
+    "what a task is given": ("task.make_learner", "5", "no setting --config.task.make_learner"),
     "argument of a cell": ("model.cell.rest", "5", "no setting --config.model.cell.rest"),
     "element of no list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
     "section": ("model", "5", "no setting --config.model; it has model.cell, .*model.name"),

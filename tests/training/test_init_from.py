@@ -166,7 +166,7 @@ def test_frozen_parameters_stay_bit_for_bit_and_the_others_learn(source, tmp_pat
 
 
 def test_only_what_is_trained_has_a_state_and_counts_in_the_norm():
-    task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")), learn=Parts)
+    task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")), make_learner=Parts)
     inputs = np.random.default_rng(0).normal(size=(4, 12, 1)).astype(np.float32)
     batch = {"inputs": inputs, "targets": np.arange(4) % 2, "mask": np.ones(4, bool)}
     learn = functools.partial(gradient, *task.learner, adamw(10, 0.1, weight_decay=0.1, clip_norm=1e-3))

@@ -37,8 +37,8 @@ class Net(nn.Module):
 def points(batch: int = 4, seed: int = 0) -> Dataset:
     return data.digits(batch=batch, seed=seed)
 
-def task(model, spec, learn, *, weight: float = 1.0) -> tasks.Task:
-    built = tasks.classification(model, spec, learn)
+def task(model, spec, make_learner, *, weight: float = 1.0) -> tasks.Task:
+    built = tasks.classification(model, spec, make_learner)
     return built._replace(units={"loss": f"{weight} nats"})
 
 def chain(steps: int, schedule, clip: float = 1.0) -> optax.GradientTransformation:
@@ -112,9 +112,9 @@ SMALL = (
 )
 DISTILLED = """
 from jaxnets import tasks
-def distilled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+def distilled(model, spec, make_learner, *, teacher: tasks.Trained) -> tasks.Task:
     assert set(teacher.variables) == {"params"}
-    return tasks.classification(model, spec, learn)._replace(units={"loss": type(teacher.model).__name__})
+    return tasks.classification(model, spec, make_learner)._replace(units={"loss": type(teacher.model).__name__})
 """
 
 
@@ -150,13 +150,13 @@ def test_a_run_uses_what_another_has_learned(teacher, tmp_path, monkeypatch):
 PULLED = """
 import jax
 from jaxnets import tasks
-def pulled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+def pulled(model, spec, make_learner, *, teacher: tasks.Trained) -> tasks.Task:
     def near(init, loss):
         def with_teacher(variables, batch, context):
             value, aux = loss(variables, batch, context)
             theirs = teacher.model.apply(teacher.variables, batch["inputs"])
             return value + (theirs ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
-        return learn(init, with_teacher)
+        return make_learner(init, with_teacher)
     return tasks.classification(model, spec, near)
 """
 

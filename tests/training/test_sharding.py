@@ -58,7 +58,7 @@ def specs(tree, fully=False, data=1, model=1):
 
 
 MODEL = gpt2(vocab_size=64, embed_dim=32, num_layers=2, num_heads=4, max_seq_len=16)
-RULES = tasks.language_model(MODEL, data.Vocabulary("ab"), learn=Parts).partition_rules
+RULES = tasks.language_model(MODEL, data.Vocabulary("ab"), make_learner=Parts).partition_rules
 DECODER = jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32)))
 
 
@@ -76,7 +76,7 @@ def test_heads_and_hidden_units_lie_apart():
 def test_transformers_have_the_rules_of_their_family():
     assert Transformer(64).partition_rules == RULES
     model = recurrent.CharRNN(64, hidden_size=6)
-    own = tasks.language_model(model, data.Vocabulary("ab"), learn=Parts).partition_rules
+    own = tasks.language_model(model, data.Vocabulary("ab"), make_learner=Parts).partition_rules
     assert own == partitioning.HEAD_RULES and set(own) < set(RULES)
 
 

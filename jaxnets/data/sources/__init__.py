@@ -1,1 +1,1 @@
-"""Sources of data: functions that return a ``Dataset``, and their pipelines."""
+"""Sources of data: functions that return a ``Dataset``, and the grain pipelines behind them."""

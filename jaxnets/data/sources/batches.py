@@ -1,8 +1,8 @@
-"""Batches of examples as grain pipelines: shuffled without end to learn from, in order to measure.
+"""Batches of examples as grain pipelines: endless and shuffled for training, in order for evaluation.
 
-A batch is a dict of arrays that begin with B: ``inputs`` float32, or uint8 ``[B, H, W, C]`` where they are images,
-``targets``, where there are any, ``mask`` bool (False fills up the last batch), ``lengths`` int32 where the rows are
-ragged, and ``width`` int32 where a row is the pixels of an image.
+A batch is a dict of arrays whose first axis is B: ``inputs`` float32, or uint8 ``[B, H, W, C]`` for images;
+``targets``, if there are any; ``mask`` bool, False in the padding of the last batch; ``lengths`` int32 if rows are
+ragged; ``width`` int32 if a row is the pixels of an image.
 """
 
 from collections.abc import Mapping
@@ -12,51 +12,60 @@ import grain
 import numpy as np
 
 from jaxnets.data.checks import check_arguments
-from jaxnets.data.dataset import RowsOf
+from jaxnets.data.dataset import SelectRows
 
 Batch = dict[str, np.ndarray]
-Arrays = Mapping[str, Any]  # all examples: arrays, or what is indexed like them
+Arrays = Mapping[str, Any]  # all examples: arrays, or objects that are indexed like arrays
 
 
 def shuffled(
-    arrays: Arrays, batch_size: int, seed: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
+    arrays: Arrays, batch_size: int, seed: int, rows: np.ndarray | None = None, select_rows: SelectRows = np.arange
 ) -> grain.MapDataset:
-    """Endless batches in an order shuffled anew each epoch.
+    """Returns endless batches, shuffled anew in each epoch.
 
     Args:
         arrays: All examples.
         batch_size: B.
-        seed: Of the order.
-        rows: Numbers of those to take; None: all.
-        part: ``count -> numbers``, which rows of a batch are read.
+        seed: Seed of the order.
+        rows: Indices of the examples to use; None uses all.
+        select_rows: Maps ``batch_size`` to the indices of the rows of a batch to read.
 
     Raises:
-        ValueError: There are fewer examples than a batch.
+        ValueError: If there are fewer examples than a batch.
     """
     check_arguments(seed, batch_size=batch_size)
-    taken = np.arange(len(arrays["inputs"])) if rows is None else rows
-    if len(taken) < batch_size:
-        raise ValueError(f"too few examples: {len(taken)} to learn from, fewer than one batch of {batch_size}")
-    places = grain.MapDataset.range(len(taken)).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
-    return places.map(lambda at: {name: array[taken[at[part(batch_size)]]] for name, array in arrays.items()})
+    rows = np.arange(len(arrays["inputs"])) if rows is None else rows
+    if len(rows) < batch_size:
+        raise ValueError(
+            f"the training examples must fill at least one batch of {batch_size}, got {len(rows)} "
+            "(a smaller --config.data.batch_size helps)"
+        )
+    indices = grain.MapDataset.range(len(rows)).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
+    return indices.map(
+        lambda batch: {name: array[rows[batch[select_rows(batch_size)]]] for name, array in arrays.items()}
+    )
 
 
 def in_order(
-    arrays: Arrays, batch_size: int, rows: np.ndarray | None = None, part: RowsOf = np.arange
+    arrays: Arrays, batch_size: int, rows: np.ndarray | None = None, select_rows: SelectRows = np.arange
 ) -> grain.MapDataset:
-    """All examples once, in order, or those of ``rows``; the last batch is filled up with masked ones.
+    """Returns all examples once, in order; the last batch is padded with masked examples.
 
-    Of each batch, the rows of ``part`` are read.
+    Args:
+        arrays: All examples.
+        batch_size: B. Batches are smaller if there are fewer examples.
+        rows: Indices of the examples to use; None uses all.
+        select_rows: Maps the batch size to the indices of the rows of a batch to read.
     """
     check_arguments(0, batch_size=batch_size)
-    taken = np.arange(len(arrays["inputs"])) if rows is None else rows
-    count = len(taken)
+    rows = np.arange(len(arrays["inputs"])) if rows is None else rows
+    count = len(rows)
     batch_size = max(1, min(batch_size, count))
 
-    def of_step(step: int) -> Batch:
-        at = step * batch_size + part(batch_size)
-        found = {name: array[taken[np.minimum(at, count - 1)]] for name, array in arrays.items()}  # copies
-        found["mask"][at >= count] = False
-        return found
+    def batch_at(step: int) -> Batch:
+        positions = step * batch_size + select_rows(batch_size)
+        batch = {name: array[rows[np.minimum(positions, count - 1)]] for name, array in arrays.items()}  # copies
+        batch["mask"][positions >= count] = False
+        return batch
 
-    return grain.MapDataset.range(-(-count // batch_size)).map(of_step)
+    return grain.MapDataset.range(-(-count // batch_size)).map(batch_at)

@@ -1,4 +1,4 @@
-"""Folders of images: which folder is which part of the data, which is a class, and parts drawn where none are given."""
+"""Folders of images: discovery of splits and classes, and random splits of the files."""
 
 import os
 import stat
@@ -12,140 +12,147 @@ import numpy as np
 
 from jaxnets.data.checks import path_of
 from jaxnets.data.formats.image_decoding import suffixes
-from jaxnets.data.sources.parts import draw_by_class
+from jaxnets.data.sources.parts import stratified_rows
 from jaxnets.ops.names import printable, valid_unicode
 
-PARTS = {
+SPLIT_NAMES = {  # accepted names of each split, in lower case
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-KINDS_SHOWN = 5  # suffixes of skipped files in a description
+KINDS_SHOWN = 5  # suffixes of skipped files, in a description
 
 
-class Part(NamedTuple):
-    """Attributes:
-    files: In order.
-    labels: int ``[N]``, the numbers of their classes.
+class ImageFiles(NamedTuple):
+    """Labeled image files of one split.
+
+    Attributes:
+        files: Paths, sorted within each class.
+        labels: int ``[N]``, class indices.
     """
 
     files: list[Path]
     labels: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Part":
-        return Part([self.files[i] for i in rows], self.labels[rows])
+    def take(self, rows: np.ndarray) -> "ImageFiles":
+        return ImageFiles([self.files[i] for i in rows], self.labels[rows])
 
 
-class Found(NamedTuple):
-    """Attributes:
-    names: Of the classes, sorted by the names of their folders; bytes that are not UTF-8 are escaped.
-    parts: ``"train"``, and ``"validation"`` and ``"test"`` where given.
-    skipped: What was not read, for a description: ``"; 3 files skipped: 2 .txt, 1 hidden; 1 linked folder skipped"``.
+class ImageFolder(NamedTuple):
+    """Contents of a root folder of images.
+
+    Attributes:
+        names: Names of the classes, sorted by folder name. Bytes that are not UTF-8 are escaped.
+        splits: ``"train"``, and ``"validation"`` and ``"test"`` if they have folders.
+        skipped: Counts of skipped entries for the description, such as
+            ``"; 3 files skipped: 2 .txt, 1 hidden; 1 linked folder skipped"``.
     """
 
     names: tuple[str, ...]
-    parts: dict[str, Part]
+    splits: dict[str, ImageFiles]
     skipped: str
 
 
-def find(path: str) -> Found:
-    """The classes, the parts and what is skipped.
+def scan(path: str) -> ImageFolder:
+    """Finds the classes and splits of a root folder.
 
-    A folder of classes is one part, ``"train"``. Links to files, and to folders of parts and classes, are followed.
-    Skipped and counted are files without a suffix of an image, files beside the folders of classes, files and folders
-    that begin with "." (and folders of classes with "__"), linked folders within a class, FIFOs and devices.
+    A root of class folders is one split, ``"train"``. Links to files, split folders and class folders are followed.
+    Skipped and counted are files without the suffix of an image format, files next to the class folders, files and
+    folders whose names begin with "." (and class folders whose names begin with "__"), linked folders within a class,
+    FIFOs and devices.
 
     Raises:
-        ValueError: No folder, one that cannot be read (it is named), no part to learn from, fewer than two classes, a
-            class without an image, or parts with other classes (they are named).
+        ValueError: If there is no such folder, a folder cannot be read, there is no training split, there are fewer
+            than two classes, a class has no image, or splits differ in their classes. The message names the folders.
     """
     root, shown, skipped = folder_at(path), printable(path), Skipped(Counter(), Counter())
     folders: dict[str, Path] = {}
     inside = _folders(root, skipped)
     for folder in inside:
-        part = next((part for part, names in PARTS.items() if folder.name.lower() in names), "")
-        if part in folders:
-            raise ValueError(f"{shown} has two folders for {part}: {folders[part].name} and {folder.name}")
-        if part:
-            folders[part] = folder
+        split = next((split for split, names in SPLIT_NAMES.items() if folder.name.lower() in names), "")
+        if split in folders:
+            raise ValueError(f"{shown} must have one folder for {split}, got {folders[split].name} and {folder.name}")
+        if split:
+            folders[split] = folder
     if folders and len(folders) == len(inside) and "train" not in folders:
-        raise ValueError(f"{shown} has {', '.join(folder.name for folder in inside)}, but no train")
+        raise ValueError(f"{shown} must have a folder train, got {', '.join(folder.name for folder in inside)}")
     if folders and len(folders) < len(inside) and "train" in folders:
-        odd = [folder.name for folder in inside if folder not in folders.values()]
+        others = [folder.name for folder in inside if folder not in folders.values()]
         raise ValueError(
-            f"{shown} has {folders['train'].name} beside {_listed(odd)}: parts or classes expected, not both"
+            f"{shown} must have folders of splits or of classes, got both: {folders['train'].name} and "
+            f"{_listed(others)}"
         )
-    if "train" not in folders:  # its folders are classes, one of them perhaps called "test"
+    if "train" not in folders:  # class folders only; one of them may be called "test"
         folders, skipped = {"train": root}, Skipped(Counter(), Counter())
-    found = {part: _classes(folders[part], skipped) for part in PARTS if part in folders}
-    names = tuple(found["train"])
-    for part, classes in found.items():
-        here, there = folders["train"].name, folders[part].name
+    classes_of = {split: _classes(folders[split], skipped) for split in SPLIT_NAMES if split in folders}
+    names = tuple(classes_of["train"])
+    for split, classes in classes_of.items():
+        train, other = folders["train"].name, folders[split].name
         differences = [
-            f"{len(lacking)} of {one} not in {other}: {_listed(lacking)}"
-            for one, other, lacking in (
-                (here, there, [name for name in names if name not in classes]),
-                (there, here, [name for name in classes if name not in names]),
+            f"{len(missing)} of {one} not in {another}: {_listed(missing)}"
+            for one, another, missing in (
+                (train, other, [name for name in names if name not in classes]),
+                (other, train, [name for name in classes if name not in names]),
             )
-            if lacking
+            if missing
         ]
         if differences:
             alike = _composed(names) & _composed(classes) - _composed(set(names) & set(classes))
-            because = "; some are the same text in other Unicode normal forms" if alike else ""
-            raise ValueError(f"class folders of {shown} differ; {'; '.join(differences)}{because}")
-    parts = {part: _part(classes.values()) for part, classes in found.items()}
-    return Found(tuple(map(valid_unicode, names)), parts, skipped.described())
+            hint = "; some names differ only in their Unicode normalization" if alike else ""
+            raise ValueError(f"{shown} must have the same classes in all splits, got {'; '.join(differences)}{hint}")
+    splits = {split: _labeled(classes.values()) for split, classes in classes_of.items()}
+    return ImageFolder(tuple(map(valid_unicode, names)), splits, skipped.described())
 
 
 def files_below(path: str) -> list[Path]:
-    """The files of images in a folder and the folders in it, in order, or the only one at a path.
+    """Returns the image file at a path, or the sorted image files in a folder and its subfolders.
 
     Raises:
-        ValueError: There is none, or a folder cannot be read.
+        ValueError: If there is no image, or a folder cannot be read.
     """
     file = path_of(path)
     if file.is_file():
         return [file]
     found = _images(folder_at(path), Skipped(Counter(), Counter()))
     if not found:
-        raise ValueError(f"{printable(path)} must hold images, got none")
+        raise ValueError(f"{printable(path)} must have images, got none")
     return found
 
 
 def classes_below(path: str) -> dict[str, list[Path]]:
-    """The files of images in each folder of a class, by its name; without hidden folders.
+    """Returns the image files of each class folder, by class name; hidden folders are skipped.
 
     Raises:
-        ValueError: There is no folder of a class, one holds no image, or one cannot be read.
+        ValueError: If there is no class folder, a class folder has no image, or a folder cannot be read.
     """
     skipped = Skipped(Counter(), Counter())
     found = {valid_unicode(folder.name): _images(folder, skipped) for folder in _folders(folder_at(path), skipped)}
     empty = next((name for name, files in found.items() if not files), None)
     if empty is not None or not found:
         given = "none" if empty is None else f"none in {printable(empty, 60)}"
-        raise ValueError(f"{printable(path)} must hold a folder of images for each class, got {given}")
+        raise ValueError(f"{printable(path)} must have a folder of images for each class, got {given}")
     return found
 
 
 def folder_at(path: str) -> Path:
-    """The folder at a path that may begin with "~".
+    """Returns the folder at a path, in which "~" is expanded.
 
     Raises:
-        ValueError: There is none.
+        ValueError: If there is no folder.
     """
     root = os.path.expanduser(os.fsdecode(path))
     if os.path.isdir(root):
         return Path(root)
-    because = (
-        " (a file is there; data.image_arrays and data.jpeg_images read npz files)" if os.path.isfile(root) else ""
-    )
-    raise ValueError(f"no folder at {printable(path) or repr('')}{because}")
+    hint = " (it is a file; data.image_arrays and data.jpeg_images read npz files)" if os.path.isfile(root) else ""
+    raise ValueError(f"no folder at {printable(path) or repr('')}{hint}")
 
 
 class Skipped(NamedTuple):
-    """Attributes:
-    files: How many of each kind: a suffix, ``"without suffix"``, ...
-    others: How many of each kind.
+    """Counts of skipped entries.
+
+    Attributes:
+        files: Number of files of each kind: a suffix, ``"without suffix"``, ``"hidden"``, ...
+        others: Number of other entries of each kind.
     """
 
     files: Counter
@@ -163,14 +170,15 @@ class Skipped(NamedTuple):
         return text
 
 
-def _part(classes: Iterable[list[Path]]) -> Part:
+def _labeled(classes: Iterable[list[Path]]) -> ImageFiles:
+    """The files of all classes, labeled in the order of the classes."""
     groups = list(classes)
     labels = np.repeat(np.arange(len(groups)), [len(files) for files in groups])
-    return Part([file for files in groups for file in files], labels)
+    return ImageFiles([file for files in groups for file in files], labels)
 
 
 def _folders(folder: Path, skipped: Skipped) -> list[Path]:
-    """Those that are parts or classes; files beside them are skipped."""
+    """The folders of splits or classes; files next to them are skipped."""
     found = []
     for entry, kind in _entries(folder):
         if kind in ("folder", "linked folder"):
@@ -179,37 +187,38 @@ def _folders(folder: Path, skipped: Skipped) -> list[Path]:
             else:
                 found.append(entry)
         elif kind == "file":
-            skipped.files["hidden" if entry.name.startswith(".") else "beside the classes"] += 1
+            skipped.files["hidden" if entry.name.startswith(".") else "outside of class folders"] += 1
         else:
             skipped.others[kind] += 1
     return sorted(found)
 
 
 def _classes(folder: Path, skipped: Skipped) -> dict[str, list[Path]]:
+    """The image files of each class folder."""
     found = {}
     for below in _folders(folder, skipped):
         here = Skipped(Counter(), Counter())
         found[below.name] = _images(below, here)
         if not found[below.name]:
-            raise ValueError(f"class folder {printable(below)} holds no image{here.described()}")
+            raise ValueError(f"class folder {printable(below)} must have images, got none{here.described()}")
         skipped.files.update(here.files)
         skipped.others.update(here.others)
     if len(found) < 2:
         loose = sum(kind == "file" and _is_image(path) for path, kind in _entries(folder))
-        only = f"there is only {printable(next(iter(found)))}" if found else f"images there without one: {loose}"
-        raise ValueError(f"{printable(folder)}: a folder for each of two or more classes expected; {only}")
+        given = f"only {printable(next(iter(found)))}" if found else f"none, and {loose} images outside of a folder"
+        raise ValueError(f"{printable(folder)} must have folders for two or more classes, got {given}")
     return found
 
 
 def _images(folder: Path, skipped: Skipped) -> list[Path]:
-    """Those in a folder and the folders in it, in order."""
-    found, left = [], [folder]
-    while left:
-        for entry, kind in _entries(left.pop()):
+    """The image files in a folder and its subfolders, sorted."""
+    found, pending = [], [folder]
+    while pending:
+        for entry, kind in _entries(pending.pop()):
             if entry.name.startswith(".") and kind in ("folder", "linked folder"):
                 skipped.others["hidden folder"] += 1
             elif kind == "folder":
-                left.append(entry)
+                pending.append(entry)
             elif kind != "file":
                 skipped.others[kind] += 1
             elif entry.name.startswith("."):
@@ -226,7 +235,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _entries(folder: Path) -> list[tuple[Path, str]]:
-    """The entries of a folder, each with its kind; links to files are files."""
+    """The entries of a folder with their kinds; a link to a file counts as a file."""
     try:
         with os.scandir(folder) as entries:
             return [(Path(entry.path), _kind(entry)) for entry in entries]
@@ -246,6 +255,7 @@ def _kind(entry: os.DirEntry) -> str:
 
 
 def _composed(names: Iterable[str]) -> set[str]:
+    """The names in Unicode normal form C."""
     return {unicodedata.normalize("NFC", name) for name in names}
 
 
@@ -254,13 +264,26 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
-def split(part: Part, share: float, random: np.random.Generator, name: str) -> tuple[Part, Part]:
-    """Draws a share of each class, so that at least one image of each is left: what is left, and what is drawn.
+def split_off(
+    images: ImageFiles, fraction: float, random: np.random.Generator, name: str
+) -> tuple[ImageFiles, ImageFiles]:
+    """Samples a fraction of each class such that at least one image of each class remains.
+
+    Args:
+        images: All images.
+        fraction: Fraction of the images to sample.
+        random: Generator of random numbers.
+        name: Name of the new split in messages.
+
+    Returns:
+        The remaining images, and the sampled ones.
 
     Raises:
-        ValueError: There are too few for that.
+        ValueError: If there are too few images.
     """
-    drawn, classes = draw_by_class(part.labels, share, random), len(np.unique(part.labels))
-    if not 0 < len(drawn) <= len(part.labels) - classes:
-        raise ValueError(f"too few images: {len(part.labels)} of {classes} classes leave {len(drawn)} for {name}")
-    return part.take(np.setdiff1d(np.arange(len(part.labels)), drawn)), part.take(drawn)
+    sampled, classes = stratified_rows(images.labels, fraction, random), len(np.unique(images.labels))
+    if not 0 < len(sampled) <= len(images.labels) - classes:
+        raise ValueError(
+            f"too few images: {len(images.labels)} of {classes} classes leave {len(sampled)} for the {name} split"
+        )
+    return images.take(np.setdiff1d(np.arange(len(images.labels)), sampled)), images.take(sampled)

@@ -1,4 +1,4 @@
-"""Images of one class each, as bytes ``[B, H, W, C]``, from folders of files."""
+"""Labeled images, as uint8 ``[B, H, W, C]``, from a folder of files for each class."""
 
 import hashlib
 import os
@@ -10,7 +10,8 @@ from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
 from jaxnets.data.sources import image_folder
-from jaxnets.data.sources.examples import dataset
+from jaxnets.data.sources.examples import from_examples
+from jaxnets.ops.checks import check_number, check_part
 from jaxnets.ops.names import printable
 
 
@@ -25,84 +26,84 @@ def images(
     memory_limit: float = 4.0,
     seed: int = 0,
 ) -> Dataset:
-    """Images in a folder for each class: ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``, or ``<class>/*.jpg``.
+    """Images from folders: ``train/<class>/*.jpg`` and ``test/<class>/*.jpg``, or ``<class>/*.jpg``.
 
-    ``validation/`` (or ``val/``) is read too where it is there; what is not there is drawn from the rest, class by
-    class, but no test part where there is one to validate on.
+    A folder ``validation/`` (or ``val/``) is optional. Missing splits are sampled from the training images, stratified
+    by class, except that there is no test split if the root has a validation folder but no test folder.
 
-    Every raster format is read that the installed Pillow decodes within this process (``image_decoding.FORMATS``), in
-    files with a suffix of such a format. What is skipped is counted in the description: other files, hidden ones, files
-    beside the folders of classes, linked folders within a class, FIFOs and devices. A folder that cannot be read is an
-    error.
+    Files with the suffix of a raster format are read if the installed Pillow decodes the format within this process
+    (``image_decoding.FORMATS``). The description counts all skipped entries: other files, hidden files, files next to
+    the class folders, linked folders within a class, FIFOs and devices. A folder that cannot be read is an error.
 
     Args:
-        path: The folder.
-        size: H = W: the shorter side becomes that long, antialiased, and the middle of the longer one is taken.
+        path: The root folder.
+        size: H = W. The shorter side is resized to this length with antialiasing, and the longer side is cropped at its
+            center.
         channels: 3 (gray images become RGB) or 1 (gray).
-        batch_size: B.
-        validation_fraction: The part held out of what is not for testing, where no folder is for validation.
-        test_fraction: The part of all for testing, where folders are of classes only.
-        on_corrupt: ``"refuse"``: a file that cannot be read or decoded is an error that names it; ``"skip"``: it is
-            left out and counted in the description.
-        memory_limit: In gigabytes. If all images fit, they are decoded once, at the start. Else every batch decodes
-            its own: at the start only headers are read, and a body that is corrupt is an error when it is met; with ``"skip"``
-            all are decoded at the start too, to find those.
-        seed: Of the order and of what is held out.
+        batch_size: B, images of a batch.
+        validation_fraction: Fraction of the images that are not in the test split to hold out, if there is no
+            validation folder.
+        test_fraction: Fraction of all images for the test split, if the root holds class folders only.
+        on_corrupt: ``"refuse"``: a file that cannot be read or decoded is an error that names it. ``"skip"``: such a
+            file is left out and counted in the description.
+        memory_limit: Limit on the decoded images, in gigabytes. If all images are within it, they are decoded once, at
+            the start. Otherwise only their headers are read at the start, and each batch decodes its images; a corrupt
+            body is then an error when its batch is read. With ``"skip"`` all images are decoded at the start as well,
+            to find the corrupt ones.
+        seed: Seed of the order and of the sampled splits.
 
     Raises:
-        ValueError: The folder is not as above, a file is corrupt, or an argument is out of range.
+        ValueError: If the folder has another layout, a file is corrupt, or an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size, size=size)
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction: a part between 0 and 1; given {test_fraction}")
-    if memory_limit < 0:
-        raise ValueError(f"memory_limit: gigabytes, not below 0; given {memory_limit}")
+    check_part("test_fraction", test_fraction)
+    check_number("memory_limit", memory_limit)
     root = image_folder.folder_at(path)
-    names, parts, skipped = image_folder.find(path)
+    names, splits, skipped = image_folder.scan(path)
     random = np.random.default_rng(seed)
-    if len(parts) == 1:
-        parts["train"], parts["test"] = image_folder.split(parts["train"], test_fraction, random, "testing")
-    if "validation" not in parts:
-        parts["train"], parts["validation"] = image_folder.split(
-            parts["train"], validation_fraction, random, "validation"
+    if len(splits) == 1:
+        splits["train"], splits["test"] = image_folder.split_off(splits["train"], test_fraction, random, "test")
+    if "validation" not in splits:
+        splits["train"], splits["validation"] = image_folder.split_off(
+            splits["train"], validation_fraction, random, "validation"
         )
-    pixels = sum(len(part.files) for part in parts.values()) * size**2 * channels
+    pixels = sum(len(split.files) for split in splits.values()) * size**2 * channels
     lazy = pixels > memory_limit * 1e9
     read = _headers if lazy else _decoded
-    digest, found, left, failures = hashlib.sha256(), {}, {}, []
-    for name, part in parts.items():
-        decoded = read(part.files, size, channels, on_corrupt)
-        left[name] = part.labels[decoded.kept]
-        found[name] = Examples(decoded.images, left[name])
+    digest, examples, labels, failures = hashlib.sha256(), {}, {}, []
+    for name, split in splits.items():
+        decoded = read(split.files, size, channels, on_corrupt)
+        labels[name] = split.labels[decoded.kept]
+        examples[name] = Examples(decoded.images, labels[name])
         failures += decoded.failures
-        for file in part.files:
+        for file in split.files:
             digest.update(os.fsencode(file.relative_to(root)) + b"\0")
         digest.update(decoded.digest)
-    check_classes(path, parts["train"].labels, left["train"], names, failures)
-    made = dataset(
-        found["train"],
-        found.get("test"),
+    check_classes(path, splits["train"].labels, labels["train"], names, failures)
+    result = from_examples(
+        examples["train"],
+        examples.get("test"),
         batch_size=batch_size,
-        validation_fraction=found["validation"],
+        validation=examples["validation"],
         seed=seed,
         source=printable(path),
         names=names,
         fingerprint=digest.hexdigest(),
     )
-    note = "; decoded as they are needed" if lazy else ""
-    return made._replace(description=made.description + note + told(failures) + skipped)
+    note = "; decoded on demand" if lazy else ""
+    return result._replace(description=result.description + note + told(failures) + skipped)
 
 
 def encoded(files: list[Path], size: int, channels: int) -> EncodedImages:
-    """Files of images, decoded when they are asked for."""
+    """Images in files, decoded on demand."""
     return EncodedImages(len(files), lambda i: printable(files[i]), lambda i: read_file(files[i]), size, channels)
 
 
-def _decoded(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
-    return encoded(files, size, channels).all(corrupt)
+def _decoded(files: list[Path], size: int, channels: int, on_corrupt: str) -> Decoded:
+    return encoded(files, size, channels).all(on_corrupt)
 
 
-def _headers(files: list[Path], size: int, channels: int, corrupt: str) -> Decoded:
-    """As ``_decoded``, but the images are decoded later; the digest is of the sizes of the files."""
-    kept, failures, digest = check_headers(files, size, channels, corrupt)
+def _headers(files: list[Path], size: int, channels: int, on_corrupt: str) -> Decoded:
+    """As ``_decoded``, but images are decoded on demand, and the digest covers the file sizes only."""
+    kept, failures, digest = check_headers(files, size, channels, on_corrupt)
     return Decoded(encoded([files[i] for i in kept], size, channels), kept, failures, digest)

@@ -1,4 +1,4 @@
-"""Series of one class each, and images read as series or as what they are."""
+"""Series with targets, and images as series or as images."""
 
 import numpy as np
 
@@ -7,22 +7,26 @@ from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import idx_folder
 from jaxnets.data.formats.npz import in_row, ragged_parts
 from jaxnets.data.inputs import Pixels
-from jaxnets.data.sources.examples import dataset
+from jaxnets.data.sources.examples import from_examples
 from jaxnets.ops import extras
+from jaxnets.ops.checks import check_choice
 from jaxnets.ops.names import printable
 
 
 def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: float = 0.15, seed: int = 0) -> Dataset:
-    """1797 handwritten digits of 8 x 8 (Alpaydin and Kaynak 1998), from scikit-learn; every fifth is for testing.
+    """The 1797 handwritten digits of 8 x 8 pixels in scikit-learn (Alpaydin and Kaynak 1998).
+
+    Every fifth digit belongs to the test split.
 
     Args:
-        read_as: ``"rows"`` (T 8, D 8), ``"pixels"`` (T 64, D 1) or ``"images"`` (H 8, W 8, C 1, bytes 0 to 255).
-        batch_size: B, rows.
-        validation_fraction: The part held out of what is not for testing.
-        seed: Of the order and of what is held out.
+        read_as: ``"rows"`` (series with T = 8, D = 8), ``"pixels"`` (series with T = 64, D = 1) or ``"images"``
+            (uint8 with H = W = 8, C = 1).
+        batch_size: B, rows of a batch.
+        validation_fraction: Fraction of the remaining digits to hold out for validation.
+        seed: Seed of the order and of the held-out digits.
 
     Raises:
-        ValueError: An argument out of range.
+        ValueError: If an argument is out of range.
     """
     from sklearn.datasets import load_digits  # seconds to import
 
@@ -31,13 +35,13 @@ def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: flo
     if read_as == "images":
         images = np.round(255 * images).astype(np.uint8)
     fifth = np.arange(len(labels)) % 5 == 4
-    return dataset(
+    return from_examples(
         _examples(images[~fifth], labels[~fifth], read_as),
         _examples(images[fifth], labels[fifth], read_as),
         batch_size=batch_size,
-        validation_fraction=validation_fraction,
+        validation=validation_fraction,
         seed=seed,
-        source=_called("digits", read_as),
+        source=_source("digits", read_as),
         inputs=None if read_as == "images" else Pixels(16.0, 8 if read_as == "pixels" else None, either=True),
     )
 
@@ -46,17 +50,17 @@ def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: flo
 def idx(
     path: str, read_as: str = "rows", batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 0
 ) -> Dataset:
-    """Images in the four IDX files of MNIST's layout, as such, or one row or pixel after the other.
+    """Images from the four IDX files of MNIST, or of another data set in its layout.
 
     Args:
-        path: The folder of ``train-images-idx3-ubyte`` and the other three, plain or gzipped; each may be in a folder
-            of its name, as Kaggle unpacks them.
-        read_as: ``"rows"`` (T height, D width) or ``"pixels"`` (T height times width, D 1), divided by 255; or
-            ``"images"`` (bytes).
+        path: The folder with ``train-images-idx3-ubyte`` and the other three files, plain or gzipped. Each may be in a
+            folder of the same name, as Kaggle unpacks them.
+        read_as: ``"rows"`` (series with T = height, D = width) or ``"pixels"`` (series with T = height * width, D = 1),
+            both divided by 255; or ``"images"`` (uint8).
         batch_size, validation_fraction, seed: As in ``digits``.
 
     Raises:
-        ValueError: A file is missing or damaged, or an argument is out of range.
+        ValueError: If a file is missing or damaged, or an argument is out of range.
     """
     arrays = idx_folder(path)
     raw = arrays["train-images"]
@@ -64,15 +68,15 @@ def idx(
         if read_as != "images":
             arrays[name] = arrays[name] / np.float32(255)
         elif arrays[name].dtype != np.uint8:
-            raise ValueError(f"{printable(path)}: {name} of unsigned bytes expected; given {arrays[name].dtype}")
-    train, test = (_examples(arrays[f"{part}-images"], arrays[f"{part}-labels"], read_as) for part in ("train", "t10k"))
+            raise ValueError(f"{printable(path)}: {name} must be uint8, got {arrays[name].dtype}")
+    train, test = (_examples(arrays[f"{name}-images"], arrays[f"{name}-labels"], read_as) for name in ("train", "t10k"))
     inputs = None if read_as == "images" else Pixels.of(raw, 255.0, read_as)
-    source = _called(printable(path), read_as)
-    return dataset(
+    source = _source(printable(path), read_as)
+    return from_examples(
         train,
         test,
         batch_size=batch_size,
-        validation_fraction=validation_fraction,
+        validation=validation_fraction,
         seed=seed,
         source=source,
         inputs=inputs,
@@ -80,24 +84,25 @@ def idx(
 
 
 def mnist1d(batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 0) -> Dataset:
-    """MNIST-1D (Greydanus 2020, arXiv:2011.14439): 5000 generated series of 40 steps, 10 classes; needs ``[mnist1d]``.
+    """MNIST-1D (Greydanus 2020, arXiv:2011.14439): 5000 generated series of 40 steps in 10 classes.
 
-    The generator's own seed is its default, so that the data is the published one; a fifth is for testing.
+    The generator runs with its default seed, which yields the published data. One fifth is the test split. Requires the
+    extra ``[mnist1d]``.
 
     Args:
         batch_size, validation_fraction, seed: As in ``digits``.
 
     Raises:
-        MissingExtraError: ``[mnist1d]`` is not installed.
-        ValueError: An argument is out of range.
+        MissingExtraError: If ``[mnist1d]`` is not installed.
+        ValueError: If an argument is out of range.
     """
     extras.require("jaxnets.data.mnist1d", "mnist1d")
     from mnist1d.data import get_dataset_args, make_dataset
 
     made = make_dataset(get_dataset_args())
     train, test = Examples(made["x"][..., None], made["y"]), Examples(made["x_test"][..., None], made["y_test"])
-    return dataset(
-        train, test, batch_size=batch_size, validation_fraction=validation_fraction, seed=seed, source="MNIST-1D"
+    return from_examples(
+        train, test, batch_size=batch_size, validation=validation_fraction, seed=seed, source="MNIST-1D"
     )
 
 
@@ -110,42 +115,43 @@ def series(
     seed: int = 0,
     target_type: str = "classes",
 ) -> Dataset:
-    """Series of an npz file in the manner of the UCR archive: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+    """Series from an npz file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
+
+    The layout suits the data sets of the UCR archive.
 
     Args:
-        path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; a row that ends in NaN is that much shorter. ``y`` is
-            ``[N]``, numbers or text.
-        standardize: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
-            finds them in float64; a constant feature becomes 0.
+        path: The file. ``x`` has the shape ``[N, T]`` or ``[N, T, D]``; NaN at the end of a row is padding. ``y`` has
+            the shape ``[N]``, numbers or text.
+        standardize: Standardizes each feature by its mean and standard deviation over the training split, computed in
+            float64 by ``statistics.fit``. A constant feature becomes 0.
         batch_size, validation_fraction, seed: As in ``digits``.
-        target_type: ``"classes"``: ``y`` as above. ``"quantities"``: ``y`` is numbers ``[N]`` or ``[N, Q]``, which
-            become targets with mean 0 and standard deviation 1; their names are in ``quantities``, if it is there.
-            ``"labels"``: ``y`` is bool, or 0 and 1, ``[N, C]``, any number of labels of an example; their names are in
-            ``classes``, if it is there. ``"none"``: there is no ``y``.
+        target_type: ``"classes"``: ``y`` as above. ``"quantities"``: ``y`` holds numbers ``[N]`` or ``[N, Q]``, which
+            are standardized; the optional array ``quantities`` holds their names. ``"labels"``: ``y`` is bool, or 0 and
+            1, ``[N, C]``, and an example has any number of labels; the optional array ``classes`` holds their names.
+            ``"none"``: the file needs no ``y``.
 
     Raises:
-        ValueError: The file cannot be read or lacks something, or an argument is out of range.
+        ValueError: If the file cannot be read or lacks an array, or an argument is out of range.
     """
     train, test, inputs, names = ragged_parts(path, standardize, target_type)
-    if all(in_row(part).all() for part in (train, test)):
+    if all(in_row(split).all() for split in (train, test)):
         train, test = train._replace(lengths=None), test._replace(lengths=None)
-    return dataset(
+    return from_examples(
         train,
         test,
         batch_size=batch_size,
-        validation_fraction=validation_fraction,
+        validation=validation_fraction,
         seed=seed,
         source=printable(path),
-        targets=target_type,
+        target_type=target_type,
         names=names,
         inputs=inputs,
     )
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:
-    """Images ``[N, H, W]`` as series of rows or of pixels, or as they are, with an axis of channels."""
-    if read_as not in ("rows", "pixels", "images"):
-        raise ValueError(f"read_as: rows, pixels or images; given {read_as!r}")
+    """Images ``[N, H, W]`` as series of rows or pixels, or as images with a channel axis."""
+    check_choice("read_as", read_as, ("rows", "pixels", "images"))
     if read_as == "images":
         return Examples(images[..., None], labels)
     if read_as == "rows":
@@ -153,5 +159,5 @@ def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:
     return Examples(images.reshape(len(images), -1, 1), labels, width=images.shape[2])
 
 
-def _called(source: str, read_as: str) -> str:
+def _source(source: str, read_as: str) -> str:
     return f"{source} as images" if read_as == "images" else f"{source} by {read_as}"

@@ -1,9 +1,9 @@
-"""Sets and their targets."""
+"""Sets with targets, from npz files."""
 
 from jaxnets.data.checks import one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.npz import in_row, ragged_parts
-from jaxnets.data.sources.examples import dataset
+from jaxnets.data.sources.examples import from_examples
 from jaxnets.ops.names import printable
 
 
@@ -16,32 +16,32 @@ def labeled_sets(
     seed: int = 0,
     target_type: str = "classes",
 ) -> Dataset:
-    """Sets of an npz file: ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+    """Sets from an npz file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
 
     Args:
-        path: The file. ``x`` is ``[S, N]`` or ``[S, N, D]``, sets of up to N elements; a set that ends in NaN is that
-            much smaller. ``y`` is ``[S]``, numbers or text.
-        batch_size: B, sets.
-        validation_fraction: The part held out of what is not for testing.
-        standardize: Whether features get mean 0 and standard deviation 1 over the training part, as ``statistics.fit``
-            finds them in float64; a constant feature becomes 0.
-        seed: Of the order and of what is held out.
+        path: The file. ``x`` has the shape ``[S, N]`` or ``[S, N, D]``: S sets of up to N elements, where NaN at the
+            end of a set is padding. ``y`` has the shape ``[S]``, numbers or text.
+        batch_size: B, sets of a batch.
+        validation_fraction: Fraction of the training sets to hold out for validation.
+        standardize: Standardizes each feature by its mean and standard deviation over the training split, computed in
+            float64 by ``statistics.fit``. A constant feature becomes 0.
+        seed: Seed of the order and of the held-out sets.
         target_type: As in ``series``.
 
     Raises:
-        ValueError: The file cannot be read or lacks something; an element has NaN, which set, element and feature;
-            an argument is out of range.
+        ValueError: If the file cannot be read or lacks an array, an element is not finite (the message names set,
+            element and feature), or an argument is out of range.
     """
-    *parts, inputs, names = ragged_parts(path, standardize, target_type)
-    train, test = (part._replace(lengths=None, valid=in_row(part)) for part in parts)
-    return dataset(
+    *splits, inputs, names = ragged_parts(path, standardize, target_type)
+    train, test = (split._replace(lengths=None, valid=in_row(split)) for split in splits)
+    return from_examples(
         train,
         test,
         batch_size=batch_size,
-        validation_fraction=validation_fraction,
+        validation=validation_fraction,
         seed=seed,
         source=printable(path),
-        targets=target_type,
+        target_type=target_type,
         names=names,
         inputs=inputs,
     )

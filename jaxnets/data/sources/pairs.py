@@ -1,4 +1,4 @@
-"""Pairs of texts, a source and what it is translated to, from a tab-separated file."""
+"""Pairs of a source text and its translation, from a tab-separated file."""
 
 import itertools
 import re
@@ -11,34 +11,34 @@ from jaxnets.data.checks import check_arguments, check_part, one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.sources.batches import Batch
-from jaxnets.data.sources.parts import PURPOSES, Part, assemble, describe, digest, draw
+from jaxnets.data.sources.parts import SPLITS, Split, assemble, describe, digest, random_split
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.names import printable
 
-LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
+LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines would also split at characters within a sentence
 
-# Of the text, unpacked: 4.5 million pairs of sentences, as of WMT 2014, have 1.3 GB.
+# Limits on the unpacked text. The 4.5 million sentence pairs of WMT 2014 have 1.3 GB.
 MAX_BYTES = 2**31
-MAX_PAIRS = 2**25  # each is objects of 200 bytes, however short its texts
-MAX_LINE = 2**20  # characters: a hundred thousand words, more than any sequence of a pair
+MAX_PAIRS = 2**25  # a pair takes at least 200 bytes of memory
+MAX_LINE = 2**20  # characters, about a hundred thousand words
 
 START, END = "<start>", "<end>"
 
 
 @one_line_errors
 def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, str]]:
-    """The pairs of a file, a line each; empty lines are passed over.
+    """Reads the pairs of a file, one pair per line; empty lines are skipped.
 
-    At most ``MAX_BYTES`` of text are read, ``MAX_PAIRS`` pairs, and lines of ``MAX_LINE`` characters.
+    The limits are ``MAX_BYTES`` of text, ``MAX_PAIRS`` pairs and ``MAX_LINE`` characters of a line.
 
     Args:
-        path: Text with tabs between columns, plain or gzipped: UTF-8, or UTF-16 or UTF-32 with a byte order mark. Lines
-            end in LF, CRLF or CR, mixed as they may be.
-        columns: Of source and target, from 0 on; there may be others.
+        path: Tab-separated text, plain or gzipped, in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Lines may
+            end in LF, CRLF or CR.
+        columns: Indices of the source and target columns, from 0.
 
     Raises:
-        ValueError: It cannot be read, is not a regular file, exceeds a limit, or a line lacks a column or has an empty
-            one (the line is named).
+        ValueError: If the file cannot be read, is not a regular file or exceeds a limit, or a column of a line is
+            missing or empty. The message names the line.
     """
     found: list[tuple[str, str]] = []
     shown = printable(path)
@@ -50,23 +50,23 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
         fields = line.split("\t")
         if max(columns) >= len(fields):
             raise ValueError(
-                f"{shown}, line {number}: column {max(columns)} expected; it has {len(fields)}, from 0 on "
-                "(a tab separates columns)"
+                f"{shown}, line {number} must have at least {max(columns) + 1} columns separated by tabs, "
+                f"got {len(fields)}"
             )
         source, target = (fields[column].strip() for column in columns)
         if not source or not target:
             given = " and ".join(printable(repr(text), 60) for text in (source, target))
-            raise ValueError(f"{shown}, line {number}: a source and a target expected; given {given}")
+            raise ValueError(f"{shown}, line {number} must have a source and a target, got {given}")
         if len(found) == MAX_PAIRS:
             raise ValueError(f"{shown} must have at most {MAX_PAIRS:,} pairs, got more")
         found.append((source, target))
     if not found:
-        raise ValueError(f"no pairs in {shown}")
+        raise ValueError(f"{shown} must have at least one pair, got none")
     return found
 
 
 def _lines(text: str) -> Iterator[str]:
-    """The lines of a text one after the other: a list of them may take fifty times its memory."""
+    """Yields the lines of a text; a list of short lines would take fifty times the memory of the text."""
     begin = 0
     for end in LINE_END.finditer(text):
         yield text[begin : end.start()]
@@ -85,51 +85,54 @@ def pairs(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> Dataset:
-    """Pairs for translation, in pieces of words that both sides share.
+    """Pairs for translation, as tokens of one subword vocabulary for both languages.
 
     A batch is a dict of ``inputs`` int32 ``[B, S]``, ``lengths`` ``[B]``, ``targets`` int32 ``[B, T]`` that end with
-    the end symbol, ``target_lengths`` ``[B]`` (the end symbol included) and ``mask`` bool ``[B]`` (False fills up the
-    last batch).
+    the end symbol, ``target_lengths`` ``[B]`` (including the end symbol) and ``mask`` bool ``[B]`` (False in the
+    padding of the last batch).
 
     Args:
         path, columns: As in ``read_pairs``.
-        vocab_size: Size of the vocabulary, learned from what is neither for validation nor for testing.
-        max_seq_len: S = T: pairs with a side of more pieces are left out, and counted.
-        batch_size: B, rows.
-        validation_fraction, test_fraction: The parts of the sources that are held out, drawn with the seed.
-        seed: Of the order and of what is held out.
+        vocab_size: Size of the vocabulary, which is trained on the training split.
+        max_seq_len: S = T, maximum number of tokens. Longer pairs are left out and counted in the description.
+        batch_size: B, rows of a batch.
+        validation_fraction, test_fraction: Fractions of the sources to hold out, sampled by the seed.
+        seed: Seed of the order and of the held-out pairs.
 
     Raises:
-        ValueError: As ``read_pairs``, or an argument is out of range.
+        ValueError: As in ``read_pairs``, or if an argument is out of range.
     """
-    check_arguments(seed, validation_fraction, batch_size=batch_size, length=max_seq_len, pieces=vocab_size)
-    check_part("test", test_fraction)
+    check_arguments(seed, validation_fraction, batch_size=batch_size, max_seq_len=max_seq_len, vocab_size=vocab_size)
+    check_part("test_fraction", test_fraction)
     if test_fraction >= 1 - validation_fraction:
-        raise ValueError(f"test_fraction: a part between 0 and what validation leaves expected; given {test_fraction}")
+        raise ValueError(
+            f"`test_fraction` must be less than 1 - `validation_fraction`, {1 - validation_fraction:g}, "
+            f"got {test_fraction}"
+        )
     if not _are_columns(columns):
-        raise ValueError(f"columns: those of source and target, from 0 on, expected; given {columns}")
+        raise ValueError(f"`columns` must be two indices of columns from 0, source and target, got {columns}")
     found = read_pairs(path, (columns[0], columns[1]))
-    # By source: what one source may be translated to is in one part.
+    # All translations of one source belong to one split.
     sources = list(dict.fromkeys(source for source, _ in found))
-    rows = draw(len(sources), {"test": test_fraction, "validation": validation_fraction}, seed)
-    part_of = {sources[i]: name for name, drawn in rows.items() for i in drawn}
-    parts = {name: [pair for pair in found if part_of[pair[0]] == name] for name in PURPOSES}
-    if not all(parts.values()):
-        shares = ", ".join(f"{len(part)} in the {name} part" for name, part in parts.items())
-        raise ValueError(f"too few pairs in {printable(path)}: {len(found)}, of which {shares}")
-    vocabulary = learn_pieces(itertools.chain.from_iterable(parts["train"]), vocab_size, (START, END))
-    arrays = {name: pair_arrays(part, vocabulary, max_seq_len) for name, part in parts.items()}
-    counts = {name: len(part["mask"]) for name, part in arrays.items()}
-    left_out = {name: len(part) - counts[name] for name, part in parts.items()}
+    rows = random_split(len(sources), {"test": test_fraction, "validation": validation_fraction}, seed)
+    split_of = {sources[i]: name for name, indices in rows.items() for i in indices}
+    splits = {name: [pair for pair in found if split_of[pair[0]] == name] for name in SPLITS}
+    if not all(splits.values()):
+        counted = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+        raise ValueError(f"{printable(path)} must have pairs for every split, got {counted}")
+    vocabulary = learn_pieces(itertools.chain.from_iterable(splits["train"]), vocab_size, (START, END))
+    arrays = {name: pair_arrays(split, vocabulary, max_seq_len) for name, split in splits.items()}
+    counts = {name: len(split["mask"]) for name, split in arrays.items()}
+    left_out = {name: len(split) - counts[name] for name, split in splits.items()}
     return assemble(
-        {name: Part(part) for name, part in arrays.items()},
+        {name: Split(split) for name, split in arrays.items()},
         batch_size=batch_size,
         seed=seed,
         spec=vocabulary,
         fingerprint=digest(arrays.values()),
         description=describe(printable(path), "pairs", counts)
-        + f"; {sum(left_out.values()):,} longer than {max_seq_len} pieces left out, "
-        f"{left_out['test']:,} of them to test on",
+        + f"; {sum(left_out.values()):,} longer than {max_seq_len} tokens left out, "
+        f"{left_out['test']:,} of them from the test split",
     )
 
 
@@ -142,12 +145,14 @@ def _are_columns(columns: Any) -> bool:
 
 
 def pair_arrays(found: list[tuple[str, str]], vocabulary: Vocabulary, length: int) -> Batch:
-    """The pairs of at most ``length`` pieces as arrays."""
+    """Encodes the pairs of at most ``length`` tokens as the arrays of a batch."""
     end = vocabulary.symbol(END)
-    sides = [(vocabulary.encode(source), np.append(vocabulary.encode(target), end)) for source, target in found]
-    short = [pair for pair in sides if max(map(len, pair)) <= length]
+    encoded = [(vocabulary.encode(source), np.append(vocabulary.encode(target), end)) for source, target in found]
+    short = [pair for pair in encoded if max(map(len, pair)) <= length]
     if not short:
-        raise ValueError(f"length: no pair has at most {length} pieces")
+        raise ValueError(
+            f"at least one pair must have at most {length} tokens, got none (`max_seq_len` sets the limit)"
+        )
 
     def padded(texts: list[np.ndarray]) -> np.ndarray:
         array = np.full((len(texts), length), end, np.int32)

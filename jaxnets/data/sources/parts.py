@@ -1,4 +1,4 @@
-"""The parts of a data set: rows drawn for them, a digest of their arrays, a description, and the dataset of both."""
+"""Splits of a data set: random selection of rows, fingerprint, description, and the final ``Dataset``."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -7,20 +7,21 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.checks import check_arguments
-from jaxnets.data.dataset import Dataset, RowsOf
+from jaxnets.data.dataset import Dataset, SelectRows
 from jaxnets.data.inputs import Inputs
 from jaxnets.data.sources.batches import Arrays, in_order, shuffled
 from jaxnets.data.targets import Spec
 
-PURPOSES = {"train": "to learn from", "validation": "to validate on", "test": "to test on"}
+SPLITS = ("train", "validation", "test")
+ADJECTIVES = {"train": "training"}  # names of splits in messages, where they differ
 
 
-class Part(NamedTuple):
-    """A part of a data set.
+class Split(NamedTuple):
+    """A split of a data set.
 
     Attributes:
-        arrays: Of a batch, but with all examples.
-        rows: The numbers of the examples that the part has; None: all.
+        arrays: Arrays of a batch, but with all examples.
+        rows: Indices of the examples of the split; None if it has all of them.
     """
 
     arrays: Arrays
@@ -31,7 +32,7 @@ class Part(NamedTuple):
 
 
 def assemble(
-    parts: Mapping[str, Part],
+    splits: Mapping[str, Split],
     *,
     batch_size: int,
     seed: int,
@@ -40,98 +41,104 @@ def assemble(
     description: str,
     inputs: Inputs | None = None,
 ) -> Dataset:
-    """The dataset of parts: ``train`` shuffled without end, the others in order.
+    """Returns the dataset of splits: ``train`` shuffled and endless, all others in order.
 
-    One process reads its own rows only.
+    Each process reads only its own rows.
 
     Args:
-        parts: By name; ``train`` is one of them.
-        batch_size: B, rows.
-        seed: Of the order.
-        spec: What the numbers in batches mean.
-        fingerprint: Of the data.
-        description: One line for a person.
-        inputs: What became of raw inputs.
+        splits: Splits by name; ``train`` is required.
+        batch_size: B, rows of a batch.
+        seed: Seed of the order.
+        spec: Meaning of the targets.
+        fingerprint: Digest of the data.
+        description: One line for the user.
+        inputs: Preprocessing of raw inputs.
 
     Raises:
-        ValueError: ``batch_size`` or ``seed`` is out of range, or ``train`` has fewer rows than a batch.
+        ValueError: If ``batch_size`` or ``seed`` is out of range, or ``train`` has fewer rows than a batch.
     """
     check_arguments(seed, batch_size=batch_size)
 
-    def reading(rows: RowsOf = np.arange) -> Dataset:
-        splits = {
-            name: shuffled(part.arrays, batch_size, seed, part.rows, rows)
+    def read(select_rows: SelectRows = np.arange) -> Dataset:
+        batches = {
+            name: shuffled(split.arrays, batch_size, seed, split.rows, select_rows)
             if name == "train"
-            else in_order(part.arrays, batch_size, part.rows, rows)
-            for name, part in parts.items()
+            else in_order(split.arrays, batch_size, split.rows, select_rows)
+            for name, split in splits.items()
         }
-        return Dataset(splits, spec, fingerprint, description, read_part=reading, inputs=inputs)
+        return Dataset(batches, spec, fingerprint, description, read_part=read, inputs=inputs)
 
-    return reading()
+    return read()
 
 
-def draw(count: int, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Row numbers, sorted, of parts that are drawn with a seed.
+def random_split(count: int, fractions: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
+    """Assigns rows to splits at random.
 
     Args:
-        count: Of all rows.
-        shares: The share of all rows that each part takes.
-        seed: Of what is drawn.
+        count: Number of rows.
+        fractions: Fraction of all rows for each split except ``train``.
+        seed: Seed of the assignment.
 
     Returns:
-        The rows of each part, and of ``"train"``, which has the others.
+        The sorted row indices of each split. ``"train"`` has the remaining rows.
     """
     order = np.random.default_rng(seed).permutation(count)
-    rows, first, share = {}, 0, 0.0
-    for name, own in shares.items():
-        share += own
-        end = round(count * share)
-        rows[name] = np.sort(order[first:end])
-        first = end
-    return {"train": np.sort(order[first:]), **rows}
+    rows, begin, total = {}, 0, 0.0
+    for name, fraction in fractions.items():
+        total += fraction
+        end = round(count * total)
+        rows[name] = np.sort(order[begin:end])
+        begin = end
+    return {"train": np.sort(order[begin:]), **rows}
 
 
-def draw_by_class(labels: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Row numbers, sorted, of a share of each class, drawn so that at least one row of each class is left.
+def stratified_rows(labels: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:
+    """Samples a fraction of each class such that at least one row of each class remains.
 
-    They are too few, or none, where a class has too few rows for that.
+    Returns:
+        The sorted row indices. They are fewer than the fraction, or none, if classes have too few rows.
     """
     order = random.permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]  # class by class, each in an order drawn
+    order = order[np.argsort(labels[order], kind="stable")]  # sorted by class, in random order within a class
     _, begins, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    place = np.arange(len(order)) - np.repeat(begins, counts)
+    rank = np.arange(len(order)) - np.repeat(begins, counts)  # within the class
     size = np.repeat(counts, counts)
-    ahead = np.where(place == size - 1, np.inf, (place + random.random(len(order))) / size)
-    return np.sort(order[np.argsort(ahead)[: round(share * len(order))]])
+    priority = np.where(rank == size - 1, np.inf, (rank + random.random(len(order))) / size)
+    return np.sort(order[np.argsort(priority)[: round(fraction * len(order))]])
 
 
-def digest(parts: Iterable[Arrays]) -> str:
-    """SHA-256 of the arrays of all parts, in their order."""
-    made = hashlib.sha256()
-    for arrays in parts:
+def digest(splits: Iterable[Arrays]) -> str:
+    """Returns the SHA-256 of the arrays of all splits, in their order."""
+    result = hashlib.sha256()
+    for arrays in splits:
         for array in arrays.values():
-            made.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # not its bytes: those are a copy
-    return made.hexdigest()
+            result.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # a view: tobytes would copy
+    return result.hexdigest()
 
 
-def describe(source: str, what: str, counts: Mapping[str, int], kind: str = "") -> str:
-    """The description of a dataset: ``"a.npz: 3 classes, 90 examples of 7x1 to learn from, 10 to validate on"``.
+def describe(source: str, items: str, counts: Mapping[str, int], targets: str = "") -> str:
+    """Describes a dataset: ``"a.npz: 3 classes, 90 training examples of 7x1, 10 validation"``.
 
     Args:
-        source: What the data is called.
-        what: Is counted, in the plural.
-        counts: By part, or by another purpose: ``"held out"``.
-        kind: What is to be said before; "": nothing.
+        source: Name of the data.
+        items: Name of the counted items, in the plural.
+        counts: Number of items of each split, or of another subset such as ``"held out"``.
+        targets: Summary of the targets; empty for none.
     """
-    (first, count), *others = ((PURPOSES.get(name, name), count) for name, count in counts.items())
-    told = [f"{count:,} {what} {first}", *(f"{count:,} {purpose}" for purpose, count in others)]
-    return f"{source}: " + ", ".join([kind, *told] if kind else told)
+    (first, count), *others = counts.items()
+    counted = [f"{count:,} {ADJECTIVES.get(first, first)} {items}", *(f"{count:,} {name}" for name, count in others)]
+    return f"{source}: " + ", ".join([targets, *counted] if targets else counted)
 
 
 def check_shapes(source: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises a ``ValueError`` where the examples of a part have another shape than those to learn from."""
+    """Checks that the examples of all splits have the shape of those in ``train``.
+
+    Raises:
+        ValueError: If a split has another shape.
+    """
     sizes = {name: "x".join(map(str, shape)) for name, shape in shapes.items()}
     for name, size in sizes.items():
         if size != sizes["train"]:
-            purpose = PURPOSES[name]
-            raise ValueError(f"{source}: examples to learn from are of {sizes['train']}, those {purpose} of {size}")
+            raise ValueError(
+                f"{source}: {name} examples must have the shape of the training examples, {sizes['train']}, got {size}"
+            )

@@ -1,11 +1,11 @@
 """Batches of next-token prediction from one long text, as grain pipelines.
 
-A batch is a dict: ``inputs`` and ``targets`` int32 ``[B, T]`` (the target is the token after the input), ``mask`` bool
-``[B, T]`` (True = real) and ``start`` bool ``[B]`` (whether the row begins afresh instead of going on where the row of
-the batch before ended). Every batch is a pure function of (seed, step), so a pipeline resumes exactly.
+A batch is a dict: ``inputs`` and ``targets`` int32 ``[B, T]`` (each target is the token after its input), ``mask`` bool
+``[B, T]`` (True = valid) and ``start`` bool ``[B]`` (False if the row continues the same row of the previous batch).
+Every batch is a pure function of (seed, step), so a pipeline resumes exactly.
 
-Where parts of a text were taken out, ``follows`` marks the holes: bool ``[N]``, whether a token follows the one before
-it. Rows go over a hole, but a token that does not follow its input is no target: ``mask`` is False there.
+Text may have gaps, where held-out tokens were removed. ``follows`` bool ``[N]`` is False at the first token after a
+gap. Rows extend across gaps, but ``mask`` is False where a target does not follow its input.
 """
 
 from collections.abc import Sequence
@@ -18,52 +18,60 @@ from jaxnets.data.checks import check_arguments
 Batch = dict[str, np.ndarray]
 
 
-def hold_out(texts: Sequence[np.ndarray], part: float) -> tuple[np.ndarray, ...]:
-    """Divides texts into what is learned from and what is held out: the end of every text.
+def hold_out(texts: Sequence[np.ndarray], fraction: float) -> tuple[np.ndarray, ...]:
+    """Holds out a fraction of the tokens at the end of every text.
 
-    Of the first k texts together ``floor(part * N)`` tokens are held out, for every k, but never a single token of a
-    longer text, which would be no target: where texts are that short, some lose two tokens and others none.
+    For every k, about ``floor(fraction * N)`` of the N tokens in the first k texts are held out. A single token of a
+    longer text is never held out, since it would not be a target; if texts are short, some lose two tokens and others
+    none.
 
     Args:
-        texts: The tokens of each, int32 ``[N_i]``.
-        part: The part that is held out, between 0 and 1.
+        texts: Tokens of each text, int32 ``[N_i]``.
+        fraction: Fraction to hold out, between 0 and 1.
 
     Returns:
-        The tokens that remain and their ``follows``, then the tokens that are held out and theirs.
+        The remaining tokens and their ``follows``, then the held-out tokens and their ``follows``.
     """
     ends = np.cumsum([len(text) for text in texts])
-    held, count = np.zeros(ends[-1], bool), 0
+    held_out, count = np.zeros(ends[-1], bool), 0
     for text, end in zip(texts, ends, strict=True):
-        owed = min(int(end * part) - count, len(text))
-        if owed >= min(2, len(text)):
-            held[end - owed : end] = True
-            count += owed
+        missing = min(int(end * fraction) - count, len(text))
+        if missing >= min(2, len(text)):
+            held_out[end - missing : end] = True
+            count += missing
     tokens = np.concatenate(texts)
-    follows = np.append(True, held[1:] == held[:-1])[: len(held)]
-    return tokens[~held], follows[~held], tokens[held], follows[held]
+    follows = np.append(True, held_out[1:] == held_out[:-1])[: len(held_out)]
+    return tokens[~held_out], follows[~held_out], tokens[held_out], follows[held_out]
 
 
 def streams(
     tokens: np.ndarray, batch_size: int, seq_len: int, seed: int, follows: np.ndarray | None = None
 ) -> grain.MapDataset:
-    """Endless batches for truncated backpropagation through time: row b of a batch goes on in row b of the next.
+    """Returns endless batches for truncated backpropagation through time: row b continues in row b of the next batch.
 
-    The text is cut into ``batch_size`` contiguous streams, read side by side. Each epoch begins at an offset of its
-    own, drawn from (seed, epoch), so that the cuts between windows move.
+    The text is divided into ``batch_size`` contiguous streams, one for each row. Each epoch starts at a random offset,
+    which depends on (seed, epoch), so that the boundaries of the windows vary.
+
+    Args:
+        tokens: int32 ``[N]``.
+        batch_size: B, rows of a batch.
+        seq_len: T, tokens of a row.
+        seed: Seed of the offsets.
+        follows: bool ``[N]``, False after a gap; None if there are no gaps.
 
     Raises:
-        ValueError: The text is too short for one window in every stream.
+        ValueError: If the text is too short for one window in every stream.
     """
-    check_arguments(seed, batch_size=batch_size, length=seq_len)
-    stream = (len(tokens) - 1) // batch_size
-    if stream < seq_len:
+    check_arguments(seed, batch_size=batch_size, seq_len=seq_len)
+    stream_len = (len(tokens) - 1) // batch_size
+    if stream_len < seq_len:
         raise ValueError(
-            f"text too short: {len(tokens)} tokens cannot fill {batch_size} streams of at least {seq_len + 1} "
-            f"(a smaller --config.data.batch_size or --config.data.length would do)"
+            f"text too short: {batch_size} streams must have at least {seq_len + 1} tokens each, got {len(tokens)} "
+            "tokens in total (a smaller --config.data.batch_size or --config.data.seq_len helps)"
         )
-    steps = stream // seq_len  # per epoch
-    beginnings = np.arange(batch_size)[:, None] * stream
-    slack = stream - steps * seq_len
+    steps = stream_len // seq_len  # per epoch
+    starts = np.arange(batch_size)[:, None] * stream_len
+    max_offset = stream_len - steps * seq_len
 
     class Streams:
         def __len__(self) -> int:
@@ -71,8 +79,8 @@ def streams(
 
         def __getitem__(self, index: int) -> Batch:
             epoch, step = divmod(int(index), steps)
-            offset = np.random.default_rng((seed, epoch)).integers(slack + 1)
-            return _batch(tokens, beginnings + offset + step * seq_len, seq_len, follows, start=step == 0)
+            offset = np.random.default_rng((seed, epoch)).integers(max_offset + 1)
+            return _batch(tokens, starts + offset + step * seq_len, seq_len, follows, start=step == 0)
 
     return grain.MapDataset.source(Streams())
 
@@ -80,55 +88,68 @@ def streams(
 def windows(
     tokens: np.ndarray, batch_size: int, seq_len: int, seed: int, follows: np.ndarray | None = None
 ) -> grain.MapDataset:
-    """Endless batches of windows that begin anywhere in the text, in an order shuffled anew each epoch.
+    """Returns endless batches of windows at all positions of the text, shuffled anew in each epoch.
+
+    Args:
+        tokens: int32 ``[N]``.
+        batch_size: B, rows of a batch.
+        seq_len: T, tokens of a row.
+        seed: Seed of the order.
+        follows: bool ``[N]``, False after a gap; None if there are no gaps.
 
     Raises:
-        ValueError: The text has fewer than ``batch_size`` windows.
+        ValueError: If the text has fewer than ``batch_size`` windows.
     """
-    check_arguments(seed, batch_size=batch_size, length=seq_len)
+    check_arguments(seed, batch_size=batch_size, seq_len=seq_len)
     count = len(tokens) - seq_len
     if count < batch_size:
         raise ValueError(
-            f"text too short: {len(tokens)} tokens have {max(count, 0)} windows of {seq_len + 1}, fewer than one batch "
-            f"of {batch_size} (a smaller --config.data.batch_size or --config.data.length would do)"
+            f"text too short: it must have at least {batch_size} windows of {seq_len + 1} tokens, got {max(count, 0)} "
+            f"in {len(tokens)} tokens (a smaller --config.data.batch_size or --config.data.seq_len helps)"
         )
-    beginnings = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
-    return beginnings.map(lambda first: _batch(tokens, first[:, None], seq_len, follows, start=True))
+    starts = grain.MapDataset.range(count).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
+    return starts.map(lambda first: _batch(tokens, first[:, None], seq_len, follows, start=True))
 
 
 def once(tokens: np.ndarray, batch_size: int, seq_len: int, follows: np.ndarray | None = None) -> grain.MapDataset:
-    """The whole text once, in order, as ``batch_size`` contiguous streams.
+    """Returns the whole text once, in order, as ``batch_size`` contiguous streams, for evaluation.
 
-    Every token that follows another is a target once. Rows that run out are masked. Fewer rows are used where the text
-    is short, and there is no batch where it has fewer than two tokens.
+    Every token that follows another token is a target exactly once. The end of a short row is masked. A short text has
+    fewer rows, and a text of fewer than two tokens has no batch.
+
+    Args:
+        tokens: int32 ``[N]``.
+        batch_size: B, maximum number of rows.
+        seq_len: T, tokens of a row.
+        follows: bool ``[N]``, False after a gap; None if there are no gaps.
     """
-    check_arguments(0, batch_size=batch_size, length=seq_len)
+    check_arguments(0, batch_size=batch_size, seq_len=seq_len)
     targets = max(len(tokens) - 1, 0)
     rows = max(1, min(batch_size, targets // seq_len))
-    stream = -(-targets // rows)
-    position = np.arange(rows)[:, None] * stream
+    stream_len = -(-targets // rows)
+    starts = np.arange(rows)[:, None] * stream_len
 
     def window(step: int) -> Batch:
-        within = step * seq_len + np.arange(seq_len)
-        real = (within < stream) & (position + within < targets)
-        at = np.where(real, position + within, 0)
+        offsets = step * seq_len + np.arange(seq_len)
+        valid = (offsets < stream_len) & (starts + offsets < targets)
+        positions = np.where(valid, starts + offsets, 0)
         return {
-            "inputs": tokens[at],
-            "targets": tokens[at + 1],
-            "mask": real if follows is None else real & follows[at + 1],
+            "inputs": tokens[positions],
+            "targets": tokens[positions + 1],
+            "mask": valid if follows is None else valid & follows[positions + 1],
             "start": np.full(rows, step == 0),
         }
 
-    return grain.MapDataset.range(-(-stream // seq_len)).map(window)
+    return grain.MapDataset.range(-(-stream_len // seq_len)).map(window)
 
 
 def _batch(tokens: np.ndarray, first: np.ndarray, length: int, follows: np.ndarray | None, start: bool) -> Batch:
-    """Rows of ``length`` inputs that begin at ``first`` ``[B, 1]``."""
-    at = first + np.arange(length + 1)
-    found, targets = tokens[at], at[:, 1:]
+    """Rows of ``length`` inputs that start at ``first`` ``[B, 1]``."""
+    positions = first + np.arange(length + 1)
+    windows, targets = tokens[positions], positions[:, 1:]
     return {
-        "inputs": np.ascontiguousarray(found[:, :-1]),
-        "targets": np.ascontiguousarray(found[:, 1:]),
+        "inputs": np.ascontiguousarray(windows[:, :-1]),
+        "targets": np.ascontiguousarray(windows[:, 1:]),
         "mask": np.ones(targets.shape, bool) if follows is None else follows[targets],
-        "start": np.full(len(at), start),
+        "start": np.full(len(positions), start),
     }

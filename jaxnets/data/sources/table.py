@@ -14,9 +14,9 @@ from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.inputs import Columns
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.preprocessing import standardized_features
-from jaxnets.data.sources.examples import dataset
-from jaxnets.data.sources.image_folder import PARTS
-from jaxnets.data.sources.parts import draw
+from jaxnets.data.sources.examples import from_examples
+from jaxnets.data.sources.image_folder import SPLIT_NAMES
+from jaxnets.data.sources.parts import random_split
 from jaxnets.data.target_arrays import KINDS
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.names import printable
@@ -25,14 +25,14 @@ MAX_CATEGORIES = 1000  # of a column
 
 
 class Raw(NamedTuple):
-    """A table before it is standardized.
+    """A table before standardization.
 
     Attributes:
         features: ``[N, D]``.
-        targets: ``[N]`` or ``[N, C]``; None where there are none.
-        names: Of the classes, quantities or labels; none where they are not known.
-        columns: Of the features, without statistics.
-        rows: Numbers of the rows of each part.
+        targets: ``[N]`` or ``[N, C]``; None if there are no targets.
+        names: Names of the classes, quantities or labels; empty if they are unknown.
+        columns: Columns of the features, without statistics.
+        rows: Row indices of each split.
     """
 
     features: np.ndarray
@@ -56,185 +56,190 @@ def table(
     standardize: bool = True,
     seed: int = 0,
 ) -> Dataset:
-    """Rows of a table, features ``[B, D]``, from a CSV file with a header or an npz file.
+    """Rows of a table with features ``[B, D]``, from a CSV file with a header or an npz file.
 
-    In a CSV file, columns of numbers are features, and columns of texts become a feature for each text that the
-    training part has, 0 or 1. A missing value is an error that names its line and column.
+    In a CSV file, a numeric column is one feature. A text column becomes one feature of 0 and 1 for each text that
+    occurs in the training split. A missing value is an error that names its line and column.
 
-    An npz file has ``x_train`` ``[N, D]``, ``y_train``, and the same with ``_test``; or ``x`` and ``y``, of which the
-    test part is drawn. Names of features are in ``columns``, those of targets as in ``series``, if they are there.
+    An npz file has ``x_train`` ``[N, D]``, ``y_train``, ``x_test`` and ``y_test``; or ``x`` and ``y``, from which the
+    test split is sampled. The optional array ``columns`` holds the names of the features. Names of targets are as in
+    ``series``.
 
     Args:
         path: The file; CSV may be gzipped.
-        target: The column that is to be predicted, or several, also as one text with commas between their names:
+        target: Name of the target column, or several names, also as one comma-separated string. Several columns are
             quantities, or labels of 0 and 1.
         target_type: As in ``series``.
-        columns: Those that are features; none: all that are not targets.
-        categorical: Those that are categories although they hold numbers.
-        split: The column that says which part a row is in: train, validation or test; "": they are drawn.
-        batch_size: B, rows.
-        validation_fraction: The part of all that is held out.
-        test_fraction: The part of all for testing, where the file does not say which that is.
-        standardize: Whether features of numbers get mean 0 and standard deviation 1 over the training part, as
-            ``statistics.fit`` finds them in float64; a constant feature becomes 0.
-        seed: Of the order and of what is held out.
+        columns: Names of the feature columns; empty for all columns that are not targets.
+        categorical: Names of numeric columns to treat as categories.
+        split: Name of the column that assigns rows to the splits train, validation and test; empty to sample them.
+        batch_size: B, rows of a batch.
+        validation_fraction: Fraction of all rows to hold out for validation.
+        test_fraction: Fraction of all rows for the test split, if the file does not define one.
+        standardize: Standardizes each numeric feature by its mean and standard deviation over the training split,
+            computed in float64 by ``statistics.fit``. A constant feature becomes 0.
+        seed: Seed of the order and of the sampled splits.
 
     Raises:
-        ValueError: The file cannot be read or lacks something, a cell is not what it should be (line and column are
-            named), or an argument is out of range.
+        ValueError: If the file cannot be read or lacks a column, a cell is invalid (the message names line and column),
+            or an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size)
     check_choice("target_type", target_type, KINDS)
-    check_part("test", test_fraction)
+    check_part("test_fraction", test_fraction)
     if test_fraction >= 1 - validation_fraction:
         raise ValueError(
-            f"`test_fraction` must be less than what `validation_fraction` leaves, {1 - validation_fraction:g}, "
+            f"`test_fraction` must be less than 1 - `validation_fraction`, {1 - validation_fraction:g}, "
             f"got {test_fraction}"
         )
-    shares = {"validation": validation_fraction, "test": test_fraction}
-    chosen = (target,) if isinstance(target, str) else tuple(target)
-    chosen = tuple(name for name in chosen if name)
+    fractions = {"validation": validation_fraction, "test": test_fraction}
+    target_names = (target,) if isinstance(target, str) else tuple(target)
+    target_names = tuple(name for name in target_names if name)
     if is_npz(path):
-        if chosen or columns or categorical or split:
-            raise ValueError(f"{printable(path)}: target, columns, categorical and split must be of CSV, got npz")
-        raw = _of_npz(path, target_type, shares, seed)
+        if target_names or columns or categorical or split:
+            raise ValueError(
+                f"{printable(path)} must be CSV where `target`, `columns`, `categorical` or `split` is given, got npz"
+            )
+        raw = _from_npz(path, target_type, fractions, seed)
     else:
-        raw = _of_csv(read_table(path), chosen, target_type, tuple(columns), tuple(categorical), split, shares, seed)
+        raw = _from_csv(
+            read_table(path), target_names, target_type, tuple(columns), tuple(categorical), split, fractions, seed
+        )
     inputs = _fitted(raw, standardize)
-    made = {
+    examples = {
         name: Examples(
             standardized_features(raw.features[rows], inputs.statistics),
             None if raw.targets is None else raw.targets[rows],
         )
         for name, rows in raw.rows.items()
     }
-    return dataset(
-        made["train"],
-        made.get("test"),
+    return from_examples(
+        examples["train"],
+        examples.get("test"),
         batch_size=batch_size,
-        validation_fraction=made["validation"],
+        validation=examples["validation"],
         seed=seed,
         source=printable(path),
-        targets=target_type,
+        target_type=target_type,
         names=raw.names,
         inputs=inputs,
     )
 
 
-def _of_npz(path: str, targets: str, shares: dict[str, float], seed: int) -> Raw:
-    known = member_names(path)
-    parts = ("_train", "_test") if "x_train" in known else ("",)
-    letters = "x" if targets == "none" else "xy"
-    key = {"quantities": "quantities", "labels": "classes"}.get(targets, "")
-    arrays = read_arrays(
-        path, tuple(letter + part for part in parts for letter in letters), ("columns", *([key] if key else ()))
-    )
-    xs = [table_array(path, arrays[f"x{part}"], f"x{part}") for part in parts]
-    ys = [arrays[f"y{part}"] for part in parts] if targets != "none" else []
-    for part, x, y in zip(parts, xs, ys, strict=False):
+def _from_npz(path: str, target_type: str, fractions: dict[str, float], seed: int) -> Raw:
+    members = member_names(path)
+    suffixes = ("_train", "_test") if "x_train" in members else ("",)
+    letters = "x" if target_type == "none" else "xy"
+    key = {"quantities": "quantities", "labels": "classes"}.get(target_type, "")
+    keys = tuple(letter + suffix for suffix in suffixes for letter in letters)
+    arrays = read_arrays(path, keys, ("columns", *([key] if key else ())))
+    xs = [table_array(path, arrays[f"x{suffix}"], f"x{suffix}") for suffix in suffixes]
+    ys = [arrays[f"y{suffix}"] for suffix in suffixes] if target_type != "none" else []
+    for suffix, x, y in zip(suffixes, xs, ys, strict=False):
         if y.shape[:1] != x.shape[:1] or x.shape[1:] != xs[0].shape[1:] or y.shape[1:] != ys[0].shape[1:]:
             raise ValueError(
-                f"{printable(path)}: x{part} must be [N, {xs[0].shape[1]}] and y{part} of as many rows, got {x.shape} "
-                f"and {y.shape}"
+                f"{printable(path)}: x{suffix} must be [N, {xs[0].shape[1]}] and y{suffix} must have N rows, "
+                f"got {x.shape} and {y.shape}"
             )
     first = len(xs[0])
-    if len(parts) == 1:
-        rows = draw(first, shares, seed)
+    if len(suffixes) == 1:
+        rows = random_split(first, fractions, seed)
     else:
-        rows = {**draw(first, {"validation": shares["validation"]}, seed), "test": first + np.arange(len(xs[1]))}
+        sampled = random_split(first, {"validation": fractions["validation"]}, seed)
+        rows = {**sampled, "test": first + np.arange(len(xs[1]))}
     size = xs[0].shape[1]
     names = names_of(path, arrays, "columns") or tuple(f"x{i}" for i in range(size))
     if len(names) != size:
         raise ValueError(f"{printable(path)}: columns must be the names of {size} features, got {len(names)}")
-    _check_parts(printable(path), rows)
-    target_names = names_of(path, arrays, key)
+    _check_splits(printable(path), rows)
     all_y = np.concatenate(ys) if ys else None
-    return Raw(np.concatenate(xs), all_y, target_names, Columns(names, ((),) * size), rows)
+    return Raw(np.concatenate(xs), all_y, names_of(path, arrays, key), Columns(names, ((),) * size), rows)
 
 
-def _of_csv(
-    found: Table,
+def _from_csv(
+    table: Table,
     target: tuple[str, ...],
-    targets: str,
+    target_type: str,
     columns: tuple[str, ...],
     categorical: tuple[str, ...],
     split: str,
-    shares: dict[str, float],
+    fractions: dict[str, float],
     seed: int,
 ) -> Raw:
-    if len(target) == 1 and target[0] not in found.header:
+    if len(target) == 1 and target[0] not in table.header:
         target = tuple(name.strip() for name in target[0].split(","))
-    if targets == "none" and target:
-        raise ValueError(f"`target` must be empty where targets are none, got {printable(target, 60)}")
-    if targets != "none" and (not target or (targets == "classes" and len(target) != 1)):
-        count = "one column" if targets == "classes" else "one or more columns"
-        raise ValueError(f"`target` must name {count} of {found.path}, got {len(target)}")
-    columns = columns or tuple(name for name in found.header if name not in (*target, split))
-    check_columns(found, (*columns, *target, *categorical, *((split,) if split else ())))
+    if target_type == "none" and target:
+        raise ValueError(f"`target` must be empty if `target_type` is none, got {printable(target, 60)}")
+    if target_type != "none" and (not target or (target_type == "classes" and len(target) != 1)):
+        count = "one column" if target_type == "classes" else "one or more columns"
+        raise ValueError(f"`target` must name {count} of {table.path}, got {len(target)}")
+    columns = columns or tuple(name for name in table.header if name not in (*target, split))
+    check_columns(table, (*columns, *target, *categorical, *((split,) if split else ())))
     if len(set(columns)) != len(columns) or not columns or set(columns) & {*target, split}:
-        raise ValueError(f"{found.path}: features must be one or more columns that are not targets, got {len(columns)}")
-    kinds = dict(zip(found.header, found.numeric, strict=True))
-    numeric = tuple(name for name in columns if kinds[name] and name not in categorical)
-    texts = {name: MAX_CATEGORIES for name in columns if name not in numeric}
-    if targets == "classes" and not kinds[target[0]]:
-        texts[target[0]] = MAX_CLASSES
+        raise ValueError(f"{table.path}: features must be one or more columns that are not targets, got {len(columns)}")
+    is_numeric = dict(zip(table.header, table.numeric, strict=True))
+    numeric = tuple(name for name in columns if is_numeric[name] and name not in categorical)
+    max_texts = {name: MAX_CATEGORIES for name in columns if name not in numeric}
+    if target_type == "classes" and not is_numeric[target[0]]:
+        max_texts[target[0]] = MAX_CLASSES
     elif target:
         numeric += target
     if split:
-        texts[split] = MAX_CATEGORIES
-    cells = read_cells(found, numeric, texts)
-    rows = _rows_of(found, cells, split) if split else {}
-    rows = rows or draw(found.rows, shares, seed)
+        max_texts[split] = MAX_CATEGORIES
+    cells = read_cells(table, numeric, max_texts)
+    rows = _rows_by_split(table, cells, split) if split else {}
+    rows = rows or random_split(table.rows, fractions, seed)
     if "validation" not in rows:
-        drawn = draw(len(rows["train"]), {"validation": shares["validation"]}, seed)
-        rows |= {name: rows["train"][drawn[name]] for name in ("validation", "train")}
-    _check_parts(found.path, rows)
-    learned = {name: _learned(cells.texts[name], rows["train"]) for name in columns if name not in numeric}
-    described = Columns(columns, tuple(learned.get(name, ()) for name in columns), target)
-    y, names = targets_of(cells, target, targets == "classes") if target else (None, ())
-    return Raw(features_of(found, cells, described), y, names, described, rows)
+        sampled = random_split(len(rows["train"]), {"validation": fractions["validation"]}, seed)
+        rows |= {name: rows["train"][sampled[name]] for name in ("validation", "train")}
+    _check_splits(table.path, rows)
+    categories = {name: _categories(cells.texts[name], rows["train"]) for name in columns if name not in numeric}
+    features = Columns(columns, tuple(categories.get(name, ()) for name in columns), target)
+    y, names = targets_of(cells, target, target_type == "classes") if target else (None, ())
+    return Raw(features_of(table, cells, features), y, names, features, rows)
 
 
-def _learned(column: Texts, rows: np.ndarray) -> tuple[str, ...]:
-    """The texts of a column in some rows, sorted."""
+def _categories(column: Texts, rows: np.ndarray) -> tuple[str, ...]:
+    """The sorted texts of a column in some rows."""
     return tuple(column.known[code] for code in np.unique(column.codes[rows]))
 
 
-def _rows_of(found: Table, cells: Cells, split: str) -> dict[str, np.ndarray]:
-    """The rows of the parts that a column names."""
+def _rows_by_split(table: Table, cells: Cells, split: str) -> dict[str, np.ndarray]:
+    """The row indices of each split, by the column ``split``."""
     column = cells.texts[split]
-    names = {name: part for part, names in PARTS.items() for name in names}
-    parts = [names.get(text.lower(), "") for text in column.known]
-    if "" in parts:
-        code = parts.index("")
+    split_of = {name: key for key, names in SPLIT_NAMES.items() for name in names}
+    splits = [split_of.get(text.lower(), "") for text in column.known]
+    if "" in splits:
+        code = splits.index("")
         row = int(np.flatnonzero(column.codes == code)[0])
         raise ValueError(
-            f"{place(found, cells, row, split)} must be train, validation or test, got "
+            f"{place(table, cells, row, split)} must be train, validation or test, got "
             f"{printable(repr(column.known[code]), 60)}"
         )
     rows = {
-        part: np.flatnonzero(np.isin(column.codes, [i for i, each in enumerate(parts) if each == part]))
-        for part in PARTS
-        if part in parts
+        key: np.flatnonzero(np.isin(column.codes, [code for code, name in enumerate(splits) if name == key]))
+        for key in SPLIT_NAMES
+        if key in splits
     }
     if "train" not in rows:
-        raise ValueError(f"{found.path}: column {printable(repr(split), 60)} must have rows to train on, got none")
+        raise ValueError(f"{table.path}: column {printable(repr(split), 60)} must have rows to train on, got none")
     return rows
 
 
-def _check_parts(shown: str, rows: dict[str, np.ndarray]) -> None:
-    for name, part in rows.items():
-        if not len(part):
-            raise ValueError(f"too few rows: {sum(map(len, rows.values()))} of {shown} leave none in the {name} part")
+def _check_splits(shown: str, rows: dict[str, np.ndarray]) -> None:
+    for name, indices in rows.items():
+        if not len(indices):
+            raise ValueError(
+                f"{shown} must have rows for the {name} split, got {sum(map(len, rows.values()))} rows in total"
+            )
 
 
 def _fitted(raw: Raw, standardize: bool) -> Columns:
-    """The columns with the statistics of the training part."""
+    """The columns with the statistics of the training split."""
     if not standardize:
         return raw.columns
     train = raw.features[raw.rows["train"]][:, None]
-    found = statistics.fit(train, np.ones(train.shape[:2], bool))
-    moments = [array.copy() for array in found]
+    moments = [array.copy() for array in statistics.fit(train, np.ones(train.shape[:2], bool))]
     first = 0
     for texts in raw.columns.categories:
         if texts:

@@ -7,6 +7,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.text_files import read_files
 from jaxnets.data.sources.parts import describe, digest
 from jaxnets.data.sources.sequences import hold_out, once, streams, windows
+from jaxnets.ops.checks import check_choice
 from jaxnets.ops.names import printable
 
 
@@ -21,48 +22,48 @@ def text(
     vocab_size: int = 4096,
     seed: int = 0,
 ) -> Dataset:
-    """Text for language models; the last part of every file is held out.
+    """Text for language models; the end of every file is held out for validation.
 
-    Training batches go from the end of what is left of one file to the beginning of the next, but no token is to be
-    told from one that was not before it: there ``mask`` is False. No held-out token is in a training batch.
+    Training text is the concatenation of the rest of all files. A token that does not follow its input in a file is not
+    a target: ``mask`` is False there. No held-out token is in a training batch.
 
     Args:
         path: A text file, a folder of text files, or "" for the sources of Python's standard library.
         unit: ``"byte"``, ``"character"`` or ``"piece"``.
-        read_as: ``"streams"`` (contiguous, the recurrent state carried from batch to batch) or ``"windows"``
-            (shuffled, each from a fresh state).
-        batch_size: B, rows.
+        read_as: ``"streams"`` (contiguous rows; the recurrent state carries over from batch to batch) or ``"windows"``
+            (shuffled rows, each from an initial state).
+        batch_size: B, rows of a batch.
         seq_len: T, tokens of a row.
-        validation_fraction: The part of the text that is held out, at the end of every file.
-        vocab_size: How many, where they are the unit.
-        seed: Of the order.
+        validation_fraction: Fraction of the text to hold out, at the end of every file.
+        vocab_size: Size of the vocabulary if the unit is ``"piece"``.
+        seed: Seed of the order.
 
     Raises:
-        ValueError: Nothing to read, an argument out of range, or too little text for one batch.
+        ValueError: If there is no text, an argument is out of range, or the text is too short for one batch.
     """
-    check_arguments(seed, validation_fraction, batch_size=batch_size, length=seq_len)
+    check_arguments(seed, validation_fraction, batch_size=batch_size, seq_len=seq_len)
     readers = {"streams": streams, "windows": windows}
-    if read_as not in readers:
-        raise ValueError(f"read_as: streams or windows; given {read_as!r}")
+    check_choice("read_as", read_as, readers)
     texts, vocabulary, skipped = read_files(path, unit, vocab_size)
-    train, follows, rest, rest_follows = hold_out(texts, validation_fraction)
-    if len(rest) < 2:
+    train, follows, held_out, held_out_follows = hold_out(texts, validation_fraction)
+    if len(held_out) < 2:
         raise ValueError(
-            f"text too short: {len(train) + len(rest)} tokens leave {len(rest)} for validation, at least 2 are needed"
+            f"text too short: {len(train) + len(held_out)} tokens must leave at least 2 for validation, "
+            f"got {len(held_out)}"
         )
-    if not rest_follows[1:].any():
-        raise ValueError(f"text too short: {len(texts)} files leave no 2 tokens in a row for validation")
-    # Where files end decides what is held out.
+    if not held_out_follows[1:].any():
+        raise ValueError(f"text too short: {len(texts)} files must leave 2 adjacent tokens for validation, got none")
+    # The fingerprint includes the ends of the files, which determine the held-out tokens.
     whole = {"tokens": np.concatenate(texts), "ends": np.cumsum([len(text) for text in texts])[:-1]}
     source = printable(path) if path else "Python standard library"
     return Dataset(
         splits={
             "train": readers[read_as](train, batch_size, seq_len, seed, follows),
-            "validation": once(rest, batch_size, seq_len, rest_follows),
+            "validation": once(held_out, batch_size, seq_len, held_out_follows),
         },
         spec=vocabulary,
         fingerprint=digest([whole]),
-        description=describe(source, f"{unit}s", {"train": len(train), "held out": len(rest)})
+        description=describe(source, f"{unit}s", {"train": len(train), "held out": len(held_out)})
         + (f", the ends of {len(texts):,} files" if len(texts) > 1 else "")
         + skipped,
     )

@@ -16,7 +16,7 @@ from jaxnets.training.settings.flat import flatten
 from jaxnets.training.settings.forms import FORMS, form_of
 
 SECTIONS = ("model", "data", "optimizer")  # which have a name and are never replaced whole
-OF_TASKS = ("model", "spec", "learn")  # arguments of a task that other settings make
+OF_TASKS = ("model", "spec", "make_learner")  # arguments of a task that other settings make
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: dict[str, tuple[str, ...]]) -> None:

@@ -20,7 +20,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "data": ("seed",),
     "model": (*SIZES, *(kind.__name__.lower() for kind in typing.get_args(Spec))),
     "optimizer": ("steps",),
-    "task": ("model", "spec", "learn"),
+    "task": ("model", "spec", "make_learner"),
     **dict.fromkeys(("evaluators", "reports"), ("model", "predict", "spec")),
 }
 

@@ -1,1 +1,1 @@
-"""Problems that are made as they are needed: no example is repeated."""
+"""Synthetic problems: batches are generated on demand, and no example is repeated."""

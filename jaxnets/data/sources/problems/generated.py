@@ -1,4 +1,4 @@
-"""Problems that are made as they are needed: no example is repeated."""
+"""Datasets of batches that are generated on demand."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,26 +15,26 @@ VALIDATION_BATCHES = 10
 
 def generated(
     make: Callable[..., Batch],
-    targets: Classes | Quantities,
+    spec: Classes | Quantities,
     seed: int,
     source: str,
-    parts: Sequence[tuple[np.ndarray, ...]] = ((), (), ()),
+    split_arrays: Sequence[tuple[np.ndarray, ...]] = ((), (), ()),
     inputs: Inputs | None = None,
 ) -> Dataset:
-    """Batches made from (seed, part, step) alone; the test part is the same for every seed.
+    """Returns batches that are pure functions of (seed, split, step). The test split is the same for every seed.
 
     Args:
-        make: From a random generator, and the arrays of the part, to a batch.
-        targets: What its targets mean.
-        seed: Of training and validation.
-        source: Says all that the data depends on, beside the seed.
-        parts: Arrays that batches are drawn from, to learn from, to validate on and to test on.
-        inputs: What became of raw inputs; None: nothing did.
+        make: Maps a random generator and the arrays of a split to a batch.
+        spec: Meaning of the targets.
+        seed: Seed of the training and validation splits.
+        source: Description of the data, with every setting that determines it except the seed.
+        split_arrays: Arrays from which batches are sampled, for the training, validation and test splits.
+        inputs: Preprocessing of raw inputs; None if there is none.
     """
 
-    class Made:
-        def __init__(self, part: int, *key: int):
-            self._key, self._arrays = (*key, part), parts[part]
+    class Generated:
+        def __init__(self, split: int, *key: int):
+            self._key, self._arrays = (*key, split), split_arrays[split]
 
         def __len__(self) -> int:
             return np.iinfo(np.int32).max
@@ -42,15 +42,15 @@ def generated(
         def __getitem__(self, step: int) -> Batch:
             return make(np.random.default_rng((*self._key, int(step))), *self._arrays)
 
-    part: Callable[..., grain.MapDataset] = lambda *key: grain.MapDataset.source(Made(*key))
+    batches: Callable[..., grain.MapDataset] = lambda *key: grain.MapDataset.source(Generated(*key))
     return Dataset(
         splits={
-            "train": part(0, seed),
-            "validation": part(1, seed)[:VALIDATION_BATCHES],
-            "test": part(2, 0)[:VALIDATION_BATCHES],
+            "train": batches(0, seed),
+            "validation": batches(1, seed)[:VALIDATION_BATCHES],
+            "test": batches(2, 0)[:VALIDATION_BATCHES],
         },
-        spec=targets,
-        fingerprint=source,  # says all that the data depends on, beside the seed of the config
+        spec=spec,
+        fingerprint=source,  # with the seed of the config, it determines the data
         description=source,
         inputs=inputs,
     )

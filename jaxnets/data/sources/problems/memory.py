@@ -1,4 +1,4 @@
-"""Synthetic tests of memory: what must be remembered stands long before it is asked for. No example is repeated."""
+"""Synthetic problems that require memory over many steps."""
 
 import numpy as np
 
@@ -7,23 +7,24 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.problems.generated import generated
 from jaxnets.data.targets import Classes, Quantities
+from jaxnets.ops.checks import check_integer
 
 
 def adding(length: int = 100, batch_size: int = 64, seed: int = 0) -> Dataset:
     """The adding problem (Hochreiter and Schmidhuber 1997, section 5.4; as in Arjovsky et al. 2016, arXiv:1511.06464).
 
-    Of ``length`` pairs (value, marker) with values uniform in [0, 1], two are marked, one in each half; the answer is
-    the sum of their values. Always answering 1 has a mean squared error of 1/6.
+    An input is a sequence of pairs (value, marker) with values uniform in [0, 1]. One step in each half is marked, and
+    the target is the sum of the two marked values. Constant predictions of 1 have a mean squared error of 1/6.
 
     Args:
-        length: T, at least 2.
-        batch_size: B, rows.
-        seed: Of the examples.
+        length: T, steps of a sequence, at least 2.
+        batch_size: B, rows of a batch.
+        seed: Seed of the examples.
 
     Raises:
-        ValueError: An argument out of range.
+        ValueError: If an argument is out of range.
     """
-    _check(length, 2, batch_size, seed)
+    _check_arguments(length, 2, batch_size, seed)
 
     def make(random: np.random.Generator) -> Batch:
         values = random.random((batch_size, length), np.float32)
@@ -40,31 +41,32 @@ def adding(length: int = 100, batch_size: int = 64, seed: int = 0) -> Dataset:
 def copying(delay: int = 100, symbols: int = 10, batch_size: int = 64, seed: int = 0) -> Dataset:
     """The copy problem (Hochreiter and Schmidhuber 1997; as in Arjovsky et al. 2016, arXiv:1511.06464).
 
-    ``symbols`` random ones of 8, then ``delay`` steps without any, the last of them a signal; then the symbols are to
-    be given in their order, while nothing is read. Only these answers count. Guessing costs log 8 = 2.08 nats.
+    An input is a sequence of random symbols from an alphabet of 8, then ``delay`` blanks, the last of which is replaced
+    by a signal, then as many blanks as symbols. The targets during these last blanks are the symbols in their order;
+    all other steps are masked. Guessing costs log 8 = 2.08 nats per symbol.
 
     Args:
-        delay: Steps between the last symbol and the first answer, at least 1.
-        symbols: How many are to be remembered.
-        batch_size: B, rows.
-        seed: Of the examples.
+        delay: Steps between the last symbol and the first target, at least 1.
+        symbols: Number of symbols to copy.
+        batch_size: B, rows of a batch.
+        seed: Seed of the examples.
 
     Raises:
-        ValueError: An argument out of range.
+        ValueError: If an argument is out of range.
     """
     check_arguments(seed, batch_size=batch_size, delay=delay, symbols=symbols)
-    alphabet, signal, nothing = 8, 8, 9
+    alphabet, signal, blank = 8, 8, 9
     length = 2 * symbols + delay
 
     def make(random: np.random.Generator) -> Batch:
-        memory = random.integers(0, alphabet, (batch_size, symbols))
-        tokens = np.full((batch_size, length), nothing)
-        tokens[:, :symbols] = memory
+        copied = random.integers(0, alphabet, (batch_size, symbols))
+        tokens = np.full((batch_size, length), blank)
+        tokens[:, :symbols] = copied
         tokens[:, symbols + delay - 1] = signal
         targets = np.zeros((batch_size, length), np.int32)
-        targets[:, symbols + delay :] = memory
-        counts = np.broadcast_to(np.arange(length) >= symbols + delay, targets.shape)
-        return {"inputs": np.eye(10, dtype=np.float32)[tokens], "targets": targets, "mask": counts}
+        targets[:, symbols + delay :] = copied
+        mask = np.broadcast_to(np.arange(length) >= symbols + delay, targets.shape)
+        return {"inputs": np.eye(10, dtype=np.float32)[tokens], "targets": targets, "mask": mask}
 
     source = f"{symbols} symbols to copy after {delay} steps, batches of {batch_size}"
     return generated(make, Classes(tuple(map(str, range(alphabet)))), seed, source)
@@ -73,19 +75,20 @@ def copying(delay: int = 100, symbols: int = 10, batch_size: int = 64, seed: int
 def temporal_order(length: int = 100, batch_size: int = 64, seed: int = 0) -> Dataset:
     """The temporal order problem (Hochreiter and Schmidhuber 1997, section 5.6, task 6a).
 
-    Random distractors a, b, c, d between a first symbol E and a last B; at one step of the second tenth and at one of
-    the sixth tenth stands an X or a Y. The class is their order: XX, XY, YX or YY. Guessing is right in a quarter.
+    An input starts with the symbol E, ends with B, and has random distractors a, b, c, d in between. One step in the
+    second tenth and one step in the sixth tenth are replaced by X or Y. The class is their order: XX, XY, YX or YY.
+    Guessing has an accuracy of 25 %.
 
     Args:
-        length: T, at least 20.
-        batch_size: B, rows.
-        seed: Of the examples.
+        length: T, steps of a sequence, at least 20.
+        batch_size: B, rows of a batch.
+        seed: Seed of the examples.
 
     Raises:
-        ValueError: An argument out of range.
+        ValueError: If an argument is out of range.
     """
-    _check(length, 20, batch_size, seed)
-    distractors, x, begin, end = 4, 4, 6, 7  # X is 4, Y is 5
+    _check_arguments(length, 20, batch_size, seed)
+    distractors, x, begin, end = 4, 4, 6, 7  # X has the index 4, Y has 5
 
     def make(random: np.random.Generator) -> Batch:
         tokens = random.integers(0, distractors, (batch_size, length))
@@ -101,7 +104,6 @@ def temporal_order(length: int = 100, batch_size: int = 64, seed: int = 0) -> Da
     return generated(make, classes, seed, f"temporal order over {length} steps, batches of {batch_size}")
 
 
-def _check(length: int, least: int, batch: int, seed: int) -> None:
-    check_arguments(seed, batch_size=batch, length=length)
-    if length < least:
-        raise ValueError(f"length: at least {least}; given {length}")
+def _check_arguments(length: int, min_length: int, batch_size: int, seed: int) -> None:
+    check_arguments(seed, batch_size=batch_size)
+    check_integer("length", length, least=min_length)

@@ -1,4 +1,4 @@
-"""Points of the plane around known modes, on which collapse of a generator can be counted."""
+"""Points in the plane around known modes, for measuring the mode collapse of a generator."""
 
 import math
 
@@ -12,22 +12,22 @@ from jaxnets.data.targets import Quantities
 
 @one_line_errors
 def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch_size: int = 128, seed: int = 0) -> Dataset:
-    """Points around modes at equal angles on a circle, as ``inputs [B, 2]`` (Metz et al. 2016, arXiv:1611.02163).
+    """Mixture of Gaussians at equal angles on a circle, as ``inputs`` ``[B, 2]`` (Metz et al. 2016, arXiv:1611.02163).
 
     Args:
-        modes: How many, from the angle 0 on.
-        radius: Of the circle.
-        std: Standard deviation around each, in both axes.
-        batch_size: B.
-        seed: Of the draws.
+        modes: Number of Gaussians; the first one is at angle 0.
+        radius: Radius of the circle.
+        std: Standard deviation of each Gaussian, along both axes.
+        batch_size: B, points of a batch.
+        seed: Seed of the points.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: If an argument is out of range.
     """
     check_arguments(seed, modes=modes, batch_size=batch_size)
     for name, value in (("radius", radius), ("std", std)):
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be above 0 and finite, got {value}")
+            raise ValueError(f"`{name}` must be positive and finite, got {value}")
     centers = ring_modes(modes, radius)
 
     def make(random: np.random.Generator) -> dict[str, np.ndarray]:
@@ -39,6 +39,6 @@ def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch_size: int
 
 
 def ring_modes(modes: int, radius: float) -> np.ndarray:
-    """The centers of ``ring``, float64 ``[modes, 2]``."""
+    """Returns the centers of the Gaussians of ``ring``, float64 ``[modes, 2]``."""
     angles = 2 * np.pi * np.arange(modes) / modes
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
