@@ -91,8 +91,8 @@ def contractions_folded_and_not():
 
 
 def operands_in_pieces():
-    for pieces in (4, 8):
-        with mock.patch.object(persistent_tiling, "PIECES", (pieces,)):
+    for splits in (4, 8):
+        with mock.patch.object(persistent_tiling, "OPERAND_SPLITS", (splits,)):
             check(recurrent.gru(64, "after"), (32, 16), 3, (20,))
             no_block_reads_what_another_is_writing(64)
 

@@ -180,7 +180,7 @@ def test_residual_and_learned_carry_stay_linear(name):
     assert np.any(jax.tree.leaves(f(params, xs, "associative")[0][0]["carry"])[0])
 
 
-WRAPPED = {
+NOT_LINEAR = {
     "zoneout": recurrent.zoneout(recurrent.min_gru(6), 0.2),
     "recurrent dropout": recurrent.recurrent_dropout(recurrent.lru(6)),
     "residual of zoneout": recurrent.residual(recurrent.zoneout(recurrent.min_gru(6), 0.2)),
@@ -189,7 +189,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("cell", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("cell", NOT_LINEAR.values(), ids=TRACER_LEAK)
 def test_a_cell_that_is_not_linear_is_refused(cell):
     params = cell.init(jax.random.key(0), 6)
     for length in (0, 4):

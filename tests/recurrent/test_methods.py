@@ -13,7 +13,7 @@ from all_cells import CELLS, gradient, problem
 
 from jaxnets import recurrent
 from jaxnets.recurrent import methods
-from jaxnets.recurrent.executors.steps import Control, full_step
+from jaxnets.recurrent.executors.steps import StepMasks, masked_step
 from jaxnets.training import build
 
 OBJECTS = {
@@ -110,13 +110,13 @@ class Loop:
         params, xs, carry, initial, control = given
         rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
         dot = lambda name, h: cell.product(params["recurrent"][name], h.astype(traversal.dtype))
-        step = full_step(cell, rest, dot, traversal.dtype)
+        step = masked_step(cell, rest, dot, traversal.dtype)
         length, ys = xs.shape[traversal.axis], {}
         if length > self.steps:
             raise ValueError(f"Loop runs {self.steps} steps at most")
         at = lambda a, t: jax.lax.index_in_dim(a, t, traversal.axis, keepdims=False)
         for t in reversed(range(length)) if traversal.reverse else range(length):
-            masks = Control(*(None if mask is None else at(mask, t) for mask in control))
+            masks = StepMasks(*(None if mask is None else at(mask, t) for mask in control))
             carry, ys[t] = step(carry, cell.project(params["input"], at(xs, t)), masks, initial)
         return carry, jnp.stack([ys[t] for t in range(length)], traversal.axis)
 

@@ -10,10 +10,10 @@ from all_cells import CELLS, gradient, problem
 
 from jaxnets import recurrent
 from jaxnets.recurrent.cell import plain_dot, split_params
-from jaxnets.recurrent.executors.steps import Control, full_step
+from jaxnets.recurrent.executors.steps import StepMasks, masked_step
 from jaxnets.recurrent.experimental import persistent, persistent_kernel
-from jaxnets.recurrent.experimental.persistent_tiling import PROCESSORS, Tiling, tilings
-from jaxnets.recurrent.experimental.taken_apart import take_apart
+from jaxnets.recurrent.experimental.persistent_tiling import NUM_PROCESSORS, Tiling, tilings
+from jaxnets.recurrent.experimental.step_decomposition import decompose_step
 
 CHECKS = Path(__file__).parent / "checks_of_persistent.py"
 SERVED = ("elman", "gru", "gru, after", "gru, none", "mgu", "lstm", "lstm, coupled", "peephole", "zoneout", "residual")
@@ -21,24 +21,24 @@ SERVED = (*SERVED, "learned carry", "recurrent dropout", "elman, identity")
 RAGGED = {"lengths": jnp.array([5, 0, 2]), "resets": jax.random.bernoulli(jax.random.key(9), 0.3, (3, 5))}
 
 
-def loop_without_kernel(apart, carry, length, dtype, tiling, *, reverse, interpret=None):
+def loop_without_kernel(decomposed, carry, length, dtype, tiling, *, reverse, interpret=None):
     """``persistent_loop`` as ``lax.scan`` over whole arrays."""
     hidden = carry[0].shape[-1]
     blocks = lambda a: tuple(jnp.split(a, a.shape[-1] // hidden, axis=-1))
     whole = lambda value: jnp.concatenate(value, axis=-1)
 
     def dot(i, operand):
-        product = jnp.matmul(whole(operand).astype(dtype), apart.weights[i], preferred_element_type=jnp.float32)
+        product = jnp.matmul(whole(operand).astype(dtype), decomposed.weights[i], preferred_element_type=jnp.float32)
         return blocks(product)
 
     def step(carry, inputs):
-        new, outputs = apart.run(
-            list(map(blocks, carry)), list(map(blocks, inputs)), list(map(blocks, apart.constants)), dot
+        new, outputs = decomposed.run(
+            list(map(blocks, carry)), list(map(blocks, inputs)), list(map(blocks, decomposed.constants)), dot
         )
         return list(map(whole, new)), list(map(whole, outputs))
 
     float32 = lambda a: a.astype(jnp.float32)
-    sequences = [float32(a) for a in apart.sequences]
+    sequences = [float32(a) for a in decomposed.sequences]
     return jax.lax.scan(step, [float32(a) for a in carry], sequences, length=length, reverse=reverse)
 
 
@@ -77,13 +77,13 @@ def test_what_does_not_depend_on_the_carry_is_computed_beforehand():
     cell = CELLS["peephole"]
     params, xs, carry = problem(cell, 5)
     source, recurrent_weights, rest = split_params(params)
-    one = full_step(cell, rest, plain_dot(cell, recurrent_weights, jnp.float32), jnp.float32)
+    one = masked_step(cell, rest, plain_dot(cell, recurrent_weights, jnp.float32), jnp.float32)
     active = jnp.ones((5, 3), bool)
-    inputs = (cell.project(source, jnp.moveaxis(xs, 1, 0)), Control(active, None))
-    apart = take_apart(lambda carry, inputs: one(carry, *inputs, ()), carry, inputs)
-    assert [a.shape for a in apart.sequences] == [(5, 3, 6)] * 5  # four gates and one mask, as wide as the units
-    assert [a.shape for a in apart.constants] == [(3, 6)] * 3  # peepholes, for each row
-    assert [a.shape for a in apart.weights] == [(6, 24)]
+    inputs = (cell.project(source, jnp.moveaxis(xs, 1, 0)), StepMasks(active, None))
+    decomposed = decompose_step(lambda carry, inputs: one(carry, *inputs, ()), carry, inputs)
+    assert [a.shape for a in decomposed.sequences] == [(5, 3, 6)] * 5  # four gates and one mask, as wide as the units
+    assert [a.shape for a in decomposed.constants] == [(3, 6)] * 3  # peepholes, for each row
+    assert [a.shape for a in decomposed.weights] == [(6, 24)]
 
 
 NOT_SERVED = {
@@ -131,19 +131,19 @@ def test_a_division_covers_all_units_and_fits_the_chip(batch, hidden, dtype):
 
     def take(params, xs):
         source, weights, rest = split_params(params)
-        step = full_step(cell, rest, plain_dot(cell, weights, dtype), dtype)
+        step = masked_step(cell, rest, plain_dot(cell, weights, dtype), dtype)
         carry = cell.carry(params, xs[0])
-        apart = take_apart(lambda carry, u: step(carry, u, Control(), ()), carry, cell.project(source, xs))
-        divisions.extend(tilings(batch, hidden, apart, dtype, PROCESSORS // 2))
+        decomposed = decompose_step(lambda carry, u: step(carry, u, StepMasks(), ()), carry, cell.project(source, xs))
+        divisions.extend(tilings(batch, hidden, decomposed, dtype, NUM_PROCESSORS // 2))
         return 0.0
 
     divisions: list = []
     jax.eval_shape(take, params, one)
     assert divisions
-    for rows, units, (fold,), (pieces,) in divisions:
+    for rows, units, (fold,), (splits,) in divisions:
         assert rows % 8 == 0 and hidden % units == 0 and units % 8 == 0 and rows * units % 128 == 0
-        assert fold * rows <= 64 and hidden % (fold * pieces) == 0 and 4 * fold * units <= 256
-        assert hidden // units * -(-batch // rows) <= PROCESSORS // 2
+        assert fold * rows <= 64 and hidden % (fold * splits) == 0 and 4 * fold * units <= 256
+        assert hidden // units * -(-batch // rows) <= NUM_PROCESSORS // 2
 
 
 def test_the_kernel_of_one_block(run_on_devices):
