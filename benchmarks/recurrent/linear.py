@@ -15,13 +15,17 @@ from absl import flags
 
 from benchmarks import harness
 from jaxnets import program, recurrent
-from jaxnets.recurrent.cell import split_params, elementwise_product
+from jaxnets.recurrent.cell import elementwise_product, split_params
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("sizes", ["8x4096x256", "1x65536x64", "4x128x32"], "Sizes BxTxH: batch, time, input and hidden features.")
+flags.DEFINE_list(
+    "sizes", ["8x4096x256", "1x65536x64", "4x128x32"], "Sizes BxTxH: batch, time, input and hidden features."
+)
 flags.DEFINE_list("cells", ["min_gru", "min_lstm", "lru"], "Cells of jaxnets.recurrent.")
-flags.DEFINE_integer("chunk", None, "Steps per block of the associative method; default: selected by it.", lower_bound=1)
+flags.DEFINE_integer(
+    "chunk", None, "Steps per block of the associative method; default: selected by it.", lower_bound=1
+)
 flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
 flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
