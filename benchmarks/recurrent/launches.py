@@ -73,7 +73,7 @@ def compiled(function: Any, *arguments: Any) -> Any:
         return traced.lower(lowering_platforms=("cuda",)).compile()
 
 
-def ours(cell: str, method: str, features: int, hidden: int) -> peers.Implementation:
+def jaxnets_layer(cell: str, method: str, features: int, hidden: int) -> peers.Implementation:
     layer = CELLS[cell](hidden)
     apply = lambda params, xs: recurrent.scan(layer, params, xs, method=method)[1]
     return apply, layer.init(jax.random.key(0), features)
@@ -84,8 +84,8 @@ def measure(cell: str, shape: str, dtype: Any) -> dict[str, dict[str, float]]:
     batch, length, features, hidden = harness.parse_shape(shape)
     xs = jax.ShapeDtypeStruct((batch, length, features), dtype)
     found = {
-        "jaxnets sequential": ours(cell, "sequential", features, hidden),
-        "jaxnets persistent": ours(cell, "persistent", features, hidden),
+        "jaxnets sequential": jaxnets_layer(cell, "sequential", features, hidden),
+        "jaxnets persistent": jaxnets_layer(cell, "persistent", features, hidden),
     }
     for name in FLAGS.peers:
         try:

@@ -28,7 +28,7 @@ flags.DEFINE_string("json", None, "JSON file to write the results to.")
 flags.DEFINE_string("plot", None, "Image file to plot the results to.")
 
 
-def ours(keep: str, hidden: int) -> peers.Implementation:
+def jaxnets_layer(keep: str, hidden: int) -> peers.Implementation:
     cell = recurrent.lstm(hidden)
     apply = lambda params, xs: recurrent.scan(cell, params, xs, method=recurrent.Sequential(keep=keep))[1]
     return apply, cell.init(jax.random.key(0), hidden)
@@ -44,8 +44,8 @@ def measure(length: int) -> dict[str, dict[str, Any]]:
     hidden = FLAGS.hidden
     xs = jax.random.normal(jax.random.key(1), (FLAGS.batch, length, hidden))
     cases = {
-        "jaxnets": gradient(ours("carries", hidden), xs),
-        "jaxnets, boundaries": gradient(ours("boundaries", hidden), xs),
+        "jaxnets": gradient(jaxnets_layer("carries", hidden), xs),
+        "jaxnets, boundaries": gradient(jaxnets_layer("boundaries", hidden), xs),
         "flax linen": gradient(peers.linen("lstm", hidden, hidden, jnp.float32), xs),
     }
     memory = {name: (case.temporary_bytes or 0) / 2**20 for name, case in cases.items()}

@@ -47,7 +47,7 @@ flags.DEFINE_integer("rounds", 9, "Number of rounds; each implementation runs on
 flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
 
-def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
+def jaxnets_layer(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
     name, _, option = method.partition(":")
     layer = CELLS[cell](hidden)
     chosen: Any = resolve_method(layer, name)
@@ -69,7 +69,7 @@ def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str
     found = {}
     for method in FLAGS.methods:
         try:
-            found[f"jaxnets {method}"] = cases(ours(cell, method, hidden, features), xs)
+            found[f"jaxnets {method}"] = cases(jaxnets_layer(cell, method, hidden, features), xs)
         except ValueError as error:  # such as a cell that the method does not support
             print(f"jaxnets {method} cannot run {cell} in {dtype}: {error}", flush=True)
     chosen = [*peers.JAX_PEERS, "torch"] if FLAGS.peers == ["all"] else [p for p in FLAGS.peers if p != "none"]

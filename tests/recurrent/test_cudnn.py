@@ -57,7 +57,7 @@ def test_unsupported_arguments_are_rejected(cudnn_reference, cell, arguments, me
         )
 
 
-@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="needs a machine without a GPU")
 def test_cudnn_without_a_gpu_is_rejected():
     with pytest.raises(ValueError, match='"cudnn" must be an NVIDIA GPU, got cpu'):
         recurrent.scan(LSTM, LSTM.init(jax.random.key(0), 6), jnp.zeros((3, 4, 6)), method="cudnn")

@@ -67,7 +67,7 @@ OTHER_CELLS = {
     "layer norm lstm": DIAGONAL,  # not elementwise
     "conv lstm 2-D": DIAGONAL,  # a product that is not a matrix
     "lru": DIAGONAL,  # exact at once: linear, two leaves
-    "zoneout": DENSE,  # reads masks
+    "zoneout": DENSE,  # inputs with masks
     "recurrent dropout": DIAGONAL,  # parameters with batch axes
 }
 

@@ -127,7 +127,7 @@ def test_double_precision_is_rejected(fake_gpu):
         recurrent.scan(CELLS["lstm"], *problem(CELLS["lstm"], 5, dtype=jnp.float64), method="persistent")
 
 
-@pytest.mark.skipif(jax.default_backend() == "gpu", reason="there is a GPU")
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="needs a machine without a GPU")
 def test_persistent_without_a_gpu_is_rejected():
     with pytest.raises(ValueError, match='"persistent" must be an NVIDIA Hopper GPU, got cpu'):
         recurrent.scan(CELLS["lstm"], *problem(CELLS["lstm"], 5), method="persistent")
@@ -164,7 +164,7 @@ def test_kernel_with_one_block(run_on_devices):
 
 
 needs_cluster_barriers = pytest.mark.skipif(
-    jax.__version_info__ < (0, 11), reason="JAX 0.10's interpreter knows no cluster barriers"
+    jax.__version_info__ < (0, 11), reason="the interpreter of JAX 0.10 has no cluster barriers"
 )
 
 

@@ -375,7 +375,7 @@ DECODERS = {
     ),
     "greedy": lambda step=constant, carry=0.0, start=0, **o: decoding.greedy(step, carry, start, **{"length": 3, **o}),
     "beam_search": lambda step=constant, carry=0.0, start=0, **o: decoding.beam_search(
-        step, carry, start, **{"end": 1, "beams": 2, "length": 3, **o}
+        step, carry, start, **{"end": 1, "num_beams": 2, "length": 3, **o}
     ),
     "stream": lambda step=constant, carry=0.0, start=0, **o: next(decoding.stream(step, carry, [start], KEY, **o)),
     "tree": lambda step=constant, carry=0.0, start=0, **o: decoding.tree(step, carry, [start], **o),
@@ -401,8 +401,12 @@ WRONG_DECODING = {
     "start as a string": (LOOPS, dict(start="a"), "`start` must be one token, an integer, got 'a'"),
     "negative length": (("sample", "greedy"), dict(length=-1), "`length` must be an integer of at least 0, got -1"),
     "fractional length": (LOOPS, dict(length=2.5), "`length` must be an integer of at least"),
-    "no beams": (("beam_search",), dict(beams=0), "`beams` must be an integer of at least 1, got 0"),
-    "fractional beams": (("beam_search",), dict(beams=1.5), "`beams` must be an integer of at least 1, got 1.5"),
+    "no beams": (("beam_search",), dict(num_beams=0), "`num_beams` must be an integer of at least 1, got 0"),
+    "fractional beams": (
+        ("beam_search",),
+        dict(num_beams=1.5),
+        "`num_beams` must be an integer of at least 1, got 1.5",
+    ),
     "no end": (("beam_search",), dict(end=None), "`end` must be a token number, got None"),
     "temperature below 0": (SAMPLERS, dict(temperature=-1.0), "`temperature` must be a number of at least 0, got -1.0"),
     "temperature as a string": (

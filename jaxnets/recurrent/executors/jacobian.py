@@ -170,6 +170,6 @@ def _concatenate(carry: Carry, rank: int) -> jax.Array:
 def _split(vector: jax.Array, like: Carry, rank: int) -> Carry:
     """Inverts ``_concatenate``."""
     leaves, tree = jax.tree.flatten(like)
-    segment_ends = np.cumsum([math.prod(a.shape[rank:]) for a in leaves])
-    parts = jnp.split(vector, segment_ends[:-1], axis=-1)
-    return jax.tree.unflatten(tree, [part.reshape(a.shape) for part, a in zip(parts, leaves, strict=True)])
+    ends = np.cumsum([math.prod(a.shape[rank:]) for a in leaves])
+    vectors = jnp.split(vector, ends[:-1], axis=-1)
+    return jax.tree.unflatten(tree, [v.reshape(a.shape) for v, a in zip(vectors, leaves, strict=True)])

@@ -51,7 +51,7 @@ def run_block(
     group, block = lax.axis_index("group"), lax.axis_index("block")
     row_slice = pl.ds(group * rows, rows)
     hidden = units * blocks
-    columns = lambda part: pl.ds(part * hidden + block * units, units)
+    columns = lambda gate: pl.ds(gate * hidden + block * units, units)
     at = lambda time: length - 1 - time if reverse else time
 
     def load():
@@ -63,22 +63,22 @@ def run_block(
         for ref, smem in zip(refs.carry, carry_smem, strict=True):
             plgpu.copy_gmem_to_smem(ref.at[row_slice, columns(0)], smem, load_barrier)
         for ref, smem in zip(refs.constants, constants_smem, strict=True):
-            for part in range(smem.shape[0]):
-                plgpu.copy_gmem_to_smem(ref.at[row_slice, columns(part)], smem.at[part], load_barrier)
+            for gate in range(smem.shape[0]):
+                plgpu.copy_gmem_to_smem(ref.at[row_slice, columns(gate)], smem.at[gate], load_barrier)
 
     def prefetch(time):
         """Starts to load the inputs of a step."""
         slot = lax.rem(time, INPUT_SLOTS)
         for ref, smem in zip(refs.sequences, sequences_smem, strict=True):
-            for part in range(smem.shape[1]):
-                source = ref.at[at(time), row_slice, columns(part)]
-                plgpu.copy_gmem_to_smem(source, smem.at[slot, part], input_barriers.at[slot])
+            for gate in range(smem.shape[1]):
+                source = ref.at[at(time), row_slice, columns(gate)]
+                plgpu.copy_gmem_to_smem(source, smem.at[slot, gate], input_barriers.at[slot])
 
     def store_outputs(time):
         """Starts to store the outputs of a step."""
         for ref, smem in zip(refs.outputs, outputs_smem, strict=True):
-            for part in range(smem.shape[0]):
-                plgpu.copy_smem_to_gmem(smem.at[part], ref.at[at(time), row_slice, columns(part)])
+            for gate in range(smem.shape[0]):
+                plgpu.copy_smem_to_gmem(smem.at[gate], ref.at[at(time), row_slice, columns(gate)])
 
     def overlap_copies(time):
         """Starts copies that overlap with this step: the outputs of the previous step and the inputs of the next."""
@@ -109,23 +109,23 @@ def run_block(
 
     def product(time, i, operand):
         fold, ref = folds[i], refs.operands[i]
-        whole, width = ref.shape[2] // fold, ref.shape[2] // (fold * splits[i])
+        fold_width, width = ref.shape[2] // fold, ref.shape[2] // (fold * splits[i])
         (smem,) = [ref for ref in operands_smem if ref.shape == (min(splits[i], 2), 64, width)]
-        for part, value in enumerate(operand):
-            staging_smem[part] = value.astype(smem.dtype)
+        for gate, value in enumerate(operand):
+            staging_smem[gate] = value.astype(smem.dtype)
         plgpu.commit_smem()
-        for part in range(len(operand)):
-            plgpu.copy_smem_to_gmem(staging_smem.at[part], ref.at[time, row_slice, columns(part)])
+        for gate in range(len(operand)):
+            plgpu.copy_smem_to_gmem(staging_smem.at[gate], ref.at[time, row_slice, columns(gate)])
         plgpu.wait_smem_to_gmem(0, wait_read_only=False)
         synchronize(time, i)
 
-        def read(split):
+        def load_slice(split):
             slot = split % 2
             for k in range(fold):
-                source = ref.at[time, row_slice, pl.ds(k * whole + split * width, width)]
+                source = ref.at[time, row_slice, pl.ds(k * fold_width + split * width, width)]
                 plgpu.copy_gmem_to_smem(source, smem.at[slot, pl.ds(k * rows, rows)], operand_barriers[i].at[slot])
 
-        def multiplied(sums):
+        def multiply(sums):
             for split in range(splits[i]):
                 plgpu.barrier_wait(operand_barriers[i].at[split % 2])
                 weights = weights_smem[i].at[:, pl.ds(split * width, width)]
@@ -133,34 +133,34 @@ def run_block(
                 if 1 <= split < splits[i] - 1:
                     plgpu.wgmma_wait(1)
                     plgpu.commit_smem()  # all threads have used the previous slice, which may now be overwritten
-                    read(split + 1)
+                    load_slice(split + 1)
             plgpu.wgmma_wait(0)
             return sums[...]
 
         for split in range(min(splits[i], 2)):
-            read(split)
-        parts = weights_smem[i].shape[0] // units
-        sums = pl.run_scoped(multiplied, plgpu.ACC((64, parts * units), jnp.float32))
-        for part in range(parts):
-            products_smem[part] = sums[:, part * units : (part + 1) * units]
+            load_slice(split)
+        num_columns = weights_smem[i].shape[0] // units
+        sums = pl.run_scoped(multiply, plgpu.ACC((64, num_columns * units), jnp.float32))
+        for gate in range(num_columns):
+            products_smem[gate] = sums[:, gate * units : (gate + 1) * units]
         plgpu.commit_smem()
         # Fold k of the contraction has its own rows and columns; products with the columns of other folds are unused.
-        gates = parts // fold
-        mine = lambda gate, k: products_smem[k * gates + gate, pl.ds(k * rows, rows)]
-        return tuple(functools.reduce(jnp.add, [mine(gate, k) for k in range(fold)]) for gate in range(gates))
+        gates = num_columns // fold
+        fold_block = lambda gate, k: products_smem[k * gates + gate, pl.ds(k * rows, rows)]
+        return tuple(functools.reduce(jnp.add, [fold_block(gate, k) for k in range(fold)]) for gate in range(gates))
 
     def step(time, carry):
         slot = lax.rem(time, INPUT_SLOTS)
         if refs.sequences:
             plgpu.barrier_wait(input_barriers.at[slot])
-        inputs = [tuple(smem[slot, part] for part in range(smem.shape[1])) for smem in sequences_smem]
-        constants = [tuple(smem[part] for part in range(smem.shape[0])) for smem in constants_smem]
+        inputs = [tuple(smem[slot, gate] for gate in range(smem.shape[1])) for smem in sequences_smem]
+        constants = [tuple(smem[gate] for gate in range(smem.shape[0])) for smem in constants_smem]
         dot = functools.partial(product, time)
         new, outputs = decomposed.run([(leaf,) for leaf in carry], inputs, constants, dot)
         plgpu.wait_smem_to_gmem(0, wait_read_only=True)
         for smem, value in zip(outputs_smem, outputs, strict=True):
-            for part, one in enumerate(value):
-                smem[part] = one.astype(jnp.float32)
+            for gate, array in enumerate(value):
+                smem[gate] = array.astype(jnp.float32)
         plgpu.commit_smem()
         return tuple(leaf for (leaf,) in new)
 

@@ -56,13 +56,13 @@ def persistent_loop(
     constants = [padded(float32(a), 0) for a in decomposed.constants]
     sequences = [padded(float32(a), 1) for a in decomposed.sequences]
     widths = [weight.shape[0] for weight in decomposed.weights]
-    parts = lambda arrays: [a.shape[-1] // hidden for a in arrays]
+    num_blocks = lambda arrays: [a.shape[-1] // hidden for a in arrays]
 
-    whole = lambda count, dtype: jax.ShapeDtypeStruct((length, groups * rows, count * hidden), dtype)
+    output_shape = lambda count, dtype: jax.ShapeDtypeStruct((length, groups * rows, count * hidden), dtype)
     results = [
         *(jax.ShapeDtypeStruct(a.shape, jnp.float32) for a in carry),
-        *(whole(count, jnp.float32) for count in decomposed.outputs),
-        *(whole(width // hidden, dtype) for width in widths),
+        *(output_shape(count, jnp.float32) for count in decomposed.outputs),
+        *(output_shape(width // hidden, dtype) for width in widths),
     ]
     layout = shared_memory_layout(tiling, hidden, decomposed, dtype)
     swizzles = [
@@ -80,12 +80,12 @@ def persistent_loop(
             ]
             for name, kind in layout.items()
         },
-        "load_barrier": plgpu.Barrier(num_arrivals=sum(folds) + len(carry) + sum(parts(constants))),
+        "load_barrier": plgpu.Barrier(num_arrivals=sum(folds) + len(carry) + sum(num_blocks(constants))),
         "operand_barriers": [
             plgpu.Barrier(num_arrivals=fold, num_barriers=min(count, 2))
             for fold, count in zip(folds, splits, strict=True)
         ],
-        "input_barriers": plgpu.Barrier(num_arrivals=max(sum(parts(sequences)), 1), num_barriers=INPUT_SLOTS),
+        "input_barriers": plgpu.Barrier(num_arrivals=max(sum(num_blocks(sequences)), 1), num_barriers=INPUT_SLOTS),
     }
     mesh: dict[str, Any] = {"grid": (groups, blocks), "grid_names": ("group", "block")}
     if 1 < blocks <= CLUSTER_SIZE:
@@ -120,8 +120,8 @@ def persistent_loop(
         interpret=interpret,
         **mesh,
     )
-    found = kernel(*weights, *carry, *constants, *sequences)
-    last, outputs = found[: len(carry)], found[len(carry) : len(carry) + len(decomposed.outputs)]
+    arrays = kernel(*weights, *carry, *constants, *sequences)
+    last, outputs = arrays[: len(carry)], arrays[len(carry) : len(carry) + len(decomposed.outputs)]
     return [a[:batch] for a in last], [a[:, :batch] for a in outputs]
 
 
@@ -132,8 +132,8 @@ def _split(refs: Sequence[Any], counts: Sequence[int]) -> list[list]:
 
 def _block_weights(weight: jax.Array, hidden: int, units: int) -> jax.Array:
     """Rearranges a weight ``[K, g H]`` to ``[blocks, g units, K]``: the columns of the units of each block."""
-    contracted, wide = weight.shape
-    blocks = weight.reshape(contracted, wide // hidden, hidden // units, units)
+    contracted, width = weight.shape
+    blocks = weight.reshape(contracted, width // hidden, hidden // units, units)
     return blocks.transpose(2, 1, 3, 0).reshape(hidden // units, -1, contracted)
 
 

@@ -113,8 +113,8 @@ def stacked(
         )
     xs = as_arrays("xs", xs)
     if carry is not None and (not isinstance(carry, (tuple, list)) or len(carry) != len(layers)):
-        given = len(carry) if isinstance(carry, (tuple, list)) else described(carry)
-        raise ValueError(f"`carry` must have one item per layer ({len(layers)}), got {given}")
+        got = len(carry) if isinstance(carry, (tuple, list)) else described(carry)
+        raise ValueError(f"`carry` must have one item per layer ({len(layers)}), got {got}")
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
         raise ValueError(f"`dropout` must be a number from 0 to below 1, got {dropout!r}")
     carries, outputs, ys = [], [], xs
