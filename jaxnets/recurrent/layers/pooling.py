@@ -1,5 +1,6 @@
 """Pooling over time: one vector per sequence from the outputs of all steps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ from jaxnets.recurrent.checking import as_arrays, checked_lengths, described
 
 
 def pool(
-    ys: Float[ArrayLike, "*batch T D"], pooling: str, lengths: Integer[ArrayLike, "*batch"] | None = None
+    ys: Float[ArrayLike, "*batch T D"],
+    pooling: str,
+    lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None,
 ) -> Float[Array, "*batch D"]:
     """Pools the outputs of each sequence over its valid steps.
 
@@ -44,7 +47,7 @@ def pool(
 def attention_pool(
     ys: Float[ArrayLike, "*batch T D"],
     scores: Float[ArrayLike, "*batch T"],
-    lengths: Integer[ArrayLike, "*batch"] | None = None,
+    lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None,
 ) -> Float[Array, "*batch D"]:
     r"""Computes the mean of the outputs with attention weights (Bahdanau et al. 2014, arXiv:1409.0473).
 

@@ -1,6 +1,6 @@
 """Recurrent model with one output per sequence or per step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -54,7 +54,7 @@ class SequenceModel(nn.Module):
         self,
         xs: Float[ArrayLike, "*batch T D"],
         *,
-        lengths: Integer[ArrayLike, "*batch"] | None = None,
+        lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None,
         train: bool = False,
     ) -> Float[Array, "..."]:
         """Computes the outputs of a batch of sequences.
