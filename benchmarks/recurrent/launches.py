@@ -1,13 +1,13 @@
-"""What an NVIDIA H100 is given to do for a recurrence: kernels launched, and memory, in programs compiled for one.
+"""Benchmark of kernel launches: kernels and memory of recurrences in programs compiled for an NVIDIA H100.
 
     python -m benchmarks.recurrent.launches --json=benchmarks/results/recurrent/launches.json
 
-No GPU is needed: the programs are compiled, by XLA and Mosaic, and not run. What is needed is JAX's CUDA plugin and
-CUDA's compiler, and without a GPU the variable JAX_SKIP_CUDA_CONSTRAINTS_CHECK=1:
+The programs are compiled by XLA and Mosaic but not run, so that no GPU is needed. The CUDA plugin of JAX and the
+compiler of CUDA must be installed, and without a GPU the variable JAX_SKIP_CUDA_CONSTRAINTS_CHECK=1 must be set:
 
     pip install --no-deps jax-cuda13-plugin==VERSION jax-cuda13-pjrt==VERSION   # the version of jax
 
-A loop over time launches its kernels anew in every step: some microseconds each, whatever they compute.
+A loop over time launches its kernels in every step, which takes a few microseconds per kernel.
 """
 
 import functools
@@ -28,9 +28,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("shapes", ["16x1024x768x768"], "Sizes BxTxDxH.")
 flags.DEFINE_list("cells", ["lstm", "gru", "elman"], "Cells: lstm, gru (reset after the product), elman.")
-flags.DEFINE_list("peers", ["flax linen", "keras"], "Libraries on JAX, of those in peers.py.")
-flags.DEFINE_list("dtypes", ["bfloat16", "float32"], "What is computed in.")
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_list("peers", ["flax linen", "keras"], "JAX libraries to compare with, from peers.py.")
+flags.DEFINE_list("dtypes", ["bfloat16", "float32"], "Compute dtypes.")
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
 CELLS: dict[str, Any] = {
     "lstm": recurrent.lstm,
@@ -38,7 +38,7 @@ CELLS: dict[str, Any] = {
     "elman": recurrent.elman,
 }
 
-# What the compiler has to know of an H100 (SXM) to compile for one.
+# Description of an H100 (SXM) for the compiler.
 H100 = """
 platform_name: "CUDA"
 device_description_str: "NVIDIA H100 80GB HBM3"
@@ -65,32 +65,32 @@ def h100() -> jax.sharding.SingleDeviceSharding:
 
 
 def compiled(function: Any, *arguments: Any) -> Any:
-    """The function compiled for an H100."""
-    there = h100()
-    there_is_one = mock.patch("jaxnets.recurrent.experimental.persistent.check_device")
-    with there_is_one, mock.patch.object(jax, "default_backend", lambda: "gpu"):  # what our own choices go by
-        traced = jax.jit(function, in_shardings=there, out_shardings=there).trace(*arguments)
+    """Compiles a function for an H100."""
+    sharding = h100()
+    skip_check = mock.patch("jaxnets.recurrent.experimental.persistent.check_device")
+    with skip_check, mock.patch.object(jax, "default_backend", lambda: "gpu"):  # methods choose by the backend
+        traced = jax.jit(function, in_shardings=sharding, out_shardings=sharding).trace(*arguments)
         return traced.lower(lowering_platforms=("cuda",)).compile()
 
 
-def ours(cell: str, method: str, features: int, hidden: int) -> peers.Implementation:
+def jaxnets_layer(cell: str, method: str, features: int, hidden: int) -> peers.Implementation:
     layer = CELLS[cell](hidden)
     apply = lambda params, xs: recurrent.scan(layer, params, xs, method=method)[1]
     return apply, layer.init(jax.random.key(0), features)
 
 
 def measure(cell: str, shape: str, dtype: Any) -> dict[str, dict[str, float]]:
-    """By implementation: kernels of a forward pass and of one with gradients, and megabytes of the latter."""
+    """Returns kernels of a forward pass and of a gradient, and megabytes of a gradient, by implementation."""
     batch, length, features, hidden = harness.parse_shape(shape)
     xs = jax.ShapeDtypeStruct((batch, length, features), dtype)
     found = {
-        "jaxnets sequential": ours(cell, "sequential", features, hidden),
-        "jaxnets persistent": ours(cell, "persistent", features, hidden),
+        "jaxnets sequential": jaxnets_layer(cell, "sequential", features, hidden),
+        "jaxnets persistent": jaxnets_layer(cell, "persistent", features, hidden),
     }
     for name in FLAGS.peers:
         try:
             found[name] = peers.JAX_PEERS[name](cell, features, hidden, dtype)
-        except (KeyError, TypeError):  # the library has no such cell, or not in this type
+        except (KeyError, TypeError):  # the library does not support the cell or the dtype
             continue
     results = {}
     for name, (apply, params) in found.items():
@@ -98,7 +98,7 @@ def measure(cell: str, shape: str, dtype: Any) -> dict[str, dict[str, float]]:
         try:
             forward, gradient = (compiled(work(apply, which, 2), params, xs) for which in ("forward", "gradient"))
         except (ValueError, TypeError) as error:
-            if name in FLAGS.peers or "on the chip" in str(error):  # a library may not have this type
+            if name in FLAGS.peers or "on the chip" in str(error):  # the library does not support the dtype
                 print(f"{shape} {cell:6} {dtype} {name}: {str(error).splitlines()[0]}", flush=True)
                 continue
             raise

@@ -1,9 +1,9 @@
-"""Cells linear in their state: the executors of ``recurrent.scan`` against plain scans, in time and memory.
+"""Benchmark of cells that are linear in their state: time and memory of ``recurrent.scan`` and of plain scans.
 
     python -m benchmarks.recurrent.linear --sizes=8x4096x256,1x65536x64,4x128x32 --rounds=5
 
-``whole`` is ``jax.lax.associative_scan`` over all steps at once, differentiated by JAX; ``autodiff`` is
-``jax.lax.scan`` over the projected sequence, likewise.
+``whole`` is ``jax.lax.associative_scan`` over the whole projected sequence, and ``autodiff`` is ``jax.lax.scan`` over
+it. JAX differentiates both.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,23 @@ from absl import flags
 
 from benchmarks import harness
 from jaxnets import program, recurrent
-from jaxnets.recurrent.cell import split_params, times
+from jaxnets.recurrent.cell import elementwise_product, split_params
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("sizes", ["8x4096x256", "1x65536x64", "4x128x32"], "Batch x steps x features, in and hidden.")
+flags.DEFINE_list(
+    "sizes", ["8x4096x256", "1x65536x64", "4x128x32"], "Sizes BxTxH: batch, time, input and hidden features."
+)
 flags.DEFINE_list("cells", ["min_gru", "min_lstm", "lru"], "Cells of jaxnets.recurrent.")
-flags.DEFINE_integer("chunk", None, "Steps per block of the associative executor; it chooses.", lower_bound=1)
-flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_integer(
+    "chunk", None, "Steps per block of the associative method; default: selected by it.", lower_bound=1
+)
+flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
 
 def whole(cell: recurrent.Cell, params: Any, xs: jax.Array) -> jax.Array:
-    """Outputs from a zero state, by an associative scan over the whole sequence ``[B, T, D]``."""
+    """Computes the outputs from a zero state with an associative scan over the whole sequence ``[B, T, D]``."""
     source, weights, rest = split_params(params)
     u = cell.project(source, xs)
     step: Any = cell.step
@@ -37,14 +41,14 @@ def whole(cell: recurrent.Cell, params: Any, xs: jax.Array) -> jax.Array:
 
     def compose(earlier, later):
         (a, b), (c, d) = earlier, later
-        return times(c, a), jax.tree.map(jnp.add, times(c, b), d)
+        return elementwise_product(c, a), jax.tree.map(jnp.add, elementwise_product(c, b), d)
 
     states = jax.lax.associative_scan(compose, (decay, increment), axis=1)[1]
     return step.output(rest, states, u, lambda name, h: cell.product(weights[name], h))
 
 
 def executors(cell: recurrent.Cell, chunk: int | None) -> dict[str, Callable]:
-    """Functions of params and xs that return the outputs."""
+    """Returns functions from params and xs to the outputs, by name."""
     run = lambda **options: lambda params, xs: recurrent.scan(cell, params, xs, **options)[1]
     return {
         "sequential": run(method="sequential"),
@@ -55,7 +59,7 @@ def executors(cell: recurrent.Cell, chunk: int | None) -> dict[str, Callable]:
 
 
 def gradient(f: Callable) -> Callable:
-    """The gradient in params and xs of the sum of the squares of what ``f`` returns."""
+    """Returns the gradient, with respect to params and xs, of the sum of the squared outputs of ``f``."""
     return jax.grad(lambda params, xs: jnp.sum(f(params, xs) ** 2), (0, 1))
 
 

@@ -1,9 +1,9 @@
-"""Time and memory of one gradient against the length of the sequence, ours and flax's, to a million steps.
+"""Benchmark of long sequences: time and memory of one gradient for up to a million steps, in jaxnets and flax.
 
     python -m benchmarks.recurrent.long --json=benchmarks/results/recurrent/long.json --plot=docs/pictures/long.png
 
-Memory is what the compiled program needs beside its arguments and results. A library is no longer tried once it needs
-more than ``--memory_mb``.
+Memory is the temporary memory of the compiled program, without arguments and results. Programs that need more than
+``--memory_mb`` are not run.
 """
 
 from pathlib import Path
@@ -19,16 +19,16 @@ from jaxnets import program, recurrent
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("lengths", ["1000", "4000", "16000", "64000", "256000", "1000000"], "Lengths T.")
-flags.DEFINE_integer("batch", 1, "B.", lower_bound=1)
-flags.DEFINE_integer("hidden", 64, "H, and the number of input features.", lower_bound=1)
-flags.DEFINE_integer("memory_mb", 8192, "The most temporary memory a program may need to be run.", lower_bound=1)
-flags.DEFINE_integer("rounds", 3, "How often each implementation gets its turn.", lower_bound=1)
-flags.DEFINE_string("json", None, "Write the result to this file.")
-flags.DEFINE_string("plot", None, "Draw the result into this file.")
+flags.DEFINE_list("lengths", ["1000", "4000", "16000", "64000", "256000", "1000000"], "Sequence lengths T.")
+flags.DEFINE_integer("batch", 1, "Batch size.", lower_bound=1)
+flags.DEFINE_integer("hidden", 64, "Number of hidden units and of input features.", lower_bound=1)
+flags.DEFINE_integer("memory_mb", 8192, "Largest temporary memory of a program that is run, in MB.", lower_bound=1)
+flags.DEFINE_integer("rounds", 3, "Number of rounds; each implementation runs once per round.", lower_bound=1)
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("plot", None, "Image file to plot the results to.")
 
 
-def ours(keep: str, hidden: int) -> peers.Implementation:
+def jaxnets_layer(keep: str, hidden: int) -> peers.Implementation:
     cell = recurrent.lstm(hidden)
     apply = lambda params, xs: recurrent.scan(cell, params, xs, method=recurrent.Sequential(keep=keep))[1]
     return apply, cell.init(jax.random.key(0), hidden)
@@ -40,12 +40,12 @@ def gradient(implementation: peers.Implementation, xs: jax.Array) -> harness.Cas
 
 
 def measure(length: int) -> dict[str, dict[str, Any]]:
-    """By implementation: milliseconds (None where the memory would not do) and megabytes."""
+    """Returns milliseconds (None if the program needs too much memory) and megabytes by implementation."""
     hidden = FLAGS.hidden
     xs = jax.random.normal(jax.random.key(1), (FLAGS.batch, length, hidden))
     cases = {
-        "jaxnets": gradient(ours("carries", hidden), xs),
-        "jaxnets, boundaries": gradient(ours("boundaries", hidden), xs),
+        "jaxnets": gradient(jaxnets_layer("carries", hidden), xs),
+        "jaxnets, boundaries": gradient(jaxnets_layer("boundaries", hidden), xs),
         "flax linen": gradient(peers.linen("lstm", hidden, hidden, jnp.float32), xs),
     }
     memory = {name: (case.temporary_bytes or 0) / 2**20 for name, case in cases.items()}

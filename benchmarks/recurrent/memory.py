@@ -1,10 +1,10 @@
-"""How long cells remember: the adding problem over ever longer sequences, learned by each cell with one budget.
+"""Benchmark of the memory of cells: the adding problem with increasing lengths and a fixed training budget.
 
     python -m benchmarks.recurrent.memory --json=benchmarks/results/recurrent/memory.json \\
         --plot=docs/pictures/memory.png
 
-A cell remembers a length when it explains 95 % of the variance of the sums of held-out sequences, of this length and
-of all shorter ones.
+A cell remembers T steps if it explains 95 % of the variance of the sums of held-out sequences of length T and of all
+shorter lengths.
 """
 
 import functools
@@ -27,14 +27,14 @@ from jaxnets.training.state import create, make_step
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("lengths", ["5", "10", "20", "50", "100", "200", "400"], "Lengths T.")
-flags.DEFINE_integer("steps", 1000, "Updates of each.", lower_bound=1)
-flags.DEFINE_integer("hidden", 32, "Hidden features.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the parameters and examples.", lower_bound=0)
-flags.DEFINE_string("json", None, "Write the result to this file.")
-flags.DEFINE_string("plot", None, "Draw the result into this file.")
+flags.DEFINE_list("lengths", ["5", "10", "20", "50", "100", "200", "400"], "Sequence lengths T.")
+flags.DEFINE_integer("steps", 1000, "Number of updates per cell and length.", lower_bound=1)
+flags.DEFINE_integer("hidden", 32, "Number of hidden units.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of parameters and examples.", lower_bound=0)
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("plot", None, "Image file to plot the results to.")
 
-VARIANCE = 1 / 6  # of the sum of two uniform numbers
+VARIANCE = 1 / 6  # variance of the sum of two numbers that are uniform in [0, 1]
 
 CELLS: dict[str, Callable[[int], Callable]] = {
     "Elman": lambda length: recurrent.elman,
@@ -46,8 +46,8 @@ CELLS: dict[str, Callable[[int], Callable]] = {
 }
 
 
-def explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -> float | None:
-    """The part of the variance of held-out sums that a trained network explains; None where training diverged."""
+def variance_explained(cell: Callable, length: int, steps: int, hidden: int, seed: int) -> float | None:
+    """Trains a model and returns the fraction of the variance of held-out sums it explains; None if it diverged."""
     examples = data.adding(length, seed=seed)
     optimizer = adamw(steps, 5e-3, warmup_steps=min(100, steps // 10), end_lr_factor=0.01, b2=0.99, clip_norm=1.0)
     learn = functools.partial(gradient, optimizer=optimizer)
@@ -65,7 +65,7 @@ Found = dict[str, dict[int, float | None]]
 
 
 def draw(path: Path, found: Found) -> None:
-    """The variance explained against the length; a run that diverged explains none."""
+    """Plots the explained variance against the length; a run that diverged explains none."""
     figure = Figure(figsize=(7.5, 4.2))
     axes = figure.subplots()
     for i, (name, by_length) in enumerate(found.items()):
@@ -86,7 +86,7 @@ def main(overrides: program.Overrides) -> None:
     found: Found = {name: {} for name in CELLS}
     for length in lengths:
         for name, make in CELLS.items():
-            share = explained(make(length), length, FLAGS.steps, FLAGS.hidden, FLAGS.seed)
+            share = variance_explained(make(length), length, FLAGS.steps, FLAGS.hidden, FLAGS.seed)
             found[name][length] = share
             print(f"T {length:>5}  {name:<16} {'diverged' if share is None else f'{share:8.3f}'}", flush=True)
     for name, by_length in found.items():

@@ -1,11 +1,11 @@
-"""Recurrent layers beside those of other libraries: time, memory, compile time.
+"""Benchmark of recurrent layers against other libraries: time, memory and compile time.
 
     python -m benchmarks.recurrent.recurrence --peers=all --json=benchmarks/results/recurrent/cpu.json
 
-"forward" computes all outputs; "gradient" computes them and the gradients of all parameters and of the input. Each row
-is one cell and shape; its implementations take turns in one process. A ratio is our time over another's within the
-same round, median of all rounds: below 1 we are faster. "share" is the part of the machine's rate for large matrix
-products, measured in the same run, that the row's own products reach.
+"forward" computes all outputs; "gradient" computes the outputs and the gradients of all parameters and of the input.
+Each row is one cell and shape, and its implementations take turns in one process. A ratio is the time of jaxnets
+relative to that of another library in the same round, as the median over all rounds; jaxnets is faster below 1. "share"
+is the rate of the matrix products relative to that of large matrix products, measured in the same run.
 """
 
 import dataclasses
@@ -35,24 +35,24 @@ CELLS: dict[str, Callable[[int], recurrent.Cell]] = {
 GATES = {"lstm": 4, "gru": 3, "elman": 1, "gru_before": 3, "peephole": 4}
 PASSES = ("forward", "gradient")
 
-flags.DEFINE_list("cells", ["lstm", "gru", "elman"], f"Of {', '.join(CELLS)}.")
+flags.DEFINE_list("cells", ["lstm", "gru", "elman"], f"Cells: {', '.join(CELLS)}.")
 flags.DEFINE_list("shapes", harness.SHAPES, "BxTxDxH: batch, time, input and hidden features.")
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute type.")
-flags.DEFINE_list("passes", list(PASSES), "forward, gradient (forward and backward).")
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute dtype.")
+flags.DEFINE_list("passes", list(PASSES), "Passes: forward, gradient (forward and backward).")
 flags.DEFINE_list(
-    "methods", ["auto"], "Methods of recurrent.scan; method:boundaries keeps those only, method:4 unrolls 4 steps."
+    "methods", ["auto"], "Methods of recurrent.scan; sequential:boundaries sets keep, sequential:4 sets unroll."
 )
-flags.DEFINE_list("peers", ["all"], f"all, none, or some of {', '.join([*peers.JAX_PEERS, 'torch'])}.")
-flags.DEFINE_integer("rounds", 9, "How often each implementation gets its turn.", lower_bound=1)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_list("peers", ["all"], f"Libraries: all, none, or some of {', '.join([*peers.JAX_PEERS, 'torch'])}.")
+flags.DEFINE_integer("rounds", 9, "Number of rounds; each implementation runs once per round.", lower_bound=1)
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
 
-def ours(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
-    name, _, how = method.partition(":")
+def jaxnets_layer(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
+    name, _, option = method.partition(":")
     layer = CELLS[cell](hidden)
     chosen: Any = resolve_method(layer, name)
-    if how:
-        chosen = dataclasses.replace(chosen, **({"unroll": int(how)} if how.isdecimal() else {"keep": how}))
+    if option:
+        chosen = dataclasses.replace(chosen, **({"unroll": int(option)} if option.isdecimal() else {"keep": option}))
     return lambda params, xs: recurrent.scan(layer, params, xs, method=chosen)[1], layer.init(
         jax.random.key(0), features
     )
@@ -64,13 +64,13 @@ def cases(implementation: peers.Implementation, xs: jax.Array) -> dict[str, harn
 
 
 def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str, harness.Case]]:
-    """By name, ours first, a case per pass; what is not installed or lacks the cell is left out."""
+    """Returns one case per pass by implementation, jaxnets first, without libraries that lack the cell."""
     features, dtype = xs.shape[-1], xs.dtype
     found = {}
     for method in FLAGS.methods:
         try:
-            found[f"jaxnets {method}"] = cases(ours(cell, method, hidden, features), xs)
-        except ValueError as error:  # such as a cell that a method cannot serve
+            found[f"jaxnets {method}"] = cases(jaxnets_layer(cell, method, hidden, features), xs)
+        except ValueError as error:  # such as a cell that the method does not support
             print(f"jaxnets {method} cannot run {cell} in {dtype}: {error}", flush=True)
     chosen = [*peers.JAX_PEERS, "torch"] if FLAGS.peers == ["all"] else [p for p in FLAGS.peers if p != "none"]
     for name in chosen:
@@ -81,13 +81,13 @@ def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str
                 found[name] = cases(peers.JAX_PEERS[name](cell, features, hidden, dtype), xs)
         except (ImportError, KeyError):
             continue
-        except TypeError as error:  # such as carries of two types
+        except TypeError as error:  # such as carries of two dtypes
             print(f"{name} cannot run {cell} in {dtype}: {str(error).splitlines()[0]}", flush=True)
     return found
 
 
 def operations(cell: str, shape: tuple[int, ...], which: str) -> int:
-    """Floating point operations of the products of one call; a gradient needs twice those of the forward pass more."""
+    """Floating point operations of the products of one call; a gradient needs three times those of a forward pass."""
     batch, time, features, hidden = shape
     return 2 * batch * time * (features + hidden) * GATES[cell] * hidden * (1 if which == "forward" else 3)
 
@@ -137,7 +137,7 @@ def show(cell: str, shape: tuple[int, ...], which: str, found: dict[str, Any], d
 def check_choices(flag: str, given: list[str], known: list[str]) -> None:
     for name in given:
         if name not in known:
-            raise UsageError(f"--{flag}: {', '.join(known)}; given {name!r}")
+            raise UsageError(f"--{flag} must be some of {', '.join(known)}, got {name!r}")
 
 
 def main(overrides: program.Overrides) -> None:
@@ -152,7 +152,7 @@ def main(overrides: program.Overrides) -> None:
     for shape in shapes:
         for cell in FLAGS.cells:
             result["rows"].append(row(cell, shape, rate))
-            if FLAGS.json:  # after every row: nothing is lost when time runs out
+            if FLAGS.json:  # after every row, so that an interrupted run loses nothing
                 harness.write(FLAGS.json, result)
 
 

@@ -1,10 +1,10 @@
-"""Times the persistent kernel with every division of the work that fits the chip, beside the sequential method.
+"""Benchmark of the tilings of the persistent kernel against the sequential method.
 
     python -m benchmarks.recurrent.tiles --json=benchmarks/results/tiles.json       # on a Hopper GPU
-    python -m benchmarks.recurrent.tiles --shapes=2x8x16x16 --interpret             # to try this program without one
+    python -m benchmarks.recurrent.tiles --shapes=2x8x16x16 --interpret             # test without a GPU
 
-A division is the rows of the batch and the units that a block of the kernel has; by itself the method takes the first
-of ``persistent_tiling.tilings``, whose order is an estimate. This says how good the estimate is.
+A tiling is the number of rows and units of a block of the kernel. By default the method uses the first tiling of
+``persistent_tiling.tilings``, which sorts them by their estimated time. This benchmark tests the estimate.
 """
 
 from typing import Any
@@ -24,29 +24,29 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("shapes", ["16x1024x768x768", "32x128x128x128", "64x256x256x256"], "Sizes BxTxDxH.")
 flags.DEFINE_list("cells", ["lstm", "gru"], "Cells: lstm, gru (reset before the product: two products a step).")
-flags.DEFINE_string("dtype", "bfloat16", "What is computed in.")
-flags.DEFINE_list("rows", ["8", "16", "32", "64"], "Rows of the batch of a block.")
-flags.DEFINE_list("units", ["8", "16", "32", "64"], "Units of a block.")
-flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
-flags.DEFINE_bool("interpret", False, "Run the kernel in Pallas' interpreter.")
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_string("dtype", "bfloat16", "Compute dtype.")
+flags.DEFINE_list("rows", ["8", "16", "32", "64"], "Numbers of rows of a block.")
+flags.DEFINE_list("units", ["8", "16", "32", "64"], "Numbers of hidden units of a block.")
+flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
+flags.DEFINE_bool("interpret", False, "Run the kernel in the Pallas interpreter.")
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
 CELLS = {"lstm": recurrent.lstm, "gru": recurrent.gru}
 
 
 def methods() -> dict[str, Any]:
-    """By name, what ``recurrent.scan`` takes as its method; the method's own choice comes second."""
+    """Returns the methods by name: sequential, persistent with its default tiling, and all other tilings."""
     interpret = InterpretGPUParams() if FLAGS.interpret else None
     sizes = [None, *((int(rows), int(units)) for rows in FLAGS.rows for units in FLAGS.units)]
     found: dict[str, Any] = {"sequential": "sequential"}
-    for one in sizes:
-        name = "persistent" if one is None else f"persistent {one[0]}x{one[1]}"
-        found[name] = recurrent.Persistent(sizes=one, interpret=interpret)
+    for tile in sizes:
+        name = "persistent" if tile is None else f"persistent {tile[0]}x{tile[1]}"
+        found[name] = recurrent.Persistent(sizes=tile, interpret=interpret)
     return found
 
 
 def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, float]]]:
-    """By pass and name, milliseconds and the ratio to the sequential method."""
+    """Returns milliseconds and the ratio to the sequential method, by pass and method."""
     batch, time, features, hidden = shape
     layer = CELLS[cell](hidden)
     params = layer.init(jax.random.key(0), features)
@@ -58,7 +58,7 @@ def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, 
             for which, now in cases.items():
                 now[name] = harness.compiled(work(apply, which, 2), params, xs)
         except ValueError as error:
-            if "on the chip" not in str(error):  # others are no divisions of this shape
+            if "on the chip" not in str(error):  # other sizes do not fit on the chip or this shape
                 raise
     found = {}
     for which, now in cases.items():
@@ -70,12 +70,12 @@ def measure(cell: str, shape: tuple[int, ...]) -> dict[str, dict[str, dict[str, 
 
 def main(overrides: program.Overrides) -> None:
     if FLAGS.interpret and jax.__version_info__ < (0, 11):
-        raise UsageError(f"--interpret: needs JAX 0.11 or newer; here it is {jax.__version__}")
+        raise UsageError(f"JAX must be 0.11 or newer for --interpret, got {jax.__version__}")
     if not FLAGS.interpret:
         try:
             check_device()
         except ValueError as error:
-            raise UsageError(f"{error}; --interpret tries this program without one") from error
+            raise UsageError(f"{error}; use --interpret without a GPU") from error
     result = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype, "tiles": []}
     for shape in map(harness.parse_shape, FLAGS.shapes):
         for cell in FLAGS.cells:

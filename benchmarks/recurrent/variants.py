@@ -1,10 +1,10 @@
-"""What variants of a recurrence cost beside the plain one: peepholes, the gate before the product, ragged batches.
+"""Benchmark of variants of recurrences: peepholes, the reset before the product, lengths and resets.
 
     python -m benchmarks.recurrent.variants --json=benchmarks/results/recurrent/variants.json
 
-A ratio is the variant's time over the plain one's, of a gradient in all parameters and in the input, within the same
-round; the median of all rounds. Lengths are uniform from 0 to T, resets come after 100 steps in the mean; padded steps
-are computed, too, so that the work is the same.
+A ratio is the time of a variant relative to that of the plain recurrence in the same round, for a gradient of all
+parameters and of the input. The median over all rounds is reported. Lengths are uniform from 0 to T, and resets occur
+every 100 steps on average. Padded steps are computed too, so that the work is the same.
 """
 
 import functools
@@ -21,8 +21,8 @@ from jaxnets import program, recurrent
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("shapes", harness.SHAPES, "BxTxDxH: batch, time, input and hidden features.")
-flags.DEFINE_integer("rounds", 9, "How often each variant gets its turn.", lower_bound=1)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_integer("rounds", 9, "Number of rounds; each variant runs once per round.", lower_bound=1)
+flags.DEFINE_string("json", None, "JSON file to write the results to.")
 
 after = functools.partial(recurrent.gru, reset="after")
 PLAIN: dict[str, Callable[[int], recurrent.Cell]] = {"lstm": recurrent.lstm, "gru": after, "elman": recurrent.elman}
@@ -53,8 +53,8 @@ def main(overrides: program.Overrides) -> None:
             ratios = {name: harness.ratio(timing, timings["plain"]) for name, timing in timings.items()}
             row = {"cell": cell, "shape": list(shape), "ms": timings["plain"].ms, "ratios": ratios}
             result["variants"].append({**row, "disturbed": disturbed})
-            told = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if name != "plain")
-            print(f"{cell:<6} {'x'.join(map(str, shape)):<16} {timings['plain'].ms:9.2f} ms; {told}", flush=True)
+            summary = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if name != "plain")
+            print(f"{cell:<6} {'x'.join(map(str, shape)):<16} {timings['plain'].ms:9.2f} ms; {summary}", flush=True)
             if FLAGS.json:
                 harness.write(FLAGS.json, result)
 

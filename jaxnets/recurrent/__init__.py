@@ -1,4 +1,4 @@
-"""Recurrent networks: cells as tuples of pure functions, one ``scan`` for all of them, and Linen modules on top."""
+"""Recurrent networks: cells as tuples of pure functions, one ``scan`` for every cell, and Linen modules."""
 
 from jaxnets.recurrent.cell import Cell, LinearStep, matmul
 from jaxnets.recurrent.cells.conv_lstm import conv_lstm

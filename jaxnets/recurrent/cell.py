@@ -1,4 +1,4 @@
-"""What a recurrent cell is: a tuple of pure functions, written once and run by every executor."""
+"""Recurrent cells: the tuple of pure functions that every executor runs, and helpers to write one."""
 
 import dataclasses
 import math
@@ -18,23 +18,26 @@ Carry = Any
 
 
 class Cell(NamedTuple):
-    """A recurrent cell: what ``recurrent.scan`` needs to know of it, and nothing else.
+    """A recurrent cell: the pure functions from which ``recurrent.scan`` runs it.
 
     Attributes:
-        init: ``(key, features) -> params``. A dict with ``"input"`` (what depends on x alone), ``"recurrent"``
-            (``{name: weight}``, one weight per state product) and whatever else the step reads.
-        carry: ``(params, x) -> carry``, the carry before the first step. ``x`` is one step's input ``[*batch, D]``
-            and gives batch shape and dtype. Carries are float32 at least.
-        project: ``(params["input"], xs) -> u``, everything that depends on x alone, for any number of leading axes.
-            One array per gate lets XLA vectorize the step; a single wide array to be sliced there does not.
-        step: ``(rest, carry, u, dot) -> (carry, y)``: one step for ``u`` of one time. ``rest`` is ``params`` without
-            ``"input"`` and ``"recurrent"``; ``dot(name, h)`` is the product of a state with the recurrent weight of
-            that name. The step never sees that weight, which is what lets the executor choose how products run. It
-            calls ``dot`` itself, not inside ``jax.jit`` and the like, and what else it depends on comes in through
-            ``rest`` and ``u``, not by closing over a traced value. A ``LinearStep`` where the cell is linear in its
-            state.
-        product: ``(weight, h) -> z``, what ``dot`` computes; linear in ``h``. A convolution for ConvLSTM.
-        axes: How many axes one input has beside batch and time: 1 for features ``[D]``, 3 for images ``[H, W, C]``.
+        init: ``(key, features) -> params``. Initializes the parameters: a dict with ``"input"`` (the parameters of
+            ``project``), ``"recurrent"`` (``{name: weight}``, one weight per state product) and the other parameters
+            of the step.
+        carry: ``(params, x) -> carry``. Returns the carry before the first step. ``x`` is the input of one step,
+            ``[*batch, D]``, which gives the batch shape and the dtype. Carries are float32 or wider.
+        project: ``(params["input"], xs) -> u``. Computes everything that depends on the input alone, for any leading
+            axes. It should return one array per gate, which lets XLA vectorize the step. Slices of one wide array
+            prevent that.
+        step: ``(rest, carry, u, dot) -> (carry, y)``. Computes one step. ``rest`` is ``params`` without ``"input"``
+            and ``"recurrent"``, ``u`` is the projected input of this step, and ``dot(name, h)`` multiplies a state
+            with the recurrent weight ``name``. The step has no access to the weights themselves, so the executor
+            chooses how products are computed. The step must call ``dot`` directly, not inside ``jax.jit`` or another
+            transformation, and must not close over traced values: pass them through ``rest`` or ``u``. The step of a
+            cell that is linear in its state is a ``LinearStep``.
+        product: ``(weight, h) -> z``. Computes the product of ``dot``; must be linear in ``h``. A matrix product by
+            default, a convolution for ConvLSTM.
+        axes: Number of axes of one input without batch and time: 1 for features ``[D]``, 3 for images ``[H, W, C]``.
     """
 
     init: Callable[[jax.Array, int], Params]
@@ -47,148 +50,153 @@ class Cell(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LinearStep:
-    r"""The step of a cell that is linear in its state, which can therefore be run in parallel over time.
+    r"""The step of a cell that is linear in its state and can run in parallel over time.
 
     .. math::
         s_t = a_t \odot s_{t-1} + b_t, \quad y_t = \mathrm{output}(s_t)
 
-    A cell is linear when its ``step`` is one of these: another step put in its place takes this with it. Both functions
-    also take leading axes of time, as ``project`` does.
+    Executors treat a cell as linear if its ``step`` is an instance of this class. Both functions must accept leading
+    time axes, as ``project`` does.
 
     Attributes:
-        coefficients: ``(rest, u) -> (a, b)``. For a real state, ``b`` is an array like the carry and ``a`` one that
-            broadcasts to it. For a complex one, ``a``, ``b`` and the carry are pairs: real and imaginary part.
-        output: ``(rest, s, u, dot) -> y``, for the new state s.
+        coefficients: ``(rest, u) -> (a, b)``. For a real state, ``b`` has the shape of the carry and ``a`` broadcasts
+            to it. For a complex state, ``a``, ``b`` and the carry are pairs of real and imaginary parts.
+        output: ``(rest, s, u, dot) -> y``. Computes the output from the new state s.
     """
 
     coefficients: Callable[[Params, Any], tuple[Any, Any]]
     output: Callable[[Params, Any, Any, Callable[[str, jax.Array], jax.Array]], jax.Array]
 
     def __call__(self, rest: Params, carry: Carry, u: Any, dot: Callable) -> tuple[Carry, jax.Array]:
-        """One step, as ``Cell.step``."""
+        """Computes one step, as ``Cell.step`` does."""
         decay, increment = self.coefficients(rest, u)
-        state = jax.tree.map(jnp.add, times(decay, carry), increment)
+        state = jax.tree.map(jnp.add, elementwise_product(decay, carry), increment)
         return state, self.output(rest, state, u, dot)
 
 
-def times(a: Any, s: Any) -> Any:
-    """The elementwise product of two arrays, or of two complex numbers given as pairs of real and imaginary part."""
+def elementwise_product(a: Any, s: Any) -> Any:
+    """Multiplies two arrays elementwise; complex arrays are pairs of real and imaginary parts."""
     if not isinstance(a, tuple):
-        return along(a, s) * s
+        return match_rank(a, s) * s
     (a, b), (c, d) = a, s
-    a, b = along(a, c), along(b, c)
+    a, b = match_rank(a, c), match_rank(b, c)
     return a * c - b * d, a * d + b * c
 
 
-def along(a: jax.Array, like: jax.Array) -> jax.Array:
-    """``a`` with as many axes as ``like``: leading ones of size 1, which broadcast."""
+def match_rank(a: jax.Array, like: jax.Array) -> jax.Array:
+    """Adds leading axes of size 1 to ``a`` until it has the rank of ``like``."""
     return a.reshape((1,) * (like.ndim - a.ndim) + a.shape)
 
 
-def accumulated(params: Params, dtype: Any) -> Params:
-    """``params`` with every floating point array in ``at_least_float32(dtype)``, whatever dtype it is kept in.
+def cast_params(params: Params, dtype: Any) -> Params:
+    """Casts every floating point parameter to ``at_least_float32(dtype)``.
 
-    A cell then meets one dtype, and gradients, which arrive in the dtype of each parameter, are summed in this one.
+    Cells then compute with one dtype, and gradients are summed in it before they are cast to that of each parameter.
     """
-    to = at_least_float32(dtype)
-    return jax.tree.map(lambda a: a.astype(to) if jnp.issubdtype(a.dtype, jnp.floating) else a, params)
+    wide = at_least_float32(dtype)
+    return jax.tree.map(lambda a: a.astype(wide) if jnp.issubdtype(a.dtype, jnp.floating) else a, params)
 
 
 def split_params(params: Params) -> tuple[Any, Params, Params]:
-    """Separates ``params`` into what ``project``, ``dot`` and ``step`` use: (input, recurrent, rest)."""
+    """Splits ``params`` into (input, recurrent, rest): the parameters of ``project``, ``dot`` and ``step``."""
     rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
     return params["input"], params["recurrent"], rest
 
 
 def plain_dot(cell: Cell, recurrent: Params, dtype: Any) -> Callable:
-    """The ``dot`` of a forward pass."""
-    return lambda name, h: cell.product(named_weight(recurrent, name), h.astype(dtype))
+    """Returns the ``dot`` of a forward pass, which computes products in ``dtype``."""
+    return lambda name, h: cell.product(get_weight(recurrent, name), h.astype(dtype))
 
 
-def named_weight(recurrent: Params, name: str) -> Any:
-    """The recurrent weight of a state product.
+def get_weight(recurrent: Params, name: str) -> Any:
+    """Returns a recurrent weight by name.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: ``recurrent`` has no weight of that name.
     """
     if name not in recurrent:
-        names = ", ".join(map(repr, recurrent)) or "of which there is none"
+        names = ", ".join(map(repr, recurrent)) or "which is empty"
         raise ValueError(
-            f'dot: the name must be that of a weight in params["recurrent"], {names}, got {name!r}; either the step '
-            "asks for another product than init makes, or the parameters are of another cell"
+            f'`name` of dot must be a key of params["recurrent"] ({names}), got {name!r}; the parameters may belong to '
+            "another cell, or the step may use a weight that `init` does not create"
         )
     return recurrent[name]
 
 
 def main_input(xs: Any, name: str = "xs") -> jax.Array:
-    """The first floating point array of what a cell reads: x itself, without a wrapper's masks.
+    """Returns the first floating point array of a cell's inputs: the sequence without the masks of wrappers.
 
     Raises:
-        ValueError: There is none.
+        ValueError: No array has a floating point dtype.
     """
     leaves = jax.tree.leaves(xs)
     for leaf in leaves:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
-    given = ", ".join(str(leaf.dtype) for leaf in leaves) or "nothing"
-    raise ValueError(f"{name}: floating point expected; given {given} (embed integer tokens first)")
+    dtypes = ", ".join(str(leaf.dtype) for leaf in leaves) or "no array"
+    raise ValueError(f"`{name}` must have a floating point dtype, got {dtypes} (embed integer tokens first)")
 
 
 def dense_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:
-    """``xs @ kernel + bias`` as one array per gate, float32 at least.
+    """Computes ``xs @ kernel + bias`` and splits it into gates.
 
     Args:
         params: ``{"kernel": [D, gates * H], "bias": [gates * H]}``.
         xs: ``[..., D]``; the product is computed in its dtype.
-        gates: How many blocks the result is split into.
+        gates: Number of gates.
 
     Returns:
-        ``gates`` arrays ``[..., H]``.
+        One array ``[..., H]`` per gate, float32 or wider.
     """
     chex.assert_shape(params["kernel"], (xs.shape[-1], None))
     chex.assert_shape(params["bias"], params["kernel"].shape[-1:])
-    # Leading axes are joined first: contracting two axes at once in the weight's gradient is slow on a CPU.
-    product = matmul(params["kernel"], joined_rows(xs)) + params["bias"][None]
-    # Split last: then XLA sees that the gates' gradients side by side are one array, and copies nothing.
+    # Leading axes are flattened because a weight gradient that contracts two axes is slow on a CPU.
+    product = matmul(params["kernel"], flatten_rows(xs)) + params["bias"][None]
+    # Splitting after the reshape lets XLA keep the gradients of all gates in one array, without copies.
     return tuple(jnp.split(product.reshape(*xs.shape[:-1], product.shape[-1]), gates, axis=-1))
 
 
-def joined_rows(xs: jax.Array) -> jax.Array:
-    """``xs [..., D]`` with its leading axes joined to one, which may be of size 0."""
+def flatten_rows(xs: jax.Array) -> jax.Array:
+    """Flattens the leading axes of ``xs [..., D]`` into one axis, which may have size 0."""
     return xs.reshape(math.prod(xs.shape[:-1]), xs.shape[-1])
 
 
 def check_width(params: Params, width: int) -> None:
-    """Raises a ValueError where the input kernel has another width than the cell's gates together.
+    """Raises a ValueError unless the input kernel has ``width`` columns.
 
-    A gate of one feature would broadcast, and the cell of another size compute something without an error.
+    Without this check, gates with one feature would broadcast, and a cell of another size would run without an error.
     """
     kernel = params["input"].get("kernel") if isinstance(params["input"], Mapping) else None
     if kernel is not None and kernel.shape[-1] != width:
-        raise ValueError(f"params: the input kernel must have {width} columns for this cell, got {kernel.shape[-1]}")
+        raise ValueError(f"`params` must have an input kernel of {width} columns for this cell, got {kernel.shape[-1]}")
 
 
 def zero_state(x: jax.Array, hidden_size: int) -> jax.Array:
-    """Zeros ``[*batch, hidden]`` for one step's input ``x``, float32 at least."""
+    """Returns zeros ``[*batch, hidden]`` for an input ``x [*batch, D]``, float32 or wider."""
     return jnp.zeros((*x.shape[:-1], hidden_size), at_least_float32(x.dtype))
 
 
 def chrono_bias(key: jax.Array, chrono_init: float, hidden_size: int) -> jax.Array:
-    """Biases ``[hidden]`` of forget gates that make units remember for 1 to ``chrono_init`` steps, each its own time.
+    """Samples forget gate biases ``[hidden]`` by chrono initialization (Tallec and Ollivier 2018, arXiv:1804.11188).
 
-    ``log u``, u uniform in [1, memory - 1] (Tallec and Ollivier 2018, arXiv:1804.11188).
+    The biases are ``log u`` with u uniform in [1, T - 1], so that units initially remember for 1 to T steps.
+
+    Args:
+        key: A ``jax.random.key``.
+        chrono_init: T, in steps.
+        hidden_size: Number of biases.
 
     Raises:
         ValueError: ``chrono_init`` is below 2.
     """
     if not isinstance(chrono_init, numbers.Real) or chrono_init < 2:
-        raise ValueError(f"chrono_init: at least 2 steps, or 0 to leave the biases alone; given {chrono_init!r}")
+        raise ValueError(f"`chrono_init` must be 0 or a number of at least 2, got {chrono_init!r}")
     key = jax.random.fold_in(key, 2)
     return jnp.log(jax.random.uniform(key, (hidden_size,), jnp.float32, minval=1.0, maxval=chrono_init - 1.0))
 
 
 def dense_carry(hidden_size: int, gates: int) -> Callable[[Params, jax.Array], jax.Array]:
-    """``Cell.carry`` of a cell whose carry is h, and whose input projection has ``gates`` blocks of H."""
+    """Returns the ``Cell.carry`` of a cell with the carry h and an input projection of ``gates`` blocks of H."""
 
     def carry(params, x):
         check_width(params, gates * hidden_size)
@@ -200,15 +208,18 @@ def dense_carry(hidden_size: int, gates: int) -> Callable[[Params, jax.Array], j
 def dense_init(
     key: jax.Array, features: int, hidden_size: int, gates: int, products: dict[str, int], bias: jax.Array | None = None
 ) -> Params:
-    """Input kernel by Glorot's uniform rule, each gate's recurrent block orthogonal, biases zero (or as given).
+    """Initializes the parameters of a cell with dense gates.
+
+    The input kernel is Glorot uniform, every block of a recurrent weight is orthogonal, and biases are zero unless
+    ``bias`` is given.
 
     Args:
         key: A ``jax.random.key``.
-        features: D.
+        features: D, the number of input features.
         hidden_size: H.
-        gates: How many blocks of H the input projection has.
-        products: How many blocks of H each recurrent weight has, by name.
-        bias: ``[gates * H]``.
+        gates: Number of blocks of H in the input projection.
+        products: Number of blocks of H in each recurrent weight, by name.
+        bias: Initial biases ``[gates * H]``.
     """
     glorot, orthogonal = jax.nn.initializers.glorot_uniform(), jax.nn.initializers.orthogonal()
     keys = iter(jax.random.split(key, gates + sum(products.values())))

@@ -1,4 +1,4 @@
-"""The names of the methods of ``recurrent.scan``, and which method ``"auto"`` stands for."""
+"""Names of the methods of ``recurrent.scan``, and the choice of ``"auto"``."""
 
 import functools
 from typing import Any
@@ -27,17 +27,20 @@ NAMES = ("auto", *METHODS)
 
 
 def choose_method(cell: Cell, backend: str | None = None) -> str:
-    """The method that ``"auto"`` stands for.
+    """Returns the name of the method that ``"auto"`` selects.
 
-    On a GPU or TPU a cell that is linear in its state runs in parallel over time; everything else is sequential. On a
-    CPU the sequential executor is the faster one for linear cells, too.
+    On GPUs and TPUs, a cell that is linear in its state runs in parallel over time. All other cells run sequentially.
+    On CPUs, the sequential method is faster for linear cells too.
 
     Args:
         cell: A recurrent cell.
-        backend: ``"cpu"``, ``"gpu"`` or ``"tpu"``; None takes JAX's default.
+        backend: ``"cpu"``, ``"gpu"`` or ``"tpu"``; None means the default backend of JAX.
 
     Returns:
         ``"sequential"`` or ``"associative"``.
+
+    Raises:
+        ValueError: ``cell`` is not a cell.
     """
     check_cell(cell)
     parallel = (backend or jax.default_backend()) != "cpu" and isinstance(cell.step, LinearStep)
@@ -45,18 +48,18 @@ def choose_method(cell: Cell, backend: str | None = None) -> str:
 
 
 def is_method(value: Any) -> bool:
-    """Whether something is a method, its name, or a class or ``functools.partial`` that makes one."""
+    """Returns whether a value is a method, the name of one, or a class or ``functools.partial`` that makes one."""
     value = value.func if isinstance(value, functools.partial) else value
     return isinstance(value, Method) or (isinstance(value, str) and value in NAMES)
 
 
 def resolve_method(cell: Cell, method: Any) -> Method:
-    """The method of a name, or the one given, or the one that a class or ``functools.partial`` of a class makes.
+    """Returns the method object of a name, an object, or a class or ``functools.partial`` that makes one.
 
-    The latter is what a config makes of ``{"name": "recurrent.Sequential", "chunk": 64}``.
+    A config entry such as ``{"name": "recurrent.Sequential", "chunk": 64}`` is passed as a ``functools.partial``.
 
     Raises:
-        ValueError: There is no such method, or its options are wrong.
+        ValueError: ``method`` is not a method, or its options are invalid.
     """
     if isinstance(method, str) and method in NAMES:
         return METHODS[choose_method(cell) if method == "auto" else method]
@@ -64,10 +67,13 @@ def resolve_method(cell: Cell, method: Any) -> Method:
         try:
             method = method()
         except TypeError as error:
-            raise ValueError(f"method cannot be made by {described(method)}: {error}") from error
+            raise ValueError(
+                f"`method` must be a method or a class that makes one without arguments, got {described(method)}: "
+                f"{error}"
+            ) from error
     if not isinstance(method, Method):
         raise ValueError(
-            f"method must be one of {', '.join(NAMES)}, or a method with its options, such as "
+            f"`method` must be one of {', '.join(NAMES)}, or an object with options, such as "
             f"recurrent.Sequential(chunk=64), got {described(method)}"
         )
     return method

@@ -1,8 +1,8 @@
-"""``scan``: runs any cell over sequences, ragged or not, forward or in reverse, with resets inside them."""
+"""Scan of any cell over sequences, with lengths, resets, reverse time and a choice of methods."""
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import chex
@@ -10,22 +10,24 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
 from jaxnets.ops.meshes import automatic, spec_of
-from jaxnets.recurrent.cell import Carry, Cell, Params, accumulated, main_input, plain_dot, split_params
+from jaxnets.recurrent.cell import Carry, Cell, Params, cast_params, main_input, plain_dot, split_params
 from jaxnets.recurrent.checking import (
-    arrays,
+    as_array,
+    as_arrays,
     check_cell,
     check_inputs,
-    check_made_by,
     check_params,
+    check_params_match,
     checked_lengths,
-    first_carry,
-    one_array,
-    one_input,
+    described,
+    resolve_carry,
     time_axis,
+    zeros_for_step,
 )
-from jaxnets.recurrent.executors.method import Given, Method, Traversal
-from jaxnets.recurrent.executors.steps import Control, full_step
+from jaxnets.recurrent.executors.method import Arguments, Method, Traversal
+from jaxnets.recurrent.executors.steps import StepMasks, masked_step
 from jaxnets.recurrent.methods import resolve_method
 
 
@@ -35,157 +37,162 @@ def scan(
     xs: Any,
     carry: Carry | None = None,
     *,
-    lengths: jax.Array | None = None,
-    resets: jax.Array | None = None,
+    lengths: Integer[ArrayLike, "..."] | Sequence[int] | None = None,
+    resets: Bool[ArrayLike, "..."] | Sequence[Any] | None = None,
     reverse: bool = False,
     time_major: bool = False,
     method: str | Method = "auto",
-) -> tuple[Carry, jax.Array]:
-    """Runs ``cell`` over sequences.
+) -> tuple[Carry, Float[Array, "..."]]:
+    """Runs a cell over a batch of sequences.
 
-    The dtype of ``xs`` decides: products are computed in it and accumulated in float32, and all else is computed in
-    float32, carries included (in float64 for float64 ``xs``). Parameters of other dtypes are cast to these, whether
-    ``jax_enable_x64`` is on or not. Gradients reach ``params``, ``xs`` and ``carry``, each in its own dtype.
+    Products are computed in the dtype of ``xs`` and accumulated in float32. Everything else, carries included, is
+    computed in float32 (in float64 for ``xs`` in float64). Parameters are cast accordingly, independent of
+    ``jax_enable_x64``. ``params``, ``xs`` and ``carry`` are differentiable, with gradients in their own dtypes.
 
     Args:
         cell: A recurrent cell.
-        params: Its parameters, as ``cell.init`` makes them.
-        xs: ``[*batch, T, D]``, or ``[T, *batch, D]`` when ``time_major``; for a cell over images ``[*batch, T, H, W,
-            C]``; for a cell that reads more than one thing a tree of arrays with the same leading axes. T may be 0.
-        carry: The carry before the first step, or None for the cell's initial one.
-        lengths: Integers ``[*batch]`` from 0 to T: how many of a row's steps are real, from its start. Padding has no
-            effect on outputs, carries and gradients, whatever is in it.
-        resets: bool ``[*batch, T]`` (``[T, *batch]`` when ``time_major``): steps that start from the cell's initial
-            carry, not from the step before (the step after, in ``reverse``).
-        reverse: From the last real time to the first. ``ys[t]`` still belongs to ``xs[t]``.
+        params: The parameters of the cell, as returned by ``cell.init``.
+        xs: ``[*batch, T, D]``, or ``[T, *batch, D]`` if ``time_major``; ``[*batch, T, H, W, C]`` for a cell over
+            images; for a cell with several inputs a tree of arrays with equal leading axes. T may be 0.
+        carry: The carry before the first step; None is the initial carry of the cell.
+        lengths: Integers ``[*batch]`` from 0 to T, the number of valid steps of each row; None means T. The steps after
+            them are padding, which affects neither outputs nor carries nor gradients, even if it is NaN.
+        resets: bool ``[*batch, T]`` (``[T, *batch]`` if ``time_major``). A step where it is True starts from the
+            cell's initial carry instead of the carry of the previous step (the next step if ``reverse``).
+        reverse: Whether to run from the last valid step to the first. ``ys[t]`` still corresponds to ``xs[t]``.
         time_major: Whether time is the first axis of ``xs``, ``resets`` and ``ys``.
-        method: How it is computed, a name or an object with options; see each for what it serves. ``"sequential"``,
-            ``Sequential(chunk=64, keep="boundaries")``; ``"autodiff"``, ``Autodiff()``: a plain ``jax.lax.scan``, for
-            forward-mode and second derivatives; ``"associative"``, ``Associative(...)``: parallel over time, for cells
-            that are linear in their state; ``"newton"``, ``Newton(tolerance=...)``: parallel over time for any cell;
-            ``"cudnn"``, ``CuDNN()``: NVIDIA's own LSTM; ``"persistent"``, ``Persistent(...)``: one kernel for all steps
-            on a Hopper GPU; ``"auto"``: what ``choose_method`` returns. Or a ``Method`` of your own.
+        method: The algorithm: a name, an object with options, or a custom ``Method``.
+
+            - ``"sequential"``, ``Sequential(chunk=64, keep="boundaries")``: one step after another, for any cell.
+            - ``"autodiff"``, ``Autodiff()``: a plain ``jax.lax.scan``, for forward-mode and second derivatives.
+            - ``"associative"``, ``Associative(...)``: parallel over time, for cells that are linear in their state.
+            - ``"newton"``, ``Newton(tolerance=...)``: parallel over time, for any cell.
+            - ``"cudnn"``, ``CuDNN()``: NVIDIA's LSTM.
+            - ``"persistent"``, ``Persistent(...)``: one kernel for all steps, on a Hopper GPU.
+            - ``"auto"``: the method that ``choose_method`` returns.
 
     Returns:
-        The carry after each row's last real step, and the outputs ``[*batch, T, H]`` (``[T, *batch, H]`` when
-        ``time_major``) in the dtype of ``xs``, zero where padded.
+        The carry after the last valid step of each row (the first one if ``reverse``), and the outputs
+        ``[*batch, T, H]`` (``[T, *batch, H]`` if ``time_major``) in the dtype of ``xs``, zero in the padding.
 
     Raises:
-        ValueError: An argument has a shape, dtype or value that does not fit, or the method cannot do what is asked.
+        ValueError: An argument has the wrong type, shape, dtype or value, or the method does not support the cell, an
+            argument or the backend.
     """
     check_cell(cell)
     check_params(params)
     method = resolve_method(cell, method)
-    params, xs, carry = arrays("params", dict(params)), arrays("xs", xs), arrays("carry", carry)
-    lengths, resets = one_array("lengths", lengths), one_array("resets", resets)
+    params, xs, carry = as_arrays("params", dict(params)), as_arrays("xs", xs), as_arrays("carry", carry)
+    lengths, resets = as_array("lengths", lengths), as_array("resets", resets)
     axis = time_axis(cell, main_input(xs), time_major)
     run = functools.partial(_scan, cell, method, reverse, axis)
-    return automatic(run, functools.partial(_specs, axis, xs, carry), params, xs, carry, lengths, resets)
+    return automatic(run, functools.partial(_partition_specs, axis, xs, carry), params, xs, carry, lengths, resets)
 
 
-def _specs(axis: int, xs: Any, carry: Carry | None, shapes: Any) -> Any:
-    """How the results of a scan are divided: the axes of batch and time as xs, a carry as the one given."""
-    times = spec_of(main_input(xs))
-    batch = (*times[:axis], *times[axis + 1 :])
+def _partition_specs(axis: int, xs: Any, carry: Carry | None, shapes: Any) -> Any:
+    """Returns the partition specs of the results: batch and time axes as in ``xs``, carries as in ``carry``."""
+    spec = spec_of(main_input(xs))
+    batch = (*spec[:axis], *spec[axis + 1 :])
     rank = main_input(xs).ndim - 1
     last, _ = shapes
-    of_xs = lambda leaf: PartitionSpec(*batch[: min(rank - 1, leaf.ndim)])
+    batch_spec = lambda leaf: PartitionSpec(*batch[: min(rank - 1, leaf.ndim)])
     if carry is None:
-        return jax.tree.map(of_xs, last), PartitionSpec(*times[:rank])
-    return jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), carry), PartitionSpec(*times[:rank])
+        return jax.tree.map(batch_spec, last), PartitionSpec(*spec[:rank])
+    return jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), carry), PartitionSpec(*spec[:rank])
 
 
 def _scan(cell, method, reverse, axis, params, xs, carry, lengths, resets):
-    """``scan`` of arguments that are arrays."""
+    """Implements ``scan`` for arguments that are JAX arrays."""
     leaf = main_input(xs)
     length = leaf.shape[axis]
     batch = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])[: leaf.ndim - 1 - cell.axes]
     check_inputs(cell, params, xs, leaf)
-    one = one_input(xs, axis)
-    control = _control(lengths, resets, length, batch, axis)
+    x = zeros_for_step(xs, axis)
+    masks = _step_masks(lengths, resets, length, batch, axis)
     traversal = Traversal(reverse, axis, leaf.dtype)
-    method.check(cell, traversal, control)
-    params = accumulated(params, leaf.dtype)
-    with explained(cell, params, leaf.shape[-1]):
-        initial = () if resets is None else first_carry(cell, params, one, None, leaf.dtype)
-        carry = first_carry(cell, params, one, carry, leaf.dtype)
+    method.check(cell, traversal, masks)
+    params = cast_params(params, leaf.dtype)
+    with explain_errors(cell, params, leaf.shape[-1]):
+        initial = () if resets is None else resolve_carry(cell, params, x, None, leaf.dtype)
+        carry = resolve_carry(cell, params, x, carry, leaf.dtype)
         if length == 0:
-            return carry, _empty_outputs(cell, params, one, carry, axis)
-        last, ys = method.run(cell, traversal, Given(params, xs, carry, initial, control))
+            return carry, _empty_outputs(cell, params, x, carry, axis)
+        last, ys = method.run(cell, traversal, Arguments(params, xs, carry, initial, masks))
     chex.assert_trees_all_equal_shapes_and_dtypes(last, carry)
     chex.assert_axis_dimension(ys, axis, length)
     return last, ys
 
 
 @contextlib.contextmanager
-def explained(cell: Cell, params: Params, features: int) -> Iterator[None]:
-    """Turns what a cell's functions raise for the parameters of another cell into a ``ValueError`` about those."""
+def explain_errors(cell: Cell, params: Params, features: int) -> Iterator[None]:
+    """Replaces errors of a cell's functions by a ``ValueError`` if the parameters belong to another cell."""
     try:
         yield
     except (AssertionError, KeyError, IndexError, TypeError, ValueError) as error:
-        check_made_by(cell, params, features, error)
+        check_params_match(cell, params, features, error)
         raise
 
 
-def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry, jax.Array]:
-    """One step of a cell, for streaming inference and reinforcement learning.
+def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry, Float[Array, "..."]]:
+    """Runs one step of a cell, for streaming inference and reinforcement learning.
 
     Args:
         cell: A recurrent cell.
-        params: Its parameters, as ``cell.init`` makes them.
-        carry: The carry of the step before, or None for the cell's initial one.
-        x: ``[*batch, D]``, the input of one time; for a cell that reads more than one thing a tree of arrays.
+        params: The parameters of the cell, as returned by ``cell.init``.
+        carry: The carry of the previous step; None is the initial carry of the cell.
+        x: ``[*batch, D]``, the input of one step; for a cell with several inputs a tree of arrays.
 
     Returns:
         The new carry, and the output ``[*batch, H]`` in the dtype of ``x``.
 
     Raises:
-        ValueError: As ``scan``.
+        ValueError: An argument has the wrong type, shape or dtype.
     """
     check_cell(cell)
     check_params(params)
-    params, x, given = arrays("params", dict(params)), arrays("x", x), arrays("carry", carry)
+    params, x, carry = as_arrays("params", dict(params)), as_arrays("x", x), as_arrays("carry", carry)
 
     def specs(shapes):
         batch = spec_of(main_input(x, "x"))[:-1]
         last, y = jax.tree.map(lambda leaf: PartitionSpec(*batch[: leaf.ndim]), shapes)
-        return last if carry is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), given), y
+        return last if carry is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), carry), y
 
-    return automatic(functools.partial(_step, cell), specs, params, given, x)
+    return automatic(functools.partial(_step, cell), specs, params, carry, x)
 
 
 def _step(cell, params, carry, x):
     leaf = main_input(x, "x")
     if leaf.ndim < cell.axes:
-        raise ValueError(f"x must have at least {cell.axes} axes, those of one step's input, got shape {leaf.shape}")
+        raise ValueError(f"`x` must have at least {cell.axes} axes, got shape {leaf.shape}")
     check_inputs(cell, params, x, leaf, "x")
-    params = accumulated(params, leaf.dtype)
+    params = cast_params(params, leaf.dtype)
     source, recurrent, rest = split_params(params)
-    with explained(cell, params, leaf.shape[-1]):
-        carry = first_carry(cell, params, x, carry, leaf.dtype)
-        one = full_step(cell, rest, plain_dot(cell, recurrent, leaf.dtype), leaf.dtype)
-        return one(carry, cell.project(source, x), Control(), ())
+    with explain_errors(cell, params, leaf.shape[-1]):
+        carry = resolve_carry(cell, params, x, carry, leaf.dtype)
+        run_step = masked_step(cell, rest, plain_dot(cell, recurrent, leaf.dtype), leaf.dtype)
+        return run_step(carry, cell.project(source, x), StepMasks(), ())
 
 
-def _control(lengths, resets, length: int, batch: tuple[int, ...], axis: int) -> Control:
-    """Lengths and resets as masks; a reset in the padding is none."""
-    active = reset = None
+def _step_masks(lengths, resets, length: int, batch: tuple[int, ...], axis: int) -> StepMasks:
+    """Converts lengths and resets to masks; resets in the padding are ignored."""
+    valid = reset = None
     if lengths is not None:
         lengths = checked_lengths(lengths, length, batch)
-        times = jnp.arange(length, dtype=jnp.int32)
-        others = [i for i in range(len(batch) + 1) if i != axis]
-        active = jnp.expand_dims(times, others) < jnp.expand_dims(lengths, axis)
+        steps = jnp.arange(length, dtype=jnp.int32)
+        batch_axes = [i for i in range(len(batch) + 1) if i != axis]
+        valid = jnp.expand_dims(steps, batch_axes) < jnp.expand_dims(lengths, axis)
     if resets is not None:
         expected = (*batch[:axis], length, *batch[axis:])
         if resets.dtype != jnp.bool_ or resets.shape != expected:
-            raise ValueError(f"resets: bool of shape {expected} expected; given {resets.dtype} of shape {resets.shape}")
-        reset = resets if active is None else resets & active
-    return Control(active, reset)
+            raise ValueError(f"`resets` must be bool of shape {expected}, got {described(resets)}")
+        reset = resets if valid is None else resets & valid
+    return StepMasks(valid, reset)
 
 
-def _empty_outputs(cell: Cell, params: Params, one: Any, carry: Carry, axis: int) -> jax.Array:
+def _empty_outputs(cell: Cell, params: Params, x: Any, carry: Carry, axis: int) -> jax.Array:
+    """Returns the outputs of a sequence with no steps."""
     source, recurrent, rest = split_params(params)
-    dtype = main_input(one).dtype
-    one_step = full_step(cell, rest, plain_dot(cell, recurrent, dtype), dtype)
-    y = jax.eval_shape(lambda carry, x: one_step(carry, cell.project(source, x), Control(), ()), carry, one)[1]
+    dtype = main_input(x).dtype
+    run_step = masked_step(cell, rest, plain_dot(cell, recurrent, dtype), dtype)
+    y = jax.eval_shape(lambda carry, x: run_step(carry, cell.project(source, x), StepMasks(), ()), carry, x)[1]
     return jnp.zeros((*y.shape[:axis], 0, *y.shape[axis:]), dtype)

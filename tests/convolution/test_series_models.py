@@ -167,7 +167,7 @@ def test_half_precision_answers_in_float32(model):
         (TCN(2, pooling="sum"), XS, "`pooling` must be one of last, max, mean, none, got 'sum'"),
         (SeriesCNN(2, stride=0), XS, "`stride` must be an integer of at least 1, got 0"),
         (SeriesCNN(2, (4,)), XS, "`kernel_sizes` must be one for each of 1 widths"),
-        (SeriesCNN(2, pooling="sum"), XS, "pooling: last, max or mean expected; given 'sum'"),
+        (SeriesCNN(2, pooling="sum"), XS, "`pooling` must be last, max or mean, got 'sum'"),
     ],
 )
 def test_what_does_not_fit_is_told(model, given, message):

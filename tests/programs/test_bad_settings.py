@@ -32,7 +32,7 @@ CASES = {
     "impossible model": (
         train_on(b"abc " * 99, "--config.model.tie_embeddings=true"),
         2,
-        "tie: embedding = hidden expected",
+        "`embed_dim` must equal `hidden_size` if `tie_embeddings`",
     ),
     "indivisible batch": (
         train_on(b"abc " * 99, "--config.train.grad_accum_steps=3"),
@@ -69,7 +69,7 @@ CASES = {
     "cell without its family": (
         train_on(b"abc " * 99, "--config.model.cell=lstm"),
         2,
-        "such as recurrent.gru; given 'lstm'",
+        "such as recurrent.gru, got 'lstm'",
     ),
     "unknown module": (train("--config.model.name=recurrent.foo.Net"), 2, "no jaxnets.recurrent.foo for"),
     "no checkpoint to keep": (

@@ -1,4 +1,4 @@
-"""Every cell and wrapper with a small problem to try it on: what the tests of this folder share."""
+"""Cells, wrappers and small problems for the tests of this folder."""
 
 import jax
 import jax.numpy as jnp
@@ -33,9 +33,9 @@ CELLS = {
 
 
 def problem(cell, length, batch=(3,), dtype=jnp.float32):
-    """Parameters away from their symmetric start, a sequence, and a carry that is not zero.
+    """Returns noisy parameters, sequences and a carry that is not zero.
 
-    With masks for the two cells of ``CELLS`` that read some.
+    The sequences of the zoneout cell and the parameters of the recurrent dropout cell include masks.
     """
     params = cell.init(jax.random.key(0), D)
     leaves, tree = jax.tree.flatten(params)
@@ -56,12 +56,12 @@ def problem(cell, length, batch=(3,), dtype=jnp.float32):
 
 
 def wide(ys):
-    """The dtype that sums of ``ys`` are taken in."""
+    """The dtype for sums of ``ys``."""
     return jnp.float64 if ys.dtype == jnp.float64 else jnp.float32
 
 
 def objective(cell, **options):
-    """A scalar that depends on every output and on the last carry, as ``f(params, xs, carry)``."""
+    """Returns ``f(params, xs, carry)``, a scalar that depends on every output and on the last carry."""
 
     def f(params, xs, carry):
         carry, ys = recurrent.scan(cell, params, xs, carry, **options)
@@ -74,7 +74,7 @@ def objective(cell, **options):
 
 
 def gradient(cell, **options):
-    """The compiled gradient of ``objective`` in params, xs and carry; of a zoneout cell's xs only the numbers."""
+    """Returns the compiled gradient of ``objective`` by params, xs and carry; zoneout masks have no gradient."""
 
     def f(params, x, others, carry):
         return objective(cell, **options)(params, x if others is None else (x, others), carry)

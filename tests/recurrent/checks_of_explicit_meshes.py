@@ -1,4 +1,4 @@
-"""Recurrent functions on a batch divided along an explicit axis of a mesh, beside the same on one device."""
+"""Recurrent functions with the batch sharded along an explicit mesh axis, against one device."""
 
 import jax
 import jax.numpy as jnp

@@ -1,7 +1,7 @@
-"""The persistent kernel in Pallas' interpreter against ``scan``'s sequential method.
+"""Persistent kernel in the Pallas interpreter against the sequential method.
 
-Blocks of the kernel are threads that wait for each other: what has several belongs into a process of its own that has
-more threads than processors.
+The interpreter runs the blocks of the kernel as threads that wait for each other. Checks with several blocks must run
+in a separate process with more threads than processors.
 """
 
 from unittest import mock
@@ -19,7 +19,7 @@ from jaxnets.recurrent.experimental import persistent_tiling
 
 
 def transposing(wgmma):
-    """``wgmma`` of the interpreter of JAX 0.10, which does not know transposed operands."""
+    """Adds transposed operands to ``wgmma`` of the interpreter of JAX 0.10."""
 
     def wrapped(*, b_transforms, **arguments):
         multiply = np.matmul
@@ -34,8 +34,8 @@ if jax.__version_info__ < (0, 11):
     gpu_callbacks.wgmma = transposing(gpu_callbacks.wgmma)
 
 
-def interpreted(sizes, **settings):
-    """The method with blocks of these rows and units."""
+def interpreted_method(sizes, **settings):
+    """Returns the method in the interpreter, with blocks of the given rows and units."""
     return recurrent.Persistent(sizes=sizes, interpret=InterpretGPUParams(**settings))
 
 
@@ -43,7 +43,7 @@ def check(cell, sizes, length, batch, dtype=jnp.float32, tolerance=1e-5, **optio
     params, xs, carry = problem(cell, length, batch)
     carry = jax.tree.map(lambda a: a + jax.random.normal(jax.random.key(7), a.shape), carry)
 
-    def everything(method):
+    def results_and_gradients(method):
         def f(params, xs, carry):
             last, ys = recurrent.scan(cell, params, xs.astype(dtype), carry, method=method, **options)
             weights = jnp.cos(jnp.arange(ys.size, dtype=wide(ys))).reshape(ys.shape)
@@ -53,7 +53,7 @@ def check(cell, sizes, length, batch, dtype=jnp.float32, tolerance=1e-5, **optio
 
         return jax.block_until_ready(jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))(params, xs, carry))
 
-    got, wanted = everything(interpreted(sizes)), everything("sequential")
+    got, wanted = results_and_gradients(interpreted_method(sizes)), results_and_gradients("sequential")
     chex.assert_trees_all_equal_shapes_and_dtypes(got, wanted)
     chex.assert_trees_all_close(got, wanted, rtol=tolerance, atol=tolerance)
 
@@ -65,16 +65,16 @@ def one_block():
     check(recurrent.lstm(16), (8, 16), 4, (3,), **RAGGED)
 
 
-def one_block_of_more_batch_axes_in_bfloat16():
+def one_block_with_batch_axes_in_bfloat16():
     check(recurrent.peephole_lstm(16), (8, 16), 1, (2, 1), jnp.bfloat16, 2e-2)
 
 
-def a_cluster_of_blocks():
+def cluster_of_blocks():
     check(recurrent.lstm(32), (16, 16), 4, (3,), **RAGGED)
     check(recurrent.gru(32, "after"), (16, 8), 3, (3,), reverse=True)
 
 
-def two_products_a_step():
+def two_products_per_step():
     check(recurrent.gru(32), (16, 8), 4, (3,), **RAGGED)
     check(recurrent.mgu(32), (8, 16), 2, (3,), jnp.float16, 1e-2)
 
@@ -84,22 +84,22 @@ def several_groups_of_rows():
     check(recurrent.learned_carry(recurrent.lstm(32)), (8, 16), 3, (9,))
 
 
-def contractions_folded_and_not():
+def folded_contractions():
     check(recurrent.lstm(64), (64, 16), 2, (60,))  # 64 rows: one part
     check(recurrent.lstm(64), (24, 16), 2, (20,))  # 24 rows: two parts, a third of a block's rows unused
     check(recurrent.lstm(64), (8, 16), 2, (5,))  # forward four, backward eight
 
 
-def operands_in_pieces():
-    for pieces in (4, 8):
-        with mock.patch.object(persistent_tiling, "PIECES", (pieces,)):
+def split_operands():
+    for splits in (4, 8):
+        with mock.patch.object(persistent_tiling, "OPERAND_SPLITS", (splits,)):
             check(recurrent.gru(64, "after"), (32, 16), 3, (20,))
-            no_block_reads_what_another_is_writing(64)
+            no_races_between_blocks(64)
 
 
-def no_block_reads_what_another_is_writing(hidden=32):
+def no_races_between_blocks(hidden=32):
     cell, sizes = recurrent.gru(hidden), (16, hidden // 4)
     params, xs, carry = problem(cell, 4, (16,))
-    run = lambda xs: recurrent.scan(cell, params, xs, carry, method=interpreted(sizes, detect_races=True))
+    run = lambda xs: recurrent.scan(cell, params, xs, carry, method=interpreted_method(sizes, detect_races=True))
     jax.block_until_ready(jax.jit(run)(xs))
     assert not gpu_callbacks.get_races().races_found

@@ -1,4 +1,4 @@
-"""``scan_over_devices`` on 8 simulated devices against ``scan``, a plain one, on one."""
+"""``scan_over_devices`` on 8 simulated devices against ``scan`` on one device."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 16))
 NAMES = ("min gru", "min lstm", "lru")
 
 
-def everything(run, cell, **options):
-    """The function of params, xs and carry that returns all gradients, the last carry and the outputs."""
+def results_and_gradients(run, cell, **options):
+    """Returns a function from params, xs and carry to all gradients, the last carry and the outputs."""
 
     def f(*arguments):
         last, ys = run(cell, *arguments, **options)
@@ -29,12 +29,14 @@ def everything(run, cell, **options):
 
 def check(cell, arguments, count, tolerance, **options):
     whole = {**options, "method": "autodiff"}
-    got = jax.jit(everything(recurrent.scan_over_devices, cell, mesh=make_mesh(count), axis="time", **options))
-    wanted = jax.jit(everything(recurrent.scan, cell, **whole))(*arguments)
+    got = jax.jit(
+        results_and_gradients(recurrent.scan_over_devices, cell, mesh=make_mesh(count), axis="time", **options)
+    )
+    wanted = jax.jit(results_and_gradients(recurrent.scan, cell, **whole))(*arguments)
     same(jax.block_until_ready(got(*arguments)), wanted, tolerance)
 
 
-def options_of(length):
+def scan_options(length):
     ragged = {"lengths": jnp.array([length, 5, 0]), "resets": RESETS[:, :length]}
     return {
         "plain": {},
@@ -43,30 +45,30 @@ def options_of(length):
     }
 
 
-def a_few():
+def two_cells():
     jax.config.update("jax_enable_x64", True)
-    options = options_of(13)
+    options = scan_options(13)
     for name, chosen in (("lru", "ragged, reset, in reverse"), ("min gru", "ragged, reset")):
         check(CELLS[name], problem(CELLS[name], 13, dtype=jnp.float64), 8, 1e-12, **options[chosen])
 
 
-def every_cell_option_and_number_of_devices():
+def all_cells_options_and_device_counts():
     jax.config.update("jax_enable_x64", True)
     for name in NAMES:
         for count in (1, 2, 4, 8):
             for length in (16, 13) if count == 8 else (16,):
-                for options in options_of(length).values():
+                for options in scan_options(length).values():
                     check(CELLS[name], problem(CELLS[name], length, dtype=jnp.float64), count, 1e-12, **options)
 
 
 def float32():
     for name in NAMES:
-        for options in options_of(13).values():
+        for options in scan_options(13).values():
             check(CELLS[name], problem(CELLS[name], 13), 4, 1e-5, **options)
 
 
-def edges():
-    """No step, fewer steps than devices, a batch of 1, no batch, two batch axes with time first."""
+def edge_cases():
+    """Empty sequences, fewer steps than devices, a batch of 1, no batch axis, two batch axes with time first."""
     jax.config.update("jax_enable_x64", True)
     for length, batch, time_major in ((0, (2,), False), (3, (1,), False), (9, (), False), (9, (2, 3), True)):
         params, xs, carry = problem(CELLS["lru"], length, batch, jnp.float64)
@@ -74,12 +76,14 @@ def edges():
         check(CELLS["lru"], (params, xs, carry), 8, 1e-12, time_major=time_major)
 
 
-def padding_has_no_effect_whatever_is_in_it():
+def nan_padding_has_no_effect():
     params, xs, carry = problem(CELLS["lru"], 13)
     lengths = jnp.array([13, 5, 0])
-    spoiled = jnp.where((jnp.arange(13)[None] < lengths[:, None])[..., None], xs, jnp.nan)
-    run = everything(recurrent.scan_over_devices, CELLS["lru"], mesh=make_mesh(8), axis="time", lengths=lengths)
-    same(jax.block_until_ready(jax.jit(run)(params, spoiled, carry)), jax.jit(run)(params, xs, carry), 0)
+    nan_padded = jnp.where((jnp.arange(13)[None] < lengths[:, None])[..., None], xs, jnp.nan)
+    run = results_and_gradients(
+        recurrent.scan_over_devices, CELLS["lru"], mesh=make_mesh(8), axis="time", lengths=lengths
+    )
+    same(jax.block_until_ready(jax.jit(run)(params, nan_padded, carry)), jax.jit(run)(params, xs, carry), 0)
 
 
 def half_precision():
@@ -92,8 +96,8 @@ def half_precision():
     same(ys, same_ys, 0.02)
 
 
-def cells_of_ones_own():
-    """Images, with a number as decay; wrappers; a learned carry that resets go back to."""
+def custom_cells():
+    """A cell over images with a scalar decay; wrappers; a learned carry with resets."""
     jax.config.update("jax_enable_x64", True)
     mean = recurrent.Cell(
         init=lambda key, features: {"input": {}, "recurrent": {}, "decay": jnp.array(0.7)},
@@ -102,12 +106,12 @@ def cells_of_ones_own():
         step=recurrent.LinearStep(lambda rest, u: (rest["decay"], u), lambda rest, s, u, dot: jnp.tanh(s) * u),
         axes=3,
     )
-    check(mean, problem(mean, 13, dtype=jnp.float64), 8, 1e-12, **options_of(13)["ragged, reset"])
+    check(mean, problem(mean, 13, dtype=jnp.float64), 8, 1e-12, **scan_options(13)["ragged, reset"])
     for plain in (recurrent.min_gru(5), recurrent.lru(5)):
         cell = recurrent.learned_carry(recurrent.residual(plain))
         params, xs, carry = problem(cell, 13, dtype=jnp.float64)
-        check(cell, (params, xs, carry), 8, 1e-12, **options_of(13)["ragged, reset"])
-        check(cell, (params, xs, None), 8, 1e-12, **options_of(13)["ragged, reset, in reverse"])
+        check(cell, (params, xs, carry), 8, 1e-12, **scan_options(13)["ragged, reset"])
+        check(cell, (params, xs, None), 8, 1e-12, **scan_options(13)["ragged, reset, in reverse"])
 
 
 def messages_do_not_grow_with_time():
@@ -116,15 +120,15 @@ def messages_do_not_grow_with_time():
     for length in (64, 4096):
         params, xs, carry = jax.eval_shape(lambda length=length: problem(cell, length))
         xs = jax.ShapeDtypeStruct(xs.shape, xs.dtype, sharding=jax.NamedSharding(mesh, P(None, "time")))
-        run = everything(recurrent.scan_over_devices, cell, mesh=mesh, axis="time")
+        run = results_and_gradients(recurrent.scan_over_devices, cell, mesh=mesh, axis="time")
         found.append(messages(run, params, xs, carry))
     assert found[0] == found[1], found
-    # Of 8 devices, real and imaginary parts of 3 rows of 4 states and their decays: to all, and its gradient back.
+    # The states and decays of 3 rows and 4 units are gathered from 8 devices, for real and imaginary parts each.
     assert ("f32[8,3,2,4]", "all-gather") in found[0], found
     assert {kind for _, kind in found[0]} <= {"all-gather", "reduce-scatter", "all-reduce"}, found
 
 
-def memory_is_that_of_a_part():
+def memory_is_that_of_one_shard():
     cell = recurrent.min_gru(64)
 
     def temporary(run, length, *sharding, **options):
@@ -139,13 +143,13 @@ def memory_is_that_of_a_part():
     assert mine < temporary(recurrent.scan, 32768) / 3
 
 
-def a_batch_goes_on_being_divided():
+def batch_stays_sharded():
     mesh = jax.make_mesh((2, 4), ("data", "time"), (AxisType.Auto,) * 2)
     params, xs, carry = problem(CELLS["min gru"], 16, (4,))
     placed = jax.device_put(xs, jax.NamedSharding(mesh, P("data", "time")))
-    run = everything(recurrent.scan_over_devices, CELLS["min gru"], mesh=mesh, axis="time")
+    run = results_and_gradients(recurrent.scan_over_devices, CELLS["min gru"], mesh=mesh, axis="time")
     got = jax.block_until_ready(jax.jit(run)(params, placed, carry))
-    same(got, jax.jit(everything(recurrent.scan, CELLS["min gru"]))(params, xs, carry), 1e-5)
+    same(got, jax.jit(results_and_gradients(recurrent.scan, CELLS["min gru"]))(params, xs, carry), 1e-5)
     (_, xs_gradient, _), (_, ys) = got
     for array in (xs_gradient, ys):
         assert array.addressable_shards[0].data.shape[:2] == (2, 4)

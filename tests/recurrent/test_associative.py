@@ -1,4 +1,4 @@
-"""``method="associative"`` against the sequential executor and a plain scan, for cells linear in their state."""
+"""Associative method against the sequential method and autodiff, for cells that are linear in their state."""
 
 import functools
 
@@ -33,8 +33,8 @@ def run(name, arguments, **options):
     return recurrent.scan(CELLS[name], *arguments, **options)
 
 
-def everything(name, **options):
-    """The compiled function of params, xs and carry that returns last carry, outputs and all gradients."""
+def results_and_gradients(name, **options):
+    """Returns a compiled function from params, xs and carry to all gradients, the last carry and the outputs."""
 
     def f(*arguments):
         last, ys = recurrent.scan(CELLS[name], *arguments, **options)
@@ -48,31 +48,31 @@ def everything(name, **options):
 
 @each_cell
 @pytest.mark.parametrize("method, options", OPTIONS.values(), ids=OPTIONS)
-def test_states_and_gradients_are_those_of_a_plain_scan(float64, name, method, options):
+def test_results_and_gradients_match_autodiff(float64, name, method, options):
     arguments = problem(CELLS[name], 13, dtype=jnp.float64)
-    got = everything(name, method=method, **options)(*arguments)
-    wanted = everything(name, method="autodiff", **options)(*arguments)
+    got = results_and_gradients(name, method=method, **options)(*arguments)
+    wanted = results_and_gradients(name, method="autodiff", **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-10, rtol=1e-10)
     chex.assert_trees_all_equal_dtypes(got, wanted)
 
 
 @each_cell
 @pytest.mark.parametrize("batch, time_major", [((), False), ((1,), True), ((2, 3), False), ((2, 3), True)], ids=str)
-def test_any_batch_axes(name, batch, time_major):
+def test_batch_axes(name, batch, time_major):
     params, xs, carry = problem(CELLS[name], 11, batch)
     if time_major:
         xs = jnp.moveaxis(xs, -2, 0)
     options = dict(lengths=jnp.full(batch, 9), resets=jnp.zeros(xs.shape[:-1], bool), time_major=time_major)
-    got = everything(name, method=Associative(4), **options)(params, xs, carry)
-    chex.assert_trees_all_close(got, everything(name, **options)(params, xs, carry), atol=1e-4)
+    got = results_and_gradients(name, method=Associative(4), **options)(params, xs, carry)
+    chex.assert_trees_all_close(got, results_and_gradients(name, **options)(params, xs, carry), atol=1e-4)
 
 
 @each_cell
 @pytest.mark.parametrize("length", [0, 1])
-def test_no_step_and_one(float64, name, length):
+def test_zero_steps_and_one_step(float64, name, length):
     arguments = problem(CELLS[name], length, dtype=jnp.float64)
-    got = everything(name, method="associative")(*arguments)
-    chex.assert_trees_all_close(got, everything(name)(*arguments), atol=1e-12)
+    got = results_and_gradients(name, method="associative")(*arguments)
+    chex.assert_trees_all_close(got, results_and_gradients(name)(*arguments), atol=1e-12)
 
 
 @functools.cache
@@ -92,19 +92,19 @@ def test_any_lengths_and_resets(data, name, reverse):
 
 
 @each_cell
-def test_padding_has_no_effect_whatever_is_in_it(name):
+def test_nan_padding_has_no_effect(name):
     params, xs, carry = problem(CELLS[name], 13)
-    spoiled = jnp.where((jnp.arange(13)[None] < LENGTHS[:, None])[..., None], xs, jnp.nan)
-    f = everything(name, method="associative", lengths=LENGTHS)
-    chex.assert_trees_all_equal(f(params, spoiled, carry), f(params, xs, carry))
+    nan_padded = jnp.where((jnp.arange(13)[None] < LENGTHS[:, None])[..., None], xs, jnp.nan)
+    f = results_and_gradients(name, method="associative", lengths=LENGTHS)
+    chex.assert_trees_all_equal(f(params, nan_padded, carry), f(params, xs, carry))
 
 
 @each_cell
 def test_half_precision_keeps_float32_states(name):
     params, xs, carry = problem(CELLS[name], 13)
     half = xs.astype(jnp.bfloat16)
-    got, (last, ys) = everything(name, method="associative", lengths=LENGTHS)(params, half, carry)
-    wanted, (same_last, same) = everything(name, lengths=LENGTHS)(params, half, carry)
+    got, (last, ys) = results_and_gradients(name, method="associative", lengths=LENGTHS)(params, half, carry)
+    wanted, (same_last, same) = results_and_gradients(name, lengths=LENGTHS)(params, half, carry)
     assert ys.dtype == jnp.bfloat16
     chex.assert_trees_all_equal_dtypes(last, carry)
     chex.assert_trees_all_close(last, same_last, atol=1e-5)
@@ -115,33 +115,33 @@ def test_half_precision_keeps_float32_states(name):
 
 
 @each_cell
-def test_vmap_changes_nothing(name):
+def test_vmap_matches(name):
     params, xs, carry = problem(CELLS[name], 10)
     one = lambda x, c: recurrent.scan(CELLS[name], params, x, c, method=Associative(4))
     chex.assert_trees_all_close(jax.jit(jax.vmap(one))(xs, carry), run(name, (params, xs, carry)), atol=1e-6)
 
 
 def scaled_error(got, wanted):
-    """The largest difference of any two leaves, in units of the leaf's largest number."""
+    """The largest difference of two trees, relative to the largest element of each leaf."""
     error = lambda a, b: float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
     return max(jax.tree.leaves(jax.tree.map(error, got, wanted)))
 
 
-# float32's rounding of lambda is what a state that remembers 1000 steps is sensitive to: against float64 the sequential
-# executor is off by 3e-5, and so is this one.
+# A state that remembers 1000 steps is sensitive to the rounding of lambda in float32. Both the sequential and the
+# associative method differ from float64 by 3e-5.
 @pytest.mark.parametrize("name, tolerance", [("min gru", 1e-5), ("min lstm", 1e-5), ("lru", 1e-4)])
 def test_a_hundred_thousand_steps(name, tolerance):
     arguments = problem(CELLS[name], 100_000, (1,))
     if name == "lru":
         arguments[0]["log_decay"] = jnp.log(-jnp.log(jnp.array([0.9, 0.99, 0.999, 0.999])))
-    wanted, (last, ys) = everything(name)(*arguments)
-    gradients, states = everything(name, method=Associative(keep="boundaries"))(*arguments)
+    wanted, (last, ys) = results_and_gradients(name)(*arguments)
+    gradients, states = results_and_gradients(name, method=Associative(keep="boundaries"))(*arguments)
     assert scaled_error(states, (last, ys)) < tolerance
     assert scaled_error(gradients, wanted) < tolerance
 
 
-def test_memory_is_that_of_a_block():
-    def temporary(length, method):
+def test_memory_is_that_of_one_block():
+    def temporary_bytes(length, method):
         shapes = jax.eval_shape(lambda: problem(CELLS["min gru"], length, (2,)))
         compiled = jax.jit(jax.grad(objective(method))).lower(*shapes).compile()
         return compiled.memory_analysis().temp_size_in_bytes
@@ -149,11 +149,11 @@ def test_memory_is_that_of_a_block():
     def objective(method):
         return lambda *a: jnp.sum(recurrent.scan(CELLS["min gru"], *a, method=method)[1] ** 2)
 
-    assert temporary(8192, Associative(256, "boundaries")) < temporary(8192, Associative(8192)) / 3
+    assert temporary_bytes(8192, Associative(256, "boundaries")) < temporary_bytes(8192, Associative(8192)) / 3
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="blocks are larger elsewhere")
-def test_blocks_fit_the_cache_and_are_even():
+def test_blocks_fit_into_the_cache_and_are_even():
     small, large = jnp.zeros((1, 64)), (jnp.zeros((8, 128)),) * 2
     assert associative.block_length(0, small) == 1
     assert associative.block_length(700, small) == 700
@@ -164,7 +164,7 @@ def test_blocks_fit_the_cache_and_are_even():
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_residual_and_learned_carry_stay_linear(name):
+def test_residual_and_learned_carry_are_linear(name):
     plain = {"min gru": recurrent.min_gru, "min lstm": recurrent.min_lstm, "lru": recurrent.lru}[name](5)
     cell = recurrent.learned_carry(recurrent.residual(plain))
     params = cell.init(jax.random.key(0), 5)
@@ -180,7 +180,7 @@ def test_residual_and_learned_carry_stay_linear(name):
     assert np.any(jax.tree.leaves(f(params, xs, "associative")[0][0]["carry"])[0])
 
 
-WRAPPED = {
+NOT_LINEAR = {
     "zoneout": recurrent.zoneout(recurrent.min_gru(6), 0.2),
     "recurrent dropout": recurrent.recurrent_dropout(recurrent.lru(6)),
     "residual of zoneout": recurrent.residual(recurrent.zoneout(recurrent.min_gru(6), 0.2)),
@@ -189,16 +189,18 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("cell", WRAPPED.values(), ids=WRAPPED)
-def test_a_cell_that_is_not_linear_is_refused(cell):
+@pytest.mark.parametrize("cell", NOT_LINEAR.values(), ids=NOT_LINEAR)
+def test_nonlinear_cell_is_rejected(cell):
     params = cell.init(jax.random.key(0), 6)
     for length in (0, 4):
-        with pytest.raises(ValueError, match="associative needs a cell that is linear in its state, such as min_gru"):
+        with pytest.raises(
+            ValueError, match='`cell` of method "associative" must be linear in its state, such as min_gru'
+        ):
             recurrent.scan(cell, params, jnp.zeros((2, length, 6)), method="associative")
 
 
-def test_a_linear_step_of_ones_own():
-    """A decay without batch, a product that is not the plain one, and an output that reads u and other parameters."""
+def test_custom_linear_step():
+    """A cell with a decay without batch axes, a custom product, and an output that depends on u and on parameters."""
 
     def output(rest, s, u, dot):
         mixed = dot("mix", s)
@@ -226,8 +228,8 @@ def test_a_linear_step_of_ones_own():
             chex.assert_trees_all_close(got, wanted, atol=1e-5)
 
 
-def test_forward_mode_is_told_what_to_use():
+def test_forward_mode_is_rejected():
     params, xs, carry = problem(CELLS["min gru"], 5)
     f = lambda xs: run("min gru", (params, xs, carry), method="associative")[1]
-    with pytest.raises(ValueError, match='forward-mode derivatives need method="autodiff"'):
+    with pytest.raises(ValueError, match='`method` must be "autodiff" for forward-mode derivatives'):
         jax.jvp(f, (xs,), (xs,))

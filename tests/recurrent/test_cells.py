@@ -1,4 +1,4 @@
-"""Cells against their equations, written out in numpy in float64, and their parameter counts."""
+"""Cells against their equations in NumPy in float64, parameter counts and initial parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -152,7 +152,7 @@ EQUATIONS = {
 
 
 @pytest.mark.parametrize("cell, equations", EQUATIONS.values(), ids=EQUATIONS)
-def test_cell_equals_its_equations(float64, cell, equations):
+def test_cells_match_their_equations(float64, cell, equations):
     params = cell.init(jax.random.key(3), 4)
     params = jax.tree.map(
         lambda a: np.asarray(a, np.float64) + 0.05 * np.cos(np.arange(a.size)).reshape(a.shape), params
@@ -166,13 +166,13 @@ def test_cell_equals_its_equations(float64, cell, equations):
 
 
 @pytest.mark.parametrize("kernel", [(3,), (3, 2)], ids=["1-D", "2-D"])
-def test_conv_lstm_equals_its_equations(float64, kernel):
+def test_conv_lstm_matches_its_equations(float64, kernel):
     cell = recurrent.conv_lstm(2, kernel)
     params = jax.tree.map(lambda a: np.asarray(a, np.float64), cell.init(jax.random.key(3), 3))
     xs = np.random.default_rng(0).normal(size=(1, 5, *(6, 4)[: len(kernel)], 3))
 
     def convolve(weight, x):
-        """Correlation with zeros around, a tap of the kernel at a time."""
+        """Correlation with zero padding, one tap of the kernel at a time."""
         pads = [((size - 1) // 2, size // 2) for size in kernel]
         padded = np.pad(x, [(0, 0), *pads, (0, 0)])
         total = 0
@@ -191,7 +191,7 @@ def test_conv_lstm_equals_its_equations(float64, kernel):
         np.testing.assert_allclose(ys[:, t], h, atol=1e-13)
 
 
-def test_lru_begins_on_its_ring():
+def test_lru_eigenvalues_are_initialized_on_the_ring():
     params = recurrent.lru(512, r_min=0.4, r_max=0.8).init(jax.random.key(0), 3)
     modulus = np.exp(-np.exp(params["log_decay"]))
     assert 0.4 <= modulus.min() < 0.45 < 0.75 < modulus.max() <= 0.8
@@ -208,12 +208,12 @@ def test_lru_begins_on_its_ring():
         (recurrent.peephole_lstm, 2_099_200 + 1_536),
     ],
 )
-def test_parameters_of_a_cell_of_512_from_512(cell, parameters):
+def test_parameter_counts_of_512_units(cell, parameters):
     params = jax.eval_shape(lambda key: cell(512).init(key, 512), jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 
 
-def test_recurrent_networks_need_fewer_weights_than_a_dense_one():
+def test_recurrent_network_has_fewer_weights_than_a_dense_one():
     # T 20, D 30, M 16, k 3: 784 weights, where a dense network on all 20 inputs has 9,648.
     params = jax.eval_shape(lambda key: recurrent.elman(16).init(key, 30), jax.random.key(0))
     weights = params["input"]["kernel"].size + params["recurrent"]["kernel"].size
@@ -221,18 +221,18 @@ def test_recurrent_networks_need_fewer_weights_than_a_dense_one():
     assert 20 * 30 * 16 + 16 * 3 == 9_648
 
 
-def test_lstm_begins_by_remembering():
+def test_lstm_forget_bias_is_initialized_to_one():
     bias = recurrent.lstm(3).init(jax.random.key(0), 2)["input"]["bias"]
     np.testing.assert_array_equal(bias, [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0])
 
 
-def test_recurrent_blocks_begin_orthogonal():
+def test_recurrent_blocks_are_initialized_orthogonal():
     kernel = recurrent.lstm(8).init(jax.random.key(0), 2)["recurrent"]["kernel"]
     for block in np.split(kernel, 4, axis=1):
         np.testing.assert_allclose(block @ block.T, np.eye(8), atol=1e-5)
 
 
-def test_matmul_in_half_precision_has_float32_gradients_of_half_products():
+def test_matmul_in_half_precision_has_float32_weight_gradients():
     w = jax.random.normal(jax.random.key(0), (16, 8))
     h = jax.random.normal(jax.random.key(1), (2, 5, 16)).astype(jnp.bfloat16)
     f = lambda w, h: jnp.sum(jnp.sin(recurrent.matmul(w, h)))
@@ -243,22 +243,22 @@ def test_matmul_in_half_precision_has_float32_gradients_of_half_products():
     np.testing.assert_allclose(dh.astype(jnp.float32), exact[1], atol=0.02 * float(jnp.abs(exact[1]).max()))
 
 
-def test_lstm_and_elman_equal_those_of_flax():
+def test_lstm_and_elman_match_flax():
     xs = jax.random.normal(jax.random.key(0), (3, 9, 5))
-    for theirs, ours, gates in (
+    for flax_cell, cell, gates in (
         (linen.OptimizedLSTMCell(7), recurrent.lstm(7), "ifgo"),
         (linen.SimpleCell(7), recurrent.elman(7), ""),
     ):
-        variables = linen.RNN(theirs).init(jax.random.key(1), xs)
+        variables = linen.RNN(flax_cell).init(jax.random.key(1), xs)
         variables = jax.tree.map(lambda a: a + 0.1 * jnp.cos(jnp.arange(a.size)).reshape(a.shape), variables)
-        cell = variables["params"]["cell"]
-        inputs = [cell[f"i{gate}"] for gate in gates] or [cell["i"]]
-        states = [cell[f"h{gate}"] for gate in gates] or [cell["h"]]
+        layers = variables["params"]["cell"]
+        inputs = [layers[f"i{gate}"] for gate in gates] or [layers["i"]]
+        states = [layers[f"h{gate}"] for gate in gates] or [layers["h"]]
         join = lambda blocks, name: jnp.concatenate([block[name] for block in blocks if name in block], axis=-1)
         biases = [join(blocks, "bias") for blocks in (inputs, states) if "bias" in blocks[0]]
         params = {
             "input": {"kernel": join(inputs, "kernel"), "bias": sum(biases)},
             "recurrent": {"kernel": join(states, "kernel")},
         }
-        expected = linen.RNN(theirs).apply(variables, xs)
-        np.testing.assert_allclose(recurrent.scan(ours, params, xs)[1], expected, atol=1e-5)
+        expected = linen.RNN(flax_cell).apply(variables, xs)
+        np.testing.assert_allclose(recurrent.scan(cell, params, xs)[1], expected, atol=1e-5)

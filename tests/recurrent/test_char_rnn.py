@@ -1,4 +1,4 @@
-"""CharRNN and RNN: counts, causality, carried state, tied and one-hot variants."""
+"""CharRNN and RNN: parameter counts, causality, carries, tied and one-hot embeddings."""
 
 import chex
 import jax
@@ -8,32 +8,32 @@ import pytest
 from jaxnets import recurrent
 
 
-def size(tree):
+def count_parameters(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def test_three_layers_of_512_have_5_823_297_parameters():
+def test_parameter_count_of_three_layers_of_512():
     model = recurrent.CharRNN(65, hidden_size=512, num_layers=3, embed_dim=256)
-    assert size(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))) == 5_823_297
+    assert count_parameters(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))) == 5_823_297
 
 
 TOKENS = jax.random.randint(jax.random.key(7), (3, 20), 0, 11)
 VARIANTS = {
-    "embedding": dict(embedding=5),
-    "one hot": dict(embedding=0),
-    "tied": dict(embedding=8, tie=True),
+    "embedding": dict(embed_dim=5),
+    "one hot": dict(embed_dim=0),
+    "tied": dict(embed_dim=8, tie_embeddings=True),
     "gru": dict(cell=recurrent.gru),
-    "elman, 1 layer": dict(cell=recurrent.elman, layers=1),
+    "elman, 1 layer": dict(cell=recurrent.elman, num_layers=1),
 }
 
 
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS)
 def network(request):
-    model = recurrent.CharRNN(11, hidden_size=8, **{"layers": 2, **request.param})
+    model = recurrent.CharRNN(11, hidden_size=8, **{"num_layers": 2, **request.param})
     return model, model.init(jax.random.key(0), TOKENS)
 
 
-def test_logits_depend_on_the_past_alone(network):
+def test_logits_are_causal(network):
     model, variables = network
     _, logits = model.apply(variables, TOKENS)
     chex.assert_shape(logits, (3, 20, 11))
@@ -43,14 +43,14 @@ def test_logits_depend_on_the_past_alone(network):
     assert jnp.all(jnp.any(other[:, 12:] != logits[:, 12:], axis=-1))
 
 
-def test_the_carry_joins_pieces_and_single_tokens(network):
+def test_carry_continues_chunks_and_single_tokens(network):
     model, variables = network
     last, logits = model.apply(variables, TOKENS)
-    carry, pieces = None, []
-    for piece in (TOKENS[:, :9], *jnp.split(TOKENS[:, 9:], 11, axis=1)):
-        carry, found = model.apply(variables, piece, carry)
-        pieces.append(found)
-    chex.assert_trees_all_close(jnp.concatenate(pieces, 1), logits, atol=1e-5)
+    carry, chunks = None, []
+    for chunk in (TOKENS[:, :9], *jnp.split(TOKENS[:, 9:], 11, axis=1)):
+        carry, chunk_logits = model.apply(variables, chunk, carry)
+        chunks.append(chunk_logits)
+    chex.assert_trees_all_close(jnp.concatenate(chunks, 1), logits, atol=1e-5)
     chex.assert_trees_all_close(carry, last, atol=1e-5)
 
 
@@ -61,14 +61,14 @@ def test_every_parameter_has_a_gradient(network):
         assert jnp.any(leaf != 0), jax.tree_util.keystr(path)
 
 
-def test_a_tied_output_has_no_matrix_of_its_own():
+def test_tied_output_has_no_kernel():
     model = recurrent.CharRNN(11, hidden_size=8, embed_dim=8, tie_embeddings=True)
     free = recurrent.CharRNN(11, hidden_size=8, embed_dim=8)
-    count = lambda m: size(jax.eval_shape(m.init, jax.random.key(0), TOKENS))
+    count = lambda m: count_parameters(jax.eval_shape(m.init, jax.random.key(0), TOKENS))
     assert count(free) - count(model) == 8 * 11
 
 
-def test_dropout_is_a_function_of_its_key():
+def test_dropout_depends_on_its_key():
     model = recurrent.CharRNN(11, hidden_size=8, num_layers=2, dropout=0.5)
     variables = model.init(jax.random.key(0), TOKENS)
     run = lambda seed: model.apply(variables, TOKENS, train=True, rngs={"dropout": jax.random.key(seed)})[1]
@@ -77,7 +77,7 @@ def test_dropout_is_a_function_of_its_key():
     assert jnp.any(run(1) != model.apply(variables, TOKENS)[1])
 
 
-def test_bfloat16_is_close_and_gives_float32_logits():
+def test_bfloat16_gives_close_float32_logits():
     exact = recurrent.CharRNN(11, hidden_size=8, num_layers=2)
     half = exact.clone(dtype=jnp.bfloat16)
     variables = exact.init(jax.random.key(0), TOKENS)
@@ -86,7 +86,7 @@ def test_bfloat16_is_close_and_gives_float32_logits():
     chex.assert_trees_all_close(logits, exact.apply(variables, TOKENS)[1], atol=0.05)
 
 
-def test_rnn_owns_the_parameters_of_its_cell():
+def test_rnn_matches_scan():
     rnn = recurrent.RNN(recurrent.lstm(4))
     xs = jax.random.normal(jax.random.key(0), (2, 6, 3))
     variables = rnn.init(jax.random.key(1), xs)
@@ -96,18 +96,28 @@ def test_rnn_owns_the_parameters_of_its_cell():
 
 
 BAD = {
-    "floats": (dict(), jnp.zeros((2, 3)), None, "tokens: integers expected; given float32"),
-    "no time": (dict(), jnp.zeros((), jnp.int32), None, r"tokens: \[\*batch, T\] expected"),
-    "cell": (dict(cell="lstm"), TOKENS, None, "cell: a function from H to a cell expected, such as .*; given 'lstm'"),
-    "layers": (dict(layers=0), TOKENS, None, "layers: at least 1 expected; given 0"),
-    "hidden": (dict(hidden=-2), TOKENS, None, "hidden: at least 1 expected; given -2"),
-    "dropout": (dict(dropout=1.0), TOKENS, None, "dropout: a probability below 1 expected; given 1.0"),
-    "tie": (dict(tie=True), TOKENS, None, "tie: embedding = hidden expected; given 64 and 8"),
-    "carry": (dict(layers=2), TOKENS, (None,), "carry: one per layer, 2, expected; given 1"),
+    "floats": (dict(), jnp.zeros((2, 3)), None, "`tokens` must be integers, got float32"),
+    "no time": (dict(), jnp.zeros((), jnp.int32), None, r"`tokens` must have the shape \[\*batch, T\]"),
+    "cell": (
+        dict(cell="lstm"),
+        TOKENS,
+        None,
+        "`cell` must be a function from hidden_size to a cell, such as .*, got 'lstm'",
+    ),
+    "layers": (dict(num_layers=0), TOKENS, None, "`num_layers` must be an integer of at least 1, got 0"),
+    "hidden": (dict(hidden_size=-2), TOKENS, None, "`hidden_size` must be an integer of at least 1, got -2"),
+    "dropout": (dict(dropout=1.0), TOKENS, None, "`dropout` must be a number from 0 to below 1, got 1.0"),
+    "tie": (
+        dict(tie_embeddings=True),
+        TOKENS,
+        None,
+        "`embed_dim` must equal `hidden_size` if `tie_embeddings`, got 64 and 8",
+    ),
+    "carry": (dict(num_layers=2), TOKENS, (None,), r"`carry` must have one item per layer \(2\), got 1"),
 }
 
 
 @pytest.mark.parametrize("arguments, tokens, carry, message", BAD.values(), ids=BAD)
-def test_what_a_user_gets_wrong_is_told(arguments, tokens, carry, message):
+def test_wrong_arguments_are_rejected(arguments, tokens, carry, message):
     with pytest.raises(ValueError, match=message):
-        recurrent.CharRNN(11, **{"hidden": 8, **arguments}).init(jax.random.key(0), tokens, carry)
+        recurrent.CharRNN(11, **{"hidden_size": 8, **arguments}).init(jax.random.key(0), tokens, carry)

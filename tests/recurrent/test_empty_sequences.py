@@ -1,4 +1,4 @@
-"""Every public name of recurrent networks, decoding and dense layers with no rows in a batch, no steps in a row."""
+"""Empty batches and empty sequences for every public function of recurrent networks, decoding and dense layers."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxnets.ops import products
 KEY = jax.random.key(0)
 D, H = 3, 4
 GRU, LINEAR = recurrent.gru(H), recurrent.min_gru(H)
-MADE = {
+CELLS = {
     "elman": recurrent.elman(H),
     "gru": GRU,
     "mgu": recurrent.mgu(H),
@@ -44,8 +44,8 @@ def lengths(batch, length):
     return jnp.full(batch, length, jnp.int32)
 
 
-def scanned(cell, method="auto", width=H):
-    """Outputs of a scan, ragged and with resets, as a function of parameters and xs; and their shape."""
+def scan_case(cell, method="auto", width=H):
+    """Returns a case of a scan with lengths and resets: a function of params and xs, its arguments, its shape."""
 
     def case(batch, length):
         def f(params, xs):
@@ -60,12 +60,12 @@ def scanned(cell, method="auto", width=H):
     return case
 
 
-def one_step(batch, length):
+def step_case(batch, length):
     f = lambda params, x: recurrent.step(GRU, params, None, x)[::-1]
     return f, (GRU.init(KEY, D), jnp.ones((batch, D))), (batch, H)
 
 
-def both_ways(batch, length):
+def bidirectional_case(batch, length):
     def f(params, xs):
         resets = jnp.zeros((batch, length), bool)
         options = dict(lengths=lengths(batch, length), resets=resets)
@@ -74,7 +74,7 @@ def both_ways(batch, length):
     return f, (GRU.init(KEY, D), sequence(batch, length)), (batch, length, 2 * H)
 
 
-def layers(batch, length):
+def stacked_case(batch, length):
     def f(params, xs):
         layer = lambda xs, carry: recurrent.scan(GRU, params, xs, carry)
         skip = lambda xs, carry: recurrent.scan(recurrent.elman(2), recurrent.elman(2).init(KEY, D + H), xs, carry)
@@ -83,33 +83,37 @@ def layers(batch, length):
     return f, (GRU.init(KEY, D), sequence(batch, length)), (batch, length, H + 2)
 
 
-def over_devices(batch, length):
+def over_devices_case(batch, length):
     mesh = jax.make_mesh((1,), ("time",), (jax.sharding.AxisType.Auto,))
     f = lambda params, xs: recurrent.scan_over_devices(LINEAR, params, xs, mesh=mesh, axis="time")[::-1]
     return f, (LINEAR.init(KEY, D), sequence(batch, length)), (batch, length, H)
 
 
-def masks(draw, *last):
+def masks_case(sample, *last):
     def case(batch, length):
-        f = lambda params, xs: (draw(params, xs), ())
+        f = lambda params, xs: (sample(params, xs), ())
         return f, (GRU.init(KEY, D), sequence(batch, length)), (batch, *(length,) * len(last), H)
 
     return case
 
 
-def pooled(how):
+def pool_case(pooling):
     def case(batch, length):
-        return lambda ys: (recurrent.pool(ys, how, lengths(batch, length)), ()), (sequence(batch, length),), (batch, D)
+        return (
+            lambda ys: (recurrent.pool(ys, pooling, lengths(batch, length)), ()),
+            (sequence(batch, length),),
+            (batch, D),
+        )
 
     return case
 
 
-def attention_pooled(batch, length):
+def attention_pool_case(batch, length):
     f = lambda ys, scores: (recurrent.attention_pool(ys, scores, lengths(batch, length)), ())
     return f, (sequence(batch, length), jnp.ones((batch, length))), (batch, D)
 
 
-def module(make, inputs, shape, output=lambda result: result[::-1], **options):
+def module_case(make, inputs, shape, output=lambda result: result[::-1], **options):
     def case(batch, length):
         given = inputs(batch, length)
         variables = make.init(KEY, *inputs(2, 2))
@@ -121,63 +125,63 @@ def module(make, inputs, shape, output=lambda result: result[::-1], **options):
     return case
 
 
-ids = lambda batch, length: jnp.zeros((batch, length), jnp.int32)
-xs_alone = lambda batch, length: (sequence(batch, length),)
-alone = lambda result: (result, ())
+token_ids = lambda batch, length: jnp.zeros((batch, length), jnp.int32)
+only_xs = lambda batch, length: (sequence(batch, length),)
+without_carry = lambda result: (result, ())
 CASES = {
-    **{name: [scanned(cell, width=WIDTH.get(name, H))] for name, cell in MADE.items()},
-    "scan": [scanned(GRU, method) for method in ("sequential", "newton", "autodiff")]
-    + [scanned(LINEAR, method) for method in ("sequential", "newton", "autodiff", "associative")],
-    "step": [one_step],
-    "bidirectional": [both_ways],
-    "stacked": [layers],
-    "scan_over_devices": [over_devices],
-    "zoneout_masks": [masks(lambda p, xs: recurrent.zoneout_masks(KEY, GRU, p, xs, 0.5), "time")],
+    **{name: [scan_case(cell, width=WIDTH.get(name, H))] for name, cell in CELLS.items()},
+    "scan": [scan_case(GRU, method) for method in ("sequential", "newton", "autodiff")]
+    + [scan_case(LINEAR, method) for method in ("sequential", "newton", "autodiff", "associative")],
+    "step": [step_case],
+    "bidirectional": [bidirectional_case],
+    "stacked": [stacked_case],
+    "scan_over_devices": [over_devices_case],
+    "zoneout_masks": [masks_case(lambda p, xs: recurrent.zoneout_masks(KEY, GRU, p, xs, 0.5), "time")],
     "recurrent_dropout_masks": [
-        masks(lambda p, xs: recurrent.recurrent_dropout_masks(KEY, GRU, p, xs, 0.5)["candidate"])
+        masks_case(lambda p, xs: recurrent.recurrent_dropout_masks(KEY, GRU, p, xs, 0.5)["candidate"])
     ],
-    "pool": [pooled(how) for how in ("last", "max", "mean")],
-    "attention_pool": [attention_pooled],
+    "pool": [pool_case(pooling) for pooling in ("last", "max", "mean")],
+    "attention_pool": [attention_pool_case],
     "matmul": [lambda b, t: (lambda w, x: (recurrent.matmul(w, x), ()), (jnp.ones((D, H)), sequence(b, t)), (b, t, H))],
-    "RNN": [module(recurrent.RNN(GRU), xs_alone, lambda b, t: (b, t, H))],
-    "BidirectionalRNN": [module(recurrent.BidirectionalRNN(GRU), xs_alone, lambda b, t: (b, t, 2 * H))],
-    "StackedRNN": [module(recurrent.StackedRNN(GRU, 2, bidirectional=True), xs_alone, lambda b, t: (b, t, 2 * H))],
+    "RNN": [module_case(recurrent.RNN(GRU), only_xs, lambda b, t: (b, t, H))],
+    "BidirectionalRNN": [module_case(recurrent.BidirectionalRNN(GRU), only_xs, lambda b, t: (b, t, 2 * H))],
+    "StackedRNN": [module_case(recurrent.StackedRNN(GRU, 2, bidirectional=True), only_xs, lambda b, t: (b, t, 2 * H))],
     "SequenceModel": [
-        module(
-            recurrent.SequenceModel(2, hidden_size=H, bidirectional=True, pooling=how),
-            xs_alone,
-            (lambda b, t: (b, t, 2)) if how == "none" else (lambda b, t: (b, 2)),
-            alone,
+        module_case(
+            recurrent.SequenceModel(2, hidden_size=H, bidirectional=True, pooling=pooling),
+            only_xs,
+            (lambda b, t: (b, t, 2)) if pooling == "none" else (lambda b, t: (b, 2)),
+            without_carry,
         )
-        for how in ("last", "max", "mean", "attention", "none")
+        for pooling in ("last", "max", "mean", "attention", "none")
     ],
     "CharRNN": [
-        module(
+        module_case(
             recurrent.CharRNN(5, hidden_size=H, embed_dim=width, tie_embeddings=width == H),
-            lambda b, t: (ids(b, t),),
+            lambda b, t: (token_ids(b, t),),
             lambda b, t: (b, t, 5),
         )
         for width in (0, H)
     ],
     "EncoderDecoder": [
-        module(
+        module_case(
             recurrent.EncoderDecoder(5, hidden_size=H, embed_dim=H, attention=kind),
-            lambda b, t: (ids(b, t), ids(b, 3), lengths(b, t)),
+            lambda b, t: (token_ids(b, t), token_ids(b, 3), lengths(b, t)),
             lambda b, t: (b, 3, 5),
-            alone,
+            without_carry,
         )
         for kind in ("none", "additive", "multiplicative")
     ]
     + [
-        module(
+        module_case(
             recurrent.EncoderDecoder(5, hidden_size=H, embed_dim=H),
-            lambda b, t: (ids(b, 3), ids(b, t)),
+            lambda b, t: (token_ids(b, 3), token_ids(b, t)),
             lambda b, t: (b, t, 5),
-            alone,
+            without_carry,
         )
     ],
-    "dense.Dense": [module(dense.Dense(H), xs_alone, lambda b, t: (b, t, H), alone)],
-    "dense.DenseGeneral": [module(dense.DenseGeneral((2, 3)), xs_alone, lambda b, t: (b, t, 2, 3), alone)],
+    "dense.Dense": [module_case(dense.Dense(H), only_xs, lambda b, t: (b, t, H), without_carry)],
+    "dense.DenseGeneral": [module_case(dense.DenseGeneral((2, 3)), only_xs, lambda b, t: (b, t, 2, 3), without_carry)],
     "products.linear": [
         lambda b, t: (lambda w, x: (products.linear(x, w), ()), (jnp.ones((D, H)), sequence(b, t)), (b, t, H))
     ],
@@ -200,24 +204,24 @@ CASES = {
     ],
 }
 EXEMPT = {
-    "Cell": "a tuple of functions; every cell is swept",
-    "LinearStep": "a part of a cell; every linear cell is swept",
+    "Cell": "a tuple of functions; every cell is tested",
+    "LinearStep": "a step of cells; every linear cell is tested",
     **dict.fromkeys(
         ("Associative", "Autodiff", "CuDNN", "Newton", "Persistent", "Sequential"),
-        "options; methods are swept under scan",
+        "options; methods are tested under scan",
     ),
     "Method": "a protocol",
-    "wrapped": "a cell in wrappers, which are swept",
+    "wrapped": "composes wrappers, which are tested",
     "Encoded": "a tuple that EncoderDecoder returns",
-    "choose_method": "reads no array",
-    "newton_solution": "refuses no steps, tested below",
+    "choose_method": "has no array argument",
+    "newton_solution": "rejects empty sequences, tested below",
     "decoding.Hypotheses": "a tuple that beam_search returns",
-    "decoding.length_penalty": "reads no batch or sequence",
-    "decoding.beam_search": "reads one token; a length below 1 is refused, tested below",
-    "decoding.greedy": "reads one token; a length of 0 is tested below",
-    "decoding.sample": "reads one token; a length of 0 is tested below",
-    "decoding.stream": "an empty prompt is refused, tested below",
-    "decoding.tree": "an empty prompt is refused, tested below",
+    "decoding.length_penalty": "has no batch or sequence argument",
+    "decoding.beam_search": "starts from one token; a length below 1 is rejected, tested below",
+    "decoding.greedy": "starts from one token; a length of 0 is tested below",
+    "decoding.sample": "starts from one token; a length of 0 is tested below",
+    "decoding.stream": "an empty prompt is rejected, tested below",
+    "decoding.tree": "an empty prompt is rejected, tested below",
 }
 
 
@@ -232,34 +236,34 @@ def public_names():
     }
 
 
-def test_every_public_name_is_swept_or_exempt():
+def test_every_public_name_is_tested_or_exempt():
     assert public_names() == {*CASES, *EXEMPT}
     assert not set(CASES) & set(EXEMPT)
 
 
-SWEPT = [(name, number) for name, cases in CASES.items() for number in range(len(cases))]
+ALL_CASES = [(name, index) for name, cases in CASES.items() for index in range(len(cases))]
 
 
-# What compiles longest, or differs from others in what both read alone.
+# Cases that compile slowly or are similar to others.
 SLOW = {
-    *((name, number) for name in ("EncoderDecoder", "SequenceModel", "CharRNN", "scan") for number in range(1, 8)),
+    *((name, index) for name in ("EncoderDecoder", "SequenceModel", "CharRNN", "scan") for index in range(1, 8)),
     *((name, 0) for name in ("stacked", "scan_over_devices")),
     *((name, 0) for name in ("StackedRNN", "mgu", "peephole_lstm", "layer_norm_gru", "min_lstm", "zoneout")),
 }
 
 
 @pytest.mark.parametrize(
-    "name, number",
-    [pytest.param(*case, id=f"{case[0]}-{case[1]}", marks=[pytest.mark.slow] * (case in SLOW)) for case in SWEPT],
+    "name, index",
+    [pytest.param(*case, id=f"{case[0]}-{case[1]}", marks=[pytest.mark.slow] * (case in SLOW)) for case in ALL_CASES],
 )
-def test_nothing_gives_nothing(name, number):
+def test_empty_batch_and_empty_sequence(name, index):
     for batch, length in ((0, 2), (2, 0), (0, 0)):
-        f, arguments, shape = CASES[name][number](batch, length)
+        f, arguments, shape = CASES[name][index](batch, length)
 
         @jax.jit
         def results(*arguments, f=f):
-            """What f gives, and the gradients of all arguments."""
-            if name.endswith("_masks"):  # drawn, not computed
+            """Returns the results of f and the gradients of all arguments."""
+            if name.endswith("_masks"):  # sampled, without gradients
                 return f(*arguments), None
             (found, rest), pull = jax.vjp(f, *arguments)
             return (found, rest), pull((jax.tree.map(jnp.ones_like, found), jax.tree.map(jnp.zeros_like, rest)))
@@ -271,13 +275,13 @@ def test_nothing_gives_nothing(name, number):
         if gradients is not None:
             assert jax.tree.map(jnp.shape, gradients) == jax.tree.map(jnp.shape, arguments)
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients)), (batch, length)
-            if 0 in shape:  # nothing was computed: nothing has a gradient
+            if 0 in shape:  # all gradients of an empty result are zero
                 assert not any(leaf.any() for leaf in jax.tree.leaves(gradients)), (batch, length)
 
 
-def test_no_steps_are_refused_where_they_mean_nothing():
+def test_empty_input_is_rejected_where_meaningless():
     params = GRU.init(KEY, D)
-    with pytest.raises(ValueError, match="xs: at least one step expected"):
+    with pytest.raises(ValueError, match="`xs` must have at least one step"):
         recurrent.newton_solution(GRU, params, sequence(2, 0))
     assert recurrent.newton_solution(GRU, params, sequence(0, 2)).converged
     step = lambda carry, token: (carry, jnp.zeros(5))
@@ -290,7 +294,7 @@ def test_no_steps_are_refused_where_they_mean_nothing():
             call(step, 0.0, [])
 
 
-def test_no_rows_decode_nothing():
+def test_decoding_an_empty_batch():
     step = lambda carry, token: (carry, jnp.zeros(5))
     tokens = jax.vmap(lambda start: decoding.sample(step, 0.0, start, KEY, length=3))(jnp.zeros(0, jnp.int32))
     assert tokens.shape == (0, 3)

@@ -1,4 +1,4 @@
-"""The recurrent encoder and decoder: steps against the whole, padding, parameters, bad input."""
+"""EncoderDecoder: decoding in steps, padding, gradients and wrong arguments."""
 
 import functools
 
@@ -11,19 +11,19 @@ from jaxnets import recurrent
 
 SOURCE, TARGET = jax.random.randint(jax.random.key(0), (2, 3, 6), 0, 11)
 LENGTHS = jnp.array([6, 1, 4])
-PROJECTED = functools.partial(recurrent.lstm, proj_size=3)  # outputs that are not H wide
+PROJECTED = functools.partial(recurrent.lstm, proj_size=3)  # the outputs do not have H features
 KINDS = [("none", recurrent.gru), ("additive", PROJECTED), ("multiplicative", recurrent.gru)]
 
 
-def model_of(attention, cell, **options):
-    options = dict(hidden=7, embedding=5, layers=2, **options)
+def make_model(attention, cell, **options):
+    options = dict(hidden_size=7, embed_dim=5, num_layers=2, **options)
     model = recurrent.EncoderDecoder(11, attention=attention, cell=cell, **options)
     return model, jax.jit(model.init)(jax.random.key(1), SOURCE, TARGET)
 
 
 @pytest.mark.parametrize("attention, cell", KINDS)
-def test_steps_give_what_the_whole_gives_and_padding_nothing(attention, cell):
-    model, variables = model_of(attention, cell)
+def test_decoding_in_steps_matches_one_call_and_ignores_padding(attention, cell):
+    model, variables = make_model(attention, cell)
     apply = jax.jit(model.apply, static_argnames="method")
     whole = apply(variables, SOURCE, TARGET, LENGTHS)
     assert whole.shape == (3, 6, 11) and whole.dtype == jnp.float32
@@ -38,8 +38,8 @@ def test_steps_give_what_the_whole_gives_and_padding_nothing(attention, cell):
 
 
 @pytest.mark.parametrize("attention, cell", KINDS)
-def test_no_token_sees_a_later_one_and_every_parameter_matters(attention, cell):
-    model, variables = model_of(attention, cell)
+def test_decoder_is_causal_and_every_parameter_has_a_gradient(attention, cell):
+    model, variables = make_model(attention, cell)
     apply = jax.jit(model.apply)
     one, other = (apply(variables, SOURCE, target) for target in (TARGET, TARGET.at[:, 3].add(1) % 11))
     assert (one[:, :3] == other[:, :3]).all() and (one[:, 3:] != other[:, 3:]).any()
@@ -48,8 +48,8 @@ def test_no_token_sees_a_later_one_and_every_parameter_matters(attention, cell):
         assert jnp.abs(leaf).max() > 0, path
 
 
-def test_alignment_sums_to_one_over_what_is_real():
-    model, variables = model_of("additive", recurrent.gru)
+def test_alignment_sums_to_one_over_valid_tokens():
+    model, variables = make_model("additive", recurrent.gru)
     encoded = model.apply(variables, SOURCE, LENGTHS, method="encode")
     weights = model.apply(variables, encoded, TARGET, method="alignment")
     assert weights.shape == (3, 6, 6)
@@ -58,15 +58,15 @@ def test_alignment_sums_to_one_over_what_is_real():
 
 
 def test_lowers_for_tpu_and_cuda():
-    model, variables = model_of("multiplicative", recurrent.gru)
+    model, variables = make_model("multiplicative", recurrent.gru)
     loss = jax.jit(jax.grad(lambda v: jnp.sum(model.apply(v, SOURCE, TARGET, LENGTHS) ** 2)))
     assert "stablehlo.while" in loss.trace(variables).lower(lowering_platforms=("tpu", "cuda")).as_text()
 
 
-def test_wrong_arguments_are_told():
-    with pytest.raises(ValueError, match="attention: one of none, additive, multiplicative; given 'dot'"):
-        model_of("dot", recurrent.gru)
-    model, variables = model_of("none", recurrent.gru)
+def test_wrong_arguments_are_rejected():
+    with pytest.raises(ValueError, match="`attention` must be one of none, additive, multiplicative, got 'dot'"):
+        make_model("dot", recurrent.gru)
+    model, variables = make_model("none", recurrent.gru)
     with pytest.raises(ValueError, match="`target` must be an array of integers .*, got float32"):
         model.apply(variables, SOURCE, TARGET.astype(jnp.float32))
     encoded = model.apply(variables, SOURCE, method="encode")

@@ -1,4 +1,4 @@
-"""Stacks, both directions, and their Linen modules."""
+"""Bidirectional scans, stacks, and their Linen modules."""
 
 import chex
 import jax
@@ -15,38 +15,38 @@ CELL = recurrent.gru(6)
 FIRST, SECOND = (CELL.init(jax.random.key(seed), 5) for seed in (1, 2))
 
 
-def both(xs, **options):
+def run_both(xs, **options):
     return recurrent.bidirectional((CELL, CELL), (FIRST, SECOND), xs, **options)
 
 
-def test_each_direction_of_a_ragged_batch_is_what_it_is_alone():
-    (there, back), ys = both(XS, lengths=LENGTHS)
+def test_bidirectional_respects_lengths():
+    (forward_last, backward_last), ys = run_both(XS, lengths=LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
         short = XS[row : row + 1, :length]
         end, forward = recurrent.scan(CELL, FIRST, short)
         start, flipped = recurrent.scan(CELL, SECOND, short[:, ::-1])
         chex.assert_trees_all_close(ys[row, :length], jnp.concatenate([forward, flipped[:, ::-1]], -1)[0], atol=1e-6)
-        chex.assert_trees_all_close((there[row], back[row]), (end[0], start[0]), atol=1e-6)
+        chex.assert_trees_all_close((forward_last[row], backward_last[row]), (end[0], start[0]), atol=1e-6)
         assert not np.any(ys[row, length:])
 
 
 @pytest.mark.parametrize("merge", ["sum", "mean", "max"])
-def test_merges(merge):
-    _, joined = both(XS, lengths=LENGTHS)
+def test_merge_combines_both_directions(merge):
+    _, joined = run_both(XS, lengths=LENGTHS)
     halves = jnp.split(joined, 2, axis=-1)
     expected = {"sum": halves[0] + halves[1], "mean": (halves[0] + halves[1]) / 2, "max": jnp.maximum(*halves)}
-    chex.assert_trees_all_close(both(XS, lengths=LENGTHS, merge=merge)[1], expected[merge])
+    chex.assert_trees_all_close(run_both(XS, lengths=LENGTHS, merge=merge)[1], expected[merge])
 
 
-def test_resets_part_a_row_for_both_directions():
+def test_resets_separate_segments_in_both_directions():
     resets = jnp.zeros((4, 9), bool).at[:, 3].set(True).at[:, 7].set(True)
-    _, ys = both(XS, resets=resets)
-    pieces = [both(XS[:, a:b])[1] for a, b in ((0, 3), (3, 7), (7, 9))]
-    chex.assert_trees_all_close(ys, jnp.concatenate(pieces, axis=1), atol=1e-6)
+    _, ys = run_both(XS, resets=resets)
+    segments = [run_both(XS[:, a:b])[1] for a, b in ((0, 3), (3, 7), (7, 9))]
+    chex.assert_trees_all_close(ys, jnp.concatenate(segments, axis=1), atol=1e-6)
     time_first = jnp.swapaxes(XS, 0, 1)
-    _, again = both(time_first, resets=resets.T, time_major=True)
-    chex.assert_trees_all_close(jnp.swapaxes(again, 0, 1), ys, atol=1e-6)
-    assert both(XS[:, :0], resets=resets[:, :0])[1].shape == (4, 0, 12)
+    _, swapped = run_both(time_first, resets=resets.T, time_major=True)
+    chex.assert_trees_all_close(jnp.swapaxes(swapped, 0, 1), ys, atol=1e-6)
+    assert run_both(XS[:, :0], resets=resets[:, :0])[1].shape == (4, 0, 12)
 
 
 def layers(*cells, features=5):
@@ -58,24 +58,24 @@ def layers(*cells, features=5):
     return found
 
 
-def test_a_stack_is_one_layer_after_the_other():
+def test_stacked_applies_layers_in_sequence():
     one, two = layers(CELL, CELL)
     (a, b), ys = recurrent.stacked([one, two], XS)
     middle, below = one(XS, None)
     top, expected = two(below, None)
     chex.assert_trees_all_equal((a, b, ys), (middle, top, expected))
-    again, _ = recurrent.stacked([one, two], XS, (a, b))
-    assert jnp.any(again[0] != a)
+    swapped, _ = recurrent.stacked([one, two], XS, (a, b))
+    assert jnp.any(swapped[0] != a)
 
 
-def test_residual_connections_join_equal_widths():
+def test_residual_connections_add_equal_shapes():
     one, two = layers(CELL, CELL)
     _, ys = recurrent.stacked([one, two], XS, connect="residual")
     below = one(XS, None)[1]  # 5 features to 6: nothing to add
     chex.assert_trees_all_close(ys, two(below, None)[1] + below)
 
 
-def test_skip_connections_show_the_input_to_every_layer():
+def test_skip_connections_pass_the_input_to_every_layer():
     one = layers(CELL)[0]
     wide = layers(CELL, features=11)[0]
     _, ys = recurrent.stacked([one, wide], XS, connect="skip")
@@ -84,7 +84,7 @@ def test_skip_connections_show_the_input_to_every_layer():
     chex.assert_trees_all_close(ys, jnp.concatenate([below, above], -1))
 
 
-def test_dropout_between_layers_keeps_the_mean_and_needs_a_key():
+def test_dropout_preserves_the_mean_and_requires_a_key():
     identity = lambda xs, carry: ((), xs)
     ones = jnp.ones((8, 50, 20))
     dropped = recurrent.stacked([identity, identity], ones, dropout=0.25, key=jax.random.key(0))[1]
@@ -93,7 +93,7 @@ def test_dropout_between_layers_keeps_the_mean_and_needs_a_key():
     chex.assert_trees_all_equal(recurrent.stacked([identity, identity], ones, dropout=0.25)[1], ones)
 
 
-def test_stacked_module_names_its_layers_and_trains_with_dropout():
+def test_stacked_rnn_names_layers_and_applies_dropout():
     module = recurrent.StackedRNN(CELL, num_layers=2, bidirectional=True, dropout=0.5)
     variables = module.init(jax.random.key(0), XS)
     assert set(variables["params"]) == {"layer_0", "layer_1"}
@@ -106,7 +106,7 @@ def test_stacked_module_names_its_layers_and_trains_with_dropout():
     assert jnp.any(train(0) != train(1))
 
 
-def test_a_linen_layer_works_within_nnx():
+def test_rnn_works_in_nnx():
     layer = nnx.bridge.ToNNX(recurrent.RNN(recurrent.lstm(6)), rngs=nnx.Rngs(0))
     nnx.bridge.lazy_init(layer, XS)
     (_h, _c), ys = layer(XS, lengths=LENGTHS)
@@ -118,17 +118,26 @@ def test_a_linen_layer_works_within_nnx():
 
 
 BAD = {
-    "merge": (lambda: both(XS, merge="product"), "merge: one of concat, sum, mean, max; given 'product'"),
-    "connect": (lambda: recurrent.stacked(layers(CELL), XS, connect="dense"), "connect: plain, residual or skip"),
-    "carries": (lambda: recurrent.stacked(layers(CELL), XS, ()), "carry: one per layer, 1, expected; given 0"),
-    "dropout": (lambda: recurrent.stacked(layers(CELL), XS, dropout=1.0), "dropout: a probability below 1"),
-    "layers": (lambda: recurrent.StackedRNN(CELL, num_layers=0).init(jax.random.key(0), XS), "layers: at least 1"),
-    "gru": (lambda: recurrent.gru(3, "between"), "reset: before, after or none; given 'between'"),
-    "conv lstm": (lambda: recurrent.conv_lstm(3, (3, 3, 3)), "kernel: one or two sizes expected"),
+    "merge": (lambda: run_both(XS, merge="product"), "`merge` must be one of concat, sum, mean, max, got 'product'"),
+    "connect": (
+        lambda: recurrent.stacked(layers(CELL), XS, connect="dense"),
+        "`connect` must be plain, residual or skip",
+    ),
+    "carries": (lambda: recurrent.stacked(layers(CELL), XS, ()), r"`carry` must have one item per layer \(1\), got 0"),
+    "dropout": (
+        lambda: recurrent.stacked(layers(CELL), XS, dropout=1.0),
+        "`dropout` must be a number from 0 to below 1",
+    ),
+    "layers": (
+        lambda: recurrent.StackedRNN(CELL, num_layers=0).init(jax.random.key(0), XS),
+        "`num_layers` must be an integer of at least 1",
+    ),
+    "gru": (lambda: recurrent.gru(3, "between"), "`reset` must be before, after or none, got 'between'"),
+    "conv lstm": (lambda: recurrent.conv_lstm(3, (3, 3, 3)), "`kernel_size` must be a tuple of one or two integers"),
 }
 
 
-@pytest.mark.parametrize("do, message", BAD.values(), ids=BAD)
-def test_what_a_user_gets_wrong_is_told(do, message):
+@pytest.mark.parametrize("call, message", BAD.values(), ids=BAD)
+def test_wrong_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
-        do()
+        call()

@@ -1,4 +1,4 @@
-"""Every recurrence compiles for TPUs and NVIDIA GPUs as far as a machine without them can tell: to StableHLO."""
+"""Lowering of every cell to StableHLO for TPUs and NVIDIA GPUs."""
 
 import re
 
@@ -22,8 +22,8 @@ def test_lowers_for_tpu_and_cuda(name, method):
     assert "stablehlo.while" in text
 
 
-def test_products_of_a_chunk_are_matrices_that_fill_a_tensor_unit():
-    """Time and batch are joined before a chunk's products: [chunk * B, D] times [D, gates * H], not one per step."""
+def test_products_of_a_chunk_are_single_matrix_products():
+    """Time and batch are flattened for the products of a chunk, [chunk * B, D] times [D, gates * H]."""
     cell = recurrent.lstm(128)
     params, xs = cell.init(jax.random.key(0), 256), jnp.zeros((8, 64, 256))
     f = jax.grad(
@@ -34,6 +34,6 @@ def test_products_of_a_chunk_are_matrices_that_fill_a_tensor_unit():
     assert ("128x256", "256x512") in shapes  # the projection: 16 steps of 8 rows
     assert ("8x128", "128x512") in shapes  # a step of the forward pass
     assert ("8x512", "512x128") in shapes  # a step of the backward pass
-    assert ("8x16x128", "128x512") in shapes  # the products of a chunk, once more
+    assert ("8x16x128", "128x512") in shapes  # the recomputed products of a chunk
     steps = {pair for pair in shapes if re.fullmatch(r"8x\d+", pair[0])}
-    assert len(steps) == 2, "only two products are done step by step"
+    assert len(steps) == 2, "only two products must be computed step by step"

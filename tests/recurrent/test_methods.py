@@ -1,4 +1,4 @@
-"""The objects behind ``scan``'s ``method``: the options each owns, its checks, and a method of one's own."""
+"""Method objects of ``scan``: options, checks and custom methods."""
 
 import ast
 import dataclasses
@@ -13,7 +13,7 @@ from all_cells import CELLS, gradient, problem
 
 from jaxnets import recurrent
 from jaxnets.recurrent import methods
-from jaxnets.recurrent.executors.steps import Control, full_step
+from jaxnets.recurrent.executors.steps import StepMasks, masked_step
 from jaxnets.training import build
 
 OBJECTS = {
@@ -35,7 +35,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_a_name_is_the_method_with_its_default_options(name):
+def test_names_are_methods_with_default_options(name):
     method = OBJECTS[name]
     assert methods.resolve_method(CELLS["lstm"], name) == method
     assert [field.name for field in dataclasses.fields(method)] == OPTIONS[name]
@@ -44,13 +44,13 @@ def test_a_name_is_the_method_with_its_default_options(name):
         method.chunk = 3
 
 
-def test_methods_are_equal_by_kind_and_options():
+def test_methods_compare_by_class_and_options():
     assert recurrent.CuDNN() != recurrent.Persistent()
     assert recurrent.Sequential(4) == recurrent.Sequential(chunk=4) != recurrent.Associative(4)
 
 
 @pytest.mark.parametrize("name", ["sequential", "newton", "autodiff", "associative"])
-def test_names_and_objects_give_the_same_bits(name):
+def test_names_and_objects_give_equal_results(name):
     cell = CELLS["min gru"]
     arguments = problem(cell, 13)
     options = dict(lengths=jnp.array([13, 5, 0]))
@@ -66,39 +66,39 @@ WRONG = {
     "keep": (
         recurrent.Sequential,
         dict(keep="all"),
-        "keep must be one of carries, boundaries, products, None, got 'all'",
+        "`keep` must be one of carries, boundaries, products, None, got 'all'",
     ),
     "keep of blocks": (
         recurrent.Associative,
         dict(keep="products"),
-        "keep must be one of carries, boundaries, got 'products'",
+        "`keep` must be one of carries, boundaries, got 'products'",
     ),
     "unroll": (recurrent.Sequential, dict(unroll=0), "`unroll` must be an integer of at least 1, got 0"),
     "unroll of a scan": (recurrent.Autodiff, dict(unroll="2"), "`unroll` must be an integer of at least 1, got '2'"),
-    "sizes": (recurrent.Persistent, dict(sizes=8), "sizes must be a pair of rows and units, or None, got 8"),
+    "sizes": (recurrent.Persistent, dict(sizes=8), r"`sizes` must be a pair \(rows, units\) or None, got 8"),
 }
 
 
 @pytest.mark.parametrize("kind, options, message", WRONG.values(), ids=WRONG)
-def test_wrong_options(kind, options, message):
+def test_wrong_options_are_rejected(kind, options, message):
     with pytest.raises(ValueError, match=message):
         kind(**options)
     with pytest.raises(ValueError, match=message):
         methods.resolve_method(CELLS["gru"], functools.partial(kind, **options))
 
 
-def test_a_class_that_needs_arguments_is_no_method():
+def test_class_that_requires_arguments_is_rejected():
     class Needy:
         def __init__(self, needed):
             pass
 
-    with pytest.raises(ValueError, match="method cannot be made by .*needed"):
+    with pytest.raises(ValueError, match="`method` must be a method or a class that makes one.*needed"):
         methods.resolve_method(CELLS["gru"], Needy)
 
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """A loop in Python, without resets: a method that ``scan`` has never heard of."""
+    """A custom method: a Python loop without resets."""
 
     steps: int = 100
 
@@ -106,23 +106,23 @@ class Loop:
         if control.reset is not None:
             raise ValueError("Loop cannot serve resets")
 
-    def run(self, cell, traversal, given):
-        params, xs, carry, initial, control = given
+    def run(self, cell, traversal, arguments):
+        params, xs, carry, initial, control = arguments
         rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
         dot = lambda name, h: cell.product(params["recurrent"][name], h.astype(traversal.dtype))
-        step = full_step(cell, rest, dot, traversal.dtype)
+        step = masked_step(cell, rest, dot, traversal.dtype)
         length, ys = xs.shape[traversal.axis], {}
         if length > self.steps:
             raise ValueError(f"Loop runs {self.steps} steps at most")
         at = lambda a, t: jax.lax.index_in_dim(a, t, traversal.axis, keepdims=False)
         for t in reversed(range(length)) if traversal.reverse else range(length):
-            masks = Control(*(None if mask is None else at(mask, t) for mask in control))
-            carry, ys[t] = step(carry, cell.project(params["input"], at(xs, t)), masks, initial)
+            step_masks = StepMasks(*(None if mask is None else at(mask, t) for mask in control))
+            carry, ys[t] = step(carry, cell.project(params["input"], at(xs, t)), step_masks, initial)
         return carry, jnp.stack([ys[t] for t in range(length)], traversal.axis)
 
 
 @pytest.mark.parametrize("options", [{}, dict(lengths=jnp.array([5, 2, 0]), reverse=True)], ids=["plain", "ragged"])
-def test_a_method_of_ones_own(options):
+def test_custom_method(options):
     params, xs, carry = problem(CELLS["lstm"], 5)
     run = lambda method, **more: recurrent.scan(CELLS["lstm"], params, xs, carry, method=method, **options, **more)
     chex.assert_trees_all_close(run(Loop()), run("sequential"), atol=1e-6)
@@ -133,22 +133,22 @@ def test_a_method_of_ones_own(options):
         run(Loop(), resets=jnp.zeros((3, 5), bool))
 
 
-def test_a_layer_takes_a_method_of_ones_own():
+def test_layer_accepts_a_custom_method():
     params, xs, carry = problem(CELLS["lstm"], 5)
     found = recurrent.RNN(CELLS["lstm"], method=Loop()).apply({"params": {"cell": params}}, xs, carry)
     chex.assert_trees_all_close(found, recurrent.scan(CELLS["lstm"], params, xs, carry), atol=1e-6)
 
 
 SPEC = {"name": "recurrent.SequenceModel", "cell": "recurrent.gru", "hidden_size": 6, "num_outputs": 2}
-IN_A_CONFIG = {
+CONFIG_METHODS = {
     "a name": "sequential",
     "a class": "recurrent.Sequential",
     "with options": {"name": "recurrent.Sequential", "chunk": 4, "keep": "boundaries"},
 }
 
 
-@pytest.mark.parametrize("method", IN_A_CONFIG.values(), ids=IN_A_CONFIG)
-def test_a_config_names_a_method(method):
+@pytest.mark.parametrize("method", CONFIG_METHODS.values(), ids=CONFIG_METHODS)
+def test_config_specifies_a_method(method):
     xs = jnp.sin(jnp.arange(3 * 7 * 4.0)).reshape(3, 7, 4)
     plain, chosen = build.model(SPEC)(), build.model({**SPEC, "method": method})()
     variables = plain.init(jax.random.key(0), xs)
@@ -157,11 +157,11 @@ def test_a_config_names_a_method(method):
 
 
 FOLDER = Path(recurrent.__file__).parent
-FUNCTIONS = [path for path in sorted(FOLDER.rglob("*.py")) if path.parent.name not in ("layers", "models")]
+FUNCTION_FILES = [path for path in sorted(FOLDER.rglob("*.py")) if path.parent.name not in ("layers", "models")]
 
 
-@pytest.mark.parametrize("path", FUNCTIONS, ids=lambda path: path.stem)
-def test_files_of_functions_import_no_flax_and_nothing_above_them(path):
+@pytest.mark.parametrize("path", FUNCTION_FILES, ids=lambda path: path.stem)
+def test_modules_of_functions_import_neither_flax_nor_higher_levels(path):
     above = {
         "cells": ("executors", "experimental", "methods", "scan", "layers", "models"),
         "executors": ("experimental", "methods", "scan", "layers", "models"),

@@ -1,4 +1,4 @@
-"""Newton over time against the sequential executor: values, gradients, and what happens without convergence."""
+"""Newton method against the sequential method: values, gradients and the fallback without convergence."""
 
 import dataclasses
 import functools
@@ -22,13 +22,13 @@ RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
 
 
 @pytest.fixture(autouse=True)
-def no_fallback():
-    """A sequential answer instead of Newton's fails every test that does not expect the warning."""
+def fail_on_fallback():
+    """Fails every test with a sequential fallback that does not expect the warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
         yield
         jax.effects_barrier()
-    assert not [w for w in caught if "newton" in str(w.message)]
+    assert not [w for w in caught if '"newton"' in str(w.message)]
 
 
 def solution(name, params, xs, carry, **options):
@@ -54,38 +54,38 @@ GRADIENTS = [
 
 
 @pytest.mark.parametrize("name, method, options", GRADIENTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_gradients_equal_plain_autodiff_in_float64(float64, name, method, options):
+def test_gradients_match_autodiff_in_float64(float64, name, method, options):
     arguments = problem(CELLS[name], 13, dtype=jnp.float64)
     wanted = gradient(CELLS[name], method="autodiff", **options)(*arguments)
     got = gradient(CELLS[name], method=method, **options)(*arguments)
     chex.assert_trees_all_close(got, wanted, atol=1e-9, rtol=1e-9)
 
 
-OTHERS = {
+OTHER_CELLS = {
     "lstm, projection": DENSE,  # carries of two widths
     "mgu": DENSE,
     "layer norm lstm": DIAGONAL,  # not elementwise
     "conv lstm 2-D": DIAGONAL,  # a product that is not a matrix
     "lru": DIAGONAL,  # exact at once: linear, two leaves
-    "zoneout": DENSE,  # reads masks
+    "zoneout": DENSE,  # inputs with masks
     "recurrent dropout": DIAGONAL,  # parameters with batch axes
 }
 
 
-@pytest.mark.parametrize("name, method", OTHERS.items(), ids=OTHERS)
-def test_any_cell(name, method):
+@pytest.mark.parametrize("name, method", OTHER_CELLS.items(), ids=OTHER_CELLS)
+def test_newton_matches_sequential_for_other_cells(name, method):
     arguments = problem(CELLS[name], 20)
     got = scan(name, method=method)(*arguments)
     chex.assert_trees_all_close(got, scan(name)(*arguments), atol=1e-5, rtol=1e-5)
 
 
-def test_a_cell_that_is_linear_in_its_state_takes_one_iteration_and_one_to_see_it():
+def test_linear_cell_converges_in_one_iteration_and_one_check():
     assert solution("min gru", *problem(CELLS["min gru"], 50), method=DIAGONAL).iterations == 2
 
 
 @functools.cache
-def trained(kind):
-    """A cell of 8 units, its parameters after 400 steps on the next value of noisy waves, and long sequences."""
+def trained_cell(kind):
+    """Trains a cell of 8 units for 400 steps on noisy waves; returns the cell, its parameters, and long sequences."""
     cell, noise = getattr(recurrent, kind)(8), 0.1
 
     def waves(key, batch, length):
@@ -121,8 +121,8 @@ def trained(kind):
 
 
 @pytest.mark.parametrize("kind, iterations", [("gru", 12), ("lstm", 25)])
-def test_trained_weights(kind, iterations):
-    cell, params, xs = trained(kind)
+def test_convergence_with_trained_weights(kind, iterations):
+    cell, params, xs = trained_cell(kind)
 
     def run(method):
         def f(params, xs):
@@ -140,28 +140,28 @@ def test_trained_weights(kind, iterations):
     assert found.iterations <= iterations
 
 
-def test_the_diagonal_converges_on_trained_weights_in_more_iterations():
-    cell, params, xs = trained("gru")
-    method = dataclasses.replace(DIAGONAL, iterations=300, block=250)
+def test_diagonal_converges_with_trained_weights_in_more_iterations():
+    cell, params, xs = trained_cell("gru")
+    method = dataclasses.replace(DIAGONAL, max_iterations=300, block=250)
     ys = jax.jit(lambda: recurrent.scan(cell, params, xs, method=method)[1])()
     chex.assert_trees_all_close(ys, recurrent.scan(cell, params, xs)[1], atol=1e-5, rtol=0)
     found = jax.jit(lambda: recurrent.newton_solution(cell, params, xs, method=method))()
     assert found.converged and 12 < found.iterations <= 250
 
 
-def chaotic():
+def chaotic_problem():
     params, xs, carry = problem(CELLS["elman"], 500)
     return {**params, "recurrent": {"kernel": 5 * params["recurrent"]["kernel"]}}, xs, carry
 
 
-def test_without_convergence_the_answer_is_sequential_with_a_warning():
-    arguments = chaotic()
-    method = dataclasses.replace(DENSE, iterations=20)
-    with pytest.warns(RuntimeWarning, match="newton: not converged after 20 iterations, at a residual of"):
+def test_fallback_without_convergence_is_sequential_with_a_warning():
+    arguments = chaotic_problem()
+    method = dataclasses.replace(DENSE, max_iterations=20)
+    with pytest.warns(RuntimeWarning, match=r'"newton" did not converge in 20 iterations \(residual'):
         got = scan("elman", method=method)(*arguments)
         jax.effects_barrier()
     chex.assert_tree_all_finite(got)
-    # Chaos magnifies the last bit by the number of steps: to be compared as long as it has not.
+    # Chaos amplifies rounding errors, so that only the first steps are comparable.
     wanted = scan("elman", method="autodiff")(*arguments)[1]
     chex.assert_trees_all_close(got[1][:, :15], wanted[:, :15], atol=1e-5)
     with pytest.warns(RuntimeWarning):
@@ -170,14 +170,14 @@ def test_without_convergence_the_answer_is_sequential_with_a_warning():
     assert not found.converged and found.iterations == 20
 
 
-def test_as_many_iterations_as_steps_solve_even_chaos(float64):
+def test_chaotic_cell_converges_with_as_many_iterations_as_steps(float64):
     params, xs, carry = problem(CELLS["elman"], 20, dtype=jnp.float64)
     params["recurrent"]["kernel"] *= 5
-    got = scan("elman", method=dataclasses.replace(DIAGONAL, iterations=22, tolerance=1e-5))(params, xs, carry)
+    got = scan("elman", method=dataclasses.replace(DIAGONAL, max_iterations=22, tolerance=1e-5))(params, xs, carry)
     chex.assert_trees_all_close(got, scan("elman")(params, xs, carry), atol=1e-5)
 
 
-def test_nan_gives_the_sequential_nan_with_a_warning():
+def test_nan_falls_back_to_sequential_with_a_warning():
     params, xs, carry = problem(CELLS["gru"], 9)
     xs = xs.at[1, 4].set(jnp.nan)
     with pytest.warns(RuntimeWarning, match="newton"):
@@ -198,20 +198,20 @@ def test_batch_axes_time_major_and_checkpoint():
     chex.assert_trees_all_close(alone, wanted[0, 0], atol=1e-5)
 
 
-def test_vmap_changes_nothing():
+def test_vmap_matches():
     params, xs, carry = problem(CELLS["gru"], 10)
     rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(CELLS["gru"], params, x, c, method="newton")))(xs, carry)
     chex.assert_trees_all_close(rows, scan("gru")(params, xs, carry), atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [0, 1])
-def test_no_step_and_one(length):
+def test_zero_steps_and_one_step(length):
     arguments = problem(CELLS["lstm"], length)
     got = recurrent.scan(CELLS["lstm"], *arguments, method="newton")
     chex.assert_trees_all_close(got, recurrent.scan(CELLS["lstm"], *arguments), atol=1e-6)
 
 
-def test_half_precision_is_as_exact_as_its_products():
+def test_half_precision_is_close():
     params, xs, carry = problem(CELLS["gru"], 40)
     half = xs.astype(jnp.bfloat16)
     last, ys = scan("gru", method=DENSE)(params, half, carry)
@@ -224,7 +224,7 @@ def test_half_precision_is_as_exact_as_its_products():
         assert jnp.linalg.norm(got - true) < 0.03 * jnp.linalg.norm(true) + 0.03
 
 
-def test_one_large_row_does_not_make_the_others_inexact():
+def test_large_row_does_not_affect_the_precision_of_others():
     params, xs, carry = problem(CELLS["elman, identity"], 30, (2,))
     xs = xs.at[1].multiply(1e4)
     got = scan("elman, identity", method=DENSE)(params, xs, carry)
@@ -233,28 +233,28 @@ def test_one_large_row_does_not_make_the_others_inexact():
 
 
 WRONG = {
-    "tolerance": (dict(tolerance=-1), "tolerance must be a positive number, got -1"),
-    "a tolerance that is no number": (dict(tolerance="small"), "tolerance must be a positive number, got 'small'"),
-    "iterations": (dict(iterations=0), "`iterations` must be an integer of at least 1, got 0"),
-    "no iterations": (dict(iterations=None), "`iterations` must be an integer of at least 1, got None"),
+    "tolerance": (dict(tolerance=-1), "`tolerance` must be a positive number, got -1"),
+    "a tolerance that is no number": (dict(tolerance="small"), "`tolerance` must be a positive number, got 'small'"),
+    "iterations": (dict(max_iterations=0), "`max_iterations` must be an integer of at least 1, got 0"),
+    "no iterations": (dict(max_iterations=None), "`max_iterations` must be an integer of at least 1, got None"),
     "block": (dict(block=2.5), "`block` must be an integer of at least 1, got 2.5"),
-    "keep": (dict(keep="products"), "keep must be one of carries, boundaries, got 'products'"),
+    "keep": (dict(keep="products"), "`keep` must be one of carries, boundaries, got 'products'"),
 }
 
 
 @pytest.mark.parametrize("options, message", WRONG.values(), ids=WRONG)
-def test_what_a_user_gets_wrong_is_told(options, message):
+def test_wrong_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Newton(**options)
 
 
-def test_solution_is_of_newton_alone():
+def test_newton_solution_rejects_other_methods():
     arguments = problem(CELLS["gru"], 3)
-    with pytest.raises(ValueError, match=r"method must be \"newton\" or a Newton\(...\), got 'sequential'"):
+    with pytest.raises(ValueError, match=r"`method` must be \"newton\" or a Newton\(...\), got 'sequential'"):
         solution("gru", *arguments, method="sequential")
 
 
-def test_forward_mode_is_refused():
+def test_forward_mode_is_rejected():
     params, xs, carry = problem(CELLS["gru"], 3)
     f = lambda x: recurrent.scan(CELLS["gru"], params, x, carry, method="newton")[1]
     with pytest.raises(ValueError, match="forward-mode"):
@@ -263,7 +263,7 @@ def test_forward_mode_is_refused():
 
 @pytest.mark.parametrize("keep", ["carries", "boundaries"])
 @pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_gradients_are_right_whatever_is_asked_to_be_kept(name, keep):
+def test_gradients_are_equal_for_every_keep(name, keep):
     arguments = problem(CELLS[name], 10)
     got = gradient(CELLS[name], method=Newton(keep=keep, chunk=4))(*arguments)
     chex.assert_trees_all_close(got, gradient(CELLS[name])(*arguments), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Ragged batches and resets, for every cell and wrapper."""
+"""Lengths and resets, for every cell and wrapper."""
 
 import chex
 import jax
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from jaxnets import recurrent
 
 each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-# Where it is the executor that is tried, cells that are like others are slow tests.
-LIKE_OTHERS = (
+# Tests of the executor are slow tests for cells that are similar to others.
+SIMILAR_CELLS = (
     *("elman, identity", "gru, none", "mgu", "lstm, projection", "lstm, coupled"),
     *("layer norm gru", "conv lstm 1-D", "min lstm", "residual", "zoneout"),
 )
 each_kind = pytest.mark.parametrize(
     "cell",
-    [pytest.param(cell, id=name, marks=[pytest.mark.slow] * (name in LIKE_OTHERS)) for name, cell in CELLS.items()],
+    [pytest.param(cell, id=name, marks=[pytest.mark.slow] * (name in SIMILAR_CELLS)) for name, cell in CELLS.items()],
 )
 LENGTHS = np.array([13, 5, 0], np.int32)
 RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
@@ -33,12 +33,12 @@ RESETS = jax.random.bernoulli(jax.random.key(9), 0.2, (3, 13))
         pytest.param(True, "boundaries", id="reverse", marks=pytest.mark.slow),
     ],
 )
-def test_gradients_equal_plain_autodiff_in_float64(float64, cell, reverse, keep):
+def test_gradients_match_autodiff_in_float64(float64, cell, reverse, keep):
     arguments = problem(cell, 13, dtype=jnp.float64)
     options = dict(lengths=LENGTHS, resets=RESETS, reverse=reverse)
-    wanted = gradient(cell, method="autodiff", **options)(*arguments)
-    got = gradient(cell, method=recurrent.Sequential(5, keep), **options)(*arguments)
-    chex.assert_trees_all_close(got, wanted, atol=1e-11, rtol=1e-11)
+    expected_gradients = gradient(cell, method="autodiff", **options)(*arguments)
+    gradients_found = gradient(cell, method=recurrent.Sequential(5, keep), **options)(*arguments)
+    chex.assert_trees_all_close(gradients_found, expected_gradients, atol=1e-11, rtol=1e-11)
 
 
 @each_kind
@@ -53,38 +53,38 @@ def test_every_parameter_has_a_gradient(cell):
 @pytest.mark.parametrize(
     "reverse", [pytest.param(False, id="forward"), pytest.param(True, id="reverse", marks=pytest.mark.slow)]
 )
-def test_a_row_is_what_it_is_alone(cell, reverse):
+def test_rows_match_single_sequences(cell, reverse):
     params, xs, carry = problem(cell, 13)
 
-    @jax.jit  # as one program: to compile operation by operation takes four times as long
-    def together_and_alone():
-        alone = []
+    @jax.jit  # compiling one program is four times as fast as compiling every operation
+    def batch_and_single_rows():
+        single = []
         for row, length in enumerate(LENGTHS.tolist()):
             one = slice(row, row + 1)
-            own = dict(params)
+            row_params = dict(params)
             if "dropout_masks" in params:
-                own["dropout_masks"] = rows(params["dropout_masks"], one)
-            short = jax.tree.map(lambda a, one=one, length=length: a[one, :length], xs)
-            alone.append(recurrent.scan(cell, own, short, rows(carry, one), reverse=reverse))
+                row_params["dropout_masks"] = rows(params["dropout_masks"], one)
+            row_xs = jax.tree.map(lambda a, one=one, length=length: a[one, :length], xs)
+            single.append(recurrent.scan(cell, row_params, row_xs, rows(carry, one), reverse=reverse))
         return recurrent.scan(
             cell, params, xs, carry, lengths=LENGTHS, reverse=reverse, method=recurrent.Sequential(5)
-        ), alone
+        ), single
 
-    (last, ys), alone = together_and_alone()
+    (last, ys), single = batch_and_single_rows()
     for row, length in enumerate(LENGTHS.tolist()):
         one = slice(row, row + 1)
-        chex.assert_trees_all_close(ys[one, :length], alone[row][1], atol=1e-5)
-        chex.assert_trees_all_close(rows(last, one), alone[row][0], atol=1e-5)
+        chex.assert_trees_all_close(ys[one, :length], single[row][1], atol=1e-5)
+        chex.assert_trees_all_close(rows(last, one), single[row][0], atol=1e-5)
         assert not np.any(ys[row, length:])
 
 
 @each_kind
-def test_padding_has_no_effect_whatever_is_in_it(cell):
+def test_nan_padding_has_no_effect(cell):
     params, xs, carry = problem(cell, 13)
-    real = jnp.arange(13)[None] < LENGTHS[:, None]
+    valid = jnp.arange(13)[None] < LENGTHS[:, None]
     x, others = xs if isinstance(xs, tuple) else (xs, None)
-    spoiled = jnp.where(real.reshape(3, 13, *(1,) * (x.ndim - 2)), x, jnp.nan)
-    again = spoiled if others is None else (spoiled, others)
+    nan_padded = jnp.where(valid.reshape(3, 13, *(1,) * (x.ndim - 2)), x, jnp.nan)
+    again = nan_padded if others is None else (nan_padded, others)
     run = jax.jit(lambda xs: recurrent.scan(cell, params, xs, carry, lengths=LENGTHS))
     chex.assert_trees_all_equal(run(again), run(xs))
     f = gradient(cell, lengths=LENGTHS)
@@ -92,20 +92,20 @@ def test_padding_has_no_effect_whatever_is_in_it(cell):
 
 
 @each_kind
-def test_a_reset_begins_anew(cell):
+def test_reset_starts_from_the_initial_carry(cell):
     params, xs, carry = problem(cell, 13)
     resets = jnp.zeros((3, 13), bool).at[:, 6].set(True)
 
     @jax.jit
-    def at_once_and_in_parts():
-        parts = (jax.tree.map(lambda a, cut=cut: a[:, cut], xs) for cut in (slice(6), slice(6, None)))
+    def whole_and_segments():
+        segments = (jax.tree.map(lambda a, cut=cut: a[:, cut], xs) for cut in (slice(6), slice(6, None)))
         return (
             recurrent.scan(cell, params, xs, carry, resets=resets, method=recurrent.Sequential(4)),
-            recurrent.scan(cell, params, next(parts), carry),
-            recurrent.scan(cell, params, next(parts)),
+            recurrent.scan(cell, params, next(segments), carry),
+            recurrent.scan(cell, params, next(segments)),
         )
 
-    (last, ys), (_before, first), (end, second) = at_once_and_in_parts()
+    (last, ys), (_before, first), (end, second) = whole_and_segments()
     chex.assert_trees_all_close(ys, jnp.concatenate([first, second], axis=1), atol=1e-5)
     chex.assert_trees_all_close(last, end, atol=1e-5)
 
@@ -121,11 +121,11 @@ def test_half_precision_keeps_float32_carries_and_gradients(cell):
     assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {jnp.dtype(jnp.float32)}
     assert jnp.linalg.norm(ys.astype(jnp.float32) - exact) < 0.1 * jnp.linalg.norm(exact)
     gradients = gradient(cell, lengths=LENGTHS)(params, half, carry)[0]
-    wanted = gradient(cell, lengths=LENGTHS)(params, xs, carry)[0]
-    for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
-        assert got.dtype == jnp.float32
-        # Wide enough for rounding that a norm or a kink magnifies; a lost or doubled term is far beyond it.
-        assert jnp.linalg.norm(got - true) < 0.2 * jnp.linalg.norm(true) + 0.05
+    expected_gradients = gradient(cell, lengths=LENGTHS)(params, xs, carry)[0]
+    for gradients_found, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected_gradients), strict=True):
+        assert gradients_found.dtype == jnp.float32
+        # The tolerance allows rounding errors amplified by norms and kinks; a missing or doubled term exceeds it.
+        assert jnp.linalg.norm(gradients_found - true) < 0.2 * jnp.linalg.norm(true) + 0.05
 
 
 @settings(max_examples=15, deadline=None)
@@ -137,7 +137,7 @@ def test_any_lengths_and_resets(data, length, chunk, reverse):
     resets = np.array(data.draw(st.lists(st.booleans(), min_size=3 * length, max_size=3 * length))).reshape(3, length)
     options = dict(lengths=lengths, resets=jnp.asarray(resets), reverse=reverse)
     last, ys = recurrent.scan(cell, params, xs, carry, method=recurrent.Sequential(chunk), **options)
-    # The definition, a step at a time.
+    # The definition, one step at a time.
     step = jax.jit(lambda c, x: recurrent.step(cell, params, c, x))
     expected = np.zeros(ys.shape, np.float32)
     state = np.array(carry)
@@ -152,29 +152,29 @@ def test_any_lengths_and_resets(data, length, chunk, reverse):
 
 
 BAD = {
-    "lengths of floats": (dict(lengths=jnp.ones(2)), r"lengths: integers of shape \(2,\) expected; given float32"),
+    "lengths of floats": (dict(lengths=jnp.ones(2)), r"`lengths` must be integers of shape \(2,\), got float32"),
     "lengths of another batch": (
         dict(lengths=jnp.ones(3, int)),
-        r"of shape \(2,\) expected; given int32 of shape \(3,\)",
+        r"of shape \(2,\), got int32 of shape \(3,\)",
     ),
-    "lengths out of range": (dict(lengths=jnp.array([3, 9])), "lengths: from 0 to T = 4 expected; given 9"),
-    "negative lengths": (dict(lengths=jnp.array([3, -1])), "lengths: from 0 to T = 4 expected; given -1"),
-    "resets of integers": (dict(resets=jnp.ones((2, 4), int)), r"resets: bool of shape \(2, 4\) expected; given int32"),
+    "lengths out of range": (dict(lengths=jnp.array([3, 9])), "`lengths` must be from 0 to T = 4, got 9"),
+    "negative lengths": (dict(lengths=jnp.array([3, -1])), "`lengths` must be from 0 to T = 4, got -1"),
+    "resets of integers": (dict(resets=jnp.ones((2, 4), int)), r"`resets` must be bool of shape \(2, 4\), got int32"),
     "resets of another shape": (
         dict(resets=jnp.ones((4, 2), bool)),
-        r"\(2, 4\) expected; given bool of shape \(4, 2\)",
+        r"\(2, 4\), got bool of shape \(4, 2\)",
     ),
 }
 
 
 @pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
-def test_what_a_user_gets_wrong_is_told(arguments, message):
+def test_wrong_arguments_are_rejected(arguments, message):
     cell = recurrent.gru(6)
     with pytest.raises(ValueError, match=message):
         recurrent.scan(cell, cell.init(jax.random.key(0), 5), jnp.zeros((2, 4, 5)), **arguments)
 
 
-def test_a_step_that_closes_over_a_traced_value_is_told():
+def test_step_closing_over_a_tracer_is_rejected():
     plain = recurrent.elman(4)
     params, xs = plain.init(jax.random.key(0), 3), jnp.ones((2, 5, 3))
 
@@ -185,12 +185,12 @@ def test_a_step_that_closes_over_a_traced_value_is_told():
 
         return jnp.sum(recurrent.scan(plain._replace(step=step), params, xs)[1])
 
-    with pytest.raises(ValueError, match="closes over a traced value"):
+    with pytest.raises(ValueError, match="close over a traced value"):
         jax.grad(loss)(2.0)
 
 
-def test_forward_mode_is_told_what_to_use():
+def test_forward_mode_is_rejected():
     cell = recurrent.elman(4)
     params, xs = cell.init(jax.random.key(0), 3), jnp.ones((2, 5, 3))
-    with pytest.raises(ValueError, match='forward-mode derivatives need method="autodiff"'):
+    with pytest.raises(ValueError, match='`method` must be "autodiff" for forward-mode derivatives'):
         jax.jvp(lambda xs: recurrent.scan(cell, params, xs)[1], (xs,), (xs,))

@@ -1,4 +1,4 @@
-"""``scan`` against a plain loop, plain autodiff and finite differences."""
+"""``scan`` against Python loops, autodiff and finite differences."""
 
 import functools
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from jaxnets import recurrent
 
-CELLS = {  # every cell is in test_ragged.py; here are those that try the executor
+CELLS = {  # cells that differ for the executor; test_ragged.py tests every cell
     "gru": recurrent.gru(H),
     "lstm": recurrent.lstm(H),
-    # Not the plain product, and a parameter that the step itself reads: what the engine may not assume away.
+    # Custom products and further parameters of the step.
     "weight_norm": recurrent.elman(H)._replace(
         product=lambda w, h: h.astype(w.dtype) @ (w / jnp.linalg.norm(w, axis=0, keepdims=True))
     ),
@@ -31,7 +31,7 @@ CELLS = {  # every cell is in test_ragged.py; here are those that try the execut
 each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 
-def check_against_a_loop(cell, length):
+def check_against_loop(cell, length):
     params, xs, carry = problem(cell, length)
     last, ys = recurrent.scan(cell, params, xs, carry, method=recurrent.Sequential(8))
     step = jax.jit(functools.partial(recurrent.step, cell))
@@ -45,17 +45,17 @@ def check_against_a_loop(cell, length):
 
 @each_cell
 @pytest.mark.parametrize("length", [1, 7, 33])
-def test_scan_equals_a_python_loop(cell, length):
-    check_against_a_loop(cell, length)
+def test_scan_matches_a_python_loop(cell, length):
+    check_against_loop(cell, length)
 
 
 @pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
-def test_a_loop_of_steps_equals_scan_for_every_cell(cell):
-    check_against_a_loop(cell, 9)
+def test_scan_matches_a_python_loop_for_every_cell(cell):
+    check_against_loop(cell, 9)
 
 
 @pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
-def test_a_batch_without_rows_gives_none_and_gradients_of_zero(cell):
+def test_empty_batch_has_zero_gradients(cell):
     params, xs, carry = problem(cell, 5, batch=(0,))
     total = lambda params: recurrent.scan(
         cell, params, xs, carry, lengths=jnp.zeros(0, int), method=recurrent.Sequential(2)
@@ -64,20 +64,20 @@ def test_a_batch_without_rows_gives_none_and_gradients_of_zero(cell):
 
 
 @pytest.mark.parametrize("method", ["associative", "newton"])
-def test_a_batch_without_rows_is_one_for_every_method(method):
+def test_empty_batch_with_parallel_methods(method):
     cell = recurrent.min_gru(H)
     _, ys = recurrent.scan(cell, cell.init(jax.random.key(0), D), jnp.zeros((0, 5, D)), method=method)
     assert ys.shape == (0, 5, H)
 
 
-def test_a_step_begins_where_a_scan_begins_and_needs_floating_point():
+def test_step_matches_scan_and_rejects_integers():
     cell = EVERY_CELL["zoneout"]
     params, (xs, masks), _carry = problem(cell, 1)
     for inputs in (xs, (xs, masks)):
         last, ys = recurrent.scan(cell, params, inputs)
         carry, y = recurrent.step(cell, params, None, jax.tree.map(lambda a: a[:, 0], inputs))
         chex.assert_trees_all_close((carry, y), (last, ys[:, 0]), atol=1e-6)
-    with pytest.raises(ValueError, match="x: floating point expected; given int32"):
+    with pytest.raises(ValueError, match="`x` must have a floating point dtype, got int32"):
         recurrent.step(cell, params, None, jnp.ones((3, D), jnp.int32))
 
 
@@ -92,15 +92,15 @@ def test_a_step_begins_where_a_scan_begins_and_needs_floating_point():
         (8, 100, "carries", False),
     ],
 )
-def test_gradients_equal_plain_autodiff_in_float64(float64, cell, length, chunk, keep, reverse):
+def test_gradients_match_autodiff_in_float64(float64, cell, length, chunk, keep, reverse):
     arguments = problem(cell, length, dtype=jnp.float64)
-    wanted = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
-    got = gradient(cell, reverse=reverse, method=recurrent.Sequential(chunk, keep))(*arguments)
-    chex.assert_trees_all_close(got, wanted, atol=1e-12, rtol=1e-11)
+    expected_gradients = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
+    gradients_found = gradient(cell, reverse=reverse, method=recurrent.Sequential(chunk, keep))(*arguments)
+    chex.assert_trees_all_close(gradients_found, expected_gradients, atol=1e-12, rtol=1e-11)
 
 
 @each_cell
-def test_gradients_equal_finite_differences(float64, cell):
+def test_gradients_match_finite_differences(float64, cell):
     arguments = problem(cell, 9, dtype=jnp.float64)
     f = jax.jit(objective(cell, method=recurrent.Sequential(4)))
     gradients = gradient(cell, method=recurrent.Sequential(4))(*arguments)
@@ -115,7 +115,7 @@ def test_gradients_equal_finite_differences(float64, cell):
 
 
 @each_cell
-def test_no_parameter_has_a_gradient_of_zero(cell):
+def test_every_parameter_has_a_gradient(cell):
     gradients = gradient(cell)(*problem(cell, 12))
     for path, leaf in jax.tree.leaves_with_path(gradients):
         assert jnp.all(jnp.max(jnp.abs(leaf), axis=-1) > 0), jax.tree_util.keystr(path)
@@ -123,7 +123,7 @@ def test_no_parameter_has_a_gradient_of_zero(cell):
 
 @each_cell
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)], ids=str)
-def test_any_batch_axes_and_time_major(cell, batch):
+def test_batch_axes_and_time_major(cell, batch):
     params, xs, carry = problem(cell, 11, batch)
     last, ys = recurrent.scan(cell, params, xs, carry, method=recurrent.Sequential(4))
     flat = xs.reshape(-1, 11, D)
@@ -136,12 +136,14 @@ def test_any_batch_axes_and_time_major(cell, batch):
     chex.assert_trees_all_close(
         recurrent.scan(cell, params, time_first, carry, time_major=True)[1], jnp.moveaxis(ys, -2, 0), atol=1e-6
     )
-    wanted = gradient(cell, method="autodiff")(params, xs, carry)
-    chex.assert_trees_all_close(gradient(cell, method=recurrent.Sequential(4))(params, xs, carry), wanted, atol=2e-5)
+    expected_gradients = gradient(cell, method="autodiff")(params, xs, carry)
+    chex.assert_trees_all_close(
+        gradient(cell, method=recurrent.Sequential(4))(params, xs, carry), expected_gradients, atol=2e-5
+    )
 
 
 @each_cell
-def test_no_steps_change_nothing(cell):
+def test_empty_sequence_keeps_the_carry(cell):
     params, xs, carry = problem(cell, 0)
     last, ys = recurrent.scan(cell, params, xs, carry)
     chex.assert_shape(ys, (3, 0, H))
@@ -151,7 +153,7 @@ def test_no_steps_change_nothing(cell):
 
 
 @each_cell
-def test_carried_state_joins_pieces(cell):
+def test_carry_continues_a_sequence(cell):
     params, xs, carry = problem(cell, 20)
     last, ys = recurrent.scan(cell, params, xs, carry)
     middle, first = recurrent.scan(cell, params, xs[:, :13], carry)
@@ -161,7 +163,7 @@ def test_carried_state_joins_pieces(cell):
 
 
 @each_cell
-def test_reverse_is_the_flipped_sequence(cell):
+def test_reverse_matches_the_flipped_sequence(cell):
     params, xs, carry = problem(cell, 10)
     last, ys = recurrent.scan(cell, params, xs, carry, reverse=True, method=recurrent.Sequential(4))
     flipped, expected = recurrent.scan(cell, params, xs[:, ::-1], carry)
@@ -170,19 +172,19 @@ def test_reverse_is_the_flipped_sequence(cell):
 
 
 @each_cell
-def test_vmap_and_remat_change_nothing(cell):
+def test_vmap_and_checkpoint_match(cell):
     params, xs, carry = problem(cell, 10, (4,))
     whole = gradient(cell, method=recurrent.Sequential(4))(params, xs, carry)
-    rematerialised = jax.jit(jax.grad(jax.checkpoint(objective(cell, method=recurrent.Sequential(4))), (0, 1, 2)))(
+    checkpointed = jax.jit(jax.grad(jax.checkpoint(objective(cell, method=recurrent.Sequential(4))), (0, 1, 2)))(
         params, xs, carry
     )
-    chex.assert_trees_all_close(rematerialised, whole, atol=1e-5)
+    chex.assert_trees_all_close(checkpointed, whole, atol=1e-5)
     rows = jax.jit(jax.vmap(lambda x, c: recurrent.scan(cell, params, x, c, method=recurrent.Sequential(4))))(xs, carry)
     chex.assert_trees_all_close(rows, recurrent.scan(cell, params, xs, carry), atol=1e-6)
 
 
 @each_cell
-def test_autodiff_has_forward_mode_and_second_derivatives(float64, cell):
+def test_autodiff_supports_forward_mode_and_second_derivatives(float64, cell):
     arguments = problem(cell, 6, dtype=jnp.float64)
     f = jax.jit(objective(cell, method="autodiff"))
     tangents = jax.tree.map(jnp.ones_like, arguments)
@@ -207,10 +209,10 @@ def test_half_precision_keeps_float32_carries_and_gradients(cell, dtype):
     chex.assert_trees_all_close(ys.astype(jnp.float32), exact, atol=0.03)
     chex.assert_trees_all_close(last, exact_last, atol=0.03)
     gradients = gradient(cell, method=recurrent.Sequential(8))(params, xs.astype(dtype), carry)[0]
-    wanted = gradient(cell)(params, xs, carry)[0]
-    for got, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(wanted), strict=True):
-        assert got.dtype == jnp.float32
-        assert jnp.linalg.norm(got - true) < 0.03 * jnp.linalg.norm(true) + 0.03
+    expected_gradients = gradient(cell)(params, xs, carry)[0]
+    for gradients_found, true in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected_gradients), strict=True):
+        assert gradients_found.dtype == jnp.float32
+        assert jnp.linalg.norm(gradients_found - true) < 0.03 * jnp.linalg.norm(true) + 0.03
 
 
 @each_cell
@@ -229,12 +231,12 @@ def test_huge_inputs_stay_finite(cell):
     reverse=st.booleans(),
     keep=st.sampled_from(["carries", "boundaries", "products"]),
 )
-def test_any_length_and_chunk(length, chunk, batch, reverse, keep):
+def test_any_length_and_chunk_size(length, chunk, batch, reverse, keep):
     cell = CELLS["lstm"]
     arguments = problem(cell, length, (batch,))
-    got = gradient(cell, reverse=reverse, method=recurrent.Sequential(chunk, keep))(*arguments)
-    wanted = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
-    chex.assert_trees_all_close(got, wanted, atol=2e-5, rtol=2e-5)
+    gradients_found = gradient(cell, reverse=reverse, method=recurrent.Sequential(chunk, keep))(*arguments)
+    expected_gradients = gradient(cell, reverse=reverse, method="autodiff")(*arguments)
+    chex.assert_trees_all_close(gradients_found, expected_gradients, atol=2e-5, rtol=2e-5)
 
 
 def test_compiles_once_for_one_shape():
@@ -246,20 +248,20 @@ def test_compiles_once_for_one_shape():
 
 
 BAD = {
-    "integers": (dict(xs=jnp.zeros((2, 4, 5), jnp.int32)), "xs: floating point expected; given int32"),
-    "no time axis": (dict(xs=jnp.zeros(5)), r"xs: at least the axes \[T, D\] expected; given shape \(5,\)"),
-    "features": (dict(xs=jnp.zeros((2, 4, 7))), "made for 5 features; given shape"),
-    "carry of another batch": (dict(carry=jnp.zeros((3, 6))), r"carry: shapes \(2, 6\) expected.*given \(3, 6\)"),
-    "carry of another kind": (dict(carry=(jnp.zeros((2, 6)),) * 2), "carry: shapes"),
+    "integers": (dict(xs=jnp.zeros((2, 4, 5), jnp.int32)), "`xs` must have a floating point dtype, got int32"),
+    "no time axis": (dict(xs=jnp.zeros(5)), r"`xs` must have at least the axes \[T, D\], got shape \(5,\)"),
+    "features": (dict(xs=jnp.zeros((2, 4, 7))), "must have 5 features, as the parameters, got shape"),
+    "carry of another batch": (dict(carry=jnp.zeros((3, 6))), r"`carry` must have the shapes \(2, 6\).*got \(3, 6\)"),
+    "carry of another kind": (dict(carry=(jnp.zeros((2, 6)),) * 2), "`carry` must have the shapes"),
     "method": (
         dict(method="magic"),
-        "method must be one of auto, sequential, associative, newton, cudnn, persistent, autodiff.*got 'magic'",
+        "`method` must be one of auto, sequential, associative, newton, cudnn, persistent, autodiff.*got 'magic'",
     ),
     "associative": (
         dict(method="associative"),
-        "method: associative needs a cell that is linear in its state, such as",
+        '`cell` of method "associative" must be linear in its state, such as',
     ),
-    "params": (dict(params={"kernel": jnp.zeros(3)}), 'params: "input" and "recurrent" expected'),
+    "params": (dict(params={"kernel": jnp.zeros(3)}), '`params` must have the keys "input" and "recurrent"'),
 }
 
 
@@ -270,7 +272,7 @@ def compiled_gradient(cell, batch, length, **options):
 
 
 @pytest.mark.parametrize("batch, length, chosen", [(128, 16, "products"), (64, 16, "carries"), (128, 4096, "carries")])
-def test_products_are_kept_where_they_are_large_and_not_too_many(batch, length, chosen):
+def test_products_are_saved_if_large_and_few(batch, length, chosen):
     memory = lambda keep: compiled_gradient(
         recurrent.lstm(128), batch, length, method=recurrent.Sequential(keep=keep)
     ).memory_analysis()
@@ -279,14 +281,14 @@ def test_products_are_kept_where_they_are_large_and_not_too_many(batch, length, 
     assert by_keep[None] == by_keep[chosen]
 
 
-def test_what_the_outputs_tell_is_not_computed_again():
-    """tanh's derivative is one of its value; relu's is not, for JAX, and needs the products once more."""
+def test_products_are_not_recomputed_if_outputs_suffice():
+    """The derivative of tanh is a function of its value; JAX recomputes the products for that of relu."""
     flops = [compiled_gradient(recurrent.elman(64, a), 8, 16).cost_analysis()["flops"] for a in (jnp.tanh, jax.nn.relu)]
     assert flops[1] - flops[0] > 2 * 8 * 16 * 64 * 64
 
 
 @pytest.mark.parametrize("arguments, message", BAD.values(), ids=BAD)
-def test_what_a_user_gets_wrong_is_told(arguments, message):
+def test_wrong_arguments_are_rejected(arguments, message):
     cell = CELLS["gru"]
     params = cell.init(jax.random.key(0), D)
     with pytest.raises(ValueError, match=message):

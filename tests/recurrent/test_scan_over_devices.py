@@ -1,4 +1,4 @@
-"""A sequence over devices: on eight simulated ones in a process of their own, on one and its errors here."""
+"""``scan_over_devices`` on eight simulated devices and on one device."""
 
 from pathlib import Path
 
@@ -15,29 +15,29 @@ CHECKS = Path(__file__).parent / "checks_of_scan_over_devices.py"
 MESH = jax.make_mesh((1,), ("time",), (AxisType.Auto,), devices=jax.devices()[:1])
 
 
-def test_states_and_gradients_are_those_of_scan_and_messages_do_not_grow(run_on_devices):
-    run_on_devices(CHECKS, "messages_do_not_grow_with_time", "a_few")
+def test_results_match_scan_and_messages_do_not_grow(run_on_devices):
+    run_on_devices(CHECKS, "messages_do_not_grow_with_time", "two_cells")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "every_cell_option_and_number_of_devices",
+        "all_cells_options_and_device_counts",
         "float32",
-        "edges",
-        "padding_has_no_effect_whatever_is_in_it",
+        "edge_cases",
+        "nan_padding_has_no_effect",
         "half_precision",
-        "cells_of_ones_own",
-        "memory_is_that_of_a_part",
-        "a_batch_goes_on_being_divided",
+        "custom_cells",
+        "memory_is_that_of_one_shard",
+        "batch_stays_sharded",
     ],
 )
 def test_on_eight_devices(run_on_devices, name):
     run_on_devices(CHECKS, name)
 
 
-def test_on_one_device_as_scan():
+def test_one_device_matches_scan():
     params, xs, carry = problem(CELLS["min gru"], 7)
     lengths = [7, 3, 0]
     got = recurrent.scan_over_devices(CELLS["min gru"], params, xs, carry, mesh=MESH, axis="time", lengths=lengths)
@@ -48,16 +48,16 @@ def test_on_one_device_as_scan():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"cell": "gru"}, "scan_over_devices needs a cell that is linear in its state, such as min_gru.*no LinearStep"),
+        ({"cell": "gru"}, "`cell` of scan_over_devices must be linear in its state, such as min_gru.*not a LinearStep"),
         ({"axis": "space"}, "axis: one of the mesh's, 'time', expected; given 'space'"),
         ({"mesh": jax.make_mesh((1,), ("time",), (AxisType.Explicit,))}, "mesh: axes of type Auto.*given Explicit"),
-        ({"lengths": [7, 9, 0]}, "lengths: from 0 to T = 7 expected; given 9"),
-        ({"resets": jnp.zeros((3, 6), bool)}, r"resets: bool of shape \(3, 7\) expected"),
-        ({"carry": jnp.zeros((2, 6))}, r"carry: shapes \(3, 6\) expected for this batch"),
-        ({"method": "magic"}, "method must be one of auto, sequential.*got 'magic'"),
+        ({"lengths": [7, 9, 0]}, "`lengths` must be from 0 to T = 7, got 9"),
+        ({"resets": jnp.zeros((3, 6), bool)}, r"`resets` must be bool of shape \(3, 7\)"),
+        ({"carry": jnp.zeros((2, 6))}, r"`carry` must have the shapes \(3, 6\) for this batch"),
+        ({"method": "magic"}, "`method` must be one of auto, sequential.*got 'magic'"),
     ],
 )
-def test_what_a_user_gets_wrong(changes, message):
+def test_wrong_arguments_are_rejected(changes, message):
     cell = CELLS[changes.pop("cell", "min gru")]
     params, xs, _ = problem(cell, 7)
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""JAX's own modes: 64-bit types with inputs of 32, strict promotion, tracer leaks, meshes with explicit axes."""
+"""Recurrent functions in modes of JAX: x64, strict promotion, tracer leak checks and explicit meshes."""
 
 from pathlib import Path
 
@@ -18,35 +18,35 @@ def methods(cell):
     return ("sequential", "newton", "autodiff", *(["associative"] * isinstance(cell.step, recurrent.LinearStep)))
 
 
-# Which run both methods of every cell; the others run those of the cells that differ most.
+# Cells that differ most; the others are slow tests.
 FAST = ("elman", "gru, after", "lru", "zoneout", "recurrent dropout")
-EVERY = [
+CASES = [
     pytest.param(name, method, marks=[pytest.mark.slow] * (name not in FAST or method in ("newton", "associative")))
     for name, cell in CELLS.items()
     for method in methods(cell)
 ]
 
 
-def changed(tree, dtype):
+def cast(tree, dtype):
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
-@pytest.mark.parametrize("name, method", EVERY)
-def test_64_bit_types_with_inputs_of_32(float64, name, method):
-    """Everything follows the inputs: carries and outputs are float32, gradients in the dtype of each argument."""
+@pytest.mark.parametrize("name, method", CASES)
+def test_float32_inputs_with_x64_enabled(float64, name, method):
+    """Carries and outputs are float32, and gradients have the dtype of their argument."""
     cell = CELLS[name]
     params, xs, carry = problem(cell, 6)
     options = dict(lengths=LENGTHS, resets=RESETS, method=method)
     assert {leaf.dtype for leaf in jax.tree.leaves(cell.init(jax.random.key(0), D))} == {jnp.dtype("float32")}
     run = jax.jit(lambda params, xs, carry: recurrent.scan(cell, params, xs, carry, **options))
     for dtype in (jnp.float64, jnp.float32):
-        wide = changed(params, dtype)
+        wide = cast(params, dtype)
         last, ys = run(wide, xs, carry)
         assert {leaf.dtype for leaf in jax.tree.leaves((last, ys))} == {jnp.dtype("float32")}
         found = gradient(cell, **options)(wide, xs, carry)
         assert {leaf.dtype for leaf in jax.tree.leaves(found[0]) if leaf.dtype != bool} == {jnp.dtype(dtype)}
         assert {leaf.dtype for leaf in jax.tree.leaves(found[1:])} == {jnp.dtype("float32")}
-    exact = recurrent.scan(cell, *changed((params, xs, carry), jnp.float64), **{**options, "method": "autodiff"})
+    exact = recurrent.scan(cell, *cast((params, xs, carry), jnp.float64), **{**options, "method": "autodiff"})
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), (last, ys), exact)
 
 
@@ -62,7 +62,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_with_64_bit_types(float64, name):
+def test_layers_with_x64_enabled(float64, name):
     module, options = LAYERS[name]
     xs = jnp.ones((3, 6, D), jnp.float32)
     rngs = {"dropout": jax.random.key(1)}
@@ -73,7 +73,7 @@ def test_layers_with_64_bit_types(float64, name):
     assert {leaf.dtype for leaf in jax.tree.leaves((variables, found, gradients))} == {jnp.dtype("float32")}
 
 
-def test_decoding_with_64_bit_types(float64):
+def test_decoding_with_x64_enabled(float64):
     step = lambda carry, token: (carry + 1, jnp.arange(5, dtype=jnp.float32) * carry)
     assert decoding.sample(step, jnp.float32(0), 0, jax.random.key(0), length=3).dtype == jnp.int32
     best = decoding.beam_search(step, jnp.float32(0), 0, end=1, num_beams=2, length=3)
@@ -89,10 +89,10 @@ def test_decoding_with_64_bit_types(float64):
     ],
 )
 def test_strict_promotion(name, dtype):
-    """Of every cell, traced only: promotion is decided then."""
+    """Cells are only traced, which is sufficient for promotion errors."""
     cell = CELLS[name]
     params, xs, carry = problem(cell, 6)
-    params, xs = params, changed(xs, dtype)
+    params, xs = params, cast(xs, dtype)
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         for method in methods(cell):
             found = gradient(cell, lengths=LENGTHS, resets=RESETS, method=method)

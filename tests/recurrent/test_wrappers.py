@@ -1,4 +1,4 @@
-"""Wrappers do what their papers say."""
+"""Wrappers against the definitions of their papers."""
 
 import chex
 import jax
@@ -13,7 +13,7 @@ LSTM = recurrent.lstm(6)
 PARAMS = LSTM.init(jax.random.key(1), 5)
 
 
-def loop(step, carry):
+def python_loop(step, carry):
     ys = []
     for t in range(8):
         carry, y = step(carry, t)
@@ -21,32 +21,32 @@ def loop(step, carry):
     return carry, jnp.stack(ys, axis=1)
 
 
-def test_zoneout_keeps_what_its_masks_say():
+def test_zoneout_masks_keep_the_old_carry():
     cell = recurrent.zoneout(LSTM, (0.3, 0.6))
     masks = recurrent.zoneout_masks(jax.random.key(2), cell, PARAMS, XS, (0.3, 0.6))
 
     def step(carry, t):
         new, _ = recurrent.step(LSTM, PARAMS, carry, XS[:, t])
-        h, c = (jnp.where(m[:, t], old, fresh) for m, old, fresh in zip(masks, carry, new, strict=True))
+        h, c = (jnp.where(m[:, t], old, new) for m, old, new in zip(masks, carry, new, strict=True))
         return (h, c), h
 
-    expected = loop(step, LSTM.carry(PARAMS, XS[:, 0]))
+    expected = python_loop(step, LSTM.carry(PARAMS, XS[:, 0]))
     chex.assert_trees_all_close(recurrent.scan(cell, PARAMS, (XS, masks)), expected, atol=1e-6)
 
 
-def test_zoneout_takes_the_expectation_without_masks():
+def test_zoneout_without_masks_uses_the_expectation():
     cell = recurrent.zoneout(LSTM, (0.3, 0.6))
 
     def step(carry, t):
         new, _ = recurrent.step(LSTM, PARAMS, carry, XS[:, t])
-        h, c = (r * old + (1 - r) * fresh for r, old, fresh in zip((0.3, 0.6), carry, new, strict=True))
+        h, c = (r * old + (1 - r) * new for r, old, new in zip((0.3, 0.6), carry, new, strict=True))
         return (h, c), h
 
-    expected = loop(step, LSTM.carry(PARAMS, XS[:, 0]))
+    expected = python_loop(step, LSTM.carry(PARAMS, XS[:, 0]))
     chex.assert_trees_all_close(recurrent.scan(cell, PARAMS, XS), expected, atol=1e-6)
 
 
-def test_zoneout_masks_have_their_rates():
+def test_zoneout_masks_have_the_given_rates():
     long = jnp.zeros((50, 100, 5))
     h, c = recurrent.zoneout_masks(jax.random.key(0), LSTM, PARAMS, long, (0.1, 0.5))
     chex.assert_shape((h, c), (50, 100, 6))
@@ -58,7 +58,7 @@ def test_zoneout_masks_have_their_rates():
     chex.assert_shape(time_first, (100, 50, 6))
 
 
-def test_recurrent_dropout_has_one_mask_for_all_steps():
+def test_recurrent_dropout_uses_one_mask_for_all_steps():
     gru = recurrent.gru(6)
     params = gru.init(jax.random.key(1), 5)
     masks = recurrent.recurrent_dropout_masks(jax.random.key(2), gru, params, XS, 0.5)
@@ -71,22 +71,22 @@ def test_recurrent_dropout_has_one_mask_for_all_steps():
         dot = lambda name, h: (h * masks[name]) @ weights[name]
         return gru.step({}, h, gru.project(source, XS[:, t]), dot)
 
-    expected = loop(step, jnp.zeros((3, 6)))
+    expected = python_loop(step, jnp.zeros((3, 6)))
     chex.assert_trees_all_close(recurrent.scan(cell, {**params, "dropout_masks": masks}, XS), expected, atol=1e-6)
     chex.assert_trees_all_equal(recurrent.scan(cell, params, XS), recurrent.scan(gru, params, XS))
 
 
-def test_a_residual_cell_adds_its_input():
+def test_residual_adds_the_input():
     cell = recurrent.gru(5)
     params = cell.init(jax.random.key(1), 5)
     chex.assert_trees_all_close(
         recurrent.scan(recurrent.residual(cell), params, XS)[1], recurrent.scan(cell, params, XS)[1] + XS
     )
-    with pytest.raises(ValueError, match="residual: input and output of one width expected"):
+    with pytest.raises(ValueError, match="residual: the shapes of input and output must be equal"):
         recurrent.scan(recurrent.residual(LSTM), PARAMS, XS)
 
 
-def test_a_learned_carry_begins_every_row_and_every_reset():
+def test_learned_carry_starts_every_row_and_every_reset():
     cell = recurrent.learned_carry(LSTM)
     params = cell.init(jax.random.key(1), 5)
     chex.assert_trees_all_equal(recurrent.scan(cell, params, XS), recurrent.scan(LSTM, PARAMS, XS))
@@ -99,11 +99,11 @@ def test_a_learned_carry_begins_every_row_and_every_reset():
         recurrent.scan(cell, params, XS[:, 5:])[1],
         atol=1e-6,
     )
-    with pytest.raises(ValueError, match="learned_carry: a cell over features expected"):
+    with pytest.raises(ValueError, match="`cell` of learned_carry must have inputs"):
         recurrent.learned_carry(recurrent.conv_lstm(3))
 
 
-def test_wrappers_wrap_wrappers():
+def test_wrappers_compose():
     inner = recurrent.gru(5)
     cell = recurrent.learned_carry(recurrent.residual(recurrent.zoneout(inner, 0.2)))
     params = cell.init(jax.random.key(1), 5)
@@ -114,13 +114,13 @@ def test_wrappers_wrap_wrappers():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.5])
-def test_rates_are_probabilities(rate):
-    with pytest.raises(ValueError, match="rate: a probability"):
+def test_rate_outside_of_the_unit_interval_is_rejected(rate):
+    with pytest.raises(ValueError, match="`rate` must be a number from 0 to"):
         recurrent.zoneout(LSTM, rate)
-    with pytest.raises(ValueError, match="rate: a probability"):
+    with pytest.raises(ValueError, match="`rate` must be a number from 0 to"):
         recurrent.recurrent_dropout_masks(jax.random.key(0), LSTM, PARAMS, XS, rate)
 
 
-def test_a_rate_for_each_part_of_the_carry():
-    with pytest.raises(ValueError, match="rate: one number, or 2 for the arrays of this carry"):
+def test_wrong_number_of_rates_is_rejected():
+    with pytest.raises(ValueError, match="`rate` must be one number or a tuple of 2"):
         recurrent.zoneout_masks(jax.random.key(0), LSTM, PARAMS, XS, (0.1, 0.2, 0.3))

@@ -1,4 +1,4 @@
-"""ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM whose products are convolutions, for fields over time."""
+"""ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM with convolutions in place of matrix products."""
 
 import math
 
@@ -9,14 +9,14 @@ from jax import lax
 
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.recurrent.cell import Cell, along, check_width, zero_state
+from jaxnets.recurrent.cell import Cell, check_width, match_rank, zero_state
 from jaxnets.recurrent.checking import cached
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC")}
 
 
 def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    """Convolution of ``x [*batch, *space, C]`` with ``kernel [*size, C, G]``, same size, stride 1."""
+    """Convolves ``x [*batch, *space, C]`` with ``kernel [*size, C, G]``, with stride 1 and "same" padding."""
     space = kernel.ndim - 2
     chex.assert_axis_dimension(kernel, -2, x.shape[-1])
     leading = x.ndim - 1 - space
@@ -27,34 +27,36 @@ def _convolve(kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 @cached
 def conv_lstm(hidden_size: int, kernel_size: tuple[int, ...] = (3, 3), forget_bias: float = 1.0) -> Cell:
-    r"""The ConvLSTM, without peepholes (as in Keras and flax):
+    r"""A convolutional LSTM without peepholes, as in Keras and flax.
 
     .. math::
         i, f, o &= \sigma(x_t * U_{i,f,o} + h_{t-1} * W_{i,f,o} + b_{i,f,o}) \\
         g &= \tanh(x_t * U_g + h_{t-1} * W_g + b_g) \\
         c_t &= f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t)
 
-    with * a convolution of stride 1 and "same" padding. Inputs are ``[*batch, T, W, C]`` for a kernel of one size,
-    ``[*batch, T, H, W, C]`` for two.
+    where * is a convolution with stride 1 and "same" padding. Inputs are ``[*batch, T, W, C]`` for a kernel size of
+    length 1 and ``[*batch, T, H, W, C]`` for one of length 2.
 
-    Parameters: ``input = {kernel [*size, C, 4 H], bias [4 H]}``, ``recurrent = {kernel [*size, H, 4 H]}``, in the
-    order i, f, g, o. The carry is (h, c), each of the size of an input with H channels.
+    Parameters: ``input = {kernel [*size, C, 4 F], bias [4 F]}``, ``recurrent = {kernel [*size, F, 4 F]}``, in the
+    order i, f, g, o. The carry is (h, c), images of F channels with the size of the input.
 
     Args:
-        hidden_size: H, the number of hidden channels.
-        kernel_size: Sizes of the kernels.
+        hidden_size: F, the number of hidden channels.
+        kernel_size: Size of the kernels, (width,) or (height, width).
         forget_bias: Initial bias of the forget gate.
 
+    Returns:
+        The cell.
+
     Raises:
-        ValueError: The kernel has neither one nor two sizes.
+        ValueError: ``hidden_size`` is not a positive integer, or ``kernel_size`` is not a tuple of one or two positive
+            integers.
     """
     check_integer("hidden_size", hidden_size)
-    if not isinstance(kernel_size, tuple):
-        raise ValueError(f"kernel must be a tuple of one or two sizes, such as (3, 3), got {kernel_size!r}")
+    if not isinstance(kernel_size, tuple) or len(kernel_size) not in _LAYOUT:
+        raise ValueError(f"`kernel_size` must be a tuple of one or two integers, such as (3, 3), got {kernel_size!r}")
     for size in kernel_size:
         check_integer("kernel_size", size)
-    if len(kernel_size) not in _LAYOUT:
-        raise ValueError(f"kernel_size: one or two sizes expected; given {kernel_size}")
 
     def init(key, features):
         first, second = jax.random.split(key)
@@ -73,7 +75,7 @@ def conv_lstm(hidden_size: int, kernel_size: tuple[int, ...] = (3, 3), forget_bi
         return (zero_state(x, hidden_size),) * 2
 
     def project(params, xs):
-        return tuple(jnp.split(_convolve(params["kernel"], xs) + along(params["bias"], xs), 4, axis=-1))
+        return tuple(jnp.split(_convolve(params["kernel"], xs) + match_rank(params["bias"], xs), 4, axis=-1))
 
     def step(rest, carry, u, dot):
         h, c = carry

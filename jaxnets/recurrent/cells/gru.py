@@ -1,45 +1,53 @@
-"""Gated recurrent units (Cho et al. 2014, arXiv:1406.1078; Chung et al. 2014, arXiv:1412.3555) and the minimal one."""
+"""Gated recurrent units (Cho et al. 2014, arXiv:1406.1078; Chung et al. 2014, arXiv:1412.3555)."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.checks import check_integer
-from jaxnets.recurrent.cell import Cell, along, chrono_bias, dense_carry, dense_gates, dense_init
+from jaxnets.recurrent.cell import Cell, chrono_bias, dense_carry, dense_gates, dense_init, match_rank
 from jaxnets.recurrent.checking import cached
 
 
 @cached
 def gru(hidden_size: int, reset: str = "before", chrono_init: float = 0) -> Cell:
-    r"""The GRU, by where its reset (relevance) gate stands:
+    r"""A gated recurrent unit.
 
     .. math::
         z &= \sigma(x_t U_z + h_{t-1} W_z + b_z) \\
         r &= \sigma(x_t U_r + h_{t-1} W_r + b_r) \\
-        n &= \tanh(x_t U_n + (r \odot h_{t-1}) W_n + b_n) & \text{before the product} \\
-        n &= \tanh(x_t U_n + r \odot (h_{t-1} W_n + c_n) + b_n) & \text{after the product} \\
-        n &= \tanh(x_t U_n + h_{t-1} W_n + b_n) & \text{none} \\
+        n &= \tanh(x_t U_n + (r \odot h_{t-1}) W_n + b_n) & \text{reset before the product} \\
+        n &= \tanh(x_t U_n + r \odot (h_{t-1} W_n + c_n) + b_n) & \text{reset after the product} \\
+        n &= \tanh(x_t U_n + h_{t-1} W_n + b_n) & \text{no reset} \\
         h_t &= (1 - z) \odot h_{t-1} + z \odot n
 
-    z says how much of the candidate n enters (Chung 2014); in torch, Keras and flax it says how much stays, so
-    their z is 1 minus this one. "after" is the variant of cuDNN, torch, flax and Keras, with two biases.
+    The update gate z is the weight of the candidate n, as in Chung et al. 2014. In torch, Keras and flax it is the
+    weight of the old state, so their z is 1 minus this z. cuDNN, torch, flax and Keras (by default) reset after the
+    product, with two biases.
 
-    Parameters: ``input = {kernel [D, 3 H], bias [3 H]}`` in the order z, r, n (``none``: 2 H, z, n).
-    before: ``recurrent = {gates [H, 2 H] (z, r), candidate [H, H]}``; after: ``recurrent = {kernel [H, 3 H]}`` and
-    ``recurrent_bias [3 H]``; none: ``recurrent = {kernel [H, 2 H]}``. The carry is h.
+    Parameters, with blocks in the order z, r, n:
+
+    - ``reset="before"``: ``input = {kernel [D, 3 H], bias [3 H]}``, ``recurrent = {gates [H, 2 H], candidate [H, H]}``;
+    - ``reset="after"``: the same ``input``, ``recurrent = {kernel [H, 3 H]}``, ``recurrent_bias [3 H]`` (c);
+    - ``reset="none"``: ``input = {kernel [D, 2 H], bias [2 H]}``, ``recurrent = {kernel [H, 2 H]}``, without block r.
+
+    The carry and the output are h.
 
     Args:
-        hidden_size: H, the number of hidden features.
-        reset: ``"before"``, ``"after"`` or ``"none"``.
-        chrono_init: Longest time, in steps, that units begin with: :math:`b_z = -\log u`, u uniform from 1 to T - 1
-            (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
+        hidden_size: H, the number of hidden units.
+        reset: Position of the reset gate: ``"before"`` or ``"after"`` the product, or ``"none"``.
+        chrono_init: T, the longest initial memory in steps: :math:`b_z = -\log u`, u uniform in [1, T - 1] (Tallec and
+            Ollivier 2018, arXiv:1804.11188). 0 initializes :math:`b_z` to zero.
+
+    Returns:
+        The cell.
 
     Raises:
-        ValueError: ``reset`` is none of these.
+        ValueError: ``hidden_size`` is not a positive integer, or ``reset`` has another value.
     """
     check_integer("hidden_size", hidden_size)
     blocks = {"before": {"gates": 2, "candidate": 1}, "after": {"kernel": 3}, "none": {"kernel": 2}}
     if reset not in blocks:
-        raise ValueError(f"reset: before, after or none; given {reset!r}")
+        raise ValueError(f"`reset` must be before, after or none, got {reset!r}")
     gates = 2 if reset == "none" else 3
 
     def init(key, features):
@@ -55,7 +63,7 @@ def gru(hidden_size: int, reset: str = "before", chrono_init: float = 0) -> Cell
 
     def after(rest, h, u, dot):
         products = dot("kernel", h)
-        az, ar, an = jnp.split(products + along(rest["recurrent_bias"], products), 3, axis=-1)
+        az, ar, an = jnp.split(products + match_rank(rest["recurrent_bias"], products), 3, axis=-1)
         return jax.nn.sigmoid(u[0] + az), jnp.tanh(u[2] + jax.nn.sigmoid(u[1] + ar) * an)
 
     def none(rest, h, u, dot):
@@ -79,7 +87,7 @@ def gru(hidden_size: int, reset: str = "before", chrono_init: float = 0) -> Cell
 
 @cached
 def mgu(hidden_size: int) -> Cell:
-    r"""The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420): one gate both resets and updates.
+    r"""A minimal gated unit (Zhou et al. 2016, arXiv:1603.09420), with one gate for both reset and update.
 
     .. math::
         f &= \sigma(x_t U_f + h_{t-1} W_f + b_f) \\
@@ -87,10 +95,16 @@ def mgu(hidden_size: int) -> Cell:
         h_t &= (1 - f) \odot h_{t-1} + f \odot n
 
     Parameters: ``input = {kernel [D, 2 H], bias [2 H]}`` in the order f, n; ``recurrent = {gate [H, H], candidate
-    [H, H]}``. The carry is h.
+    [H, H]}``. The carry and the output are h.
 
     Args:
-        hidden_size: H, the number of hidden features.
+        hidden_size: H, the number of hidden units.
+
+    Returns:
+        The cell.
+
+    Raises:
+        ValueError: ``hidden_size`` is not a positive integer.
     """
     check_integer("hidden_size", hidden_size)
 

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.checks import check_integer
-from jaxnets.recurrent.cell import Cell, along, check_width, chrono_bias, dense_gates, dense_init, zero_state
+from jaxnets.recurrent.cell import Cell, check_width, chrono_bias, dense_gates, dense_init, match_rank, zero_state
 from jaxnets.recurrent.checking import cached
 
-# What a plain LSTM consists of is one function each, so that it can be recognized.
+# The functions of a plain LSTM are module-level objects, so that the cuDNN executor can recognize them.
 lstm_project = functools.partial(dense_gates, gates=4)
 coupled_project = functools.partial(dense_gates, gates=3)
 
 
 def lstm_step(rest, carry, u, dot):
-    """The step of an LSTM, coupled where u has three gates."""
+    """The step of an LSTM; with three gates in ``u``, the input gate is coupled to the forget gate."""
     h, c = carry
     *i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), len(u), axis=-1), strict=True))
     f = jax.nn.sigmoid(f)
@@ -28,7 +28,7 @@ def lstm_step(rest, carry, u, dot):
 def lstm(
     hidden_size: int, forget_bias: float = 1.0, proj_size: int = 0, coupled: bool = False, chrono_init: float = 0
 ) -> Cell:
-    r"""The LSTM with a forget gate:
+    r"""A long short-term memory cell with a forget gate.
 
     .. math::
         i, f, o &= \sigma(x_t U_{i,f,o} + h_{t-1} W_{i,f,o} + b_{i,f,o}) \\
@@ -37,16 +37,25 @@ def lstm(
         h_t &= o \odot \tanh(c_t)
 
     Parameters: ``input = {kernel [D, 4 H], bias [4 H]}``, ``recurrent = {kernel [H, 4 H]}``, in the order i, f, g, o.
-    The carry is (h, c).
+    The carry is (h, c), the output h.
 
     Args:
-        hidden_size: H, the number of hidden features.
-        forget_bias: Initial bias of the forget gate; 1 lets a new network remember (Jozefowicz et al. 2015).
-        proj_size: P > 0 makes :math:`h_t = (o \odot \tanh(c_t)) W_p` (Sak et al. 2014, arXiv:1402.1128): h has P
-            features, ``recurrent`` has ``kernel [P, 4 H]`` and ``proj_size`` :math:`W_p` ``[H, P]``.
-        coupled: :math:`i = 1 - f` (Greff et al. 2017, arXiv:1503.04069): the kernels lose their block i, 3 H.
-        chrono_init: Longest time, in steps, that units begin with, instead of ``forget_bias``: :math:`b_f = \log u`,
-            :math:`b_i = -b_f`, u uniform from 1 to memory - 1 (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
+        hidden_size: H, the number of hidden units.
+        forget_bias: Initial bias of the forget gate. A bias of 1 lets an untrained network remember (Jozefowicz et al.
+            2015).
+        proj_size: P, the number of features of h. If positive, :math:`h_t = (o \odot \tanh(c_t)) W_p` (Sak et al. 2014,
+            arXiv:1402.1128), and ``recurrent = {kernel [P, 4 H], projection [H, P]}`` with :math:`W_p` the projection.
+            0 disables the projection.
+        coupled: Whether :math:`i = 1 - f` (Greff et al. 2017, arXiv:1503.04069). The kernels and the bias then have no
+            block i and a width of 3 H.
+        chrono_init: T, the longest initial memory in steps, which replaces ``forget_bias``: :math:`b_f = \log u`,
+            :math:`b_i = -b_f`, u uniform in [1, T - 1] (Tallec and Ollivier 2018, arXiv:1804.11188). 0 disables it.
+
+    Returns:
+        The cell.
+
+    Raises:
+        ValueError: ``hidden_size`` is not a positive integer, or ``proj_size`` is negative.
     """
     check_integer("hidden_size", hidden_size)
     check_integer("proj_size", proj_size, least=0)
@@ -88,7 +97,7 @@ def lstm(
 
 @cached
 def peephole_lstm(hidden_size: int, forget_bias: float = 1.0) -> Cell:
-    r"""The LSTM whose gates also see the cell state (Gers, Schraudolph and Schmidhuber 2002, JMLR 3):
+    r"""An LSTM with peephole connections from the cell state to the gates (Gers et al. 2002, JMLR 3).
 
     .. math::
         i, f &= \sigma(x_t U_{i,f} + h_{t-1} W_{i,f} + p_{i,f} \odot c_{t-1} + b_{i,f}) \\
@@ -96,18 +105,25 @@ def peephole_lstm(hidden_size: int, forget_bias: float = 1.0) -> Cell:
         o &= \sigma(x_t U_o + h_{t-1} W_o + p_o \odot c_t + b_o) \\
         h_t &= o \odot \tanh(c_t)
 
-    Parameters: as ``lstm``, and ``peephole [3, H]`` in the order i, f, o, zero at first. The carry is (h, c).
+    Parameters: those of ``lstm``, and ``peephole [3, H]`` in the order i, f, o, initialized to zero. The carry is
+    (h, c), the output h.
 
     Args:
-        hidden_size: H, the number of hidden features.
+        hidden_size: H, the number of hidden units.
         forget_bias: Initial bias of the forget gate.
+
+    Returns:
+        The cell.
+
+    Raises:
+        ValueError: ``hidden_size`` is not a positive integer.
     """
     check_integer("hidden_size", hidden_size)
     plain = lstm(hidden_size, forget_bias)
 
     def step(rest, carry, u, dot):
         h, c = carry
-        pi, pf, po = (along(p, c) for p in rest["peephole"])
+        pi, pf, po = (match_rank(p, c) for p in rest["peephole"])
         i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), 4, axis=-1), strict=True))
         c, before = jax.nn.sigmoid(f + pf * c) * c, c
         c = c + jax.nn.sigmoid(i + pi * before) * jnp.tanh(g)

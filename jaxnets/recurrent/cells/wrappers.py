@@ -1,36 +1,43 @@
-"""Cells made from cells: zoneout, variational dropout, residual connections, a learned initial carry."""
+"""Wrappers of cells: zoneout, variational dropout, residual connections and learned initial carries."""
 
 import functools
 import numbers
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input, named_weight
-from jaxnets.recurrent.checking import arrays, check_cell, check_params, time_axis
+from jaxnets.ops.array_types import Array, Bool, Float, Key, PyTree
+from jaxnets.recurrent.cell import Cell, LinearStep, Params, get_weight, main_input
+from jaxnets.recurrent.checking import as_arrays, check_cell, check_params, time_axis
 
 
 def zoneout(cell: Cell, rate: float | tuple[float, ...]) -> Cell:
-    r"""Zoneout (Krueger et al. 2017, arXiv:1606.01305): a unit of the carry keeps its old value with probability rate.
+    r"""Adds zoneout to a cell (Krueger et al. 2017, arXiv:1606.01305).
+
+    Every unit of the carry keeps its old value with probability ``rate``:
 
     .. math::
         c_t = m_t \odot c_{t-1} + (1 - m_t) \odot \tilde c_t, \quad m_t \sim \mathrm{Bernoulli}(\mathrm{rate})
 
-    Scan it over ``(xs, masks)``, with masks from ``zoneout_masks``, to train; over ``xs`` alone the expectation of m is
-    used. Parameters and carry are the cell's.
+    For training, scan over ``(xs, masks)`` with masks from ``zoneout_masks``. For evaluation, scan over ``xs`` alone:
+    m is then replaced by its expectation. Parameters and carry are those of ``cell``.
 
     Args:
-        cell: The cell.
-        rate: One probability, or one for each array of the carry (for an LSTM h, c; the paper has .05, .5).
+        cell: A recurrent cell.
+        rate: One probability, or one per array of the carry (h and c of an LSTM; the paper uses 0.05 and 0.5).
+
+    Returns:
+        A cell.
 
     Raises:
-        ValueError: A rate is not in [0, 1].
+        ValueError: A rate is not in [0, 1], or ``cell`` is not a cell.
     """
     check_cell(cell)
     for value in rate if isinstance(rate, tuple) else (rate,):
         if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-            raise ValueError(f"rate: a probability expected; given {value!r}")
+            raise ValueError(f"`rate` must be a number from 0 to 1, got {value!r}")
 
     def project(params, xs):
         x, masks = xs if isinstance(xs, tuple) else (xs, None)
@@ -42,23 +49,43 @@ def zoneout(cell: Cell, rate: float | tuple[float, ...]) -> Cell:
         leaves, tree = jax.tree.flatten(new)
         old = jax.tree.leaves(carry)
         if masks is None:
-            mixed = [r * a + (1 - r) * b for r, a, b in zip(_rates(rate, len(leaves)), old, leaves, strict=True)]
+            zoned = [r * a + (1 - r) * b for r, a, b in zip(_rates(rate, len(leaves)), old, leaves, strict=True)]
         else:
-            mixed = [jnp.where(m, a, b) for m, a, b in zip(jax.tree.leaves(masks), old, leaves, strict=True)]
-        # The output of most cells is a part of their carry; then it is zoned out too.
-        output = next((m for m, leaf in zip(mixed, leaves, strict=True) if leaf is y), y)
-        return jax.tree.unflatten(tree, mixed), output
+            zoned = [jnp.where(m, a, b) for m, a, b in zip(jax.tree.leaves(masks), old, leaves, strict=True)]
+        # The output of most cells is an array of their carry, and then zoneout applies to the output too.
+        output = next((z for z, leaf in zip(zoned, leaves, strict=True) if leaf is y), y)
+        return jax.tree.unflatten(tree, zoned), output
 
     return cell._replace(project=project, step=step, carry=lambda params, xs: cell.carry(params, main_input(xs)))
 
 
 def zoneout_masks(
-    key: jax.Array, cell: Cell, params: Params, xs: jax.Array, rate: float | tuple[float, ...], time_major: bool = False
-) -> Carry:
-    """Random masks for a zoneout cell over ``xs [*batch, T, D]``: a tree like the carry, bool ``[*batch, T, H]``."""
+    key: Key[Array, ""],
+    cell: Cell,
+    params: Params,
+    xs: Any,
+    rate: float | tuple[float, ...],
+    time_major: bool = False,
+) -> PyTree[Bool[Array, "..."]]:
+    """Samples the masks of a ``zoneout`` cell for one batch.
+
+    Args:
+        key: A ``jax.random.key``.
+        cell: The cell, with or without ``zoneout``.
+        params: Its parameters.
+        xs: ``[*batch, T, D]``, or ``[T, *batch, D]`` if ``time_major``.
+        rate: The rate of ``zoneout``: the probability that a mask is True.
+        time_major: Whether time is the first axis of ``xs`` and of the masks.
+
+    Returns:
+        A pytree like the carry, of bool masks ``[*batch, T, H]`` (``[T, *batch, H]`` if ``time_major``).
+
+    Raises:
+        ValueError: An argument has the wrong type or shape, or the carry has another number of arrays than ``rate``.
+    """
     check_cell(cell)
     check_params(params)
-    xs = main_input(arrays("xs", xs))
+    xs = main_input(as_arrays("xs", xs))
     axis = time_axis(cell, xs, time_major)
     step = jax.ShapeDtypeStruct((*xs.shape[:axis], *xs.shape[axis + 1 :]), xs.dtype)
     leaves, tree = jax.tree.flatten(jax.eval_shape(cell.carry, params, step))
@@ -72,18 +99,26 @@ def zoneout_masks(
 def _rates(rate: float | tuple[float, ...], count: int) -> tuple[float, ...]:
     rates = rate if isinstance(rate, tuple) else (rate,) * count
     if len(rates) != count:
-        raise ValueError(f"rate: one number, or {count} for the arrays of this carry, expected; given {rate}")
+        raise ValueError(f"`rate` must be one number or a tuple of {count}, one per array of the carry, got {rate}")
     return rates
 
 
 def recurrent_dropout(cell: Cell) -> Cell:
-    r"""Variational dropout of the state (Gal and Ghahramani 2016, arXiv:1512.05287): one mask for all steps.
+    r"""Adds variational dropout of the state to a cell (Gal and Ghahramani 2016, arXiv:1512.05287).
 
-    Every state product becomes :math:`(h \odot m) W` with a mask m that stays the same over time. The masks are
-    parameters without a gradient step: scan with ``{**params, "dropout_masks": recurrent_dropout_masks(...)}`` to
-    train, and without them to evaluate.
+    Every state product becomes :math:`(h \odot m) W` with one mask m for all steps. For training, scan with the
+    parameters ``{**params, "dropout_masks": recurrent_dropout_masks(...)}``. The masks have no gradient. For
+    evaluation, scan with ``params`` alone.
+
+    Args:
+        cell: A recurrent cell.
+
+    Returns:
+        A cell with the parameters and the carry of ``cell``.
+
+    Raises:
+        ValueError: ``cell`` is not a cell.
     """
-
     check_cell(cell)
 
     def step(rest, carry, u, dot):
@@ -94,71 +129,100 @@ def recurrent_dropout(cell: Cell) -> Cell:
     return cell._replace(step=step)
 
 
-def recurrent_dropout_masks(key: jax.Array, cell: Cell, params: Params, xs: jax.Array, rate: float) -> Params:
-    """Masks ``{product name: [*batch, H]}`` of 0 and 1 / (1 - rate) for a batch-major sequence ``xs``.
+def recurrent_dropout_masks(
+    key: Key[Array, ""], cell: Cell, params: Params, xs: Any, rate: float
+) -> dict[str, Float[Array, "..."]]:
+    """Samples the masks of a ``recurrent_dropout`` cell for one batch.
+
+    Args:
+        key: A ``jax.random.key``.
+        cell: The cell, with or without ``recurrent_dropout``.
+        params: Its parameters.
+        xs: ``[*batch, T, D]``, for its shape and dtype.
+        rate: Probability of dropping a unit, from 0 to below 1.
+
+    Returns:
+        ``{product: mask}`` with one mask ``[*batch, H]`` per state product. The entries are 0 or 1 / (1 - rate).
 
     Raises:
-        ValueError: The rate is not in [0, 1).
+        ValueError: The rate is not in [0, 1), or another argument has the wrong type or shape.
     """
     check_cell(cell)
     check_params(params)
     if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ValueError(f"rate: a probability below 1 expected; given {rate!r}")
-    xs = main_input(arrays("xs", xs))
+        raise ValueError(f"`rate` must be a number from 0 to below 1, got {rate!r}")
+    xs = main_input(as_arrays("xs", xs))
     shapes: dict[str, tuple[int, ...]] = {}
     rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}
 
     def record(x):
         def dot(name, h):
             shapes[name] = h.shape
-            return cell.product(named_weight(params["recurrent"], name), h)
+            return cell.product(get_weight(params["recurrent"], name), h)
 
         return cell.step(rest, cell.carry(params, x), cell.project(params["input"], x), dot)[1]
 
     axis = time_axis(cell, xs, time_major=False)
     jax.eval_shape(record, jax.ShapeDtypeStruct((*xs.shape[:axis], *xs.shape[axis + 1 :]), xs.dtype))
     keys = jax.random.split(key, max(len(shapes), 1))
-    draw = lambda k, shape: jnp.where(jax.random.bernoulli(k, 1 - rate, shape), jnp.float32(1 / (1 - rate)), 0)
-    return {name: draw(k, shape) for k, (name, shape) in zip(keys, shapes.items(), strict=False)}
+    sample = lambda k, shape: jnp.where(jax.random.bernoulli(k, 1 - rate, shape), jnp.float32(1 / (1 - rate)), 0)
+    return {name: sample(k, shape) for k, (name, shape) in zip(keys, shapes.items(), strict=False)}
 
 
 def residual(cell: Cell) -> Cell:
-    r"""A cell whose output is :math:`y_t + x_t` (Wu et al. 2016, arXiv:1609.08144); its x has as many features as y."""
+    r"""Adds a residual connection to a cell, :math:`y_t + x_t` (Wu et al. 2016, arXiv:1609.08144).
 
+    Args:
+        cell: A recurrent cell with as many output features as input features.
+
+    Returns:
+        A cell with the parameters and the carry of ``cell``. It is linear in its state if ``cell`` is.
+
+    Raises:
+        ValueError: ``cell`` is not a cell; in ``scan``, if the input and the output have different shapes.
+    """
     check_cell(cell)
 
-    def joined(y, x):
+    def add_input(y, x):
         if y.shape != x.shape:
-            raise ValueError(f"residual: input and output of one width expected; given {x.shape} and {y.shape}")
+            raise ValueError(f"residual: the shapes of input and output must be equal, got {x.shape} and {y.shape}")
         return y + x.astype(y.dtype)
 
     def project(params, xs):
         return cell.project(params, xs), main_input(xs)
 
     inner = cell.step
-    if isinstance(inner, LinearStep):  # it stays one
+    if isinstance(inner, LinearStep):
         linear = LinearStep(
             coefficients=lambda rest, u: inner.coefficients(rest, u[0]),
-            output=lambda rest, s, u, dot: joined(inner.output(rest, s, u[0], dot), u[1]),
+            output=lambda rest, s, u, dot: add_input(inner.output(rest, s, u[0], dot), u[1]),
         )
         return cell._replace(project=project, step=linear)
 
     def step(rest, carry, u, dot):
         carry, y = inner(rest, carry, u[0], dot)
-        return carry, joined(y, u[1])
+        return carry, add_input(y, u[1])
 
     return cell._replace(project=project, step=step)
 
 
 def learned_carry(cell: Cell) -> Cell:
-    """A cell whose initial carry is learned: ``params["carry"]``, one for all rows, zeros at first.
+    """Makes the initial carry of a cell a parameter, ``params["carry"]``.
+
+    The learned carry is shared by all rows of a batch and initialized to zeros.
+
+    Args:
+        cell: A recurrent cell with inputs ``[*batch, T, D]``.
+
+    Returns:
+        A cell.
 
     Raises:
-        ValueError: The cell reads images, whose size is not known when parameters are made.
+        ValueError: The inputs of ``cell`` are images: ``init`` does not know their size.
     """
     check_cell(cell)
     if cell.axes != 1:
-        raise ValueError("learned_carry: a cell over features expected; this one reads images")
+        raise ValueError("`cell` of learned_carry must have inputs [*batch, T, D], got a cell over images")
 
     def init(key, features):
         params = cell.init(key, features)
@@ -173,11 +237,17 @@ def learned_carry(cell: Cell) -> Cell:
 
 
 def wrapped(hidden_size: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
-    """A cell in wrappers, the last one outermost: a function from H to a cell, as models take, once H is left open.
+    """Makes a cell and applies wrappers to it, the first one innermost.
+
+    ``functools.partial(wrapped, cell=..., wrappers=...)`` is a function from ``hidden_size`` to a cell, for the
+    attribute ``cell`` of models. A config states it as a factory.
 
     Args:
-        hidden_size: H.
+        hidden_size: H, the number of hidden units.
         cell: A function from H to a cell, such as ``recurrent.lstm``.
         wrappers: Functions from cell to cell, such as ``recurrent.residual``.
+
+    Returns:
+        The wrapped cell.
     """
     return functools.reduce(lambda inner, wrapper: wrapper(inner), wrappers, cell(hidden_size))

@@ -1,1 +1,1 @@
-"""Executors of ``scan``: one method of running a cell each."""
+"""Executors of ``recurrent.scan``, one per method."""

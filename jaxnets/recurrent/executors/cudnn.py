@@ -1,4 +1,4 @@
-"""The cuDNN executor: NVIDIA's own LSTM, through ``jax.experimental.rnn``, for whole sequences in float32."""
+"""cuDNN executor: the LSTM of NVIDIA's cuDNN, through ``jax.experimental.rnn``."""
 
 import dataclasses
 
@@ -9,32 +9,37 @@ from jax.experimental import rnn
 
 from jaxnets.recurrent.cell import Carry, Cell, Params, matmul
 from jaxnets.recurrent.cells.lstm import lstm_project, lstm_step
-from jaxnets.recurrent.executors.method import Given, Traversal
-from jaxnets.recurrent.executors.steps import Control
+from jaxnets.recurrent.executors.method import Arguments, Traversal
+from jaxnets.recurrent.executors.steps import StepMasks
 
 
 @dataclasses.dataclass(frozen=True)
 class CuDNN:
-    """NVIDIA's own LSTM, for a plain ``recurrent.lstm(H)`` on whole float32 sequences, forward in time."""
+    """cuDNN method: the LSTM of cuDNN, for ``recurrent.lstm(H)`` on NVIDIA GPUs.
 
-    def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
-        """Raises a ValueError if cuDNN has no such recurrence, or there is no cuDNN here."""
+    It supports float32 sequences without lengths and resets, forward in time.
+    """
+
+    def check(self, cell: Cell, traversal: Traversal, masks: StepMasks) -> None:
+        """Raises a ValueError if cuDNN does not support the cell, the traversal, the masks or the backend."""
         if cell.step is not lstm_step or cell.product is not matmul or cell.project is not lstm_project:
-            raise ValueError('method: "cudnn" needs recurrent.lstm(H), neither projected nor coupled nor wrapped')
+            raise ValueError(
+                '`cell` of method "cudnn" must be recurrent.lstm(H) without projection, coupling and wrappers'
+            )
         if (backend := jax.default_backend()) != "gpu":
-            raise ValueError(f'method: "cudnn" needs an NVIDIA GPU; the default backend is {backend}')
-        wrong = {
-            "inputs of another type than float32": traversal.dtype != jnp.float32,
-            "lengths": control.active is not None,
-            "resets": control.reset is not None,
+            raise ValueError(f'the default backend of method "cudnn" must be an NVIDIA GPU, got {backend}')
+        unsupported = {
+            f"inputs in {jnp.dtype(traversal.dtype).name} instead of float32": traversal.dtype != jnp.float32,
+            "lengths": masks.valid is not None,
+            "resets": masks.reset is not None,
             "reverse": traversal.reverse,
         }
-        for what in [what for what, given in wrong.items() if given]:
-            raise ValueError(f'method: "cudnn" cannot serve {what}; "auto" and "sequential" can')
+        for name in [name for name, passed in unsupported.items() if passed]:
+            raise ValueError(f'method "cudnn" does not support {name}; use "auto" or "sequential"')
 
-    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
-        """As ``Method.run``."""
-        params, xs, carry, _, _ = given
+    def run(self, cell: Cell, traversal: Traversal, arguments: Arguments) -> tuple[Carry, jax.Array]:
+        """Runs the cell, as ``Method.run``."""
+        params, xs, carry, _, _ = arguments
         features, hidden = params["input"]["kernel"].shape[0], params["recurrent"]["kernel"].shape[0]
         xs = jnp.moveaxis(xs, traversal.axis, -2)
         batch, length = xs.shape[:-2], xs.shape[-2]
@@ -47,13 +52,13 @@ class CuDNN:
 
 
 def packed(params: Params) -> jax.Array:
-    """An LSTM's parameters in cuDNN's order: both kernels as ``[4 H, features]``, then both biases; ours is the first.
+    """Concatenates the parameters of an LSTM in the order of cuDNN: two kernels ``[4 H, features]``, then two biases.
 
-    The order of the gates, i, f, g, o, is the same.
+    The second bias is zero. The order of the gates, i, f, g, o, is that of ``recurrent.lstm``.
     """
     bias = params["input"]["bias"]
     hidden = params["recurrent"]["kernel"].shape[0]
     chex.assert_shape([params["input"]["kernel"], params["recurrent"]["kernel"]], (None, 4 * hidden))
     chex.assert_shape(bias, (4 * hidden,))
-    parts = [params["input"]["kernel"].T, params["recurrent"]["kernel"].T, bias, jnp.zeros_like(bias)]
-    return jnp.concatenate([part.reshape(-1) for part in parts])
+    arrays = [params["input"]["kernel"].T, params["recurrent"]["kernel"].T, bias, jnp.zeros_like(bias)]
+    return jnp.concatenate([a.reshape(-1) for a in arrays])

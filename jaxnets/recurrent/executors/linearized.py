@@ -1,4 +1,4 @@
-"""One step of a cell linearized, with state products that are known: what the sequential executor differentiates."""
+"""Linearization of the step of a cell, with known state products, for backward passes."""
 
 import functools
 from collections.abc import Callable
@@ -9,49 +9,52 @@ from jax.extend.core import get_opaque_trace_state
 
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell, Params, matmul, plain_dot
-from jaxnets.recurrent.executors.steps import WRAPPED, Plan, at, full_step, joined
+from jaxnets.recurrent.executors.steps import TRACER_LEAK, Plan, combine, get_step, masked_step
 
 
-def linearized(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: Any) -> Callable:
-    """``(carry, u, other_u, control, initial, y=None, products=None) -> ((carry, y), states, products, pullback)``.
+def make_linearize(cell: Cell, plan: Plan, weights: Params, rest: Any, nondiff_rest: Any) -> Callable:
+    """Returns a function that linearizes one step.
 
-    Of one step, of which output and state products may be known. ``states`` are what it multiplied, as ``{name: h}`` in
-    the order of its products. ``pullback`` goes from the gradients of (carry, y) to those of carry, u, rest, initial
-    and of each product; through it flows everything but the gradients of the recurrent weights.
+    It maps ``(carry, u, nondiff_u, masks, initial, y=None, products=None)`` to ``((carry, y), states, products,
+    pullback)``. A known output ``y`` and known state products need not be computed again. ``states`` are the factors of
+    the products, ``[{name: h}, ...]`` in the order of the ``dot`` calls. ``pullback`` maps the gradients of (carry, y)
+    to those of carry, u, rest, initial and the products. The gradients of the recurrent weights follow from the states
+    and the gradients of the products.
     """
     dot, known = plain_dot(cell, weights, plan.dtype), _known_product(cell, weights, plan.dtype)
 
-    def linearize(carry, u, other_u, control, initial, y=None, products=None):
+    def linearize(carry, u, nondiff_u, masks, initial, y=None, products=None):
         outside = get_opaque_trace_state(convention="flax")
         states: list[dict[str, jax.Array]] = []
         computed: list[jax.Array] = []
 
         def record(name, h):
-            # Noted here, it would leave the transformation that it was computed in.
+            # A value recorded under another trace would leak from its transformation.
             if get_opaque_trace_state(convention="flax") != outside:
-                raise ValueError(WRAPPED)
+                raise ValueError(TRACER_LEAK)
             computed.append(dot(name, h) if products is None else products[len(states)])
             states.append({name: h})
             return computed[-1]
 
-        full_step(cell, joined(rest, other_rest), record, plan.dtype)(carry, joined(u, other_u), control, initial)
+        masked_step(cell, combine(rest, nondiff_rest), record, plan.dtype)(carry, combine(u, nondiff_u), masks, initial)
         tree = None
 
         def linear():
-            """The cell's own output, the outputs, and the leaves of the pullback."""
+            """Returns the unmasked output of the cell, the outputs of the step, and the leaves of the pullback."""
             nonlocal tree
-            own = []
+            cell_outputs = []
 
-            def noted(*arguments):
+            def recording_step(*arguments):
                 new, y = cell.step(*arguments)
-                own.append(y)
+                cell_outputs.append(y)
                 return new, y
 
             def step(carry, u, rest, initial, products):
                 remaining = iter(products)
                 replay = lambda name, h: known(name, next(remaining), h)
-                one = full_step(cell._replace(step=noted), joined(rest, other_rest), replay, plan.dtype)
-                return one(carry, joined(u, other_u), control, initial), own.pop()
+                recording = cell._replace(step=recording_step)
+                run_step = masked_step(recording, combine(rest, nondiff_rest), replay, plan.dtype)
+                return run_step(carry, combine(u, nondiff_u), masks, initial), cell_outputs.pop()
 
             outputs, pullback, y = jax.vjp(step, carry, u, rest, initial, computed, has_aux=True)
             leaves, tree = jax.tree.flatten(pullback)
@@ -63,8 +66,8 @@ def linearized(cell: Cell, plan: Plan, weights: Params, rest: Any, other_rest: A
     return linearize
 
 
-def linearized_at_all_times(linearize: Callable, plan: Plan, sequences: tuple, known: tuple, initial: Any) -> Any:
-    """States and pullbacks of every step of a chunk, with time where it is in the sequences."""
+def linearize_all_steps(linearize: Callable, plan: Plan, sequences: tuple, known: tuple, initial: Any) -> Any:
+    """Linearizes all steps of a chunk: returns their states and pullbacks, with the time axis of the sequences."""
     trees = []
 
     def flat(sequences, known, initial):
@@ -73,32 +76,33 @@ def linearized_at_all_times(linearize: Callable, plan: Plan, sequences: tuple, k
         trees.append(tree)
         return states, leaves
 
-    now = jax.eval_shape(lambda: flat(at(sequences, 0, plan), at(known, 0, plan), initial))
-    axes = jax.tree.map(lambda leaf: min(plan.axis, leaf.ndim), now)
+    shapes = jax.eval_shape(lambda: flat(get_step(sequences, 0, plan), get_step(known, 0, plan), initial))
+    axes = jax.tree.map(lambda leaf: min(plan.axis, leaf.ndim), shapes)
     states, leaves = jax.vmap(flat, (plan.axis, plan.axis, None), axes)(sequences, known, initial)
     return states, jax.tree.unflatten(trees[-1], leaves)
 
 
 def _with_first_output(f: Callable, value: jax.Array) -> Any:
-    """``f()``, whose first output is known: what else is computed from it is computed from that value.
+    """Evaluates ``f()`` with a known value of its first output.
 
-    What was needed for that output alone is not computed at all. An Elman network's tanh, whose derivative is one of
-    its value, needs no products then.
+    Operations that only the first output depends on are not executed. The derivative of tanh is a function of its
+    value, so that an Elman cell needs no products in its backward pass.
     """
     closed, shapes = jax.make_jaxpr(f, return_shape=True)()
     jaxpr = closed.jaxpr
     first = jaxpr.outvars[0]
-    others = [eqn for eqn in jaxpr.eqns if first not in eqn.outvars]
-    if len(others) + 1 != len(jaxpr.eqns) or first.aval != jax.typeof(value):  # not computed, or rounded since
+    eqns = [eqn for eqn in jaxpr.eqns if first not in eqn.outvars]
+    # The known value cannot be used if f does not compute its first output, or if the value has another dtype.
+    if len(eqns) + 1 != len(jaxpr.eqns) or first.aval != jax.typeof(value):
         return f()
-    changed = jaxpr.replace(invars=[first], eqns=others, debug_info=jaxpr.debug_info.with_unknown_names())
-    return jax.tree.unflatten(jax.tree.structure(shapes), jax.core.eval_jaxpr(changed, closed.consts, value))
+    reduced = jaxpr.replace(invars=[first], eqns=eqns, debug_info=jaxpr.debug_info.with_unknown_names())
+    return jax.tree.unflatten(jax.tree.structure(shapes), jax.core.eval_jaxpr(reduced, closed.consts, value))
 
 
 def _known_product(cell: Cell, weights: Params, dtype: Any) -> Callable:
-    """``known(name, z, h)`` is z, the product of h with the weight ``name``, and differentiates to both z and h."""
+    """Returns ``known(name, z, h)``: z, the known product of h and a weight, with gradients for z and h."""
     if cell.product is matmul:
-        # Transposed once here, outside the loops: a quarter of the time on a CPU.
+        # Transposed once outside the loop, which saves a quarter of the time on a CPU.
         transposed = jax.tree.map(lambda w: w.T, weights)
         state_gradient = lambda name, h, dz: matmul(transposed[name], dz.astype(dtype))
     else:
@@ -114,7 +118,7 @@ def _known_product(cell: Cell, weights: Params, dtype: Any) -> Callable:
     def known_bwd(name, h, dz):
         return dz, state_gradient(name, h, dz).astype(at_least_float32(dtype))
 
-    # A matrix product's gradient needs nothing of h: it is not kept.
+    # The gradient of a matrix product does not depend on h, which is then not saved.
     keep = (lambda h: None) if cell.product is matmul else (lambda h: h)
     known.defvjp(lambda name, z, h: (z, keep(h)), known_bwd)
     return known

@@ -1,4 +1,4 @@
-"""The contract of a method of ``recurrent.scan``, and what the methods that work in chunks share."""
+"""Contract of the methods of ``recurrent.scan``, and functions shared by the methods that work in chunks."""
 
 import math
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from jax import lax
 
 from jaxnets.ops.checks import check_integer
 from jaxnets.recurrent.cell import Carry, Cell, Params, main_input
-from jaxnets.recurrent.executors.steps import Control, Plan, parted, untraced
+from jaxnets.recurrent.executors.steps import Plan, StepMasks, explain_tracer_leaks, partition
 
 
 class Traversal(NamedTuple):
-    """Direction, axis and type of a run over a sequence; all fields are static.
+    """Direction, time axis and dtype of a scan; all fields are static.
 
     Attributes:
-        reverse: Whether from the last time to the first.
-        axis: Of time in xs, ys and the masks.
-        dtype: Of the products and outputs.
+        reverse: Whether to run from the last step to the first.
+        axis: The time axis of xs, ys and the masks.
+        dtype: The dtype of products and outputs.
     """
 
     reverse: bool
@@ -27,15 +27,15 @@ class Traversal(NamedTuple):
     dtype: Any
 
 
-class Given(NamedTuple):
-    """The arrays that a method computes with.
+class Arguments(NamedTuple):
+    """The arrays of a scan.
 
     Attributes:
-        params: As ``cell.init`` makes them, in float32 at least.
-        xs: The sequence.
-        carry: Before the first step that is read.
-        initial: What a reset starts from; () without resets.
-        control: The masks of padding and of resets, each None where there is none. ``full_step`` and ``projection`` of
+        params: The parameters of the cell, in float32 or wider.
+        xs: The sequences.
+        carry: The carry before the first step of the traversal.
+        initial: The carry after a reset; () without resets.
+        masks: The masks of valid steps and of resets. ``masked_step`` and ``masked_projection`` of
             ``executors/steps.py`` apply them.
     """
 
@@ -43,79 +43,80 @@ class Given(NamedTuple):
     xs: Any
     carry: Carry
     initial: Carry
-    control: Control
+    masks: StepMasks
 
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to run any cell, as the ``method`` of ``recurrent.scan``: its options, its check and its executor.
+    """An algorithm of ``recurrent.scan``: its options, its checks and its executor.
 
-    A method is immutable and hashable, such as a frozen dataclass whose fields are its options. ``scan`` knows nothing
-    else of it, so that a method of your own takes no change there.
+    A method is immutable and hashable, such as a frozen dataclass with options as fields. ``scan`` calls only the two
+    functions below, so that custom methods need no change in ``scan``.
     """
 
-    def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
-        """Raises a ValueError if the method cannot serve the cell, the dtype or the masks, or cannot run here."""
+    def check(self, cell: Cell, traversal: Traversal, masks: StepMasks) -> None:
+        """Raises a ValueError if the method does not support the cell, the traversal, the masks or the backend."""
 
-    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
-        """Runs the cell over a sequence of at least one step.
+    def run(self, cell: Cell, traversal: Traversal, arguments: Arguments) -> tuple[Carry, jax.Array]:
+        """Runs the cell over sequences of at least one step.
 
         Args:
             cell, traversal: Static.
-            given: The arrays.
+            arguments: The arrays.
 
         Returns:
-            The carry after the last step that is read, and the outputs, in ``traversal.dtype``.
+            The carry after the last valid step of the traversal, and the outputs in ``traversal.dtype``.
         """
         ...
 
 
-def check_chunks(chunk: int | None, keep: str | None, kinds: tuple[str | None, ...]) -> None:
-    """Raises a ValueError unless a method can compute in chunks of this size and keep this, one of ``kinds``."""
+def check_chunks(chunk: int | None, keep: str | None, choices: tuple[str | None, ...]) -> None:
+    """Raises a ValueError unless ``chunk`` is None or a positive integer, and ``keep`` is one of ``choices``."""
     if chunk is not None:
         check_integer("chunk", chunk)
-    if keep not in kinds:
-        raise ValueError(f"keep must be one of {', '.join(map(str, kinds))}, got {keep!r}")
+    if keep not in choices:
+        raise ValueError(f"`keep` must be one of {', '.join(map(str, choices))}, got {keep!r}")
 
 
-def extent(cell: Cell, xs: Any, axis: int) -> tuple[int, int]:
-    """The steps and the rows of a sequence; the steps may be a symbolic dimension, as ``jax.export`` traces it."""
+def sequence_size(cell: Cell, xs: Any, axis: int) -> tuple[int, int]:
+    """Returns the numbers of steps and rows; under ``jax.export`` the steps may be a symbolic dimension."""
     shape = main_input(xs).shape
     return shape[axis], math.prod((*shape[:axis], *shape[axis + 1 :])[: len(shape) - 1 - cell.axes])
 
 
-def in_chunks(executor: Callable, cell: Cell, plan: Plan, given: Given) -> tuple[Carry, jax.Array]:
-    """Runs an executor over all whole chunks of a sequence, and then over the steps that are left as one chunk.
+def run_in_chunks(executor: Callable, cell: Cell, plan: Plan, arguments: Arguments) -> tuple[Carry, jax.Array]:
+    """Runs an executor over all full chunks of a sequence, then over the remaining steps as one shorter chunk.
 
     Args:
-        executor: ``(cell, plan, params, xs, carry, initial, others, control) -> (carry, ys)`` with a gradient of its
-            own, such as ``chunked``.
+        executor: ``(cell, plan, params, xs, carry, initial, nondiff, masks) -> (carry, ys)``, such as
+            ``sequential_scan``.
         cell, plan: Static.
-        given: The arrays.
+        arguments: The arrays.
     """
-    params, xs, carry, initial, control = given
+    params, xs, carry, initial, masks = arguments
     length = main_input(xs).shape[plan.axis]
-    whole = length - length % plan.chunk
-    pieces = [(0, whole, plan.chunk), (whole, length, length - whole)]
+    full = length - length % plan.chunk
+    ranges = [(0, full, plan.chunk), (full, length, length - full)]
     outputs = []
-    for start, stop, size in reversed(pieces) if plan.reverse else pieces:
+    for start, stop, size in reversed(ranges) if plan.reverse else ranges:
         if start == stop:
             continue
         cut = lambda a, start=start, stop=stop: lax.slice_in_dim(a, start, stop, axis=plan.axis)
-        here, part = jax.tree.map(cut, (control, xs))
-        carry, ys = _with_own_gradient(executor, cell, plan._replace(chunk=size), params, part, carry, initial, here)
+        range_masks, range_xs = jax.tree.map(cut, (masks, xs))
+        arrays = (params, range_xs, carry, initial, range_masks)
+        carry, ys = _run_executor(executor, cell, plan._replace(chunk=size), *arrays)
         outputs.append(ys)
     ordered = outputs[::-1] if plan.reverse else outputs
     return carry, ordered[0] if len(ordered) == 1 else jnp.concatenate(ordered, plan.axis)
 
 
-def _with_own_gradient(executor, cell, plan, params, xs, carry, initial, control):
-    """Runs an executor that differentiates what is floating point alone, and explains what it cannot do."""
-    (params, other_params), (xs, other_xs) = parted(params), parted(xs)
+def _run_executor(executor, cell, plan, params, xs, carry, initial, masks):
+    """Passes differentiable and other leaves separately to an executor, and explains unsupported derivatives."""
+    (params, nondiff_params), (xs, nondiff_xs) = partition(params), partition(xs)
     try:
-        with untraced():
-            return executor(cell, plan, params, xs, carry, initial, (other_params, other_xs), control)
+        with explain_tracer_leaks():
+            return executor(cell, plan, params, xs, carry, initial, (nondiff_params, nondiff_xs), masks)
     except TypeError as error:
         if "forward-mode" in str(error):
-            raise ValueError('forward-mode derivatives need method="autodiff"') from error
+            raise ValueError('`method` must be "autodiff" for forward-mode derivatives') from error
         raise

@@ -1,4 +1,4 @@
-"""The executor that is parallel in time for any cell: all steps at once, by Newton's method on the whole sequence."""
+"""Newton executor: parallel over time for any cell, by Newton's method on all carries of a sequence."""
 
 import dataclasses
 import functools
@@ -17,52 +17,53 @@ from jaxnets.recurrent.executors.jacobian import (
     dense_recurrence,
     diagonal_jacobian,
     diagonal_recurrence,
-    dot_with_slope,
+    dot_with_jacobian,
 )
-from jaxnets.recurrent.executors.method import Given, Traversal, check_chunks, extent, in_chunks
-from jaxnets.recurrent.executors.newton_iteration import Solution, solve_block, worst
-from jaxnets.recurrent.executors.sequential import chosen_chunk
-from jaxnets.recurrent.executors.sequential_backward import Kept, backward
-from jaxnets.recurrent.executors.steps import Control, Plan, full_step, joined, projection, ready
+from jaxnets.recurrent.executors.method import Arguments, Traversal, check_chunks, run_in_chunks, sequence_size
+from jaxnets.recurrent.executors.newton_iteration import Solution, reduce_solutions, solve_block
+from jaxnets.recurrent.executors.sequential import default_chunk_size
+from jaxnets.recurrent.executors.sequential_backward import Residuals, backward
+from jaxnets.recurrent.executors.steps import Plan, StepMasks, cast_weights, combine, masked_projection, masked_step
 
-DENSE = 32  # the largest carry, in numbers per row, whose whole Jacobian is used unless Newton.dense says otherwise
-BLOCK = 2**24  # the most numbers of Jacobians in memory at once, unless Newton.block says otherwise
+MAX_DENSE_SIZE = 32  # elements of a row's carry for which J is dense by default
+MAX_JACOBIAN_SIZE = 2**24  # elements of the Jacobians of a block by default
 
 
 @dataclasses.dataclass(frozen=True)
 class Newton:
-    r"""Newton's method on a sequence's carries: parallel over time, for every cell.
+    r"""Newton method: parallel over time, for any cell.
 
-    The carries solve :math:`s_t = f_t(s_{t-1})`, with f the cell's step. From a guess of all of them, an iteration is
+    The carries are the solution of :math:`s_t = f_t(s_{t-1})`, where f is the step of the cell. Starting from a guess
+    of all carries, one iteration of Newton's method is
 
     .. math::
         r_t = f_t(s_{t-1}) - s_t, \quad
         \delta_t = J_t \delta_{t-1} + r_t, \quad s_t \leftarrow s_t + \delta_t, \quad J_t = \partial f_t / \partial s
 
-    where r and J are computed for all steps at once and the linear recurrence in a tree: the time is that of a few
-    iterations, each of logarithmic depth. After k iterations the first k carries are exact. What J is changes how many
-    iterations it takes, never the answer:
+    where r and J are computed for all steps in parallel, and the linear recurrence in a tree of logarithmic depth.
+    After k iterations the first k carries are exact. An approximate J changes the number of iterations, not the result:
 
-    - dense: the whole Jacobian ``[S, S]`` of a row's carry, S numbers; converges quadratically, at a cost of S^3
-      (DEER, Lim et al. 2024, arXiv:2309.12252);
-    - not dense: what a unit's numbers (an LSTM's h and c) do to each other, with every state product replaced by its
-      diagonal; more iterations, each with the cost of a step (quasi-DEER, Gonzalez et al. 2024, arXiv:2407.19115).
+    - a dense J, the Jacobian ``[S, S]`` of the S elements of a carry, converges quadratically at a cost of S^3 (DEER,
+      Lim et al. 2024, arXiv:2309.12252);
+    - a diagonal J, which ignores the interaction of different units, needs more iterations at the cost of one step each
+      (quasi-DEER, Gonzalez et al. 2024, arXiv:2407.19115).
 
-    An update is limited to twice the size of the states, and is a plain step ``s_t = f_t(s_{t-1})`` where it is not
-    finite. An iteration that has not converged in time gives the sequential answer, with a ``RuntimeWarning``: cells
-    that forget their past converge in a few iterations, chaotic ones not at all.
+    Updates are limited to twice the size of the states. An update that is not finite is replaced by a plain step
+    :math:`s_t = f_t(s_{t-1})`. If the iteration does not converge, the steps are computed sequentially, with a
+    ``RuntimeWarning``. Cells that forget their past converge in a few iterations, chaotic cells do not converge.
 
     Attributes:
-        tolerance: Largest error of a carry, relative to its size where that is above 1 (and to the largest carry where
-            all are below); None: ``eps ** 0.8`` of the products' dtype (3e-6 in float32).
-        max_iterations: At most so many.
-        dense: Whether J is dense; None: where S is at most 32.
-        block: Steps solved at once, the others after them; None: as many as keep J within 2**24 numbers, of which
-            about four times as much is in memory.
-        warn: Whether a lack of convergence is told by a ``RuntimeWarning``. Warning calls back to the host, which a
-            program exported for another platform cannot.
-        chunk: Steps whose gradient is computed at once, as in ``Sequential``; None chooses.
-        keep: What the backward pass keeps: ``"carries"``, those of every step, or ``"boundaries"``, each chunk's first.
+        tolerance: Largest error of a carry, relative to its size if that is above 1, else to the smaller of 1 and the
+            largest carry. None means ``eps ** 0.8`` of the dtype of the products (3e-6 in float32).
+        max_iterations: Largest number of iterations.
+        dense: Whether J is dense; None means if S is at most 32.
+        block: Number of steps solved together; the blocks are solved one after another. None selects the largest number
+            for which J has at most 2**24 elements; the peak memory is about four times that of J.
+        warn: Whether to emit the ``RuntimeWarning``. It is a callback to the host, which programs exported for another
+            platform do not support.
+        chunk: Number of steps for which gradients are computed together, as in ``Sequential``.
+        keep: The carries saved for the backward pass: ``"carries"``, those of every step, or ``"boundaries"``, the
+            first of every chunk.
     """
 
     tolerance: float | None = None
@@ -75,112 +76,112 @@ class Newton:
 
     def __post_init__(self):
         if self.tolerance is not None and not (isinstance(self.tolerance, numbers.Real) and self.tolerance > 0):
-            raise ValueError(f"tolerance must be a positive number, got {self.tolerance!r}")
+            raise ValueError(f"`tolerance` must be a positive number, got {self.tolerance!r}")
         check_integer("max_iterations", self.max_iterations)
         if self.block is not None:
             check_integer("block", self.block)
         check_chunks(self.chunk, self.keep, ("carries", "boundaries"))
 
-    def check(self, cell: Cell, traversal: Traversal, control: Control) -> None:
-        """It serves every cell."""
+    def check(self, cell: Cell, traversal: Traversal, masks: StepMasks) -> None:
+        """Does nothing: the method supports every cell."""
 
-    def run(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array]:
-        """As ``Method.run``."""
-        return self.solve(cell, traversal, given)[:2]
+    def run(self, cell: Cell, traversal: Traversal, arguments: Arguments) -> tuple[Carry, jax.Array]:
+        """Runs the cell, as ``Method.run``."""
+        return self.solve(cell, traversal, arguments)[:2]
 
-    def solve(self, cell: Cell, traversal: Traversal, given: Given) -> tuple[Carry, jax.Array, list[Solution]]:
-        """As ``run``, and how each part of the sequence was solved."""
+    def solve(self, cell: Cell, traversal: Traversal, arguments: Arguments) -> tuple[Carry, jax.Array, list[Solution]]:
+        """Runs the cell, and also returns a ``Solution`` for each range of steps that was solved."""
         solutions = []
 
         def executor(*arguments):
-            carry, ys, solution = newton(self, *arguments)
+            carry, ys, solution = newton_scan(self, *arguments)
             solutions.append(solution)
             return carry, ys
 
-        chunk = self.chunk or chosen_chunk(*extent(cell, given.xs, traversal.axis))
+        chunk = self.chunk or default_chunk_size(*sequence_size(cell, arguments.xs, traversal.axis))
         plan = Plan(chunk, self.keep, 1, *traversal)
-        return *in_chunks(executor, cell, plan, given), solutions
+        return *run_in_chunks(executor, cell, plan, arguments), solutions
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def newton(
-    settings: Newton,
+def newton_scan(
+    method: Newton,
     cell: Cell,
     plan: Plan,
     params: Params,
     xs: Any,
     carry: Carry,
     initial: Carry,
-    others: Any,
-    control: Control,
+    nondiff: Any,
+    masks: StepMasks,
 ) -> tuple[Carry, jax.Array, Solution]:
-    """The last carry, ys, and how they were found; arguments as those of ``chunked``.
+    """Computes the last carry, ys and the ``Solution``; the other arguments are those of ``sequential_scan``.
 
-    The gradient is that of the sequential executor: it needs the carries and nothing of how they were found.
+    The backward pass is that of the sequential executor, which depends on the carries alone.
     """
-    return _forward(settings, cell, plan, params, xs, carry, initial, others, control)[:3]
+    return _forward(method, cell, plan, params, xs, carry, initial, nondiff, masks)[:3]
 
 
-def _newton_fwd(settings, cell, plan, params, xs, carry, initial, others, control):
-    last, ys, solution, carries = _forward(settings, cell, plan, params, xs, carry, initial, others, control)
-    firsts = jax.tree.map(lambda a: a[plan.chunk - 1 if plan.reverse else 0 :: plan.chunk], carries)
+def _newton_fwd(method, cell, plan, params, xs, carry, initial, nondiff, masks):
+    last, ys, solution, carries = _forward(method, cell, plan, params, xs, carry, initial, nondiff, masks)
+    chunk_carries = jax.tree.map(lambda a: a[plan.chunk - 1 if plan.reverse else 0 :: plan.chunk], carries)
     kept_carries: list | None = None
     if plan.keep != "boundaries":
         kept_carries = [jnp.moveaxis(a, 0, plan.axis) for a in jax.tree.leaves(carries)]
-    kept = Kept(firsts, kept_carries, None, ys)
-    return (last, ys, solution), (params, xs, initial, others, control, kept)
+    saved = Residuals(chunk_carries, kept_carries, None, ys)
+    return (last, ys, solution), (params, xs, initial, nondiff, masks, saved)
 
 
-def _newton_bwd(settings, cell, plan, residuals, cotangents):
+def _newton_bwd(method, cell, plan, residuals, cotangents):
     return backward(cell, plan, residuals, cotangents[:2])
 
 
-newton.defvjp(_newton_fwd, _newton_bwd)
+newton_scan.defvjp(_newton_fwd, _newton_bwd)
 
 
-def _forward(settings, cell, plan, params, xs, carry, initial, others, control):
+def _forward(method, cell, plan, params, xs, carry, initial, nondiff, masks):
     """Returns the last carry, ys, the solution, and the carry before every step ``[T, *batch, ...]``."""
-    source, recurrent, rest = split_params(joined(params, others[0]))
+    source, recurrent, rest = split_params(combine(params, nondiff[0]))
     leaf = jax.tree.leaves(xs)[0]
     length, rank = leaf.shape[plan.axis], leaf.ndim - 1 - cell.axes
-    xs = joined(xs, others[1])
+    xs = combine(xs, nondiff[1])
     sizes = [math.prod(a.shape[rank:]) for a in jax.tree.leaves(carry)]
-    dense = sum(sizes) <= DENSE if settings.dense is None else settings.dense
+    dense = sum(sizes) <= MAX_DENSE_SIZE if method.dense is None else method.dense
     numbers = sum(a.size for a in jax.tree.leaves(carry)) * (sum(sizes) if dense else len(sizes))
-    block = min(length, settings.block or max(BLOCK // max(numbers, 1), 1))
-    weights = ready(cell, recurrent, plan.dtype)
+    block = min(length, method.block or max(MAX_JACOBIAN_SIZE // max(numbers, 1), 1))
+    weights = cast_weights(cell, recurrent, plan.dtype)
 
-    def steps(dot):
-        one = full_step(cell, rest, dot, plan.dtype)
-        return lambda carry, u, control: one(carry, u, control, initial)
+    def step_with(dot):
+        run_step = masked_step(cell, rest, dot, plan.dtype)
+        return lambda carry, u, masks: run_step(carry, u, masks, initial)
 
-    one = steps(plain_dot(cell, weights, plan.dtype))
-    slope = steps(dot_with_slope(cell, weights, plan.dtype, dense))
-    linearize = functools.partial(dense_jacobian if dense else diagonal_jacobian, slope, rank)
+    step = step_with(plain_dot(cell, weights, plan.dtype))
+    step_with_jacobian = step_with(dot_with_jacobian(cell, weights, plan.dtype, dense))
+    linearize = functools.partial(dense_jacobian if dense else diagonal_jacobian, step_with_jacobian, rank)
     recurrence = dense_recurrence if dense else diagonal_recurrence
-    solve = functools.partial(solve_block, settings, plan, one, linearize, recurrence)
+    solve = functools.partial(solve_block, method, plan, step, linearize, recurrence)
 
     def inputs(start, size):
-        """``size`` steps' inputs, time first."""
+        """The inputs of ``size`` steps, time first."""
         cut = lambda a: jnp.moveaxis(lax.dynamic_slice_in_dim(a, start, size, plan.axis), plan.axis, 0)
-        here, there = jax.tree.map(cut, (control, xs))
-        return projection(cell, here)(source, there), here
+        block_masks, block_xs = jax.tree.map(cut, (masks, xs))
+        return masked_projection(cell, block_masks)(source, block_xs), block_masks
 
     def body(state, k):
         carries, ys = state
-        # The last block begins early enough to be whole: some steps are solved twice.
+        # All blocks have the same size: the last one overlaps the one before it.
         start = jnp.maximum(length - (k + 1) * block, 0) if plan.reverse else jnp.minimum(k * block, length - block)
         first = jax.tree.map(lambda a: a[start + block if plan.reverse else start], carries)
         new, y, solution = solve(first, inputs(start, block))
-        put = lambda a, b: lax.dynamic_update_slice_in_dim(a, b, start if plan.reverse else start + 1, 0)
+        update = lambda a, b: lax.dynamic_update_slice_in_dim(a, b, start if plan.reverse else start + 1, 0)
         y = jnp.moveaxis(y, 0, plan.axis)
         ys = lax.dynamic_update_slice_in_dim(ys, y, start, plan.axis)
-        return (jax.tree.map(put, carries, new), ys), solution
+        return (jax.tree.map(update, carries, new), ys), solution
 
-    edge = length if plan.reverse else 0  # carries[0] is before time 0, carries[T] after time T - 1
+    edge = length if plan.reverse else 0  # carries[0] is before step 0, carries[T] after step T - 1
     carries = jax.tree.map(lambda a: jnp.zeros((length + 1, *a.shape), a.dtype).at[edge].set(a), carry)
-    y = jax.eval_shape(lambda: one(carry, *jax.tree.map(lambda a: a[0], inputs(0, 1))))[1]
+    y = jax.eval_shape(lambda: step(carry, *jax.tree.map(lambda a: a[0], inputs(0, 1))))[1]
     ys = jnp.zeros((*y.shape[: plan.axis], length, *y.shape[plan.axis :]), plan.dtype)
     (carries, ys), solutions = lax.scan(body, (carries, ys), jnp.arange(-(-length // block)))
     last = jax.tree.map(lambda a: a[length - edge], carries)
-    return last, ys, worst(solutions), jax.tree.map(lambda a: a[1:] if plan.reverse else a[:-1], carries)
+    return last, ys, reduce_solutions(solutions), jax.tree.map(lambda a: a[1:] if plan.reverse else a[:-1], carries)

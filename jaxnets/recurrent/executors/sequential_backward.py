@@ -1,9 +1,9 @@
-"""The gradient of the sequential executor, from the cell's own step.
+"""Backward pass of the sequential executor, derived from the step of the cell.
 
-Since every carry of a chunk is known, all its state products and everything elementwise are recomputed at once, and
-the step's linearization with them; what remains sequential is one product a step and the multiply-adds around it.
-Weight gradients are one large product a chunk. No cell writes a backward pass: the engine gets it by differentiating
-the cell's step with a ``dot`` whose result is known.
+All carries of a chunk are known in the backward pass. Its state products, its elementwise operations and the
+linearization of its steps are therefore recomputed for all steps together. Only one product per step, and the
+elementwise operations around it, remain sequential. The weight gradients of a chunk are one large product. Cells do not
+define a backward pass: the executor differentiates their step, with a ``dot`` that returns known products.
 """
 
 import functools
@@ -15,193 +15,200 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul, plain_dot, split_params
-from jaxnets.recurrent.executors.linearized import linearized, linearized_at_all_times
+from jaxnets.recurrent.cell import Carry, Cell, flatten_rows, matmul, plain_dot, split_params
+from jaxnets.recurrent.executors.linearized import linearize_all_steps, make_linearize
 from jaxnets.recurrent.executors.steps import (
     Plan,
-    add,
-    at,
-    full_step,
-    joined,
-    parted,
-    projection,
-    put,
-    put_at,
-    ready,
-    room,
-    take,
-    untraced,
-    where,
+    add_trees,
+    cast_weights,
+    combine,
+    explain_tracer_leaks,
+    get_chunk,
+    get_step,
+    masked_projection,
+    masked_step,
+    partition,
+    select_steps,
+    set_chunk,
+    set_step,
+    zeros_sequence,
 )
 
 
-class Kept(NamedTuple):
-    """What a forward pass leaves to ``backward``.
+class Residuals(NamedTuple):
+    """The arrays that a forward pass saves for ``backward``.
 
     Attributes:
-        firsts: The carry before each chunk ``[n, ...]``.
-        carries: The leaves of the carry before each step, None for one that is in ys too; or None: the chunks run once
-            more.
-        products: The state products of each step; or None: they are computed once more.
+        chunk_carries: The carry before each chunk, ``[n, ...]``.
+        carries: The leaves of the carry before each step, None for a leaf that equals ys; None to recompute all.
+        products: The state products of each step; None to recompute them.
         ys: The outputs.
     """
 
-    firsts: Carry
+    chunk_carries: Carry
     carries: list[jax.Array | None] | None
     products: list[jax.Array] | None
     ys: jax.Array
 
 
-@untraced()
+@explain_tracer_leaks()
 def backward(cell, plan, residuals, cotangents):
-    """The reverse rule of ``chunked``."""
-    params, xs, initial, others, control, kept = residuals
+    """Computes the gradients of ``sequential_scan`` from its residuals and the cotangents of its results."""
+    params, xs, initial, nondiff, masks, saved = residuals
     last_carry, ys = cotangents
     source, recurrent, rest = split_params(params)
-    other_source, _, other_rest = split_params(others[0])
-    weights = ready(cell, recurrent, plan.dtype)
-    linearize = linearized(cell, plan, weights, rest, other_rest)
+    nondiff_source, _, nondiff_rest = split_params(nondiff[0])
+    weights = cast_weights(cell, recurrent, plan.dtype)
+    linearize = make_linearize(cell, plan, weights, rest, nondiff_rest)
     times = jnp.arange(plan.chunk)
-    # Where xs is like ys, the gradient of each chunk of xs takes the place of that of ys, which is not needed any more.
+    # If xs and ys have the same shape, the gradient of each chunk of xs overwrites that of ys, which saves a buffer.
     shared = [(a.shape, a.dtype) for a in jax.tree.leaves(xs)] == [(ys.shape, ys.dtype)]
 
-    def carries_of(first, leaves, y, active):
-        """The carry before each step of a chunk, from what is kept of it."""
-        ours, tree = jax.tree.flatten(first)
+    def restore_carries(first, leaves, y, valid):
+        """Returns the carry before each step of a chunk from its saved leaves and its outputs."""
+        first_leaves, tree = jax.tree.flatten(first)
 
-        def before(first, leaf):
+        def restore(first, leaf):
             if leaf is not None:
                 return leaf
-            told = shifted(jnp.expand_dims(first, plan.axis), y, plan)
-            if active is None:
-                return told
-            # Padding puts out nothing and leaves the carry alone: before it there is no step, or none that matters.
-            past = shifted(jnp.zeros_like(lax.slice_in_dim(active, 0, 1, axis=plan.axis)), active, plan)
-            return where(past, told, jnp.expand_dims(first, plan.axis))
+            previous_output = previous_steps(jnp.expand_dims(first, plan.axis), y, plan)
+            if valid is None:
+                return previous_output
+            # Outputs of the padding are zero instead of the carry. After a padded step comes the first valid step,
+            # which starts from the first carry, or more padding, of which the carry has no effect.
+            was_valid = previous_steps(jnp.zeros_like(lax.slice_in_dim(valid, 0, 1, axis=plan.axis)), valid, plan)
+            return select_steps(was_valid, previous_output, jnp.expand_dims(first, plan.axis))
 
-        return jax.tree.unflatten(tree, list(map(before, ours, leaves)))
+        return jax.tree.unflatten(tree, list(map(restore, first_leaves, leaves)))
 
-    def rerun(first, u, here):
-        """The carry before each step of a chunk, computed once more."""
-        one = full_step(cell, joined(rest, other_rest), plain_dot(cell, weights, plan.dtype), plan.dtype)
+    def recompute_carries(first, u, chunk_masks):
+        """Runs a chunk again, and returns the carry before each step."""
+        run_step = masked_step(cell, combine(rest, nondiff_rest), plain_dot(cell, weights, plan.dtype), plan.dtype)
 
         def step(state, time):
             carry, carries = state
-            new = one(carry, *at((u, here), time, plan), initial)[0]
-            return (new, put_at(carries, carry, time, plan)), None
+            new = run_step(carry, *get_step((u, chunk_masks), time, plan), initial)[0]
+            return (new, set_step(carries, carry, time, plan)), None
 
-        state = (first, room(first, plan.chunk, plan))
+        state = (first, zeros_sequence(first, plan.chunk, plan))
         return lax.scan(step, state, times, reverse=plan.reverse, unroll=plan.unroll)[0][1]
 
     def chunk(state, inputs):
         carry_gradient, sums, x_gradients = state
         k, first = inputs
-        arriving = jax.tree.leaves(x_gradients)[0] if shared else ys
-        here = take(control, k, plan)
-        other_xs = take(others[1], k, plan)
+        y_gradients = jax.tree.leaves(x_gradients)[0] if shared else ys
+        chunk_masks = get_chunk(masks, k, plan)
+        nondiff_xs = get_chunk(nondiff[1], k, plan)
 
         @jax.named_scope("project")
         def project(source, xs):
-            return parted(projection(cell, here)(joined(source, other_source), joined(xs, other_xs)))
+            return partition(
+                masked_projection(cell, chunk_masks)(combine(source, nondiff_source), combine(xs, nondiff_xs))
+            )
 
-        u, project_vjp, other_u = jax.vjp(project, source, take(xs, k, plan), has_aux=True)
-        leaves, y, products = take((kept.carries, kept.ys, kept.products), k, plan)
+        u, project_vjp, nondiff_u = jax.vjp(project, source, get_chunk(xs, k, plan), has_aux=True)
+        leaves, y, products = get_chunk((saved.carries, saved.ys, saved.products), k, plan)
         carries = (
-            rerun(first, joined(u, other_u), here) if leaves is None else carries_of(first, leaves, y, here.active)
+            recompute_carries(first, combine(u, nondiff_u), chunk_masks)
+            if leaves is None
+            else restore_carries(first, leaves, y, chunk_masks.valid)
         )
-        if here.active is not None:  # zeros there: a number that no derivative divides by
-            y = where(here.active, y, jnp.full_like(y, 0.5))
-        sequences = (carries, u, other_u, here)
+        if chunk_masks.valid is not None:  # the derivative of an activation may divide by y, which is 0 in the padding
+            y = select_steps(chunk_masks.valid, y, jnp.full_like(y, 0.5))
+        sequences = (carries, u, nondiff_u, chunk_masks)
         with jax.named_scope("linearize"):
-            states, pullback = linearized_at_all_times(linearize, plan, sequences, (y, products), initial)
+            states, pullback = linearize_all_steps(linearize, plan, sequences, (y, products), initial)
 
-        def one_step(carry_gradient, time):
-            """The gradients of the carry before a step, of parameters its step reads, of u and of its products."""
-            carry_gradient, du, drest, dinitial, dproducts = at(pullback, time, plan)(
-                (carry_gradient, at(arriving, k * plan.chunk + time, plan))
+        def pull_back_step(carry_gradient, time):
+            """Returns the gradients of the previous carry, of ``rest`` and ``initial``, and of u and the products."""
+            carry_gradient, du, drest, dinitial, dproducts = get_step(pullback, time, plan)(
+                (carry_gradient, get_step(y_gradients, k * plan.chunk + time, plan))
             )
             return carry_gradient, {"rest": drest, "initial": dinitial}, (du, dproducts)
 
-        stored, room_for_one, restore = _each_once(lambda: one_step(carry_gradient, 0)[2])
+        pack, packed_shapes, unpack = _deduplicate(lambda: pull_back_step(carry_gradient, 0)[2])
 
         def back(state, time):
-            carry_gradient, sums, gradients = state
-            carry_gradient, now, made = one_step(carry_gradient, time)
-            return (carry_gradient, add(sums, now), put_at(gradients, stored(made), time, plan)), None
+            carry_gradient, sums, packed = state
+            carry_gradient, parameter_gradients, step_gradients = pull_back_step(carry_gradient, time)
+            packed = set_step(packed, pack(step_gradients), time, plan)
+            return (carry_gradient, add_trees(sums, parameter_gradients), packed), None
 
         running = {name: sums[name] for name in ("rest", "initial")}
-        state = (carry_gradient, running, room(room_for_one, plan.chunk, plan))
+        state = (carry_gradient, running, zeros_sequence(packed_shapes, plan.chunk, plan))
         with jax.named_scope("steps"):
             state = lax.scan(back, state, times, reverse=not plan.reverse, unroll=plan.unroll)[0]
-        carry_gradient, running, gradients = state
-        du, dproducts = restore(gradients)
+        carry_gradient, running, packed = state
+        du, dproducts = unpack(packed)
 
         recurrent_sum = dict(sums["recurrent"])
-        for made, dz in zip(states, dproducts, strict=True):
-            ((name, h),) = made.items()
+        for state_of_product, dz in zip(states, dproducts, strict=True):
+            ((name, h),) = state_of_product.items()
             with jax.named_scope("weight gradients"):
                 gradient = weight_gradient(cell, recurrent[name], h.astype(plan.dtype), dz, plan)
-            recurrent_sum[name] = add(recurrent_sum[name], gradient)
+            recurrent_sum[name] = add_trees(recurrent_sum[name], gradient)
         input_gradient, dx = project_vjp(du)
-        sums = {**running, "input": add(sums["input"], input_gradient), "recurrent": recurrent_sum}
-        return (carry_gradient, sums, put(x_gradients, dx, k, plan)), None
+        sums = {**running, "input": add_trees(sums["input"], input_gradient), "recurrent": recurrent_sum}
+        return (carry_gradient, sums, set_chunk(x_gradients, dx, k, plan)), None
 
     zeros = functools.partial(jax.tree.map, jnp.zeros_like)
     sums = zeros({"input": source, "recurrent": recurrent, "rest": rest, "initial": initial})
     chunks = jnp.arange(jax.tree.leaves(xs)[0].shape[plan.axis] // plan.chunk)
     state = (last_carry, sums, jax.tree.map(lambda _: ys, xs) if shared else zeros(xs))
-    (carry_gradient, sums, x_gradients), _ = lax.scan(chunk, state, (chunks, kept.firsts), reverse=not plan.reverse)
+    (carry_gradient, sums, x_gradients), _ = lax.scan(
+        chunk, state, (chunks, saved.chunk_carries), reverse=not plan.reverse
+    )
     gradients = {**sums["rest"], "input": sums["input"], "recurrent": sums["recurrent"]}
     return gradients, x_gradients, carry_gradient, sums["initial"], None, None
 
 
-def shifted(first: jax.Array, chunk: jax.Array, plan: Plan) -> jax.Array:
-    """What was there before each step of a chunk: ``first`` before the first one, which comes last in reverse."""
+def previous_steps(first: jax.Array, chunk: jax.Array, plan: Plan) -> jax.Array:
+    """Shifts a chunk by one step of the traversal, with ``first`` before its first step."""
     if plan.reverse:
         return jnp.concatenate([lax.slice_in_dim(chunk, 1, None, axis=plan.axis), first], plan.axis)
     return jnp.concatenate([first, lax.slice_in_dim(chunk, 0, -1, axis=plan.axis)], plan.axis)
 
 
-def _each_once(make: Callable[[], Any]) -> tuple[Callable, list[Any], Callable]:
-    """How to store the arrays that ``make`` returns, once each.
+def _deduplicate(function: Callable[[], Any]) -> tuple[Callable, list[Any], Callable]:
+    """Finds outputs of a function that are slices of another output, so that each array is stored once.
 
-    A product's gradient is most often the gradients of u side by side: those are read off it then.
+    The gradient of a product is usually the concatenation of the gradients of u.
 
     Returns:
-        ``stored``, from what ``make`` returns to the arrays to be stored; what those are like; and ``restore``, the
-        inverse of ``stored``, for arrays with or without a time axis.
+        ``pack``, from the outputs of ``function`` to the list of arrays to store; the shapes of these arrays; and
+        ``unpack``, the inverse of ``pack``, for arrays with or without a time axis.
     """
-    closed, shapes = jax.make_jaxpr(make, return_shape=True)()
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)()
     outputs, tree = closed.jaxpr.outvars, jax.tree.structure(shapes)
-    made_by = {id(var): eqn for eqn in closed.jaxpr.eqns for var in eqn.outvars}
-    part_of: dict[int, tuple[int, int, int]] = {}
+    producers = {id(var): eqn for eqn in closed.jaxpr.eqns for var in eqn.outvars}
+    slice_of: dict[int, tuple[int, int, int]] = {}
     for i, var in enumerate(outputs):
-        eqn = made_by.get(id(var))
+        eqn = producers.get(id(var))
         if eqn is not None and eqn.primitive.name == "concatenate" and eqn.params["dimension"] == var.aval.ndim - 1:
             start = 0
-            for piece in eqn.invars:
-                width = piece.aval.shape[-1]
-                part_of.setdefault(id(piece), (i, start, start + width))
+            for operand in eqn.invars:
+                width = operand.aval.shape[-1]
+                slice_of.setdefault(id(operand), (i, start, start + width))
                 start += width
-    parts = [part_of.get(id(var)) for var in outputs]
-    kept = [i for i, part in enumerate(parts) if part is None]
+    slices = [slice_of.get(id(var)) for var in outputs]
+    stored = [i for i, bounds in enumerate(slices) if bounds is None]
 
-    def restore(arrays):
-        found = dict(zip(kept, arrays, strict=True))
-        for i, part in enumerate(parts):
-            if part is not None:
-                found[i] = found[part[0]][..., part[1] : part[2]]
-        return jax.tree.unflatten(tree, [found[i] for i in range(len(parts))])
+    def unpack(arrays):
+        values = dict(zip(stored, arrays, strict=True))
+        for i, bounds in enumerate(slices):
+            if bounds is not None:
+                values[i] = values[bounds[0]][..., bounds[1] : bounds[2]]
+        return jax.tree.unflatten(tree, [values[i] for i in range(len(slices))])
 
-    stored = lambda made: [jax.tree.leaves(made)[i] for i in kept]
-    return stored, [outputs[i].aval for i in kept], restore
+    pack = lambda values: [jax.tree.leaves(values)[i] for i in stored]
+    return pack, [outputs[i].aval for i in stored], unpack
 
 
 def weight_gradient(cell: Cell, weight: Any, h: jax.Array, dz: jax.Array, plan: Plan) -> Any:
-    """Of one recurrent weight over a chunk, as one large product."""
+    """Computes the gradient of one recurrent weight over a chunk, as one large product."""
     chex.assert_equal_shape_prefix([h, dz], h.ndim - cell.axes)
-    if cell.product is matmul:  # time and batch joined: XLA's contraction over two axes is slow on a CPU
-        h, dz = joined_rows(h), joined_rows(dz)
+    if cell.product is matmul:  # flattened because XLA's contraction over two axes is slow on a CPU
+        h, dz = flatten_rows(h), flatten_rows(dz)
         return jax.vjp(lambda w: matmul(w, h), weight)[1](dz)[0]
     z, pullback = jax.vjp(lambda w: cell.product(w, h), weight)
     return pullback(dz.astype(z.dtype))[0]

@@ -1,1 +1,1 @@
-"""Executors that depend on internals of JAX or on one kind of hardware."""
+"""Executors that depend on JAX internals or on specific hardware."""

@@ -1,1 +1,1 @@
-"""Layers of recurrent networks: both directions, stacks, pooling, and Linen modules."""
+"""Recurrent layers: bidirectional and stacked scans, pooling over time, and Linen modules."""

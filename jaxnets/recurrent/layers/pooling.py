@@ -1,80 +1,92 @@
-"""From the outputs of every step to one vector per sequence."""
+"""Pooling over time: one vector per sequence from the outputs of all steps."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.array_types import Array, ArrayLike, Float, Integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import valid_steps
 from jaxnets.ops.pooling import max_pool, mean_pool
-from jaxnets.recurrent.checking import arrays, checked_lengths, described
+from jaxnets.recurrent.checking import as_arrays, checked_lengths, described
 
 
-def pool(ys: jax.Array, how: str, lengths: jax.Array | None = None) -> jax.Array:
-    """One vector per sequence: its last output, or the largest or mean of each feature over time.
-
-    Args:
-        ys: ``[*batch, T, H]``. Padding has no effect, even NaN.
-        how: ``"last"``, ``"max"`` or ``"mean"``, of each row's real steps.
-        lengths: Integers ``[*batch]`` from 0 to T, how many steps of a row are real; None: all.
-
-    Returns:
-        ``[*batch, H]`` in the dtype of ``ys``, zeros for an empty row.
-
-    Raises:
-        ValueError: ``how`` is none of these, or an array has another shape or dtype.
-    """
-    if how not in ("last", "max", "mean"):
-        raise ValueError(f"pooling: last, max or mean expected; given {how!r}")
-    ys, lengths = _checked(ys, lengths)
-    *batch, length, features = ys.shape
-    if length == 0:
-        return jnp.zeros((*batch, features), ys.dtype)
-    if how == "last":
-        # An empty row reads no step at all: what is in its padding may be NaN.
-        index = jnp.where(lengths > 0, lengths - 1, length)[..., None, None]
-        return jnp.take_along_axis(ys, index, axis=-2, mode="fill", fill_value=0)[..., 0, :]
-    return (max_pool if how == "max" else mean_pool)(ys, valid_steps(lengths, length))
-
-
-def attention_pool(ys: jax.Array, scores: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-    r"""A mean of the outputs with weights that the model gives (Bahdanau et al. 2014, arXiv:1409.0473):
-
-    .. math:: \sum_t a_t y_t, \quad a = \mathrm{softmax}(s) \text{ over the real steps}
+def pool(
+    ys: Float[ArrayLike, "*batch T D"],
+    pooling: str,
+    lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None,
+) -> Float[Array, "*batch D"]:
+    """Pools the outputs of each sequence over its valid steps.
 
     Args:
-        ys: ``[*batch, T, H]``. Padding has no effect, even NaN.
-        scores: s, ``[*batch, T]``; minus infinity gives a step no weight.
-        lengths: Integers ``[*batch]`` from 0 to T, how many steps of a row are real; None: all.
+        ys: Outputs ``[*batch, T, D]``. The padding has no effect, even if it is NaN.
+        pooling: ``"last"`` (the last valid output), ``"max"`` or ``"mean"``.
+        lengths: Integers ``[*batch]`` from 0 to T, the number of valid steps of each row; None means T.
 
     Returns:
-        ``[*batch, H]`` in the dtype of ``ys``, zeros for a row without a real step whose score is above minus infinity.
+        ``[*batch, D]`` in the dtype of ``ys``; zeros for an empty row.
 
     Raises:
-        ValueError: An array has another shape or dtype.
+        ValueError: ``pooling`` has another value, or an array has the wrong shape or dtype.
     """
-    ys, lengths = _checked(ys, lengths)
-    *batch, length, features = ys.shape
-    scores = arrays("scores", scores)
-    if scores.shape != ys.shape[:-1] or not jnp.issubdtype(scores.dtype, jnp.floating):
-        raise ValueError(f"scores must be floating point of shape {ys.shape[:-1]}, got {described(scores)}")
+    if pooling not in ("last", "max", "mean"):
+        raise ValueError(f"`pooling` must be last, max or mean, got {pooling!r}")
+    outputs, num_valid = _checked(ys, lengths)
+    *batch, length, features = outputs.shape
     if length == 0:
-        return jnp.zeros((*batch, features), ys.dtype)
-    dtype = at_least_float32(ys.dtype, scores.dtype)
-    real = valid_steps(lengths, length)
-    scores = jnp.where(real, scores.astype(dtype), -jnp.inf)
-    # A row without any weight to give has scores of 0 instead: its softmax would be NaN before it is masked.
-    some = jnp.any(scores != -jnp.inf, axis=-1, keepdims=True)
-    weights = jnp.where(real & some, jax.nn.softmax(jnp.where(some, scores, 0), axis=-1), 0)
-    # What is not real may be NaN, which no weight of zero removes.
-    real_ys = jnp.where(real[..., None], ys, 0).astype(dtype)
-    return jnp.einsum("...t,...th->...h", weights, real_ys).astype(ys.dtype)
+        return jnp.zeros((*batch, features), outputs.dtype)
+    if pooling == "last":
+        # The index of an empty row is out of range and gives zeros; its padding may be NaN.
+        index = jnp.where(num_valid > 0, num_valid - 1, length)[..., None, None]
+        return jnp.take_along_axis(outputs, index, axis=-2, mode="fill", fill_value=0)[..., 0, :]
+    return (max_pool if pooling == "max" else mean_pool)(outputs, valid_steps(num_valid, length))
 
 
-def _checked(ys: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """The outputs, and lengths even where none are given."""
-    ys = arrays("ys", ys)
+def attention_pool(
+    ys: Float[ArrayLike, "*batch T D"],
+    scores: Float[ArrayLike, "*batch T"],
+    lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None,
+) -> Float[Array, "*batch D"]:
+    r"""Computes the mean of the outputs with attention weights (Bahdanau et al. 2014, arXiv:1409.0473).
+
+    .. math:: \sum_t a_t y_t, \quad a = \mathrm{softmax}(s) \text{ over the valid steps}
+
+    Args:
+        ys: Outputs y, ``[*batch, T, D]``. The padding has no effect, even if it is NaN.
+        scores: Attention scores s, ``[*batch, T]``; a step with a score of minus infinity has no weight.
+        lengths: Integers ``[*batch]`` from 0 to T, the number of valid steps of each row; None means T.
+
+    Returns:
+        ``[*batch, D]`` in the dtype of ``ys``; zeros for a row in which no step has a weight.
+
+    Raises:
+        ValueError: An array has the wrong shape or dtype.
+    """
+    outputs, num_valid = _checked(ys, lengths)
+    *batch, length, features = outputs.shape
+    logits = as_arrays("scores", scores)
+    if logits.shape != outputs.shape[:-1] or not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(f"`scores` must be floating point of shape {outputs.shape[:-1]}, got {described(logits)}")
+    if length == 0:
+        return jnp.zeros((*batch, features), outputs.dtype)
+    dtype = at_least_float32(outputs.dtype, logits.dtype)
+    valid = valid_steps(num_valid, length)
+    logits = jnp.where(valid, logits.astype(dtype), -jnp.inf)
+    # The softmax of a row of minus infinities is NaN, also in its gradient; such a row gets logits of 0.
+    has_weight = jnp.any(logits != -jnp.inf, axis=-1, keepdims=True)
+    weights = jnp.where(valid & has_weight, jax.nn.softmax(jnp.where(has_weight, logits, 0), axis=-1), 0)
+    # The padding may be NaN, which a weight of zero would not remove.
+    valid_outputs = jnp.where(valid[..., None], outputs, 0).astype(dtype)
+    return jnp.einsum("...t,...th->...h", weights, valid_outputs).astype(outputs.dtype)
+
+
+def _checked(ys: Any, lengths: Any) -> tuple[jax.Array, jax.Array]:
+    """Checks outputs and lengths; None becomes the full length."""
+    ys = as_arrays("ys", ys)
     if not isinstance(ys, jax.Array) or ys.ndim < 2 or not jnp.issubdtype(ys.dtype, jnp.floating):
-        raise ValueError(f"ys must be floating point of shape [*batch, T, H], got {described(ys)}")
+        raise ValueError(f"`ys` must be floating point of shape [*batch, T, D], got {described(ys)}")
     *batch, length, _ = ys.shape
     if lengths is None:
         return ys, jnp.full(batch, length, jnp.int32)

@@ -1,7 +1,8 @@
-"""Recurrent layers as Linen modules: thin, they own parameters and names."""
+"""Linen modules of recurrent layers."""
 
 import functools
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,46 +12,47 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
 from jaxnets.ops.checks import check_depth
 from jaxnets.ops.meshes import automatic, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
-from jaxnets.recurrent.checking import arrays, check_cell, time_axis
+from jaxnets.recurrent.checking import as_arrays, check_cell, time_axis
 from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.layers.stacked import Layer, bidirectional, stacked
 from jaxnets.recurrent.scan import scan
 
 
 def check_network(cell: Any, dropout: float, **sizes: int) -> None:
-    """A ``ValueError`` where no network can be made of these attributes; ``sizes``, such as layers, are told by name.
+    """Raises a ValueError unless a recurrent model can be built from these attributes.
 
     Args:
-        cell: What must be a function from H to a cell.
-        dropout: What must be a probability below 1.
-        sizes: What must be at least 1.
+        cell: Must be a function from the number of hidden units to a cell.
+        dropout: Must be from 0 to below 1.
+        **sizes: Must be positive integers; ``num_layers`` also has an upper limit.
     """
     if not callable(cell):
-        raise ValueError(f"cell: a function from H to a cell expected, such as recurrent.gru; given {cell!r}")
-    check_depth(**{name: size for name, size in sizes.items() if name == "layers"})
+        raise ValueError(f"`cell` must be a function from hidden_size to a cell, such as recurrent.gru, got {cell!r}")
+    check_depth(**{name: size for name, size in sizes.items() if name == "num_layers"})
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name}: at least 1 expected; given {size!r}")
+            raise ValueError(f"`{name}` must be an integer of at least 1, got {size!r}")
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout: a probability below 1 expected; given {dropout!r}")
+        raise ValueError(f"`dropout` must be a number from 0 to below 1, got {dropout!r}")
 
 
-def dropped(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
-    """``dropout(xs)``, on meshes with explicit axes too, where Linen's own has a mask that is not divided as xs is."""
+def apply_dropout(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
+    """Computes ``dropout(xs)``, also on meshes with explicit axes, where the mask must be sharded as ``xs``."""
     return automatic(dropout, PartitionSpec(*spec_of(xs)), xs)
 
 
-def prepared(cell: Any, xs: Any, dtype: Dtype | None) -> Any:
-    """The input of a layer, in its compute type.
+def prepare_inputs(cell: Any, xs: Any, dtype: Dtype | None) -> Any:
+    """Checks the cell and the input of a layer, and casts the input to the compute dtype.
 
     Raises:
-        ValueError: The layer's attributes or its input cannot be used.
+        ValueError: ``cell`` is not a cell, or ``xs`` has no array or too few axes.
     """
     check_cell(cell)
-    xs = arrays("xs", xs)
+    xs = as_arrays("xs", xs)
     time_axis(cell, main_input(xs), time_major=False)
     return xs if dtype is None else jax.tree.map(lambda a: a.astype(dtype) if _floating(a) else a, xs)
 
@@ -60,15 +62,17 @@ def _floating(a: jax.Array) -> bool:
 
 
 class RNN(nn.Module):
-    """Runs a cell over a sequence; owns the cell's parameters under the name ``cell``.
+    """A recurrent layer: runs a cell over sequences with ``recurrent.scan``.
+
+    The parameters of the cell have the name ``cell``.
 
     Attributes:
         cell: A recurrent cell, such as ``recurrent.lstm(512)``.
-        reverse: From the last time to the first; ``ys[t]`` still belongs to ``xs[t]``.
-        time_major: Whether time is the first axis of ``xs`` and ``ys``.
-        dtype: Compute type of the products; None takes that of ``xs``. Parameters and carries are float32.
-        method: How it is computed, as in ``recurrent.scan``: a name such as ``"autodiff"``, or an object with options
-            such as ``recurrent.Sequential(chunk=64)``.
+        reverse: Whether to run from the last step to the first. ``ys[t]`` still corresponds to ``xs[t]``.
+        time_major: Whether time is the first axis of ``xs``, ``resets`` and ``ys``.
+        dtype: Compute dtype of the products; None means that of ``xs``. Parameters and carries are float32.
+        method: The algorithm, as in ``recurrent.scan``: a name such as ``"autodiff"``, or an object with options such
+            as ``recurrent.Sequential(chunk=64)``.
     """
 
     cell: Cell
@@ -80,14 +84,24 @@ class RNN(nn.Module):
     @nn.compact
     def __call__(
         self,
-        xs: jax.Array,
+        xs: Any,
         carry: Carry | None = None,
         *,
-        lengths: jax.Array | None = None,
-        resets: jax.Array | None = None,
-    ) -> tuple[Carry, jax.Array]:
-        """From ``xs [*batch, T, D]`` and a carry (None: the cell's own) to the last carry and ``ys [*batch, T, H]``."""
-        xs = prepared(self.cell, xs, self.dtype)
+        lengths: Integer[ArrayLike, "..."] | Sequence[int] | None = None,
+        resets: Bool[ArrayLike, "..."] | Sequence[Any] | None = None,
+    ) -> tuple[Carry, Float[Array, "..."]]:
+        """Runs the cell over a batch of sequences.
+
+        Args:
+            xs: ``[*batch, T, D]``, or ``[T, *batch, D]`` if ``time_major``.
+            carry: The carry before the first step; None is the initial carry of the cell.
+            lengths: Integers ``[*batch]``, the number of valid steps of each row; None means T.
+            resets: bool ``[*batch, T]``, steps that start from the initial carry, as in ``recurrent.scan``.
+
+        Returns:
+            The last carry, and the outputs ``[*batch, T, H]``.
+        """
+        xs = prepare_inputs(self.cell, xs, self.dtype)
         params = self.param("cell", self.cell.init, main_input(xs).shape[-1])
         return scan(
             self.cell,
@@ -103,11 +117,14 @@ class RNN(nn.Module):
 
 
 class BidirectionalRNN(nn.Module):
-    """One pass each way, their outputs merged; owns parameters under the names ``forward`` and ``backward``.
+    """A bidirectional recurrent layer.
+
+    The parameters of the two directions have the names ``forward`` and ``backward``.
 
     Attributes:
-        cell: The cell of both directions; each has its own parameters.
-        merge: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or ``"max"``.
+        cell: The cell of both directions. The directions do not share parameters.
+        merge: Combination of the outputs of both directions: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or
+            ``"max"``.
         dtype, method: As in ``RNN``.
     """
 
@@ -119,18 +136,28 @@ class BidirectionalRNN(nn.Module):
     @nn.compact
     def __call__(
         self,
-        xs: jax.Array,
+        xs: Any,
         carry: tuple[Carry, Carry] | None = None,
         *,
-        lengths: jax.Array | None = None,
-        resets: jax.Array | None = None,
-    ) -> tuple[tuple[Carry, Carry], jax.Array]:
-        """From ``xs [*batch, T, D]`` and both carries (or None) to both last carries and the merged outputs."""
-        xs = prepared(self.cell, xs, self.dtype)
-        own = lambda name: self.param(name, self.cell.init, main_input(xs).shape[-1])
+        lengths: Integer[ArrayLike, "..."] | Sequence[int] | None = None,
+        resets: Bool[ArrayLike, "..."] | Sequence[Any] | None = None,
+    ) -> tuple[tuple[Carry, Carry], Float[Array, "..."]]:
+        """Runs both directions over a batch of sequences.
+
+        Args:
+            xs: ``[*batch, T, D]``.
+            carry: A pair of carries, forward and backward; None is the initial carry of the cell.
+            lengths: Integers ``[*batch]``, the number of valid steps of each row; None means T.
+            resets: bool ``[*batch, T]``, the first steps of segments, as in ``recurrent.bidirectional``.
+
+        Returns:
+            The pair of last carries, and the merged outputs.
+        """
+        xs = prepare_inputs(self.cell, xs, self.dtype)
+        cell_params = lambda name: self.param(name, self.cell.init, main_input(xs).shape[-1])
         return bidirectional(
             (self.cell, self.cell),
-            (own("forward"), own("backward")),
+            (cell_params("forward"), cell_params("backward")),
             xs,
             carry,
             merge=self.merge,
@@ -141,15 +168,17 @@ class BidirectionalRNN(nn.Module):
 
 
 class StackedRNN(nn.Module):
-    """Layers on top of each other, named ``layer_0``, ``layer_1``, ...
+    """A stack of recurrent layers.
+
+    The layers have the names ``layer_0``, ``layer_1``, ...
 
     Attributes:
-        cell: The cell of every layer; each layer has its own parameters.
-        num_layers: How many.
-        bidirectional: Whether every layer reads both ways.
-        merge: How a layer's directions are merged.
-        connect: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
-        dropout: Probability of dropping an element between layers.
+        cell: The cell of every layer. The layers do not share parameters.
+        num_layers: Number of layers.
+        bidirectional: Whether the layers are bidirectional.
+        merge: Combination of the directions of a bidirectional layer, as in ``BidirectionalRNN``.
+        connect: Connections between layers: ``"plain"``, ``"residual"`` or ``"skip"``, as in ``recurrent.stacked``.
+        dropout: Dropout rate between layers.
         dtype, method: As in ``RNN``.
     """
 
@@ -165,20 +194,28 @@ class StackedRNN(nn.Module):
     @nn.compact
     def __call__(
         self,
-        xs: jax.Array,
+        xs: Any,
         carry: Any = None,
         *,
-        lengths: jax.Array | None = None,
-        resets: jax.Array | None = None,
+        lengths: Integer[ArrayLike, "..."] | Sequence[int] | None = None,
+        resets: Bool[ArrayLike, "..."] | Sequence[Any] | None = None,
         train: bool = False,
-    ) -> tuple[tuple[Any, ...], jax.Array]:
-        """From ``xs [*batch, T, D]`` and a carry per layer (or None) to the last carries and the outputs.
+    ) -> tuple[tuple[Any, ...], Float[Array, "..."]]:
+        """Runs the layers over a batch of sequences.
 
-        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+        Args:
+            xs: ``[*batch, T, D]``.
+            carry: One carry per layer (a pair for a bidirectional layer); None is the initial carry of the cell.
+            lengths: Integers ``[*batch]``, the number of valid steps of each row; None means T.
+            resets: bool ``[*batch, T]``, steps that start from the initial carry, as in ``recurrent.scan``.
+            train: Whether to apply dropout, which requires ``rngs={"dropout": key}``.
+
+        Returns:
+            The last carry of every layer, and the outputs ``[*batch, T, features]``.
         """
         check_depth(num_layers=self.num_layers)
         if isinstance(self.num_layers, bool) or not isinstance(self.num_layers, int) or self.num_layers < 1:
-            raise ValueError(f"num_layers: at least 1; given {self.num_layers!r}")
+            raise ValueError(f"`num_layers` must be an integer of at least 1, got {self.num_layers!r}")
 
         def layer(name: str) -> Layer:
             if self.bidirectional:

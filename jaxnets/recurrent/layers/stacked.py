@@ -1,4 +1,4 @@
-"""Functions of whole sequences: layers on top of each other, and both directions side by side."""
+"""Bidirectional scans and stacks of layers, as functions of whole sequences."""
 
 import functools
 import numbers
@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Key
 from jaxnets.ops.meshes import automatic, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, Params
-from jaxnets.recurrent.checking import arrays, described
+from jaxnets.recurrent.checking import as_arrays, described
 from jaxnets.recurrent.scan import scan
 
 MERGES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
@@ -27,104 +28,108 @@ Layer = Callable[[jax.Array, Any], tuple[Any, jax.Array]]
 def bidirectional(
     cells: tuple[Cell, Cell],
     params: tuple[Params, Params],
-    xs: jax.Array,
+    xs: Any,
     carry: tuple[Carry, Carry] | None = None,
     *,
     merge: str = "concat",
-    resets: jax.Array | None = None,
+    resets: Bool[ArrayLike, "..."] | Sequence[Any] | None = None,
     time_major: bool = False,
     **options: Any,
-) -> tuple[tuple[Carry, Carry], jax.Array]:
-    """One pass each way (Schuster and Paliwal 1997), their outputs merged.
+) -> tuple[tuple[Carry, Carry], Float[Array, "..."]]:
+    """Runs one cell forward and one backward, and merges their outputs (Schuster and Paliwal 1997).
 
     Args:
-        cells: The cell that reads forward and the one that reads backward.
-        params: Of each.
-        xs: ``[*batch, T, D]``; ragged rows with ``lengths``, each read from its own end.
-        carry: Of each direction, or None.
+        cells: The forward cell and the backward cell.
+        params: The parameters of each cell.
+        xs: ``[*batch, T, D]``. With ``lengths``, the backward pass starts at the last valid step of each row.
+        carry: The first carry of each direction; None is the initial carry of each cell.
         merge: ``"concat"`` (2 H features), ``"sum"``, ``"mean"`` or ``"max"``.
-        resets: bool ``[*batch, T]``, where pieces of a row begin. Neither direction looks across a beginning.
-        time_major: As in ``scan``.
-        **options: As in ``scan``, but ``reverse``.
+        resets: bool ``[*batch, T]``, True at the first step of each segment of a row. No carry crosses the border of
+            two segments, in either direction.
+        time_major: Whether time is the first axis of ``xs``, ``resets`` and the outputs.
+        **options: ``lengths`` and ``method``, as in ``scan``.
 
     Returns:
-        Both last carries (the backward one is at time 0), and the merged outputs.
+        The pair of last carries (the backward one after step 0), and the merged outputs.
 
     Raises:
-        ValueError: As ``scan``, or ``merge`` is none of these.
+        ValueError: ``merge`` has another value, or ``scan`` raises for an argument.
     """
-    for what, pair in (("cells", cells), ("params", params)) + ((("carry", carry),) if carry is not None else ()):
+    for name, pair in (("cells", cells), ("params", params)) + ((("carry", carry),) if carry is not None else ()):
         if not isinstance(pair, (tuple, list)) or isinstance(pair, Cell) or len(pair) != 2:
-            raise ValueError(f"{what} must be a pair, of the forward and the backward pass, got {described(pair)}")
+            raise ValueError(f"`{name}` must be a pair (forward, backward), got {described(pair)}")
     if merge not in MERGES:
-        raise ValueError(f"merge: one of {', '.join(MERGES)}; given {merge!r}")
+        raise ValueError(f"`merge` must be one of {', '.join(MERGES)}, got {merge!r}")
     options = {**options, "time_major": time_major}
-    backward_resets = resets
-    if resets is not None and jnp.ndim(resets) > 0:  # what else is wrong with them is for scan to find
-        resets = jnp.asarray(resets)
-        # Going backward a piece is entered at its last step, which is the one before the next beginning.
-        axis = 0 if time_major else resets.ndim - 1
-        ahead = jax.lax.slice_in_dim(resets, min(1, resets.shape[axis]), resets.shape[axis], axis=axis)
-        pad = [(0, int(i == axis and resets.shape[axis] > 0)) for i in range(resets.ndim)]
-        backward_resets = jnp.pad(ahead, pad)
-    first, second = (None, None) if carry is None else carry
-    there, ys = scan(cells[0], params[0], xs, first, resets=resets, **options)
-    back, zs = scan(cells[1], params[1], xs, second, resets=backward_resets, reverse=True, **options)
-    return (there, back), MERGES[merge](ys, zs)
+    forward_resets: Any = resets
+    backward_resets: Any = resets
+    if resets is not None and jnp.ndim(forward_resets) > 0:  # scan raises for other resets
+        forward_resets = jnp.asarray(resets)
+        # The backward pass enters a segment at its last step, one step before the first step of the next segment.
+        axis = 0 if time_major else forward_resets.ndim - 1
+        length = forward_resets.shape[axis]
+        next_resets = jax.lax.slice_in_dim(forward_resets, min(1, length), length, axis=axis)
+        backward_resets = jnp.pad(next_resets, [(0, int(i == axis and length > 0)) for i in range(forward_resets.ndim)])
+    forward_carry, backward_carry = (None, None) if carry is None else carry
+    forward_last, ys = scan(cells[0], params[0], xs, forward_carry, resets=forward_resets, **options)
+    backward_last, zs = scan(cells[1], params[1], xs, backward_carry, resets=backward_resets, reverse=True, **options)
+    return (forward_last, backward_last), MERGES[merge](ys, zs)
 
 
 def stacked(
     layers: Sequence[Layer],
-    xs: jax.Array,
+    xs: Any,
     carry: Sequence[Any] | None = None,
     *,
     connect: str = "plain",
     dropout: float = 0.0,
-    key: jax.Array | None = None,
-) -> tuple[tuple[Any, ...], jax.Array]:
-    """Layers on top of each other: each reads the sequence that the one below it wrote.
+    key: Key[Array, ""] | None = None,
+) -> tuple[tuple[Any, ...], Float[Array, "..."]]:
+    """Applies a stack of layers, each to the outputs of the previous layer.
 
     Args:
         layers: Functions ``(xs, carry) -> (carry, ys)``, such as ``lambda xs, carry: scan(cell, params, xs, carry)``.
         xs: ``[*batch, T, D]``.
-        carry: One per layer, or None.
-        connect: ``"plain"``; ``"residual"``: a layer's input is added to its output where the widths are equal;
-            ``"skip"``: every layer also reads xs, and all layers' outputs are concatenated (Graves 2013).
-        dropout: Probability of dropping an element between layers, with ``key``.
-        key: For dropout; None switches it off.
+        carry: One carry per layer; None passes None to every layer.
+        connect: ``"plain"``; ``"residual"``, which adds the input of a layer to its output if the shapes are equal; or
+            ``"skip"``, which also passes ``xs`` to every layer and concatenates the outputs of all layers (Graves
+            2013).
+        dropout: Dropout rate between layers.
+        key: A ``jax.random.key`` for dropout; None disables dropout.
 
     Returns:
-        The last carries, and the outputs.
+        The last carry of every layer, and the outputs.
 
     Raises:
-        ValueError: Another number of carries than layers, or ``connect`` is none of these.
+        ValueError: ``layers`` is not a sequence of functions, ``carry`` has another length, or ``connect`` or
+            ``dropout`` has a wrong value.
     """
     if connect not in ("plain", "residual", "skip"):
-        raise ValueError(f"connect: plain, residual or skip; given {connect!r}")
+        raise ValueError(f"`connect` must be plain, residual or skip, got {connect!r}")
     if callable(layers) or not all(map(callable, layers)) or not len(layers):
         raise ValueError(
-            f"layers must be functions (xs, carry) -> (carry, ys), at least one, got {layers!r}; a cell becomes one as "
-            "lambda xs, carry: recurrent.scan(cell, params, xs, carry)"
+            f"`layers` must be one or more functions (xs, carry) -> (carry, ys), such as lambda xs, carry: "
+            f"recurrent.scan(cell, params, xs, carry), got {layers!r}"
         )
-    xs = arrays("xs", xs)
+    xs = as_arrays("xs", xs)
     if carry is not None and (not isinstance(carry, (tuple, list)) or len(carry) != len(layers)):
-        given = len(carry) if isinstance(carry, (tuple, list)) else described(carry)
-        raise ValueError(f"carry: one per layer, {len(layers)}, expected; given {given}")
+        got = len(carry) if isinstance(carry, (tuple, list)) else described(carry)
+        raise ValueError(f"`carry` must have one item per layer ({len(layers)}), got {got}")
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout: a probability below 1 expected; given {dropout!r}")
+        raise ValueError(f"`dropout` must be a number from 0 to below 1, got {dropout!r}")
     carries, outputs, ys = [], [], xs
     for i, layer in enumerate(layers):
-        below = jnp.concatenate([xs, ys], axis=-1) if connect == "skip" and i else ys
+        inputs = jnp.concatenate([xs, ys], axis=-1) if connect == "skip" and i else ys
         if i and dropout and key is not None:
-            drop = functools.partial(_dropped, jax.random.fold_in(key, i), dropout)
-            below = automatic(drop, PartitionSpec(*spec_of(below)), below)
-        last, ys = layer(below, None if carry is None else carry[i])
-        if connect == "residual" and ys.shape == below.shape:
-            ys = ys + below
+            drop = functools.partial(_apply_dropout, jax.random.fold_in(key, i), dropout)
+            inputs = automatic(drop, PartitionSpec(*spec_of(inputs)), inputs)
+        last, ys = layer(inputs, None if carry is None else carry[i])
+        if connect == "residual" and ys.shape == inputs.shape:
+            ys = ys + inputs
         carries.append(last)
         outputs.append(ys)
     return tuple(carries), jnp.concatenate(outputs, axis=-1) if connect == "skip" else ys
 
 
-def _dropped(key: jax.Array, rate: float, xs: jax.Array) -> jax.Array:
+def _apply_dropout(key: jax.Array, rate: float, xs: jax.Array) -> jax.Array:
     return jnp.where(jax.random.bernoulli(key, 1 - rate, xs.shape), xs / (1 - rate), 0)

@@ -1,1 +1,1 @@
-"""Recurrent models as Linen modules."""
+"""Linen modules of recurrent models."""

@@ -1,36 +1,52 @@
-"""``CharRNN``: a language model over characters or bytes (Graves 2013, arXiv:1308.0850; Karpathy 2015)."""
+"""Recurrent language model over characters or bytes (Graves 2013, arXiv:1308.0850; Karpathy 2015)."""
 
 from collections.abc import Callable
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.modules.embed import Embed
 from jaxnets.ops import embedding
-from jaxnets.recurrent.cell import Carry, Cell, joined_rows, matmul
+from jaxnets.ops.array_types import Array, ArrayLike, Float, Integer
+from jaxnets.recurrent.cell import Carry, Cell, flatten_rows, matmul
 from jaxnets.recurrent.cells.lstm import lstm
 from jaxnets.recurrent.executors.method import Method
-from jaxnets.recurrent.layers.rnn import RNN, check_network, dropped
+from jaxnets.recurrent.layers.rnn import RNN, apply_dropout, check_network
 
 
 class Logits(nn.Module):
-    """``xs @ kernel + bias`` in float32, computed in the dtype of ``xs``; the kernel is its own, or given (tied)."""
+    """A dense layer that computes logits in float32.
+
+    Attributes:
+        vocab_size: Number of logits.
+    """
 
     vocab_size: int
 
     @nn.compact
-    def __call__(self, xs: jax.Array, kernel: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, xs: Float[Array, "*batch D"], kernel: Float[Array, "D V"] | None = None
+    ) -> Float[Array, "*batch V"]:
+        """Computes ``xs @ kernel + bias``.
+
+        Args:
+            xs: ``[..., D]``; the product is computed in its dtype and accumulated in float32.
+            kernel: A tied kernel ``[D, vocab_size]``; None is a parameter of this layer.
+
+        Returns:
+            Logits ``[..., vocab_size]``.
+        """
         if kernel is None:
             kernel = self.param("kernel", nn.initializers.lecun_normal(), (xs.shape[-1], self.vocab_size), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.vocab_size,), jnp.float32)
-        logits = matmul(kernel, joined_rows(xs)) + bias[None]
+        logits = matmul(kernel, flatten_rows(xs)) + bias[None]
         return logits.reshape(*xs.shape[:-1], self.vocab_size)
 
 
 class CharRNN(nn.Module):
-    r"""Stacked recurrent layers that predict the next token from all tokens before it:
+    r"""A recurrent language model: a stack of recurrent layers that predicts the next token.
 
     .. math::
         x_t = E_{w_t}, \quad h^l_t = \mathrm{cell}^l(h^{l-1}_t, h^l_{t-1}), \quad
@@ -38,15 +54,15 @@ class CharRNN(nn.Module):
 
     Attributes:
         vocab_size: Number of tokens.
-        cell: A function from H to a cell, such as ``recurrent.lstm``; every layer has its own parameters.
-        hidden_size: H, width of every layer.
-        num_layers: L.
-        embed_dim: Width of the embedding E; 0 feeds one-hot vectors.
-        dropout: Probability of dropping a layer's output, between layers and before the output.
-        tie_embeddings: Whether the output matrix V is the transposed embedding (Press and Wolf 2017); needs
-            embed_dim = hidden_size.
-        dtype: Compute type; parameters, carries and logits are float32.
-        method: How the recurrences are computed, as in ``recurrent.scan``.
+        cell: A function from ``hidden_size`` to a cell, such as ``recurrent.lstm``. The layers do not share parameters.
+        hidden_size: H, the number of hidden units of every layer.
+        num_layers: L, the number of layers.
+        embed_dim: Number of features of the embedding E; 0 means one-hot vectors.
+        dropout: Dropout rate of the outputs of every layer.
+        tie_embeddings: Whether the output matrix V is the transposed embedding (Press and Wolf 2017). Requires
+            ``embed_dim == hidden_size``.
+        dtype: Compute dtype. Parameters, carries and logits are float32.
+        method: The algorithm of the recurrences, as in ``recurrent.scan``.
     """
 
     vocab_size: int
@@ -61,23 +77,26 @@ class CharRNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: jax.Array, carry: tuple[Carry, ...] | None = None, *, train: bool = False
-    ) -> tuple[tuple[Carry, ...], jax.Array]:
-        """Logits of the next token after every token.
+        self, tokens: Integer[ArrayLike, "*batch T"], carry: tuple[Carry, ...] | None = None, *, train: bool = False
+    ) -> tuple[tuple[Carry, ...], Float[Array, "*batch T V"]]:
+        """Computes the logits of the token after each token.
 
         Args:
             tokens: Integers ``[*batch, T]``.
-            carry: One carry per layer, or None to start afresh.
-            train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
+            carry: One carry per layer; None is the initial carry of the cell.
+            train: Whether to apply dropout, which requires ``rngs={"dropout": key}``.
 
         Returns:
-            The carries after the last token, and logits ``[*batch, T, vocabulary]`` in float32.
+            The carry of every layer after the last token, and logits ``[*batch, T, vocab_size]`` in float32.
+
+        Raises:
+            ValueError: An attribute, ``tokens`` or ``carry`` is invalid.
         """
         self._check(tokens, carry)
         if self.embed_dim:
-            # Tied, the embedding is also the output's matrix, whose logits must begin small.
+            # A tied embedding is also the output matrix, and its initial logits must be small.
             normal = nn.initializers.normal(self.hidden_size**-0.5 if self.tie_embeddings else 1.0)
-            embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=normal, name="embed")
+            embed: Any = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=normal, name="embed")
             xs = embed(tokens)
         else:
             xs = embedding.one_hot(tokens, self.vocab_size, dtype=self.dtype)
@@ -86,20 +105,20 @@ class CharRNN(nn.Module):
             rnn = RNN(self.cell(self.hidden_size), method=self.method, name=f"layer_{layer}")
             last, xs = rnn(xs, None if carry is None else carry[layer])
             carries.append(last)
-            xs = dropped(nn.Dropout(self.dropout, deterministic=not train), xs)
+            xs = apply_dropout(nn.Dropout(self.dropout, deterministic=not train), xs)
         logits = Logits(self.vocab_size, name="head")(xs, embed.embedding.T if self.tie_embeddings else None)
         return tuple(carries), logits
 
-    def _check(self, tokens: jax.Array, carry: tuple[Carry, ...] | None) -> None:
-        sizes = dict(vocabulary=self.vocab_size, hidden=self.hidden_size, layers=self.num_layers)
+    def _check(self, tokens: Any, carry: tuple[Carry, ...] | None) -> None:
+        sizes = dict(vocab_size=self.vocab_size, hidden_size=self.hidden_size, num_layers=self.num_layers)
         check_network(self.cell, self.dropout, **sizes)
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
-            raise ValueError(f"tokens: integers expected; given {tokens.dtype}")
+            raise ValueError(f"`tokens` must be integers, got {tokens.dtype}")
         if tokens.ndim < 1:
-            raise ValueError("tokens: [*batch, T] expected; given a scalar")
+            raise ValueError("`tokens` must have the shape [*batch, T], got a scalar")
         if self.tie_embeddings and self.embed_dim != self.hidden_size:
             raise ValueError(
-                f"tie_embeddings: embedding = hidden expected; given {self.embed_dim} and {self.hidden_size}"
+                f"`embed_dim` must equal `hidden_size` if `tie_embeddings`, got {self.embed_dim} and {self.hidden_size}"
             )
         if carry is not None and len(carry) != self.num_layers:
-            raise ValueError(f"carry: one per layer, {self.num_layers}, expected; given {len(carry)}")
+            raise ValueError(f"`carry` must have one item per layer ({self.num_layers}), got {len(carry)}")

@@ -1,4 +1,4 @@
-"""``EncoderDecoder``: recurrent translation, with attention (Bahdanau et al. 2014, Luong et al. 2015) and without."""
+"""Recurrent encoder and decoder for translation, with or without attention."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from jaxnets.attention.alignment import (
 from jaxnets.attention.checks import check_tokens
 from jaxnets.modules.embed import Embed
 from jaxnets.modules.stepwise import Stepwise, of_encoder_decoder
+from jaxnets.ops.array_types import Array, ArrayLike, Float, Integer
 from jaxnets.ops.masks import valid_steps
 from jaxnets.recurrent.cell import Carry, Cell
 from jaxnets.recurrent.cells.gru import gru
@@ -30,43 +31,44 @@ ATTENTION = ("none", "additive", "multiplicative")
 
 
 class Encoded(NamedTuple):
-    """What a decoder knows of a source, and of what it has written.
+    """The state of a decoder: an encoded source, and the carries after the tokens decoded so far.
 
     Attributes:
-        outputs: Of the encoder, both directions side by side, ``[*batch, S, 2 H]``.
-        lengths: Integers ``[*batch]``, how many tokens of the source are real; None: all.
-        carries: Of the decoder's layers.
+        outputs: Outputs of the encoder, both directions concatenated, ``[*batch, S, 2 H]``.
+        lengths: Integers ``[*batch]``, the number of valid source tokens; None means S.
+        carries: The carry of every decoder layer.
     """
 
-    outputs: jax.Array
-    lengths: jax.Array | None
+    outputs: Float[Array, "*batch S E"]
+    lengths: Integer[ArrayLike, "*batch"] | None
     carries: tuple[Carry, ...]
 
 
 class EncoderDecoder(nn.Module):
-    r"""An encoder reads the source both ways; a decoder, begun from its last states, predicts the target's next token.
+    r"""A sequence-to-sequence model of a bidirectional encoder and a decoder.
 
-    With attention, what the decoder's state h reads from the encoder's outputs m goes into the prediction beside it:
+    The decoder starts from the last carries of the encoder and predicts the next target token. With attention, the
+    prediction depends on the decoder's output h and on a context c, a weighted mean of the encoder's outputs m:
 
     .. math::
         c_t = \sum_s a_{ts} m_s, \quad a_t = \mathrm{softmax}_s\, e(h_t, m_s), \quad
         \tilde h_t = \tanh([c_t; h_t]\, W_c + b), \quad p = \mathrm{softmax}(\tilde h_t E^\top + b)
 
-    (Luong et al. 2015, arXiv:1508.04025; e is Luong's bilinear form, or Bahdanau's network, arXiv:1409.0473). Without,
-    :math:`\tilde h_t = \tanh(h_t W_c + b)` (Sutskever et al. 2014, arXiv:1409.3215). Source, target and output share
-    the embedding E.
+    (Luong et al. 2015, arXiv:1508.04025). The scores e are Luong's bilinear form (``"multiplicative"``) or the network
+    of Bahdanau et al. 2014, arXiv:1409.0473 (``"additive"``). Without attention, :math:`\tilde h_t = \tanh(h_t W_c +
+    b)` (Sutskever et al. 2014, arXiv:1409.3215). Source, target and output share the embedding E.
 
     Attributes:
-        vocab_size: Number of tokens, of source and target together.
-        cell: A function from H to a cell, such as ``recurrent.gru``.
-        hidden_size: H, width of every layer and direction.
-        num_layers: Of the encoder, and of the decoder.
-        embed_dim: Width of E.
+        vocab_size: Number of tokens of the joint vocabulary of source and target.
+        cell: A function from ``hidden_size`` to a cell, such as ``recurrent.gru``.
+        hidden_size: H, the number of hidden units of every layer and direction.
+        num_layers: Number of layers of the encoder, and of the decoder.
+        embed_dim: Number of features of E.
         attention: ``"none"``, ``"additive"`` or ``"multiplicative"``.
-        dropout: Probability of dropping an element of the embedded tokens, between layers, and before the output.
-        dtype: Compute type; parameters, carries and logits are float32.
-        method: How the recurrences are computed, as in ``recurrent.scan``.
-        train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
+        dropout: Dropout rate of the embedded tokens, between layers, and before the output.
+        dtype: Compute dtype. Parameters, carries and logits are float32.
+        method: The algorithm of the recurrences, as in ``recurrent.scan``.
+        train: Whether to apply dropout, which requires ``rngs={"dropout": key}``.
     """
 
     vocab_size: int
@@ -81,18 +83,21 @@ class EncoderDecoder(nn.Module):
     train: bool = False
 
     def setup(self):
-        sizes = dict(
-            vocabulary=self.vocab_size, hidden=self.hidden_size, layers=self.num_layers, embedding=self.embed_dim
+        check_network(
+            self.cell,
+            self.dropout,
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            embed_dim=self.embed_dim,
         )
-        check_network(self.cell, self.dropout, **sizes)
         if self.attention not in ATTENTION:
-            raise ValueError(f"attention: one of {', '.join(ATTENTION)}; given {self.attention!r}")
+            raise ValueError(f"`attention` must be one of {', '.join(ATTENTION)}, got {self.attention!r}")
         small = nn.initializers.normal(self.embed_dim**-0.5)
         self.embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=small)
         cell = self.cell(self.hidden_size)
         self.encoder = [BidirectionalRNN(cell, method=self.method) for _ in range(self.num_layers)]
         self.decoder = [RNN(cell, method=self.method) for _ in range(self.num_layers)]
-        # A dense layer for every array of every carry, made where the carries are known.
         self.bridge = Bridge(self.num_layers)
         if self.attention != "none":
             self.attend = Alignment(self.attention, self.hidden_size, self.dtype)
@@ -102,42 +107,70 @@ class EncoderDecoder(nn.Module):
 
     def __call__(
         self,
-        source: jax.Array,
-        target: jax.Array,
-        source_lengths: jax.Array | None = None,
-        target_lengths: jax.Array | None = None,
-    ) -> jax.Array:
-        """Logits ``[*batch, T, vocabulary]``, float32, of the token after each of ``target``.
+        source: Integer[ArrayLike, "*batch S"],
+        target: Integer[ArrayLike, "*batch T"],
+        source_lengths: Integer[ArrayLike, "*batch"] | None = None,
+        target_lengths: Integer[ArrayLike, "*batch"] | None = None,
+    ) -> Float[Array, "*batch T V"]:
+        """Computes the logits of the token after each target token.
 
         Args:
             source: Integers ``[*batch, S]``.
-            target: Integers ``[*batch, T]``, a start symbol first.
-            source_lengths, target_lengths: Integers ``[*batch]``, how many tokens are real; None: all.
+            target: Integers ``[*batch, T]``; the first token is a start token.
+            source_lengths, target_lengths: Integers ``[*batch]``, the number of valid tokens; None means S and T.
+
+        Returns:
+            Logits ``[*batch, T, vocab_size]`` in float32.
+
+        Raises:
+            ValueError: An attribute or argument is invalid.
         """
         return self.decode(self.encode(source, source_lengths), target, target_lengths)[1]
 
-    def encode(self, source: jax.Array, lengths: jax.Array | None = None) -> Encoded:
-        """What the decoder needs to know of ``source [*batch, S]``."""
+    def encode(
+        self, source: Integer[ArrayLike, "*batch S"], lengths: Integer[ArrayLike, "*batch"] | None = None
+    ) -> Encoded:
+        """Encodes a source, and returns the state of the decoder before the first target token.
+
+        Args:
+            source: Integers ``[*batch, S]``.
+            lengths: Integers ``[*batch]``, the number of valid tokens; None means S.
+
+        Returns:
+            The state of the decoder.
+        """
         xs = self._embedded(source, "source", lengths)
         lasts = []
-        for number, layer in enumerate(self.encoder):
-            last, xs = layer(self.drop(xs) if number else xs, lengths=lengths)
+        for i, layer in enumerate(self.encoder):
+            last, xs = layer(self.drop(xs) if i else xs, lengths=lengths)
             lasts.append(last)
         return Encoded(xs, lengths, self.bridge(lasts))
 
     def start(self, encoded: Encoded) -> Encoded:
-        """What decoding step by step begins from: the same."""
+        """Returns the state from which token by token decoding starts: ``encoded`` itself."""
         return encoded
 
     @nn.nowrap
     def stepwise(self) -> Stepwise:
-        """Functions that write token by token."""
+        """Returns the functions for decoding token by token."""
         return of_encoder_decoder(self)
 
     def decode(
-        self, encoded: Encoded, target: jax.Array, lengths: jax.Array | None = None
-    ) -> tuple[Encoded, jax.Array]:
-        """What is known after it, and logits of the token after each of ``target [*batch, T]``."""
+        self,
+        encoded: Encoded,
+        target: Integer[ArrayLike, "*batch T"],
+        lengths: Integer[ArrayLike, "*batch"] | None = None,
+    ) -> tuple[Encoded, Float[Array, "*batch T V"]]:
+        """Runs the decoder over target tokens.
+
+        Args:
+            encoded: The state of the decoder.
+            target: Integers ``[*batch, T]``.
+            lengths: Integers ``[*batch]``, the number of valid tokens; None means T.
+
+        Returns:
+            The state after the last token, and the logits ``[*batch, T, vocab_size]`` of the token after each token.
+        """
         encoded, hs = self._states(encoded, target, lengths)
         if self.attention != "none":
             context, _ = self.attend(hs, encoded.outputs, encoded.lengths)
@@ -145,21 +178,30 @@ class EncoderDecoder(nn.Module):
         xs = self.drop(jnp.tanh(self.combine(hs)))
         return encoded, self.head(xs, self.embed.embedding.T)
 
-    def alignment(self, encoded: Encoded, target: jax.Array) -> jax.Array | None:
-        """The weights of attention ``[*batch, T, S]``; None without attention."""
+    def alignment(self, encoded: Encoded, target: Integer[ArrayLike, "*batch T"]) -> Float[Array, "*batch T S"] | None:
+        """Computes the attention weights of target tokens.
+
+        Args:
+            encoded: The state of the decoder.
+            target: Integers ``[*batch, T]``.
+
+        Returns:
+            ``[*batch, T, S]``, or None without attention.
+        """
         if self.attention == "none":
             return None
         encoded, hs = self._states(encoded, target, None)
         return self.attend(hs, encoded.outputs, encoded.lengths)[1]
 
     def _states(self, encoded, target, lengths):
+        """Runs the recurrent layers of the decoder: the new state, and their outputs."""
         xs, carries = self._embedded(target, "target", lengths), []
-        for number, layer in enumerate(self.decoder):
-            last, xs = layer(self.drop(xs) if number else xs, encoded.carries[number], lengths=lengths)
+        for i, layer in enumerate(self.decoder):
+            last, xs = layer(self.drop(xs) if i else xs, encoded.carries[i], lengths=lengths)
             carries.append(last)
         return encoded._replace(carries=tuple(carries)), xs
 
-    def _embedded(self, tokens: jax.Array, name: str, lengths: jax.Array | None) -> jax.Array:
+    def _embedded(self, tokens: Any, name: str, lengths: Any) -> jax.Array:
         check_tokens(name, tokens)
         *batch, size = tokens.shape
         valid = None if lengths is None else valid_steps(checked_lengths(lengths, size, tuple(batch)), size)
@@ -168,12 +210,12 @@ class EncoderDecoder(nn.Module):
 
 
 class Alignment(nn.Module):
-    """What a decoder's states read from an encoder's outputs: ``attention.attend`` with parameters of its own.
+    """Attention of a decoder to the outputs of an encoder: ``attention.attend`` with the parameters of its scores.
 
     Attributes:
-        kind: ``"additive"`` or ``"multiplicative"``.
-        hidden_size: Units of the additive scores.
-        dtype: Compute type.
+        kind: ``"additive"`` or ``"multiplicative"`` scores.
+        hidden_size: Number of hidden units of additive scores.
+        dtype: Compute dtype.
     """
 
     kind: str
@@ -181,29 +223,38 @@ class Alignment(nn.Module):
     dtype: Dtype
 
     @nn.compact
-    def __call__(self, hs: jax.Array, memory: jax.Array, lengths: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        widths = hs.shape[-1], memory.shape[-1]
+    def __call__(
+        self,
+        hs: Float[Array, "*batch T D"],
+        memory: Float[Array, "*batch S E"],
+        lengths: Any,
+    ) -> tuple[Float[Array, "*batch T E"], Float[Array, "*batch T S"]]:
+        """Computes the contexts ``[*batch, T, E]`` and the attention weights ``[*batch, T, S]``."""
+        features = hs.shape[-1], memory.shape[-1]
         if self.kind == "additive":
-            scores, params = additive_scores, self.param("scores", additive_init, *widths, self.hidden_size)
+            scores, params = additive_scores, self.param("scores", additive_init, *features, self.hidden_size)
         else:
-            scores, params = multiplicative_scores, self.param("scores", multiplicative_init, *widths)
+            scores, params = multiplicative_scores, self.param("scores", multiplicative_init, *features)
         params = jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
         return attend(scores, params, hs, memory, lengths)
 
 
 class Bridge(nn.Module):
-    """From an encoder's last carries, of both directions, to a decoder's first: ``tanh([forward; backward] W + b)``.
+    """Maps the last carries of a bidirectional encoder to the first carries of a decoder.
+
+    Each array of each carry becomes ``tanh([forward; backward] W + b)``, with its own W and b.
 
     Attributes:
-        num_layers: How many carries.
+        num_layers: Number of layers of the encoder and the decoder.
     """
 
     num_layers: int
 
     @nn.compact
     def __call__(self, lasts: list[tuple[Carry, Carry]]) -> tuple[Carry, ...]:
-        def one(*directions: Any) -> jax.Array:
-            width = directions[0].shape[-1]
-            return jnp.tanh(nn.Dense(width)(jnp.concatenate(directions, axis=-1)))
+        """Computes one carry per layer from pairs of carries, forward and backward."""
 
-        return tuple(jax.tree.map(one, *last) for last in lasts)
+        def bridge(*directions: Any) -> jax.Array:
+            return jnp.tanh(nn.Dense(directions[0].shape[-1])(jnp.concatenate(directions, axis=-1)))
+
+        return tuple(jax.tree.map(bridge, *last) for last in lasts)

@@ -1,6 +1,7 @@
-"""``SequenceModel``: from a sequence to one answer, or to one answer per step."""
+"""Recurrent model with one output per sequence or per step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,31 +9,34 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.modules.dense import Dense
+from jaxnets.ops.array_types import Array, ArrayLike, Float, Integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.executors.method import Method
 from jaxnets.recurrent.layers.pooling import attention_pool, pool
-from jaxnets.recurrent.layers.rnn import StackedRNN, check_network, dropped
+from jaxnets.recurrent.layers.rnn import StackedRNN, apply_dropout, check_network
 
 
 class SequenceModel(nn.Module):
-    r"""Recurrent layers, pooling over time, and a linear output: many to one, or aligned many to many.
+    r"""A recurrent model for sequence classification, regression and labeling.
+
+    It consists of a ``StackedRNN``, pooling over time and a dense layer:
 
     .. math::
         y = \mathrm{RNN}(x), \quad p = \mathrm{pool}_t\, y_t, \quad \mathrm{output} = p\, W + b
 
     Attributes:
-        num_outputs: Numbers of one answer, such as the logits of classes.
-        cell: A function from H to a cell, such as ``recurrent.gru``; every layer has its own parameters.
-        hidden_size: H, width of every layer and direction.
-        num_layers: How many.
-        bidirectional: Whether every layer reads both ways; their outputs are concatenated.
-        pooling: ``"last"`` (each direction's, after its last real step), ``"max"``, ``"mean"``, ``"attention"``
-            (weights from a layer of H tanh units), or ``"none"``: an answer per step.
-        dropout: Probability of dropping an element between layers and before the output.
-        dtype: Compute type; parameters, carries and answers are float32.
-        method: How the recurrences are computed, as in ``recurrent.scan``.
+        num_outputs: Number of output features, such as the logits of classes.
+        cell: A function from ``hidden_size`` to a cell, such as ``recurrent.gru``. The layers do not share parameters.
+        hidden_size: H, the number of hidden units of every layer and direction.
+        num_layers: Number of layers.
+        bidirectional: Whether the layers are bidirectional, with concatenated outputs.
+        pooling: ``"last"`` (the output of each direction after its last valid step), ``"max"``, ``"mean"``,
+            ``"attention"`` (scores from a hidden layer of H tanh units), or ``"none"`` for one output per step.
+        dropout: Dropout rate between layers and before the dense layer.
+        dtype: Compute dtype. Parameters, carries and outputs are float32.
+        method: The algorithm of the recurrences, as in ``recurrent.scan``.
     """
 
     num_outputs: int
@@ -46,10 +50,25 @@ class SequenceModel(nn.Module):
     method: str | Method = "auto"
 
     @nn.compact
-    def __call__(self, xs: jax.Array, *, lengths: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """From ``xs [*batch, T, D]`` to ``[*batch, outputs]``, or ``[*batch, T, outputs]`` without pooling, float32.
+    def __call__(
+        self,
+        xs: Float[ArrayLike, "*batch T D"],
+        *,
+        lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "..."]:
+        """Computes the outputs of a batch of sequences.
 
-        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+        Args:
+            xs: ``[*batch, T, D]``.
+            lengths: Integers ``[*batch]`` from 0 to T, the number of valid steps of each row; None means T.
+            train: Whether to apply dropout, which requires ``rngs={"dropout": key}``.
+
+        Returns:
+            ``[*batch, num_outputs]``, or ``[*batch, T, num_outputs]`` without pooling, in float32.
+
+        Raises:
+            ValueError: An attribute, ``xs`` or ``lengths`` is invalid.
         """
         self._check()
         network = StackedRNN(
@@ -63,10 +82,10 @@ class SequenceModel(nn.Module):
         )
         _, ys = network(xs, lengths=lengths, train=train)
         pooled = self._pooled(ys, lengths)
-        pooled = dropped(nn.Dropout(self.dropout, deterministic=not train), pooled)
+        pooled = apply_dropout(nn.Dropout(self.dropout, deterministic=not train), pooled)
         return nn.Dense(self.num_outputs, dtype=at_least_float32(pooled.dtype), name="head")(pooled)
 
-    def _pooled(self, ys: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    def _pooled(self, ys: jax.Array, lengths: Any) -> jax.Array:
         if self.pooling == "none":
             return ys
         if self.pooling == "attention":
@@ -74,13 +93,17 @@ class SequenceModel(nn.Module):
             return attention_pool(ys, nn.Dense(1, use_bias=False, name="score")(units)[..., 0], lengths)
         if self.pooling == "last" and self.bidirectional:
             forward, backward = jnp.split(ys, 2, axis=-1)
-            first = backward[..., :1, :]  # where a backward pass ends, in a row of any length
+            first = backward[..., :1, :]  # the backward pass of every row ends at step 0
             return jnp.concatenate([pool(forward, "last", lengths), pool(first, "max")], axis=-1)
         return pool(ys, self.pooling, lengths)
 
     def _check(self) -> None:
         check_network(
-            self.cell, self.dropout, outputs=self.num_outputs, hidden_size=self.hidden_size, num_layers=self.num_layers
+            self.cell,
+            self.dropout,
+            num_outputs=self.num_outputs,
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
         )
         if self.pooling not in ("last", "max", "mean", "attention", "none"):
-            raise ValueError(f"pooling: last, max, mean, attention or none expected; given {self.pooling!r}")
+            raise ValueError(f"`pooling` must be last, max, mean, attention or none, got {self.pooling!r}")
