@@ -50,8 +50,8 @@ class MultiHeadAttention(nn.Module):
 
     def setup(self):
         key_heads = self.num_kv_heads or self.num_heads
-        check_divisor("num_heads", self.num_heads, "the width", self.embed_dim)
-        check_divisor("num_kv_heads", key_heads, "the heads", self.num_heads)
+        check_divisor("num_heads", self.num_heads, "embed_dim", self.embed_dim)
+        check_divisor("num_kv_heads", key_heads, "num_heads", self.num_heads)
         depth = self.embed_dim // self.num_heads
         dense = functools.partial(DenseGeneral, use_bias=self.use_bias, dtype=self.dtype)
         self.query = dense((self.num_heads, depth))

@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.masks import valid_steps
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 
 
 class Cache(NamedTuple):
@@ -102,7 +102,7 @@ def extend(cache: Cache, key: jax.Array, value: jax.Array) -> Cache:
         new = jnp.swapaxes(new, -3, -2).astype(old.dtype)
         write = lambda old, new, start: lax.dynamic_update_slice_in_dim(old, new, start, axis + 1)
         divided = PartitionSpec(*spec_of(new)[:-2], None, spec_of(new)[-1])
-        return automatic(write, lambda _: divided, old, new, cache.length)
+        return call_auto_sharded(write, lambda _: divided, old, new, cache.length)
 
     return Cache(put(cache.key, key), put(cache.value, value), cache.length + more)
 

@@ -13,10 +13,10 @@ from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
 from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
 from jaxnets.attention.ring import Ring, in_ring
-from jaxnets.ops.checks import check_choice, check_floating, check_rate, checked_integers, described
+from jaxnets.ops.checks import check_choice, check_floating, check_probability, checked_integers, describe_value
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import valid_steps
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
 # Numbers of one head's matrix of weights from which on blocks of it are faster, and need less memory.
@@ -113,7 +113,7 @@ def attention(
             chunked, pattern, limits, bias, given[0], given[1], given[2], blocks
         )
         divided = PartitionSpec(*spec_of(query)[:4], None)
-        ys = automatic(run, lambda _: divided, limits, array, query, key, value)
+        ys = call_auto_sharded(run, lambda _: divided, limits, array, query, key, value)
     chex.assert_shape(ys, (count, groups, heads // groups, t, width))
     return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
 
@@ -187,9 +187,9 @@ def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dro
         )
         if not fits or not jnp.issubdtype(array.dtype, kind):
             raise ValueError(
-                f"`{name}` must be {text} that broadcasts to [*batch, N, T, S], {whole}, got {described(array)}"
+                f"`{name}` must be {text} that broadcasts to [*batch, N, T, S], {whole}, got {describe_value(array)}"
             )
-    check_rate("dropout", dropout)
+    check_probability("dropout", dropout)
     if dropout and rng is None:
         raise ValueError("`rng` must be a jax.random.key where there is dropout, got None")
     if window is not None:

@@ -31,4 +31,4 @@ def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]
         params[name] = {
             f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.num_layers)
         }
-    return model.clone(stacked=False), {**variables, "params": params}
+    return model.clone(scan_layers=False), {**variables, "params": params}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, Params, accumulated, main_input, plain_dot, split_params
 from jaxnets.recurrent.checking import (
     arrays,
@@ -80,7 +80,7 @@ def scan(
     lengths, resets = one_array("lengths", lengths), one_array("resets", resets)
     axis = time_axis(cell, main_input(xs), time_major)
     run = functools.partial(_scan, cell, method, reverse, axis)
-    return automatic(run, functools.partial(_specs, axis, xs, carry), params, xs, carry, lengths, resets)
+    return call_auto_sharded(run, functools.partial(_specs, axis, xs, carry), params, xs, carry, lengths, resets)
 
 
 def _specs(axis: int, xs: Any, carry: Carry | None, shapes: Any) -> Any:
@@ -151,7 +151,7 @@ def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry
         last, y = jax.tree.map(lambda leaf: PartitionSpec(*batch[: leaf.ndim]), shapes)
         return last if carry is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), given), y
 
-    return automatic(functools.partial(_step, cell), specs, params, given, x)
+    return call_auto_sharded(functools.partial(_step, cell), specs, params, given, x)
 
 
 def _step(cell, params, carry, x):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
     from matplotlib.figure import Figure

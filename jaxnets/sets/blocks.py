@@ -83,7 +83,7 @@ class MAB(nn.Module):
     implementation: str = "auto"
 
     def setup(self):
-        check_divisor("num_heads", self.num_heads, "the width", self.embed_dim)
+        check_divisor("num_heads", self.num_heads, "embed_dim", self.embed_dim)
         dense = functools.partial(Dense, self.embed_dim, dtype=self.dtype, kernel_init=INIT)
         self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
         self.norm_x, self.norm_y, self.norm_out = Norm(self.norm), Norm(self.norm), Norm(self.norm)
@@ -241,7 +241,7 @@ class PMA(nn.Module):
         """From ``[*batch, N, ...]`` to ``[*batch, k, D]``, or ``[S, k, D]``."""
         seeds, of = _in_every_set(self.seed_vectors, xs, valid)
         ys = self.mab(seeds, xs, of, valid)
-        return ys.reshape(valid.count, self.num_seeds, self.embed_dim) if isinstance(valid, Segments) else ys
+        return ys.reshape(valid.num_segments, self.num_seeds, self.embed_dim) if isinstance(valid, Segments) else ys
 
     def update(self, reading: Reading | None, xs: jax.Array, valid: jax.Array | None) -> Reading:
         """What the seeds have read of one more chunk."""
@@ -276,8 +276,8 @@ def _seeds(module: Any, name: str, count: int) -> jax.Array:
 def _in_every_set(seeds: jax.Array, xs: jax.Array, valid: Validity) -> tuple[jax.Array, Validity]:
     """Learned elements for each of the sets of ``xs``, and which sets they are of."""
     if isinstance(valid, Segments):
-        ids = jnp.repeat(jnp.arange(valid.count), len(seeds))
-        return jnp.tile(seeds, (valid.count, 1)), Segments(ids, valid.count)
+        ids = jnp.repeat(jnp.arange(valid.num_segments), len(seeds))
+        return jnp.tile(seeds, (valid.num_segments, 1)), Segments(ids, valid.num_segments)
     return jnp.broadcast_to(seeds, (*xs.shape[:-2], *seeds.shape)), None
 
 

@@ -11,9 +11,16 @@ from flax.typing import Dtype
 from jaxnets.modules.dense import Dense
 from jaxnets.modules.embed import Embed
 from jaxnets.ops.activations import activation
-from jaxnets.ops.checks import check_lengths
+from jaxnets.ops.checks import check_layer_sizes
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.set_reductions import Validity, check_valid, is_valid, output_dtype, spread, where_valid
+from jaxnets.ops.set_reductions import (
+    Validity,
+    broadcast_to_elements,
+    check_valid,
+    output_dtype,
+    valid_mask,
+    where_valid,
+)
 from jaxnets.sets.pooling import pool_of
 from jaxnets.sets.streaming import FOLDS
 
@@ -47,7 +54,7 @@ class DeepSets(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
-        check_lengths(phi=self.phi, rho=self.rho)
+        check_layer_sizes(phi=self.phi, rho=self.rho)
         self.pool, self.activate = pool_of(self.pooling), activation(self.activation)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         widths = list(self.phi)
@@ -94,7 +101,7 @@ class DeepSets(nn.Module):
     def _elements(self, xs, valid):
         if self.vocab_size:
             elements: Any = jax.ShapeDtypeStruct((*xs.shape, 1), self.dtype)
-            valid = None if valid is None else is_valid(check_valid(elements, valid))
+            valid = None if valid is None else valid_mask(check_valid(elements, valid))
             xs = self.embed(xs, argument="xs", valid=valid)
         xs = where_valid(xs, check_valid(xs, valid))
         for layer in self.elementwise_layers:
@@ -129,7 +136,7 @@ class EquivariantLayer(nn.Module):
         pooled = pool_of(self.pooling)(xs, valid)
         own = Dense(self.width, dtype=self.dtype, name="own")(xs)
         shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
-        return where_valid(activation(self.activation)(own + spread(shared, valid)), valid)
+        return where_valid(activation(self.activation)(own + broadcast_to_elements(shared, valid)), valid)
 
 
 class EquivariantDeepSets(nn.Module):
@@ -151,7 +158,7 @@ class EquivariantDeepSets(nn.Module):
     def __call__(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
         """From ``[*batch, N, D]`` to ``[*batch, N, outputs]``, float32, zeros where not real."""
         del train  # it has no dropout
-        check_lengths(widths=self.widths)
+        check_layer_sizes(widths=self.widths)
         for i, width in enumerate(self.widths):
             xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, valid)
         ys = Dense(self.num_outputs, dtype=output_dtype(self.dtype), name="head")(xs)

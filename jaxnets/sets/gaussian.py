@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import auto_sharded, per_set
-from jaxnets.ops.set_reductions import Validity, check_valid, mean, where_valid
+from jaxnets.ops.set_reductions import Validity, check_valid, set_mean, where_valid
 
 
 def gaussians_init(key: jax.Array, features: int, num_components: int) -> dict[str, jax.Array]:
@@ -68,7 +68,7 @@ def gaussian_pool(params: dict[str, jax.Array], xs: jax.Array, valid: Validity =
         raise ValueError(f"`xs` must have {params['means'].shape[-1]} features, got shape {xs.shape}")
     valid = check_valid(xs, valid)
     xs = where_valid(xs, valid).astype(at_least_float32(xs.dtype))
-    return mean(jnp.exp(log_likelihoods(params, xs)), valid)
+    return set_mean(jnp.exp(log_likelihoods(params, xs)), valid)
 
 
 def _first_axes(array: jax.Array, rank: int) -> jax.Array:

@@ -10,8 +10,8 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.modules.dense import Dense
-from jaxnets.ops.checks import check_choice, check_lengths
-from jaxnets.ops.set_reductions import Validity, check_valid, output_dtype, sizes, where_valid
+from jaxnets.ops.checks import check_choice, check_layer_sizes
+from jaxnets.ops.set_reductions import Validity, check_valid, output_dtype, set_sizes, where_valid
 from jaxnets.sets.histogram import KINDS, bins_init, histogram
 
 
@@ -66,7 +66,7 @@ class HistNetQ(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
-        check_lengths(features=self.features, head=self.head)
+        check_layer_sizes(features=self.features, head=self.head)
         check_choice("kind", self.kind, KINDS)
         dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
         self.feature_layers = [dense(width, f"features_{i}") for i, width in enumerate(self.features)]
@@ -88,7 +88,7 @@ class HistNetQ(nn.Module):
     def update(self, carry: Any, xs: jax.Array, valid: Validity, seen: tuple) -> Any:
         """The sums of votes, and how many elements there were, after one more chunk; None is before the first one."""
         valid = check_valid(xs, valid)
-        count = sizes(valid)
+        count = set_sizes(valid)
         found = self.histogram(self.elements(xs, valid), valid)
         found *= count.astype(found.dtype)[..., None]
         return (found, count) if carry is None else (carry[0] + found, carry[1] + count)

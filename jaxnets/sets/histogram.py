@@ -30,7 +30,7 @@ from jax import lax
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import auto_sharded, per_feature
-from jaxnets.ops.set_reductions import Segments, Validity, check_valid, is_valid, sizes, total, where_valid
+from jaxnets.ops.set_reductions import Segments, Validity, check_valid, set_sizes, set_sum, valid_mask, where_valid
 
 KINDS = ("hard", "soft", "gaussian", "sigmoid", "linear")
 # Votes computed at once: they stay in a processor's cache.
@@ -46,7 +46,7 @@ def bins_init(kind: str, features: int, num_bins: int) -> Bins:
         ValueError: There is no such kind, or fewer bins than 1 (2 for ``linear``).
     """
     check_choice("kind", kind, KINDS)
-    check_integer("num_bins", num_bins, least=2 if kind == "linear" else 1)
+    check_integer("num_bins", num_bins, minimum=2 if kind == "linear" else 1)
     check_integer("features", features)
     every = lambda row: jnp.tile(row, (features, 1))
     if kind == "linear":
@@ -157,12 +157,12 @@ def histogram(
     xs = jnp.where(jnp.isnan(xs), 0, xs)
     xs = jnp.pad(xs, [(0, 0)] * (xs.ndim - 2) + [(0, more), (0, 0)])
     if isinstance(valid, Segments):
-        padded: Any = Segments(jnp.pad(valid.ids, (0, more), constant_values=valid.count), valid.count)
+        padded: Any = Segments(jnp.pad(valid.ids, (0, more), constant_values=valid.num_segments), valid.num_segments)
     else:
         padded = jnp.pad(valid, [(0, 0)] * (valid.ndim - 1) + [(0, more)])
-    sums = _summed(kind, chunk, padded.count if isinstance(padded, Segments) else None, xs, bins, _array(padded))
-    sums += _of_nan(total(nan, valid), bins)
-    found = sums / jnp.maximum(sizes(valid).astype(sums.dtype), 1)[..., None]
+    sums = _summed(kind, chunk, padded.num_segments if isinstance(padded, Segments) else None, xs, bins, _array(padded))
+    sums += _of_nan(set_sum(nan, valid), bins)
+    found = sums / jnp.maximum(set_sizes(valid).astype(sums.dtype), 1)[..., None]
     return jnp.cumsum(found, axis=-1) if cumulative else found
 
 
@@ -218,7 +218,7 @@ def _chunk_sums(kind, sets, xs, valid, bins):
     made = _votes(kind, bins, xs)
     flat = made.reshape(*made.shape[:-2], math.prod(made.shape[-2:]))
     if sets is not None:
-        sums = total(flat, Segments(valid, sets))
+        sums = set_sum(flat, Segments(valid, sets))
     else:  # as a product: XLA's sums over an axis that is not the last are slow on a CPU
-        sums = jnp.matmul(is_valid(valid)[..., None, :].astype(flat.dtype), flat)[..., 0, :]
+        sums = jnp.matmul(valid_mask(valid)[..., None, :].astype(flat.dtype), flat)[..., 0, :]
     return sums.reshape(*sums.shape[:-1], *made.shape[-2:])

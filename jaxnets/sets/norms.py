@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import auto_sharded, per_element
-from jaxnets.ops.norms import standardized
-from jaxnets.ops.set_reductions import Validity, check_valid, sizes, spread, total, where_valid
+from jaxnets.ops.norms import standardize
+from jaxnets.ops.set_reductions import Validity, broadcast_to_elements, check_valid, set_sizes, set_sum, where_valid
 
 
 @auto_sharded(per_element)
@@ -27,18 +27,20 @@ def set_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, valid: Validity =
     """
     valid = check_valid(xs, valid)
     elements = where_valid(xs, valid).astype(at_least_float32(xs.dtype))
-    count = jnp.maximum(sizes(valid).astype(elements.dtype), 1) * max(xs.shape[-1], 1)
-    middle = jnp.sum(total(elements, valid), axis=-1, keepdims=True) / count
-    centered = where_valid(elements - spread(middle, valid), valid)
-    variance = jnp.sum(total(centered**2, valid), axis=-1, keepdims=True) / count
-    return _scaled(centered * jax.lax.rsqrt(spread(variance, valid) + 1e-5), scale, bias, valid, xs.dtype)
+    count = jnp.maximum(set_sizes(valid).astype(elements.dtype), 1) * max(xs.shape[-1], 1)
+    middle = jnp.sum(set_sum(elements, valid), axis=-1, keepdims=True) / count
+    centered = where_valid(elements - broadcast_to_elements(middle, valid), valid)
+    variance = jnp.sum(set_sum(centered**2, valid), axis=-1, keepdims=True) / count
+    return _scaled(
+        centered * jax.lax.rsqrt(broadcast_to_elements(variance, valid) + 1e-5), scale, bias, valid, xs.dtype
+    )
 
 
 @auto_sharded(per_element)
 def layer_norm(xs: jax.Array, scale: jax.Array, bias: jax.Array, valid: Validity = None) -> jax.Array:
     r"""The norm of every element's features (Ba et al. 2016, arXiv:1607.06450); otherwise ``set_norm``."""
     valid = check_valid(xs, valid)
-    return _scaled(standardized(where_valid(xs, valid), 1e-5), scale, bias, valid, xs.dtype)
+    return _scaled(standardize(where_valid(xs, valid), 1e-5), scale, bias, valid, xs.dtype)
 
 
 def _scaled(normal, scale, bias, valid, dtype):

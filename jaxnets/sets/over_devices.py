@@ -39,7 +39,7 @@ def fold_over_devices(fold: Fold, xs: jax.Array, valid: Validity = None, *, mesh
         return fold.result(fold.start(xs, valid))
     size = length + -length % count
     if isinstance(valid, Segments):
-        valid = Segments(padded(valid.ids, 0, size, valid.count), valid.count)
+        valid = Segments(padded(valid.ids, 0, size, valid.num_segments), valid.num_segments)
     else:
         valid = padded(valid, valid.ndim - 1, size, False)
     return _run(fold, mesh, axis, padded(xs, xs.ndim - 2, size), valid)

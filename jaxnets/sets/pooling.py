@@ -18,13 +18,13 @@ from jaxnets.ops.meshes import auto_sharded, per_feature
 from jaxnets.ops.pooling import max_pool, mean_pool, min_pool, sum_pool
 from jaxnets.ops.set_reductions import (
     Validity,
+    broadcast_to_elements,
     check_valid,
-    in_order,
-    largest,
-    mean,
-    sizes,
-    spread,
-    total,
+    set_max,
+    set_mean,
+    set_sizes,
+    set_sum,
+    sort_elements,
     where_valid,
 )
 
@@ -46,13 +46,13 @@ def quantile_pool(xs: jax.Array, quantile: float, valid: Validity = None) -> jax
         raise ValueError(f"`quantile` must be a number from 0 to 1, got {quantile}")
     quantile = float(quantile)
     valid = check_valid(xs, valid)
-    ordered, valid, rank = in_order(xs, valid)
+    ordered, valid, rank = sort_elements(xs, valid)
     # Each element's share in the quantile: 1 - |its rank - the place of the quantile|, not below 0.
-    place = spread(quantile * (sizes(valid).astype(rank.dtype) - 1), valid)
+    place = broadcast_to_elements(quantile * (set_sizes(valid).astype(rank.dtype) - 1), valid)
     share = jnp.maximum(1 - jnp.abs(rank - place), 0)
     ordered = where_valid(ordered, valid).astype(rank.dtype)
     share = jnp.where(jnp.isnan(ordered), 1, share)
-    return total(share * jnp.where(share > 0, ordered, 0), valid).astype(xs.dtype)
+    return set_sum(share * jnp.where(share > 0, ordered, 0), valid).astype(xs.dtype)
 
 
 @auto_sharded(per_feature)
@@ -74,11 +74,11 @@ def softmax_pool(xs: jax.Array, scores: jax.Array, valid: Validity = None) -> ja
     valid = check_valid(xs, valid)
     dtype = at_least_float32(xs.dtype, scores.dtype)
     scores = where_valid(scores, valid, -np.inf).astype(dtype)
-    highest = jax.lax.stop_gradient(largest(scores, valid))
-    weights = jnp.exp(scores - spread(jnp.where(jnp.isneginf(highest), 0, highest), valid))
+    highest = jax.lax.stop_gradient(set_max(scores, valid))
+    weights = jnp.exp(scores - broadcast_to_elements(jnp.where(jnp.isneginf(highest), 0, highest), valid))
     chex.assert_equal_rank([weights, xs])
-    normalizer = total(weights, valid)
-    pooled = total(weights * where_valid(xs, valid).astype(dtype), valid)
+    normalizer = set_sum(weights, valid)
+    pooled = set_sum(weights * where_valid(xs, valid).astype(dtype), valid)
     return (pooled / jnp.where(normalizer == 0, 1, normalizer)).astype(xs.dtype)
 
 
@@ -94,23 +94,23 @@ def power_mean_pool(xs: jax.Array, power: jax.Array | float, valid: Validity = N
     numbers = where_valid(xs, valid, 1.0).astype(at_least_float32(xs.dtype))
     infinite = jnp.isposinf(numbers)
     logs = jnp.log(jnp.maximum(jnp.where(infinite, 1, numbers), 1e-6))
-    any_infinite = largest(infinite.astype(logs.dtype), valid) > 0
+    any_infinite = set_max(infinite.astype(logs.dtype), valid) > 0
     power = _as_row(power, xs.shape[-1], any_infinite.ndim, logs.dtype)
     small = (jnp.abs(power) < 0.01) & ~any_infinite
     safe = jnp.where(small | (power == 0), 1, power)
     # The power of an infinity is infinity or 0, and the mean of the others decides below 0.
-    exponents = jnp.where(infinite, -np.inf, spread(safe, valid) * logs)
-    highest = jax.lax.stop_gradient(largest(exponents, valid))
+    exponents = jnp.where(infinite, -np.inf, broadcast_to_elements(safe, valid) * logs)
+    highest = jax.lax.stop_gradient(set_max(exponents, valid))
     highest = jnp.where(jnp.isneginf(highest), 0, highest)
     # Of what is not real too nothing may overflow: the gradient of p would be NaN.
-    powers = mean(jnp.exp(where_valid(exponents - spread(highest, valid), valid)), valid)
+    powers = set_mean(jnp.exp(where_valid(exponents - broadcast_to_elements(highest, valid), valid)), valid)
     # Near p = 0 by the cumulants k of the logarithms: k_1 + p/2 k_2 + p^2/6 k_3 + ...
-    middle = mean(logs, valid)
-    second, third = (mean((logs - spread(middle, valid)) ** n, valid) for n in (2, 3))
+    middle = set_mean(logs, valid)
+    second, third = (set_mean((logs - broadcast_to_elements(middle, valid)) ** n, valid) for n in (2, 3))
     near = middle + power / 2 * second + power**2 / 6 * third
     log = jnp.where(small, near, (jnp.log(jnp.where(powers == 0, 1, powers)) + highest) / safe)
     boundless = any_infinite & ((power >= 0) | (powers == 0)) & ~jnp.isnan(powers)
-    bounded = (sizes(valid) > 0) & ~boundless
+    bounded = (set_sizes(valid) > 0) & ~boundless
     return jnp.where(bounded, jnp.exp(jnp.where(bounded, log, 0)), jnp.where(boundless, np.inf, 0)).astype(xs.dtype)
 
 
@@ -137,17 +137,17 @@ def sorted_pool(xs: jax.Array, weights: jax.Array, valid: Validity = None) -> ja
     if weights.ndim != 2 or weights.shape[0] != xs.shape[-1] or weights.shape[1] < 1:
         raise ValueError(f"`weights` must be [{xs.shape[-1]}, K], K at least 1, got shape {weights.shape}")
     valid = check_valid(xs, valid)
-    ordered, valid, rank = in_order(-where_valid(xs, valid), valid)
+    ordered, valid, rank = sort_elements(-where_valid(xs, valid), valid)
     weights = weights.astype(at_least_float32(xs.dtype, weights.dtype))
     pieces = weights.shape[1] - 1
-    place = pieces * rank / jnp.maximum(spread(sizes(valid), valid).astype(rank.dtype) - 1, 1)
+    place = pieces * rank / jnp.maximum(broadcast_to_elements(set_sizes(valid), valid).astype(rank.dtype) - 1, 1)
     left = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, max(pieces - 1, 0))[..., 0]
     chex.assert_rank(left, ordered.ndim - 1)
     first = jnp.take(weights.T, left, axis=0)
     second = jnp.take(weights.T, jnp.minimum(left + 1, pieces), axis=0)
     part = (place - left[..., None].astype(place.dtype)).astype(weights.dtype)
     ordered = -where_valid(ordered, valid).astype(weights.dtype)
-    return total(ordered * (first + part * (second - first)), valid).astype(xs.dtype)
+    return set_sum(ordered * (first + part * (second - first)), valid).astype(xs.dtype)
 
 
 POOLS: dict[str, Callable[[jax.Array, Validity], jax.Array]] = {

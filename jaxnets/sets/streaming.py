@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import auto_sharded, per_feature, per_set
-from jaxnets.ops.set_reductions import Validity, check_valid, largest, sizes, smallest, total
+from jaxnets.ops.set_reductions import Validity, check_valid, set_max, set_min, set_sizes, set_sum
 from jaxnets.sets.histogram import Bins, histogram
 
 Carry = Any
@@ -33,10 +33,10 @@ class Fold(NamedTuple):
     merge: Callable[[Carry, Carry], Carry] | None = None
 
 
-_total = auto_sharded(per_feature)(total)
-_largest: Callable = auto_sharded(per_feature)(largest)
-_smallest = auto_sharded(per_feature)(smallest)
-_sizes = auto_sharded(per_set)(lambda xs, valid: sizes(valid))
+_total = auto_sharded(per_feature)(set_sum)
+_largest: Callable = auto_sharded(per_feature)(set_max)
+_smallest = auto_sharded(per_feature)(set_min)
+_sizes = auto_sharded(per_set)(lambda xs, valid: set_sizes(valid))
 
 
 def _count_and(what: Callable, join: Callable, begin: float, result: Callable) -> Fold:

@@ -112,7 +112,7 @@ def translation(
         def one(source, source_length):
             begun = writing.begin(prepared, source, source_length)
             further = functools.partial(writing.step, prepared)
-            found = decoding.beam_search(further, begun, start, end=end, num_beams=num_beams, length=length)
+            found = decoding.beam_search(further, begun, start, end_token=end, num_beams=num_beams, max_length=length)
             return found.tokens[0], found.lengths[0]
 
         return jax.vmap(one)(sources, lengths)

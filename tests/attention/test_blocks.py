@@ -146,8 +146,8 @@ def test_dropout_is_on_when_training_only():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(num_heads=3), "`num_heads` must be a divisor of the width, 8, got 3"),
-        (dict(num_heads=4, num_kv_heads=3), "`num_kv_heads` must be a divisor of the heads, 4, got 3"),
+        (dict(num_heads=3), "`num_heads` must be a divisor of `embed_dim`, 8, got 3"),
+        (dict(num_heads=4, num_kv_heads=3), "`num_kv_heads` must be a divisor of `num_heads`, 4, got 3"),
     ],
 )
 def test_heads_that_do_not_divide_are_told(options, message):

@@ -286,7 +286,7 @@ def test_cudnn_equals_the_whole(options):
         (dict(bias=jnp.ones((6, 9), jnp.int32)), "`bias` must be floating point .* got int32"),
         (dict(lengths=jnp.array([10, 1])), "`lengths` must be from 0 to 9, got 10"),
         (dict(lengths=jnp.array([1.0, 1.0])), "`lengths` must be integers of shape \\(2,\\), got float32"),
-        (dict(dropout=1.0), "`dropout` must be a number from 0 to below 1, got 1.0"),
+        (dict(dropout=1.0), r"`dropout` must be a number in \[0, 1\), got 1.0"),
         (dict(dropout=0.1), "`rng` must be a jax.random.key where there is dropout"),
         (dict(window=-1), "`window` must be numbers of keys before and after, at least 0"),
         (dict(implementation="flash"), "`implementation` must be one of auto, xla, chunked, cudnn, got 'flash'"),

@@ -46,7 +46,7 @@ def test_on_one_device_as_pooling():
         ({"fold": sets.sum_fold._replace(merge=None)}, "`fold` must have a merge"),
         ({"axis": "space"}, "axis: one of the mesh's, 'time', expected; given 'space'"),
         ({"mesh": jax.make_mesh((1,), ("time",), (AxisType.Explicit,))}, "mesh: axes of type Auto.*given Explicit"),
-        ({"valid": jnp.ones((2, 6), bool)}, r"`valid` must be a mask, bool of shape \(2, 7\)"),
+        ({"valid": jnp.ones((2, 6), bool)}, r"`valid` must be bool of shape \(2, 7\)"),
         ({"valid": sets.Segments(jnp.zeros(7, int), 2)}, r"`xs` must be \[M, D\] with segments"),
     ],
 )

@@ -162,7 +162,7 @@ def test_learned_power_has_a_gradient_through_zero():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"`valid` must be a mask, bool of shape \(2, 4\)"),
+        (lambda xs: sets.mean_pool(xs, jnp.ones((2, 5))), r"`valid` must be bool of shape \(2, 4\)"),
         (
             lambda xs: sets.mean_pool(xs, jnp.ones((2, 5), bool)),
             r"bool of shape \(2, 4\).*got bool of shape \(2, 5\)",
@@ -175,7 +175,7 @@ def test_learned_power_has_a_gradient_through_zero():
         ),
         (
             lambda xs: sets.mean_pool(xs[0], sets.Segments(jnp.zeros(4, int), 1.5)),
-            "`count` must be an integer of at least 0, got 1.5",
+            "`num_segments` must be an integer of at least 0, got 1.5",
         ),
         (lambda xs: sets.set_norm(xs, jnp.ones(4), jnp.ones(3)), r"`scale` must have shape \(3,\).*got \(4,\)"),
         (lambda xs: sets.power_mean_pool(xs, jnp.ones(2)), r"`power` must be a number or an array of shape \(3,\)"),

@@ -197,7 +197,10 @@ def test_embedded_tokens():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "`num_heads` must be a divisor of the width, 9, got 2"),
+        (
+            lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs),
+            "`num_heads` must be a divisor of `embed_dim`, 9, got 2",
+        ),
         (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "`inducing` must be an integer of at least 1, got 0"),
         (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "`norm` must be one of none, layer, set"),
         (

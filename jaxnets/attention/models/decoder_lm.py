@@ -126,7 +126,7 @@ class DecoderLM(nn.Module):
 
         Where the context is full, the later half of it is read once more, and writing goes on from there.
         """
-        model, half = self.clone(stacked=False), self.max_seq_len // 2
+        model, half = self.clone(scan_layers=False), self.max_seq_len // 2
 
         def run(variables: Any, tokens: jax.Array, cache: Caches) -> tuple[Caches, jax.Array]:
             result: Any = model.apply(variables, tokens[None], cache)
@@ -149,11 +149,11 @@ class DecoderLM(nn.Module):
 
     def _blocks(self, train: bool) -> nn.Module:
         options: dict[str, Any] = dict(
-            width=self.embed_dim,
-            heads=self.num_heads,
-            key_heads=self.num_kv_heads,
-            hidden=self.mlp_dim or 4 * self.embed_dim,
-            bias=self.use_bias,
+            embed_dim=self.embed_dim,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            mlp_dim=self.mlp_dim or 4 * self.embed_dim,
+            use_bias=self.use_bias,
             rotary=self.positions == "rotary",
             positions=alibi(self.num_heads) if self.positions == "alibi" else None,
             activation=self.activation,
@@ -204,8 +204,8 @@ def modern_lm(
         vocab_size, embed_dim, num_layers, num_heads, num_kv_heads: As in ``DecoderLM``.
         **options: Its other attributes.
     """
-    hidden = -(-8 * embed_dim // 3 // 64) * 64
-    given: dict[str, Any] = dict(hidden=hidden, positions="rotary", norm="rms", activation="swiglu", bias=False)
+    mlp_dim = -(-8 * embed_dim // 3 // 64) * 64
+    given: dict[str, Any] = dict(mlp_dim=mlp_dim, positions="rotary", norm="rms", activation="swiglu", use_bias=False)
     return DecoderLM(
         vocab_size, embed_dim, num_layers, num_heads, num_kv_heads, **{**given, "max_seq_len": 1024, **options}
     )

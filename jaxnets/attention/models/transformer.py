@@ -84,10 +84,10 @@ class Transformer(nn.Module):
         scaled = nn.initializers.normal(self.embed_dim**-0.5)
         self.embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=scaled)
         options: dict[str, Any] = dict(
-            width=self.embed_dim,
-            heads=self.num_heads,
-            hidden=self.mlp_dim or 4 * self.embed_dim,
-            bias=self.use_bias,
+            embed_dim=self.embed_dim,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim or 4 * self.embed_dim,
+            use_bias=self.use_bias,
             activation=self.activation,
             norm=self.norm,
             norm_first=self.norm_first,
@@ -138,7 +138,7 @@ class Transformer(nn.Module):
     def stepwise(self) -> Stepwise:
         """Functions that write token by token, with layers apart."""
         prepare = lambda variables: unstack(self, variables)[1]
-        return of_encoder_decoder(self.clone(stacked=False))._replace(prepare=prepare, carry_axes=cache_axes)
+        return of_encoder_decoder(self.clone(scan_layers=False))._replace(prepare=prepare, carry_axes=cache_axes)
 
     def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
         """The memory with what is new, and logits of the token after each of ``target [*batch, T]``.

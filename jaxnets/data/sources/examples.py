@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data.checks import check_arguments, check_part
+from jaxnets.data.checks import check_arguments, check_fraction
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.inputs import Images, Inputs
 from jaxnets.data.sources.parts import Part, assemble, check_shapes, describe, digest, draw
@@ -48,7 +48,7 @@ def dataset(
     """
     check_arguments(seed, batch_size=batch_size)
     if not isinstance(validation_fraction, Examples):
-        check_part("validation", validation_fraction)
+        check_fraction("validation", validation_fraction)
     given = {"train": train, "validation": validation_fraction, "test": test}
     examples = {name: part for name, part in given.items() if isinstance(part, Examples)}
     counts = {PART_NAMES.get(name, name): len(part.inputs) for name, part in examples.items()}

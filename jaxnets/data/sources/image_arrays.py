@@ -12,7 +12,7 @@ from jaxnets.data.image_files import EncodedImages, check_classes, told
 from jaxnets.data.sources.examples import dataset
 from jaxnets.data.target_arrays import KINDS
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 
 @one_line_errors

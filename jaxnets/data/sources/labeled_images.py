@@ -11,7 +11,7 @@ from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
 from jaxnets.data.sources import image_folder
 from jaxnets.data.sources.examples import dataset
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 
 def images(

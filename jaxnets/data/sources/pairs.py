@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data.checks import check_arguments, check_part, one_line_errors
+from jaxnets.data.checks import check_arguments, check_fraction, one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.parts import PURPOSES, Part, assemble, describe, digest, draw
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines also splits at characters that a sentence may hold
 
@@ -103,7 +103,7 @@ def pairs(
         ValueError: As ``read_pairs``, or an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size, length=max_seq_len, pieces=vocab_size)
-    check_part("test", test_fraction)
+    check_fraction("test", test_fraction)
     if test_fraction >= 1 - validation_fraction:
         raise ValueError(f"test_fraction: a part between 0 and what validation leaves expected; given {test_fraction}")
     if not _are_columns(columns):

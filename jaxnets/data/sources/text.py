@@ -7,7 +7,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.text_files import read_files
 from jaxnets.data.sources.parts import describe, digest
 from jaxnets.data.sources.sequences import hold_out, once, streams, windows
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 
 @one_line_errors

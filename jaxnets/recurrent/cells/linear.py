@@ -102,7 +102,7 @@ def lru(
         max_phase: Largest argument of lambda at first.
     """
     check_integer("hidden_size", hidden_size)
-    check_integer("state_size", state_size, least=0)
+    check_integer("state_size", state_size, minimum=0)
     state_size = state_size or hidden_size
 
     def init(key, features):

@@ -49,7 +49,7 @@ def lstm(
             :math:`b_i = -b_f`, u uniform from 1 to memory - 1 (Tallec and Ollivier 2018, arXiv:1804.11188); 0: off.
     """
     check_integer("hidden_size", hidden_size)
-    check_integer("proj_size", proj_size, least=0)
+    check_integer("proj_size", proj_size, minimum=0)
     gates = 3 if coupled else 4
 
     def init(key, features):

@@ -12,7 +12,7 @@ from flax.typing import Dtype
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.checks import check_depth
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
 from jaxnets.recurrent.checking import arrays, check_cell, time_axis
 from jaxnets.recurrent.executors.method import Method
@@ -40,7 +40,7 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
 
 def dropped(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
     """``dropout(xs)``, on meshes with explicit axes too, where Linen's own has a mask that is not divided as xs is."""
-    return automatic(dropout, PartitionSpec(*spec_of(xs)), xs)
+    return call_auto_sharded(dropout, PartitionSpec(*spec_of(xs)), xs)
 
 
 def prepared(cell: Any, xs: Any, dtype: Dtype | None) -> Any:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, Params
 from jaxnets.recurrent.checking import arrays, described
 from jaxnets.recurrent.scan import scan
@@ -117,7 +117,7 @@ def stacked(
         below = jnp.concatenate([xs, ys], axis=-1) if connect == "skip" and i else ys
         if i and dropout and key is not None:
             drop = functools.partial(_dropped, jax.random.fold_in(key, i), dropout)
-            below = automatic(drop, PartitionSpec(*spec_of(below)), below)
+            below = call_auto_sharded(drop, PartitionSpec(*spec_of(below)), below)
         last, ys = layer(below, None if carry is None else carry[i])
         if connect == "residual" and ys.shape == below.shape:
             ys = ys + below
