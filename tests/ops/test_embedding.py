@@ -19,7 +19,7 @@ LM = dict(embed_dim=8, num_layers=1, num_heads=2, max_seq_len=8)
 SEQUENCES = {
     "embedded": recurrent.CharRNN(7, hidden_size=4, embed_dim=3),
     "one-hot": recurrent.CharRNN(7, hidden_size=4, embed_dim=0),
-    "transformer": attention.modern_lm(7, num_kv_heads=1, scan_layers=False, **LM),
+    "decoder": attention.modern_lm(7, num_kv_heads=1, scan_layers=False, **LM),
 }
 PAIRS = {
     "recurrent": recurrent.EncoderDecoder(7, hidden_size=4, embed_dim=3, attention="additive"),
@@ -174,7 +174,7 @@ def test_cross_entropy_rejects_targets_out_of_range(number):
 
 
 def step_and_carry(jitted, made):
-    model, (variables, _) = SEQUENCES["transformer"], made["transformer"]
+    model, (variables, _) = SEQUENCES["decoder"], made["decoder"]
     step = lambda cache, token: (lambda new, logits: (new, logits[0, 0]))(
         *model.apply(variables, token[None, None], cache)
     )
