@@ -208,7 +208,8 @@ def tree(
         for probability, token in zip(probabilities.tolist(), best.tolist(), strict=True):
             children = []
             if depth > 1:
-                children = expand(*step(carry, jnp.asarray(token, jnp.int32)), depth - 1)
+                child_carry, child_logits = step(carry, jnp.asarray(token, jnp.int32))
+                children = expand(child_carry, child_logits, depth - 1)
             nodes.append((token, probability, children))
         return nodes
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from jaxnets.ops.array_types import Array, Float, Num
@@ -15,7 +16,7 @@ Layer = dict[str, jax.Array]
 
 def perceptron(
     layers: Sequence[Layer],
-    xs: Num[Array, "*batch D"],
+    xs: Num[Array | np.ndarray, "*batch D"],
     activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
     dropout: Callable[[jax.Array], jax.Array] = lambda hs: hs,
     dtype: DTypeLike = jnp.float32,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.ops.array_types import Array, ArrayLike, Float
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.meshes import auto_sharded, per_feature
@@ -90,7 +90,7 @@ def softmax_pool(
 
 @auto_sharded(per_feature)
 def power_mean_pool(
-    xs: Float[Array, "*batch N D"], power: Float[ArrayLike, "..."] | int, valid: Validity = None
+    xs: Float[Array, "*batch N D"], power: Float[Array, "..."] | float, valid: Validity = None
 ) -> Float[Array, "*sets D"]:
     r"""Computes the power mean :math:`\left(\frac{1}{n} \sum_i x_i^p\right)^{1/p}`.
 

@@ -18,7 +18,7 @@ from jaxnets.attention.ring import Ring
 from jaxnets.attention.unstacking import unstack
 from jaxnets.modules.embed import Embed
 from jaxnets.modules.stepwise import Stepwise, of_encoder_decoder
-from jaxnets.ops.array_types import Array, ArrayLike, Float, Integer
+from jaxnets.ops.array_types import Array, Float, Integer
 from jaxnets.ops.checks import checked_integers
 from jaxnets.ops.masks import valid_steps
 from jaxnets.ops.products import linear
@@ -108,8 +108,8 @@ class Transformer(nn.Module):
         self,
         source: Integer[Array, "*batch S"],
         target: Integer[Array, "*batch T"],
-        source_lengths: Integer[ArrayLike, "..."] | None = None,
-        target_lengths: Integer[ArrayLike, "..."] | None = None,
+        source_lengths: Integer[Array, "..."] | None = None,
+        target_lengths: Integer[Array, "..."] | None = None,
     ) -> Float[Array, "*batch T V"]:
         """Computes logits of the next target token at each position.
 
@@ -126,7 +126,7 @@ class Transformer(nn.Module):
         """
         return self.decode(self.encode(source, source_lengths), target, target_lengths)[1]
 
-    def encode(self, source: Integer[Array, "*batch S"], lengths: Integer[ArrayLike, "..."] | None = None) -> Memory:
+    def encode(self, source: Integer[Array, "*batch S"], lengths: Integer[Array, "..."] | None = None) -> Memory:
         """Encodes ``source [*batch, S]`` with ``lengths [*batch]`` for the decoder."""
         xs, _ = self.encoder(self._embed_tokens(source, "source", lengths), None, None, lengths, None)
         if self.norm_first:
@@ -146,7 +146,7 @@ class Transformer(nn.Module):
         return of_encoder_decoder(self.clone(scan_layers=False))._replace(prepare=prepare, carry_axes=cache_axes)
 
     def decode(
-        self, memory: Memory, target: Integer[Array, "*batch T"], lengths: Integer[ArrayLike, "..."] | None = None
+        self, memory: Memory, target: Integer[Array, "*batch T"], lengths: Integer[Array, "..."] | None = None
     ) -> tuple[Memory, Float[Array, "*batch T V"]]:
         """Decodes target tokens.
 
