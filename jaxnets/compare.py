@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from jaxnets import program
-from jaxnets.ops.files import write_whole
+from jaxnets.ops.files import write_atomically
 from jaxnets.reports.comparison import comparison as draw
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError
@@ -43,9 +43,9 @@ def main(overrides: program.Overrides) -> None:
     table = comparison.table(runs, metric)
     print(comparison.as_text(table, shutil.get_terminal_size().columns))
     if FLAGS.csv:
-        write_whole(Path(FLAGS.csv), artifacts.csv_of(table))
+        write_atomically(Path(FLAGS.csv), artifacts.csv_of(table))
     if FLAGS.markdown:
-        write_whole(Path(FLAGS.markdown), comparison.as_markdown(table))
+        write_atomically(Path(FLAGS.markdown), comparison.as_markdown(table))
     if FLAGS.plot:
         _plot(runs, metric, Path(FLAGS.plot))
 

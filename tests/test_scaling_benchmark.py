@@ -181,10 +181,10 @@ def test_each_of_eight_devices_holds_an_eighth_of_a_gpt2_with_its_optimizer(envi
 def test_computing_on_a_pod_is_what_the_products_of_a_model_take():
     network = attention.gpt2()
     chip = scaling.CHIPS["TPU v5e"]
-    forward = sum(part.flops for part in count(network, jax.ShapeDtypeStruct((1, network.context), np.int32)))
+    forward = sum(part.flops for part in count(network, jax.ShapeDtypeStruct((1, network.max_seq_len), np.int32)))
     seconds = scaling.pod(chip, network, 1e6)["compute_ms"] / 1e3
     per_token = seconds * chip.flops / scaling.TOKENS
-    np.testing.assert_allclose(per_token, 3 * forward / network.context, rtol=0.01)
+    np.testing.assert_allclose(per_token, 3 * forward / network.max_seq_len, rtol=0.01)
 
 
 def test_on_a_pod_sending_takes_as_long_as_computing_the_fewest_tokens():

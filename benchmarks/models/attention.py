@@ -162,7 +162,7 @@ def decoding_row() -> dict[str, Any]:
             result: Any = model.apply(variables, token[None, None], cache)
             return result[0], result[1][0, 0]
 
-        return decoding.greedy(step, model.start(), 0, length=FLAGS.written)
+        return decoding.greedy(step, model.start(), 0, max_length=FLAGS.written)
 
     apart, parts = unstack(model, dict(variables))
     cases = {

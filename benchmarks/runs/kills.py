@@ -38,12 +38,25 @@ flags.DEFINE_integer("kills", 5, "Of each run, with and without background saves
 flags.DEFINE_list("runs", [], "Names of those to take; default all.")
 flags.DEFINE_string("json", None, "Write the results here.")
 
+SMALL_LSTM = ("model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32")
 RUNS = {
-    "character model": ("char_lm", "model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32"),
-    "transformer, windows": ("decoder_lm", "model.num_layers=1", "model.embed_dim=64", "data.batch_size=16", "train.grad_accum_steps=2"),
+    "character model": (
+        "char_lm",
+        "model.hidden_size=64",
+        "model.dropout=0.2",
+        "data.batch_size=16",
+        "data.seq_len=32",
+    ),
+    "transformer, windows": (
+        "decoder_lm",
+        "model.num_layers=1",
+        "model.embed_dim=64",
+        "data.batch_size=16",
+        "train.grad_accum_steps=2",
+    ),
     "LeNet": ("lenet", "train.steps=600"),
     "set statistics": ("set_statistics", "train.steps=600"),
-    "two processes": ("char_lm", "model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32"),
+    "two processes": ("char_lm", *SMALL_LSTM),
 }
 EVERY = ("train.log_every=1", "train.evaluate_every=40", "optimizer.warmup_steps=0")
 
@@ -69,7 +82,9 @@ def start(workdir: Path, run: str, background: bool) -> list[subprocess.Popen]:
     config, *changes = RUNS[run]
     steps = () if any(change.startswith("train.steps") for change in changes) else ("train.steps=300",)
     command = [sys.executable, "-m", "jaxnets.train", f"--config={config}", f"--workdir={workdir}"]
-    command += [f"--config.{change}" for change in (*EVERY, *changes, *steps, f"train.async_checkpointing={background}")]
+    command += [
+        f"--config.{change}" for change in (*EVERY, *changes, *steps, f"train.async_checkpointing={background}")
+    ]
     count = 2 if run == "two processes" else 1
     together: list[str] = []
     if count > 1:

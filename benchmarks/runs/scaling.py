@@ -155,7 +155,10 @@ class Chip(NamedTuple):
 CHIPS = {"TPU v5e": Chip(197e12, 16e9, 200e9, 256), "TPU v5p": Chip(459e12, 95e9, 600e9, 8960)}
 # Sizes and tokens of a batch of GPT-3 Small and XL (Brown et al. 2020, arXiv:2005.14165, table 2.1), the small one as
 # wide as GPT-2.
-DECODERS = {"124 M": ({}, 0.5e6), "1.3 B": ({"embed_dim": 2048, "num_layers": 24, "num_heads": 16, "max_seq_len": 2048}, 1e6)}
+DECODERS = {
+    "124 M": ({}, 0.5e6),
+    "1.3 B": ({"embed_dim": 2048, "num_layers": 24, "num_heads": 16, "max_seq_len": 2048}, 1e6),
+}
 TOKENS = 8192  # of a chip
 
 
@@ -167,7 +170,7 @@ def pod(chip: Chip, network: Any, batch_tokens: float) -> dict[str, Any]:
     """
     shapes = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 1), np.int32))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
-    token = (6 * parameters + 12 * network.layers * network.width * network.context) / chip.flops
+    token = (6 * parameters + 12 * network.num_layers * network.embed_dim * network.max_seq_len) / chip.flops
     found: dict[str, Any] = {"parameters": parameters, "compute_ms": 1e3 * TOKENS * token}
     for layout, passes, shared in (("data parallel", 2, False), ("fully sharded", 3, True)):
         sending = passes * 4 * parameters / chip.sends

@@ -45,7 +45,7 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any
     settings = config.load("decoder_lm" if model == "gpt2" else model)
     settings.devices.fsdp, settings.devices.model_parallel = LAYOUTS[layout]
     network: Any = attention.gpt2() if model == "gpt2" else tasks.complete(build.model(settings.model), Vocabulary())
-    length = network.context if model == "gpt2" else with_defaults(settings).data.length
+    length = network.max_seq_len if model == "gpt2" else with_defaults(settings).data.seq_len
     tokens = np.zeros((rows, length), np.int32)
     batch = {"inputs": tokens, "targets": tokens, "mask": np.ones_like(tokens, bool), "start": np.ones(rows, bool)}
     examples = Dataset({"train": [batch], "validation": [batch]}, Vocabulary(), fingerprint="", description="")

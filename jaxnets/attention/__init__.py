@@ -1,4 +1,4 @@
-"""Attention: pure functions of arrays, right under every mask, and the transformers built of them."""
+"""Attention: pure functions of arrays that support arbitrary masks, and transformers."""
 
 from jaxnets.attention.alignment import (
     additive_init,
@@ -8,7 +8,7 @@ from jaxnets.attention.alignment import (
     multiplicative_scores,
 )
 from jaxnets.attention.blocks import Block, MultiHeadAttention
-from jaxnets.attention.cache import Cache, contents, empty_cache, extend, length_of
+from jaxnets.attention.cache import Cache, cache_contents, cache_length, extend_cache, init_cache
 from jaxnets.attention.depth import stack
 from jaxnets.attention.dot_product import attention, attention_weights, choose_implementation
 from jaxnets.attention.models.decoder_lm import DecoderLM, gpt2, modern_lm
@@ -31,12 +31,12 @@ __all__ = [
     "attend",
     "attention",
     "attention_weights",
+    "cache_contents",
+    "cache_length",
     "choose_implementation",
-    "contents",
-    "empty_cache",
-    "extend",
+    "extend_cache",
     "gpt2",
-    "length_of",
+    "init_cache",
     "modern_lm",
     "multiplicative_init",
     "multiplicative_scores",

@@ -1,4 +1,4 @@
-"""What transformers are built of: attention with its projections, the two-layer network, and both with norms around."""
+"""Layers of a transformer: multi-head attention, and the residual block of attention and MLP."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxnets.attention.cache import Cache, contents, extend
+from jaxnets.attention.cache import Cache, cache_contents, extend_cache
 from jaxnets.attention.dot_product import attention
 from jaxnets.attention.masking import Bias
 from jaxnets.attention.positions import rotary
@@ -16,25 +16,26 @@ from jaxnets.attention.ring import Ring
 from jaxnets.modules.dense import Dense, DenseGeneral
 from jaxnets.modules.norms import LayerNorm, RMSNorm
 from jaxnets.ops.activations import activation
+from jaxnets.ops.array_types import Array, ArrayLike, Float, Integer
 from jaxnets.ops.checks import check_choice, check_divisor
 
 
 class MultiHeadAttention(nn.Module):
-    r"""Attention of N heads, each with its own projections (Vaswani et al. 2017, arXiv:1706.03762):
+    r"""Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762):
 
     .. math::
-        y = \sum_n \mathrm{attention}(x W^Q_n, m W^K_n, m W^V_n)\, W^O_n, \quad m = x \text{ or a memory}
+        y = \sum_n \mathrm{attention}(x W^Q_n, m W^K_n, m W^V_n)\, W^O_n, \quad m = x \text{ or another sequence}
 
     Parameters: ``query``, ``key``, ``value`` with ``kernel [D, N, D / N]`` (K heads for key and value), ``out`` with
-    ``kernel [N, D / N, D]``, and a ``use_bias`` each.
+    ``kernel [N, D / N, D]``; each also has a ``bias`` if ``use_bias``.
 
     Attributes:
         embed_dim: D.
         num_heads: N, a divisor of D.
-        num_kv_heads: K, a divisor of N: how many heads keys and values have; 0: N.
+        num_kv_heads: K, the number of heads of keys and values, a divisor of N; 0: N.
         use_bias: Whether the projections have biases.
-        rotary: Whether queries and keys are turned by their positions.
-        dropout: Probability of dropping a weight.
+        rotary: Whether to apply rotary position embeddings to queries and keys.
+        dropout: Dropout probability of attention weights.
         dtype: Compute type.
         implementation: As in ``attention``.
     """
@@ -49,45 +50,47 @@ class MultiHeadAttention(nn.Module):
     implementation: str | Ring = "auto"
 
     def setup(self):
-        key_heads = self.num_kv_heads or self.num_heads
-        check_divisor("num_heads", self.num_heads, "the width", self.embed_dim)
-        check_divisor("num_kv_heads", key_heads, "the heads", self.num_heads)
-        depth = self.embed_dim // self.num_heads
+        num_kv_heads = self.num_kv_heads or self.num_heads
+        check_divisor("num_heads", self.num_heads, "embed_dim", self.embed_dim)
+        check_divisor("num_kv_heads", num_kv_heads, "num_heads", self.num_heads)
+        head_dim = self.embed_dim // self.num_heads
         dense = functools.partial(DenseGeneral, use_bias=self.use_bias, dtype=self.dtype)
-        self.query = dense((self.num_heads, depth))
-        self.key = dense((key_heads, depth))
-        self.value = dense((key_heads, depth))
+        self.query = dense((self.num_heads, head_dim))
+        self.key = dense((num_kv_heads, head_dim))
+        self.value = dense((num_kv_heads, head_dim))
         self.out = dense(self.embed_dim, axis=(-2, -1))
 
-    def memory(self, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Keys and values ``[*batch, S, K, D / N]`` of ``memory [*batch, S, M]``."""
+    def memory(
+        self, memory: Float[Array, "*batch S M"]
+    ) -> tuple[Float[Array, "*batch S kv_heads E"], Float[Array, "*batch S kv_heads E"]]:
+        """Projects ``memory [*batch, S, M]`` to keys and values ``[*batch, S, K, D / N]``."""
         return self.key(memory), self.value(memory)
 
     def __call__(
         self,
-        xs: jax.Array,
+        xs: Float[Array, "*batch T D"],
         memory: tuple[jax.Array, jax.Array] | None = None,
         *,
         cache: Cache | None = None,
         causal: bool = False,
-        lengths: jax.Array | None = None,
+        lengths: Integer[ArrayLike, "..."] | None = None,
         bias: Bias | None = None,
         train: bool = False,
-    ) -> tuple[jax.Array, Cache | None]:
-        """Attention of ``xs [*batch, T, D]`` to itself, or to a memory.
+    ) -> tuple[Float[Array, "*batch T D"], Cache | None]:
+        """Computes self-attention of ``xs``, or cross-attention to a memory.
 
         Args:
-            xs: Where the queries come from.
-            memory: Keys and values, as the method ``memory`` makes them; None: those of ``xs``.
-            cache: Keys and values of what came before ``xs``, or None.
-            causal, lengths, use_bias: As in ``attention``; no lengths together with a cache.
-            train: Whether dropout is on; it needs ``rngs={"dropout": key}`` then.
+            xs: ``[*batch, T, D]``, projected to the queries.
+            memory: Keys and values from the method ``memory``; None: self-attention.
+            cache: Keys and values of the steps before ``xs``, or None.
+            causal, lengths, bias: As in ``attention``; ``lengths`` must be None with a cache.
+            train: Whether to apply dropout, which needs ``rngs={"dropout": key}``.
 
         Returns:
-            ``[*batch, T, D]``, and the cache with the keys and values of ``xs``.
+            ``[*batch, T, D]``, and the cache extended by the keys and values of ``xs``.
         """
         if cache is not None and lengths is not None:
-            raise ValueError("`lengths` must be None with a cache, whose rows are all of one length")
+            raise ValueError("`lengths` must be None with a cache, because all its sequences have the same length")
         query, start = self.query(xs), jnp.zeros((), jnp.int32) if cache is None else cache.length
         if memory is None:
             key, value = self.memory(xs)
@@ -95,9 +98,9 @@ class MultiHeadAttention(nn.Module):
                 positions = start + jnp.arange(xs.shape[-2], dtype=jnp.int32)
                 query, key = rotary(query, positions), rotary(key, positions)
             if cache is not None:
-                cache = extend(cache, key, value)
-                # In the cache's type: so that a step gives what the whole sequence gives.
-                (all_keys, all_values), causal = contents(cache), True
+                cache = extend_cache(cache, key, value)
+                # Cast back, so that decoding step by step gives the outputs of the whole sequence.
+                (all_keys, all_values), causal = cache_contents(cache), True
                 key, value = all_keys.astype(key.dtype), all_values.astype(value.dtype)
         else:
             key, value = memory
@@ -118,23 +121,23 @@ class MultiHeadAttention(nn.Module):
 
 
 class Block(nn.Module):
-    r"""One layer of a transformer: attention to itself, to a memory where there is one, and a two-layer network.
+    r"""A transformer block: self-attention, optional cross-attention, and an MLP, each with a residual connection.
 
-    Each of these, f, is put into the stream either before the norm, :math:`\mathrm{norm}(x + f(x))`, as in the first
-    transformer, or after it, :math:`x + f(\mathrm{norm}(x))`. The network is :math:`\phi(x W_1 + b_1) W_2 + b_2`, for
-    ``"swiglu"`` :math:`(\mathrm{silu}(x W_1) \odot x W_3) W_2` (Shazeer 2020, arXiv:2002.05202).
+    A sublayer f is applied as :math:`x + f(\mathrm{norm}(x))` (pre-norm) or as :math:`\mathrm{norm}(x + f(x))`
+    (post-norm, as in the original transformer). The MLP is :math:`\phi(x W_1 + b_1) W_2 + b_2`, or, for ``"swiglu"``,
+    :math:`(\mathrm{silu}(x W_1) \odot x W_3) W_2` (Shazeer 2020, arXiv:2002.05202).
 
     Attributes:
         embed_dim, num_heads, num_kv_heads, use_bias, rotary, dtype, implementation: As in ``MultiHeadAttention``.
-        mlp_dim: Width of the network's first layer.
-        activation: ``"relu"``, ``"gelu"`` (its tanh form) or ``"swiglu"``.
+        mlp_dim: Number of hidden units of the MLP.
+        activation: ``"relu"``, ``"gelu"`` (tanh approximation) or ``"swiglu"``.
         norm: ``"layer"`` or ``"rms"`` (Zhang and Sennrich 2019, arXiv:1910.07467).
-        norm_first: Whether norms come before.
-        cross_attention: Whether there is attention to a memory.
-        causal: Whether no position sees a later one.
-        dropout: Probability of dropping an element of what each part adds, and a weight of attention.
-        positions: A bias as a function of positions, or None.
-        train: Whether dropout is on.
+        norm_first: Whether to use pre-norm instead of post-norm.
+        cross_attention: Whether the block attends to a memory.
+        causal: Whether a position attends only to itself and earlier ones.
+        dropout: Dropout probability of the outputs of sublayers and of attention weights.
+        positions: A bias of attention as a function of positions, or None.
+        train: Whether to apply dropout.
     """
 
     embed_dim: int
@@ -158,7 +161,7 @@ class Block(nn.Module):
         check_choice("activation", self.activation, ("relu", "gelu", "swiglu"))
         gated = self.activation == "swiglu"
         self.activate = activation("silu" if gated else self.activation)
-        heads = MultiHeadAttention(
+        attention = MultiHeadAttention(
             self.embed_dim,
             self.num_heads,
             self.num_kv_heads,
@@ -169,9 +172,9 @@ class Block(nn.Module):
             self.implementation,
         )
         dense = functools.partial(Dense, use_bias=self.use_bias, dtype=self.dtype)
-        self.attention, self.attention_norm = heads, norm(self.norm, self.dtype)
+        self.attention, self.attention_norm = attention, norm(self.norm, self.dtype)
         if self.cross_attention:
-            self.cross, self.cross_norm = heads.clone(rotary=False), norm(self.norm, self.dtype)
+            self.cross, self.cross_norm = attention.clone(rotary=False), norm(self.norm, self.dtype)
         self.inner, self.outer, self.network_norm = (
             dense(self.mlp_dim),
             dense(self.embed_dim),
@@ -182,18 +185,29 @@ class Block(nn.Module):
         self.drop = nn.Dropout(self.dropout, deterministic=not self.train)
 
     def memory(self, memory: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """The memory as it is, for the next layer, and its keys and values for this one."""
+        """Returns the memory unchanged, for the scan over blocks, and its keys and values for this block."""
         return memory, self.cross.memory(memory)
 
     def __call__(
         self,
-        xs: jax.Array,
+        xs: Float[Array, "*batch T D"],
         cache: Cache | None = None,
         memory: tuple[jax.Array, jax.Array] | None = None,
-        lengths: jax.Array | None = None,
-        memory_lengths: jax.Array | None = None,
-    ) -> tuple[jax.Array, Cache | None]:
-        """From ``xs [*batch, T, D]`` to the like, and the cache with what is new."""
+        lengths: Integer[ArrayLike, "..."] | None = None,
+        memory_lengths: Integer[ArrayLike, "..."] | None = None,
+    ) -> tuple[Float[Array, "*batch T D"], Cache | None]:
+        """Applies the block.
+
+        Args:
+            xs: ``[*batch, T, D]``.
+            cache: Keys and values of the steps before ``xs``, or None.
+            memory: Keys and values from the method ``memory``, for cross-attention.
+            lengths: Integers ``[*batch]``, number of valid steps of ``xs``; None: all steps are valid.
+            memory_lengths: The same for the memory.
+
+        Returns:
+            ``[*batch, T, D]``, and the extended cache.
+        """
 
         def attend(xs):
             nonlocal cache
@@ -202,23 +216,23 @@ class Block(nn.Module):
             )
             return ys
 
-        def network(xs):
+        def mlp(xs):
             units = self.activate(self.inner(xs))
             return self.outer(units * self.gate(xs) if self.activation == "swiglu" else units)
 
-        xs = self._added(xs, self.attention_norm, attend)
+        xs = self._residual(xs, self.attention_norm, attend)
         if self.cross_attention:
             cross = lambda xs: self.cross(xs, memory, lengths=memory_lengths, train=self.train)[0]
-            xs = self._added(xs, self.cross_norm, cross)
-        return self._added(xs, self.network_norm, network), cache
+            xs = self._residual(xs, self.cross_norm, cross)
+        return self._residual(xs, self.network_norm, mlp), cache
 
-    def _added(self, xs: jax.Array, norm: nn.Module, f: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    def _residual(self, xs: jax.Array, norm: nn.Module, f: Callable[[jax.Array], jax.Array]) -> jax.Array:
         if self.norm_first:
             return xs + self.drop(f(norm(xs)))
         return norm(xs + self.drop(f(xs)))
 
 
 def norm(kind: str, dtype: Dtype, name: str | None = None) -> nn.Module:
-    """A norm over features, in float32 inside: ``"layer"`` or ``"rms"``."""
+    """Makes a layer norm (``"layer"``) or an RMS norm (``"rms"``), computed in float32."""
     check_choice("norm", kind, ("layer", "rms"))
     return (LayerNorm if kind == "layer" else RMSNorm)(epsilon=1e-5, dtype=dtype, name=name)

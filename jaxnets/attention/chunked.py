@@ -1,8 +1,7 @@
-"""Exact attention in memory linear in the length: blocks of queries and keys, and a gradient that makes them again.
+"""Exact attention in memory linear in the length, computed block by block, with a gradient that recomputes blocks.
 
-Rabe and Staats 2021 (arXiv:2112.05682); Dao et al. 2022 (FlashAttention, arXiv:2205.14135). Of the forward pass are
-kept the outputs and, of each query, the logarithm of its softmax's sum. Blocks in which no query sees a key are not
-computed.
+Rabe and Staats 2021 (arXiv:2112.05682); Dao et al. 2022 (FlashAttention, arXiv:2205.14135). The forward pass saves the
+outputs and the log-sum-exp of each query's logits. Blocks that are masked completely are skipped.
 """
 
 import functools
@@ -14,160 +13,173 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.attention.masking import Limits, Pattern, dropped, part, product, rows, scores
+from jaxnets.attention.masking import AttentionConfig, MaskArrays, apply_dropout, product, rows, scores, slice_block
 from jaxnets.devices import padded
 from jaxnets.ops.dtypes import at_least_float32
 
 
 def in_blocks(
     run: Callable,
-    pattern: Pattern,
-    limits: Limits,
+    config: AttentionConfig,
+    masks: MaskArrays,
     bias: jax.Array | None,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
     blocks: tuple[int, int] | None,
 ) -> jax.Array:
-    """Runs ``chunked`` or its like on whole blocks: adds keys that are not real, and queries that are cut off after."""
+    """Pads queries and keys to whole blocks, calls ``run``, such as ``chunked``, and removes the padding."""
     chex.assert_rank([query, key, value], [5, 4, 4])
     chex.assert_equal_shape_prefix([key, value], 3)
     t, s = query.shape[3], key.shape[2]
-    wished = blocks or (256, 512)
-    if len(wished) != 2 or min(wished) < 1:
-        raise ValueError(f"`blocks` must be at least 1 query and 1 key, got {blocks}")
-    size = (min(wished[0], t), min(wished[1], s))
-    whole = {3: t + -t % size[0], 4: s + -s % size[1]}
+    requested = blocks or (256, 512)
+    if len(requested) != 2 or min(requested) < 1:
+        raise ValueError(f"`blocks` must be two sizes of at least 1, of queries and keys, got {blocks}")
+    size = (min(requested[0], t), min(requested[1], s))
+    padded_sizes = {3: t + -t % size[0], 4: s + -s % size[1]}
 
-    def widened(array):
-        for axis, length in whole.items():
+    def pad_mask(array):
+        for axis, length in padded_sizes.items():
             array = array if array.shape[axis] == 1 else padded(array, axis, length)
         return array
 
-    query, key, value = padded(query, 3, whole[3]), padded(key, 2, whole[4]), padded(value, 2, whole[4])
-    bias, mask = (None if a is None else widened(a) for a in (bias, limits.mask))
-    return run(pattern, size, query, key, value, bias, limits._replace(mask=mask))[:, :, :, :t]
+    query, key, value = (
+        padded(query, 3, padded_sizes[3]),
+        padded(key, 2, padded_sizes[4]),
+        padded(value, 2, padded_sizes[4]),
+    )
+    bias, mask = (None if a is None else pad_mask(a) for a in (bias, masks.mask))
+    return run(config, size, query, key, value, bias, masks._replace(mask=mask))[:, :, :, :t]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def chunked(
-    pattern: Pattern,
+    config: AttentionConfig,
     blocks: tuple[int, int],
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
     bias: jax.Array | None,
-    limits: Limits,
+    masks: MaskArrays,
 ) -> jax.Array:
-    """Attention of ``query [B, K, G, T, D]`` on ``key [B, K, S, D]`` and ``value [B, K, S, E]``.
+    """Computes attention block by block.
 
     Args:
-        pattern, blocks: Static; blocks are the sizes of queries and keys, which divide T and S.
-        query, key, value, bias: What is differentiated.
-        limits: What is not.
+        config: Static options.
+        blocks: Sizes of blocks of queries and keys, divisors of T and S; static.
+        query: ``[B, K, G, T, D]``, for G query heads per key head.
+        key: ``[B, K, S, D]``.
+        value: ``[B, K, S, E]``.
+        bias: Like ``masks.mask``, floating point, or None.
+        masks: Masks, without gradients.
 
     Returns:
         ``[B, K, G, T, E]``, float32 at least.
     """
-    return forward(pattern, blocks, query, key, value, bias, limits)[0]
+    return forward(config, blocks, query, key, value, bias, masks)[0]
 
 
-def forward(pattern, blocks, query, key, value, bias, limits):
-    """Outputs, and logarithms of the sums ``[B, K, G, T]``, minus infinity where a query sees nothing."""
+def forward(config, blocks, query, key, value, bias, masks):
+    """Returns the outputs and the log-sum-exp of logits ``[B, K, G, T]``, minus infinity for a masked query."""
     t, s = blocks
     accumulate = at_least_float32(query.dtype)
-    low, high = _bounds(pattern, limits)
+    low, high = _bounds(config, masks)
 
     def row(_, i):
-        here = lax.dynamic_slice_in_dim(query, i, t, 3)
+        queries = lax.dynamic_slice_in_dim(query, i, t, 3)
 
-        def block(number, state):
-            highest, total, weighted = state
-            j = number * s
-            logits = scores(pattern, limits, bias, here, lax.dynamic_slice_in_dim(key, j, s, 2), i, j)
-            higher = jnp.maximum(highest, jnp.max(logits, axis=-1))
-            shift = finite(higher)
+        def block(index, state):
+            maximum, total, weighted = state
+            j = index * s
+            logits = scores(config, masks, bias, queries, lax.dynamic_slice_in_dim(key, j, s, 2), i, j)
+            new_maximum = jnp.maximum(maximum, jnp.max(logits, axis=-1))
+            shift = finite_max(new_maximum)
             weights = jnp.exp(logits - shift[..., None])
-            shrink = jnp.exp(highest - shift)
-            total = total * shrink + jnp.sum(weights, axis=-1)
-            weights = dropped(pattern, limits, weights, i, j).astype(value.dtype)
+            rescale = jnp.exp(maximum - shift)
+            total = total * rescale + jnp.sum(weights, axis=-1)
+            weights = apply_dropout(config, masks, weights, i, j).astype(value.dtype)
             values = lax.dynamic_slice_in_dim(value, j, s, 2)
-            return higher, total, weighted * shrink[..., None] + product("rs,se->re", weights, values)
+            return new_maximum, total, weighted * rescale[..., None] + product("rs,se->re", weights, values)
 
-        shape = rows(here).shape[:-1]
+        shape = rows(queries).shape[:-1]
         state = (
             jnp.full(shape, -jnp.inf, accumulate),
             jnp.zeros(shape, accumulate),
             jnp.zeros((*shape, value.shape[-1]), accumulate),
         )
         first, last = low(i) // s, -(-high(i, t) // s)
-        highest, total, weighted = lax.fori_loop(first, jnp.minimum(last, key.shape[2] // s), block, state)
+        maximum, total, weighted = lax.fori_loop(first, jnp.minimum(last, key.shape[2] // s), block, state)
         total = jnp.where(total > 0, total, 1)
-        # A query that sees nothing gives zeros even where a value is not finite.
-        outputs = jnp.where(jnp.isneginf(highest)[..., None], 0, weighted / total[..., None])
-        return None, (outputs, highest + jnp.log(total))
+        # A masked query yields zeros even if a value is not finite.
+        outputs = jnp.where(jnp.isneginf(maximum)[..., None], 0, weighted / total[..., None])
+        return None, (outputs, maximum + jnp.log(total))
 
     _, (outputs, sums) = lax.scan(row, None, jnp.arange(0, query.shape[3], t, dtype=jnp.int32))
 
     def join(blocks):
-        """``[n, B, K, G t, ...]`` as ``[B, K, G, n t, ...]``."""
-        apart = blocks.reshape(-1, *query.shape[:3], t, *blocks.shape[4:])
-        return jnp.moveaxis(apart, 0, 3).reshape(*query.shape[:4], *blocks.shape[4:])
+        """Reshapes ``[n, B, K, G t, ...]`` to ``[B, K, G, n t, ...]``."""
+        split = blocks.reshape(-1, *query.shape[:3], t, *blocks.shape[4:])
+        return jnp.moveaxis(split, 0, 3).reshape(*query.shape[:4], *blocks.shape[4:])
 
     return join(outputs), join(sums)
 
 
-def _forward_rule(pattern, blocks, query, key, value, bias, limits):
-    outputs, sums = forward(pattern, blocks, query, key, value, bias, limits)
-    return outputs, (query, key, value, bias, limits, outputs, sums)
+def _forward_rule(config, blocks, query, key, value, bias, masks):
+    outputs, sums = forward(config, blocks, query, key, value, bias, masks)
+    return outputs, (query, key, value, bias, masks, outputs, sums)
 
 
-def backward(pattern, blocks, kept, gradient):
-    """The gradients of query, key, value and bias, float32 at least.
+def backward(config, blocks, residuals, gradient):
+    """Returns the gradients of query, key, value and bias, float32 at least.
 
     Args:
-        pattern, blocks: As above.
-        kept: ``(query, key, value, bias, limits, outputs, sums)``; outputs and sums may be of more keys than these.
-        gradient: Of the outputs.
+        config, blocks: As in ``chunked``.
+        residuals: ``(query, key, value, bias, masks, outputs, logsumexps)``; the last two may include further keys.
+        gradient: Gradient of the outputs.
     """
-    query, key, value, bias, limits, outputs, sums = kept
+    query, key, value, bias, masks, outputs, sums = residuals
     chex.assert_equal_shape([outputs, gradient])
     chex.assert_shape(sums, query.shape[:4])
     t, s = blocks
     accumulate = outputs.dtype
-    along, sums = jnp.sum(gradient * outputs, axis=-1), finite(sums)
+    inner_products, sums = jnp.sum(gradient * outputs, axis=-1), finite_max(sums)
     gradient = gradient.astype(value.dtype)
-    low, high = _bounds(pattern, limits)
+    low, high = _bounds(config, masks)
 
     def column(state, j):
         keys, values = lax.dynamic_slice_in_dim(key, j, s, 2), lax.dynamic_slice_in_dim(value, j, s, 2)
 
-        def block(number, state):
+        def block(index, state):
             dquery, dbias, dkeys, dvalues = state
-            i = number * t
+            i = index * t
             cut = lambda a: lax.dynamic_slice_in_dim(a, i, t, 3)
-            here, arriving, total, inner = cut(query), rows(cut(gradient)), rows(cut(sums)), rows(cut(along))
-            logits = scores(pattern, limits, bias, here, keys, i, j)
+            queries, doutputs, total, inner = (
+                cut(query),
+                rows(cut(gradient)),
+                rows(cut(sums)),
+                rows(cut(inner_products)),
+            )
+            logits = scores(config, masks, bias, queries, keys, i, j)
             weights = jnp.exp(logits - total[..., None])
-            used = dropped(pattern, limits, weights, i, j).astype(value.dtype)
-            dvalues += product("rs,re->se", used, arriving)
-            dweights = dropped(pattern, limits, product("re,se->rs", arriving, values), i, j)
+            used = apply_dropout(config, masks, weights, i, j).astype(value.dtype)
+            dvalues += product("rs,re->se", used, doutputs)
+            dweights = apply_dropout(config, masks, product("re,se->rs", doutputs, values), i, j)
             dlogits = jnp.where(jnp.isneginf(logits), 0, weights * (dweights - inner[..., None]))
-            dbias = _added(dbias, dlogits.reshape(*here.shape[:4], s), i, j)
-            dlogits = (pattern.scale * dlogits).astype(query.dtype)
-            dkeys += product("rs,rd->sd", dlogits, rows(here))
-            dhere = product("rs,sd->rd", dlogits, keys).reshape(here.shape)
-            return lax.dynamic_update_slice_in_dim(dquery, cut(dquery) + dhere, i, 3), dbias, dkeys, dvalues
+            dbias = _add_block(dbias, dlogits.reshape(*queries.shape[:4], s), i, j)
+            dlogits = (config.scale * dlogits).astype(query.dtype)
+            dkeys += product("rs,rd->sd", dlogits, rows(queries))
+            dqueries = product("rs,sd->rd", dlogits, keys).reshape(queries.shape)
+            return lax.dynamic_update_slice_in_dim(dquery, cut(dquery) + dqueries, i, 3), dbias, dkeys, dvalues
 
         zeros = (jnp.zeros(a.shape, accumulate) for a in (keys, values))
-        numbers = jnp.arange(query.shape[3] // t, dtype=jnp.int32)
-        # The queries that see some key of this column are neighbors.
-        seen = (low(numbers * t) < j + s) & (high(numbers * t, t) > j)
-        place = lambda seen: jnp.argmax(seen).astype(jnp.int32)
-        first, last = place(seen), len(numbers) - place(seen[::-1])
-        last = jnp.where(jnp.any(seen), last, first)
-        dquery, dbias, *made = lax.fori_loop(first, last, block, (*state, *zeros))
-        return (dquery, dbias), tuple(made)
+        indices = jnp.arange(query.shape[3] // t, dtype=jnp.int32)
+        # The blocks of queries that attend to a key of this column are adjacent.
+        is_needed = (low(indices * t) < j + s) & (high(indices * t, t) > j)
+        first_true = lambda mask: jnp.argmax(mask).astype(jnp.int32)
+        first, last = first_true(is_needed), len(indices) - first_true(is_needed[::-1])
+        last = jnp.where(jnp.any(is_needed), last, first)
+        dquery, dbias, *gradients = lax.fori_loop(first, last, block, (*state, *zeros))
+        return (dquery, dbias), tuple(gradients)
 
     state = (jnp.zeros(query.shape, accumulate), jax.tree.map(jnp.zeros_like, bias))
     (dquery, dbias), (dkey, dvalue) = lax.scan(column, state, jnp.arange(0, key.shape[2], s, dtype=jnp.int32))
@@ -175,38 +187,38 @@ def backward(pattern, blocks, kept, gradient):
     return dquery, join(dkey, key), join(dvalue, value), dbias
 
 
-def _backward_rule(pattern, blocks, kept, gradient):
-    *gradients, dbias = backward(pattern, blocks, kept, gradient)
-    chex.assert_trees_all_equal_shapes(tuple(gradients), tuple(kept[:3]))
-    return *(made.astype(of.dtype) for made, of in zip(gradients, kept, strict=False)), dbias, None
+def _backward_rule(config, blocks, residuals, gradient):
+    *gradients, dbias = backward(config, blocks, residuals, gradient)
+    chex.assert_trees_all_equal_shapes(tuple(gradients), tuple(residuals[:3]))
+    return *(gradient.astype(array.dtype) for gradient, array in zip(gradients, residuals, strict=False)), dbias, None
 
 
 chunked.defvjp(_forward_rule, _backward_rule)
 
 
-def _bounds(pattern: Pattern, limits: Limits) -> tuple[Any, Any]:
-    """Functions of the first query of a block: the first key that one of the block sees, and the one after the last."""
+def _bounds(config: AttentionConfig, masks: MaskArrays) -> tuple[Any, Any]:
+    """Returns functions from a block's first query to the start and the end of the range of keys it attends to."""
 
     def low(i):
-        if pattern.window is None:
+        if config.window is None:
             return jnp.zeros_like(i)
-        return jnp.maximum(jnp.min(limits.offset) + i - pattern.window[0], 0)
+        return jnp.maximum(jnp.min(masks.offset) + i - config.window[0], 0)
 
     def high(i, t):
-        after = min([0] * pattern.causal + ([] if pattern.window is None else [pattern.window[1]]), default=None)
-        last = jnp.max(limits.lengths)
-        return last + 0 * i if after is None else jnp.minimum(last, jnp.max(limits.offset) + i + t + after)
+        reach = min([0] * config.causal + ([] if config.window is None else [config.window[1]]), default=None)
+        last = jnp.max(masks.lengths)
+        return last + 0 * i if reach is None else jnp.minimum(last, jnp.max(masks.offset) + i + t + reach)
 
     return low, high
 
 
-def finite(highest: jax.Array) -> jax.Array:
-    """The largest logit, 0 where there is none, so that differences are no NaN."""
-    return jnp.where(jnp.isneginf(highest), 0, highest)
+def finite_max(maximum: jax.Array) -> jax.Array:
+    """Replaces a maximum of minus infinity by 0, so that differences from it are not NaN."""
+    return jnp.where(jnp.isneginf(maximum), 0, maximum)
 
 
-def _added(total: jax.Array | None, block: jax.Array, i, j) -> jax.Array | None:
-    """The gradient of a bias with that of one block added, summed over the axes along which the bias is the same."""
+def _add_block(total: jax.Array | None, block: jax.Array, i, j) -> jax.Array | None:
+    """Adds the gradient of one block to the gradient of a bias, summed over the axes along which it broadcasts."""
     if total is None:
         return None
     t, s = block.shape[-2:]
@@ -214,4 +226,4 @@ def _added(total: jax.Array | None, block: jax.Array, i, j) -> jax.Array | None:
         if size == 1:
             block = jnp.sum(block, axis, keepdims=True)
     start = [0, 0, 0, i if total.shape[3] != 1 else 0, j if total.shape[4] != 1 else 0]
-    return lax.dynamic_update_slice(total, part(total, i, j, t, s) + block.astype(total.dtype), start)
+    return lax.dynamic_update_slice(total, slice_block(total, i, j, t, s) + block.astype(total.dtype), start)

@@ -1,4 +1,4 @@
-"""Blocks one after the other: their parameters stacked and run by one scan, or apart."""
+"""Stacks of transformer blocks, with stacked parameters under a scan or separate parameters."""
 
 from typing import Any
 
@@ -17,20 +17,20 @@ REMAT: dict[str, Any] = {
 
 
 def stack(num_layers: int, remat: str = "none", scan_layers: bool = True, **options: Any) -> nn.Module:
-    """``num_layers`` blocks one after the other.
+    """Makes a stack of transformer blocks.
 
     Args:
-        num_layers: How many.
-        remat: What the gradient finds again instead of computing it once more: ``"none"``: everything is kept;
-            ``"products"``: products with parameters are; ``"blocks"``: only each block's input is.
-        scan_layers: Whether their parameters are stacked and one scan runs over depth, so that the time to compile does
-            not depend on it. Each step of the scan copies its layer's parameters: nothing where they meet many tokens,
-            most of the time where tokens are written one by one (see ``unstack``).
-        **options: Of ``Block``.
+        num_layers: Number of blocks.
+        remat: Rematerialization: ``"none"`` saves all intermediate values for the gradient, ``"products"`` only
+            products with parameters, ``"blocks"`` only the input of each block.
+        scan_layers: Whether to stack the parameters and scan over layers, so that compile time does not depend on
+            depth. Each step of the scan copies the parameters of its layer. That cost is negligible for many tokens,
+            but dominates decoding token by token (see ``unstack``).
+        **options: Attributes of ``Block``.
 
     Returns:
-        A module called like ``Block``; where stacked, caches, memories and parameters begin with an axis of layers,
-        else caches and memories are tuples.
+        A module with the arguments of ``Block``. Its parameters, caches and memories have a leading axis of layers;
+        without ``scan_layers``, caches and memories are tuples.
     """
     check_choice("remat", remat, REMAT)
     check_integer("num_layers", num_layers)
@@ -40,21 +40,21 @@ def stack(num_layers: int, remat: str = "none", scan_layers: bool = True, **opti
         block = nn.remat(Block, policy=REMAT[remat], prevent_cse=not scan_layers)
     if not scan_layers:
         name = options.pop("name", None)
-        return Chain(block, num_layers, options, name=name)
-    over_depth: dict[str, Any] = dict(
+        return BlockSequence(block, num_layers, options, name=name)
+    over_layers: dict[str, Any] = dict(
         variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=num_layers
     )
-    methods = {"__call__": {**over_depth, "in_axes": (0, 0, nn.broadcast, nn.broadcast)}, "memory": over_depth}
+    methods = {"__call__": {**over_layers, "in_axes": (0, 0, nn.broadcast, nn.broadcast)}, "memory": over_layers}
     return nn.scan(block, methods=methods)(**options)
 
 
-class Chain(nn.Module):
-    """Blocks with parameters of their own, ``block_0`` and so on, called like the scan of them.
+class BlockSequence(nn.Module):
+    """Blocks with separate parameters ``block_0``, ``block_1``, ..., with the interface of the scan over blocks.
 
     Attributes:
-        block: The class.
-        num_layers: How many.
-        options: Its attributes.
+        block: Class of the blocks.
+        num_layers: Number of blocks.
+        options: Attributes of the blocks.
     """
 
     block: Any
@@ -75,9 +75,9 @@ class Chain(nn.Module):
         lengths: jax.Array | None = None,
         memory_lengths: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[Cache, ...] | None]:
-        after = []
+        new_caches = []
         for i, block in enumerate(self.blocks):
-            cache, memory = (None if each is None else each[i] for each in (caches, memories))
+            cache, memory = (None if values is None else values[i] for values in (caches, memories))
             xs, cache = block(xs, cache, memory, lengths, memory_lengths)
-            after.append(cache)
-        return xs, None if caches is None else tuple(after)
+            new_caches.append(cache)
+        return xs, None if caches is None else tuple(new_caches)

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), right under every mask."""
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762) with masks, biases, windows and lengths."""
 
 import math
 from typing import Any
@@ -11,75 +11,85 @@ from jax.sharding import PartitionSpec
 
 from jaxnets.attention.chunked import chunked, in_blocks
 from jaxnets.attention.cudnn import cudnn
-from jaxnets.attention.masking import Bias, Limits, Pattern, dropped, grouped, product, scores, softmax
+from jaxnets.attention.masking import (
+    AttentionConfig,
+    Bias,
+    MaskArrays,
+    apply_dropout,
+    grouped,
+    product,
+    scores,
+    softmax,
+)
 from jaxnets.attention.ring import Ring, in_ring
-from jaxnets.ops.checks import check_choice, check_floating, check_rate, checked_integers, described
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer, Key
+from jaxnets.ops.checks import check_choice, check_floating, check_probability, checked_integers, describe_value
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import valid_steps
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 
 IMPLEMENTATIONS = ("auto", "xla", "chunked", "cudnn")
-# Numbers of one head's matrix of weights from which on blocks of it are faster, and need less memory.
-LARGE = 512**2
+# Size of a head's weight matrix from which on computing it in blocks is faster.
+MIN_CHUNKED_SIZE = 512**2
 
 
 @jax.named_scope("dot_product")
 def attention(
-    query: jax.Array,
-    key: jax.Array,
-    value: jax.Array,
+    query: Float[Array, "*batch T heads D"],
+    key: Float[Array, "*batch S kv_heads D"],
+    value: Float[Array, "*batch S kv_heads E"],
     *,
-    mask: jax.Array | None = None,
-    bias: jax.Array | Bias | None = None,
+    mask: Bool[Array, "..."] | None = None,
+    bias: Float[Array, "..."] | Bias | None = None,
     causal: bool = False,
     window: int | tuple[int, int] | None = None,
-    lengths: jax.Array | None = None,
-    offset: int | jax.Array = 0,
+    lengths: Integer[ArrayLike, "..."] | None = None,
+    offset: Integer[ArrayLike, "..."] = 0,
     scale: float | None = None,
     dropout: float = 0.0,
-    rng: jax.Array | None = None,
+    rng: Key[Array, ""] | None = None,
     implementation: str | Ring = "auto",
     blocks: tuple[int, int] | None = None,
-) -> jax.Array:
-    r"""Attention of every query to the keys that it may see:
+) -> Float[Array, "*batch T heads E"]:
+    r"""Computes scaled dot-product attention:
 
     .. math::
         y_t = \sum_s a_{ts} v_s, \quad a_t = \mathrm{softmax}_s(\alpha\, q_t \cdot k_s + b_{ts})
 
-    A query that sees no key gives zeros, with gradients of zero.
+    A query for which all keys are masked yields zeros, with gradients of zero.
 
     Args:
         query: ``[*batch, T, N, D]``, N heads.
-        key: ``[*batch, S, K, D]``. N is a multiple of K: each key head serves N / K neighboring query heads (grouped
-            heads, Ainslie et al. 2023, arXiv:2305.13245; K = 1: multi-query, Shazeer 2019, arXiv:1911.02150).
+        key: ``[*batch, S, K, D]``. N is a multiple of K: N / K adjacent query heads share a key head (grouped-query
+            attention, Ainslie et al. 2023, arXiv:2305.13245; K = 1: multi-query, Shazeer 2019, arXiv:1911.02150).
         value: ``[*batch, S, K, E]``.
-        mask: bool, what broadcasts to ``[*batch, N, T, S]``: True where a query may see a key.
-        bias: b, floating point, what broadcasts to the same, differentiated; or a function of the positions of queries
-            ``[*batch, T]`` and keys ``[S]`` to that, without parameters, such as ``alibi(N)``.
-        causal: Whether a query sees no key after its own position.
-        window: A query sees this many keys before and after its own position; (before, after) where they differ.
-        lengths: Integers ``[*batch]`` from 0 to S: how many keys are real, from the first on. What is not real has no
-            effect, whatever is in it.
-        offset: The position of the first query where that of the first key is 0; one integer or ``[*batch]``.
+        mask: bool, broadcastable to ``[*batch, N, T, S]``, True where a query attends to a key.
+        bias: b, floating point, broadcastable to the same shape, with a gradient; or a function without parameters,
+            such as ``alibi(N)``, from positions of queries ``[*batch, T]`` and keys ``[S]`` to such an array.
+        causal: Whether a query attends only to keys up to its own position.
+        window: Number of keys before and after its own position to which a query attends, or a pair (before, after).
+        lengths: Integers ``[*batch]`` from 0 to S, the number of valid keys. Further keys have no effect, even if they
+            are NaN.
+        offset: Position of the first query; the first key has position 0. An integer or integers ``[*batch]``.
         scale: :math:`\alpha`; None: :math:`D^{-1/2}`.
-        dropout: Probability of dropping a weight; the others grow to make up for it.
-        rng: A ``jax.random.key``, for dropout.
-        implementation: ``"xla"``: all weights at once; ``"chunked"``: blocks of them, memory linear in T and S, its own
-            gradient; ``"cudnn"``: NVIDIA's, through ``jax.nn.dot_product_attention``, in half precision, without
-            dropout and functions of positions; ``"auto"``: what ``choose_implementation`` says. Or a ``Ring(...)`` of
-            devices that T and S are divided over.
-        blocks: Queries and keys of a block of ``"chunked"`` and of a ``Ring``; None chooses.
+        dropout: Dropout probability of weights.
+        rng: Random key for dropout.
+        implementation: ``"xla"`` computes all weights at once. ``"chunked"`` computes them in blocks, in memory linear
+            in T and S, with a custom gradient. ``"cudnn"`` uses ``jax.nn.dot_product_attention``, in half precision,
+            without dropout or functions of positions. ``"auto"`` selects by ``choose_implementation``. A ``Ring(...)``
+            shards T and S over devices.
+        blocks: Numbers of queries and keys in a block of ``"chunked"`` or of a ``Ring``; None: default sizes.
 
     Returns:
-        ``[*batch, T, N, E]`` in the dtype of ``query``. Products are computed in it, and accumulated in float32, in
-        which the softmax is taken.
+        ``[*batch, T, N, E]`` in the dtype of ``query``. Products are computed in this dtype and accumulated in float32;
+        the softmax is computed in float32.
 
     Raises:
-        ValueError: An argument has a shape, dtype or value that does not fit.
+        ValueError: An argument has a wrong shape, dtype or value.
     """
     _check(query, key, value)
     batch = query.shape[:-3]
-    pattern, limits, array = _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng)
+    config, masks, array = _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng)
     if implementation == "auto":
         implementation = choose_implementation(query.shape, key.shape)
     if isinstance(implementation, Ring):
@@ -87,134 +97,133 @@ def attention(
             raise ValueError("`implementation` must not be a Ring with a mask or with a bias as an array")
     else:
         check_choice("implementation", implementation, IMPLEMENTATIONS)
-    (t, heads, depth), (s, groups, width) = query.shape[-3:], value.shape[-3:]
+    (t, heads, head_dim), (s, groups, value_dim) = query.shape[-3:], value.shape[-3:]
     count = math.prod(batch)
-    if 0 in (t, s, count, width):
-        return jnp.zeros((*batch, t, heads, width), query.dtype)
+    if 0 in (t, s, count, value_dim):
+        return jnp.zeros((*batch, t, heads, value_dim), query.dtype)
     key, value = (a.reshape(count, s, groups, a.shape[-1]) for a in (key, value))
-    if lengths is not None or mask is not None:  # what no query may see may be NaN, which no weight of zero removes
-        seen = valid_steps(limits.lengths, s)[..., None, None]
-        if limits.mask is not None:
-            seen &= jnp.any(limits.mask, axis=(2, 3)).swapaxes(1, 2)[..., None]
-        key, value = (jnp.where(seen, a, 0) for a in (key, value))
+    if lengths is not None or mask is not None:  # masked keys may be NaN, which a weight of zero would not remove
+        is_used = valid_steps(masks.lengths, s)[..., None, None]
+        if masks.mask is not None:
+            is_used &= jnp.any(masks.mask, axis=(2, 3)).swapaxes(1, 2)[..., None]
+        key, value = (jnp.where(is_used, a, 0) for a in (key, value))
     if implementation == "cudnn":
         if dropout or callable(bias) or not isinstance(offset, int) or offset:
             raise ValueError('`implementation` must not be "cudnn" with dropout, a bias as a function or an offset')
-        ys = cudnn(pattern, limits, array, query.reshape(count, t, heads, depth), key, value)
-        return ys.reshape(*batch, t, heads, width)
-    query = _by_key_head(query, groups)
+        ys = cudnn(config, masks, array, query.reshape(count, t, heads, head_dim), key, value)
+        return ys.reshape(*batch, t, heads, value_dim)
+    query = _group_heads(query, groups)
     key, value = (a.transpose(0, 2, 1, 3) for a in (key, value))
     if isinstance(implementation, Ring):
-        ys = in_ring(implementation, pattern, limits, query, key, value, blocks)
+        ys = in_ring(implementation, config, masks, query, key, value, blocks)
     elif implementation == "xla":
-        ys = _whole(pattern, limits, array, query, key, value)
+        ys = _dense_attention(config, masks, array, query, key, value)
     else:
-        run = lambda limits, bias, *given: in_blocks(
-            chunked, pattern, limits, bias, given[0], given[1], given[2], blocks
-        )
-        divided = PartitionSpec(*spec_of(query)[:4], None)
-        ys = automatic(run, lambda _: divided, limits, array, query, key, value)
-    chex.assert_shape(ys, (count, groups, heads // groups, t, width))
-    return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, width).astype(query.dtype)
+        run = lambda masks, bias, query, key, value: in_blocks(chunked, config, masks, bias, query, key, value, blocks)
+        spec = PartitionSpec(*spec_of(query)[:4], None)
+        ys = call_auto_sharded(run, lambda _: spec, masks, array, query, key, value)
+    chex.assert_shape(ys, (count, groups, heads // groups, t, value_dim))
+    return ys.transpose(0, 3, 1, 2, 4).reshape(*batch, t, heads, value_dim).astype(query.dtype)
 
 
-def attention_weights(query: jax.Array, key: jax.Array, **masking: Any) -> jax.Array:
-    """The weights of ``attention``, to be looked at: ``[*batch, N, T, S]``, zeros for a query that sees nothing.
+def attention_weights(
+    query: Float[Array, "*batch T heads D"], key: Float[Array, "*batch S kv_heads D"], **masking: Any
+) -> Float[Array, "*batch heads T S"]:
+    """Computes the weights of ``attention``, for inspection.
 
     Args:
         query, key: As in ``attention``.
-        **masking: Its ``mask``, ``bias``, ``causal``, ``window``, ``lengths``, ``offset`` and ``scale``.
+        **masking: ``mask``, ``bias``, ``causal``, ``window``, ``lengths``, ``offset`` and ``scale`` of ``attention``.
+
+    Returns:
+        ``[*batch, N, T, S]``, float32 at least, zeros for a query for which all keys are masked.
     """
     names = ("mask", "bias", "causal", "window", "lengths", "offset", "scale")
     for name in masking:
         if name not in names:
             raise ValueError(f"attention_weights has no argument {name!r}; it has {', '.join(names)}")
     _check(query, key, key)
-    given: dict[str, Any] = {**dict.fromkeys(names), "causal": False, "offset": 0, **masking}
-    pattern, limits, array = _masking(query, key, **given, dropout=0.0, rng=None)
-    *batch, t, heads, depth = query.shape
+    options: dict[str, Any] = {**dict.fromkeys(names), "causal": False, "offset": 0, **masking}
+    config, masks, array = _masking(query, key, **options, dropout=0.0, rng=None)
+    *batch, t, heads, head_dim = query.shape
     s, groups = key.shape[-3:-1]
-    key = key.reshape(math.prod(batch), s, groups, depth).transpose(0, 2, 1, 3)
+    key = key.reshape(math.prod(batch), s, groups, head_dim).transpose(0, 2, 1, 3)
     if 0 in (t, s, math.prod(batch)):
         return jnp.zeros((*batch, heads, t, s), at_least_float32(query.dtype))
-    logits = scores(pattern, limits, array, _by_key_head(query, groups), key, 0, 0)
+    logits = scores(config, masks, array, _group_heads(query, groups), key, 0, 0)
     return softmax(logits).reshape(*batch, heads, t, s)
 
 
-def _by_key_head(query: jax.Array, groups: int) -> jax.Array:
-    """``[*batch, T, N, D]`` as ``[B, K, G, T, D]``."""
-    *batch, t, heads, depth = query.shape
-    return query.reshape(math.prod(batch), t, groups, heads // groups, depth).transpose(0, 2, 3, 1, 4)
+def _group_heads(query: jax.Array, groups: int) -> jax.Array:
+    """Reshapes ``[*batch, T, N, D]`` to ``[B, K, G, T, D]``."""
+    *batch, t, heads, head_dim = query.shape
+    return query.reshape(math.prod(batch), t, groups, heads // groups, head_dim).transpose(0, 2, 3, 1, 4)
 
 
 def choose_implementation(query: tuple[int, ...], key: tuple[int, ...]) -> str:
-    """What ``"auto"`` means for a query and key of these shapes.
+    """Selects the implementation for ``"auto"`` from the shapes of query and key.
 
     Args:
         query: ``[*batch, T, N, D]``.
         key: ``[*batch, S, K, D]``.
 
     Returns:
-        ``"chunked"`` where a head's weights are 512 x 512 or more, else ``"xla"``, also for lengths that are only
-        names, as ``jax.export`` may trace them. (For forward-mode and second derivatives, which blocks do not have, ask
-        for ``"xla"``.)
+        ``"chunked"`` if the weight matrix of a head has at least 512 x 512 entries, else ``"xla"``, also for the
+        symbolic dimensions of ``jax.export``. Forward-mode and second derivatives need ``"xla"``.
     """
-    numbers = query[-3] * key[-3]
-    return "chunked" if isinstance(numbers, int) and numbers >= LARGE else "xla"
+    size = query[-3] * key[-3]
+    return "chunked" if isinstance(size, int) and size >= MIN_CHUNKED_SIZE else "xla"
 
 
-def _whole(pattern, limits, bias, query, key, value):
-    logits = scores(pattern, limits, bias, query, key, 0, 0)
-    weights = dropped(pattern, limits, softmax(logits), 0, 0).astype(value.dtype)
-    # A query that sees nothing gives zeros even where a value is not finite.
-    nothing = jnp.all(jnp.isneginf(logits), axis=-1, keepdims=True)
-    return jnp.where(nothing, 0, product("rs,se->re", weights, value)).reshape(*query.shape[:-1], value.shape[-1])
-
-
-# ---- what a user gets wrong
+def _dense_attention(config, masks, bias, query, key, value):
+    logits = scores(config, masks, bias, query, key, 0, 0)
+    weights = apply_dropout(config, masks, softmax(logits), 0, 0).astype(value.dtype)
+    # A masked query yields zeros even if a value is not finite.
+    is_masked = jnp.all(jnp.isneginf(logits), axis=-1, keepdims=True)
+    return jnp.where(is_masked, 0, product("rs,se->re", weights, value)).reshape(*query.shape[:-1], value.shape[-1])
 
 
 def _masking(query, key, mask, bias, causal, window, lengths, offset, scale, dropout, rng):
-    """The arguments of ``attention`` as its executors read them: pattern, limits, bias array."""
-    *batch, t, heads, depth = query.shape
+    """Checks the arguments of ``attention`` and returns options, masks and the bias array for its implementations."""
+    *batch, t, heads, head_dim = query.shape
     s, groups = key.shape[-3:-1]
-    count, whole = math.prod(batch), (*batch, heads, t, s)
+    count, full_shape = math.prod(batch), (*batch, heads, t, s)
     for name, array, kind, text in (("mask", mask, jnp.bool_, "bool"), ("bias", bias, jnp.floating, "floating point")):
         if array is None or callable(array):
             continue
-        fits = array.ndim <= len(whole) and all(
-            given in (1, size) for given, size in zip(array.shape[::-1], whole[::-1], strict=False)
+        broadcasts = array.ndim <= len(full_shape) and all(
+            n in (1, size) for n, size in zip(array.shape[::-1], full_shape[::-1], strict=False)
         )
-        if not fits or not jnp.issubdtype(array.dtype, kind):
+        if not broadcasts or not jnp.issubdtype(array.dtype, kind):
             raise ValueError(
-                f"`{name}` must be {text} that broadcasts to [*batch, N, T, S], {whole}, got {described(array)}"
+                f"`{name}` must be {text} and broadcast to [*batch, N, T, S], {full_shape}, got {describe_value(array)}"
             )
-    check_rate("dropout", dropout)
+    check_probability("dropout", dropout)
     if dropout and rng is None:
-        raise ValueError("`rng` must be a jax.random.key where there is dropout, got None")
+        raise ValueError("`rng` must be a jax.random.key with dropout, got None")
     if window is not None:
         if not np.issubdtype(np.asarray(window).dtype, np.integer):
-            raise ValueError(f"`window` must be an integer, or (before, after), got {window!r}")
+            raise ValueError(f"`window` must be an integer or a pair (before, after), got {window!r}")
         window = (int(window), int(window)) if np.ndim(window) == 0 else tuple(window)
         if len(window) != 2 or min(window) < 0:
-            raise ValueError(f"`window` must be numbers of keys before and after, at least 0, got {window}")
+            raise ValueError(f"`window` must be counts of keys of at least 0, before and after, got {window}")
     if isinstance(scale, jax.Array):
-        raise ValueError("`scale` must be a number, got an array; multiply the query by it instead")
-    pattern = Pattern(
+        raise ValueError("`scale` must be a number, got an array; multiply `query` by it instead")
+    config = AttentionConfig(
         causal,
         window,
         bias if callable(bias) else None,
-        max(depth, 1) ** -0.5 if scale is None else float(scale),
+        max(head_dim, 1) ** -0.5 if scale is None else float(scale),
         dropout,
     )
     lengths = jnp.full(batch, s, jnp.int32) if lengths is None else lengths
-    limits = Limits(
+    masks = MaskArrays(
         None if mask is None else grouped(mask, tuple(batch), groups),
         checked_integers("lengths", lengths, tuple(batch), s).reshape(count),
         checked_integers("offset", offset, tuple(batch), None).reshape(count),
         rng,
     )
-    return pattern, limits, None if bias is None or callable(bias) else grouped(bias, tuple(batch), groups)
+    return config, masks, None if bias is None or callable(bias) else grouped(bias, tuple(batch), groups)
 
 
 def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:
@@ -228,6 +237,4 @@ def _check(query: jax.Array, key: jax.Array, value: jax.Array) -> None:
     if not key.shape[-2]:
         raise ValueError(f"`key` must have at least one head, got shape {key.shape}")
     if query.shape[-2] % key.shape[-2]:
-        raise ValueError(
-            f"`query` must have heads that are a multiple of the key's {key.shape[-2]}, got {query.shape[-2]}"
-        )
+        raise ValueError(f"`query` must have a multiple of the {key.shape[-2]} heads of `key`, got {query.shape[-2]}")

@@ -1,7 +1,7 @@
-"""Axes of a transformer's parameters that are divided over devices."""
+"""Partition rules of transformers: mesh axes over which parameters are sharded."""
 
-# Path of a parameter, and the axes of a mesh that its last axes are split over. Megatron-LM's way (Shoeybi et al. 2019,
-# arXiv:1909.08053): heads and hidden units lie apart, so that a block adds up once per half.
+# Pattern of a parameter's path, and the mesh axes of its last axes. As in Megatron-LM (Shoeybi et al. 2019,
+# arXiv:1909.08053), heads and hidden units are sharded, so that attention and MLP need one all-reduce each.
 PARTITION_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"(query|key|value)/kernel$", (None, "model", None)),  # [D, heads, depth]
     (r"(query|key|value)/bias$", ("model", None)),

@@ -1,4 +1,4 @@
-"""How attention learns of order: positions added, turned, or as a bias of distances."""
+"""Position encodings: sinusoidal, rotary, linear biases and relative buckets."""
 
 import math
 
@@ -6,17 +6,21 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.attention.masking import Bias
+from jaxnets.ops.array_types import Array, Float, Int, Integer
+from jaxnets.ops.checks import check_integer
 
 
-def sinusoidal(positions: jax.Array, features: int, longest: float = 10_000.0) -> jax.Array:
-    r"""Vaswani et al. 2017 (arXiv:1706.03762), to be added to embeddings:
+def sinusoidal(
+    positions: Integer[Array, "*shape"], features: int, max_wavelength: float = 10_000.0
+) -> Float[Array, "*shape D"]:
+    r"""Computes sinusoidal position encodings, which are added to embeddings (Vaswani et al. 2017, arXiv:1706.03762):
 
     .. math:: p_{2i} = \sin(t\, L^{-2i/D}), \quad p_{2i+1} = \cos(t\, L^{-2i/D})
 
     Args:
         positions: t, integers ``[...]``.
         features: D, even.
-        longest: L; wavelengths go from 2 pi to 2 pi L.
+        max_wavelength: L; wavelengths range from 2 pi to 2 pi L.
 
     Returns:
         ``[..., D]``, float32.
@@ -24,118 +28,131 @@ def sinusoidal(positions: jax.Array, features: int, longest: float = 10_000.0) -
     Raises:
         ValueError: D is odd.
     """
-    angles = _angles(positions, features, longest)
-    return (
-        jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, features).astype(jnp.float32)
-    )
+    angles = _angles(positions, features, max_wavelength)
+    encodings = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return encodings.reshape(*positions.shape, features).astype(jnp.float32)
 
 
-def rotary(xs: jax.Array, positions: jax.Array, longest: float = 10_000.0) -> jax.Array:
-    r"""Queries or keys turned by their positions (RoFormer, Su et al. 2021, arXiv:2104.09864).
+def rotary(
+    xs: Float[Array, "*batch T heads D"], positions: Integer[Array, "..."], max_wavelength: float = 10_000.0
+) -> Float[Array, "*batch T heads D"]:
+    r"""Applies rotary position embeddings to queries or keys (RoFormer, Su et al. 2021, arXiv:2104.09864).
 
-    Pairs of features are turned, feature i with feature i + D / 2, by the angle :math:`t\, L^{-2i/D}`; the product of a
-    query and a key then depends on the distance between them only.
+    Features i and i + D / 2 are rotated as a pair by the angle :math:`t\, L^{-2i/D}`. The product of a query and a key
+    then depends on their relative position only.
 
     Args:
         xs: ``[*batch, T, N, D]``, D even.
         positions: t, integers ``[T]`` or ``[*batch, T]``.
-        longest: L.
+        max_wavelength: L.
 
     Returns:
-        Like ``xs``.
+        Rotated ``xs``.
 
     Raises:
-        ValueError: D is odd, or there is not one position for each step.
+        ValueError: D is odd, or the shape of ``positions`` is wrong.
     """
     steps = xs.shape[:-2]
     if positions.ndim > len(steps) or any(
         given not in (1, size) for given, size in zip(positions.shape[::-1], steps[::-1], strict=False)
     ):
-        raise ValueError(f"`positions` must be of a shape that broadcasts to {steps}, got {positions.shape}")
-    angles = _angles(positions, xs.shape[-1], longest)[..., None, :]
+        raise ValueError(f"`positions` must have a shape that broadcasts to {steps}, got {positions.shape}")
+    angles = _angles(positions, xs.shape[-1], max_wavelength)[..., None, :]
     angles = jnp.expand_dims(angles, tuple(range(xs.ndim - angles.ndim)))
     sine, cosine = jnp.sin(angles), jnp.cos(angles)
     first, second = jnp.split(xs.astype(sine.dtype), 2, axis=-1)
-    turned = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
-    return turned.astype(xs.dtype)
+    rotated = jnp.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return rotated.astype(xs.dtype)
 
 
-def _angles(positions: jax.Array, features: int, longest: float) -> jax.Array:
+def _angles(positions: jax.Array, features: int, max_wavelength: float) -> jax.Array:
     if features % 2:
         raise ValueError(f"`features` must be an even number, got {features}")
-    rates = longest ** (-jnp.arange(0, features, 2) / features)
-    return positions.astype(rates.dtype)[..., None] * jnp.expand_dims(rates, tuple(range(positions.ndim)))
+    frequencies = max_wavelength ** (-jnp.arange(0, features, 2) / features)
+    return positions.astype(frequencies.dtype)[..., None] * jnp.expand_dims(frequencies, tuple(range(positions.ndim)))
 
 
-def alibi(heads: int) -> Bias:
-    r"""Attention with linear biases (Press et al. 2021, arXiv:2108.12409), as the ``bias`` of ``attention``:
+def alibi(num_heads: int) -> Bias:
+    r"""Makes attention with linear biases (Press et al. 2021, arXiv:2108.12409), a ``bias`` for ``attention``:
 
     .. math:: b_{nts} = -m_n |t - s|
 
-    Slopes m are :math:`2^{-8n/N}`, n from 1 to N; where N is no power of two, those of the next smaller power and then
-    every second one of twice as many heads, as in the paper's code.
+    The slopes m are :math:`2^{-8n/N}` for n = 1 ... N. If N is not a power of two, they are the slopes for the next
+    smaller power of two, followed by every second slope for twice as many heads, as in the code of the paper.
+
+    Args:
+        num_heads: N.
+
+    Returns:
+        A function from the positions of queries ``[*batch, T]`` and keys ``[S]`` to the bias ``[*batch, N, T, S]``.
 
     Raises:
-        ValueError: There is no head.
+        ValueError: ``num_heads`` is below 1.
     """
 
-    def slopes(count: int) -> list[float]:
+    def slopes_of(count: int) -> list[float]:
         if count & (count - 1) == 0:
             return [2 ** (-8 * (n + 1) / count) for n in range(count)]
         smaller = 2 ** int(math.log2(count))
-        return slopes(smaller) + slopes(2 * smaller)[::2][: count - smaller]
+        return slopes_of(smaller) + slopes_of(2 * smaller)[::2][: count - smaller]
 
-    if heads < 1:
-        raise ValueError(f"`heads` must be at least 1, got {heads}")
-    rates = tuple(slopes(heads))
+    check_integer("num_heads", num_heads)
+    values = tuple(slopes_of(num_heads))
 
     def bias(queries: jax.Array, keys: jax.Array) -> jax.Array:
-        slopes, distance = jnp.asarray(rates)[:, None, None], jnp.abs(_distance(queries, keys))[..., None, :, :]
+        slopes = jnp.asarray(values)[:, None, None]
+        distance = jnp.abs(_relative_positions(queries, keys))[..., None, :, :]
         return -jnp.expand_dims(slopes, tuple(range(distance.ndim - 3))) * distance.astype(slopes.dtype)
 
     return bias
 
 
 def relative_buckets(
-    queries: jax.Array, keys: jax.Array, buckets: int = 32, furthest: int = 128, causal: bool = False
-) -> jax.Array:
-    """The bucket of each distance from a query to a key (T5, Raffel et al. 2019, arXiv:1910.10683).
+    queries: Integer[Array, "*batch T"],
+    keys: Integer[Array, " S"],
+    num_buckets: int = 32,
+    max_distance: int = 128,
+    causal: bool = False,
+) -> Int[Array, "*batch T S"]:
+    """Computes the bucket of each relative position (T5, Raffel et al. 2019, arXiv:1910.10683).
 
-    Half of the buckets (of each direction, unless causal) are single distances from 0 on, the others grow
-    logarithmically up to ``furthest``; what is further shares the last. Row ``table[bucket]`` of a learned table
-    ``[buckets, N]``, moved to ``[N, T, S]``, is a ``bias`` of ``attention``.
+    Half of the buckets of each direction (of the only direction, if causal) hold one distance each, starting at 0. The
+    others grow logarithmically up to ``max_distance``, and the last one also holds all larger distances. With a learned
+    table ``[num_buckets, N]``, ``table[buckets]`` moved to ``[N, T, S]`` is a ``bias`` for ``attention``.
 
     Args:
-        queries, keys: Positions, integers ``[..., T]`` and ``[S]``.
-        buckets: How many.
-        furthest: The distance from which on the last bucket is used.
-        causal: Whether keys after a query share bucket 0, as they are not seen.
+        queries: Positions of queries, integers ``[..., T]``.
+        keys: Positions of keys, integers ``[S]``.
+        num_buckets: Number of buckets.
+        max_distance: Distance at which the last bucket starts.
+        causal: Whether to map all keys after a query, which causal attention masks, to bucket 0.
 
     Returns:
         int32 ``[..., T, S]``.
 
     Raises:
-        ValueError: There are too few buckets, or ``furthest`` is among the single distances.
+        ValueError: ``num_buckets`` or ``max_distance`` is too small.
     """
-    if buckets < (2 if causal else 4):
-        raise ValueError(f"`buckets` must be at least {2 if causal else 4} where causal={causal}, got {buckets}")
-    if furthest <= (buckets if causal else buckets // 2) // 2:
-        single = (buckets if causal else buckets // 2) // 2
-        raise ValueError(f"`furthest` must be above {single}, the number of single distances, got {furthest}")
-    distance = _distance(queries, keys)
+    if num_buckets < (2 if causal else 4):
+        raise ValueError(f"`num_buckets` must be at least {2 if causal else 4} for causal={causal}, got {num_buckets}")
+    num_exact = (num_buckets if causal else num_buckets // 2) // 2
+    if max_distance <= num_exact:
+        raise ValueError(
+            f"`max_distance` must be above {num_exact}, the number of buckets with one distance, got {max_distance}"
+        )
+    distance = _relative_positions(queries, keys)
     first = jnp.zeros_like(distance)
     if causal:
         distance = -jnp.minimum(distance, 0)
     else:
-        buckets //= 2
-        first = jnp.where(distance > 0, buckets, 0)
+        num_buckets //= 2
+        first = jnp.where(distance > 0, num_buckets, 0)
         distance = jnp.abs(distance)
-    exact = buckets // 2
-    growth = jnp.log(jnp.maximum(distance, 1) / exact) / math.log(furthest / exact) * (buckets - exact)
-    far = jnp.minimum(exact + growth.astype(jnp.int32), buckets - 1)
-    return (first + jnp.where(distance < exact, distance, far)).astype(jnp.int32)
+    growth = jnp.log(jnp.maximum(distance, 1) / num_exact) / math.log(max_distance / num_exact)
+    large = jnp.minimum(num_exact + (growth * (num_buckets - num_exact)).astype(jnp.int32), num_buckets - 1)
+    return (first + jnp.where(distance < num_exact, distance, large)).astype(jnp.int32)
 
 
-def _distance(queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """From each query's position ``[..., T]`` to each key's ``[S]``: ``[..., T, S]``."""
+def _relative_positions(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """Key position minus query position, ``[..., T, S]``."""
     return jnp.expand_dims(keys, tuple(range(queries.ndim))) - queries[..., None]

@@ -1,8 +1,8 @@
-"""Attention of one sequence that is divided over devices: keys and values travel round a ring of them.
+"""Ring attention: attention of a sequence that is sharded over devices.
 
-Liu, Zaharia and Abbeel 2023 (arXiv:2310.01889). Every device has its part of the queries, meets every part of the keys
-and values, and hands it on. What it finds of a part are the softmax's outputs and the logarithms of its sums, from
-which those of all parts follow. The gradient goes round once more, with those of keys and values as they come to be.
+Liu, Zaharia and Abbeel 2023 (arXiv:2310.01889). Each device holds one shard of the queries, and passes shards of keys
+and values around a ring. For each shard of keys it computes outputs and log-sum-exps, which are merged into those of
+all keys. The backward pass goes around the ring once more and passes the gradients of keys and values along with them.
 """
 
 import functools
@@ -14,141 +14,150 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
 
-from jaxnets.attention.chunked import backward, finite, forward, in_blocks
-from jaxnets.attention.masking import Limits, Pattern
+from jaxnets.attention.chunked import backward, finite_max, forward, in_blocks
+from jaxnets.attention.masking import AttentionConfig, MaskArrays
 from jaxnets.devices import device_count, divided, padded
 from jaxnets.ops.dtypes import at_least_float32
 
 
 class Ring(NamedTuple):
-    """An implementation of ``attention`` in which queries, keys and values are divided over devices by time.
+    """An implementation of ``attention`` for queries, keys and values that are sharded over time.
 
-    Each of n devices has T / n queries and S / n keys, and memory linear in these; where n does not divide T or S, they
-    are padded. A device sends the keys and values that it has to the next one, n - 1 times, while it computes with
-    them. With ``causal`` or a window it computes nothing of parts that its queries do not see, but waits for the
-    devices that do. There can be no mask and no bias as an array; dropout drops other weights than on one device.
+    Each of n devices holds T / n queries and S / n keys, padded if n is not a divisor, in memory linear in both. A
+    device sends its keys and values to the next one n - 1 times, while it computes with them. With ``causal`` or a
+    window it skips shards that are masked completely, but waits for the other devices. Masks, and biases given as
+    arrays, are not supported. Dropout masks differ from those on one device.
 
     Attributes:
-        mesh: The devices.
-        axis: The axis of the mesh that time is divided over. What its other axes divide, such as a batch or heads, they
-            go on dividing.
+        mesh: The mesh of devices.
+        axis: The mesh axis over which time is sharded. Other axes of the mesh may shard the batch or heads.
     """
 
     mesh: Mesh
     axis: str
 
 
-class Parts(NamedTuple):
-    """How sequences are divided: over which axis, of how many devices, of how many queries and keys each."""
+class Shards(NamedTuple):
+    """Sharding of sequences.
+
+    Attributes:
+        axis: Mesh axis.
+        num_devices: Number of devices along the axis.
+        num_queries: Queries per device.
+        num_keys: Keys per device.
+    """
 
     axis: str
-    devices: int
-    queries: int
-    keys: int
+    num_devices: int
+    num_queries: int
+    num_keys: int
 
 
 def in_ring(
     ring: Ring,
-    pattern: Pattern,
-    limits: Limits,
+    config: AttentionConfig,
+    masks: MaskArrays,
     query: jax.Array,
     key: jax.Array,
     value: jax.Array,
     blocks: tuple[int, int] | None,
 ) -> jax.Array:
-    """As ``in_blocks`` of ``chunked``, over devices."""
+    """Computes attention over the devices of a ring; arguments as in ``in_blocks``."""
     count = device_count(ring.mesh, ring.axis)
     t, s = query.shape[3], key.shape[2]
-    parts = Parts(ring.axis, count, -(-t // count), -(-s // count))
-    query = padded(query, 3, parts.queries * count)
-    key, value = (padded(a, 2, parts.keys * count) for a in (key, value))
-    return _run(ring.mesh, parts, pattern, blocks, query, key, value, limits)[:, :, :, :t]
+    shards = Shards(ring.axis, count, -(-t // count), -(-s // count))
+    query = padded(query, 3, shards.num_queries * count)
+    key, value = (padded(a, 2, shards.num_keys * count) for a in (key, value))
+    return _run(ring.mesh, shards, config, blocks, query, key, value, masks)[:, :, :, :t]
 
 
 @functools.partial(jax.jit, static_argnums=range(4))
-def _run(mesh, parts, pattern, blocks, query, key, value, limits):
-    def of_device(query, key, value, limits):
-        return in_blocks(functools.partial(_ring, parts), pattern, limits, None, query, key, value, blocks)
+def _run(mesh, shards, config, blocks, query, key, value, masks):
+    def on_device(query, key, value, masks):
+        return in_blocks(functools.partial(_ring, shards), config, masks, None, query, key, value, blocks)
 
-    return divided(of_device, mesh, parts.axis, (3, 2, 2, None), 3)(query, key, value, limits)
+    return divided(on_device, mesh, shards.axis, (3, 2, 2, None), 3)(query, key, value, masks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _ring(parts, pattern, blocks, query, key, value, bias, limits):
-    """Of one device, all arguments but ``parts`` as those of ``chunked``; there is no bias."""
-    return _forward(parts, pattern, blocks, query, key, value, limits)[0]
+def _ring(shards, config, blocks, query, key, value, bias, masks):
+    """Computes attention on one device; arguments as in ``chunked``, but ``bias`` is ignored."""
+    return _forward(shards, config, blocks, query, key, value, masks)[0]
 
 
-def _forward(parts, pattern, blocks, query, key, value, limits):
-    def meet(number, found, held):
-        seen, of = _part(parts, pattern, limits, number)
-        keys, values = held
-        return _merged(found, forward(seen, blocks, query, keys, values, None, of))
+def _forward(shards, config, blocks, query, key, value, masks):
+    def attend(hop, results, key_value):
+        shard_config, shard_masks = _shard_masking(shards, config, masks, hop)
+        keys, values = key_value
+        return _merge(results, forward(shard_config, blocks, query, keys, values, None, shard_masks))
 
-    def visit(number, state):
-        found, held = state
-        return meet(number, found, held), _handed_on(parts, held)
+    def attend_and_send(hop, state):
+        results, key_value = state
+        return attend(hop, results, key_value), _send_to_next(shards, key_value)
 
     shape, dtype = query.shape[:-1], at_least_float32(query.dtype)
-    nothing = jnp.zeros((*shape, value.shape[-1]), dtype), jnp.full(shape, -jnp.inf, dtype)
-    last = parts.devices - 1
-    return meet(last, *lax.fori_loop(0, last, visit, (nothing, (key, value))))
+    empty = jnp.zeros((*shape, value.shape[-1]), dtype), jnp.full(shape, -jnp.inf, dtype)
+    last = shards.num_devices - 1
+    return attend(last, *lax.fori_loop(0, last, attend_and_send, (empty, (key, value))))
 
 
-def _forward_rule(parts, pattern, blocks, query, key, value, bias, limits):
-    outputs, sums = _forward(parts, pattern, blocks, query, key, value, limits)
-    return outputs, (query, key, value, limits, outputs, sums)
+def _forward_rule(shards, config, blocks, query, key, value, bias, masks):
+    outputs, sums = _forward(shards, config, blocks, query, key, value, masks)
+    return outputs, (query, key, value, masks, outputs, sums)
 
 
-def _backward_rule(parts, pattern, blocks, kept, gradient):
-    query, key, value, limits, *found = kept
+def _backward_rule(shards, config, blocks, residuals, gradient):
+    query, key, value, masks, *results = residuals
 
-    def meet(number, made, held):
-        seen, of = _part(parts, pattern, limits, number)
-        *more, _ = backward(seen, blocks, (query, *held, None, of, *found), gradient)
-        dquery, *others = jax.tree.map(jnp.add, made, tuple(more))
-        # The gradients of keys and values go where these go, and in the end are where they began.
-        return dquery, *_handed_on(parts, others)
+    def accumulate(hop, gradients, key_value):
+        shard_config, shard_masks = _shard_masking(shards, config, masks, hop)
+        *new, _ = backward(shard_config, blocks, (query, *key_value, None, shard_masks, *results), gradient)
+        dquery, *dkey_value = jax.tree.map(jnp.add, gradients, tuple(new))
+        # The gradients of keys and values travel with them, and arrive at their owners after the last hop.
+        return dquery, *_send_to_next(shards, dkey_value)
 
-    def visit(number, state):
-        made, held = state
-        return meet(number, made, held), _handed_on(parts, held)
+    def accumulate_and_send(hop, state):
+        gradients, key_value = state
+        return accumulate(hop, gradients, key_value), _send_to_next(shards, key_value)
 
-    zeros = tuple(jnp.zeros(a.shape, found[0].dtype) for a in (query, key, value))
-    last = parts.devices - 1
-    made = meet(last, *lax.fori_loop(0, last, visit, (zeros, (key, value))))
-    return *(a.astype(of.dtype) for a, of in zip(made, kept, strict=False)), None, None
+    zeros = tuple(jnp.zeros(a.shape, results[0].dtype) for a in (query, key, value))
+    last = shards.num_devices - 1
+    gradients = accumulate(last, *lax.fori_loop(0, last, accumulate_and_send, (zeros, (key, value))))
+    return *(g.astype(a.dtype) for g, a in zip(gradients, residuals, strict=False)), None, None
 
 
 _ring.defvjp(_forward_rule, _backward_rule)
 
 
-def _handed_on(parts: Parts, tree: Any) -> Any:
-    """From every device to the next."""
-    return lax.ppermute(tree, parts.axis, [(i, (i + 1) % parts.devices) for i in range(parts.devices)])
+def _send_to_next(shards: Shards, tree: Any) -> Any:
+    """Sends arrays from each device to the next one."""
+    count = shards.num_devices
+    return lax.ppermute(tree, shards.axis, [(i, (i + 1) % count) for i in range(count)])
 
 
-def _part(parts: Parts, pattern: Pattern, limits: Limits, number: Any) -> tuple[Pattern, Limits]:
-    """Who sees whom of this device's queries and the keys that it has after they were handed on so many times."""
-    here = lax.axis_index(parts.axis)
-    owner = (here - number) % parts.devices
-    first = owner * parts.keys
-    bias = pattern.bias
+def _shard_masking(
+    shards: Shards, config: AttentionConfig, masks: MaskArrays, hop: Any
+) -> tuple[AttentionConfig, MaskArrays]:
+    """Returns options and masks for the device's queries and the keys that it holds after ``hop`` hops."""
+    device = lax.axis_index(shards.axis)
+    owner = (device - hop) % shards.num_devices
+    first_key = owner * shards.num_keys
+    bias = config.bias
     if bias is not None:
-        pattern = pattern._replace(bias=lambda at, of: bias(at + first, of + first))
-    limits = limits._replace(
-        lengths=jnp.clip(limits.lengths - first, 0, parts.keys),
-        offset=limits.offset + here * parts.queries - first,
-        key=None if limits.key is None else jax.random.fold_in(limits.key, here * parts.devices + owner),
+        config = config._replace(bias=lambda queries, keys: bias(queries + first_key, keys + first_key))
+    masks = masks._replace(
+        lengths=jnp.clip(masks.lengths - first_key, 0, shards.num_keys),
+        offset=masks.offset + device * shards.num_queries - first_key,
+        key=None if masks.key is None else jax.random.fold_in(masks.key, device * shards.num_devices + owner),
     )
-    return pattern, limits
+    return config, masks
 
 
-def _merged(found: tuple[jax.Array, jax.Array], more: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Outputs and logarithms of sums of some keys and of others as those of all of them."""
-    (ys, sums), (zs, others) = found, more
-    chex.assert_equal_shape([ys, zs])
-    chex.assert_equal_shape([sums, others])
-    both = jnp.logaddexp(sums, others)
-    share = lambda logs: jnp.exp(logs - finite(both))[..., None]
-    return share(sums) * ys + share(others) * zs, both
+def _merge(left: tuple[jax.Array, jax.Array], right: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Merges outputs and log-sum-exps over two disjoint sets of keys."""
+    (left_ys, left_sums), (right_ys, right_sums) = left, right
+    chex.assert_equal_shape([left_ys, right_ys])
+    chex.assert_equal_shape([left_sums, right_sums])
+    sums = jnp.logaddexp(left_sums, right_sums)
+    weight = lambda logs: jnp.exp(logs - finite_max(sums))[..., None]
+    return weight(left_sums) * left_ys + weight(right_sums) * right_ys, sums

@@ -1,4 +1,4 @@
-"""Stacked parameters of layers as parameters of each layer."""
+"""Conversion of stacked layer parameters to separate parameters."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import jax
 
 
 def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The same model with its layers apart, to write with: twice as fast or more on a CPU where B is 1.
+    """Converts a model to separate layers, which at least doubles the speed of decoding on a CPU at batch size 1.
 
     Args:
         model: A ``DecoderLM`` or ``Transformer``.
-        variables: Its variables.
+        variables: Variables of the model.
 
     Returns:
-        The model with ``stacked=False``, and its variables: copies of the layers.
+        The model with ``scan_layers=False``, and its variables with copies of the parameters.
 
     Raises:
-        ValueError: It is another model, or the variables are not its own.
+        ValueError: The model has another type, or the variables do not belong to it.
     """
     if not hasattr(type(model), "depths"):
         raise ValueError(f"`model` must be a DecoderLM or a Transformer, got {type(model).__name__}")
@@ -31,4 +31,4 @@ def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]
         params[name] = {
             f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.num_layers)
         }
-    return model.clone(stacked=False), {**variables, "params": params}
+    return model.clone(scan_layers=False), {**variables, "params": params}

@@ -4,7 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxnets.ops.checks import check_rate
+from jaxnets.ops.checks import check_probability
 
 
 def padded_shortcut(x: jax.Array, features: int, stride: int) -> jax.Array:
@@ -68,6 +68,6 @@ def stochastic_depth(key: jax.Array, branch: jax.Array, rate: float) -> jax.Arra
     Raises:
         ValueError: The rate is out of range.
     """
-    check_rate("rate", rate)
+    check_probability("rate", rate)
     kept = jax.random.bernoulli(key, 1 - rate, (branch.shape[0], *(1,) * (branch.ndim - 1)))
     return jnp.where(kept, branch / (1 - rate), 0).astype(branch.dtype)

@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.ops.products import linear
 
 
@@ -45,7 +45,7 @@ def on_any_mesh(convolution: Callable, x: jax.Array, kernel: jax.Array) -> jax.A
     JAX does not find the sharding of a convolution's gradient by itself.
     """
     spec = PartitionSpec(spec_of(x)[0])
-    return automatic(convolution, lambda _: spec, x, kernel)
+    return call_auto_sharded(convolution, lambda _: spec, x, kernel)
 
 
 def _convolve(x, kernel, *, strides, padding, rhs_dilation, feature_group_count, **options: Any) -> jax.Array:

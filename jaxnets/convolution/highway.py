@@ -16,7 +16,7 @@ from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import global_average, max_pool
 from jaxnets.ops.activations import Activation
-from jaxnets.ops.checks import check_depth, check_integer, check_lengths
+from jaxnets.ops.checks import check_depth, check_integer, check_layer_sizes
 
 
 class HighwayLayer(nn.Module):
@@ -151,7 +151,7 @@ class ConvHighwayNetwork(ImageModel):
 
     def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
         check_depth(layers=self.layers)
-        check_lengths(widths=self.widths)
+        check_layer_sizes(widths=self.widths)
         check_images(self, images, 2 ** (len(self.widths) - 1), ("stage_1_plain",))
         found = {}
         x = images

@@ -61,7 +61,7 @@ def check_images(model: nn.Module, images: jax.Array, smallest: int, first: Sequ
         raise ValueError(f"{name}: images must be an array [B, H, W, C], got {type(images).__name__}")
     if not model.is_initializing() and "params" not in model.variables:
         raise ValueError(f'{name}: variables must be those of init, {{"params": ..., ...}}, got none named "params"')
-    check_integer("num_classes", getattr(model, "num_classes", 0), least=0)
+    check_integer("num_classes", getattr(model, "num_classes", 0), minimum=0)
     if images.ndim != 4:
         raise ValueError(f"{name}: images must be [B, H, W, C], got shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):

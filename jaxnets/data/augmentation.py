@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 
 
 def random_crop(key: jax.Array, images: jax.Array, padding: int = 4, mode: str = "zero") -> jax.Array:
@@ -204,7 +204,7 @@ def mixup(key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float) -
 
 def _for_each(change: Callable, values: jax.Array, *draws: jax.Array) -> jax.Array:
     """``change(values, *draws)``, divided over devices as the examples of ``values`` are."""
-    return automatic(change, lambda _: PartitionSpec(spec_of(values)[0]), values, *draws)
+    return call_auto_sharded(change, lambda _: PartitionSpec(spec_of(values)[0]), values, *draws)
 
 
 def _precise(values: jax.Array) -> jax.Array:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
-from jaxnets.ops.checks import check_integer, check_part
+from jaxnets.ops.checks import check_fraction, check_integer
 from jaxnets.ops.files import open_regular
-from jaxnets.ops.names import LONGEST_MESSAGE, printable
+from jaxnets.ops.printable import MAX_MESSAGE_LENGTH, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,7 +27,7 @@ def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
         try:
             return reader(*args, **kwargs)
         except ValueError as error:
-            message = printable(error, LONGEST_MESSAGE - 1)  # and one that stands for what is left out
+            message = printable(error, MAX_MESSAGE_LENGTH - 1)  # and one that stands for what is left out
             if message == str(error):
                 raise
             raise ValueError(message) from error
@@ -49,10 +49,10 @@ def check_arguments(seed: int, validation_fraction: float = 0.5, **sizes: int) -
     Raises:
         ValueError: One is not; it is named.
     """
-    check_integer("seed", seed, least=0)
+    check_integer("seed", seed, minimum=0)
     for name, size in sizes.items():
         check_integer(name, size)
-    check_part("validation_fraction", validation_fraction)
+    check_fraction("validation_fraction", validation_fraction)
 
 
 def check_range(min_size: int, max_size: int) -> None:

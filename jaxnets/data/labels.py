@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 LONGEST_LABEL = 1000  # characters: classes' names are saved and shown, and NumPy pads all to the longest
 MAX_CLASSES = 2**20  # a model has an output for each; the largest data sets of faces and products have as many

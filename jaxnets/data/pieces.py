@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments
 from jaxnets.ops import extras
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # where str.splitlines ends a line

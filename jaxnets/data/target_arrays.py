@@ -9,7 +9,7 @@ from jaxnets.data import statistics
 from jaxnets.data.labels import check_lengths, number_labels
 from jaxnets.data.targets import Classes, Labels, Quantities, Spec, Unlabeled
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 KINDS = ("classes", "quantities", "labels", "none")
 

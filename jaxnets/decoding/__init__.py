@@ -1,4 +1,4 @@
-"""Decoding over any step function: greedy, sampling, beam search, and trees of continuations."""
+"""Decoding with any step function: greedy search, sampling, beam search and trees of continuations."""
 
 from jaxnets.decoding.beam import Hypotheses, beam_search, length_penalty
 from jaxnets.decoding.sampling import greedy, sample, stream, tree, truncate

@@ -1,4 +1,4 @@
-"""Beam search over any step function ``step(carry, token) -> (carry, logits)``."""
+"""Beam search with any step function ``step(carry, token) -> (carry, logits)``."""
 
 from typing import Any, NamedTuple
 
@@ -6,112 +6,126 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxnets.decoding.checks import Step, check_end, check_step
+from jaxnets.decoding.checks import Step, check_end_token, check_step
+from jaxnets.ops.array_types import Array, ArrayLike, Float, Int, Integer
 from jaxnets.ops.checks import check_integer
 
 
 class Hypotheses(NamedTuple):
-    """Attributes:
-    tokens: int32 ``[K, T]``, best first; the end symbol and what would come after it are ``end``.
-    lengths: int32 ``[K]``, without the end symbol.
-    scores: ``[K]``, logarithm of the probability, end symbol included, over the penalty of its length; minus infinity
-        where there are fewer than K.
+    """Sequences found by beam search, best first.
+
+    Attributes:
+        tokens: int32 ``[K, T]``; all positions from the end token on hold the end token.
+        lengths: int32 ``[K]``, without the end token.
+        scores: ``[K]``, log-probability of the sequence, end token included, divided by the length penalty; minus
+            infinity if fewer than K sequences exist.
     """
 
-    tokens: jax.Array
-    lengths: jax.Array
-    scores: jax.Array
+    tokens: Int[Array, "K T"]
+    lengths: Int[Array, " K"]
+    scores: Float[Array, " K"]
 
 
-def length_penalty(length: jax.Array | int, alpha: float) -> jax.Array:
-    r""":math:`((5 + n) / 6)^\alpha` (Wu et al. 2016, arXiv:1609.08144)."""
+def length_penalty(length: Integer[ArrayLike, "..."], alpha: float) -> Float[Array, "..."]:
+    r"""Computes the length penalty :math:`((5 + n) / 6)^\alpha` (Wu et al. 2016, arXiv:1609.08144)."""
     return ((5 + jnp.asarray(length, jnp.float32)) / 6) ** alpha
 
 
 def beam_search(
-    step: Step, carry: Any, start: int | jax.Array, *, end: int, num_beams: int, length: int, alpha: float = 0.6
+    step: Step,
+    carry: Any,
+    start_token: Integer[ArrayLike, ""],
+    *,
+    end_token: int,
+    num_beams: int,
+    max_length: int,
+    alpha: float = 0.6,
 ) -> Hypotheses:
-    r"""The most likely sequences that follow a start symbol, by keeping the best K beginnings of each length.
+    r"""Searches for the most likely sequences, keeping the best K prefixes of each length.
 
     .. math:: \mathrm{score}(w_1 \ldots w_n) = \frac{\log p(w_1 \ldots w_n)}{((5 + n) / 6)^\alpha}
 
-    Pure: it can be jitted, and mapped over a batch with ``jax.vmap``.
+    The function is pure. It can be jitted, and mapped over a batch with ``jax.vmap``.
 
     Args:
-        step: ``(carry, token []) -> (carry, logits [V])``, pure.
-        carry: Before the start symbol, of the structure that ``step`` returns.
-        start: Its number.
-        end: The number of the end symbol.
+        step: A pure function ``(carry, token []) -> (carry, logits [V])``.
+        carry: Carry before the start token, with the structure that ``step`` returns.
+        start_token: Id of the first token passed to ``step``. It is not part of the sequences.
+        end_token: Id of the token that ends a sequence.
         num_beams: K.
-        length: T, the most tokens of a sequence; one that has not ended by then counts as it is.
-        alpha: 0 prefers short sequences, 1 nearly none.
+        max_length: T, the maximum number of tokens. Longer sequences are cut off there and scored as they are.
+        alpha: Exponent of the length penalty. 0 prefers short sequences, 1 hardly does.
+
+    Returns:
+        The best K sequences.
 
     Raises:
-        ValueError: ``num_beams`` or ``length`` is below 1, ``start`` or ``end`` is not a token, or the step cannot be
-            used. (Within ``jax.jit``, a ``start`` that the model does not have gives scores of NaN.)
+        ValueError: ``num_beams`` or ``max_length`` is below 1, a token is out of range, or ``step`` has wrong outputs.
+            Within ``jax.jit``, a start token out of range yields scores of NaN instead.
     """
     check_integer("num_beams", num_beams)
-    check_integer("length", length)
-    if end is None:
-        raise ValueError("`end` must be a token number, got None")
-    start, size = check_step(step, carry, start)
-    check_end(end, size)
-    changing, advanced = _changing(step, carry, start)
+    check_integer("max_length", max_length)
+    if end_token is None:
+        raise ValueError("`end_token` must be a token id, got None")
+    start_token, vocab_size = check_step(step, carry, start_token)
+    check_end_token(end_token, vocab_size)
+    changing, step_changing = _split_constant(step, carry, start_token)
 
     def advance(state, t):
-        alive, done = state
+        alive, finished = state
         carry, last, tokens, scores = alive
-        carry, logits = jax.vmap(advanced)(carry, last)
-        found = scores[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
-        size = found.shape[-1]
-        # Of the best 2 K at most K end, so that K go on.
-        best, at = jax.lax.top_k(found.reshape(-1), min(2 * num_beams, found.size))
-        parent, token = at // size, (at % size).astype(jnp.int32)
-        written = tokens[parent].at[:, t].set(token)
-        ended = token == end
+        carry, logits = jax.vmap(step_changing)(carry, last)
+        candidates = scores[:, None] + jax.nn.log_softmax(logits.astype(jnp.float32))
+        vocab_size = candidates.shape[-1]
+        # At most K of the best 2 K candidates end, so at least K continue.
+        best, index = jax.lax.top_k(candidates.reshape(-1), min(2 * num_beams, candidates.size))
+        parent, token = index // vocab_size, (index % vocab_size).astype(jnp.int32)
+        extended = tokens[parent].at[:, t].set(token)
+        has_ended = token == end_token
 
-        penalized = jnp.where(ended, best / length_penalty(t + 1, alpha), -jnp.inf)
-        done = _best(num_beams, done, Hypotheses(written, jnp.full_like(token, t), penalized))
+        penalized = jnp.where(has_ended, best / length_penalty(t + 1, alpha), -jnp.inf)
+        finished = _best(num_beams, finished, Hypotheses(extended, jnp.full_like(token, t), penalized))
 
-        best, chosen = jax.lax.top_k(jnp.where(ended, -jnp.inf, best), num_beams)
+        best, chosen = jax.lax.top_k(jnp.where(has_ended, -jnp.inf, best), num_beams)
         carry = jax.tree.map(lambda leaf: leaf[parent[chosen]], carry)
-        return ((carry, token[chosen], written[chosen], best), done), None
+        return ((carry, token[chosen], extended[chosen], best), finished), None
 
-    every = lambda leaf: jnp.broadcast_to(leaf, (num_beams, *jnp.shape(leaf)))
-    nothing = jnp.full((num_beams, length), end, jnp.int32)
+    repeat = lambda leaf: jnp.broadcast_to(leaf, (num_beams, *jnp.shape(leaf)))
+    empty = jnp.full((num_beams, max_length), end_token, jnp.int32)
     impossible = jnp.full(num_beams, -jnp.inf, jnp.float32)
-    alive = (jax.tree.map(every, changing), every(start), nothing, impossible.at[0].set(0.0))
-    done = Hypotheses(nothing, jnp.zeros(num_beams, jnp.int32), impossible)
-    (alive, done), _ = jax.lax.scan(advance, (alive, done), jnp.arange(length, dtype=jnp.int32))
+    # All beams are equal at the start, so only the first one may be extended.
+    alive = (jax.tree.map(repeat, changing), repeat(start_token), empty, impossible.at[0].set(0.0))
+    finished = Hypotheses(empty, jnp.zeros(num_beams, jnp.int32), impossible)
+    (alive, finished), _ = jax.lax.scan(advance, (alive, finished), jnp.arange(max_length, dtype=jnp.int32))
     _, _, tokens, scores = alive
-    whole = Hypotheses(tokens, jnp.full(num_beams, length, jnp.int32), scores / length_penalty(length, alpha))
-    return _best(num_beams, done, whole)
+    lengths = jnp.full(num_beams, max_length, jnp.int32)
+    return _best(num_beams, finished, Hypotheses(tokens, lengths, scores / length_penalty(max_length, alpha)))
 
 
-def _changing(step: Step, carry: Any, start: int | jax.Array) -> tuple[list[jax.Array], Step]:
-    """The leaves of a carry that a step changes, and the step for them.
+def _split_constant(step: Step, carry: Any, start_token: int | jax.Array) -> tuple[list[jax.Array], Step]:
+    """Returns the leaves of the carry that ``step`` changes, and ``step`` as a function of these leaves.
 
-    What it passes on as it is, such as the keys of an encoded source, is one for all beams then.
+    Leaves that ``step`` returns unchanged, such as the keys of an encoded source, are then shared by all beams.
     """
     leaves, tree = jax.tree.flatten(carry)
-    jaxpr = jax.make_jaxpr(step)(carry, jnp.asarray(start, jnp.int32)).jaxpr
-    same = [new is old for new, old in zip(jaxpr.outvars, jaxpr.invars[: len(leaves)], strict=False)]
-    chosen = lambda leaves: [leaf for leaf, alike in zip(leaves, same, strict=True) if not alike]
+    jaxpr = jax.make_jaxpr(step)(carry, jnp.asarray(start_token, jnp.int32)).jaxpr
+    is_constant = [new is old for new, old in zip(jaxpr.outvars, jaxpr.invars[: len(leaves)], strict=False)]
+    select_changing = lambda leaves: [leaf for leaf, constant in zip(leaves, is_constant, strict=True) if not constant]
 
-    def advanced(changing, token):
-        given = iter(changing)
-        whole = [leaf if alike else next(given) for leaf, alike in zip(leaves, same, strict=True)]
-        after, logits = step(jax.tree.unflatten(tree, whole), token)
-        return chosen(jax.tree.leaves(after)), logits
+    def step_changing(changing, token):
+        remaining = iter(changing)
+        merged = [leaf if constant else next(remaining) for leaf, constant in zip(leaves, is_constant, strict=True)]
+        carry, logits = step(jax.tree.unflatten(tree, merged), token)
+        return select_changing(jax.tree.leaves(carry)), logits
 
-    return chosen(leaves), advanced
+    return select_changing(leaves), step_changing
 
 
 def _best(count: int, left: Hypotheses, right: Hypotheses) -> Hypotheses:
-    """The best of two sets of hypotheses."""
-    for one in (left, right):
-        chex.assert_rank([one.tokens, one.lengths, one.scores], [2, 1, 1])
-        chex.assert_equal_shape_prefix([one.tokens, one.lengths, one.scores], 1)
+    """Selects the ``count`` hypotheses with the highest scores."""
+    for hypotheses in (left, right):
+        chex.assert_rank(list(hypotheses), [2, 1, 1])
+        chex.assert_equal_shape_prefix(list(hypotheses), 1)
     tokens, lengths, scores = (jnp.concatenate(pair) for pair in zip(left, right, strict=True))
-    scores, at = jax.lax.top_k(scores, count)
-    return Hypotheses(tokens[at], lengths[at], scores)
+    scores, index = jax.lax.top_k(scores, count)
+    return Hypotheses(tokens[index], lengths[index], scores)

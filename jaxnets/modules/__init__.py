@@ -1,4 +1,4 @@
-"""Linen modules that the families share."""
+"""Linen modules that several families share."""
 
 from jaxnets.modules.mlp import MLP
 

@@ -1,30 +1,36 @@
-"""Linen's embedding with token ids that are checked."""
+"""Token embedding with a check of the range of ids."""
 
 from typing import Any
 
-import jax
 from flax import linen as nn
 
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
 from jaxnets.ops.embedding import embed
 
 
 class Embed(nn.Embed):
-    """``flax.linen.Embed``, of which an id out of range is an error, and gives NaN within ``jax.jit``.
+    """``flax.linen.Embed`` that raises an error for ids out of range, or returns NaN within ``jax.jit``.
 
-    It is a module of its own, as training on several devices divides by rows what a module gives.
+    It is a separate module because sharded training shards the outputs of modules by rows.
     """
 
-    def __call__(self, inputs: jax.Array, *, argument: str = "tokens", valid: jax.Array | None = None) -> jax.Array:
-        """Rows ``[..., features]`` of the integers ``inputs [...]``.
+    def __call__(
+        self,
+        inputs: Integer[ArrayLike, "*shape"],
+        *,
+        argument: str = "tokens",
+        valid: Bool[ArrayLike, "..."] | None = None,
+    ) -> Float[Array, "*shape D"]:
+        """Returns the embeddings ``[..., features]`` of ids ``[...]``.
 
         Args:
             inputs: Integers in 0 ... num_embeddings - 1.
-            argument: Name of ``inputs``, for messages.
-            valid: bool, of a shape that broadcasts to that of ``inputs``: False at padding, where a number out of range
-                is read as 0; None: no padding.
+            argument: Name of ``inputs`` for messages.
+            valid: bool, broadcastable to the shape of ``inputs``, False at padding, where an id out of range is
+                replaced by 0; None: no padding.
 
         Raises:
-            ValueError: An id whose value is known is out of range.
+            ValueError: A concrete id is out of range.
         """
         table: Any
         (table,) = self.promote_dtype(self.embedding, dtype=self.dtype, inexact=False)

@@ -1,7 +1,7 @@
-"""Linen's norms over features, which also run under strict dtype promotion.
+"""Normalization layers of Linen that also run under strict dtype promotion.
 
-Linen promotes bfloat16 to float32 inside, which ``jax_numpy_dtype_promotion="strict"`` refuses. Parameters, statistics
-and results are Linen's.
+Linen promotes bfloat16 to float32 internally, which ``jax_numpy_dtype_promotion="strict"`` refuses. Parameters,
+statistics and results are those of Linen.
 """
 
 from typing import Any
@@ -9,18 +9,20 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from jaxnets.ops.array_types import Array, Float
+
 
 class LayerNorm(nn.LayerNorm):
-    """``flax.linen.LayerNorm`` under any mode of promotion."""
+    """``flax.linen.LayerNorm`` under any dtype promotion mode."""
 
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], **options: Any) -> Float[Array, "*shape"]:
         with jax.numpy_dtype_promotion("standard"):
             return super().__call__(x, **options)
 
 
 class RMSNorm(nn.RMSNorm):
-    """``flax.linen.RMSNorm`` under any mode of promotion."""
+    """``flax.linen.RMSNorm`` under any dtype promotion mode."""
 
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
+    def __call__(self, x: Float[Array, "*shape"], **options: Any) -> Float[Array, "*shape"]:
         with jax.numpy_dtype_promotion("standard"):
             return super().__call__(x, **options)

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons as functions of their parameters."""
+"""Multilayer perceptrons as pure functions of their parameters."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxnets.ops.array_types import Array, Float, Num
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.products import linear
 
@@ -14,28 +15,28 @@ Layer = dict[str, jax.Array]
 
 def perceptron(
     layers: Sequence[Layer],
-    xs: jax.Array,
+    xs: Num[Array, "*batch D"],
     activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
-    drop: Callable[[jax.Array], jax.Array] = lambda hs: hs,
+    dropout: Callable[[jax.Array], jax.Array] = lambda hs: hs,
     dtype: DTypeLike = jnp.float32,
-) -> jax.Array:
-    r"""A multilayer perceptron (Rumelhart, Hinton and Williams 1986):
+) -> Float[Array, "*batch F"]:
+    r"""Applies a multilayer perceptron (Rumelhart, Hinton and Williams 1986):
 
-    .. math:: h_0 = x \qquad h_i = \mathrm{drop}(f(h_{i-1} W_i + b_i)) \qquad y = h_{n-1} W_n + b_n
+    .. math:: h_0 = x \qquad h_i = \mathrm{dropout}(f(h_{i-1} W_i + b_i)) \qquad y = h_{n-1} W_n + b_n
 
     Args:
-        layers: Each a ``kernel`` ``[D_i, D_{i+1}]`` and a ``bias`` ``[D_{i+1}]``.
+        layers: For each layer a dict with ``kernel [D_i, D_{i+1}]`` and ``bias [D_{i+1}]``.
         xs: x, ``[..., D_0]``.
         activation: f, elementwise.
-        drop: Applied to each hidden layer.
-        dtype: Of the products of hidden layers; the last layer is computed in float32 at least.
+        dropout: A function that is applied to the output of each hidden layer.
+        dtype: Compute type of hidden layers; the last layer is computed in float32 at least.
 
     Returns:
-        ``[..., D_n]``, float32, or float64 where ``dtype`` is that.
+        ``[..., D_n]``, float32, or float64 if ``dtype`` is float64.
     """
-    *hidden, last = layers
-    for layer in hidden:
-        xs = drop(activation(_dense(layer, xs, dtype)))
+    *hidden_layers, last = layers
+    for layer in hidden_layers:
+        xs = dropout(activation(_dense(layer, xs, dtype)))
     return _dense(last, xs, at_least_float32(dtype))
 
 

@@ -1,4 +1,4 @@
-"""``Stepwise``: a model as functions that write token by token."""
+"""Autoregressive generation: the interface between models and decoding, token by token."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,17 +9,17 @@ from flax import linen as nn
 
 
 class Stepwise(NamedTuple):
-    """Pure functions of one row that is written token by token: no array has an axis of rows.
+    """Pure functions that generate one sequence token by token. Their arrays have no batch axis.
 
-    A model with a method ``stepwise() -> Stepwise`` chooses how it writes.
+    A model with a method ``stepwise() -> Stepwise`` defines its own.
 
     Attributes:
-        begin: ``(variables, *source) -> carry``, before the first token. A language model has no source, an encoder
-            and decoder have ``source [S]`` and ``length []``.
+        begin: ``(variables, *source) -> carry``, the carry before the first token. A language model has no source; an
+            encoder-decoder model has ``source [S]`` and ``length []``.
         step: ``(variables, carry, token []) -> (carry, logits [V])``.
-        prepare: ``variables -> variables``, once, before many calls of the others.
-        carry_axes: ``carry -> tree``, a prefix of the carry with the axis of rows where several carries are stacked: 0
-            for most, and None for what all rows share.
+        prepare: ``variables -> variables``, called once before many calls of the other functions.
+        carry_axes: ``carry -> tree``, a prefix of the carry with the batch axis of stacked carries for ``jax.vmap``: 0
+            for most leaves, None for leaves that all sequences share.
     """
 
     begin: Callable[..., Any]
@@ -29,7 +29,7 @@ class Stepwise(NamedTuple):
 
 
 def of_language_model(model: nn.Module) -> Stepwise:
-    """The calls of a model ``(tokens [1, T], carry) -> (carry, logits [1, T, V])`` with one token each."""
+    """Makes the functions of a model ``(tokens [1, T], carry) -> (carry, logits [1, T, V])``."""
 
     def step(variables: Any, carry: Any, token: jax.Array) -> tuple[Any, jax.Array]:
         result: Any = model.apply(variables, token[None, None], carry)
@@ -43,7 +43,7 @@ def of_language_model(model: nn.Module) -> Stepwise:
 
 
 def of_encoder_decoder(model: Any) -> Stepwise:
-    """The calls of a model with methods ``encode``, ``start`` and ``decode`` with one token each."""
+    """Makes the functions of a model with methods ``encode``, ``start`` and ``decode``."""
 
     def begin(variables: Any, source: jax.Array, length: jax.Array) -> Any:
         return model.start(model.apply(variables, source[None], length[None], method="encode"))

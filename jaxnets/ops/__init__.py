@@ -1,1 +1,1 @@
-"""Functions that the families share; they know arrays only."""
+"""Functions of arrays that several families share."""

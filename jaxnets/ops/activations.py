@@ -1,4 +1,4 @@
-"""Activations by their names."""
+"""Activation functions, selected by name."""
 
 from collections.abc import Callable
 
@@ -18,10 +18,13 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def activation(name: str) -> Activation:
-    """An elementwise function by its name: ``"relu"``, ``"tanh"``, ``"gelu"`` (its tanh form), ``"elu"``, ``"silu"``.
+    """Returns an elementwise activation function.
+
+    Args:
+        name: ``"relu"``, ``"tanh"``, ``"gelu"`` (tanh approximation), ``"elu"`` or ``"silu"``.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: The name is unknown.
     """
     check_choice("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

@@ -1,4 +1,4 @@
-"""Types to compute in."""
+"""Compute and accumulation dtypes."""
 
 import functools
 
@@ -8,6 +8,6 @@ from jax.typing import DTypeLike
 
 
 def at_least_float32(*dtypes: DTypeLike) -> jnp.dtype:
-    """float32, or float64 where one of the types is that: the type of sums, statistics, carries and answers."""
-    with jax.numpy_dtype_promotion("standard"):  # "strict" has no promotion from one floating point type to another
+    """Returns float64 if one of the dtypes is float64, else float32: the dtype of sums, statistics and outputs."""
+    with jax.numpy_dtype_promotion("standard"):  # "strict" does not promote between floating point dtypes
         return jnp.dtype(functools.reduce(jnp.promote_types, dtypes, jnp.float32))

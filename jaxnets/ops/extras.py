@@ -1,9 +1,9 @@
-"""Optional dependencies: the packages of each extra, and the error where one is missing."""
+"""Optional dependencies: packages of each extra, and the error for a missing one."""
 
 import importlib.util
 import sys
 
-# Packages by the extra of pyproject.toml that installs them: what is imported, and what pip calls it.
+# Import names and distribution names of the packages that each extra of pyproject.toml installs.
 EXTRAS = {
     "train": {
         "PIL": "pillow",
@@ -21,18 +21,18 @@ EXTRAS = {
 
 
 class MissingExtraError(ModuleNotFoundError):
-    """The error of a module or function that needs an extra which is not installed."""
+    """A module or function needs an extra that is not installed."""
 
 
 def require(module: str, extra: str) -> None:
-    """Checks that the packages of an extra are installed. None of them is imported.
+    """Checks that the packages of an extra are installed, without importing them.
 
     Args:
-        module: Name of the module that needs them, for the message.
+        module: Name of the module that needs the extra, for the message.
         extra: Name of the extra.
 
     Raises:
-        MissingExtraError: One is missing: "jaxnets.data needs grain: pip install 'jaxnets[train]'".
+        MissingExtraError: A package is missing: "jaxnets.data needs grain: pip install 'jaxnets[train]'".
     """
     missing = [name for name in EXTRAS[extra] if not _is_installed(name)]
     if missing:
@@ -42,8 +42,8 @@ def require(module: str, extra: str) -> None:
 
 def _is_installed(package: str) -> bool:
     if package in sys.modules:
-        return sys.modules[package] is not None  # None: its import is forbidden
+        return sys.modules[package] is not None  # None blocks the import
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # of a finder that refuses it
+    except ModuleNotFoundError:  # raised by an import hook that blocks the package
         return False

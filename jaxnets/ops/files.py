@@ -1,4 +1,4 @@
-"""Regular files: opened so that a name that is a pipe, a device or a link can neither hang nor mislead its reader."""
+"""Regular files: readers and writers that neither block on pipes or devices nor follow unwanted links."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
-KINDS = {
+FILE_TYPES = {
     stat.S_IFDIR: "a folder",
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFIFO: "a named pipe",
@@ -17,34 +17,34 @@ KINDS = {
 
 
 def check_regular(path: Path, follow: bool = True) -> None:
-    """Raises where a path is not a regular file.
+    """Raises unless a path is a regular file.
 
     Args:
         path: The path.
-        follow: Whether it may be a symbolic link to a regular file.
+        follow: Whether to accept a symbolic link to a regular file.
 
     Raises:
-        ValueError: It is something else, which is named.
-        OSError: There is nothing, or it cannot be reached.
+        ValueError: The path is of another type.
+        OSError: The path does not exist or is not accessible.
     """
     mode = os.stat(path, follow_symlinks=follow).st_mode
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{path} must be a regular file, got {KINDS[stat.S_IFMT(mode)]}")
+        raise ValueError(f"{path} must be a regular file, got {FILE_TYPES[stat.S_IFMT(mode)]}")
 
 
 def open_regular(path: Path, follow: bool = True) -> BufferedReader:
-    """A regular file, open to be read; arguments and errors are those of ``check_regular``."""
-    check_regular(path, follow)  # before it is opened: to open a device may have an effect
+    """Opens a regular file for reading; arguments and errors as in ``check_regular``."""
+    check_regular(path, follow)  # first, because opening a device can have side effects
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     return open(path, "rb", opener=lambda name, _: os.open(name, flags))
 
 
 def read_regular(path: Path, limit: int, follow: bool = True) -> bytes:
-    """The content of a regular file of at most ``limit`` bytes.
+    """Returns the content of a regular file of at most ``limit`` bytes.
 
     Raises:
-        ValueError: It is larger, or not a regular file.
-        OSError: It cannot be read.
+        ValueError: The file is larger or not a regular file.
+        OSError: The file cannot be read.
     """
     with open_regular(path, follow) as file:
         content = file.read(limit + 1)
@@ -53,28 +53,28 @@ def read_regular(path: Path, limit: int, follow: bool = True) -> bytes:
     return content
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all, whatever happens in between; a link in its place is replaced.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file completely or not at all; a symbolic link at ``path`` is replaced.
 
-    A surrogate, as in names of files that are not UTF-8, becomes ``\\udce9``, which is its form in JSON too.
+    Surrogates, which stand for bytes of file names that are not UTF-8, are escaped as ``\\udce9``, as in JSON.
     """
-    fresh = path.with_name(f".{path.name}.tmp")
-    fresh.unlink(missing_ok=True)  # left by a kill, or a link to something else: that would be overwritten
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link whose target would be overwritten
     if isinstance(content, str):
         content = content.encode("utf-8", "backslashreplace")
-    with open(fresh, "xb", opener=_create) as file:
+    with open(temporary, "xb", opener=_create) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
+    os.replace(temporary, path)
 
 
-def open_to_append(path: Path) -> BufferedWriter:
-    """A regular file, made where there is none, open to be written at its end.
+def open_for_append(path: Path) -> BufferedWriter:
+    """Opens a regular file for appending, and creates it if necessary.
 
     Raises:
-        ValueError: It is not a regular file.
-        OSError: It cannot be written.
+        ValueError: The path is not a regular file.
+        OSError: The file cannot be written.
     """
     if os.path.lexists(path):
         check_regular(path, follow=False)
@@ -83,9 +83,9 @@ def open_to_append(path: Path) -> BufferedWriter:
 
 
 def check_tree(folder: Path) -> None:
-    """Raises a ``ValueError`` where something below a folder is neither a folder nor a regular file.
+    """Raises a ``ValueError`` unless a folder contains only folders and regular files, at any depth.
 
-    Symbolic links count as something else. What vanishes meanwhile does not matter.
+    Symbolic links are refused. Files that are deleted during the check are ignored.
     """
     for entry in _walk(folder):
         if not entry.is_dir(follow_symlinks=False):

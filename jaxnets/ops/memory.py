@@ -1,23 +1,23 @@
-"""The memory of this machine: what is larger is refused before the system ends the process for it."""
+"""Memory limits: a check that refuses an allocation before the operating system kills the process."""
 
 import contextlib
 import os
 from pathlib import Path
 
-# The limit of a container, which the system's own figures do not show; of control groups of both versions.
-GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# Memory limits of a container in cgroups v2 and v1. sysconf reports the memory of the machine instead.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def memory_size() -> int:
-    """Bytes of memory that this process may have: those of the machine, or of its container where that has less."""
+def memory_limit() -> int:
+    """Returns the memory of the machine or the limit of its container, the smaller of the two, in bytes."""
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in GROUPS:
-        with contextlib.suppress(OSError, ValueError):  # there is none, or it is "max"
+    for file in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # the file is missing or contains "max"
             size = min(size, int(file.read_text()))
     return size
 
 
-def check_memory(source: object, needed: int) -> None:
-    """Raises a ``ValueError`` where something needs more bytes than this process may have."""
-    if needed > (there := memory_size()):
-        raise ValueError(f"{source} must fit into memory, {there / 1e9:,.1f} GB, got {needed / 1e9:,.1f} GB")
+def check_memory(source: object, num_bytes: int) -> None:
+    """Raises a ``ValueError`` if ``source`` needs more bytes than ``memory_limit()``."""
+    if num_bytes > (limit := memory_limit()):
+        raise ValueError(f"{source} must fit into memory, {limit / 1e9:,.1f} GB, got {num_bytes / 1e9:,.1f} GB")

@@ -1,4 +1,4 @@
-"""Functions whose shardings the compiler chooses, on meshes whose axes are explicit."""
+"""Meshes with explicit axes: functions whose shardings the compiler chooses nevertheless."""
 
 import functools
 import inspect
@@ -15,10 +15,10 @@ F = TypeVar("F", bound=Callable[..., jax.Array])
 
 
 def explicit_mesh(tree: Any) -> AbstractMesh | None:
-    """The mesh with explicit axes that arrays are on, or that is set; None if there is none.
+    """Returns the mesh with explicit axes of some arrays, or of the context; None if there is none.
 
-    On an explicit mesh shardings are part of an array's type, and JAX refuses operations, such as a reshape that joins
-    divided axes, whose result it cannot type. Such meshes are what ``jax.make_mesh`` makes by default.
+    On an explicit mesh, the sharding is part of an array's type. JAX refuses operations without a sharding rule, such
+    as a reshape that joins sharded axes. ``jax.make_mesh`` makes explicit meshes by default.
     """
     context = jax.sharding.get_abstract_mesh()
     for mesh in (*(jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(tree)), context):
@@ -28,19 +28,19 @@ def explicit_mesh(tree: Any) -> AbstractMesh | None:
 
 
 def spec_of(a: jax.Array) -> tuple[Any, ...]:
-    """What each axis of an array is divided over, None where it is whole."""
+    """Returns the partition spec of an array with one entry per axis, None for a replicated axis."""
     spec = tuple(jax.typeof(a).sharding.spec)
     return spec + (None,) * (jnp.ndim(a) - len(spec))
 
 
-def automatic(f: Callable, specs: Any, *arguments: Any) -> Any:
-    """``f(*arguments)``; on an explicit mesh the compiler chooses how the work inside is divided.
+def call_auto_sharded(f: Callable, specs: Any, *arguments: Any) -> Any:
+    """Calls ``f(*arguments)``; on an explicit mesh, the compiler chooses the shardings inside ``f``.
 
     Args:
         f: A function of trees of arrays.
-        specs: The ``PartitionSpec`` of each result, or a function from their shapes to that, which traces ``f`` once
-            more. Used on an explicit mesh only.
-        *arguments: Of ``f``; None where there is no array.
+        specs: The ``PartitionSpec`` of each result, or a function from the shapes of the results to these, for which
+            ``f`` is traced once more. Only used on an explicit mesh.
+        *arguments: Arguments of ``f``, arrays or None.
     """
     mesh = explicit_mesh(arguments)
     if mesh is None:
@@ -53,52 +53,52 @@ def automatic(f: Callable, specs: Any, *arguments: Any) -> Any:
     return run(out_sharding=jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs))(*arguments)
 
 
-def auto_sharded(kept: Callable[[tuple, tuple], tuple]) -> Callable[[F], F]:
-    """Lets XLA shard the inside of a function of ``xs`` and ``valid`` where a mesh has explicit axes.
+def auto_sharded(out_spec: Callable[[tuple, tuple], tuple]) -> Callable[[F], F]:
+    """Decorates a function of ``xs`` and ``valid`` such that XLA chooses its inner shardings on an explicit mesh.
 
-    Sorts, scatters and loops over elements have no sharding rule of their own, or none for elements that are divided.
+    Sorts, scatters and loops over elements have no sharding rule, or none for sharded elements.
 
     Args:
-        kept: From the axes of the mesh that divide the sets, and those that divide ``xs``, to those that divide the
-            result, such as ``per_feature``.
+        out_spec: A function from the spec of the sets and the spec of ``xs`` to the spec of the result, such as
+            ``per_feature``.
     """
 
     def decorate(f: F) -> F:
-        parameters = inspect.signature(f)
+        signature = inspect.signature(f)
 
         @functools.wraps(f)
-        def function(*args: Any, **options: Any) -> jax.Array:
+        def wrapper(*args: Any, **options: Any) -> jax.Array:
             leaves, tree = jax.tree.flatten((args, options))
             arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
             if explicit_mesh(arrays) is None:
                 return f(*args, **options)
-            given = parameters.bind(*args, **options).arguments
-            axes = spec_of(given["xs"])
-            batch = (None,) if isinstance(given.get("valid"), Segments) else axes[:-2]
+            bound = signature.bind(*args, **options).arguments
+            axes = spec_of(bound["xs"])
+            batch = (None,) if isinstance(bound.get("valid"), Segments) else axes[:-2]
 
             def of_arrays(*arrays):
-                rest = iter(arrays)
-                whole = [next(rest) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
-                args, options = jax.tree.unflatten(tree, whole)
+                remaining = iter(arrays)
+                merged = [next(remaining) if isinstance(leaf, jax.Array) else leaf for leaf in leaves]
+                args, options = jax.tree.unflatten(tree, merged)
                 return f(*args, **options)
 
-            return automatic(of_arrays, lambda shape: PartitionSpec(*kept(batch, axes)), *arrays)
+            return call_auto_sharded(of_arrays, lambda shape: PartitionSpec(*out_spec(batch, axes)), *arrays)
 
-        return function  # type: ignore[return-value]
+        return wrapper  # type: ignore[return-value]
 
     return decorate
 
 
 def per_feature(batch: tuple, axes: tuple) -> tuple:
-    """Axes of a result ``[*batch, D, ...]`` or ``[S, D, ...]``."""
+    """Spec of a result ``[*batch, D, ...]`` or ``[S, D, ...]``."""
     return (*batch, *axes[-1:])
 
 
 def per_set(batch: tuple, axes: tuple) -> tuple:
-    """Axes of a result ``[*batch, ...]`` or ``[S, ...]``."""
+    """Spec of a result ``[*batch, ...]`` or ``[S, ...]``."""
     return batch
 
 
 def per_element(batch: tuple, axes: tuple) -> tuple:
-    """Axes of a result like ``xs``."""
+    """Spec of a result of the shape of ``xs``."""
     return axes

@@ -1,4 +1,4 @@
-"""Norms of features."""
+"""Normalization of features."""
 
 import jax
 import jax.numpy as jnp
@@ -7,12 +7,12 @@ from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.dtypes import at_least_float32
 
 
-def standardized(x: Float[Array, "*batch D"], epsilon: float) -> Float[Array, "*batch D"]:
-    r""":math:`(x - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis, as layer norms have it before their scale.
+def standardize(x: Float[Array, "*batch D"], epsilon: float) -> Float[Array, "*batch D"]:
+    r"""Computes :math:`(x - \mu) / \sqrt{\sigma^2 + \epsilon}` over the last axis: a layer norm without its scale.
 
     Args:
         x: ``[..., D]``.
-        epsilon: As above.
+        epsilon: Added to the variance.
 
     Returns:
         ``[..., D]``, float32 at least.

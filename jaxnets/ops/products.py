@@ -1,8 +1,9 @@
 """Matrix products whose gradients are fast on a CPU.
 
-The gradient of a kernel ``[D, F]`` contracts every leading axis of ``[B, T, D]`` at once. XLA's CPU backend writes a
-transposed copy of an operand for that, which takes up to as long as the rest of the layer's gradient. Where the leading
-axes are joined first there is one to contract. Elsewhere they stay apart: they may be sharded over devices one by one.
+The gradient of a kernel ``[D, F]`` contracts all leading axes of ``[B, T, D]``. For several axes, XLA's CPU backend
+writes a transposed copy of an operand, which can take as long as the rest of the layer's gradient. On a CPU, the
+leading axes are therefore joined first. On other backends they are not, because each of them may be sharded over
+devices.
 """
 
 import functools
@@ -21,21 +22,21 @@ from jaxnets.ops.meshes import explicit_mesh
 def dot_general(
     lhs: Inexact[Array, "..."], rhs: Inexact[Array, "..."], dimension_numbers: Any, *args: Any, **options: Any
 ) -> Inexact[Array, "..."]:
-    """``lax.dot_general``; a CPU joins the axes of a product of last axes of ``lhs`` with first ones of ``rhs``."""
+    """Computes ``lax.dot_general``; on a CPU, leading axes are joined if ``lhs`` is contracted over its last axes."""
     (left, right), batch = dimension_numbers
     leading = lhs.ndim - len(left)
     inner = tuple(left) == tuple(range(leading, lhs.ndim)) and tuple(right) == tuple(range(len(right)))
-    explicit = explicit_mesh((lhs, rhs)) is not None  # on which JAX joins no divided axes
+    explicit = explicit_mesh((lhs, rhs)) is not None  # JAX does not join sharded axes there
     if jax.default_backend() != "cpu" or leading < 2 or any(map(len, batch)) or not inner or explicit:
         return lax.dot_general(lhs, rhs, dimension_numbers, *args, **options)
-    before, width, after = lhs.shape[:leading], math.prod(lhs.shape[leading:]), rhs.shape[len(right) :]
-    rows, table = lhs.reshape(math.prod(before), width), rhs.reshape(width, math.prod(after))
+    batch_shape, contracted, out_shape = lhs.shape[:leading], math.prod(lhs.shape[leading:]), rhs.shape[len(right) :]
+    rows, table = lhs.reshape(math.prod(batch_shape), contracted), rhs.reshape(contracted, math.prod(out_shape))
     product = lax.dot_general(rows, table, (((1,), (0,)), ((), ())), *args, **options)
-    return product.reshape(*before, *after)
+    return product.reshape(*batch_shape, *out_shape)
 
 
 def linear(xs: Inexact[Array, "*batch D"], kernel: Inexact[Array, "D F"], **options: Any) -> Inexact[Array, "*batch F"]:
-    """``xs [..., D]`` times ``kernel [D, F]``, with the options and the gradient of ``lax.dot_general``."""
+    """Computes ``xs @ kernel`` for ``xs [..., D]`` and ``kernel [D, F]``; options as in ``lax.dot_general``."""
     chex.assert_rank(kernel, 2)
     return dot_general(xs, kernel, (((xs.ndim - 1,), (0,)), ((), ())), **options)
 
@@ -43,10 +44,10 @@ def linear(xs: Inexact[Array, "*batch D"], kernel: Inexact[Array, "D F"], **opti
 def matmul(
     weight: Inexact[Array, "hidden gates"], h: Inexact[Array, "*batch hidden"]
 ) -> Inexact[Array, "*batch gates"]:
-    """``h @ weight``, computed in the dtype of ``h`` and accumulated in float32 at least.
+    """Computes ``h @ weight`` in the dtype of ``h``, accumulated in float32 at least.
 
-    In half precision the gradients are computed in that dtype too, accumulated in float32, and the weight's arrives
-    in the weight's own dtype; this is a custom reverse rule, so that forward-mode derivatives need float32.
+    In half precision, gradients are also computed in that dtype and accumulated in float32; the weight's gradient has
+    the weight's dtype. This is a custom VJP, so forward-mode derivatives need float32.
 
     Args:
         weight: ``[H, G]``.
@@ -67,10 +68,11 @@ def _half_matmul(weight: jax.Array, h: jax.Array) -> jax.Array:
 
 
 def _half_matmul_bwd(operands, dz):
-    # JAX's own rule would multiply the float32 cotangent with a half weight: a slow float32 product everywhere.
+    # JAX's default rule multiplies the float32 cotangent with the weight: a slow float32 product on every backend.
     weight, h = operands
     rows, dz = h.reshape(-1, h.shape[-1]), dz.reshape(-1, dz.shape[-1]).astype(h.dtype)
-    # As (W dz^T)^T: XLA's CPU backend runs dz W^T in float32, four times slower where the CPU has bfloat16 products.
+    # Computed as (W dz^T)^T: XLA's CPU backend runs dz W^T in float32, four times slower on CPUs with bfloat16
+    # products.
     dh = _float32_matmul(weight.astype(h.dtype), dz.T).T
     dw = _float32_matmul(rows.T, dz)
     return dw.astype(weight.dtype), dh.astype(h.dtype).reshape(h.shape)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, Params, cast_params, main_input, plain_dot, split_params
 from jaxnets.recurrent.checking import (
     as_array,
@@ -86,7 +86,9 @@ def scan(
     lengths, resets = as_array("lengths", lengths), as_array("resets", resets)
     axis = time_axis(cell, main_input(xs), time_major)
     run = functools.partial(_scan, cell, method, reverse, axis)
-    return automatic(run, functools.partial(_partition_specs, axis, xs, carry), params, xs, carry, lengths, resets)
+    return call_auto_sharded(
+        run, functools.partial(_partition_specs, axis, xs, carry), params, xs, carry, lengths, resets
+    )
 
 
 def _partition_specs(axis: int, xs: Any, carry: Carry | None, shapes: Any) -> Any:
@@ -157,7 +159,7 @@ def step(cell: Cell, params: Params, carry: Carry | None, x: Any) -> tuple[Carry
         last, y = jax.tree.map(lambda leaf: PartitionSpec(*batch[: leaf.ndim]), shapes)
         return last if carry is None else jax.tree.map(lambda leaf: PartitionSpec(*spec_of(leaf)), carry), y
 
-    return automatic(functools.partial(_step, cell), specs, params, carry, x)
+    return call_auto_sharded(functools.partial(_step, cell), specs, params, carry, x)
 
 
 def _step(cell, params, carry, x):

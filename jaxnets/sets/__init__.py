@@ -1,4 +1,4 @@
-"""Sets: functions and models that do not depend on the order of elements, right under every mask."""
+"""Sets: permutation-invariant and equivariant functions and models for padded or segmented sets."""
 
 from jaxnets.ops.set_reductions import Segments, Validity
 from jaxnets.sets.blocks import ISAB, MAB, PMA, SAB

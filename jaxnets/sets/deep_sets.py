@@ -1,4 +1,4 @@
-"""``DeepSets``: an elementwise network, pooling, and a network of the whole (Zaheer et al. 2017, arXiv:1703.06114)."""
+"""Deep sets: an MLP for elements, pooling, and an MLP for the set (Zaheer et al. 2017, arXiv:1703.06114)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,29 +11,37 @@ from flax.typing import Dtype
 from jaxnets.modules.dense import Dense
 from jaxnets.modules.embed import Embed
 from jaxnets.ops.activations import activation
-from jaxnets.ops.checks import check_lengths
+from jaxnets.ops.array_types import Array, Float, Num
+from jaxnets.ops.checks import check_layer_sizes
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.set_reductions import Validity, check_valid, is_valid, output_dtype, spread, where_valid
-from jaxnets.sets.pooling import pool_of
+from jaxnets.ops.set_reductions import (
+    Validity,
+    broadcast_to_elements,
+    check_valid,
+    output_dtype,
+    valid_mask,
+    where_valid,
+)
+from jaxnets.sets.pooling import get_pool
 from jaxnets.sets.streaming import FOLDS
 
 
 class DeepSets(nn.Module):
-    r"""An invariant function of a set:
+    r"""A permutation-invariant function of a set:
 
     .. math:: y = \rho\left(\mathrm{pool}_i\, \phi(x_i)\right)
 
     Attributes:
-        num_outputs: Numbers of an answer.
-        phi: Widths of the layers of phi.
-        rho: Widths of the layers of rho, before a linear one.
+        num_outputs: Number of outputs.
+        phi: Layer sizes of phi.
+        rho: Sizes of the hidden layers of rho, which ends with a linear layer.
         pooling: ``"sum"``, ``"mean"``, ``"max"``, ``"min"`` or ``"median"``.
-        activation: As in ``ops.activations``, after each layer.
-        vocab_size: How many kinds of element there are, where elements are integers ``[*batch, N]`` to be embedded;
-            0: they are vectors.
-        dropout: Probability of dropping an element between the layers of rho.
-        softmax: Whether answers are parts of 1 (a softmax).
-        dtype: Compute type; parameters, pooling and answers are float32.
+        activation: Name of the activation function after each layer, see ``ops.activations``.
+        vocab_size: Size of the vocabulary for elements that are token ids ``[*batch, N]``, which are embedded; 0:
+            elements are vectors.
+        dropout: Dropout probability of the hidden units of rho.
+        softmax: Whether to apply a softmax to the outputs.
+        dtype: Compute type; parameters, pooling and outputs are float32.
     """
 
     num_outputs: int
@@ -47,45 +55,53 @@ class DeepSets(nn.Module):
     dtype: Dtype = jnp.float32
 
     def setup(self):
-        check_lengths(phi=self.phi, rho=self.rho)
-        self.pool, self.activate = pool_of(self.pooling), activation(self.activation)
-        dense = lambda width, name: Dense(width, dtype=self.dtype, name=name)
-        widths = list(self.phi)
+        check_layer_sizes(phi=self.phi, rho=self.rho)
+        self.pool, self.activate = get_pool(self.pooling), activation(self.activation)
+        dense = lambda size, name: Dense(size, dtype=self.dtype, name=name)
+        sizes = list(self.phi)
         if self.vocab_size:
-            self.embed = Embed(self.vocab_size, widths.pop(0), self.dtype)
-        self.elementwise_layers = [dense(width, f"elementwise_{i}") for i, width in enumerate(widths)]
-        self.whole_layers = [dense(width, f"whole_{i}") for i, width in enumerate(self.rho)]
+            self.embed = Embed(self.vocab_size, sizes.pop(0), self.dtype)
+        self.elementwise_layers = [dense(size, f"elementwise_{i}") for i, size in enumerate(sizes)]
+        self.whole_layers = [dense(size, f"whole_{i}") for i, size in enumerate(self.rho)]
         self.drop, self.head = nn.Dropout(self.dropout), nn.Dense(self.num_outputs, dtype=output_dtype(self.dtype))
 
-    def __call__(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
-        """From ``[*batch, N, D]`` to ``[*batch, outputs]``, float32.
+    def __call__(
+        self, xs: Num[Array, "..."], valid: Validity = None, *, train: bool = False
+    ) -> Float[Array, "*sets outputs"]:
+        """Applies the model to sets.
 
-        Dropout is on when ``train``; it needs ``rngs={"dropout": key}`` then.
+        Args:
+            xs: Elements ``[*batch, N, D]``, or token ids ``[*batch, N]``.
+            valid: A mask ``[*batch, N]``, ``Segments`` or None.
+            train: Whether to apply dropout, which needs ``rngs={"dropout": key}``.
+
+        Returns:
+            ``[*batch, num_outputs]``, float32.
         """
-        return self.answer((self.pool(self._elements(xs, valid), valid),), train=train)
+        return self.decode((self.pool(self._elements(xs, valid), valid),), train=train)
 
-    def passes(self) -> int:
-        """How often ``apply_in_chunks`` reads the set."""
+    def num_passes(self) -> int:
+        """Returns the number of passes of ``apply_in_chunks`` over the set."""
         if self.pooling not in FOLDS:
             raise ValueError(
-                f"`pooling` must be one of {', '.join(FOLDS)} to go chunk by chunk, got {self.pooling!r}, "
-                "which needs all of a set at once"
+                f"`pooling` must be one of {', '.join(FOLDS)} for sets in chunks, got {self.pooling!r}, "
+                "which needs the whole set"
             )
         return 1
 
-    def update(self, carry: Any, xs: jax.Array, valid: Validity, seen: tuple) -> Any:
-        """The carry of the pooling after one more chunk; None is before the first one."""
+    def update(self, carry: Any, xs: jax.Array, valid: Validity, summaries: tuple) -> Any:
+        """Updates the carry of the pooling with one more chunk; the initial carry is None."""
         ys = self._elements(xs, valid)
         fold = FOLDS[self.pooling]
-        return fold.add(fold.start(ys, valid) if carry is None else carry, ys, valid)
+        return fold.update(fold.init(ys, valid) if carry is None else carry, ys, valid)
 
-    def finish(self, carry: Any, seen: tuple) -> jax.Array:
-        """What was pooled."""
+    def finalize(self, carry: Any, summaries: tuple) -> jax.Array:
+        """Returns the pooled elements."""
         return FOLDS[self.pooling].result(carry)
 
-    def answer(self, seen: tuple[jax.Array], *, train: bool = False) -> jax.Array:
-        """Of what was pooled."""
-        (ys,) = seen
+    def decode(self, summaries: tuple[jax.Array], *, train: bool = False) -> jax.Array:
+        """Computes the outputs from the pooled elements."""
+        (ys,) = summaries
         for layer in self.whole_layers:
             ys = self.drop(self.activate(layer(ys)), deterministic=not train)
         ys = self.head(ys)
@@ -94,7 +110,7 @@ class DeepSets(nn.Module):
     def _elements(self, xs, valid):
         if self.vocab_size:
             elements: Any = jax.ShapeDtypeStruct((*xs.shape, 1), self.dtype)
-            valid = None if valid is None else is_valid(check_valid(elements, valid))
+            valid = None if valid is None else valid_mask(check_valid(elements, valid))
             xs = self.embed(xs, argument="xs", valid=valid)
         xs = where_valid(xs, check_valid(xs, valid))
         for layer in self.elementwise_layers:
@@ -103,15 +119,15 @@ class DeepSets(nn.Module):
 
 
 class EquivariantLayer(nn.Module):
-    r"""A layer whose outputs are permuted as its inputs are:
+    r"""A permutation-equivariant layer:
 
     .. math:: y_i = \phi(x_i \Gamma + \mathrm{pool}_j(x_j)\, \Lambda + b)
 
     Parameters: ``own`` with ``kernel`` and ``bias``, ``pooled`` with ``kernel``.
 
     Attributes:
-        width: Features of an output.
-        pooling: As in ``DeepSets``; ``"max"`` in the paper's experiments.
+        width: Number of output features.
+        pooling: As in ``DeepSets``; ``"max"`` in the experiments of the paper.
         activation: As in ``DeepSets``.
         dtype: Compute type.
     """
@@ -122,22 +138,22 @@ class EquivariantLayer(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, xs: jax.Array, valid: Validity = None) -> jax.Array:
-        """From ``[*batch, N, D]`` to ``[*batch, N, width]``, zeros where not real."""
+    def __call__(self, xs: Float[Array, "*batch N D"], valid: Validity = None) -> Float[Array, "*batch N F"]:
+        """Maps elements ``[*batch, N, D]`` to ``[*batch, N, width]``, zeros where not valid."""
         valid = check_valid(xs, valid)
         xs = where_valid(xs, valid)
-        pooled = pool_of(self.pooling)(xs, valid)
+        pooled = get_pool(self.pooling)(xs, valid)
         own = Dense(self.width, dtype=self.dtype, name="own")(xs)
         shared = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="pooled")(pooled)
-        return where_valid(activation(self.activation)(own + spread(shared, valid)), valid)
+        return where_valid(activation(self.activation)(own + broadcast_to_elements(shared, valid)), valid)
 
 
 class EquivariantDeepSets(nn.Module):
-    """An answer for every element: equivariant layers, one after the other, and a linear one.
+    """A permutation-equivariant model of equivariant layers and a final linear layer.
 
     Attributes:
-        num_outputs: Numbers of an answer.
-        widths: Of the layers.
+        num_outputs: Number of outputs of each element.
+        widths: Sizes of the equivariant layers.
         pooling, activation, dtype: As in ``EquivariantLayer``.
     """
 
@@ -148,10 +164,12 @@ class EquivariantDeepSets(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, xs: jax.Array, valid: Validity = None, *, train: bool = False) -> jax.Array:
-        """From ``[*batch, N, D]`` to ``[*batch, N, outputs]``, float32, zeros where not real."""
-        del train  # it has no dropout
-        check_lengths(widths=self.widths)
+    def __call__(
+        self, xs: Float[Array, "*batch N D"], valid: Validity = None, *, train: bool = False
+    ) -> Float[Array, "*batch N outputs"]:
+        """Maps elements ``[*batch, N, D]`` to ``[*batch, N, num_outputs]``, float32, zeros where not valid."""
+        del train  # there is no dropout
+        check_layer_sizes(widths=self.widths)
         for i, width in enumerate(self.widths):
             xs = EquivariantLayer(width, self.pooling, self.activation, self.dtype, name=f"layer_{i}")(xs, valid)
         ys = Dense(self.num_outputs, dtype=output_dtype(self.dtype), name="head")(xs)

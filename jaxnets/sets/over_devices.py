@@ -1,4 +1,4 @@
-"""Large sets divided over devices: each folds its own elements, and what the folds have found is merged."""
+"""Folds over sets whose elements are sharded over devices."""
 
 import functools
 
@@ -7,39 +7,41 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxnets.devices import device_count, divided, padded
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.set_reductions import Segments, Validity, check_valid
 from jaxnets.sets.streaming import Fold
 
 
-def fold_over_devices(fold: Fold, xs: jax.Array, valid: Validity = None, *, mesh: Mesh, axis: str) -> jax.Array:
-    """The summary of sets whose elements are divided over devices, equal to that of the whole.
+def fold_over_devices(
+    fold: Fold, xs: Float[Array, "*batch N D"], valid: Validity = None, *, mesh: Mesh, axis: str
+) -> Float[Array, "..."]:
+    """Computes a fold over sets whose elements are sharded over devices, with the result of the whole sets.
 
-    Between the n devices go n carries of the fold, in the gradient too, however large the sets.
+    Each device folds its own elements. Only the carries are sent between devices, also in the gradient.
 
     Args:
-        fold: A fold that can merge, as all of this package can.
-        xs: ``[*batch, N, D]``, or ``[M, D]`` with ``Segments``. Where the number of devices n does not divide N or M,
-            they are padded. A device may be without a real element.
+        fold: A fold with ``merge``, as all folds of this package have.
+        xs: ``[*batch, N, D]``, or ``[M, D]`` with ``Segments``, padded to a multiple of the number of devices. A device
+            may have no valid element.
         valid: As in ``pooling``.
-        mesh: The devices.
-        axis: The axis of the mesh that N or M is divided over. What its other axes divide, such as a batch, they go on
-            dividing.
+        mesh: The mesh of devices.
+        axis: The mesh axis over which N or M is sharded. Other axes of the mesh may shard the batch.
 
     Returns:
-        The fold's summary, on every device.
+        The result of the fold, on every device.
 
     Raises:
-        ValueError: An argument does not fit, the fold cannot merge, or the mesh has no such axis.
+        ValueError: An argument has a wrong shape, the fold has no ``merge``, or the mesh has no such axis.
     """
     valid = check_valid(xs, valid)
     if fold.merge is None:
-        raise ValueError("`fold` must have a merge, got None; without it chunks are only read one after the other")
+        raise ValueError("`fold` must have `merge`, got None; without it, chunks can only be processed sequentially")
     length, count = xs.shape[-2], device_count(mesh, axis)
-    if xs.size == 0:  # XLA fails to divide arrays without elements
-        return fold.result(fold.start(xs, valid))
+    if xs.size == 0:  # XLA fails to shard empty arrays
+        return fold.result(fold.init(xs, valid))
     size = length + -length % count
     if isinstance(valid, Segments):
-        valid = Segments(padded(valid.ids, 0, size, valid.count), valid.count)
+        valid = Segments(padded(valid.ids, 0, size, valid.num_segments), valid.num_segments)
     else:
         valid = padded(valid, valid.ndim - 1, size, False)
     return _run(fold, mesh, axis, padded(xs, xs.ndim - 2, size), valid)
@@ -47,9 +49,9 @@ def fold_over_devices(fold: Fold, xs: jax.Array, valid: Validity = None, *, mesh
 
 @functools.partial(jax.jit, static_argnums=range(3))
 def _run(fold, mesh, axis, xs, valid):
-    def of_device(xs, valid):
-        found = lax.all_gather(fold.add(fold.start(xs, valid), xs, valid), axis)
-        first, others = (jax.tree.map(lambda a, cut=cut: a[cut], found) for cut in (0, slice(1, None)))
+    def on_device(xs, valid):
+        carries = lax.all_gather(fold.update(fold.init(xs, valid), xs, valid), axis)
+        first, others = (jax.tree.map(lambda a, index=index: a[index], carries) for index in (0, slice(1, None)))
         return fold.result(lax.scan(lambda carry, other: (fold.merge(carry, other), None), first, others)[0])
 
-    return divided(of_device, mesh, axis, (xs.ndim - 2, xs.ndim - 2), None)(xs, valid)
+    return divided(on_device, mesh, axis, (xs.ndim - 2, xs.ndim - 2), None)(xs, valid)

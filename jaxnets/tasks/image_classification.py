@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 from jaxnets.data import augmentation
 from jaxnets.data.targets import Classes
 from jaxnets.learning import MakeLearner
-from jaxnets.ops.checks import check_number, check_rate
+from jaxnets.ops.checks import check_number, check_probability
 from jaxnets.ops.embedding import one_hot
 from jaxnets.reports import figures
 from jaxnets.tasks import tables
@@ -69,7 +69,7 @@ def image_classification(
         raise ValueError(f"`std` must be positive, got {tuple(std)}")
     if not 0 < scale <= 1:
         raise ValueError(f"`scale` must be above 0 and at most 1, got {scale}")
-    check_rate("label_smoothing", label_smoothing)
+    check_probability("label_smoothing", label_smoothing)
     soft = bool(mixup or label_smoothing)
 
     def preprocess(batch, key):

@@ -16,7 +16,7 @@ from jaxnets.data import Vocabulary
 from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Scheduled, means
 from jaxnets.modules.stepwise import Stepwise, of_language_model
-from jaxnets.ops.embedding import padding_filled
+from jaxnets.ops.embedding import fill_padding
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
@@ -50,7 +50,7 @@ def language_model(model: Model, spec: Vocabulary, make_learner: MakeLearner) ->
             initial = model.apply(variables, batch["inputs"][:, :0])[0]
             choose = functools.partial(jax.vmap(jnp.where), batch["start"])  # by row
             carry = jax.tree.map(choose, initial, carry)
-        inputs = padding_filled(batch["inputs"], vocabulary.size, batch["mask"])
+        inputs = fill_padding(batch["inputs"], vocabulary.size, batch["mask"])
         result: Any = model.apply(variables, inputs, carry, **options)
         carry, logits = result
         return carry, cross_entropy(logits, batch["targets"], batch["mask"])

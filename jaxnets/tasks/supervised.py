@@ -23,7 +23,7 @@ from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Scheduled, auroc, means, multilabel
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 from jaxnets.reports import Table, figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct

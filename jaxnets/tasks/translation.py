@@ -14,7 +14,7 @@ from jaxnets.data.sources.pairs import END, LINE_END, START
 from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, Scheduled, means
 from jaxnets.ops import extras
-from jaxnets.ops.checks import check_rate
+from jaxnets.ops.checks import check_probability
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import literal
@@ -60,8 +60,8 @@ def translation(
         ValueError: If ``scheduled_sampling`` or ``label_smoothing`` is not from 0 to below 1.
     """
     extras.require("jaxnets.tasks.translation", "text")  # BLEU needs it; the error must come before training
-    check_rate("scheduled_sampling", scheduled_sampling)
-    check_rate("label_smoothing", label_smoothing)
+    check_probability("scheduled_sampling", scheduled_sampling)
+    check_probability("label_smoothing", label_smoothing)
     check_spec("tasks.translation", spec, Vocabulary)
     model, vocabulary = complete(model, spec), spec
     start, end = vocabulary.symbol(START), vocabulary.symbol(END)
@@ -113,7 +113,7 @@ def translation(
         def translate_row(source, source_length):
             carry = stepper.begin(prepared, source, source_length)
             step = functools.partial(stepper.step, prepared)
-            beams = decoding.beam_search(step, carry, start, end=end, num_beams=num_beams, length=length)
+            beams = decoding.beam_search(step, carry, start, end_token=end, num_beams=num_beams, max_length=length)
             return beams.tokens[0], beams.lengths[0]
 
         return jax.vmap(translate_row)(sources, lengths)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 LONGEST = 300  # characters of a sentence
 

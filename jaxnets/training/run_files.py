@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from jaxnets.ops.files import check_tree, read_regular, write_whole
+from jaxnets.ops.files import check_tree, read_regular, write_atomically
 from jaxnets.training.errors import RunError
 
 LARGEST = 2**26  # bytes of a JSON file; a vocabulary of a quarter of a million pieces has a quarter of that
@@ -55,7 +55,7 @@ def name_run(workdir: Path) -> None:
     """Gives the run in a folder a name of its own, where it has none: its checkpoints carry it."""
     path = workdir / "run.json"
     if not path.exists():
-        write_whole(path, json.dumps({"run": uuid.uuid4().hex}) + "\n")
+        write_atomically(path, json.dumps({"run": uuid.uuid4().hex}) + "\n")
 
 
 def run_of(workdir: Path) -> str | None:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs, Rows
-from jaxnets.ops.files import open_to_append, write_whole
+from jaxnets.ops.files import open_for_append, write_atomically
 from jaxnets.training import descriptions, used_runs
 from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, difference
@@ -64,9 +64,9 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, s
         print(f"{workdir} held another run, which made no checkpoint; it is replaced", file=sys.stderr)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_whole(workdir / "config.json", _text(config))
+        write_atomically(workdir / "config.json", _text(config))
         described = {**descriptions.of(dataset), "runs": used}
-        write_whole(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
+        write_atomically(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
         name_run(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
@@ -179,7 +179,7 @@ def lock(workdir: Path) -> Iterator[None]:
     """Makes and holds a run's folder; a ``RunError`` where another process trains in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = open_to_append(workdir / ".lock")
+        file = open_for_append(workdir / ".lock")
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 LIMIT = 10
 LONGEST = 120  # characters of one item in a message

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from jaxnets.ops.files import open_regular
 from jaxnets.ops.memory import check_memory
-from jaxnets.ops.names import LONGEST_MESSAGE, printable
+from jaxnets.ops.printable import MAX_MESSAGE_LENGTH, printable
 from jaxnets.weights.check import listed
 from jaxnets.weights.foreign_files import what_is_wrong
 
@@ -102,7 +102,7 @@ def read_flat(path: str | PathLike[str]) -> dict[str, np.ndarray]:
         problem = what_is_wrong(Path(path), error)
         raise ValueError(f"{printable(path, 140)} cannot be read as safetensors: {problem}") from error
     except ValueError as error:
-        raise ValueError(printable(error, LONGEST_MESSAGE - 1)) from error
+        raise ValueError(printable(error, MAX_MESSAGE_LENGTH - 1)) from error
 
 
 def _arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.ndarray]:

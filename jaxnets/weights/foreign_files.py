@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxnets.ops.compressed import open_archive
 from jaxnets.ops.files import open_regular
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 from jaxnets.weights.check import listed
 
 TORCH = (

@@ -1,4 +1,4 @@
-"""Infinities, NaN, rows that see nothing: attention against a softmax in float64 over the keys that a query sees."""
+"""Attention with infinities, NaN and masked rows, compared with a float64 softmax over the unmasked keys."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,13 @@ def problem():
     return [np.array(jax.random.normal(key, shape)) for key, shape in zip(keys, shapes, strict=True)]
 
 
-def expected(query, key, value, seen, bias):
-    """Each query by itself, of the keys that it sees and whose score is not minus infinity, in float64."""
+def expected(query, key, value, allowed, bias):
+    """Computes attention in float64, query by query, over allowed keys with scores above minus infinity."""
     query, key, value = (np.asarray(a, np.float64) for a in (query, key, value))
     output = np.zeros((*query.shape[:-1], value.shape[-1]))
     for b, t, n in np.ndindex(*query.shape[:-1]):
         scores = key[b, :, n // 2] @ query[b, t, n] * 3**-0.5 + bias[t]
-        chosen = seen[b, t] & ~np.isneginf(scores)
+        chosen = allowed[b, t] & ~np.isneginf(scores)
         if chosen.any():
             weights = np.exp(scores[chosen] - scores[chosen].max())
             output[b, t, n] = weights / weights.sum() @ value[b, chosen, n // 2]
@@ -31,7 +31,7 @@ def expected(query, key, value, seen, bias):
 
 
 def run(arguments, chosen, **options):
-    """The output and the gradients of what is finite in it."""
+    """Returns the output, and gradients of its finite entries."""
 
     def f(*arguments):
         output = at.attention(*arguments, **options, **chosen)
@@ -42,49 +42,48 @@ def run(arguments, chosen, **options):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("spoilt", [NAN, INF, -INF])
-def test_what_no_query_sees_has_no_effect(implementation, spoilt):
+@pytest.mark.parametrize("invalid", [NAN, INF, -INF])
+def test_masked_keys_and_values_have_no_effect(implementation, invalid):
     query, key, value = problem()
     padding = np.arange(9) < np.array([9, 4])[:, None]
     masks = {
         "lengths": dict(lengths=jnp.array([9, 4])),
-        "a row": dict(mask=jnp.asarray(padding)[:, None, None]),
-        "whole": dict(mask=jnp.asarray(np.broadcast_to(padding[:, None, None], (2, 4, 6, 9)))),
+        "row": dict(mask=jnp.asarray(padding)[:, None, None]),
+        "full": dict(mask=jnp.asarray(np.broadcast_to(padding[:, None, None], (2, 4, 6, 9)))),
         "heads": dict(mask=jnp.asarray(np.broadcast_to(padding[:, None, None], (2, 4, 1, 9)))),
     }
-    wrong = [np.where(padding[..., None, None], a, spoilt) for a in (key, value)]
+    corrupted = [np.where(padding[..., None, None], a, invalid) for a in (key, value)]
     for options in masks.values():
         chosen = IMPLEMENTATIONS[implementation]
-        clean, found = run((query, key, value), chosen, **options), run((query, *wrong), chosen, **options)
+        clean, found = run((query, key, value), chosen, **options), run((query, *corrupted), chosen, **options)
         jax.tree.map(np.testing.assert_array_equal, found, clean)
-        seen = np.broadcast_to(padding[:, None], (2, 6, 9))
-        np.testing.assert_allclose(found[0], expected(query, key, value, seen, np.zeros((6, 9))), atol=1e-5)
+        allowed = np.broadcast_to(padding[:, None], (2, 6, 9))
+        np.testing.assert_allclose(found[0], expected(query, key, value, allowed, np.zeros((6, 9))), atol=1e-5)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("where, spoilt", [("query", NAN), ("key", NAN), ("value", NAN), ("value", INF)])
-def test_what_is_seen_is_propagated(implementation, where, spoilt):
-    """A query that sees it is not finite; one that sees nothing gives zeros; other rows and heads stay the same."""
+@pytest.mark.parametrize("argument, invalid", [("query", NAN), ("key", NAN), ("value", NAN), ("value", INF)])
+def test_nan_and_inf_propagate_to_the_queries_that_attend_to_them(implementation, argument, invalid):
     given = dict(zip(("query", "key", "value"), problem(), strict=True))
     mask = np.ones((6, 9), bool)
     mask[3] = False
     clean = run(given.values(), IMPLEMENTATIONS[implementation], mask=jnp.asarray(mask))
-    given[where][0, 2, 1, 0] = spoilt
+    given[argument][0, 2, 1, 0] = invalid
     output, gradients = run(given.values(), IMPLEMENTATIONS[implementation], mask=jnp.asarray(mask))
     assert not output[:, 3].any()
-    heads = [1] if where == "query" else [2, 3]
+    heads = [1] if argument == "query" else [2, 3]
     others = [n for n in range(4) if n not in heads]
     np.testing.assert_allclose(output[1], clean[0][1], atol=1e-6)
     np.testing.assert_allclose(output[:, :, others], clean[0][:, :, others], atol=1e-6)
-    reached = output[0, 2] if where == "query" else output[0, [0, 1, 2, 4, 5]]
+    reached = output[0, 2] if argument == "query" else output[0, [0, 1, 2, 4, 5]]
     assert not np.isfinite(np.asarray(reached)[..., heads, 0]).any()
     for gradient in gradients:
         assert np.isfinite(np.asarray(gradient[1])).all()
-    assert where != "value" or not gradients[0][:, 3].any()
+    assert argument != "value" or not gradients[0][:, 3].any()
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_scores_of_minus_infinity(implementation):
+def test_bias_of_minus_infinity_masks_keys(implementation):
     arguments = problem()
     bias = np.zeros((6, 9), np.float32)
     bias[1, 4], bias[2], bias[3, :8], bias[4, 0] = -INF, -INF, -INF, -1e30
@@ -92,15 +91,15 @@ def test_scores_of_minus_infinity(implementation):
     np.testing.assert_allclose(output, expected(*arguments, np.ones((2, 6, 9), bool), bias), atol=1e-5)
     assert not output[:, 2].any()
     assert all(np.isfinite(np.asarray(gradient)).all() for gradient in gradients)
-    of_bias = jax.grad(
+    bias_gradient = jax.grad(
         lambda bias: jnp.sum(jnp.sin(at.attention(*arguments, bias=bias, **IMPLEMENTATIONS[implementation])))
     )
-    found = np.asarray(of_bias(jnp.asarray(bias)))
+    found = np.asarray(bias_gradient(jnp.asarray(bias)))
     assert np.isfinite(found).all() and not found[np.isneginf(bias)].any()
 
 
 @pytest.mark.parametrize("kind", ["additive", "multiplicative"])
-def test_scores_of_recurrent_decoders(kind):
+def test_alignment_with_masked_scores_and_nan(kind):
     query, _, memory = (a[:, :, 0] for a in problem())
     init = at.additive_init if kind == "additive" else at.multiplicative_init
     params = init(jax.random.key(0), 3, 5, *([4] if kind == "additive" else []))
@@ -123,7 +122,7 @@ def test_scores_of_recurrent_decoders(kind):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_debug_nans_and_leaks_stop_at_nothing_legal(implementation):
+def test_attention_runs_under_debug_nans_and_checking_leaks(implementation):
     arguments = list(map(jnp.asarray, problem()))
     mask = jnp.ones((6, 9), bool).at[2].set(False)
     options = dict(mask=mask, lengths=jnp.array([9, 0]), causal=True, **IMPLEMENTATIONS[implementation])

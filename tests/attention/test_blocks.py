@@ -1,4 +1,4 @@
-"""Layers of a transformer against torch's, outputs and gradients of everything."""
+"""Transformer layers: outputs and all gradients compared with torch."""
 
 from pathlib import Path
 
@@ -25,9 +25,9 @@ NAMES = {
 }
 
 
-def params_of(case, what):
-    """torch's weights, or their gradients, in the layout of ``Block``."""
-    weights = {k.split(f"{what}/")[1]: GOLDEN[k] for k in GOLDEN if k.startswith(f"{case}/{what}/")}
+def params_of(case, kind):
+    """Returns torch's weights or their gradients in the layout of ``Block``."""
+    weights = {k.split(f"{kind}/")[1]: GOLDEN[k] for k in GOLDEN if k.startswith(f"{case}/{kind}/")}
     params = {}
     for theirs, ours in NAMES[case.split("/")[0]].items():
         if "norm" in theirs:
@@ -52,20 +52,22 @@ def close(left, right):
 
 @pytest.mark.parametrize("implementation", ["xla", "chunked"])
 @pytest.mark.parametrize("case", ["encoder/after", "encoder/before", "decoder/after", "decoder/before"])
-def test_layer_equals_torchs(case, implementation):
-    crossed = case.startswith("decoder")
+def test_block_equals_torch(case, implementation):
+    cross_attention = case.startswith("decoder")
     block = Block(
         WIDTH,
         HEADS,
         HIDDEN,
         activation="relu",
         norm_first=case.endswith("before"),
-        cross_attention=crossed,
-        causal=crossed,
+        cross_attention=cross_attention,
+        causal=cross_attention,
         implementation=implementation,
     )
     params = params_of(case, "weight")
-    given = [jnp.asarray(GOLDEN[f"{case}/{name}"], jnp.float32) for name in (("x", "memory") if crossed else ("x",))]
+    given = [
+        jnp.asarray(GOLDEN[f"{case}/{name}"], jnp.float32) for name in (("x", "memory") if cross_attention else ("x",))
+    ]
 
     def f(params, x, memory=None):
         variables = {"params": params}
@@ -74,57 +76,57 @@ def test_layer_equals_torchs(case, implementation):
 
     def objective(*arguments):
         output = f(*arguments)
-        real = (jnp.arange(output.shape[1])[None] < LENGTHS[:, None])[..., None]
+        valid = (jnp.arange(output.shape[1])[None] < LENGTHS[:, None])[..., None]
         weights = jnp.cos(jnp.arange(output.size)).reshape(output.shape)
-        return jnp.sum(weights * jnp.where(real, output, 0) ** 2)
+        return jnp.sum(weights * jnp.where(valid, output, 0) ** 2)
 
-    real = np.arange(6) < np.asarray(LENGTHS)[:, None]
-    close(f(params, *given)[real], GOLDEN[f"{case}/output"][real])
+    valid = np.arange(6) < np.asarray(LENGTHS)[:, None]
+    close(f(params, *given)[valid], GOLDEN[f"{case}/output"][valid])
     gradients = jax.jit(jax.grad(objective, tuple(range(1 + len(given)))))(params, *given)
     close(gradients[1], GOLDEN[f"{case}/gradient/x"])
-    if crossed:
+    if cross_attention:
         close(gradients[2], GOLDEN[f"{case}/gradient/memory"])
     close(gradients[0], params_of(case, "gradient/weight"))
 
 
 @pytest.mark.parametrize("remat", ["none", "products", "blocks"])
-def test_a_stack_is_its_blocks_one_after_the_other(remat, float64):
+def test_stack_equals_a_chain_of_blocks(remat, float64):
     options = dict(embed_dim=8, num_heads=2, mlp_dim=12, norm="rms", activation="swiglu", use_bias=False, rotary=True)
-    options["dtype"] = jnp.float64  # gradients are of some hundreds: float32 rounds their small ones by more than 1e-5
+    options["dtype"] = jnp.float64  # float32 rounding of small gradients exceeds 1e-5
     network, xs = stack(3, remat, **options), jax.random.normal(jax.random.key(0), (2, 5, 8))
     variables = network.init(jax.random.key(1), xs, None, None, None, None)
     assert not np.allclose(*np.asarray(variables["params"]["inner"]["kernel"][:2]))
 
-    def one_by_one(params, xs):
+    def chain(params, xs):
         for layer in range(3):
-            mine = jax.tree.map(lambda leaf, layer=layer: leaf[layer], params)
-            xs, _ = Block(**options).apply({"params": mine}, xs)
+            layer_params = jax.tree.map(lambda leaf, layer=layer: leaf[layer], params)
+            xs, _ = Block(**options).apply({"params": layer_params}, xs)
         return xs
 
     whole = lambda params, xs: network.apply({"params": params}, xs, None, None, None, None)[0]
-    close(whole(variables["params"], xs), one_by_one(variables["params"], xs))
+    close(whole(variables["params"], xs), chain(variables["params"], xs))
     loss = lambda f: jax.jit(jax.grad(lambda params, xs: jnp.sum(f(params, xs) ** 3), (0, 1)))(variables["params"], xs)
-    close(loss(whole), loss(one_by_one))
+    close(loss(whole), loss(chain))
 
 
-def test_every_parameter_matters():
+def test_every_parameter_has_a_gradient():
     block = Block(8, 4, 12, num_kv_heads=2, norm="rms", activation="swiglu", cross_attention=True, rotary=True)
     xs, memory = jax.random.normal(jax.random.key(0), (2, 2, 5, 8))
 
     def f(variables):
         return block.apply(variables, xs, None, block.apply(variables, memory, method="memory")[1])[0]
 
-    variables = _all(block, xs, memory)
+    variables = _init_with_memory(block, xs, memory)
     gradients = jax.jit(jax.grad(lambda v: jnp.sum(jnp.sin(f(v)))))(variables)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
-        # A bias of all keys shifts all logits of a query alike, which a softmax does not see; rotary turns it.
+        # A bias of keys shifts all logits of a query equally, which the softmax cancels, unless rotary is applied.
         if "'cross'" in str(path) and "'key'" in str(path) and "'bias'" in str(path):
             continue
         assert jnp.abs(leaf).max() > 1e-6, path
 
 
-def _all(block, xs, memory):
-    """Parameters of a block with a memory, whose projections are made by the block too."""
+def _init_with_memory(block, xs, memory):
+    """Initializes a block, including its projections of the memory."""
 
     def init(block, xs, memory):
         return block(xs, None, block.memory(memory)[1])
@@ -132,7 +134,7 @@ def _all(block, xs, memory):
     return block.init(jax.random.key(1), xs, memory, method=init)
 
 
-def test_dropout_is_on_when_training_only():
+def test_dropout_is_applied_only_in_training():
     xs = jax.random.normal(jax.random.key(0), (2, 5, 8))
     network = stack(2, "none", embed_dim=8, num_heads=2, mlp_dim=12, dropout=0.5)
     variables = network.init(jax.random.key(1), xs, None, None, None, None)
@@ -146,11 +148,11 @@ def test_dropout_is_on_when_training_only():
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(num_heads=3), "`num_heads` must be a divisor of the width, 8, got 3"),
-        (dict(num_heads=4, num_kv_heads=3), "`num_kv_heads` must be a divisor of the heads, 4, got 3"),
+        (dict(num_heads=3), "`num_heads` must be a divisor of `embed_dim`, 8, got 3"),
+        (dict(num_heads=4, num_kv_heads=3), "`num_kv_heads` must be a divisor of `num_heads`, 4, got 3"),
     ],
 )
-def test_heads_that_do_not_divide_are_told(options, message):
+def test_invalid_head_counts_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         MultiHeadAttention(8, **options).init(jax.random.key(0), jnp.ones((2, 3, 8)))
 
@@ -164,7 +166,7 @@ def test_heads_that_do_not_divide_are_told(options, message):
         (lambda: _init(norm="batch"), "`norm` must be one of layer, rms, got 'batch'"),
     ],
 )
-def test_wrong_options_are_told(make, message):
+def test_invalid_options_are_rejected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

@@ -1,4 +1,4 @@
-"""Attention against torch, against its own full form, and at its edges."""
+"""Dot-product attention: comparison with torch and between implementations, masks, gradients and invalid arguments."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets import attention as at
-from jaxnets.attention.cudnn import _sees
-from jaxnets.attention.masking import Limits, Pattern, grouped
+from jaxnets.attention.cudnn import _has_valid_key
+from jaxnets.attention.masking import AttentionConfig, MaskArrays, grouped
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "attention.npz")
 OPTIONS = {"causal": {"causal": True}, "scale": {"scale": 0.3}, "multi_query": {"causal": True}}
@@ -30,8 +30,8 @@ def problem(seed=0, batch=(2,), t=6, s=9, heads=4, key_heads=2, depth=3, width=5
     return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=True)]
 
 
-def both(arguments, **options):
-    """Outputs and gradients, whole and in blocks."""
+def run_implementations(arguments, **options):
+    """Returns outputs and gradients of both implementations."""
     results = []
     for chosen in IMPLEMENTATIONS.values():
 
@@ -51,7 +51,7 @@ def same(left, right, tolerance=1e-5):
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("case", CASES)
-def test_equals_torch(case, implementation):
+def test_attention_equals_torch(case, implementation):
     arguments = [jnp.asarray(GOLDEN[f"attention/{case}/{name}"], jnp.float32) for name in ("query", "key", "value")]
     options = dict(OPTIONS.get(case, {}))
     if case == "boolean":
@@ -76,7 +76,7 @@ def test_equals_torch(case, implementation):
     masked=st.booleans(),
     biased=st.sampled_from([None, "array", "alibi"]),
 )
-def test_blocks_equal_the_whole(t, s, key_heads, causal, window, lengths, offset, masked, biased):
+def test_chunked_equals_xla(t, s, key_heads, causal, window, lengths, offset, masked, biased):
     arguments = problem(t=t, s=s, key_heads=key_heads)
     options = dict(causal=causal, window=window)
     options["offset"] = jnp.array([1, 4]) if offset == "each" else offset
@@ -86,32 +86,32 @@ def test_blocks_equal_the_whole(t, s, key_heads, causal, window, lengths, offset
         options["mask"] = jax.random.bernoulli(jax.random.key(5), 0.6, (2, 1, t, s))
     if biased == "alibi":
         options["bias"] = at.alibi(4)
-    whole, blocks = both(arguments, **options)
-    same(whole, blocks)
+    full, chunked = run_implementations(arguments, **options)
+    same(full, chunked)
     if biased == "array":
         bias = jax.random.normal(jax.random.key(7), (4, t, s))
-        one, other = (
+        full, chunked = (
             jax.jit(jax.grad(lambda b, c=c: objective(at.attention(*arguments, bias=b, **options, **c))))(bias)
             for c in IMPLEMENTATIONS.values()
         )
-        same(one, other)
+        same(full, chunked)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 9), (1, 4, 1, 9), (4, 6, 1), (2, 1, 6, 9), ()])
-def test_a_bias_of_any_shape_gets_its_gradient(shape):
+def test_bias_gradient_for_any_broadcastable_shape(shape):
     arguments, bias = problem(), jax.random.normal(jax.random.key(3), shape)
     f = lambda bias, chosen: objective(at.attention(*arguments, bias=bias, causal=True, offset=2, **chosen))
-    whole, blocks = (jax.grad(f)(bias, chosen) for chosen in IMPLEMENTATIONS.values())
-    assert whole.shape == shape
-    same(whole, blocks)
+    full, chunked = (jax.grad(f)(bias, chosen) for chosen in IMPLEMENTATIONS.values())
+    assert full.shape == shape
+    same(full, chunked)
     step = 1e-2 * jnp.ones(shape) if shape == () else 1e-2 * jax.random.normal(jax.random.key(4), shape)
     chosen = IMPLEMENTATIONS["xla"]
     found = (f(bias + step, chosen) - f(bias - step, chosen)) / 2
-    np.testing.assert_allclose(found, jnp.sum(whole * step), atol=2e-4)
+    np.testing.assert_allclose(found, jnp.sum(full * step), atol=2e-4)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_a_query_that_sees_nothing_gives_zeros_and_finite_gradients(implementation):
+def test_masked_query_yields_zeros_and_finite_gradients(implementation):
     chosen = IMPLEMENTATIONS[implementation]
     arguments = problem()
     mask = jnp.ones((6, 9), bool).at[2].set(False)
@@ -126,43 +126,43 @@ def test_a_query_that_sees_nothing_gives_zeros_and_finite_gradients(implementati
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_what_is_in_the_padding_has_no_effect(implementation):
+def test_nan_in_padding_has_no_effect(implementation):
     chosen = IMPLEMENTATIONS[implementation]
     query, key, value = problem()
     lengths = jnp.array([4, 7])
-    real = (jnp.arange(9)[None] < lengths[:, None])[..., None, None]
+    valid = (jnp.arange(9)[None] < lengths[:, None])[..., None, None]
     f = lambda *a: objective(at.attention(*a, lengths=lengths, **chosen))
     clean = jax.value_and_grad(f, (0, 1, 2))(query, key, value)
-    spoilt = [jnp.where(real, a, jnp.nan) for a in (key, value)]
-    same(clean, jax.value_and_grad(f, (0, 1, 2))(query, *spoilt))
+    with_nan = [jnp.where(valid, a, jnp.nan) for a in (key, value)]
+    same(clean, jax.value_and_grad(f, (0, 1, 2))(query, *with_nan))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_causality_by_gradient(implementation):
+def test_causal_window_by_gradient(implementation):
     query, key, value = problem(t=7, s=7)
     options = dict(causal=True, window=(3, 3), **IMPLEMENTATIONS[implementation])
     for t in range(7):
         f = lambda key, value, t=t: jnp.sum(at.attention(query, key, value, **options)[:, t] ** 2)
         for gradient in jax.grad(f, (0, 1))(key, value):
-            seen = jnp.any(gradient != 0, axis=(0, 2, 3))
-            # A single key has no rival: its own gradient is zero, its value's is not.
+            has_gradient = jnp.any(gradient != 0, axis=(0, 2, 3))
+            # For a single key, the weight is 1: the gradient of the key is zero, that of its value is not.
             if not (t == 0 and gradient.shape[-1] == 3):
-                assert seen.tolist() == [max(0, t - 3) <= s <= t for s in range(7)]
+                assert has_gradient.tolist() == [max(0, t - 3) <= s <= t for s in range(7)]
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_accumulates_in_float32(dtype):
     arguments = problem(t=33, s=65, depth=16, dtype=dtype)
-    whole, blocks = both(arguments, causal=True, offset=32)
+    full, chunked = run_implementations(arguments, causal=True, offset=32)
     exact = at.attention(*(a.astype(jnp.float32) for a in arguments), causal=True, offset=32)
-    for output, gradients in (whole, blocks):
+    for output, gradients in (full, chunked):
         assert output.dtype == dtype and {g.dtype for g in gradients} == {jnp.dtype(dtype)}
         np.testing.assert_allclose(output.astype(jnp.float32), exact, atol=0.02)
     huge = at.attention(1000 * arguments[0], arguments[1], arguments[2], **IMPLEMENTATIONS["chunked"])
     assert jnp.isfinite(huge).all()
 
 
-def test_blocks_against_finite_differences(float64):
+def test_chunked_gradient_equals_finite_differences(float64):
     query, key, value = problem(dtype=jnp.float64)
     f = lambda *a: objective(
         at.attention(*a, causal=True, offset=3, lengths=jnp.array([9, 5]), **IMPLEMENTATIONS["chunked"])
@@ -171,19 +171,19 @@ def test_blocks_against_finite_differences(float64):
     for i, (array, gradient) in enumerate(zip((query, key, value), gradients, strict=True)):
         step = 1e-6 * jax.random.normal(jax.random.key(i), array.shape, jnp.float64)
         given = [query, key, value]
-        moved = lambda sign, i=i, step=step, given=given: f(*given[:i], given[i] + sign * step, *given[i + 1 :])
-        np.testing.assert_allclose((moved(1) - moved(-1)) / 2, jnp.sum(gradient * step), rtol=1e-6)
+        shifted = lambda sign, i=i, step=step, given=given: f(*given[:i], given[i] + sign * step, *given[i + 1 :])
+        np.testing.assert_allclose((shifted(1) - shifted(-1)) / 2, jnp.sum(gradient * step), rtol=1e-6)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_dropout_keeps_the_mean_and_its_gradient(implementation):
+def test_dropout_preserves_the_mean_and_gradients_use_its_mask(implementation):
     chosen = IMPLEMENTATIONS[implementation]
     query, key, value = problem(t=8, s=8)
     f = lambda value, rng: at.attention(query, key, value, dropout=0.4, rng=rng, causal=True, **chosen)
-    many = jax.vmap(lambda rng: f(value, rng))(jax.random.split(jax.random.key(0), 3000))
-    np.testing.assert_allclose(many.mean(0), at.attention(query, key, value, causal=True), atol=0.15)
-    assert (many[0] != many[1]).any()
-    # Linear in the values: the gradient must drop what the output dropped.
+    samples = jax.vmap(lambda rng: f(value, rng))(jax.random.split(jax.random.key(0), 3000))
+    np.testing.assert_allclose(samples.mean(0), at.attention(query, key, value, causal=True), atol=0.15)
+    assert (samples[0] != samples[1]).any()
+    # The output is linear in the values, so the gradient must use the same dropout mask.
     rng, direction = jax.random.key(1), jax.random.normal(jax.random.key(2), value.shape)
     gradient = jax.grad(lambda value: jnp.sum(f(value, rng)))(value)
     np.testing.assert_allclose(jnp.sum(f(direction, rng)), jnp.sum(gradient * direction), rtol=1e-4)
@@ -193,15 +193,15 @@ def test_dropout_keeps_the_mean_and_its_gradient(implementation):
     np.testing.assert_allclose(found, jnp.sum(jax.grad(loss)(query) * step), rtol=2e-2)
 
 
-def test_batch_axes_empty_axes_and_one_row():
+def test_batch_axes_and_empty_axes():
     query, key, value = problem(batch=(2, 3), s=6)
-    whole = at.attention(query, key, value, causal=True)
-    same(whole[1, 2], at.attention(query[1, 2], key[1, 2], value[1, 2], causal=True))
-    assert at.attention(query, key[:, :, :0], value[:, :, :0]).shape == whole.shape
+    full = at.attention(query, key, value, causal=True)
+    same(full[1, 2], at.attention(query[1, 2], key[1, 2], value[1, 2], causal=True))
+    assert at.attention(query, key[:, :, :0], value[:, :, :0]).shape == full.shape
     assert not at.attention(query, key[:, :, :0], value[:, :, :0]).any()
     assert at.attention(query[:, :, :0], key, value).shape == (2, 3, 0, 4, 5)
-    nothing = jnp.ones((2, 1, 1, 0, 6), bool)
-    assert at.attention(query[:, :, :0], key, value, mask=nothing).shape == (2, 3, 0, 4, 5)
+    empty_mask = jnp.ones((2, 1, 1, 0, 6), bool)
+    assert at.attention(query[:, :, :0], key, value, mask=empty_mask).shape == (2, 3, 0, 4, 5)
     assert at.attention_weights(query, key[:, :, :0]).shape == (2, 3, 4, 6, 0)
     mask = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 1, 6, 6))
     same(
@@ -211,8 +211,7 @@ def test_batch_axes_empty_axes_and_one_row():
 
 
 @pytest.mark.parametrize("options", [{}, dict(causal=True, window=2), dict(window=(1, 3)), dict(masked=True)])
-def test_cudnns_path_knows_which_queries_see_a_key(options):
-    """What it does beside NVIDIA's kernel, which is not here."""
+def test_cudnn_path_detects_masked_queries(options):
     options = dict(options)
     if options.pop("masked", False):
         options["mask"] = jax.random.bernoulli(jax.random.key(1), 0.2, (2, 4, 9, 5))
@@ -220,21 +219,21 @@ def test_cudnns_path_knows_which_queries_see_a_key(options):
     lengths = jnp.array([5, 2])
     weights = at.attention_weights(query, key, lengths=lengths, **options)
     window = options.get("window")
-    pattern = Pattern(options.get("causal", False), (2, 2) if window == 2 else window, None, 1.0, 0.0)
+    config = AttentionConfig(options.get("causal", False), (2, 2) if window == 2 else window, None, 1.0, 0.0)
     mask = options.get("mask")
-    limits = Limits(None if mask is None else grouped(mask, (2,), 2), lengths, jnp.zeros(2, jnp.int32), None)
-    found = jnp.broadcast_to(_sees(pattern, limits, 4, 9, 5), (2, 9, 4))
+    masks = MaskArrays(None if mask is None else grouped(mask, (2,), 2), lengths, jnp.zeros(2, jnp.int32), None)
+    found = jnp.broadcast_to(_has_valid_key(config, masks, 4, 9, 5), (2, 9, 4))
     assert (found == jnp.any(weights > 0, axis=-1).swapaxes(1, 2)).all()
 
 
-def test_float32_stays_float32_where_64_bits_are_on(float64):
+def test_outputs_are_float32_with_x64_enabled(float64):
     arguments = problem()
     for chosen in IMPLEMENTATIONS.values():
         assert at.attention(*arguments, bias=at.alibi(4), causal=True, **chosen).dtype == jnp.float32
     assert at.sinusoidal(jnp.arange(3), 4).dtype == jnp.float32
 
 
-def test_weights_are_those_of_attention():
+def test_attention_weights_reproduce_attention():
     query, key, value = problem()
     options = dict(causal=True, offset=3, lengths=jnp.array([9, 0]))
     weights = at.attention_weights(query, key, **options)
@@ -244,21 +243,21 @@ def test_weights_are_those_of_attention():
     same(at.attention(query, key, value, **options), expected)
 
 
-def test_memory_of_blocks_is_linear_in_the_length():
-    def temporary(length, **options):
+def test_memory_of_chunked_is_linear_in_the_length():
+    def temporary_bytes(length, **options):
         shapes = [jax.ShapeDtypeStruct((1, length, 2, 16), jnp.float32)] * 3
         loss = lambda *a: jnp.sum(at.attention(*a, causal=True, **options) ** 2)
         return jax.jit(jax.grad(loss, (0, 1, 2))).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
-    chunked = [temporary(n, implementation="chunked", blocks=(128, 128)) for n in (1024, 4096)]
+    chunked = [temporary_bytes(n, implementation="chunked", blocks=(128, 128)) for n in (1024, 4096)]
     assert chunked[1] < 5 * chunked[0]
-    assert temporary(4096, implementation="xla") > 10 * chunked[1]
+    assert temporary_bytes(4096, implementation="xla") > 10 * chunked[1]
     assert at.choose_implementation((1, 511, 2, 16), (1, 512, 2, 16)) == "xla"
     assert at.choose_implementation((1, 512, 2, 16), (1, 512, 2, 16)) == "chunked"
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_lowers_for_tpu_and_cuda(implementation):
+def test_attention_lowers_for_tpu_and_cuda(implementation):
     arguments = problem()
     options = dict(causal=True, lengths=jnp.array([9, 4]), bias=at.alibi(4), **IMPLEMENTATIONS[implementation])
     f = jax.jit(jax.grad(lambda *a: objective(at.attention(*a, **options)), (0, 1, 2)))
@@ -269,7 +268,7 @@ def test_lowers_for_tpu_and_cuda(implementation):
 @pytest.mark.parametrize(
     "options", [{}, dict(causal=True), dict(lengths=jnp.array([64, 0])), dict(mask=jnp.eye(64) == 0)]
 )
-def test_cudnn_equals_the_whole(options):
+def test_cudnn_equals_xla(options):
     arguments = problem(t=64, s=64, depth=64, width=64, dtype=jnp.bfloat16)
     f = lambda *a: at.attention(*a, **options, implementation="cudnn")
     expected = at.attention(*arguments, **options, implementation="xla")
@@ -281,24 +280,24 @@ def test_cudnn_equals_the_whole(options):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(mask=jnp.ones((6, 9))), "`mask` must be bool that broadcasts to .*, \\(2, 4, 6, 9\\), got float32"),
+        (dict(mask=jnp.ones((6, 9))), "`mask` must be bool and broadcast to .*, \\(2, 4, 6, 9\\), got float32"),
         (dict(mask=jnp.ones((6, 8), bool)), "`mask` must be bool .* got bool of shape \\(6, 8\\)"),
         (dict(bias=jnp.ones((6, 9), jnp.int32)), "`bias` must be floating point .* got int32"),
         (dict(lengths=jnp.array([10, 1])), "`lengths` must be from 0 to 9, got 10"),
         (dict(lengths=jnp.array([1.0, 1.0])), "`lengths` must be integers of shape \\(2,\\), got float32"),
-        (dict(dropout=1.0), "`dropout` must be a number from 0 to below 1, got 1.0"),
-        (dict(dropout=0.1), "`rng` must be a jax.random.key where there is dropout"),
-        (dict(window=-1), "`window` must be numbers of keys before and after, at least 0"),
+        (dict(dropout=1.0), r"`dropout` must be a number in \[0, 1\), got 1.0"),
+        (dict(dropout=0.1), "`rng` must be a jax.random.key with dropout"),
+        (dict(window=-1), "`window` must be counts of keys of at least 0"),
         (dict(implementation="flash"), "`implementation` must be one of auto, xla, chunked, cudnn, got 'flash'"),
-        (dict(implementation="chunked", blocks=(0, 4)), "`blocks` must be at least 1"),
+        (dict(implementation="chunked", blocks=(0, 4)), "`blocks` must be two sizes of at least 1"),
         (dict(implementation="cudnn", offset=2), "cudnn"),
         (dict(key=jnp.ones((2, 9, 3, 3))), "`query`, `key` and `value` must be"),
         (dict(scale=jnp.ones(())), "`scale` must be a number, got an array"),
-        (dict(query=jnp.ones((2, 6, 3, 3))), "a multiple of the key's 2, got 3"),
+        (dict(query=jnp.ones((2, 6, 3, 3))), "a multiple of the 2 heads of `key`, got 3"),
         (dict(query=jnp.ones((6, 3))), "`query` must be a floating point array \\[\\*batch, length"),
     ],
 )
-def test_wrong_arguments_are_told(change, message):
+def test_invalid_arguments_are_rejected(change, message):
     given = dict(zip(("query", "key", "value"), problem(), strict=True))
     with pytest.raises(ValueError, match=message):
         at.attention(**{**given, **change})

@@ -8,5 +8,5 @@ CHECKS = Path(__file__).parent / "checks_of_explicit_meshes.py"
 
 
 @pytest.mark.slow
-def test_batches_are_divided(run_on_devices):
-    run_on_devices(CHECKS, "batches_are_divided")
+def test_batch_is_sharded(run_on_devices):
+    run_on_devices(CHECKS, "batch_is_sharded")

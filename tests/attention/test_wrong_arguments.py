@@ -1,4 +1,4 @@
-"""Calls with wrong arguments end in an error that names the argument, what it must be and what was given."""
+"""Errors for invalid arguments of attention and convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -13,24 +13,24 @@ SIZES = dict(vocab_size=7, embed_dim=8, num_layers=1, num_heads=2, num_kv_heads=
 MODEL = attention.modern_lm(**SIZES)
 
 
-def written(cache):
+def apply_with(cache):
     return MODEL.apply(MODEL.init(jax.random.key(0), TOKENS), TOKENS, cache)
 
 
 CALLS = {
-    "a list": (
+    "list": (
         lambda: attention.attention([1.0], QUERY, QUERY),
         r"`query` must be a floating point array \[\*batch, .*, got list",
     ),
     "window": (
         lambda: attention.attention(QUERY, QUERY, QUERY, window="a"),
-        "`window` must be an integer, .*, got 'a'",
+        "`window` must be an integer or a pair .*, got 'a'",
     ),
     "positions": (
         lambda: attention.rotary(QUERY, jnp.arange(5)),
-        r"`positions` must be of a shape that broadcasts to \(2, 6\), got \(5,\)",
+        r"`positions` must have a shape that broadcasts to \(2, 6\), got \(5,\)",
     ),
-    "cache": (lambda: written(3), "`cache` must be what `start` returns, or None, got int"),
+    "cache": (lambda: apply_with(3), "`cache` must be a cache from `start`, or None, got int"),
     "vocab_size": (
         lambda: attention.modern_lm(**{**SIZES, "vocab_size": "7"}).init(jax.random.key(0), TOKENS),
         "`vocab_size` must be an integer of at least 1, got '7'",
@@ -45,7 +45,7 @@ CALLS = {
     ),
     "classes": (
         lambda: convolution.resnet18(num_classes=-1).init(jax.random.key(0), IMAGES),
-        "`classes` must be an integer of at least 0, got -1",
+        "`num_classes` must be an integer of at least 0, got -1",
     ),
     "shape of a gate": (
         lambda: convolution.attention_gate(IMAGES, IMAGES[..., :2]),
@@ -59,6 +59,6 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call, message", CALLS.values(), ids=CALLS)
-def test_wrong_arguments_are_named(call, message):
+def test_invalid_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -21,7 +21,7 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
     assert set(np.unique(each)) == {0.0, np.float32(1 / 0.75)}
     assert np.mean(each == 0) == pytest.approx(0.25, abs=0.03)
     assert stochastic_depth(jax.random.key(0), branch.astype(jnp.bfloat16), 0.25).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match="`rate` must be a number from 0 to below 1, got 1"):
+    with pytest.raises(ValueError, match=r"`rate` must be a number in \[0, 1\), got 1"):
         stochastic_depth(jax.random.key(0), branch, 1.0)
 
 

@@ -18,7 +18,7 @@ from jaxnets import data
 from jaxnets.data import pieces
 from jaxnets.data.inputs import Columns
 from jaxnets.ops import compressed
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 BOMBS = Path(__file__).with_name("bombs.py")
 TURNED = "\u202e"  # shows what follows from right to left
@@ -154,11 +154,11 @@ def test_gzip_files_of_every_make(size):
     with gzip.GzipFile("a name", "wb", fileobj=named) as file:
         file.write(content)
     for packed in (*made, named.getvalue()):
-        assert b"".join(compressed.blocks(io.BytesIO(packed))) == content == gzip.decompress(packed)
-        assert max(map(len, compressed.blocks(io.BytesIO(packed)))) <= compressed.BLOCK
+        assert b"".join(compressed.read_blocks(io.BytesIO(packed))) == content == gzip.decompress(packed)
+        assert max(map(len, compressed.read_blocks(io.BytesIO(packed)))) <= compressed.BLOCK_SIZE
     for wrong in (made[0][:-1], made[0][:12], made[0] + b"x"):
         with pytest.raises((EOFError, OSError, compressed.zlib.error)):
-            list(compressed.blocks(io.BytesIO(wrong)))
+            list(compressed.read_blocks(io.BytesIO(wrong)))
 
 
 def test_archives_whose_parts_disagree(tmp_path):

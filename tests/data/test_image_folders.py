@@ -11,8 +11,8 @@ from raster_files import png
 from test_images import JPEGS, folder, numbers, saved, splits_of
 
 from jaxnets import data
-from jaxnets.ops.files import write_whole
-from jaxnets.ops.names import printable, valid_unicode
+from jaxnets.ops.files import write_atomically
+from jaxnets.ops.printable import printable, valid_unicode
 from jaxnets.training import descriptions
 
 PIXELS = np.full((6, 6, 3), 77)
@@ -143,7 +143,7 @@ def test_folder_names_may_have_any_encoding(tmp_path):
     }
     assert dataset.description.startswith(f"{tmp_path}/\\xe9\\n: 6 classes, ")
     dataset.description.encode()
-    write_whole(tmp_path / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False))
+    write_atomically(tmp_path / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False))
     assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(dataset.spec.names)
     with open(os.path.join(root, NAMES[0], b"\xff\n0.png"), "wb") as file:
         file.write(b"no image")
@@ -156,7 +156,7 @@ def test_folder_names_may_have_any_encoding(tmp_path):
 def test_json_files_keep_surrogates(tmp_path):
     """Other readers save the paths of users unchanged."""
     source = {"source": "/data/caf\udce9/\ud83d"}
-    write_whole(tmp_path / "a.json", json.dumps(source, ensure_ascii=False))
+    write_atomically(tmp_path / "a.json", json.dumps(source, ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == source
 
 

@@ -1,4 +1,4 @@
-"""Token and class numbers out of range: an error where values are concrete, NaN within jit, in all that reads them."""
+"""Ids of tokens and classes out of range: errors for concrete values, NaN within jit."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxnets import attention, data, decoding, recurrent, sets
-from jaxnets.ops.embedding import check_ids, embed, in_range, one_hot, padding_filled
+from jaxnets.ops.embedding import check_ids, embed, fill_padding, in_range, one_hot
 from jaxnets.tasks import step_of
 from jaxnets.tasks.cross_entropy import cross_entropy
 
@@ -19,7 +19,7 @@ LM = dict(embed_dim=8, num_layers=1, num_heads=2, max_seq_len=8)
 SEQUENCES = {
     "embedded": recurrent.CharRNN(7, hidden_size=4, embed_dim=3),
     "one-hot": recurrent.CharRNN(7, hidden_size=4, embed_dim=0),
-    "apart": attention.modern_lm(7, num_kv_heads=1, scan_layers=False, **LM),
+    "decoder": attention.modern_lm(7, num_kv_heads=1, scan_layers=False, **LM),
 }
 PAIRS = {
     "recurrent": recurrent.EncoderDecoder(7, hidden_size=4, embed_dim=3, attention="additive"),
@@ -29,24 +29,24 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def made():
-    """Variables and compiled functions of the models."""
+    """Variables and compiled apply functions of the models."""
     tokens = jnp.zeros((2, 4), jnp.int32)
     given = {**dict.fromkeys(SEQUENCES, (tokens,)), **dict.fromkeys(PAIRS, (tokens, tokens))}
     init = lambda name, model: jax.jit(model.init)(jax.random.key(0), *given[name])
     return {name: (init(name, model), jax.jit(model.apply)) for name, model in {**SEQUENCES, **PAIRS}.items()}
 
 
-def run_with_known(model, variables, *given):
-    """The shape of what a model gives for arrays whose values are known, without computing it."""
+def apply_to_concrete(model, variables, *given):
+    """Returns the output shapes of a model for concrete inputs, without computing the outputs."""
     return jax.eval_shape(lambda variables: model.apply(variables, *given), variables)
 
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.int32, jnp.uint32])
 @pytest.mark.parametrize("size", [1, 4, 200])
-def test_rows_are_those_of_numpy_and_nan_outside(dtype, size):
+def test_rows_equal_those_of_numpy_and_are_nan_out_of_range(dtype, size):
     table = jnp.arange(size * 2, dtype=jnp.float32).reshape(size, 2)
-    limits = jnp.iinfo(dtype)
-    ids = np.array([[0, size - 1, size], [limits.max, limits.min, size + 1]]) % (2**32)
+    info = jnp.iinfo(dtype)
+    ids = np.array([[0, size - 1, size], [info.max, info.min, size + 1]]) % (2**32)
     ids = ids.astype(jnp.dtype(dtype))
     inside = (ids.astype(np.int64) >= 0) & (ids.astype(np.int64) < size)
     expected = np.where(inside[..., None], np.asarray(table)[np.where(inside, ids, 0).astype(np.int64)], np.nan)
@@ -57,7 +57,7 @@ def test_rows_are_those_of_numpy_and_nan_outside(dtype, size):
 
 
 @pytest.mark.parametrize("number", OUTSIDE)
-def test_a_number_out_of_range_is_an_error_with_its_position(number):
+def test_id_out_of_range_is_rejected_with_its_position(number):
     ids = jnp.array([[0, 6, 3], [2, number, number]])
     for f in (lambda: embed(TABLE, ids, name="source"), lambda: one_hot(np.asarray(ids), 7, name="source")):
         with pytest.raises(ValueError, match=rf"^`source` must be in 0 ... 6, got {number} at position \(1, 1\)$"):
@@ -68,18 +68,18 @@ def test_a_number_out_of_range_is_an_error_with_its_position(number):
         np.testing.assert_array_equal(rows[:, 0], TABLE[jnp.array([0, 2])])
         np.testing.assert_array_equal(rows[1, 1:], TABLE[jnp.array([0, 0])])
         np.testing.assert_array_equal(jax.jit(embed)(TABLE, given, valid=padding), rows)
-        np.testing.assert_array_equal(padding_filled(given, 7, padding)[1], [2, 0, 0])
-    # A row out of range has no part in the gradient.
+        np.testing.assert_array_equal(fill_padding(given, 7, padding)[1], [2, 0, 0])
+    # An id out of range does not contribute to the gradient.
     gradient = jax.jit(jax.grad(lambda table, ids: jnp.sum(embed(table, ids))))
     np.testing.assert_array_equal(gradient(TABLE, ids)[:, 0], [1, 0, 1, 1, 0, 0, 1])
 
 
-def test_what_is_not_an_integer_and_what_there_is_none_of():
+def test_floats_and_empty_vocabularies_are_rejected():
     with pytest.raises(ValueError, match="`tokens` must be an array of integers, got float32"):
         embed(TABLE, jnp.ones(2))
     with pytest.raises(ValueError, match="`tokens` must be an array of integers, got list"):
         check_ids("tokens", [1.5], 3)
-    with pytest.raises(ValueError, match="`tokens` must be absent, as there are none to choose from, got 0"):
+    with pytest.raises(ValueError, match="`tokens` must be empty because the vocabulary is empty, got 0"):
         embed(TABLE[:0], jnp.zeros(1, jnp.int32))
     assert embed(TABLE[:0], jnp.zeros((2, 0), jnp.int32)).shape == (2, 0, 3)
     check_ids("tokens", jnp.int32(3), 4)
@@ -87,7 +87,7 @@ def test_what_is_not_an_integer_and_what_there_is_none_of():
         check_ids("tokens", jnp.int32(4), 4)
 
 
-def test_numbers_of_64_bits(float64):
+def test_int64_ids_beyond_int32_are_rejected(float64):
     ids = jnp.array([2**32, 2**32 + 1, -(2**32), 1])
     assert jnp.isnan(jax.jit(embed)(TABLE, ids)).all(1).tolist() == [True, True, True, False]
     with pytest.raises(ValueError, match=f"got {2**32} at position \\(0,\\)"):
@@ -96,25 +96,25 @@ def test_numbers_of_64_bits(float64):
 
 @pytest.mark.parametrize("number", [-1, 7])
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_language_models(name, number, made):
+def test_language_models_reject_tokens_out_of_range(name, number, made):
     variables, apply = made[name]
     model = SEQUENCES[name]
     tokens = jnp.array([[1, 2, 3, 4], [1, 2, number, 4]])
     with pytest.raises(ValueError, match=rf"`tokens` must be in 0 ... 6, got {number} at position \(1, 2\)"):
-        run_with_known(model, variables, tokens)
+        apply_to_concrete(model, variables, tokens)
     logits = apply(variables, tokens)[1]
-    whole = apply(variables, tokens.at[1, 2].set(3))[1]
-    np.testing.assert_array_equal(logits[0], whole[0])
+    expected = apply(variables, tokens.at[1, 2].set(3))[1]
+    np.testing.assert_array_equal(logits[0], expected[0])
     if isinstance(model, recurrent.CharRNN):
-        np.testing.assert_array_equal(logits[1, :2], whole[1, :2])
+        np.testing.assert_array_equal(logits[1, :2], expected[1, :2])
     assert jnp.isnan(logits[1, 2:]).all()
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_translators_and_their_padding(name, made):
+def test_translation_models_check_tokens_but_not_padding(name, made):
     variables, apply = made[name]
     model = PAIRS[name]
-    right, lengths = jnp.array([[1, 2, 3, 4], [1, 2, 5, 4]]), jnp.array([4, 2])
+    tokens, lengths = jnp.array([[1, 2, 3, 4], [1, 2, 5, 4]]), jnp.array([4, 2])
 
     @jax.jit
     @jax.value_and_grad
@@ -122,33 +122,33 @@ def test_translators_and_their_padding(name, made):
         logits = model.apply(variables, tokens, tokens, lengths, lengths)
         return jnp.sum(cross_entropy(logits, tokens, jnp.arange(4)[None] < lengths[:, None]))
 
-    expected = loss(variables, right)
+    expected = loss(variables, tokens)
     for number in (-1, 7):
-        wrong = right.at[1, 2].set(number)
-        for given, argument in (((wrong, right), "source"), ((right, wrong), "target")):
+        wrong = tokens.at[1, 2].set(number)
+        for given, argument in (((wrong, tokens), "source"), ((tokens, wrong), "target")):
             with pytest.raises(
                 ValueError, match=rf"`{argument}` must be in 0 ... 6, got {number} at position \(1, 2\)"
             ):
-                run_with_known(model, variables, *given)
+                apply_to_concrete(model, variables, *given)
             assert jnp.isnan(apply(variables, *given)[1, 2:]).all()
-        assert run_with_known(model, variables, wrong, wrong, lengths, lengths).shape == (2, 4, 7)
+        assert apply_to_concrete(model, variables, wrong, wrong, lengths, lengths).shape == (2, 4, 7)
         found = loss(variables, wrong)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
 
 
-def test_sets_of_tokens():
+def test_sets_of_tokens_check_tokens_but_not_padding():
     model = sets.DeepSets(num_outputs=2, phi=(3, 4), rho=(4,), vocab_size=7)
-    members, segments = jnp.array([[True] * 3, [True, False, False]]), jnp.array([0, 0, 0, 1, -1, 2])
+    valid, segments = jnp.array([[True] * 3, [True, False, False]]), jnp.array([0, 0, 0, 1, -1, 2])
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2), jnp.int32))
     apply = jax.jit(model.apply)
     for number in (-1, 7):
         tokens = jnp.array([[1, 2, 3], [4, number, number]])
         with pytest.raises(ValueError, match=rf"`xs` must be in 0 ... 6, got {number} at position \(1, 1\)"):
-            run_with_known(model, variables, tokens)
+            apply_to_concrete(model, variables, tokens)
         assert jnp.isnan(apply(variables, tokens)).all(1).tolist() == [False, True]
         flat = tokens.reshape(-1), sets.Segments(segments, 2)
-        for given in ((tokens, members), flat):
-            assert run_with_known(model, variables, *given).shape == (2, 2)
+        for given in ((tokens, valid), flat):
+            assert apply_to_concrete(model, variables, *given).shape == (2, 2)
             np.testing.assert_allclose(apply(variables, *given)[1], apply(variables, tokens[1:, :1])[0], atol=1e-6)
 
 
@@ -156,7 +156,7 @@ LOSS = jax.jit(jax.value_and_grad(lambda logits, *given: jnp.sum(cross_entropy(l
 
 
 @pytest.mark.parametrize("number", OUTSIDE)
-def test_cross_entropy_of_a_target_out_of_range(number):
+def test_cross_entropy_rejects_targets_out_of_range(number):
     logits = jax.random.normal(jax.random.key(1), (4, 7))
     targets, valid = jnp.array([0, 6, number, 3]), jnp.array([True, True, False, True])
     with pytest.raises(ValueError, match=rf"`targets` must be in 0 ... 6, got {number} at position \(2,\)"):
@@ -165,16 +165,16 @@ def test_cross_entropy_of_a_target_out_of_range(number):
     assert jnp.isnan(value) and jnp.isnan(gradient).any(1).tolist() == [False, False, True, False]
     z = np.asarray(logits, np.float64)
     expected = np.log(np.exp(z).sum(1)) - z[np.arange(4), [0, 6, 0, 3]]
-    spoilt = logits.at[2].set(jnp.nan)
-    value, gradient = LOSS(spoilt, targets, valid)
+    corrupted = logits.at[2].set(jnp.nan)
+    value, gradient = LOSS(corrupted, targets, valid)
     np.testing.assert_allclose(value, expected[[0, 1, 3]].sum(), rtol=1e-5)
     softmax = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     expected = (softmax - np.eye(7)[[0, 6, 0, 3]]) * np.asarray(valid)[:, None]
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
-def choices(jitted, made):
-    model, (variables, _) = SEQUENCES["apart"], made["apart"]
+def step_and_carry(jitted, made):
+    model, (variables, _) = SEQUENCES["decoder"], made["decoder"]
     step = lambda cache, token: (lambda new, logits: (new, logits[0, 0]))(
         *model.apply(variables, token[None, None], cache)
     )
@@ -182,24 +182,24 @@ def choices(jitted, made):
 
 
 @pytest.mark.parametrize("jitted", [False, True])
-def test_symbols_of_decoding(jitted, made):
-    step, carry = choices(jitted, made)
+def test_decoding_rejects_tokens_out_of_range(jitted, made):
+    step, carry = step_and_carry(jitted, made)
     key = jax.random.key(0)
     for start in (-1, 7, 2**31):
-        with pytest.raises(ValueError, match=rf"`(start|tokens)` must be in 0 ... 6, got {start}"):
-            decoding.greedy(step, carry, start, length=2)
-        with pytest.raises(ValueError, match=rf"`(start|tokens)` must be in 0 ... 6, got {start}"):
-            decoding.beam_search(step, carry, start, end=1, num_beams=2, length=2)
+        with pytest.raises(ValueError, match=rf"`(start_token|tokens)` must be in 0 ... 6, got {start}"):
+            decoding.greedy(step, carry, start, max_length=2)
+        with pytest.raises(ValueError, match=rf"`(start_token|tokens)` must be in 0 ... 6, got {start}"):
+            decoding.beam_search(step, carry, start, end_token=1, num_beams=2, max_length=2)
     for end in (-1, 7):
-        with pytest.raises(ValueError, match=f"`end` must be in 0 ... 6, got {end}"):
-            decoding.sample(step, carry, 0, key, length=2, end=end)
-        with pytest.raises(ValueError, match=f"`end` must be in 0 ... 6, got {end}"):
-            decoding.beam_search(step, carry, 0, end=end, num_beams=2, length=2)
-    with pytest.raises(ValueError, match="`start` must be one token, an integer, got 1.5"):
-        decoding.greedy(step, carry, 1.5, length=2)
+        with pytest.raises(ValueError, match=f"`end_token` must be in 0 ... 6, got {end}"):
+            decoding.sample(step, carry, 0, key, max_length=2, end_token=end)
+        with pytest.raises(ValueError, match=f"`end_token` must be in 0 ... 6, got {end}"):
+            decoding.beam_search(step, carry, 0, end_token=end, num_beams=2, max_length=2)
+    with pytest.raises(ValueError, match="`start_token` must be one integer, got 1.5"):
+        decoding.greedy(step, carry, 1.5, max_length=2)
     prompts = {
-        "none": [],
-        "at least 0, got -2 at 1": [0, -2],
+        r"\[\]": [],
+        "at least 0, got -2 at position 1": [0, -2],
         "logits that are NaN": [0, 9],
         "float64": [0.5],
         "int64 of shape": [[0]],
@@ -209,21 +209,23 @@ def test_symbols_of_decoding(jitted, made):
             list(run(step, carry, prompt, *([key] if run is decoding.stream else [])))
 
 
-def test_decoding_within_jit_writes_no_token_for_one_out_of_range(made):
-    step, carry = choices(False, made)
-    write = jax.jit(lambda start: decoding.greedy(step, carry, start, length=3))
-    assert write(9).tolist() == write(-1).tolist() == [-1, -1, -1]
-    assert min(write(3).tolist()) >= 0
-    search = jax.jit(lambda start: decoding.beam_search(step, carry, start, end=1, num_beams=2, length=3).scores)
+def test_decoding_within_jit_yields_no_token_for_a_start_token_out_of_range(made):
+    step, carry = step_and_carry(False, made)
+    decode = jax.jit(lambda start: decoding.greedy(step, carry, start, max_length=3))
+    assert decode(9).tolist() == decode(-1).tolist() == [-1, -1, -1]
+    assert min(decode(3).tolist()) >= 0
+    search = jax.jit(
+        lambda start: decoding.beam_search(step, carry, start, end_token=1, num_beams=2, max_length=3).scores
+    )
     assert jnp.isnan(search(9)).all() and not jnp.isnan(search(3)).any()
 
 
-def test_a_language_model_task_passes_over_padding(made):
+def test_language_model_task_ignores_tokens_in_padding(made):
     from jaxnets.learning import Context, gradient
     from jaxnets.tasks import language_model
 
     model, (variables, _) = SEQUENCES["embedded"], made["embedded"]
-    losses = []  # what the task hands to its learner
+    losses = []  # loss functions that the task passes to its learner
 
     def learn(init, loss):
         losses.append(loss)
@@ -243,6 +245,6 @@ def test_a_language_model_task_passes_over_padding(made):
     assert step_of(model, variables)(None, jnp.int32(2))[1].shape == (7,)
 
 
-def test_tables_may_be_numpy_arrays():
+def test_embed_accepts_numpy_tables():
     table = np.arange(6.0, dtype=np.float32).reshape(3, 2)
     np.testing.assert_array_equal(embed(table, np.array([2, 0])), table[[2, 0]])

@@ -246,7 +246,7 @@ def test_a_decoder_writes_beyond_its_context(tmp_path, data_files):
     run, _ = run_of("decoder_lm", tmp_path, data_files["decoder_lm"])
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
-    assert model.about["limits"] == {"length": run.model.context}
+    assert model.about["limits"] == {"length": run.model.max_seq_len}
     with pytest.raises(ValueError, match=r"\[batch, length <= 64\] expected; given int64 \[1, 65\]"):
         model(np.zeros((1, 65), int))
     tokens = RANDOM.integers(0, 256, (2, 100))

@@ -285,20 +285,20 @@ def test_empty_input_is_rejected_where_meaningless():
         recurrent.newton_solution(GRU, params, sequence(2, 0))
     assert recurrent.newton_solution(GRU, params, sequence(0, 2)).converged
     step = lambda carry, token: (carry, jnp.zeros(5))
-    assert decoding.sample(step, 0.0, 0, KEY, length=0).shape == (0,)
-    assert decoding.greedy(step, 0.0, 0, length=0).shape == (0,)
-    with pytest.raises(ValueError, match="`length` must be an integer of at least 1, got 0"):
-        decoding.beam_search(step, 0.0, 0, end=1, num_beams=2, length=0)
+    assert decoding.sample(step, 0.0, 0, KEY, max_length=0).shape == (0,)
+    assert decoding.greedy(step, 0.0, 0, max_length=0).shape == (0,)
+    with pytest.raises(ValueError, match="`max_length` must be an integer of at least 1, got 0"):
+        decoding.beam_search(step, 0.0, 0, end_token=1, num_beams=2, max_length=0)
     for call in (decoding.tree, lambda *arguments: decoding.stream(*arguments, KEY)):
-        with pytest.raises(ValueError, match="with at least one"):
+        with pytest.raises(ValueError, match="with T at least 1"):
             call(step, 0.0, [])
 
 
 def test_decoding_an_empty_batch():
     step = lambda carry, token: (carry, jnp.zeros(5))
-    tokens = jax.vmap(lambda start: decoding.sample(step, 0.0, start, KEY, length=3))(jnp.zeros(0, jnp.int32))
+    tokens = jax.vmap(lambda start: decoding.sample(step, 0.0, start, KEY, max_length=3))(jnp.zeros(0, jnp.int32))
     assert tokens.shape == (0, 3)
-    best = jax.vmap(lambda start: decoding.beam_search(step, 0.0, start, end=1, num_beams=2, length=3))(
+    best = jax.vmap(lambda start: decoding.beam_search(step, 0.0, start, end_token=1, num_beams=2, max_length=3))(
         jnp.zeros(0, jnp.int32)
     )
     assert best.tokens.shape == (0, 2, 3)

@@ -75,8 +75,8 @@ def test_layers_with_x64_enabled(float64, name):
 
 def test_decoding_with_x64_enabled(float64):
     step = lambda carry, token: (carry + 1, jnp.arange(5, dtype=jnp.float32) * carry)
-    assert decoding.sample(step, jnp.float32(0), 0, jax.random.key(0), length=3).dtype == jnp.int32
-    best = decoding.beam_search(step, jnp.float32(0), 0, end=1, num_beams=2, length=3)
+    assert decoding.sample(step, jnp.float32(0), 0, jax.random.key(0), max_length=3).dtype == jnp.int32
+    best = decoding.beam_search(step, jnp.float32(0), 0, end_token=1, num_beams=2, max_length=3)
     assert (best.tokens.dtype, best.scores.dtype) == (jnp.int32, jnp.float32)
 
 

@@ -1,4 +1,4 @@
-"""Folds beside the poolings that they equal."""
+"""Folds and the equivalent pooling functions."""
 
 from jaxnets import sets
 

@@ -1,4 +1,4 @@
-"""No sets, sets without elements and elements without features: right shapes, zeros, and gradients of zero."""
+"""Empty batches, empty sets and zero features yield zeros and zero gradients in all public functions."""
 
 import functools
 
@@ -13,15 +13,15 @@ from jaxnets.sets.histogram import KINDS
 
 D, COUNT = 3, 2
 KEY = jax.random.key(0)
-# Elements, valid, and the axes that results have in place of a batch.
+# Leading axes of elements, mask or segments, and leading axes of results.
 CASES = {
     "no sets": ((0, 5), None, (0,)),
     "no elements": ((2, 0), None, (2,)),
-    "neither": ((0, 0), None, (0,)),
-    "no valid": ((2, 5), np.zeros((2, 5), bool), (2,)),
-    "no elements of segments": ((0,), sets.Segments(np.zeros(0, np.int32), COUNT), (COUNT,)),
-    "segments of count 0": ((5,), sets.Segments(np.zeros(5, np.int32), 0), (0,)),
-    "segments without valid": ((5,), sets.Segments(np.full(5, -1, np.int32), COUNT), (COUNT,)),
+    "no sets and elements": ((0, 0), None, (0,)),
+    "no valid elements": ((2, 5), np.zeros((2, 5), bool), (2,)),
+    "empty segments": ((0,), sets.Segments(np.zeros(0, np.int32), COUNT), (COUNT,)),
+    "zero segments": ((5,), sets.Segments(np.zeros(5, np.int32), 0), (0,)),
+    "segments without valid elements": ((5,), sets.Segments(np.full(5, -1, np.int32), COUNT), (COUNT,)),
 }
 MESH = jax.make_mesh((1,), ("set",), (AxisType.Auto,), devices=jax.devices()[:1])
 
@@ -34,19 +34,19 @@ def all_histograms(xs, valid):
     return sum(sets.histogram(xs, bins(kind, xs.shape[-1]), valid, kind=kind) for kind in KINDS)
 
 
-def folded(fold):
+def apply_fold(fold):
     def run(xs, valid):
-        carry = fold.add(fold.start(xs, valid), xs, valid)
+        carry = fold.update(fold.init(xs, valid), xs, valid)
         return fold.result(fold.merge(carry, carry))
 
     return run
 
 
-def of_row(f):
+def with_scale_and_bias(f):
     return lambda xs, valid: f(xs, jnp.ones(xs.shape[-1]), jnp.zeros(xs.shape[-1]), valid)
 
 
-# Of elements [*batch, N, D] and valid: the function, and the shape of its result after its batch.
+# Functions of elements and valid, and the trailing shape of their results.
 FEATURES, BINNED = lambda d: (d,), lambda d: (d, 4)
 FUNCTIONS = {
     "sum_pool": (sets.sum_pool, FEATURES),
@@ -64,20 +64,20 @@ FUNCTIONS = {
     ),
     "histogram": (all_histograms, BINNED),
     "histogram_fold": (
-        lambda xs, valid: folded(sets.histogram_fold(bins("linear", xs.shape[-1])))(xs, valid),
+        lambda xs, valid: apply_fold(sets.histogram_fold(bins("linear", xs.shape[-1])))(xs, valid),
         BINNED,
     ),
-    "sum_fold": (folded(sets.sum_fold), FEATURES),
-    "mean_fold": (folded(sets.mean_fold), FEATURES),
-    "max_fold": (folded(sets.max_fold), FEATURES),
-    "min_fold": (folded(sets.min_fold), FEATURES),
+    "sum_fold": (apply_fold(sets.sum_fold), FEATURES),
+    "mean_fold": (apply_fold(sets.mean_fold), FEATURES),
+    "max_fold": (apply_fold(sets.max_fold), FEATURES),
+    "min_fold": (apply_fold(sets.min_fold), FEATURES),
     "fold_over_devices": (
         lambda xs, valid: sets.fold_over_devices(sets.mean_fold, xs, valid, mesh=MESH, axis="set"),
         FEATURES,
     ),
-    # Results of these are elements.
-    "set_norm": (of_row(sets.set_norm), None),
-    "layer_norm": (of_row(sets.layer_norm), None),
+    # These return elements.
+    "set_norm": (with_scale_and_bias(sets.set_norm), None),
+    "layer_norm": (with_scale_and_bias(sets.layer_norm), None),
 }
 SMALL = dict(embed_dim=4, num_heads=2)
 MODULES = {
@@ -96,22 +96,22 @@ MODULES = {
 }
 OTHERS = {
     "MAB": "test_attention_to_an_empty_set",
-    "votes": "test_numbers_without_sets",
-    "log_likelihoods": "test_numbers_without_sets",
-    "bins_init": "test_initializers",
-    "gaussians_init": "test_initializers",
-    "apply_in_chunks": "test_in_chunks",
+    "votes": "test_votes_and_likelihoods_of_empty_arrays",
+    "log_likelihoods": "test_votes_and_likelihoods_of_empty_arrays",
+    "bins_init": "test_initializers_of_empty_parameters",
+    "gaussians_init": "test_initializers_of_empty_parameters",
+    "apply_in_chunks": "test_apply_in_chunks_of_empty_chunks",
 }
 EXEMPT = {
-    "Fold": "a tuple of functions; those of this package are swept",
+    "Fold": "a tuple of functions; the folds are tested",
     "Validity": "a type",
-    "Segments": "an argument of what is swept",
+    "Segments": "an argument of the tested functions",
 }
 
 
-def test_the_sweep_has_every_public_name():
-    swept = [*FUNCTIONS, *MODULES, *OTHERS, *EXEMPT]
-    assert sorted(swept) == sorted(sets.__all__)
+def test_every_public_name_is_tested_or_exempt():
+    tested = [*FUNCTIONS, *MODULES, *OTHERS, *EXEMPT]
+    assert sorted(tested) == sorted(sets.__all__)
     assert all(name in globals() for name in OTHERS.values())
 
 
@@ -130,16 +130,16 @@ def jitted(name):
     return jax.jit(jax.grad(lambda xs, valid: squares(function(xs, valid)), has_aux=True))
 
 
-def but_slow(names, fast):
+def mark_slow(names, fast):
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("case", but_slow(CASES, ("no sets", "segments of count 0")))
-def test_functions(name, case):
+@pytest.mark.parametrize("case", mark_slow(CASES, ("no sets", "zero segments")))
+def test_functions_of_empty_sets(name, case):
     leading, valid, batch = CASES[case]
     rest = FUNCTIONS[name][1]
-    for d in (D, 0) if case == "no valid" else (D,):
+    for d in (D, 0) if case == "no valid elements" else (D,):
         xs = jnp.full((*leading, d), np.nan)
         gradient, found = jitted(name)(xs, valid)
         check(found, gradient, xs.shape if rest is None else (*batch, *rest(d)))
@@ -152,9 +152,9 @@ def variables_of(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("case", but_slow(CASES, ("no sets",)))
-def test_modules(name, case):
-    """The answer to an empty set is made of biases: finite, not zero."""
+@pytest.mark.parametrize("case", mark_slow(CASES, ("no sets",)))
+def test_modules_of_empty_sets(name, case):
+    """Outputs for an empty set depend on biases: they are finite, but not zero."""
     model, rest = MODULES[name]
     leading, valid, batch = CASES[case]
     xs, variables = jnp.full((*leading, D), np.nan), variables_of(name)
@@ -165,8 +165,8 @@ def test_modules(name, case):
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(dvariables))
     if not found.size:
         check(found, dvariables, shape)
-    alone = jax.eval_shape(model.init, KEY, xs, valid)
-    assert jax.tree.map(jnp.shape, alone) == jax.tree.map(jnp.shape, variables)
+    initial = jax.eval_shape(model.init, KEY, xs, valid)
+    assert jax.tree.map(jnp.shape, initial) == jax.tree.map(jnp.shape, variables)
 
 
 @pytest.mark.parametrize("n, m", [(0, 3), (2, 0), (0, 0)])
@@ -181,7 +181,7 @@ def test_attention_to_an_empty_set(n, m):
 
 
 @pytest.mark.parametrize("shape", [(0, D), (2, 0, D), (4, 0)])
-def test_numbers_without_sets(shape):
+def test_votes_and_likelihoods_of_empty_arrays(shape):
     def run(xs):
         each = [sets.votes(kind, bins(kind, shape[-1]), xs) for kind in KINDS]
         return each, sets.log_likelihoods(sets.gaussians_init(KEY, shape[-1], 4), xs)
@@ -190,19 +190,19 @@ def test_numbers_without_sets(shape):
     assert {ys.shape for ys in each} == {(*shape, 4)} and found.shape == (*shape[:-1], 4)
 
 
-def test_initializers():
+def test_initializers_of_empty_parameters():
     assert {a.shape for a in sets.gaussians_init(KEY, 0, 2).values()} == {(2, 0), (2, 0, 0)}
     assert sets.gaussian_pool(sets.gaussians_init(KEY, D, 0), jnp.ones((2, 5, D))).shape == (2, 0)
     for features, count in ((0, 4), (2, 0)):
-        with pytest.raises(ValueError, match="`(bins|features)` must be an integer of at least"):
+        with pytest.raises(ValueError, match="`(num_bins|features)` must be an integer of at least"):
             sets.bins_init("linear", features, count)
-    with pytest.raises(ValueError, match="`bins` must be"):
+    with pytest.raises(ValueError, match="`bins` must have"):
         sets.histogram(jnp.ones((5, D)), {"centers": jnp.ones((D, 0))})
 
 
-@pytest.mark.parametrize("name", but_slow(["DeepSets", "HistNetQ", "SetTransformer"], ("HistNetQ",)))
+@pytest.mark.parametrize("name", mark_slow(["DeepSets", "HistNetQ", "SetTransformer"], ("HistNetQ",)))
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
-def test_in_chunks(name, shape):
+def test_apply_in_chunks_of_empty_chunks(name, shape):
     model, variables = MODULES[name][0], variables_of(name)
     xs = jnp.ones((*shape, D))
     found = sets.apply_in_chunks(model, variables, lambda: [(xs, None), (xs, None)])

@@ -1,4 +1,4 @@
-"""Histograms of sets: as published, a partition of unity, chunks, gradients, memory."""
+"""Histograms of sets: comparison with published code, partition of unity, chunks, gradients and memory."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from jaxnets import sets
 from jaxnets.sets.histogram import KINDS
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "sets.npz")
-weigh = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2)
+weighted_sum = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2)
 each = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "linear"])
-def test_equals_the_published_form(float64, kind):
+def test_histograms_equal_the_published_code(float64, kind):
     case = f"histogram/{kind}"
     given = [jnp.array(GOLDEN[f"{case}/{name}"]) for name in ("x", "centers", "widths")]
     run = lambda x, centers, widths: sets.histogram(x, {"centers": centers, "widths": widths}, kind=kind, chunk=2)
     np.testing.assert_allclose(run(*given), GOLDEN[f"{case}/output"], rtol=1e-9, atol=1e-12)
-    got = jax.jit(jax.grad(lambda *given: weigh(run(*given)), (0, 1, 2)))(*given)
+    got = jax.jit(jax.grad(lambda *given: weighted_sum(run(*given)), (0, 1, 2)))(*given)
     for name, gradient in zip(("x", "centers", "widths"), got, strict=True):
         np.testing.assert_allclose(gradient, GOLDEN[f"{case}/gradient/{name}"], rtol=1e-6, atol=1e-9, err_msg=name)
 
@@ -44,14 +44,14 @@ def test_linear_votes_sum_to_one_everywhere(centers):
 
 def test_linear_votes_have_gradients_everywhere_inside():
     bins = sets.bins_init("linear", 1, 5)
-    centre_of_votes = lambda x: jnp.sum(sets.votes("linear", bins, x[None, None])[0, 0] * bins["centers"][0])
+    mean_of_votes = lambda x: jnp.sum(sets.votes("linear", bins, x[None, None])[0, 0] * bins["centers"][0])
     xs = jnp.linspace(0.001, 0.999, 501)
-    np.testing.assert_allclose(jax.vmap(centre_of_votes)(xs), xs, atol=1e-6)  # x is told by its votes
-    np.testing.assert_allclose(jax.vmap(jax.grad(centre_of_votes))(xs), 1, atol=1e-5)
+    np.testing.assert_allclose(jax.vmap(mean_of_votes)(xs), xs, atol=1e-6)  # the votes determine x
+    np.testing.assert_allclose(jax.vmap(jax.grad(mean_of_votes))(xs), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind, total", [("hard", 1.063), ("soft", 0.500), ("gaussian", 0.882), ("sigmoid", 0.9986)])
-def test_sums_over_bins_of_the_published_kinds(kind, total):
+def test_mean_sum_of_votes_of_the_published_kinds(kind, total):
     xs = jnp.linspace(0, 1, 20001)[:, None]
     found = sets.histogram(xs, sets.bins_init(kind, 1, 32), kind=kind).sum()
     np.testing.assert_allclose(found, total, atol=2e-3)
@@ -59,33 +59,33 @@ def test_sums_over_bins_of_the_published_kinds(kind, total):
 
 @each
 @pytest.mark.parametrize("chunk", [1, 3, None])
-def test_chunks_order_and_form_have_no_effect(float64, kind, chunk):
+def test_chunks_order_and_segments_have_no_effect(float64, kind, chunk):
     xs = jax.random.uniform(jax.random.key(3), (2, 10, 3), jnp.float64)
     mask = jnp.array([[True] * 10, [True] * 4 + [False] * 6])
     bins = jax.tree.map(lambda a: a.astype(jnp.float64), sets.bins_init(kind, 3, 5))
-    run = lambda xs, bins, valid, chunk: weigh(sets.histogram(xs, bins, valid, kind=kind, chunk=chunk))
+    run = lambda xs, bins, valid, chunk: weighted_sum(sets.histogram(xs, bins, valid, kind=kind, chunk=chunk))
     gradients = jax.jit(jax.value_and_grad(run, (0, 1)), static_argnums=3)
-    whole = gradients(xs, bins, mask, 10)
+    expected = gradients(xs, bins, mask, 10)
     order = jax.random.permutation(jax.random.key(4), 10)
-    moved, (dx, dbins) = gradients(jnp.where(mask[..., None], xs, jnp.nan)[:, order], bins, mask[:, order], chunk)
-    np.testing.assert_allclose(moved, whole[0], rtol=1e-12)
-    np.testing.assert_allclose(dx, whole[1][0][:, order], atol=1e-12)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), dbins, whole[1][1])
+    permuted, (dx, dbins) = gradients(jnp.where(mask[..., None], xs, jnp.nan)[:, order], bins, mask[:, order], chunk)
+    np.testing.assert_allclose(permuted, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(dx, expected[1][0][:, order], atol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), dbins, expected[1][1])
     ids = jnp.where(mask, jnp.arange(2)[:, None], 2).reshape(-1)
     flat, (dflat, _) = gradients(xs.reshape(-1, 3), bins, sets.Segments(ids, 2), chunk)
-    np.testing.assert_allclose(flat, whole[0], rtol=1e-12)
-    np.testing.assert_allclose(dflat.reshape(xs.shape), whole[1][0], atol=1e-12)
+    np.testing.assert_allclose(flat, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(dflat.reshape(xs.shape), expected[1][0], atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["soft", "gaussian", "sigmoid", "linear"])
 def test_gradients_equal_finite_differences(float64, kind):
     xs = jax.random.uniform(jax.random.key(3), (6, 2), jnp.float64)
     bins = jax.tree.map(lambda a: a.astype(jnp.float64), sets.bins_init(kind, 2, 4))
-    run = jax.jit(lambda xs, bins: weigh(sets.histogram(xs, bins, kind=kind, chunk=4)))
+    run = jax.jit(lambda xs, bins: weighted_sum(sets.histogram(xs, bins, kind=kind, chunk=4)))
     check_grads(run, (xs, bins), 1, ["rev"], eps=1e-7, rtol=1e-4, atol=1e-6)
 
 
-def test_cumulative_form_is_the_distribution_function():
+def test_cumulative_histogram_is_the_distribution_function():
     xs = jax.random.uniform(jax.random.key(3), (1000, 1))
     found = sets.histogram(xs, sets.bins_init("hard", 1, 10), kind="hard", cumulative=True)[0]
     np.testing.assert_allclose(found, [(xs < edge).mean() for edge in np.arange(0.1, 1.05, 0.1)], atol=0.08)
@@ -95,14 +95,14 @@ def test_cumulative_form_is_the_distribution_function():
 
 
 @each
-def test_empty_sets_and_what_is_out_of_range(kind):
+def test_empty_sets_yield_zeros_and_values_are_clipped(kind):
     bins = sets.bins_init(kind, 2, 4)
     xs, mask = jnp.full((3, 5, 2), jnp.nan), jnp.zeros((3, 5), bool)
     run = jax.jit(lambda xs: jnp.sum(sets.histogram(xs, bins, mask, kind=kind)))
     assert run(xs) == 0 and not np.asarray(jax.grad(run)(xs)).any()
     assert not np.asarray(sets.histogram(jnp.zeros((3, 0, 2)), bins, kind=kind)).any()
-    beyond = sets.histogram(jnp.array([[-7.0, 9.0]]), bins, kind=kind)
-    np.testing.assert_array_equal(beyond, sets.histogram(jnp.array([[0.0, 1.0]]), bins, kind=kind))
+    clipped = sets.histogram(jnp.array([[-7.0, 9.0]]), bins, kind=kind)
+    np.testing.assert_array_equal(clipped, sets.histogram(jnp.array([[0.0, 1.0]]), bins, kind=kind))
 
 
 @each
@@ -110,8 +110,8 @@ def test_memory_does_not_grow_with_elements_times_bins(kind):
     bins = sets.bins_init(kind, 4, 64)
     gradient = jax.jit(jax.grad(lambda xs, bins: jnp.sum(sets.histogram(xs, bins, kind=kind) ** 2), (0, 1)))
     xs = jax.ShapeDtypeStruct((1, 100_000, 4), jnp.float32)
-    needed = gradient.lower(xs, bins).compile().memory_analysis().temp_size_in_bytes
-    assert needed < 0.1 * 100_000 * 4 * 64 * 4
+    num_bytes = gradient.lower(xs, bins).compile().memory_analysis().temp_size_in_bytes
+    assert num_bytes < 0.1 * 100_000 * 4 * 64 * 4
 
 
 @pytest.mark.parametrize(
@@ -124,20 +124,20 @@ def test_memory_does_not_grow_with_elements_times_bins(kind):
         (lambda xs: sets.bins_init("linear", 2, 1), "`num_bins` must be an integer of at least 2, got 1"),
         (
             lambda xs: sets.histogram(xs, sets.bins_init("soft", 2, 4)),
-            r"`bins` must be \['centers'\] for 'linear', got",
+            r"`bins` must have the keys \['centers'\] for 'linear', got",
         ),
         (lambda xs: sets.histogram(xs, sets.bins_init("linear", 3, 4)), r"`centers` must be \[2, B\]"),
         (
             lambda xs: sets.histogram(xs, sets.bins_init("linear", 2, 4), chunk=0),
             "`chunk` must be an integer of at least 1, got 0",
         ),
-        (lambda xs: sets.histogram(xs, jnp.ones((2, 4))), r"`bins` must be a dict as made by bins_init\('linear'"),
+        (lambda xs: sets.histogram(xs, jnp.ones((2, 4))), r"`bins` must be a dict as from bins_init\('linear'"),
         (
             lambda xs: sets.histogram(xs, {"centers": jnp.ones((2, 4)), "widths": jnp.ones((2, 3))}, kind="soft"),
-            "`bins` must be as many centers as widths",
+            "`bins` must have as many centers as widths",
         ),
     ],
 )
-def test_what_does_not_fit_is_told(call, message):
+def test_invalid_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.ones((3, 5, 2)))

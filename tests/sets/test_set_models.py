@@ -1,4 +1,4 @@
-"""Set attention against torch code of the published form; models under permutation, padding and as segments."""
+"""Set attention compared with torch, and invariance of models to order, padding and segments."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jaxnets import sets
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "sets.npz")
 WIDTH = 8
-weigh = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2)
+weighted_sum = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys**2)
 PUBLISHED = {
     "SAB": lambda **o: sets.SAB(WIDTH, 2, **o),
     "ISAB": lambda **o: sets.ISAB(WIDTH, 4, 2, **o),
@@ -19,8 +19,8 @@ PUBLISHED = {
 }
 
 
-def from_golden(prefix):
-    """Ours of torch's names."""
+def params_from_golden(prefix):
+    """Returns torch's parameters in our layout."""
     names = {"weight": "kernel", "norms.0": "norm_x", "norms.1": "norm_out"}
     params = {}
     for key in GOLDEN.files:
@@ -40,15 +40,15 @@ def from_golden(prefix):
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_equals_the_published_form(float64, name, norm):
+def test_blocks_equal_the_published_code(float64, name, norm):
     case = f"{name}/{norm}"
     module = PUBLISHED[name](norm=norm, dtype=jnp.float64)
-    params, x = from_golden(f"{case}/weight/"), jnp.array(GOLDEN[f"{case}/x"])
+    params, x = params_from_golden(f"{case}/weight/"), jnp.array(GOLDEN[f"{case}/x"])
     run = jax.jit(lambda params, x: module.apply({"params": params}, x))
     np.testing.assert_allclose(run(params, x), GOLDEN[f"{case}/output"], atol=1e-10)
-    dparams, dx = jax.jit(jax.grad(lambda *given: weigh(run(*given)), (0, 1)))(params, x)
+    dparams, dx = jax.jit(jax.grad(lambda *given: weighted_sum(run(*given)), (0, 1)))(params, x)
     np.testing.assert_allclose(dx, GOLDEN[f"{case}/gradient/x"], atol=1e-9)
-    expected = from_golden(f"{case}/gradient/weight/")
+    expected = params_from_golden(f"{case}/gradient/weight/")
     assert jax.tree.structure(dparams) == jax.tree.structure(expected)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), dparams, expected)
 
@@ -56,26 +56,26 @@ def test_equals_the_published_form(float64, name, norm):
 SMALL = dict(embed_dim=8, num_heads=2)
 MODELS = {
     "deep sets": sets.DeepSets(2, (6, 5), (4,)),
-    "deep sets, median": sets.DeepSets(2, (6, 5), (4,), pooling="median", activation="tanh"),
+    "deep sets median": sets.DeepSets(2, (6, 5), (4,), pooling="median", activation="tanh"),
     "equivariant": sets.EquivariantLayer(4),
-    "equivariant, mean": sets.EquivariantDeepSets(2, (5, 4)),
-    "set transformer, elements": sets.SetTransformer(
+    "equivariant mean": sets.EquivariantDeepSets(2, (5, 4)),
+    "set transformer elements": sets.SetTransformer(
         2, num_seeds=0, num_inducing_points=3, num_encoder_blocks=1, **SMALL
     ),
     "set transformer": sets.SetTransformer(2, num_inducing_points=3, **SMALL),
-    "set transformer, all": sets.SetTransformer(2, num_seeds=3, num_inducing_points=0, norm="layer", **SMALL),
-    "set transformer, clean": sets.SetTransformer(2, num_inducing_points=3, norm="set", clean_residual=True, **SMALL),
-    "set transformer, in blocks": sets.SetTransformer(2, num_inducing_points=3, implementation="chunked", **SMALL),
+    "set transformer SAB": sets.SetTransformer(2, num_seeds=3, num_inducing_points=0, norm="layer", **SMALL),
+    "set transformer clean": sets.SetTransformer(2, num_inducing_points=3, norm="set", clean_residual=True, **SMALL),
+    "set transformer chunked": sets.SetTransformer(2, num_inducing_points=3, implementation="chunked", **SMALL),
     "hist net": sets.HistNetQ(3, (6, 4), (5,), num_bins=5),
-    "hist net, hard": sets.HistNetQ(3, (), (5,), num_bins=5, kind="hard", softmax=False),
+    "hist net hard": sets.HistNetQ(3, (), (5,), num_bins=5, kind="hard", softmax=False),
 }
-EQUIVARIANT = ("equivariant", "equivariant, mean", "set transformer, elements")
+EQUIVARIANT = ("equivariant", "equivariant mean", "set transformer elements")
 each = pytest.mark.parametrize("name", MODELS)
-# Those that test_set_properties.py tries more thoroughly are slow ones here.
-TRIED = ("deep sets", "equivariant, mean", "set transformer", "hist net")
-LIKE_OTHERS = ("set transformer, clean", "set transformer, in blocks")  # as "set transformer, all"
-each_but_once = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in (*TRIED, *LIKE_OTHERS))) for name in MODELS]
+# Models that test_set_properties.py covers more thoroughly, or that resemble others, are slow tests here.
+COVERED = ("deep sets", "equivariant mean", "set transformer", "hist net", "set transformer clean")
+SIMILAR = ("set transformer chunked",)
+each_uncovered = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in (*COVERED, *SIMILAR))) for name in MODELS]
 )
 MASK = jnp.array([[True] * 6, [True, False, True, True, False, True], [False] * 6])
 
@@ -85,17 +85,17 @@ def problem(name):
     xs = jax.random.uniform(jax.random.key(0), (3, 6, 3))
     variables = jax.jit(model.init)(jax.random.key(1), xs)
 
-    def move(path, a):
-        by = 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
-        return a.astype(by.dtype) + by
+    def perturb(path, a):
+        noise = 0.2 * jax.random.normal(jax.random.fold_in(jax.random.key(2), len(str(path))), a.shape)
+        return a.astype(noise.dtype) + noise
 
     if not name.startswith("hist"):
-        variables = jax.tree_util.tree_map_with_path(move, variables)
+        variables = jax.tree_util.tree_map_with_path(perturb, variables)
     return model, variables, xs
 
 
-@each_but_once
-def test_order_padding_and_form_have_no_effect(float64, name):
+@each_uncovered
+def test_order_padding_and_segments_have_no_effect(float64, name):
     model, variables, xs = problem(name)
     variables, xs = jax.tree.map(lambda a: a.astype(jnp.float64), (variables, xs))
     model = model.clone(dtype=jnp.float64)
@@ -105,38 +105,38 @@ def test_order_padding_and_form_have_no_effect(float64, name):
     @jax.jit
     def run(xs, variables, valid):
         ys = model.apply(variables, xs, valid)
-        again = ys if not equivariant else sets.sum_pool(ys, valid)
-        return weigh(again), again
+        outputs = ys if not equivariant else sets.sum_pool(ys, valid)
+        return weighted_sum(outputs), outputs
 
     gradient = jax.jit(jax.value_and_grad(run, has_aux=True), static_argnums=())
-    ((_, whole), dx) = gradient(xs, variables, MASK)
-    rubbish = jnp.where(MASK[..., None], xs, jnp.nan)[:, order]
-    ((_, moved), dmoved) = gradient(rubbish, variables, MASK[:, order])
-    np.testing.assert_allclose(moved, whole, atol=1e-12)
-    np.testing.assert_allclose(dmoved, dx[:, order], atol=1e-12)
+    ((_, expected), dx) = gradient(xs, variables, MASK)
+    with_nan = jnp.where(MASK[..., None], xs, jnp.nan)[:, order]
+    ((_, permuted), dpermuted) = gradient(with_nan, variables, MASK[:, order])
+    np.testing.assert_allclose(permuted, expected, atol=1e-12)
+    np.testing.assert_allclose(dpermuted, dx[:, order], atol=1e-12)
     assert not np.asarray(dx)[~np.asarray(MASK)].any() and np.isfinite(np.asarray(dx)).all()
     longer = jnp.pad(xs, [(0, 0), (0, 3), (0, 0)], constant_values=jnp.inf), jnp.pad(MASK, [(0, 0), (0, 3)])
-    np.testing.assert_allclose(run(longer[0], variables, longer[1])[1], whole, atol=1e-12)
-    if name.startswith("set transformer, in blocks"):
+    np.testing.assert_allclose(run(longer[0], variables, longer[1])[1], expected, atol=1e-12)
+    if name.startswith("set transformer chunked"):
         return
     segments = lambda ids: sets.Segments(ids, 3)
     flat_order = jax.random.permutation(jax.random.key(7), 18)
     ids = jnp.where(MASK, jnp.arange(3)[:, None], -1).reshape(-1)[flat_order]
     flat = jnp.where(MASK[..., None], xs, jnp.nan).reshape(-1, 3)[flat_order]
-    one = lambda xs: run.__wrapped__(xs, variables, segments(ids))
-    ((_, of_flat), dflat) = jax.jit(jax.value_and_grad(one, has_aux=True))(flat)
-    np.testing.assert_allclose(of_flat, whole, atol=1e-12)
+    run_flat = lambda xs: run.__wrapped__(xs, variables, segments(ids))
+    ((_, flat_outputs), dflat) = jax.jit(jax.value_and_grad(run_flat, has_aux=True))(flat)
+    np.testing.assert_allclose(flat_outputs, expected, atol=1e-12)
     np.testing.assert_allclose(dflat, dx.reshape(-1, 3)[flat_order], atol=1e-12)
 
 
-@each_but_once
-def test_a_set_is_what_it_is_alone_in_float32(name):
+@each_uncovered
+def test_outputs_do_not_depend_on_the_batch_in_float32(name):
     model, variables, xs = problem(name)
     run = jax.jit(lambda xs, mask: model.apply(variables, xs, mask))
-    together = run(xs, MASK)
-    alone = jax.jit(model.apply)(variables, xs[1][MASK[1]][None])
-    expected = together[1:2][:, MASK[1]] if name in EQUIVARIANT else together[1:2]
-    np.testing.assert_allclose(expected, alone, rtol=1e-5, atol=1e-6)
+    batched = run(xs, MASK)
+    single = jax.jit(model.apply)(variables, xs[1][MASK[1]][None])
+    expected = batched[1:2][:, MASK[1]] if name in EQUIVARIANT else batched[1:2]
+    np.testing.assert_allclose(expected, single, rtol=1e-5, atol=1e-6)
 
 
 @each
@@ -146,7 +146,7 @@ def test_models_lower_for_tpu_and_cuda(name):
     assert "stablehlo" in loss.trace(variables).lower(lowering_platforms=("tpu", "cuda")).as_text()
 
 
-def test_bfloat16_computes_and_answers_in_float32():
+def test_bfloat16_models_return_float32():
     xs = jax.random.uniform(jax.random.key(0), (2, 6, 3), jnp.bfloat16)
     for model in (
         sets.SetTransformer(2, num_inducing_points=3, dtype=jnp.bfloat16, **SMALL),
@@ -156,37 +156,37 @@ def test_bfloat16_computes_and_answers_in_float32():
         assert ys.dtype == jnp.float32 and bool(jnp.isfinite(ys).all())
 
 
-def test_weights_of_inducing_points_are_those_that_they_read_with():
+def test_weights_of_inducing_points_reproduce_the_block():
     module, xs = sets.ISAB(WIDTH, 4, 2), jax.random.normal(jax.random.key(0), (2, 7, WIDTH))
-    real = jnp.arange(7)[None] < jnp.array([[7], [3]])
+    valid = jnp.arange(7)[None] < jnp.array([[7], [3]])
     variables = module.init(jax.random.key(1), xs)
-    weights = module.apply(variables, xs, real, method="weights")
+    weights = module.apply(variables, xs, valid, method="weights")
     assert weights.shape == (2, 2, 4, 7)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
-    assert not np.asarray(weights)[~np.broadcast_to(real[:, None, None], weights.shape)].any()
-    # X + A V, then the block's own network, is what the first of its two blocks gives.
+    assert not np.asarray(weights)[~np.broadcast_to(valid[:, None, None], weights.shape)].any()
+    # The first MAB computes X + A V, followed by its feed-forward layer.
     first = variables["params"]["first"]
     dense = lambda name, a: a @ first[name]["kernel"] + first[name]["bias"].reshape((1,) * (a.ndim - 1) + (-1,))
     value = dense("value", xs).reshape(2, 7, 2, WIDTH // 2)
-    read = jnp.einsum("bhmn,bnhd->bmhd", weights, value).reshape(2, 4, WIDTH)
-    hs = dense("query", variables["params"]["inducing"])[None] + read
-    reading = module.apply(variables, None, xs, real, method="update")
-    found = module.apply(variables, reading, method="finish")
+    attended = jnp.einsum("bhmn,bnhd->bmhd", weights, value).reshape(2, 4, WIDTH)
+    hs = dense("query", variables["params"]["inducing"])[None] + attended
+    state = module.apply(variables, None, xs, valid, method="update")
+    found = module.apply(variables, state, method="finalize")
     np.testing.assert_allclose(hs + jax.nn.relu(dense("out", hs)), found, rtol=1e-5, atol=1e-6)
 
 
-def test_prevalences_are_parts_of_one():
+def test_softmax_option_applies_a_softmax():
     xs = jax.random.normal(jax.random.key(0), (2, 5, 3))
     for model in (
         sets.DeepSets(4, (8,), ()),
         sets.SetTransformer(4, embed_dim=8, num_heads=2, num_encoder_blocks=1, num_decoder_blocks=0),
     ):
         variables = model.init(jax.random.key(1), xs)
-        logits, shares = model.apply(variables, xs), model.clone(softmax=True).apply(variables, xs)
-        np.testing.assert_allclose(shares, jax.nn.softmax(logits), rtol=1e-6)
+        logits, probabilities = model.apply(variables, xs), model.clone(softmax=True).apply(variables, xs)
+        np.testing.assert_allclose(probabilities, jax.nn.softmax(logits), rtol=1e-6)
 
 
-def test_embedded_tokens():
+def test_embedded_tokens_are_order_invariant():
     model = sets.DeepSets(1, (5, 4), (), vocab_size=11, activation="tanh")
     tokens = jnp.array([[1, 2, 3], [3, 2, 1]])
     variables = model.init(jax.random.key(0), tokens)
@@ -198,7 +198,10 @@ def test_embedded_tokens():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs), "`num_heads` must be a divisor of the width, 9, got 2"),
+        (
+            lambda xs: sets.SAB(9, 2).init(jax.random.key(0), xs),
+            "`num_heads` must be a divisor of `embed_dim`, 9, got 2",
+        ),
         (lambda xs: sets.ISAB(8, 0).init(jax.random.key(0), xs), "`inducing` must be an integer of at least 1, got 0"),
         (lambda xs: sets.SAB(8, norm="batch").init(jax.random.key(0), xs), "`norm` must be one of none, layer, set"),
         (
@@ -213,6 +216,6 @@ def test_embedded_tokens():
         (lambda xs: sets.HistNetQ(1, kind="round").init(jax.random.key(0), xs), "`kind` must be one of hard"),
     ],
 )
-def test_what_does_not_fit_is_told(call, message):
+def test_invalid_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
         call(jnp.ones((2, 4, 3)))

@@ -1,4 +1,4 @@
-"""Any order, padding, chunks and form of sets: the same results and gradients, in float32 and in float64."""
+"""Invariance of values and gradients to order, padding, chunks and segments, in float32 and float64."""
 
 import functools
 
@@ -11,101 +11,101 @@ from hypothesis import strategies as st
 
 from jaxnets import sets
 
-SETS, MOST, LENGTH, FLAT, D = 3, 8, 12, 30, 3
-# How much a result may change, of a scale that each test has.
-BOUNDS = {"float32": 1e-6, "float64": 1e-12}
-weigh = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys)
-in_both_precisions = pytest.mark.parametrize("dtype", BOUNDS)
-of_any_sets = given(
-    sizes=st.lists(st.integers(0, MOST), min_size=SETS, max_size=SETS),
-    borders=st.lists(st.integers(0, LENGTH), min_size=2, max_size=2).map(sorted),
+NUM_SETS, MAX_SIZE, LENGTH, FLAT, D = 3, 8, 12, 30, 3
+# Tolerances relative to a scale that each test defines.
+TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
+weighted_sum = lambda ys: jnp.sum(jnp.cos(jnp.arange(ys.size)).reshape(ys.shape) * ys)
+in_both_precisions = pytest.mark.parametrize("dtype", TOLERANCES)
+random_sets = given(
+    sizes=st.lists(st.integers(0, MAX_SIZE), min_size=NUM_SETS, max_size=NUM_SETS),
+    boundaries=st.lists(st.integers(0, LENGTH), min_size=2, max_size=2).map(sorted),
     seed=st.integers(0, 2**32 - 1),
 )
-of_small_sets = example(sizes=[0, 1, 2], borders=[4, 9], seed=0)
-of_large_sets = example(sizes=[MOST, 0, MOST], borders=[0, 1], seed=1)
+small_sets = example(sizes=[0, 1, 2], boundaries=[4, 9], seed=0)
+large_sets = example(sizes=[MAX_SIZE, 0, MAX_SIZE], boundaries=[0, 1], seed=1)
 
 
 def forms(sizes, seed, dtype):
-    """The same sets three times: in order, padded with zeros; in any order among rubbish; in one long row, as segments.
+    """Returns sets padded with zeros, padded in random order with fillers, and as segments, with fixed shapes.
 
-    Each time elements, valid, and in which rows of the elements the real ones are; always of the same shapes.
+    Each form consists of elements, valid, and the rows of the valid elements.
     """
     random = np.random.default_rng(seed)
-    real = random.uniform(-2, 2, (sum(sizes), D))
+    valid_elements = random.uniform(-2, 2, (sum(sizes), D))
 
-    def put(count, rows, between):
-        elements = random.choice(between, (count, D))
-        elements[rows] = real
+    def put(count, rows, fillers):
+        elements = random.choice(fillers, (count, D))
+        elements[rows] = valid_elements
         return jnp.array(elements, dtype)
 
-    def padded(slots, between):
+    def padded(slots, fillers):
         rows = np.concatenate([LENGTH * i + slots[i, :size] for i, size in enumerate(sizes)])
-        mask = np.isin(np.arange(SETS * LENGTH), rows).reshape(SETS, LENGTH)
-        return put(SETS * LENGTH, rows, between).reshape(SETS, LENGTH, D), jnp.array(mask), rows
+        mask = np.isin(np.arange(NUM_SETS * LENGTH), rows).reshape(NUM_SETS, LENGTH)
+        return put(NUM_SETS * LENGTH, rows, fillers).reshape(NUM_SETS, LENGTH, D), jnp.array(mask), rows
 
-    rubbish = [np.nan, np.inf, -np.inf, 1e30, 1.0]
-    rows = random.permutation(FLAT)[: len(real)]
-    ids = random.choice([-7, -1, SETS, 99], FLAT)
-    ids[rows] = np.repeat(np.arange(SETS), sizes)
-    flat = put(FLAT, rows, rubbish), sets.Segments(jnp.array(ids), SETS), rows
-    slots = np.tile(np.arange(LENGTH), (SETS, 1))
-    return padded(slots, [0.0]), padded(random.permuted(slots, axis=1), rubbish), flat
+    fillers = [np.nan, np.inf, -np.inf, 1e30, 1.0]
+    rows = random.permutation(FLAT)[: len(valid_elements)]
+    ids = random.choice([-7, -1, NUM_SETS, 99], FLAT)
+    ids[rows] = np.repeat(np.arange(NUM_SETS), sizes)
+    flat = put(FLAT, rows, fillers), sets.Segments(jnp.array(ids), NUM_SETS), rows
+    slots = np.tile(np.arange(LENGTH), (NUM_SETS, 1))
+    return padded(slots, [0.0]), padded(random.permuted(slots, axis=1), fillers), flat
 
 
-def cut(xs, mask, borders):
-    """Three chunks: all of the elements each, of which those between two borders are real."""
-    slot, edges = jnp.arange(LENGTH)[None], (0, *borders, LENGTH)
+def split_chunks(xs, mask, boundaries):
+    """Splits a set into three chunks, each with all elements but a different range of valid ones."""
+    slot, edges = jnp.arange(LENGTH)[None], (0, *boundaries, LENGTH)
     return [(xs, mask & (edges[i] <= slot) & (slot < edges[i + 1])) for i in range(3)]
 
 
-def moved(array, rows, to, like):
-    """What belongs to the elements in some rows, put to other rows of an array like another; zeros elsewhere."""
-    there = np.zeros(like.shape).reshape(-1, like.shape[-1])
-    there[to] = np.asarray(array).reshape(-1, like.shape[-1])[rows]
-    return there.reshape(like.shape)
+def move_rows(array, rows, to, like):
+    """Moves rows of an array to the rows ``to`` of zeros with the shape of ``like``."""
+    result = np.zeros(like.shape).reshape(-1, like.shape[-1])
+    result[to] = np.asarray(array).reshape(-1, like.shape[-1])[rows]
+    return result.reshape(like.shape)
 
 
-def check(got, wanted, scale, dtype, what):
-    """Asserts that numbers are those wanted up to the bound of a scale; NaN is not."""
-    assert got.shape == wanted.shape, what
-    change = np.abs(np.asarray(got, np.float64) - np.asarray(wanted, np.float64))
-    assert (change <= BOUNDS[dtype] * scale).all(), f"{what} changed by {change.max()}"
+def check(got, expected, scale, dtype, label):
+    """Asserts that values are equal up to the tolerance times a scale, and not NaN."""
+    assert got.shape == expected.shape, label
+    change = np.abs(np.asarray(got, np.float64) - np.asarray(expected, np.float64))
+    assert (change <= TOLERANCES[dtype] * scale).all(), f"{label} changed by {change.max()}"
 
 
-def check_all(got, wanted, dtype, what):
-    """Asserts it of the leaves of a tree.
+def check_all(got, expected, dtype, label):
+    """Checks the leaves of a tree.
 
-    Answers and gradients are sums of products of elements, parameters and cotangents, all of order 1. They may cancel,
-    but rounding has the scale of the products: that of the largest number of the tree, and no less than 1.
+    Outputs and gradients are sums of products of order 1, which may cancel. Rounding errors have the scale of the
+    products: that of the largest value of the tree, at least 1.
     """
-    scale = 1 + max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(wanted))
-    for (path, leaf), other in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(wanted), strict=True):
-        check(leaf, other, scale, dtype, f"{what} {jax.tree_util.keystr(path)}")
+    scale = 1 + max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(expected))
+    for (path, leaf), other in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(expected), strict=True):
+        check(leaf, other, scale, dtype, f"{label} {jax.tree_util.keystr(path)}")
 
 
-# Of parameters p, elements and valid. Histograms are made of chunks, which differ from form to form.
+# Functions of parameters p, elements and valid. Chunks of histograms differ between the forms of sets.
 POOLS = {
-    "sum": lambda p, *of: sets.sum_pool(*of),
-    "mean": lambda p, *of: sets.mean_pool(*of),
-    "max": lambda p, *of: sets.max_pool(*of),
-    "min": lambda p, *of: sets.min_pool(*of),
-    "median": lambda p, *of: sets.median_pool(*of),
+    "sum": lambda p, *args: sets.sum_pool(*args),
+    "mean": lambda p, *args: sets.mean_pool(*args),
+    "max": lambda p, *args: sets.max_pool(*args),
+    "min": lambda p, *args: sets.min_pool(*args),
+    "median": lambda p, *args: sets.median_pool(*args),
     "quantile": lambda p, xs, valid: sets.quantile_pool(xs, 0.3, valid),
     "softmax": lambda p, xs, valid: sets.softmax_pool(xs, 3 * xs[..., :1], valid),
     "sorted": lambda p, xs, valid: sets.sorted_pool(xs, p["weights"], valid),
     "power": lambda p, xs, valid: sets.power_mean_pool(xs + 3, p["powers"], valid),
-    "gaussian": lambda p, *of: sets.gaussian_pool(p["gaussians"], *of),
+    "gaussian": lambda p, *args: sets.gaussian_pool(p["gaussians"], *args),
     "set norm": lambda p, xs, valid: sets.sum_pool(sets.set_norm(xs, *p["norm"], valid), valid),
     "layer norm": lambda p, xs, valid: sets.sum_pool(sets.layer_norm(xs, *p["norm"], valid), valid),
     "histogram": lambda p, xs, valid: sets.histogram(xs, p["linear"], valid, chunk=5),
     "soft": lambda p, xs, valid: sets.histogram(xs, p["soft"], valid, kind="soft", cumulative=True, chunk=5),
 }
-OF_ELEMENTS = ("sum", "mean", "max", "min", "median", "quantile", "softmax", "sorted")
+LINEAR_POOLS = ("sum", "mean", "max", "min", "median", "quantile", "softmax", "sorted")
 
 
 @functools.cache
 def pool_parameters(dtype):
-    """Numbers of order 1; even bins."""
+    """Returns parameters of order 1 and equidistant bins."""
     random = np.random.default_rng(3)
     normal = lambda *shape: 0.5 * random.standard_normal(shape)
     params = {
@@ -121,21 +121,21 @@ def pool_parameters(dtype):
 
 @jax.jit
 def pooled(params, xs, valid):
-    """With every function: what it pools, and the gradients of a number made of that."""
+    """Returns gradients of a weighted sum, and values, of all pools."""
 
-    def of(pool):
+    def run(pool):
         def objective(params, xs):
             ys = pool(params, xs, valid)
-            return weigh(ys), ys
+            return weighted_sum(ys), ys
 
         return jax.grad(objective, (0, 1), has_aux=True)(params, xs)
 
-    return {name: of(pool) for name, pool in POOLS.items()}
+    return {name: run(pool) for name, pool in POOLS.items()}
 
 
 @jax.jit
-def folded(params, xs, mask, borders):
-    """The same in chunks, without gradients."""
+def apply_fold(params, xs, mask, boundaries):
+    """Returns the values of all folds."""
     folds = {
         "sum": sets.sum_fold,
         "mean": sets.mean_fold,
@@ -146,41 +146,41 @@ def folded(params, xs, mask, borders):
     }
 
     def run(fold):
-        carry = fold.start(xs, mask)
-        for chunk in cut(xs, mask, borders):
-            carry = fold.add(carry, *chunk)
+        carry = fold.init(xs, mask)
+        for chunk in split_chunks(xs, mask, boundaries):
+            carry = fold.update(carry, *chunk)
         return fold.result(carry)
 
     return {name: run(fold) for name, fold in folds.items()}
 
 
-def magnitudes(name, xs, mask, ys):
-    """The sum of the magnitudes of what is pooled: |x|, or up to 1 + |x| where it is something made of x."""
+def sum_of_magnitudes(name, xs, mask, ys):
+    """Returns the sum of |x| over a set for linear pools, and of 1 + |x| for others."""
     xs, mask = np.asarray(xs, np.float64), np.asarray(mask)
     sums = np.sum(np.abs(xs), axis=1)
-    if name not in OF_ELEMENTS:
+    if name not in LINEAR_POOLS:
         sums = np.sum(mask, axis=1, keepdims=True) + np.max(sums, axis=1, keepdims=True)
     return sums.reshape(*sums.shape, *[1] * (ys.ndim - 2))
 
 
 @in_both_precisions
 @settings(max_examples=15, deadline=None, derandomize=True)
-@of_any_sets
-@of_small_sets
-@of_large_sets
-def test_pooling(dtype, sizes, borders, seed):
+@random_sets
+@small_sets
+@large_sets
+def test_pooling_is_invariant(dtype, sizes, boundaries, seed):
     with jax.enable_x64(dtype == "float64"):
         params = pool_parameters(dtype)
         (plain, mask, rows), padded, flat = forms(sizes, seed, dtype)
-        wanted = pooled(params, plain, mask)
+        expected = pooled(params, plain, mask)
         for xs, valid, to in (padded, flat):
             for name, ((dparams, dxs), ys) in pooled(params, xs, valid).items():
-                (dparams_wanted, dplain), ys_wanted = wanted[name]
-                check(ys, ys_wanted, magnitudes(name, plain, mask, ys), dtype, name)
-                check_all(dparams, dparams_wanted, dtype, f"{name}, gradient")
-                check_all(dxs, moved(dplain, rows, to, dxs), dtype, f"{name}, gradient of elements")
-        for name, ys in folded(params, *padded[:2], borders).items():
-            check(ys, wanted[name][1], magnitudes(name, plain, mask, ys), dtype, f"{name} in chunks")
+                (dparams_expected, dplain), ys_expected = expected[name]
+                check(ys, ys_expected, sum_of_magnitudes(name, plain, mask, ys), dtype, name)
+                check_all(dparams, dparams_expected, dtype, f"{name}, gradient")
+                check_all(dxs, move_rows(dplain, rows, to, dxs), dtype, f"{name}, gradient of elements")
+        for name, ys in apply_fold(params, *padded[:2], boundaries).items():
+            check(ys, expected[name][1], sum_of_magnitudes(name, plain, mask, ys), dtype, f"{name} in chunks")
 
 
 SMALL = dict(embed_dim=8, num_heads=2, num_inducing_points=4, num_encoder_blocks=1, num_decoder_blocks=0)
@@ -210,58 +210,62 @@ SLOW = (
 each_model = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MODELS]
 )
-NOT_IN_CHUNKS = ("equivariant", "set transformer, all")
+NEEDS_WHOLE_SET = ("equivariant", "set transformer, all")
 
 
 @functools.cache
 def parameters(name, dtype):
-    """Normal, so that layers keep the order of magnitude; bins that are nearly even."""
+    """Returns normal parameters that preserve the order of magnitude, and nearly equidistant bins."""
     model, random = MODELS[name], np.random.default_rng(2)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, D), jnp.float32))["params"]
     params = jax.tree.map(lambda a: random.standard_normal(a.shape) / np.sqrt(a.shape[0]), shapes)
     if "histogram" in params:
-        even = sets.bins_init(model.kind, *shapes["histogram"]["centers"].shape)
-        params["histogram"] = jax.tree.map(lambda a, b: np.asarray(a) + 0.02 * b, even, params["histogram"])
+        bins = sets.bins_init(model.kind, *shapes["histogram"]["centers"].shape)
+        params["histogram"] = jax.tree.map(lambda a, b: np.asarray(a) + 0.02 * b, bins, params["histogram"])
     return {"params": jax.tree.map(lambda a: jnp.array(a, dtype), params)}
 
 
 @functools.cache
-def answers_and_gradients(name, dtype):
-    """Jitted: the gradients of a number made of the answers, and these."""
+def outputs_and_gradients(name, dtype):
+    """Returns a jitted function for the gradients of a weighted sum of outputs, and the outputs."""
     model = MODELS[name].clone(dtype=dtype)
 
     def objective(variables, xs, valid):
         ys = model.apply(variables, xs, valid)
-        return weigh(sets.sum_pool(ys**2, valid) if name == "equivariant" else ys), ys
+        return weighted_sum(sets.sum_pool(ys**2, valid) if name == "equivariant" else ys), ys
 
     return jax.jit(jax.grad(objective, (0, 1), has_aux=True))
 
 
 @functools.cache
-def answers_in_chunks(name, dtype):
-    """Jitted."""
+def outputs_in_chunks(name, dtype):
+    """Returns a jitted function for outputs of a model applied in chunks."""
     model = MODELS[name].clone(dtype=dtype)
     return jax.jit(
-        lambda variables, xs, mask, borders: sets.apply_in_chunks(model, variables, lambda: cut(xs, mask, borders))
+        lambda variables, xs, mask, boundaries: sets.apply_in_chunks(
+            model, variables, lambda: split_chunks(xs, mask, boundaries)
+        )
     )
 
 
 @in_both_precisions
 @each_model
 @settings(max_examples=10, deadline=None, derandomize=True)
-@of_any_sets
-@of_small_sets
-@of_large_sets
-def test_models(name, dtype, sizes, borders, seed):
+@random_sets
+@small_sets
+@large_sets
+def test_models_are_invariant(name, dtype, sizes, boundaries, seed):
     with jax.enable_x64(dtype == "float64"):
-        variables, run = parameters(name, dtype), answers_and_gradients(name, dtype)
+        variables, run = parameters(name, dtype), outputs_and_gradients(name, dtype)
         (plain, mask, rows), padded, flat = forms(sizes, seed, dtype)
-        (dvariables_wanted, dplain), wanted = run(variables, plain, mask)
+        (dvariables_expected, dplain), expected = run(variables, plain, mask)
         for xs, valid, to in (padded, flat):
             (dvariables, dxs), ys = run(variables, xs, valid)
-            check_all(ys, moved(wanted, rows, to, ys) if name == "equivariant" else wanted, dtype, f"{name}, answers")
-            check_all(dvariables, dvariables_wanted, dtype, f"{name}, gradient")
-            check_all(dxs, moved(dplain, rows, to, dxs), dtype, f"{name}, gradient of elements")
-        if name not in NOT_IN_CHUNKS:
-            ys = answers_in_chunks(name, dtype)(variables, *padded[:2], borders)
-            check_all(ys, wanted, dtype, f"{name}, answers in chunks")
+            check_all(
+                ys, move_rows(expected, rows, to, ys) if name == "equivariant" else expected, dtype, f"{name}, outputs"
+            )
+            check_all(dvariables, dvariables_expected, dtype, f"{name}, gradient")
+            check_all(dxs, move_rows(dplain, rows, to, dxs), dtype, f"{name}, gradient of elements")
+        if name not in NEEDS_WHOLE_SET:
+            ys = outputs_in_chunks(name, dtype)(variables, *padded[:2], boundaries)
+            check_all(ys, expected, dtype, f"{name}, outputs in chunks")

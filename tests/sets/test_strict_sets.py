@@ -1,4 +1,4 @@
-"""JAX's strict modes: no implicit promotion, no leaked tracer, float32 with 64-bit types on, and explicit meshes."""
+"""Strict modes of JAX: dtype and rank promotion, leaked tracers, x64 and explicit meshes."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ SMALL = dict(embed_dim=4, num_heads=2)
 CHECKS = Path(__file__).parent / "checks_of_explicit_meshes.py"
 
 
-def folded(fold, xs, valid):
-    carry = fold.add(fold.start(xs, valid), xs, valid)
+def apply_fold(fold, xs, valid):
+    carry = fold.update(fold.init(xs, valid), xs, valid)
     return fold.result(fold.merge(carry, carry))
 
 
 def functions():
-    """All of elements and valid; parameters are made in the mode that is tried."""
+    """Returns functions of elements and valid, whose parameters are created in the mode under test."""
     return {
         "sum": sets.sum_pool,
         "mean": sets.mean_pool,
@@ -37,11 +37,11 @@ def functions():
         "gaussian": lambda xs, valid: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), D, 2), xs, valid),
         "set norm": lambda xs, valid: sets.set_norm(xs, ROW, ROW, valid),
         "layer norm": lambda xs, valid: sets.layer_norm(xs, ROW, ROW, valid),
-        "sum_fold": lambda *of: folded(sets.sum_fold, *of),
-        "mean_fold": lambda *of: folded(sets.mean_fold, *of),
-        "max_fold": lambda *of: folded(sets.max_fold, *of),
-        "min_fold": lambda *of: folded(sets.min_fold, *of),
-        "histogram_fold": lambda *of: folded(sets.histogram_fold(sets.bins_init("linear", D, 4)), *of),
+        "sum_fold": lambda *args: apply_fold(sets.sum_fold, *args),
+        "mean_fold": lambda *args: apply_fold(sets.mean_fold, *args),
+        "max_fold": lambda *args: apply_fold(sets.max_fold, *args),
+        "min_fold": lambda *args: apply_fold(sets.min_fold, *args),
+        "histogram_fold": lambda *args: apply_fold(sets.histogram_fold(sets.bins_init("linear", D, 4)), *args),
     } | {
         kind: lambda xs, valid, kind=kind: sets.histogram(xs, sets.bins_init(kind, D, 4), valid, kind=kind)
         for kind in KINDS
@@ -55,7 +55,7 @@ MODELS = {
     "SetTransformer": sets.SetTransformer(
         2, num_inducing_points=3, num_encoder_blocks=1, num_decoder_blocks=1, norm="layer", **SMALL
     ),
-    "SetTransformer, clean": sets.SetTransformer(
+    "SetTransformer clean": sets.SetTransformer(
         2, num_inducing_points=0, clean_residual=True, norm="set", num_encoder_blocks=1, num_decoder_blocks=1, **SMALL
     ),
 }
@@ -67,7 +67,7 @@ FORMS = {
 
 
 def shapes(f, xs, valid):
-    """The result and the gradients, traced alone: promotion and leaks are errors of tracing."""
+    """Traces values and gradients, which raises errors for promotion and leaks, and returns the shape."""
 
     def objective(xs):
         ys = f(xs, valid)
@@ -94,7 +94,7 @@ def shapes(f, xs, valid):
         ],
     ],
 )
-def test_functions_promote_nothing_by_themselves(dtype, x64, form):
+def test_functions_run_under_strict_promotion(dtype, x64, form):
     leading, valid = FORMS[form]
     with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         xs = jax.ShapeDtypeStruct((*leading, D), dtype)
@@ -106,7 +106,7 @@ def test_functions_promote_nothing_by_themselves(dtype, x64, form):
 
 @pytest.mark.parametrize("form", [pytest.param("mask", marks=pytest.mark.slow), "segments"])
 @pytest.mark.parametrize("name", MODELS)
-def test_models_keep_float32_and_leak_nothing(name, form):
+def test_models_keep_float32_without_leaks(name, form):
     leading, valid = FORMS[form]
     model = MODELS[name]
     with jax.enable_x64(True), jax.checking_leaks():
@@ -122,7 +122,7 @@ def test_models_keep_float32_and_leak_nothing(name, form):
     "dtype, x64",
     [("bfloat16", False), *[pytest.param(dtype, True, marks=pytest.mark.slow) for dtype in ("float32", "float64")]],
 )
-def test_models_promote_nothing_by_themselves(name, dtype, x64):
+def test_models_run_under_strict_promotion(name, dtype, x64):
     model = MODELS[name].clone(dtype=jnp.dtype(dtype))
     with jax.enable_x64(x64), jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         xs = jnp.ones((2, 5, D), jnp.float32)
@@ -133,23 +133,23 @@ def test_models_promote_nothing_by_themselves(name, dtype, x64):
         assert found == (jnp.float64 if dtype == "float64" else jnp.float32)
 
 
-def test_results_with_64_bit_types_on_are_those_of_float32():
+def test_float32_results_are_unchanged_with_x64_enabled():
     xs = np.random.default_rng(0).uniform(0, 1, (2, 5, D)).astype(np.float32)
     run = lambda: {
         name: f(jnp.array(xs), None) for name, f in functions().items() if name in ("median", "hard", "powers")
     }
-    wanted = run()
+    expected = run()
     with jax.enable_x64(True):
         got = run()
     for name, found in got.items():
         assert found.dtype == jnp.float32
-        np.testing.assert_allclose(found, wanted[name], rtol=1e-6)
+        np.testing.assert_allclose(found, expected[name], rtol=1e-6)
 
 
-def test_explicit_meshes(run_on_devices):
-    run_on_devices(CHECKS, "a_few")
+def test_some_functions_on_explicit_meshes(run_on_devices):
+    run_on_devices(CHECKS, "some_functions")
 
 
 @pytest.mark.slow
-def test_everything_on_explicit_meshes(run_on_devices):
-    run_on_devices(CHECKS, "everything")
+def test_all_functions_on_explicit_meshes(run_on_devices):
+    run_on_devices(CHECKS, "all_functions")

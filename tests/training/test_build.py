@@ -23,7 +23,7 @@ def model_of(spec, trusted=(), targets=ONE):
 def test_models_are_named_by_where_they_live():
     spec = {"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden_size": 3}
     model = model_of(spec, targets=data.Vocabulary("abc"))
-    assert (model.cell, model.hidden_size, model.vocabulary) == (recurrent.gru, 3, 3)
+    assert (model.cell, model.hidden_size, model.vocab_size) == (recurrent.gru, 3, 3)
 
 
 def test_a_task_completes_what_makes_a_model():

@@ -1,1 +1,1 @@
-"""Transformers as Linen modules."""
+"""Linen modules of transformers."""

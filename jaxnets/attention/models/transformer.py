@@ -1,4 +1,4 @@
-"""``Transformer``: encoder and decoder (Vaswani et al. 2017, arXiv:1706.03762)."""
+"""An encoder-decoder transformer (Vaswani et al. 2017, arXiv:1706.03762)."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.attention.blocks import norm
-from jaxnets.attention.cache import Caches, cache_axes, empty_caches, known_length, length_of
+from jaxnets.attention.cache import Caches, cache_axes, cache_length, init_caches, static_length
 from jaxnets.attention.checks import check_sizes, check_tokens
 from jaxnets.attention.depth import stack
 from jaxnets.attention.partition_rules import PARTITION_RULES
@@ -18,19 +18,20 @@ from jaxnets.attention.ring import Ring
 from jaxnets.attention.unstacking import unstack
 from jaxnets.modules.embed import Embed
 from jaxnets.modules.stepwise import Stepwise, of_encoder_decoder
+from jaxnets.ops.array_types import Array, Float, Integer
 from jaxnets.ops.checks import checked_integers
 from jaxnets.ops.masks import valid_steps
 from jaxnets.ops.products import linear
 
 
 class Memory(NamedTuple):
-    """What a decoder knows of a source, and of what it has written.
+    """State of a decoder: the encoded source, and the cache of target tokens.
 
     Attributes:
-        memory: Keys and values of the encoded source for every layer, ``[L, *batch, S, N, D / N]`` each; where layers
-            are apart, a tuple of pairs ``[*batch, S, N, D / N]``.
-        lengths: Integers ``[*batch]``, how many tokens of the source are real; None: all.
-        cache: Keys and values of what was written, or None.
+        memory: Keys and values of the encoded source for all layers, each ``[L, *batch, S, N, D / N]``; for separate
+            layers, a tuple of pairs ``[*batch, S, N, D / N]``.
+        lengths: Integers ``[*batch]``, number of valid source tokens; None: all tokens are valid.
+        cache: Keys and values of previous target tokens, or None.
     """
 
     memory: Any
@@ -39,24 +40,25 @@ class Memory(NamedTuple):
 
 
 class Transformer(nn.Module):
-    r"""An encoder reads the source, a causal decoder that attends to it predicts the target's next token.
+    r"""A transformer whose encoder encodes a source, and whose causal decoder predicts the next target token.
 
-    Both embed tokens as :math:`\sqrt{D} E_w` plus sinusoidal positions; source, target and output share E. With the
-    attributes of the paper, base (the defaults) has 63,082,496 parameters for 37,000 tokens, big (width 1024, heads 16,
-    hidden 4096) 214,245,376.
+    Tokens are embedded as :math:`\sqrt{D} E_w` plus sinusoidal positions; source, target and output share E. For a
+    vocabulary of 37,000 tokens, the base model of the paper (default attributes) has 63,082,496 parameters, the big
+    model (``embed_dim=1024``, ``num_heads=16``, ``mlp_dim=4096``) 214,245,376.
 
     Attributes:
-        vocab_size: Number of tokens, of source and target together.
+        vocab_size: Size of the joint vocabulary of source and target.
         embed_dim: D.
-        num_layers: Of the encoder, and of the decoder.
+        num_layers: Number of encoder blocks, and of decoder blocks.
         num_heads: N, a divisor of D.
-        mlp_dim: Width inside a block's network; 0: 4 D.
-        max_seq_len: Most tokens of a source or target.
-        norm_first: Whether norms come before attention and network (and once more at the end) instead of after.
+        mlp_dim: Number of hidden units of the MLP; 0: 4 D.
+        max_seq_len: Maximum length of source and target.
+        norm_first: Whether to use pre-norm, with a final norm, instead of post-norm.
         activation, norm, use_bias, implementation: As in ``Block``.
         dropout: As in ``DecoderLM``.
         remat, scan_layers: As in ``stack``.
         dtype: Compute type; parameters and logits are float32.
+        train: Whether to apply dropout.
     """
 
     vocab_size: int
@@ -84,10 +86,10 @@ class Transformer(nn.Module):
         scaled = nn.initializers.normal(self.embed_dim**-0.5)
         self.embed = Embed(self.vocab_size, self.embed_dim, self.dtype, embedding_init=scaled)
         options: dict[str, Any] = dict(
-            width=self.embed_dim,
-            heads=self.num_heads,
-            hidden=self.mlp_dim or 4 * self.embed_dim,
-            bias=self.use_bias,
+            embed_dim=self.embed_dim,
+            num_heads=self.num_heads,
+            mlp_dim=self.mlp_dim or 4 * self.embed_dim,
+            use_bias=self.use_bias,
             activation=self.activation,
             norm=self.norm,
             norm_first=self.norm_first,
@@ -104,66 +106,79 @@ class Transformer(nn.Module):
 
     def __call__(
         self,
-        source: jax.Array,
-        target: jax.Array,
-        source_lengths: jax.Array | None = None,
-        target_lengths: jax.Array | None = None,
-    ) -> jax.Array:
-        """Logits ``[*batch, T, vocabulary]``, float32, of the token after each of ``target``.
+        source: Integer[Array, "*batch S"],
+        target: Integer[Array, "*batch T"],
+        source_lengths: Integer[Array, "..."] | None = None,
+        target_lengths: Integer[Array, "..."] | None = None,
+    ) -> Float[Array, "*batch T V"]:
+        """Computes logits of the next target token at each position.
 
         Args:
             source: Integers ``[*batch, S]``.
-            target: Integers ``[*batch, T]``, a start symbol first.
-            source_lengths, target_lengths: Integers ``[*batch]``, how many tokens are real; None: all.
+            target: Integers ``[*batch, T]``, with a start token first.
+            source_lengths, target_lengths: Integers ``[*batch]``, number of valid tokens; None: all tokens are valid.
+
+        Returns:
+            ``[*batch, T, V]``, float32.
 
         Raises:
-            ValueError: There are more tokens than the context has, or an attribute does not fit.
+            ValueError: A sequence is longer than ``max_seq_len``, or an attribute is out of range.
         """
         return self.decode(self.encode(source, source_lengths), target, target_lengths)[1]
 
-    def encode(self, source: jax.Array, lengths: jax.Array | None = None) -> Memory:
-        """What the decoder needs to know of ``source [*batch, S]``."""
-        xs, _ = self.encoder(self._embedded(source, "source", lengths), None, None, lengths, None)
+    def encode(self, source: Integer[Array, "*batch S"], lengths: Integer[Array, "..."] | None = None) -> Memory:
+        """Encodes ``source [*batch, S]`` with ``lengths [*batch]`` for the decoder."""
+        xs, _ = self.encoder(self._embed_tokens(source, "source", lengths), None, None, lengths, None)
         if self.norm_first:
             xs = self.encoder_norm(xs)
         return Memory(self.decoder.memory(xs)[1], lengths, None)
 
     def start(self, memory: Memory) -> Memory:
-        """The same with room for what will be written, to decode step by step."""
+        """Returns the memory with empty caches, for decoding step by step."""
         batch = jax.tree.leaves(memory.memory)[0].shape[int(self.scan_layers) : -3]
         sizes = batch, self.max_seq_len, self.num_heads, self.embed_dim // self.num_heads, self.dtype
-        return memory._replace(cache=empty_caches(self.num_layers, self.scan_layers, *sizes))
+        return memory._replace(cache=init_caches(self.num_layers, self.scan_layers, *sizes))
 
     @nn.nowrap
     def stepwise(self) -> Stepwise:
-        """Functions that write token by token, with layers apart."""
+        """Returns functions that generate token by token, with separate layers."""
         prepare = lambda variables: unstack(self, variables)[1]
-        return of_encoder_decoder(self.clone(stacked=False))._replace(prepare=prepare, carry_axes=cache_axes)
+        return of_encoder_decoder(self.clone(scan_layers=False))._replace(prepare=prepare, carry_axes=cache_axes)
 
-    def decode(self, memory: Memory, target: jax.Array, lengths: jax.Array | None = None) -> tuple[Memory, jax.Array]:
-        """The memory with what is new, and logits of the token after each of ``target [*batch, T]``.
+    def decode(
+        self, memory: Memory, target: Integer[Array, "*batch T"], lengths: Integer[Array, "..."] | None = None
+    ) -> tuple[Memory, Float[Array, "*batch T V"]]:
+        """Decodes target tokens.
 
-        ``lengths`` ``[*batch]`` tells how many of its tokens are real, not together with a cache.
+        Args:
+            memory: The encoded source, with or without a cache.
+            target: Integers ``[*batch, T]``.
+            lengths: Integers ``[*batch]``, number of valid target tokens; must be None with a cache.
+
+        Returns:
+            The memory with an extended cache, and logits of the next token at each position, ``[*batch, T, V]``.
         """
-        xs = self._embedded(target, "target", lengths, memory.cache)
+        xs = self._embed_tokens(target, "target", lengths, memory.cache)
         xs, cache = self.decoder(xs, memory.cache, memory.memory, lengths, memory.lengths)
         if self.norm_first:
             xs = self.decoder_norm(xs)
         logits = linear(xs, self.embed.embedding.T.astype(self.dtype), preferred_element_type=jnp.float32)
         return memory._replace(cache=cache), logits
 
-    def _embedded(
+    def _embed_tokens(
         self, tokens: jax.Array, name: str, lengths: jax.Array | None, cache: Caches | None = None
     ) -> jax.Array:
         check_tokens(name, tokens)
-        length = tokens.shape[-1] + (0 if cache is None else known_length(length_of(cache)))
+        length = tokens.shape[-1] + (0 if cache is None else static_length(cache_length(cache)))
         if length > self.max_seq_len:
-            raise ValueError(f"`{name}` must be at most {self.max_seq_len} tokens, the context, got {length}")
-        at = (0 if cache is None else length_of(cache)) + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
+            raise ValueError(f"`{name}` must have at most `max_seq_len`, {self.max_seq_len}, steps, got {length}")
+        start = 0 if cache is None else cache_length(cache)
+        positions = start + jnp.arange(tokens.shape[-1], dtype=jnp.int32)
         valid = None
         if lengths is not None:
             *batch, size = tokens.shape
             valid = valid_steps(checked_integers(f"{name}_lengths", lengths, tuple(batch), size), size)
         rows = self.embed(tokens, argument=name, valid=valid)
-        positions = jnp.expand_dims(sinusoidal(at, self.embed_dim).astype(self.dtype), tuple(range(rows.ndim - 2)))
-        return self.drop(math.sqrt(self.embed_dim) * rows + positions)
+        encodings = sinusoidal(positions, self.embed_dim).astype(self.dtype)
+        encodings = jnp.expand_dims(encodings, tuple(range(rows.ndim - 2)))
+        return self.drop(math.sqrt(self.embed_dim) * rows + encodings)

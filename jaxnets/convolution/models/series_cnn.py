@@ -14,7 +14,7 @@ from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.images import chosen
 from jaxnets.convolution.models.tcn import check_series, real_steps
 from jaxnets.modules.dropout import Dropout
-from jaxnets.ops.checks import check_lengths
+from jaxnets.ops.checks import check_layer_sizes
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.layers.pooling import pool
 
@@ -131,7 +131,7 @@ class SeriesCNN(nn.Module):
         Raises:
             ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
         """
-        check_lengths(widths=self.widths, kernel_sizes=self.kernel_sizes)
+        check_layer_sizes(widths=self.widths, kernel_sizes=self.kernel_sizes)
         sizes = {
             "stride": self.stride,
             "pool": self.pool,

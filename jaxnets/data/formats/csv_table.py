@@ -10,7 +10,7 @@ import numpy as np
 from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.labels import LONGEST_LABEL
 from jaxnets.ops.memory import check_memory
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 MAX_BYTES = 2**31  # of text, unpacked
 MAX_ROWS = 2**26

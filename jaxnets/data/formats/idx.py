@@ -9,9 +9,9 @@ from typing import IO
 import numpy as np
 
 from jaxnets.data.checks import one_line_errors, open_data, path_of
-from jaxnets.ops.compressed import blocks, fill
+from jaxnets.ops.compressed import append_blocks, read_blocks
 from jaxnets.ops.memory import check_memory
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 _LARGEST_HEAD = 4 + 4 * 255
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -36,8 +36,8 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 
 def _array(path: str, file: IO[bytes]) -> np.ndarray:
-    content, source = bytearray(), blocks(file)
-    fill(content, source, _LARGEST_HEAD)
+    content, source = bytearray(), read_blocks(file)
+    append_blocks(content, source, _LARGEST_HEAD)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or content[3] == 0:
         raise ValueError(f"{path} is no IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
     kind, rank = np.dtype(_TYPES[content[2]]), content[3]
@@ -47,7 +47,7 @@ def _array(path: str, file: IO[bytes]) -> np.ndarray:
     shape = struct.unpack(f">{rank}I", content[4:begin])
     expected = begin + kind.itemsize * math.prod(shape)
     check_memory(path, 2 * expected)  # it is copied once
-    fill(content, source, expected + 1)
+    append_blocks(content, source, expected + 1)
     if len(content) != expected:
         given = "more" if len(content) > expected else len(content)
         raise ValueError(f"{path}: {expected} bytes expected for shape {shape}; it has {given}")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from jaxnets.ops.files import open_regular
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 # Decoded by Pillow within this process. Not here: EPS, which runs Ghostscript; IPTC, which opens what is embedded in
 # it as any format; WMF, BUFR, GRIB, HDF5 and MPEG, which Pillow leaves to other programs; FITS, whose scaling Pillow

@@ -4,8 +4,8 @@ import zlib
 
 from jaxnets.data.checks import open_data, size_of
 from jaxnets.data.encodings import decode_text
-from jaxnets.ops.compressed import MAX_EMPTY, blocks, fill
-from jaxnets.ops.names import printable
+from jaxnets.ops.compressed import MAX_OVERHEAD, append_blocks, read_blocks
+from jaxnets.ops.printable import printable
 
 
 def read_text(path: str, most: int) -> str:
@@ -22,9 +22,9 @@ def read_text(path: str, most: int) -> str:
     limit = f"{printable(path)} must have at most {most:,} bytes of text"
     with open_data(path) as file:
         try:
-            if size_of(file) > 2 * most + MAX_EMPTY:  # gzipped or not
+            if size_of(file) > 2 * most + MAX_OVERHEAD:  # gzipped or not
                 raise ValueError(f"{limit}, got a file of {size_of(file):,}")
-            fill(content, blocks(file), most + 1)
+            append_blocks(content, read_blocks(file), most + 1)
         except OSError as error:
             raise ValueError(f"cannot read {printable(path)}: {error.strerror or error}") from error
         except (EOFError, zlib.error) as error:

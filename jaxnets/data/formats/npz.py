@@ -15,9 +15,9 @@ from jaxnets.data.inputs import Rows
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.target_arrays import KINDS
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.compressed import BLOCK, open_archive
+from jaxnets.ops.compressed import BLOCK_SIZE, open_archive
 from jaxnets.ops.memory import check_memory
-from jaxnets.ops.names import printable, valid_unicode
+from jaxnets.ops.printable import printable, valid_unicode
 
 MAX_HEAD = 10_000  # bytes of an array's head, which is parsed as Python; a plain array's has about 100
 MEMBERS_SHOWN = 10
@@ -180,7 +180,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"{expected:,} bytes expected for {printable(dtype, 40)} {shape}; it has {promised:,}")
         content = np.empty(expected, np.uint8)
         at = 0
-        while at < expected and (block := member.read(min(BLOCK, expected - at))):
+        while at < expected and (block := member.read(min(BLOCK_SIZE, expected - at))):
             content[at : at + len(block)] = np.frombuffer(block, np.uint8)
             at += len(block)
         if at < expected or member.read(1):  # at its end the sum of its bytes is compared

@@ -12,9 +12,9 @@ import numpy as np
 from jaxnets.data.checks import one_line_errors, open_data, path_of, size_of
 from jaxnets.data.encodings import decode_text
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.files import KINDS
+from jaxnets.ops.files import FILE_TYPES
 from jaxnets.ops.memory import check_memory
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 BYTES_IN_MEMORY = 5  # for each byte of a text, which is held beside its token, an int32
 CODE_POINTS = 0x110000  # of Unicode
@@ -81,7 +81,7 @@ def _kind(path: Path) -> str:
         if path.is_symlink():
             return "broken link"
         raise ValueError(f"cannot read {printable(path)}: {error.strerror}") from error
-    kind = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else KINDS[stat.S_IFMT(mode)]
+    kind = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else FILE_TYPES[stat.S_IFMT(mode)]
     kind = kind.removeprefix("a ")
     if path.name.startswith(".") and kind in ("file", "folder"):
         return f"hidden {kind}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data.checks import check_arguments, check_part
+from jaxnets.data.checks import check_arguments, check_fraction
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.inputs import Images, Inputs
 from jaxnets.data.sources.parts import ADJECTIVES, Split, assemble, check_shapes, describe, digest, random_split
@@ -46,7 +46,7 @@ def from_examples(
     """
     check_arguments(seed, batch_size=batch_size)
     if not isinstance(validation, Examples):
-        check_part("validation_fraction", validation)
+        check_fraction("validation_fraction", validation)
     given = {"train": train, "validation": validation, "test": test}
     examples = {name: split for name, split in given.items() if isinstance(split, Examples)}
     shown = {name: ADJECTIVES.get(name, name) for name in examples}

@@ -12,7 +12,7 @@ from jaxnets.data.image_files import EncodedImages, check_classes, told
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.data.target_arrays import KINDS
 from jaxnets.ops.checks import check_choice, check_integer
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 
 @one_line_errors
@@ -85,7 +85,7 @@ def jpeg_images(
             or an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size)
-    check_integer("size", size, least=0)
+    check_integer("size", size, minimum=0)
     keys = tuple(f"{name}_{split}" for split in ("train", "test") for name in ("jpg", "off", "y"))
     arrays = _read(path, keys)
     digest, examples, failures, labels, decoded_labels = hashlib.sha256(), [], [], {}, {}

@@ -11,8 +11,8 @@ from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
 from jaxnets.data.sources import image_folder
 from jaxnets.data.sources.examples import from_examples
-from jaxnets.ops.checks import check_number, check_part
-from jaxnets.ops.names import printable
+from jaxnets.ops.checks import check_fraction, check_number
+from jaxnets.ops.printable import printable
 
 
 def images(
@@ -56,7 +56,7 @@ def images(
         ValueError: If the folder has another layout, a file is corrupt, or an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size, size=size)
-    check_part("test_fraction", test_fraction)
+    check_fraction("test_fraction", test_fraction)
     check_number("memory_limit", memory_limit)
     root = image_folder.folder_at(path)
     names, splits, skipped = image_folder.scan(path)

@@ -10,7 +10,7 @@ from jaxnets.data.inputs import Pixels
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.ops import extras
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 
 def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: float = 0.15, seed: int = 0) -> Dataset:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.data.checks import check_arguments, check_part, one_line_errors
+from jaxnets.data.checks import check_arguments, check_fraction, one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.parts import SPLITS, Split, assemble, describe, digest, random_split
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines would also split at characters within a sentence
 
@@ -103,7 +103,7 @@ def pairs(
         ValueError: As in ``read_pairs``, or if an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size, max_seq_len=max_seq_len, vocab_size=vocab_size)
-    check_part("test_fraction", test_fraction)
+    check_fraction("test_fraction", test_fraction)
     if test_fraction >= 1 - validation_fraction:
         raise ValueError(
             f"`test_fraction` must be less than 1 - `validation_fraction`, {1 - validation_fraction:g}, "

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data import statistics
-from jaxnets.data.checks import check_arguments, check_part, one_line_errors
+from jaxnets.data.checks import check_arguments, check_fraction, one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.csv_table import Cells, Table, Texts, place, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, features_of, is_npz, table_array, targets_of
@@ -19,7 +19,7 @@ from jaxnets.data.sources.image_folder import SPLIT_NAMES
 from jaxnets.data.sources.parts import random_split
 from jaxnets.data.target_arrays import KINDS
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.names import printable
+from jaxnets.ops.printable import printable
 
 MAX_CATEGORIES = 1000  # of a column
 
@@ -86,7 +86,7 @@ def table(
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size)
     check_choice("target_type", target_type, KINDS)
-    check_part("test_fraction", test_fraction)
+    check_fraction("test_fraction", test_fraction)
     if test_fraction >= 1 - validation_fraction:
         raise ValueError(
             f"`test_fraction` must be less than 1 - `validation_fraction`, {1 - validation_fraction:g}, "

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.checks import check_integer
-from jaxnets.ops.norms import standardized
+from jaxnets.ops.norms import standardize
 from jaxnets.recurrent.cell import Cell, Params, flatten_rows, match_rank, matmul
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.cells.lstm import lstm
@@ -17,7 +17,7 @@ EPSILON = 1e-6
 def layer_norm(x: jax.Array, scale: jax.Array) -> jax.Array:
     """Computes ``(x - mean) / sqrt(variance + 1e-6) * scale`` over the last axis, in float32 or wider."""
     chex.assert_shape(scale, x.shape[-1:])
-    return standardized(x, EPSILON) * match_rank(scale, x)
+    return standardize(x, EPSILON) * match_rank(scale, x)
 
 
 def _normalized_gates(params: Params, xs: jax.Array, gates: int) -> tuple[jax.Array, ...]:

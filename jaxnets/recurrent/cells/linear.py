@@ -123,7 +123,7 @@ def lru(
         ValueError: ``hidden_size`` is not a positive integer, or ``state_size`` is negative.
     """
     check_integer("hidden_size", hidden_size)
-    check_integer("state_size", state_size, least=0)
+    check_integer("state_size", state_size, minimum=0)
     state_size = state_size or hidden_size
 
     def init(key, features):

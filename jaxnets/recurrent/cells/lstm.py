@@ -58,7 +58,7 @@ def lstm(
         ValueError: ``hidden_size`` is not a positive integer, or ``proj_size`` is negative.
     """
     check_integer("hidden_size", hidden_size)
-    check_integer("proj_size", proj_size, least=0)
+    check_integer("proj_size", proj_size, minimum=0)
     gates = 3 if coupled else 4
 
     def init(key, features):

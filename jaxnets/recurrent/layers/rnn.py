@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 
 from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
 from jaxnets.ops.checks import check_depth
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
 from jaxnets.recurrent.checking import as_arrays, check_cell, time_axis
 from jaxnets.recurrent.executors.method import Method
@@ -42,7 +42,7 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
 
 def apply_dropout(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
     """Computes ``dropout(xs)``, also on meshes with explicit axes, where the mask must be sharded as ``xs``."""
-    return automatic(dropout, PartitionSpec(*spec_of(xs)), xs)
+    return call_auto_sharded(dropout, PartitionSpec(*spec_of(xs)), xs)
 
 
 def prepare_inputs(cell: Any, xs: Any, dtype: Dtype | None) -> Any:

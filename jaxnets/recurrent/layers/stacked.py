@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Key
-from jaxnets.ops.meshes import automatic, spec_of
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, Params
 from jaxnets.recurrent.checking import as_arrays, described
 from jaxnets.recurrent.scan import scan
@@ -122,7 +122,7 @@ def stacked(
         inputs = jnp.concatenate([xs, ys], axis=-1) if connect == "skip" and i else ys
         if i and dropout and key is not None:
             drop = functools.partial(_apply_dropout, jax.random.fold_in(key, i), dropout)
-            inputs = automatic(drop, PartitionSpec(*spec_of(inputs)), inputs)
+            inputs = call_auto_sharded(drop, PartitionSpec(*spec_of(inputs)), inputs)
         last, ys = layer(inputs, None if carry is None else carry[i])
         if connect == "residual" and ys.shape == inputs.shape:
             ys = ys + inputs

@@ -11,7 +11,7 @@ from jaxnets.data import Vocabulary, read_inputs
 from jaxnets.data.formats.npz import npz_of, read_arrays
 from jaxnets.data.formats.text_files import text_of
 from jaxnets.data.sources.sequences import once
-from jaxnets.ops.files import write_whole
+from jaxnets.ops.files import write_atomically
 from jaxnets.reports import Table, Text
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.prediction.predictor import Predictor
@@ -107,15 +107,15 @@ def write(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.suffix == ".npz":
-            write_whole(output, npz_of(arrays))
+            write_atomically(output, npz_of(arrays))
         elif output.suffix == ".csv":
             tables = [each for each in kept.values() if isinstance(each, Table)]
-            write_whole(output, artifacts.csv_of(tables[0] if tables else _table(arrays, first)))
+            write_atomically(output, artifacts.csv_of(tables[0] if tables else _table(arrays, first)))
         elif output.suffix == ".txt":
-            write_whole(output, next(each.text for each in kept.values() if isinstance(each, Text)) + "\n")
+            write_atomically(output, next(each.text for each in kept.values() if isinstance(each, Text)) + "\n")
         else:
             output.mkdir(exist_ok=True)
-            write_whole(output / "outputs.npz", npz_of(arrays))
+            write_atomically(output / "outputs.npz", npz_of(arrays))
             for name, artifact in kept.items():
                 artifacts.write(output, name, artifact)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.formats.npz import member_names, npz_of, read_arrays
-from jaxnets.ops.files import write_whole
+from jaxnets.ops.files import write_atomically
 
 
 class Parts:
@@ -31,14 +31,14 @@ class Parts:
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        write_whole(noted, digest)
+        write_atomically(noted, digest)
 
     def __contains__(self, begin: int) -> bool:
         return self._path(begin).is_file()
 
     def save(self, begin: int, arrays: dict[str, np.ndarray]) -> None:
         """Writes the outputs of the rows from ``begin`` on, whole or not at all."""
-        write_whole(self._path(begin), npz_of(arrays))
+        write_atomically(self._path(begin), npz_of(arrays))
 
     def read(self, begin: int) -> dict[str, np.ndarray]:
         """The outputs of the rows from ``begin`` on."""

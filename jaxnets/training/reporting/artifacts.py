@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboardX import summary
 
 from jaxnets.data.formats.npz import npz_of
-from jaxnets.ops.files import write_whole
+from jaxnets.ops.files import write_atomically
 from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
 TILE = 48  # pixels that a smaller image of a grid is enlarged to, about
@@ -102,4 +102,4 @@ def _wav(artifact: Audio) -> bytes:
 
 def _save(path: Path, content: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, content)
+    write_atomically(path, content)

@@ -13,7 +13,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from jaxnets.ops.files import open_to_append, read_regular, write_whole
+from jaxnets.ops.files import open_for_append, read_regular, write_atomically
 from jaxnets.reports.figures import literal
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
@@ -42,7 +42,7 @@ class MetricWriter:
     def __init__(self, workdir: Path, step: int):
         self._path = workdir / "metrics.jsonl"
         with self._told():
-            self._file = open_to_append(self._path)
+            self._file = open_for_append(self._path)
             (workdir / "tensorboard").mkdir(exist_ok=True)
             # Not SummaryWriter: its thread dies on a full disk, and the loop then waits for it for ever.
             self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
@@ -90,9 +90,9 @@ class MetricWriter:
         with self._told():
             kept = [row for row in read_metrics(self._path.parent) if row["step"] <= step]
             self.seconds = next((row["seconds"] for row in kept[::-1] if is_number(row.get("seconds"))), None)
-            write_whole(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+            write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in kept))
             self._file.close()
-            self._file = open_to_append(self._path)
+            self._file = open_for_append(self._path)
             begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=begin))
             self._board.flush()

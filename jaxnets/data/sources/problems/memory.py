@@ -106,4 +106,4 @@ def temporal_order(length: int = 100, batch_size: int = 64, seed: int = 0) -> Da
 
 def _check_arguments(length: int, min_length: int, batch_size: int, seed: int) -> None:
     check_arguments(seed, batch_size=batch_size)
-    check_integer("length", length, least=min_length)
+    check_integer("length", length, minimum=min_length)

@@ -175,7 +175,7 @@ def odd_one_out(size: int = 8, batch_size: int = 64, seed: int = 0) -> Dataset:
         ValueError: If an argument is out of range.
     """
     check_arguments(seed, batch_size=batch_size)
-    check_integer("size", size, least=2)
+    check_integer("size", size, minimum=2)
 
     def make(random: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> Batch:
         usual = random.integers(0, 10, batch_size)
