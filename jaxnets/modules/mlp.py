@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 
@@ -35,7 +34,7 @@ class MLP(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, xs: Num[Array | np.ndarray, "B ..."], *, train: bool = False) -> Float[Array, "B outputs"]:
+    def __call__(self, xs: Num[Array, "B ..."], *, train: bool = False) -> Float[Array, "B outputs"]:
         """Applies the network to flattened rows.
 
         Args:
