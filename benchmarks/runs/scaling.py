@@ -56,7 +56,7 @@ def least_bytes(run: Compiled, network: Any, batch: Any, fully: bool) -> float:
     """
     n, k = run.mesh.shape[partitioning.DATA], run.mesh.shape[partitioning.MODEL]
     params = run.abstract.learner.variables["params"]
-    places = partitioning.of_parameters(run.mesh, rules_of(network), params, fully=False)
+    places = partitioning.parameter_shardings(run.mesh, rules_of(network), params, fsdp=False)
     size = lambda leaf, at: math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     sent = (3 if fully else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, places)))
     if k > 1:

@@ -55,7 +55,7 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any
 def compiled_step(run: Compiled, batch: Any) -> Any:
     """The training step, from shapes alone."""
     place = lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)
-    rows = jax.tree.map(place, batch, partitioning.of_rows(run.mesh, batch))
+    rows = jax.tree.map(place, batch, partitioning.row_shardings(run.mesh, batch))
     step: Any = run.step
     return step.lower(run.abstract, rows).compile()
 
