@@ -1,7 +1,7 @@
-"""Honest timing of implementations beside each other: what every benchmark here shares.
+"""Interleaved timing of several implementations, shared by all benchmarks.
 
-All implementations of a row live in one process and take turns, each round in another order, so that what disturbs the
-machine disturbs them all. A round during which other processes used the CPU is measured again.
+All implementations run alternately in one process, in a random order per round, so that disturbances affect all of
+them. A round during which other processes used the CPU is repeated.
 """
 
 import gc
@@ -25,19 +25,19 @@ import jax.numpy as jnp
 from jaxnets.training.errors import UsageError
 
 SHAPES = ["32x128x128x128", "64x256x256x256", "32x512x512x512", "1x1000x64x64", "128x50x64x512"]
-CONTENTION = 0.05  # of all cores, used by others during a round, above which it is repeated
+CONTENTION = 0.05  # fraction of all cores used by other processes above which a round is repeated
 
 
-jax.config.update("jax_enable_compilation_cache", False)  # times to compile are those of a program not seen before
+jax.config.update("jax_enable_compilation_cache", False)  # compilation times must not depend on the cache
 
 
 class Case(NamedTuple):
-    """Something to time.
+    """A function to time.
 
     Attributes:
         run: Computes once and waits for the result.
-        compile_seconds: What compiling it took, None where nothing is compiled.
-        temporary_bytes: What the compiled program needs beside arguments and results, None where not known.
+        compile_seconds: Compilation time, or None if nothing is compiled.
+        temporary_bytes: Temporary memory of the compiled program, or None if it is unknown.
     """
 
     run: Callable[[], Any]
@@ -46,7 +46,14 @@ class Case(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """One case's figures: milliseconds a call (median of the rounds, quartiles), page faults a call."""
+    """The timing of a case.
+
+    Attributes:
+        ms: Milliseconds per call, the median over rounds.
+        quartiles: The lower and upper quartiles over rounds, in milliseconds.
+        rounds: Milliseconds per call in each round.
+        page_faults: Page faults per call.
+    """
 
     ms: float
     quartiles: tuple[float, float]
@@ -55,7 +62,7 @@ class Timing(NamedTuple):
 
 
 def compiled(f: Callable, *arguments: Any) -> Case:
-    """``f(*arguments)`` as a case, compiled ahead of time for these arguments."""
+    """Compiles ``f`` ahead of time for the given arguments and returns a case."""
     begin = time.perf_counter()
     program = jax.jit(f).lower(*arguments).compile()
     seconds = time.perf_counter() - begin
@@ -65,15 +72,15 @@ def compiled(f: Callable, *arguments: Any) -> Case:
 
 
 def interleaved(cases: dict[str, Case], rounds: int, seconds: float = 0.15) -> tuple[dict[str, Timing], int]:
-    """Times all cases in turns.
+    """Times all cases alternately.
 
     Args:
-        cases: By name; each is called twice before anything is measured.
-        rounds: How often each gets its turn.
-        seconds: A turn is as many calls as fit, one at least; its figure is their median.
+        cases: The cases by name. Each is called twice before the measurement.
+        rounds: Number of rounds.
+        seconds: Time for the calls of one case in a round, whose median is taken. There is at least one call.
 
     Returns:
-        The figures by name, and how many rounds others disturbed although each was tried three times.
+        The timings by name, and the number of rounds that were disturbed in all of three attempts.
     """
     calls = {name: max(1, min(20, int(seconds / max(_second_call(case), 1e-6)))) for name, case in cases.items()}
     found: dict[str, list[float]] = {name: [] for name in cases}
@@ -101,10 +108,9 @@ def _second_call(case: Case) -> float:
 
 
 def _turn(run: Callable[[], Any], calls: int) -> tuple[float, float]:
-    """The median time of some calls, and page faults a call.
+    """Returns the median time and the page faults per call.
 
-    A first call is free: it finds caches that another implementation and the garbage collector have emptied, and
-    sleeping threads, which in a training loop it would not.
+    The first call is not measured, because it starts with cold caches and sleeping threads, unlike in a training loop.
     """
     gc.collect()
     run()
@@ -124,41 +130,42 @@ def _median_and_quartiles(samples: list[float]) -> tuple[float, tuple[float, flo
 
 
 def ratio(ours: Timing, theirs: Timing) -> float:
-    """Median over the rounds of the ratio within a round."""
+    """Returns the median over rounds of the ratio within a round."""
     return statistics.median(a / b for a, b in zip(ours.rounds, theirs.rounds, strict=True))
 
 
 def _others_use_cpu() -> Iterator[bool]:
-    """Yields whether, since this was called, other processes used a notable part of the cores; False if unknown."""
+    """Yields whether other processes have used more than ``CONTENTION`` of the cores since the call."""
     stat = Path("/proc/stat")
 
     def used() -> tuple[float, float, float]:
         ticks = stat.read_text().split("\n", 1)[0].split()[1:] if stat.exists() else ["0"] * 8
         user, nice, system, _, _, irq, softirq, steal = map(int, ticks[:8])
-        everyone = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        return time.perf_counter(), everyone, time.process_time()
+        total = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), total, time.process_time()
 
-    def answer(before: tuple[float, float, float]) -> Iterator[bool]:
-        elapsed, everyone, own = (b - a for a, b in zip(before, used(), strict=True))
-        yield everyone - own > CONTENTION * elapsed * (os.cpu_count() or 1) + 0.02  # two ticks of the clock
+    def compare(before: tuple[float, float, float]) -> Iterator[bool]:
+        elapsed, total, own = (b - a for a, b in zip(before, used(), strict=True))
+        yield total - own > CONTENTION * elapsed * (os.cpu_count() or 1) + 0.02  # two ticks of the clock
 
-    return answer(used())
+    return compare(used())
 
 
 # ---- the command line
 
 
 def command() -> str:
-    """The command line of this process, as a user would type it."""
+    """Returns the command line of this process."""
     spec = sys.modules["__main__"].__spec__
     module = spec.name.removesuffix(".__main__") if spec else sys.argv[0]
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
+    """Parses a shape of the flag ``--shapes``."""
     sizes = text.split("x")
     if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
-        raise UsageError(f"--shapes: BxTxDxH expected, such as {SHAPES[0]}; given {text!r}")
+        raise UsageError(f"--shapes must be BxTxDxH, such as {SHAPES[0]}, got {text!r}")
     return tuple(map(int, sizes))
 
 
@@ -166,7 +173,7 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def product_rate(dtype: Any = jnp.float32, size: int = 2048) -> float:
-    """Floating point operations a second of one large matrix product on this machine, a multiply-add as 2."""
+    """Measures the FLOPs per second of a large matrix product. A multiply-add counts as 2."""
     a = jnp.ones((size, size), dtype)
     case = compiled(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32), a, a)
     times = [_turn(case.run, 3)[0] for _ in range(5)]
@@ -174,7 +181,7 @@ def product_rate(dtype: Any = jnp.float32, size: int = 2048) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Device and versions, for the head of a result."""
+    """Returns the device and the versions of libraries."""
     names = ("jax", "jaxlib", "jaxnets", "flax", "dm-haiku", "keras", "equinox", "torch", "torchvision", "numpy")
     device = jax.devices()[0]
     return {
@@ -200,6 +207,6 @@ def _version(package: str) -> str | None:
 
 
 def write(path: str, result: dict[str, Any]) -> None:
-    """Writes a result as JSON, and the folder it lies in."""
+    """Writes a result as JSON and creates its folder."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(result, indent=1) + "\n")

@@ -1,9 +1,9 @@
-"""Recurrent layers of other libraries, each as users of that library write it, to be timed beside ours.
+"""Recurrent layers of other libraries, for comparison.
 
-Every function takes (cell, features, hidden, dtype) and returns ``(apply, params)`` with ``apply(params, xs)``: ``xs
-[B, T, D]`` to ``ys [B, T, H]``; torch, which does not compile, has a function of its own. A cell that the library
-does not have raises KeyError. Parameters are float32 and ``dtype`` is what the library computes in, where it has such
-an option; haiku, equinox and torch keep everything in that type.
+Each function takes (cell, features, hidden, dtype) and returns ``(apply, params)``, where ``apply(params, xs)`` maps
+``xs [B, T, D]`` to ``ys [B, T, H]``. PyTorch has a separate function. A cell that the library does not have raises a
+``KeyError``. Parameters are float32 and ``dtype`` is the compute type, except in Haiku, Equinox and PyTorch, where it
+is also the type of the parameters.
 """
 
 import os
@@ -84,7 +84,7 @@ def equinox(cell: str, features: int, hidden: int, dtype: Any) -> Implementation
 
 
 def jax_cudnn(cell: str, features: int, hidden: int, dtype: Any) -> Implementation:
-    """``jax.experimental.rnn``: cuDNN's LSTM, float32 on an NVIDIA GPU only."""
+    """cuDNN's LSTM from ``jax.experimental.rnn``, in float32 on an NVIDIA GPU."""
     from jax.experimental import rnn
 
     if cell != "lstm" or jax.default_backend() != "gpu" or dtype != jnp.float32:
@@ -110,7 +110,7 @@ JAX_PEERS: dict[str, Callable[[str, int, int, Any], Implementation]] = {
 
 
 def torch(cell: str, xs: jax.Array, hidden: int) -> dict[str, Case]:
-    """torch's layer on the same device, forward and with the gradients of parameters and input."""
+    """Returns cases for PyTorch's layer: the forward pass, and the gradients of parameters and inputs."""
     import torch
 
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "elman": torch.nn.RNN}[cell]

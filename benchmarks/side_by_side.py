@@ -1,4 +1,4 @@
-"""One row of a comparison: forward pass and gradient of several implementations, in time and memory."""
+"""Comparison of several implementations: time and memory of the forward pass and of the gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +9,18 @@ import numpy as np
 
 from benchmarks import harness
 
-Cases = dict[str, Callable[[], harness.Case]]  # by name, made when wanted
+Cases = dict[str, Callable[[], harness.Case]]  # factories by name
 
 
 def work(f: Callable, which: str, count: int) -> Callable:
-    """``f``, or the gradient of the sum of the squares of what it returns in its first ``count`` arguments."""
+    """Returns ``f``, or the gradient of the sum of its squared outputs in the first ``count`` arguments."""
     if which == "forward":
         return f
     return jax.grad(lambda *arguments: jnp.sum(f(*arguments).astype(jnp.float32) ** 2), tuple(range(count)))
 
 
 def torch_case(make: Callable, which: str, *arrays: jax.Array) -> harness.Case:
-    """``make(torch, device)`` returns a function of tensors like ``arrays``, and parameters."""
+    """Returns a case for PyTorch. ``make(torch, options)`` returns a function of tensors and its module or None."""
     import torch
 
     cuda = jax.default_backend() == "gpu"
@@ -50,16 +50,16 @@ def torch_case(make: Callable, which: str, *arrays: jax.Array) -> harness.Case:
 
 
 def side_by_side(title: str, make: Callable[[str], Cases], *, rounds: int, memory_mb: float = np.inf) -> dict[str, Any]:
-    """Times and prints what ``make`` returns for ``"forward"`` and ``"gradient"``.
+    """Times the cases of the passes ``"forward"`` and ``"gradient"`` and prints the results.
 
     Args:
-        title: Of the row.
-        make: From which pass to cases; one that needs a library that is not there raises an ``ImportError``.
-        rounds: How often each gets its turn.
-        memory_mb: What needs more temporary memory is not run.
+        title: The title to print.
+        make: Maps a pass to factories of cases. A factory raises ``ImportError`` if its library is not installed.
+        rounds: Number of rounds.
+        memory_mb: Cases with more temporary memory are not run.
 
     Returns:
-        ``{"forward": {name: {"ms", "mb"}}, "gradient": ..., and how many rounds of each were disturbed}``.
+        ``{"forward": {name: {"ms", "mb"}}, "gradient": ...}`` and the number of disturbed rounds of each pass.
     """
     result: dict[str, Any] = {}
     for which in ("forward", "gradient"):

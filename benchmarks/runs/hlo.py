@@ -1,4 +1,4 @@
-"""The text of a compiled program (``compiled.as_text()``, optimized HLO): its computations, and how often each runs."""
+"""Parser of optimized HLO (``compiled.as_text()``): computations and the number of executions of each."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections import defaultdict
 
 COMPUTATION = re.compile(r"(ENTRY )?%([\w.\-]+) \(.*\{$")
 CALLS = re.compile(r"\b(?:body|condition|calls|to_apply|\w+_computations?)=\{?((?:%[\w.\-]+(?:, )?)+)")
-ROUNDS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 BELOW = re.compile(r"ROOT .* compare\(%[\w.\-]+, %([\w.\-]+)\), direction=LT")
 OPERATION = re.compile(r"\s+(?:ROOT )?%[\w.\-]+ = (?:\(.*?\)|\S+) ([a-z][\w\-]*)\(")
 NOT_LAUNCHED = {
@@ -16,7 +16,7 @@ NOT_LAUNCHED = {
 
 
 def computations(hlo: str) -> dict[str, list[str]]:
-    """Lines by name of the computation, in which what is called comes before what calls it; "" is the program."""
+    """Returns the lines of each computation, callees first. The entry computation has the name ""."""
     found: dict[str, list[str]] = {}
     name = None
     for line in hlo.splitlines():
@@ -31,23 +31,24 @@ def computations(hlo: str) -> dict[str, list[str]]:
 
 
 def times(computations: dict[str, list[str]]) -> dict[str, float]:
-    """How often each computation runs; NaN below a loop of unknown length."""
+    """Returns the number of executions of each computation; NaN within a loop with an unknown trip count."""
     runs: dict[str, float] = defaultdict(float, {"": 1.0})
     for name, lines in reversed(computations.items()):
         for line in lines:
-            each = _rounds(line, computations) if " while(" in line else 1.0
+            each = _trip_count(line, computations) if " while(" in line else 1.0
             for other in called(line):
                 runs[other] += runs[name] * each
     return runs
 
 
 def called(line: str) -> list[str]:
+    """Returns the names of the computations that a line calls."""
     return [name for names in CALLS.findall(line) for name in re.findall(r"%([\w.\-]+)", names)]
 
 
-def _rounds(loop: str, computations: dict[str, list[str]]) -> float:
-    """How many rounds a ``while`` runs, NaN where that cannot be read."""
-    if known := ROUNDS.search(loop):
+def _trip_count(loop: str, computations: dict[str, list[str]]) -> float:
+    """Returns the trip count of a ``while`` loop, or NaN if it is unknown."""
+    if known := TRIP_COUNT.search(loop):
         return float(known[1])
     condition = re.search(r"condition=%([\w.\-]+)", loop)
     lines = "\n".join(computations[condition[1]]) if condition else ""
@@ -57,12 +58,12 @@ def _rounds(loop: str, computations: dict[str, list[str]]) -> float:
 
 
 def launches(hlo: str) -> float:
-    """Kernels that one run of a program launches, those in loops once a round."""
+    """Returns the number of kernels that a program launches. Kernels in loops count once per iteration."""
     parts = computations(hlo)
     runs = times(parts)
     lines = [line for part in parts.values() for line in part]
     inside = {name for line in lines if not re.search(r" (while|conditional|call)\(", line) for name in called(line)}
-    # Of a loop whose rounds are known the condition is not evaluated.
+    # The condition of a loop with a known trip count is not evaluated.
     counted = [line for line in lines if "known_trip_count" in line]
     conditions = {name for line in counted for name in re.findall(r"condition=%([\w.\-]+)", line)}
     total = 0.0

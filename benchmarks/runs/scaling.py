@@ -1,11 +1,11 @@
-"""What training on several devices costs: bytes sent, memory of a device, and time on simulated devices.
+"""Scaling benchmark: communication volume, memory per device, and step times on simulated devices.
 
     python -m benchmarks.runs.scaling
-    python -m benchmarks.runs.scaling --topology=v5e:2x4  # compiled for a TPU that need not be there; needs libtpu
+    python -m benchmarks.runs.scaling --topology=v5e:2x4  # compiles for a TPU without using one; needs libtpu
 
-Bytes are read from the compiled training step, and compared with the least that the layout needs. Times of 1, 2, 4 and
-8 simulated CPU devices are taken in turns, in a process each; on few cores they show what dividing the program costs,
-never a gain. The tables of docs/scaling.md are made anew from the results.
+The number of bytes is read from the compiled training step and compared with the minimum for the layout. The step times
+of 1, 2, 4 and 8 simulated CPU devices are measured alternately, in one process per number of devices. With few cores
+they show the overhead of sharding, never a speedup. The tables of docs/scaling.md are updated from the results.
 """
 
 import math
@@ -34,41 +34,41 @@ from jaxnets.training.errors import UsageError
 FLAGS = flags.FLAGS
 
 HERE = Path(__file__).parent.parent
-flags.DEFINE_integer("rounds", 5, "How often each number of devices gets its turn.", lower_bound=1)
-flags.DEFINE_string("topology", None, "Compile for these TPUs instead, such as v5e:2x4, and run nothing.")
+flags.DEFINE_integer("rounds", 5, "Number of measurements for each number of devices.", lower_bound=1)
+flags.DEFINE_string("topology", None, "TPU topology to compile for, such as v5e:2x4. Nothing is run.")
 flags.DEFINE_string(
-    "json", None, "Write the result to this file; benchmarks/results/runs/scaling.json or scaling_tpu.json."
+    "json", None, "Output file. The default is scaling.json or scaling_tpu.json in benchmarks/results/runs."
 )
-flags.DEFINE_string("page", str(HERE.parent / "docs" / "scaling.md"), "Make the tables of this page anew.")
+flags.DEFINE_string("page", str(HERE.parent / "docs" / "scaling.md"), "Page whose tables are updated.")
 
 DEVICES = 8
-ROWS = {"char_lm": 64, "decoder_lm": 64, "gpt2": 8}  # of a batch
+ROWS = {"char_lm": 64, "decoder_lm": 64, "gpt2": 8}  # batch sizes
 MB = 1e6
 
 
-# ---- bytes that are sent
+# ---- communication volume
 
 
-def least_bytes(run: Compiled, network: Any, batch: Any, fully: bool) -> float:
-    """The least that a device must send in a step, by the ring algorithm, in float32.
+def least_bytes(run: Compiled, network: Any, batch: Any, fsdp: bool) -> float:
+    """Returns the minimum number of bytes that a device sends in a step, with ring algorithms and float32.
 
-    Of the parameters that it computes with, P bytes, on n devices with rows of their own: 2 (n - 1) / n P, an
-    all-reduce of gradients; fully sharded 3 (n - 1) / n P, gathered for each of both passes, and gradients scattered.
-    Split over k devices, each of L layers adds four all-reduces of activations ``[B / n, T, D]`` (Shoeybi et al. 2019).
+    For P bytes of parameters on n data-parallel devices, the all-reduce of gradients sends 2 (n - 1) / n P bytes. With
+    FSDP it is 3 (n - 1) / n P: two all-gathers of parameters and a reduce-scatter of gradients. Tensor parallelism over
+    k devices adds four all-reduces of activations ``[B / n, T, D]`` for each of L layers (Shoeybi et al. 2019).
     """
     n, k = run.mesh.shape[partitioning.DATA], run.mesh.shape[partitioning.MODEL]
     params = run.abstract.learner.variables["params"]
-    places = partitioning.of_parameters(run.mesh, rules_of(network), params, fully=False)
+    places = partitioning.parameter_shardings(run.mesh, rules_of(network), params, fsdp=False)
     size = lambda leaf, at: math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-    sent = (3 if fully else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, places)))
+    sent = (3 if fsdp else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, places)))
     if k > 1:
-        activation = batch["inputs"].size / n * network.width * 4
-        sent += 4 * network.layers * 2 * (k - 1) / k * activation
+        activation = batch["inputs"].size / n * network.embed_dim * 4
+        sent += 4 * network.num_layers * 2 * (k - 1) / k * activation
     return sent
 
 
 def volume(model: str, layout: str) -> dict[str, Any]:
-    """What a step sends by kind, the least it must, and what a device needs, in MB."""
+    """Returns the bytes sent in a step by kind, their minimum, and the memory of a device, in MB."""
     run, network, batch = compiled_run(model, layout, ROWS[model])
     step = compiled_step(run, batch)
     sent: dict[str, float] = defaultdict(float)
@@ -92,10 +92,10 @@ def volumes() -> list[dict[str, Any]]:
     found = []
     for model in ROWS:
         for layout, (_, parts) in LAYOUTS.items():
-            if parts == 1 or model != "char_lm":  # which has nothing to split
+            if parts == 1 or model != "char_lm":  # char_lm has no tensor parallelism
                 found.append(volume(model, layout))
                 sent, least = sum(found[-1]["sent_mb"].values()), found[-1]["least_mb"]
-                print(f"{model:<12}{layout:<32}{sent:>10,.1f} MB sent, {least:>10,.1f} at least", flush=True)
+                print(f"{model:<12}{layout:<32}{sent:>10,.1f} MB sent, minimum {least:>10,.1f}", flush=True)
     return found
 
 
@@ -103,7 +103,7 @@ def volumes() -> list[dict[str, Any]]:
 
 
 def held(state: Any) -> dict[int, int]:
-    """Bytes of a state's arrays on each device."""
+    """Returns the bytes of a state's arrays on each device."""
     found: Counter[int] = Counter()
     for leaf in jax.tree.leaves(state):
         for shard in leaf.addressable_shards:
@@ -112,8 +112,8 @@ def held(state: Any) -> dict[int, int]:
 
 
 def memory() -> dict[str, Any]:
-    """Of a GPT-2, fully sharded: what each device holds of the state when it was created, in MB."""
-    run, _, _ = compiled_run("gpt2", "fully sharded", ROWS["gpt2"])
+    """Returns the memory of the initial state of a GPT-2 with FSDP, in MB."""
+    run, _, _ = compiled_run("gpt2", "fsdp sharded", ROWS["gpt2"])
     create: Any = run.create
     creation = create.lower().compile().memory_analysis()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -128,7 +128,8 @@ def memory() -> dict[str, Any]:
         "process_mb": process / MB,
     }
     print(
-        f"state {whole / MB:,.1f} MB, a device at most {most / MB:,.1f}: {found['share']:.4f} of an eighth", flush=True
+        f"state {whole / MB:,.1f} MB, maximum of a device {most / MB:,.1f}: {found['share']:.4f} times an eighth",
+        flush=True,
     )
     return found
 
@@ -137,11 +138,13 @@ def memory() -> dict[str, Any]:
 
 
 class Chip(NamedTuple):
-    """Attributes:
-    flops: Peak rate in bfloat16, a second.
-    memory: Bytes.
-    sends: Bytes a second over all its links together.
-    pod: Chips that are linked so.
+    """A TPU chip.
+
+    Attributes:
+        flops: Peak bfloat16 FLOPs per second.
+        memory: Memory in bytes.
+        sends: Bandwidth of all links together, in bytes per second.
+        pod: Number of chips in a pod.
     """
 
     flops: float
@@ -150,32 +153,31 @@ class Chip(NamedTuple):
     pod: int
 
 
-# Google's pages of Cloud TPU v5e and v5p (docs.cloud.google.com/tpu/docs/v5e and v5p), which give both directions of
-# the links together: 400 and 1200 GB/s.
+# From docs.cloud.google.com/tpu/docs/v5e and v5p, which list both directions of the links together: 400 and 1200 GB/s.
 CHIPS = {"TPU v5e": Chip(197e12, 16e9, 200e9, 256), "TPU v5p": Chip(459e12, 95e9, 600e9, 8960)}
-# Sizes and tokens of a batch of GPT-3 Small and XL (Brown et al. 2020, arXiv:2005.14165, table 2.1), the small one as
-# wide as GPT-2.
+# Sizes and tokens per batch of GPT-3 Small and XL (Brown et al. 2020, arXiv:2005.14165, table 2.1). The small model has
+# the sizes of GPT-2.
 DECODERS = {
     "124 M": ({}, 0.5e6),
     "1.3 B": ({"embed_dim": 2048, "num_layers": 24, "num_heads": 16, "max_seq_len": 2048}, 1e6),
 }
-TOKENS = 8192  # of a chip
+TOKENS = 8192  # per chip
 
 
 def pod(chip: Chip, network: Any, batch_tokens: float) -> dict[str, Any]:
-    """Times of a step of a decoder with N parameters, where a chip has t tokens and the others are many.
+    """Estimates the step time of a decoder with N parameters and t tokens per chip, on many chips.
 
-    Computing takes t (6 N + 12 L D T) / flops, sending 8 N bytes (gradients) or fully sharded 12 N / sends, all in
-    float32. Both at once are as slow as the slower: computing, from some number of tokens on.
+    Computation takes t (6 N + 12 L D T) / flops. Communication in float32 takes 8 N / sends for data parallelism and
+    12 N / sends for FSDP. If both overlap, the slower one counts, which is computation above some number of tokens.
     """
     shapes = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 1), np.int32))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     token = (6 * parameters + 12 * network.num_layers * network.embed_dim * network.max_seq_len) / chip.flops
     found: dict[str, Any] = {"parameters": parameters, "compute_ms": 1e3 * TOKENS * token}
-    for layout, passes, shared in (("data parallel", 2, False), ("fully sharded", 3, True)):
+    for layout, passes, shared in (("data parallel", 2, False), ("fsdp sharded", 3, True)):
         sending = passes * 4 * parameters / chip.sends
         chips = min(int(batch_tokens * token / sending), chip.pod)
-        kept = 16 * parameters / (chips if shared else 1)  # parameters, gradients and AdamW's two averages
+        kept = 16 * parameters / (chips if shared else 1)  # parameters, gradients and two moments of AdamW
         found[layout] = {
             "send_ms": 1e3 * sending,
             "fewest_tokens": sending / token,
@@ -198,17 +200,19 @@ def pods() -> list[dict[str, Any]]:
 
 
 def for_topology(name: str) -> list[dict[str, Any]]:
-    """The volumes of programs that are compiled for TPUs; a mesh of them takes the place of the devices here."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # nothing is asked of a network
+    """Computes the volumes of programs compiled for a TPU topology, which replaces the local devices."""
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no network access
     try:
         devices = list(topologies.get_topology_desc(name, "tpu").devices)
     except Exception as error:
-        raise UsageError(f"--topology={name}: {error}; the package libtpu knows v5e:2x4 and its like") from error
+        raise UsageError(
+            f"--topology={name}: {error}; the package libtpu supports topologies such as v5e:2x4"
+        ) from error
     if len(devices) != DEVICES:
-        raise UsageError(f"--topology={name}: {DEVICES} devices expected; given {len(devices)}")
+        raise UsageError(f"--topology must have {DEVICES} devices, got {name} with {len(devices)}")
     make_mesh = jax.make_mesh
-    ours = lambda sizes, names, **options: make_mesh(sizes, names, devices=devices, **options)
-    with mock.patch.multiple(jax, make_mesh=ours, device_count=lambda: DEVICES, default_backend=lambda: "tpu"):
+    tpu_mesh = lambda sizes, names, **options: make_mesh(sizes, names, devices=devices, **options)
+    with mock.patch.multiple(jax, make_mesh=tpu_mesh, device_count=lambda: DEVICES, default_backend=lambda: "tpu"):
         return volumes()
 
 

@@ -1,6 +1,6 @@
-"""Training runs whose layout is given: compiled from shapes alone, and timed in a process for each number of devices.
+"""Training steps with several layouts: compilation from shapes, and timing in one process per number of devices.
 
-benchmarks.runs.scaling starts such processes, ``python -m benchmarks.runs.scaling_runs --model=char_lm``.
+benchmarks.runs.scaling starts these processes: ``python -m benchmarks.runs.scaling_runs --model=char_lm``.
 """
 
 import json
@@ -26,14 +26,14 @@ from jaxnets.training.settings.shown import with_defaults
 
 FLAGS = flags.FLAGS
 
-LAYOUTS = {  # fully sharded, devices over which heads and hidden units are split
+LAYOUTS = {  # (fsdp, model_parallel)
     "data parallel": (False, 1),
     "fully sharded": (True, 1),
     "tensor parallel": (False, 2),
     "tensor parallel, fully sharded": (True, 2),
 }
 COUNTS = (1, 2, 4, 8)
-SERIES = {  # layout, and rows on n devices
+SERIES = {  # (layout, batch size on n devices)
     "strong": ("data parallel", lambda n: 64),
     "strong, fully sharded": ("fully sharded", lambda n: 64),
     "weak": ("data parallel", lambda n: 8 * n),
@@ -41,7 +41,7 @@ SERIES = {  # layout, and rows on n devices
 
 
 def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any]:
-    """What a run computes with, its model, and a batch of zeros."""
+    """Returns the jitted functions of a run, its model and a batch of zeros."""
     settings = config.load("decoder_lm" if model == "gpt2" else model)
     settings.devices.fsdp, settings.devices.model_parallel = LAYOUTS[layout]
     network: Any = attention.gpt2() if model == "gpt2" else tasks.complete(build.model(settings.model), Vocabulary())
@@ -53,19 +53,19 @@ def compiled_run(model: str, layout: str, rows: int) -> tuple[Compiled, Any, Any
 
 
 def compiled_step(run: Compiled, batch: Any) -> Any:
-    """The training step, from shapes alone."""
+    """Compiles the training step from shapes."""
     place = lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at)
-    rows = jax.tree.map(place, batch, partitioning.of_rows(run.mesh, batch))
+    rows = jax.tree.map(place, batch, partitioning.row_shardings(run.mesh, batch))
     step: Any = run.step
     return step.lower(run.abstract, rows).compile()
 
 
 def answer_turns(model: str) -> None:
-    """For every line on standard input: milliseconds of a step by series, the median of half a second each."""
+    """Prints the step time of each series in milliseconds for every input line: the median over half a second."""
     programs = {}
     for name, (layout, rows) in SERIES.items():
         run, _, batch = compiled_run(model, layout, rows(jax.device_count()))
-        # One at a time: devices that share threads and wait for each other in two programs may wait for ever.
+        # Concurrent programs on simulated devices can deadlock.
         programs[name] = [compiled_step(run, batch), *jax.block_until_ready((run.create(), run.train.put(batch)))]
     for _ in sys.stdin:
         print(json.dumps({name: _turn(program) for name, program in programs.items()}), flush=True)
@@ -78,14 +78,14 @@ def _turn(program: list[Any]) -> float:
         begin = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch))
         durations.append(time.perf_counter() - begin)
-    program[1] = state  # the one before was donated
+    program[1] = state  # the previous state was donated
     return 1e3 * statistics.median(durations[1:])
 
 
 def times(model: str, rounds: int) -> dict[str, dict[int, float]]:
-    """Milliseconds of a step by series and number of devices, medians of the rounds."""
+    """Measures step times in milliseconds by series and number of devices: medians over rounds."""
     command = [sys.executable, "-m", "benchmarks.runs.scaling_runs", f"--model={model}"]
-    # With as many threads as cores, eight devices that wait for each other may wait for ever.
+    # With as many threads as cores, eight devices could deadlock.
     environments = {n: {**os.environ, "JAX_NUM_CPU_DEVICES": str(n), "NPROC": "16"} for n in COUNTS}
     started = {
         n: subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -95,7 +95,7 @@ def times(model: str, rounds: int) -> dict[str, dict[int, float]]:
     for turn in range(rounds + 1):
         for n in random.Random(turn).sample(COUNTS, len(COUNTS)):
             for name, ms in _ask(started[n]).items():
-                if turn:  # in the first one others still compile
+                if turn:  # during the first turn other processes still compile
                     found[name][n].append(ms)
     for process in started.values():
         process.communicate()
@@ -110,7 +110,7 @@ def _ask(process: subprocess.Popen) -> dict[str, float]:
     print(file=process.stdin, flush=True)
     answer = process.stdout.readline()
     if not answer:
-        raise RunError("a process that was to be timed ended before its turn")
+        raise RunError("a benchmark process ended early")
     return json.loads(answer)
 
 

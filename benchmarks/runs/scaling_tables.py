@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md, made of the results of benchmarks.runs.scaling, and their places in that page."""
+"""Tables of docs/scaling.md from the results of benchmarks.runs.scaling."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ MARK = "<!-- made by benchmarks.runs.scaling: {} -->\n\n"
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """The tables by name, of scaling.json and, where it is there, scaling_tpu.json."""
+    """Returns the tables by name from scaling.json and scaling_tpu.json, if it exists."""
     result = json.loads((folder / "scaling.json").read_text())
     of_tpu = folder / "scaling_tpu.json"
     rows = json.loads(of_tpu.read_text())["volumes"] if of_tpu.exists() else []
@@ -29,7 +29,7 @@ Pairs = list[tuple[dict[str, Any], dict[str, Any] | None]]
 
 
 def volumes(pairs: Pairs) -> str:
-    """What a device sends in a step beside the least, on CPUs and TPUs."""
+    """Returns the table of the bytes that a device sends in a step and their minimum, on CPUs and TPUs."""
 
     def cells(row: dict[str, Any] | None) -> list[str]:
         if row is None:
@@ -37,7 +37,7 @@ def volumes(pairs: Pairs) -> str:
         total = sum(row["sent_mb"].values())
         return [f"{total:,.1f}", f"{total / row['least_mb']:.2f}"]
 
-    head = ["model", "layout", "least, MB", "CPU, MB", "of the least", "TPU, MB", "of the least", "on the TPU"]
+    head = ["model", "layout", "minimum, MB", "CPU, MB", "ratio", "TPU, MB", "ratio", "collectives on the TPU"]
     rows = []
     for row, other in pairs:
         kinds = (other or row)["sent_mb"]
@@ -48,24 +48,24 @@ def volumes(pairs: Pairs) -> str:
 
 
 def memory(pairs: Pairs, devices: int) -> str:
-    """What a device has of a step's arguments, and needs beside them."""
-    head = ["model", "layout", "whole state, MB", "a device's arguments, MB", "results, MB", "of an eighth"]
+    """Returns the table of the memory of a device for the arguments, results and temporaries of a step."""
+    head = ["model", "layout", "full state, MB", "arguments of a device, MB", "results, MB", "ratio to an eighth"]
     rows = []
     for row, other in pairs:
         share = row["argument_mb"] * devices / row["state_mb"]
         cells = [f"{row[name]:,.1f}" for name in ("state_mb", "argument_mb", "output_mb")]
-        beside = [f"{given['temporary_mb']:,.1f}" if given else "" for given in (row, other)]
-        rows.append([row["model"], row["layout"], *cells, f"{share:.2f}", *beside])
-    return _markdown([*head, "CPU: beside these, MB", "TPU: beside these, MB"], rows, 2, 8)
+        temporary = [f"{given['temporary_mb']:,.1f}" if given else "" for given in (row, other)]
+        rows.append([row["model"], row["layout"], *cells, f"{share:.2f}", *temporary])
+    return _markdown([*head, "temporaries on CPU, MB", "temporaries on TPU, MB"], rows, 2, 8)
 
 
 def creation(found: dict[str, float]) -> str:
-    """The state of a GPT-2 as it was created."""
+    """Returns the table of the memory of the initial state of a GPT-2."""
     head = [
-        "whole state, MB",
-        "most on a device, MB",
-        "of an eighth",
-        "creation, beside its results, MB",
+        "full state, MB",
+        "maximum of a device, MB",
+        "ratio to an eighth",
+        "temporaries of creation, MB",
         "process, MB",
     ]
     cells = [f"{found[name]:,.1f}" for name in ("state_mb", "device_mb")]
@@ -74,7 +74,10 @@ def creation(found: dict[str, float]) -> str:
 
 
 def times(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Milliseconds on one device; on several, the time over that, for weak scaling of as many rows."""
+    """Returns the table of step times: milliseconds on one device, and ratios for several devices.
+
+    For weak scaling the ratio is the time per row.
+    """
     counts = list(next(iter(found["char_lm"].values())))
     head = ["model", "batch", "1 device, ms", *(f"{n} devices" for n in counts[1:])]
     rows = []
@@ -87,27 +90,27 @@ def times(found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def pods(found: list[dict[str, Any]]) -> str:
-    """Computing against sending on a pod."""
-    head = ["chip", "parameters", "layout", "computing, ms", "sending, ms", "tokens from which", "batch, tokens"]
+    """Returns the table of computation and communication times on a pod."""
+    head = ["chip", "parameters", "layout", "computation, ms", "communication, ms", "minimum tokens", "batch, tokens"]
     rows = []
     for row in found:
         for layout in ("data parallel", "fully sharded"):
-            of = row[layout]
-            cells = [f"{row['compute_ms']:,.1f}", f"{of['send_ms']:,.1f}", f"{of['fewest_tokens']:,.0f}"]
-            cells += [f"{row['batch_tokens']:,.0f}", f"{of['chips']:,}"]
-            kept = f"{of['kept_gb']:,.2f}" + ("" if of["fits"] else " (too much)")
-            rows.append([row["chip"], f"{row['parameters']:,}", layout, *cells, kept])
-    return _markdown([*head, "chips at most", "GB kept by one"], rows, 3, 9)
+            values = row[layout]
+            cells = [f"{row['compute_ms']:,.1f}", f"{values['send_ms']:,.1f}", f"{values['fewest_tokens']:,.0f}"]
+            cells += [f"{row['batch_tokens']:,.0f}", f"{values['chips']:,}"]
+            memory = f"{values['kept_gb']:,.2f}" + ("" if values["fits"] else " (does not fit)")
+            rows.append([row["chip"], f"{row['parameters']:,}", layout, *cells, memory])
+    return _markdown([*head, "maximum chips", "GB per chip"], rows, 3, 9)
 
 
 def _markdown(head: list[str], rows: list[list[str]], first: int, last: int) -> str:
-    """A table whose columns from ``first`` to before ``last`` are numbers."""
+    """Formats a Markdown table whose columns ``first:last`` are numeric."""
     rule = ["--:" if first <= i < last else "---" for i in range(len(head))]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
 def placed(page: str, found: dict[str, str]) -> str:
-    """The page with each table after its mark, in place of the paragraph there."""
+    """Returns the page with each table inserted after its mark."""
     for name, text in found.items():
         mark = MARK.format(name)
         before, there, after = page.partition(mark)

@@ -1,4 +1,4 @@
-"""How long the training program takes from its start to its first step, with a cold and a warm compile cache.
+"""Startup benchmark: time to the first training step with a cold and a warm compilation cache.
 
 python -m benchmarks.runs.start
 """
@@ -20,7 +20,7 @@ from jaxnets.training.reporting.metrics import read_metrics
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
-flags.DEFINE_integer("rounds", 3, "Starts of each kind.", lower_bound=1)
+flags.DEFINE_integer("rounds", 3, "Number of starts of each kind.", lower_bound=1)
 
 
 def main(overrides: program.Overrides) -> None:
@@ -29,7 +29,7 @@ def main(overrides: program.Overrides) -> None:
         with tempfile.TemporaryDirectory() as cache:
             for kind in ("cold", "warm"):
                 seconds[kind].append(_first_step(cache, overrides))
-                print(f"{kind} compile cache: first step after {seconds[kind][-1]:.1f} s", flush=True)
+                print(f"{kind} compilation cache: first step after {seconds[kind][-1]:.1f} s", flush=True)
     for kind, times in seconds.items():
         print(f"median, {kind}: {statistics.median(times):.1f} s")
 

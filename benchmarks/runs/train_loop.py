@@ -1,9 +1,9 @@
-"""What the training program costs beside the computation: its steps per second against the bare jitted step.
+"""Overhead of the training loop: its steps per second against those of the jitted step alone.
 
     python -m benchmarks.runs.train_loop --config.data.path=some/text
 
-Both run in one process, interleaved: some steps of the program (reading data, writing metrics), then as many
-calls of the same compiled step on one fixed batch. The ratio of their speeds is 1 where the program costs nothing.
+Both run alternately in one process: steps of the program, which include reading data and writing metrics, and as many
+calls of the same compiled step on a fixed batch. Without overhead the ratio of their speeds is 1.
 """
 
 import importlib.metadata
@@ -24,8 +24,8 @@ from jaxnets.training.reporting.metrics import read_metrics
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
-flags.DEFINE_integer("rounds", 7, "Interleaved rounds.", lower_bound=1)
-flags.DEFINE_integer("steps", 60, "Steps of each in a round.", lower_bound=20)
+flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
+flags.DEFINE_integer("steps", 60, "Number of steps of each kind in a round.", lower_bound=20)
 flags.DEFINE_string("json", None, "Write the result to this file.")
 
 
@@ -49,15 +49,15 @@ def main(overrides: program.Overrides) -> None:
         for turn in range(1, FLAGS.rounds + 1):
             settings.train.steps = turn * FLAGS.steps
             loop.train(settings, workdir, dataset, task, compiled)
-            # The first of the four stretches of this round begins with opening the checkpoint: left out.
-            measured = [row["items_per_second"] for row in read_metrics(workdir) if "items_per_second" in row][-3:]
-            of_program = statistics.mean(measured) / task.items.number(batch)
+            # The first of four intervals of a round includes opening the checkpoint, so it is ignored.
+            speeds = [row["items_per_second"] for row in read_metrics(workdir) if "items_per_second" in row][-3:]
+            program_speed = statistics.mean(speeds) / task.items.number(batch)
             begin = time.perf_counter()
             for _ in range(FLAGS.steps):
                 bare_state, metrics = compiled.step(bare_state, batch)
             jax.block_until_ready(metrics)
-            of_step = FLAGS.steps / (time.perf_counter() - begin)
-            rows.append((of_program, of_step, of_program / of_step))
+            step_speed = FLAGS.steps / (time.perf_counter() - begin)
+            rows.append((program_speed, step_speed, program_speed / step_speed))
             print("program {:8.2f} steps/s   bare step {:8.2f} steps/s   ratio {:.3f}".format(*rows[-1]), flush=True)
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
     print("median  {:8.2f} steps/s             {:8.2f} steps/s   ratio {:.3f}".format(*medians))

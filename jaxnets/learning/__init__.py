@@ -1,4 +1,4 @@
-"""Learning: the contract of a learner, the learners there are, wrappers of learners, and evaluators."""
+"""Learners, learner wrappers and evaluators."""
 
 from jaxnets.learning.alternating import AlternatingState, Player, alternating
 from jaxnets.learning.closed_form import ClosedFormState, closed_form

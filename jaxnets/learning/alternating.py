@@ -1,4 +1,4 @@
-"""The learner of several players, each with a loss, an optimizer and parameters of its own: adversarial networks."""
+"""Alternating updates of several players, as in adversarial training."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,29 +8,33 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.learning.contract import Context, Init, Learner, Loss
-from jaxnets.learning.optimizers import promoting, rate_of
-from jaxnets.learning.parameters import Chosen, combine, partition
-from jaxnets.learning.partitioning import by_rows, count_rows
+from jaxnets.learning.optimizers import learning_rate_metric, with_standard_promotion
+from jaxnets.learning.parameters import PathFilter, combine, partition
+from jaxnets.learning.partitioning import count_rows, with_row_sharding
 
 
 class Player(NamedTuple):
-    """Attributes:
-    loss: ``(variables, batch, Context) -> (loss, Aux)``.
-    optimizer: Of its parameters.
-    parameters: Whether the parameter of a path, such as ``params/generator/kernel``, is its own.
-    steps: Parts of a batch that it is updated on, one after the other, in one update of the learner.
+    """One player of ``alternating``: a loss, an optimizer and the parameters that they update.
+
+    Attributes:
+        loss: ``(variables, batch, Context) -> (loss, Aux)``.
+        optimizer: The optimizer of the player's parameters.
+        parameters: Maps the path of a parameter, such as ``params/generator/kernel``, to True if the player owns it.
+        steps: Number of updates of this player in one update of the learner, each on an equal share of the batch.
     """
 
     loss: Loss
     optimizer: optax.GradientTransformation
-    parameters: Chosen
+    parameters: PathFilter
     steps: int = 1
 
 
 class AlternatingState(NamedTuple):
-    """Attributes:
-    variables: Those of all players.
-    optimizers: States by player.
+    """State of ``alternating``.
+
+    Attributes:
+        variables: The variables of all players.
+        optimizers: The optimizer state of each player.
     """
 
     variables: Any
@@ -38,39 +42,41 @@ class AlternatingState(NamedTuple):
 
 
 def alternating(init: Init, players: Mapping[str, Player]) -> Learner:
-    """The learner in which players are updated in turns, each with the variables that those before it left.
+    """Creates a learner that updates its players one after the other.
 
-    With one optimizer the loss of one player could not be the negative of another's; here a discriminator of five steps
-    and a generator of one (Gulrajani et al. 2017, arXiv:1704.00028) are ``Player(..., steps=5)`` and ``Player(...)``.
-    A player of several steps sees every row once: the batch is split into as many parts.
+    Each player starts from the variables that the previous player produced. Players can have opposing losses: a
+    discriminator with five steps and a generator with one step (Gulrajani et al. 2017, arXiv:1704.00028) are
+    ``Player(..., steps=5)`` and ``Player(...)``. For a player with several steps the batch is split into equal
+    microbatches, so that every row is used once.
 
-    Its metrics are ``NAME_loss`` by player, the mean over its steps; those of a loss as ``NAME_METRIC``, and so its
-    ``learning_rate``, as in ``gradient``; and ``finite``, whether all losses and the norms of all gradients are. Losses
-    have no carry.
+    The metrics of each player carry its name: ``NAME_loss``, ``NAME_learning_rate`` (see ``gradient``) and
+    ``NAME_METRIC`` for each metric of the loss, averaged over the player's steps. ``finite`` is True if all losses and
+    all gradient norms are finite. Losses cannot use a carry.
 
     Args:
         init: ``(key, batch) -> variables``.
-        players: By name, in the order of their turns. Together they may leave parameters to nobody.
+        players: The players by name, in the order of their updates. Parameters without a player are not trained.
 
     Raises:
-        ValueError: There are no players, or one has no steps; when training begins: a player has no parameters, two
-            have the same, or a batch cannot be divided into the parts of a player.
+        ValueError: There are no players or a player has fewer than one step. ``Learner.init`` raises it if a player
+            has no parameters, if two players share a parameter, or if the batch size is not divisible by a player's
+            number of steps.
     """
     if not players or any(player.steps < 1 for player in players.values()):
-        raise ValueError(f"`players` must be at least one, of at least 1 step each, got {dict(players)}")
+        raise ValueError(f"`players` must hold at least one player, each with at least 1 step, got {dict(players)}")
 
     def start(key, batch, variables=None):
         variables = init(key, batch) if variables is None else variables
-        rows, taken = count_rows(batch), []
+        rows, owned = count_rows(batch), []
         for name, player in players.items():
             if rows % player.steps:
-                raise ValueError(f"the batch must be divisible by the {player.steps} steps of {name}, got {rows} rows")
+                raise ValueError(f"the batch size must be divisible by the {player.steps} steps of {name}, got {rows}")
             own, _ = partition(variables["params"], player.parameters)
             if not own:
-                raise ValueError(f"`players`: {name} has no parameters")
-            taken += [path for path, _ in jax.tree.leaves_with_path(own)]
-        if len(set(taken)) < len(taken):
-            raise ValueError("`players` must have parameters of their own, got some that two of them have")
+                raise ValueError(f"each player must own at least one parameter, got none for {name}")
+            owned += [path for path, _ in jax.tree.leaves_with_path(own)]
+        if len(set(owned)) < len(owned):
+            raise ValueError("`players` must not share parameters, got a parameter that two players own")
         optimizers = {
             name: player.optimizer.init(partition(variables["params"], player.parameters)[0])
             for name, player in players.items()
@@ -80,13 +86,13 @@ def alternating(init: Init, players: Mapping[str, Player]) -> Learner:
     def update(state, batch, key, step):
         variables, optimizers, finite = state.variables, dict(state.optimizers), jnp.bool_(True)
         metrics: dict[str, jax.Array] = {}
-        for number, (name, player) in enumerate(players.items()):
-            keys = jax.random.split(jax.random.fold_in(key, number), player.steps)
-            parts = jax.tree.map(lambda a, steps=player.steps: a.reshape(steps, -1, *a.shape[1:]), batch)
-            turn = _turn(player, step)
-            (variables, optimizers[name]), found = jax.lax.scan(turn, (variables, optimizers[name]), (parts, keys))
-            finite &= jnp.all(found.pop("finite"))
-            metrics |= {f"{name}_{metric}": jax.tree.map(jnp.mean, values) for metric, values in found.items()}
+        for index, (name, player) in enumerate(players.items()):
+            keys = jax.random.split(jax.random.fold_in(key, index), player.steps)
+            microbatches = jax.tree.map(lambda a, steps=player.steps: a.reshape(steps, -1, *a.shape[1:]), batch)
+            inputs, carry = (microbatches, keys), (variables, optimizers[name])
+            (variables, optimizers[name]), by_step = jax.lax.scan(_player_step(player, step), carry, inputs)
+            finite &= jnp.all(by_step.pop("finite"))
+            metrics |= {f"{name}_{metric}": jax.tree.map(jnp.mean, values) for metric, values in by_step.items()}
         return AlternatingState(variables, optimizers), {**metrics, "finite": finite}
 
     return Learner(
@@ -97,24 +103,24 @@ def alternating(init: Init, players: Mapping[str, Player]) -> Learner:
     )
 
 
-def _turn(player: Player, step: jax.Array):
-    """One step of a player: ``((variables, optimizer state), (batch, key)) -> (the same, metrics)``."""
-    divided_loss = by_rows(player.loss)
+def _player_step(player: Player, step: jax.Array):
+    """Returns one update of a player: ``((variables, opt_state), (batch, key)) -> (state, metrics)``."""
+    sharded_loss = with_row_sharding(player.loss)
 
-    def turn(state, inputs):
+    def player_step(state, inputs):
         (variables, optimizer), (batch, key) = state, inputs
         own, others = partition(variables["params"], player.parameters)
 
         @jax.named_scope("loss")
-        def value_of(own):
-            return divided_loss({**variables, "params": combine(own, others)}, batch, Context(key, step, ()))
+        def loss_of(own):
+            return sharded_loss({**variables, "params": combine(own, others)}, batch, Context(key, step, ()))
 
-        (value, aux), gradients = jax.value_and_grad(value_of, has_aux=True)(own)
-        rate = rate_of(player.optimizer, optimizer)
-        updates, optimizer = promoting(player.optimizer).update(gradients, optimizer, own)
+        (value, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(own)
+        rate = learning_rate_metric(player.optimizer, optimizer)
+        updates, optimizer = with_standard_promotion(player.optimizer).update(gradients, optimizer, own)
         own = optax.apply_updates(own, updates)
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
         variables = {**variables, **aux.updated, "params": combine(own, others)}
         return (variables, optimizer), {"loss": value, "finite": finite, **rate, **aux.metrics}
 
-    return turn
+    return player_step

@@ -1,4 +1,4 @@
-"""The learner of models whose best parameters follow from sums over the data, such as ridge regression."""
+"""Closed-form fits from sufficient statistics, such as ridge regression."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnets.learning.contract import Learner, zeros_of
+from jaxnets.learning.contract import Learner, zeros_like_shapes
 
 
 class ClosedFormState(NamedTuple):
-    """Attributes:
-    statistics: Sums over all batches so far.
-    variables: The solution for them.
+    """State of ``closed_form``.
+
+    Attributes:
+        statistics: Sums over all batches so far.
+        variables: The solution for these sums.
     """
 
     statistics: Any
@@ -20,23 +22,23 @@ class ClosedFormState(NamedTuple):
 
 
 def closed_form(statistics: Callable[[Any], Any], solve: Callable[[Any], Any]) -> Learner:
-    r"""The learner that adds up sufficient statistics and solves for the variables.
+    r"""Creates a learner that accumulates sufficient statistics and solves for the variables.
 
     For ridge regression, :math:`(X^\top X + \lambda I) w = X^\top y`, the statistics are :math:`X^\top X` and
-    :math:`X^\top y`. Every update adds those of its batch: with N batches of training data, N updates see them all.
-    Statistics should be computed in float64 where the solution asks for it.
+    :math:`X^\top y`. Each update adds the statistics of its batch and solves again, so that one epoch of updates
+    uses all training data. An ill-conditioned problem needs statistics in float64.
+
+    The only metric is ``finite``, which is True if all variables are finite.
 
     Args:
-        statistics: ``batch -> sums``, a tree of arrays; those of padding are zero.
+        statistics: ``batch -> sums``, a tree of arrays. Padding must contribute zeros.
         solve: ``sums -> variables``.
-
-    Its only metric is ``finite``, whether all variables are.
     """
 
     def init(key, batch, variables=None):
         shapes = jax.eval_shape(statistics, batch)
-        solution = zeros_of(jax.eval_shape(solve, shapes)) if variables is None else variables
-        return ClosedFormState(zeros_of(shapes), solution)
+        solution = zeros_like_shapes(jax.eval_shape(solve, shapes)) if variables is None else variables
+        return ClosedFormState(zeros_like_shapes(shapes), solution)
 
     def update(state, batch, key, step):
         sums = jax.tree.map(jnp.add, state.statistics, statistics(batch))

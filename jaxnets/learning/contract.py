@@ -1,4 +1,4 @@
-"""``Learner``: the functions by which a problem is learned, whatever its losses, optimizers and models."""
+"""``Learner``: the interface between a learning problem and the training loop."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,20 +6,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnets.ops.array_types import Array, Int, Key, Num
+
 
 class Learner(NamedTuple):
-    """Pure functions of a state, which is a pytree of arrays and holds all that affects training.
+    """A tuple of pure functions that defines one learning problem for the training loop.
+
+    The state is a pytree of arrays that contains everything that affects training.
 
     Attributes:
-        init: ``(key, batch, variables=None) -> state``, before the first update. ``variables`` are those to begin with,
-            such as those of another run; None initializes them.
-        update: ``(state, batch, key, step) -> (state, metrics)``. A metric is a scalar or a ``Mean``. One name is
-            reserved: ``finite``, bool, is False where the update met a number that is not finite.
-        variables: ``state -> variables``, a choice of the state's own leaves: what is evaluated, exported and reported.
-        layout: ``state -> tree``, a prefix of the state with leaves ``"parameters"`` (divided over devices as the
-            parameters are), ``"rows"`` (the first axis is that of a batch) or ``"replicated"``.
-        observe: ``(state, metrics) -> (state, metrics)`` after scheduled evaluations, for what training learns from
-            them, and what is to be written of it; None: nothing.
+        init: ``(key, batch, variables=None) -> state``, called before the first update. ``variables`` are initial
+            variables, for example from another run. With None, the learner initializes them.
+        update: ``(state, batch, key, step) -> (state, metrics)``. A metric is a scalar or a ``Mean``. The metric
+            ``finite``, bool, is reserved: it is False if the loss or its gradient is not finite.
+        variables: ``state -> variables``, the variables to evaluate, export and report. They must be leaves of the
+            state.
+        layout: ``state -> tree``, a prefix tree of the state with leaves ``"parameters"`` (sharded like the
+            parameters), ``"rows"`` (the first axis is the batch axis) or ``"replicated"``.
+        observe: ``(state, metrics) -> (state, metrics)``, called after scheduled evaluations, for example to reduce
+            the learning rate on a plateau. The returned metrics are logged. None: not called.
     """
 
     init: Callable[..., Any]
@@ -30,51 +35,55 @@ class Learner(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Attributes:
-    key: Random key of this update.
-    step: Updates done before it, int32, for what changes over training.
-    carry: State that goes on from one training batch to the next, such as a recurrent state; None asks for a first one,
-        and ``()`` is none.
+    """Inputs of a loss besides the variables and the batch.
+
+    Attributes:
+        key: The random key of this update.
+        step: The number of previous updates, int32, for schedules.
+        carry: State that passes from one training batch to the next, such as a recurrent state. With None, the loss
+            creates the initial carry. ``()`` means that the loss has no carry.
     """
 
-    key: jax.Array
-    step: jax.Array
+    key: Key[Array, ""]
+    step: Int[Array, ""]
     carry: Any
 
 
 class Aux(NamedTuple):
-    """Results of a loss beside its value.
+    """Auxiliary outputs of a loss.
 
     Attributes:
-        carry: As in ``Context``, for the next batch.
-        updated: Variables that training changes otherwise than by gradients, such as ``{"batch_stats": ...}``.
-        metrics: To be written beside the loss.
+        carry: The carry for the next batch, as in ``Context``.
+        updated: Variables that are not updated by gradients, such as ``{"batch_stats": ...}``.
+        metrics: Further metrics to log.
     """
 
     carry: Any = ()
-    updated: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+    updated: dict[str, Any] = {}  # noqa: RUF012  (never mutated)
     metrics: dict[str, Any] = {}  # noqa: RUF012
 
 
 class Mean(NamedTuple):
-    """A metric that is a mean over a number of items: means of several steps are added up before they are divided.
+    """A metric that is a mean over items, such as tokens.
+
+    Totals and counts are summed over steps or batches before the division.
 
     Attributes:
         total: Sum over the items, a scalar.
-        count: How many there were; with 0 the metric is left out.
+        count: Number of items, a scalar. With 0 the metric is omitted.
     """
 
-    total: jax.Array
-    count: jax.Array  # type: ignore[assignment]  # hides the method of tuples
+    total: Num[Array, ""]
+    count: Num[Array, ""]  # type: ignore[assignment]  # hides the method of tuples
 
 
-EMA = "ema"  # the collection of variables in which ``with_ema`` keeps their average
+EMA = "ema"  # the variable collection in which ``with_ema`` stores the moving average
 
 Init = Callable[[jax.Array, Any], Any]
 Loss = Callable[[Any, Any, Context], tuple[jax.Array, Aux]]
 MakeLearner = Callable[[Init, Loss], Learner]  # such as ``Gradient(optimizer)``
 
 
-def zeros_of(shapes: Any) -> Any:
-    """Arrays of zeros of these shapes and types."""
+def zeros_like_shapes(shapes: Any) -> Any:
+    """Returns arrays of zeros for a tree of ``jax.ShapeDtypeStruct``."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

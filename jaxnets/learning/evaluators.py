@@ -1,4 +1,4 @@
-"""``Evaluator``: a metric over all batches of one or more splits; means, and the area under the ROC curve."""
+"""Evaluators: metrics over all batches of one or more splits."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,19 +7,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnets.learning.contract import Mean, zeros_of
+from jaxnets.learning.contract import Mean, zeros_like_shapes
 from jaxnets.ops import extras
 
 __all__ = ["Evaluator", "Scheduled", "auroc", "means"]
 
 
 class Evaluator(NamedTuple):
-    """Attributes:
-    init: ``(variables, batch) -> carry``, before a split's first batch; ``()`` unless state goes on between batches.
-    measure: ``(variables, batch, key, carry) -> (outputs, carry)``, pure and compiled. The rows of a batch are divided
-        over devices; all processes get whole outputs, in the order of batches.
-    add: ``(accumulator, outputs) -> accumulator`` on the host, with None as the first accumulator.
-    compute: ``{split: accumulator} -> {name: number}`` on the host. A name begins with its split: ``validation/loss``.
+    """A tuple of functions that computes metrics over the batches of one or more splits.
+
+    Attributes:
+        init: ``(variables, batch) -> carry``, called before the first batch of a split. ``()`` if no state passes
+            between batches.
+        measure: ``(variables, batch, key, carry) -> (outputs, carry)``, pure and jitted. The rows of a batch are
+            sharded over devices. The outputs are gathered to all processes, in batch order.
+        add: ``(accumulator, outputs) -> accumulator``, on the host. The first accumulator is None.
+        compute: ``{split: accumulator} -> {name: value}``, on the host. Names start with the split:
+            ``validation/loss``.
     """
 
     init: Callable[[Any, Any], Any]
@@ -29,11 +33,13 @@ class Evaluator(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """Attributes:
-    evaluator: What is measured.
-    splits: Of the data, over which; one that the data lacks is left out.
-    every: Steps between measurements in training; None: ``train.evaluate_every``; 0: not in training, but by
-        ``jaxnets.evaluate``.
+    """An evaluator with its splits and its interval.
+
+    Attributes:
+        evaluator: The evaluator.
+        splits: Names of the splits to evaluate. Splits that the dataset does not have are ignored.
+        every: Number of training steps between evaluations. None uses ``train.evaluate_every``; with 0 only
+            ``jaxnets.evaluate`` runs the evaluator.
     """
 
     evaluator: Evaluator
@@ -45,115 +51,122 @@ def means(
     measure: Callable[[Any, Any, jax.Array, Any], tuple[dict[str, Mean], Any]],
     derive: Mapping[str, Callable[[dict[str, float]], float]] | None = None,
 ) -> Evaluator:
-    """The evaluator of metrics that are means.
+    """Creates an evaluator of metrics that are means over items.
 
     Args:
-        measure: ``(variables, batch, key, carry) -> ({name: Mean}, carry)``; the carry None asks for a first one.
-        derive: ``{name: function of the means}``, metrics that follow from the others; of a split without items there
-            are none.
+        measure: ``(variables, batch, key, carry) -> ({name: Mean}, carry)``. With a carry of None it creates the
+            initial carry.
+        derive: ``{name: function}``, metrics computed from the dict of means. Splits without items are skipped.
     """
 
     def init(variables, batch):
-        return zeros_of(jax.eval_shape(measure, variables, batch, jax.random.key(0), None)[1])
+        return zeros_like_shapes(jax.eval_shape(measure, variables, batch, jax.random.key(0), None)[1])
 
     def add(sums, outputs):
         sums = sums or {}
         for name, (total, count) in outputs.items():
-            row = sums.setdefault(name, [0.0, 0.0])
-            row[0] += float(total)
-            row[1] += float(count)
+            sum_and_count = sums.setdefault(name, [0.0, 0.0])
+            sum_and_count[0] += float(total)
+            sum_and_count[1] += float(count)
         return sums
 
     def compute(splits):
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for split, sums in splits.items():
             values = {name: total / count for name, (total, count) in sums.items() if count}
             if values:
                 values |= {name: function(values) for name, function in (derive or {}).items()}
-            found |= {f"{split}/{name}": value for name, value in values.items()}
-        return found
+            metrics |= {f"{split}/{name}": value for name, value in values.items()}
+        return metrics
 
     return Evaluator(init, measure, add, compute)
 
 
-def gathered(
+def from_all_scores(
     score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]],
     metrics: Callable[[np.ndarray, np.ndarray], dict[str, float]],
 ) -> Evaluator:
-    """The evaluator of metrics that need all scores of a split at once.
+    """Creates an evaluator of metrics that need all scores of a split at once.
 
     Args:
-        score: ``(variables, batch) -> (scores, targets, mask)``; the mask, bool, is False at padding, and scores and
-            targets have its axes, and perhaps more.
-        metrics: ``(scores, targets) -> {name: number}`` on the host, of what is not padding.
+        score: ``(variables, batch) -> (scores, targets, mask)``. The boolean mask is False at padding. Scores and
+            targets have the axes of the mask first, and may have further axes.
+        metrics: ``(scores, targets) -> {name: value}``, computed on the host without the padding.
     """
 
     def measure(variables, batch, key, carry):
         return score(variables, batch), ()
 
-    def add(kept, outputs):
+    def add(pairs, outputs):
         scores, targets, mask = map(np.asarray, outputs)
-        return [*(kept or []), (scores[mask], targets[mask])]
+        return [*(pairs or []), (scores[mask], targets[mask])]
 
     def compute(splits):
-        whole = {split: map(np.concatenate, zip(*kept, strict=True)) for split, kept in splits.items()}
-        return {f"{split}/{name}": v for split, columns in whole.items() for name, v in metrics(*columns).items()}
+        arrays = {split: map(np.concatenate, zip(*pairs, strict=True)) for split, pairs in splits.items()}
+        return {f"{split}/{name}": value for split, pair in arrays.items() for name, value in metrics(*pair).items()}
 
     return Evaluator(lambda variables, batch: (), measure, add, compute)
 
 
 def auroc(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -> Evaluator:
-    """The evaluator of the area under the ROC curve: the probability that a positive example scores above a negative.
+    """Creates an evaluator of the area under the ROC curve.
+
+    The area is the probability that a positive example has a higher score than a negative example. The metric
+    ``auroc`` equals ``sklearn.metrics.roc_auc_score``: ties count one half. It is NaN if a split contains only one
+    class.
 
     Args:
-        score: ``(variables, batch) -> (scores, targets, mask)``, each ``[B]``: the higher the score, the more likely
-            the target is 1 (or True) and not 0; the mask is False at padding.
-
-    Its metric ``auroc`` is that of ``sklearn.metrics.roc_auc_score``: ties count half; NaN where a split has one kind
-    of targets only.
+        score: ``(variables, batch) -> (scores, targets, mask)``, each ``[B]``. A higher score means that the target 1
+            (or True) is more likely. The mask is False at padding.
     """
-    return gathered(score, lambda scores, targets: {"auroc": _auroc(scores, targets)})
+    return from_all_scores(score, lambda scores, targets: {"auroc": _auroc(scores, targets)})
 
 
 def multilabel(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -> Evaluator:
-    """The evaluator of ``macro_f1`` and ``mean_average_precision`` of labels of which an example has any number.
-
-    Args:
-        score: ``(variables, batch) -> (logits [B, C], targets bool [B, C], mask [B])``; a label is predicted where its
-            logit is above 0.
+    """Creates an evaluator of ``macro_f1`` and ``mean_average_precision`` for multi-label classification.
 
     Both are means over labels, as ``sklearn.metrics.f1_score`` and ``average_precision_score`` with
-    ``average="macro"``: F1 is 0 where a label is neither there nor predicted. The average precision is that of the
-    labels which some example of the split has; NaN where there are none.
+    ``average="macro"``. The F1 score of a label is 0 if the label is neither present nor predicted in the split. The
+    average precision is averaged over labels that are present in the split; it is NaN if no label is.
+
+    Args:
+        score: ``(variables, batch) -> (logits [B, C], targets bool [B, C], mask [B])``. A label is predicted if its
+            logit is positive.
     """
-    return gathered(score, _multilabel)
+    return from_all_scores(score, _multilabel)
 
 
 def _multilabel(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     extras.require(__name__, "train")
-    from sklearn.metrics import average_precision_score, f1_score  # a second to import
+    from sklearn.metrics import average_precision_score, f1_score  # the import takes a second
 
-    there = targets.any(0)
-    if not there.any() or not np.all(np.isfinite(logits)):
+    present = targets.any(0)
+    if not present.any() or not np.all(np.isfinite(logits)):
         return {"macro_f1": math.nan, "mean_average_precision": math.nan}
-    columns = logits[:, there].astype(np.float64).T
-    precisions = [average_precision_score(*pair) for pair in zip(targets[:, there].T, columns, strict=True)]
-    chosen = (logits > 0).astype(np.int32)
-    f1 = [f1_score(*pair, zero_division=0.0) for pair in zip(targets.T.astype(np.int32), chosen.T, strict=True)]
+    columns = logits[:, present].astype(np.float64).T
+    precisions = [average_precision_score(*pair) for pair in zip(targets[:, present].T, columns, strict=True)]
+    predicted = (logits > 0).astype(np.int32)
+    f1 = [f1_score(*pair, zero_division=0.0) for pair in zip(targets.T.astype(np.int32), predicted.T, strict=True)]
     return {"macro_f1": float(np.mean(f1)), "mean_average_precision": float(np.mean(precisions))}
 
 
 def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:
     extras.require(__name__, "train")
-    from sklearn.metrics import roc_auc_score  # a second to import
+    from sklearn.metrics import roc_auc_score  # the import takes a second
 
     if len(np.unique(targets)) < 2 or not np.all(np.isfinite(scores)):
         return math.nan
     return float(roc_auc_score(targets, scores.astype(np.float64)))
 
 
-class Measure(NamedTuple):
-    """The compiled functions of an evaluator."""
+class CompiledEvaluator(NamedTuple):
+    """An evaluator and its jitted functions.
+
+    Attributes:
+        evaluator: The evaluator.
+        init: Its ``init``, jitted.
+        measure: Its ``measure``, jitted.
+    """
 
     evaluator: Evaluator
     init: Callable
@@ -161,24 +174,24 @@ class Measure(NamedTuple):
 
 
 def run(
-    measure: Measure, variables: Any, splits: Mapping[str, Any], key_of: Callable[[int], jax.Array]
+    compiled: CompiledEvaluator, variables: Any, splits: Mapping[str, Any], key_of: Callable[[int], jax.Array]
 ) -> dict[str, float]:
-    """The metrics of an evaluator over splits.
+    """Computes the metrics of an evaluator over splits.
 
     Args:
-        measure: Its functions, compiled.
-        variables: The model's.
-        splits: ``{name: batches on their devices}``.
-        key_of: The key of a batch by its number.
+        compiled: The evaluator.
+        variables: The variables of the model.
+        splits: ``{name: iterable of batches on devices}``.
+        key_of: Maps the index of a batch to its random key.
     """
-    found = {}
+    accumulators = {}
     for split, batches in splits.items():
         accumulator, carry = None, None
-        for number, batch in enumerate(batches):
+        for index, batch in enumerate(batches):
             if carry is None:
-                carry = measure.init(variables, batch)
-            outputs, carry = measure.measure(variables, batch, key_of(number), carry)
-            accumulator = measure.evaluator.add(accumulator, outputs)
+                carry = compiled.init(variables, batch)
+            outputs, carry = compiled.measure(variables, batch, key_of(index), carry)
+            accumulator = compiled.evaluator.add(accumulator, outputs)
         if accumulator is not None:
-            found[split] = accumulator
-    return measure.evaluator.compute(found)
+            accumulators[split] = accumulator
+    return compiled.evaluator.compute(accumulators)

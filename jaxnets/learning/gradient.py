@@ -1,4 +1,4 @@
-"""The ordinary learner: one loss, its gradient and one optimizer."""
+"""Gradient-based learning with one loss and one optimizer."""
 
 from typing import Any, NamedTuple
 
@@ -6,17 +6,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.learning.contract import EMA, Aux, Context, Init, Learner, Loss, zeros_of
-from jaxnets.learning.optimizers import Observe, promoting, rate_of
-from jaxnets.learning.parameters import Chosen, combine, partition
-from jaxnets.learning.partitioning import by_rows
+from jaxnets.learning.contract import EMA, Aux, Context, Init, Learner, Loss, zeros_like_shapes
+from jaxnets.learning.optimizers import Observe, learning_rate_metric, with_standard_promotion
+from jaxnets.learning.parameters import PathFilter, combine, partition
+from jaxnets.learning.partitioning import with_row_sharding
 
 
 class GradientState(NamedTuple):
-    """Attributes:
-    variables: ``{"params": ...}`` and what else the model has, such as ``"batch_stats"``.
-    optimizer: The optimizer's state.
-    carry: State that goes on from one training batch to the next.
+    """State of ``gradient``.
+
+    Attributes:
+        variables: ``{"params": ...}`` and any further collections of the model, such as ``"batch_stats"``.
+        optimizer: The optimizer state.
+        carry: State that passes from one training batch to the next.
     """
 
     variables: Any
@@ -29,65 +31,74 @@ def gradient(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
-    trainable: Chosen | None = None,
+    trainable: PathFilter | None = None,
     grad_accum_steps: int = 1,
     observe: Observe | None = None,
 ) -> Learner:
-    """The learner that follows the gradient of a loss.
+    """Creates a learner that minimizes a loss with an optax optimizer.
 
-    Its metrics are ``loss``, ``gradient_norm`` (global, before the optimizer clips it), ``finite`` (whether both are),
-    ``learning_rate`` (of a ``learning.optimizers.ScheduledTransformation``) and those of the loss.
+    The metrics are ``loss``, ``gradient_norm`` (the global norm before clipping), ``finite`` (True if both are
+    finite), ``learning_rate`` (if the optimizer is a ``learning.optimizers.ScheduledTransformation``) and the metrics
+    of the loss.
 
     Args:
         init: ``(key, batch) -> variables``.
         loss: ``(variables, batch, Context) -> (loss, Aux)``.
-        optimizer: From ``optax`` or ``learning.optimizers``.
-        trainable: Whether the parameter of a path, such as ``params/head/kernel``, is trained; None: all are. Others
-            have no gradient and no optimizer state. Statistics of their layers, which are no parameters, change all the
-            same: in training, a batch norm normalizes by those of the batch whether its weights are trained or not.
-        grad_accum_steps: Parts into which a batch's rows are split; their gradients are averaged before the one
-            update, so that a large batch fits into a small memory.
-        observe: ``(optimizer state, metrics) -> (optimizer state, metrics)``, as in ``Learner``.
+        optimizer: A gradient transformation from ``optax`` or ``learning.optimizers``.
+        trainable: Maps the path of a parameter, such as ``params/head/kernel``, to True if it is trained. None trains
+            all parameters. Frozen parameters have no gradient and no optimizer state. Batch statistics are not
+            parameters: a batch norm with frozen parameters still normalizes by batch statistics and updates its
+            running ones.
+        grad_accum_steps: Number of microbatches into which a batch is split. Their gradients are averaged before the
+            update, which reduces memory.
+        observe: ``(opt_state, metrics) -> (opt_state, metrics)``, called after evaluations as in ``Learner``.
     """
-    divided_loss = by_rows(loss)
+    sharded_loss = with_row_sharding(loss)
 
     def start(key, batch, variables=None):
         variables = init(key, batch) if variables is None else variables
         context = Context(key, jnp.zeros((), jnp.int32), None)
-        with_average = {EMA: variables, **variables}  # ``with_ema`` adds it later; a loss may read it
+        with_average = {EMA: variables, **variables}  # a loss may use the average, which ``with_ema`` adds later
         carry = jax.eval_shape(loss, with_average, batch, context)[1].carry
         params, _ = partition(variables["params"], trainable)
-        return GradientState(variables, optimizer.init(params), zeros_of(carry))
+        return GradientState(variables, optimizer.init(params), zeros_like_shapes(carry))
 
     def update(state, batch, key, step):
         params, fixed = partition(state.variables["params"], trainable)
         others = {name: value for name, value in state.variables.items() if name != "params"}
 
-        def of_part(others, batch, key, carry):
+        def loss_and_gradients(others, batch, key, carry):
             @jax.named_scope("loss")
-            def value_of(params):
-                return divided_loss({**others, "params": combine(params, fixed)}, batch, Context(key, step, carry))
+            def loss_of(params):
+                return sharded_loss({**others, "params": combine(params, fixed)}, batch, Context(key, step, carry))
 
-            (value, aux), gradients = jax.value_and_grad(value_of, has_aux=True)(params)
+            (value, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
             return (value, gradients), aux._replace(updated={**others, **aux.updated})
 
         if grad_accum_steps == 1:
-            (value, gradients), aux = of_part(others, batch, key, state.carry)
+            (value, gradients), aux = loss_and_gradients(others, batch, key, state.carry)
         else:
-            (value, gradients), aux = _accumulated(of_part, grad_accum_steps, params, others, batch, key, state.carry)
+            (value, gradients), aux = _accumulated(
+                loss_and_gradients, grad_accum_steps, params, others, batch, key, state.carry
+            )
         with jax.named_scope("optimizer"):
-            updates, optimizer_state = promoting(optimizer).update(gradients, state.optimizer, params)
+            updates, optimizer_state = with_standard_promotion(optimizer).update(gradients, state.optimizer, params)
             params = optax.apply_updates(params, updates)
         variables = {**aux.updated, "params": combine(params, fixed)}
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
-        metrics = {"loss": value, "gradient_norm": norm, "finite": finite, **rate_of(optimizer, state.optimizer)}
+        metrics = {
+            "loss": value,
+            "gradient_norm": norm,
+            "finite": finite,
+            **learning_rate_metric(optimizer, state.optimizer),
+        }
         return GradientState(variables, optimizer_state, aux.carry), {**metrics, **aux.metrics}
 
     def observed(state, metrics):
         assert observe is not None
-        optimizer_state, told = observe(state.optimizer, metrics)
-        return state._replace(optimizer=optimizer_state), told
+        optimizer_state, logged = observe(state.optimizer, metrics)
+        return state._replace(optimizer=optimizer_state), logged
 
     return Learner(
         init=start,
@@ -99,14 +110,16 @@ def gradient(
 
 
 class Gradient(NamedTuple):
-    """The arguments of ``gradient`` other than ``init`` and ``loss``; a task calls it as ``make_learner``.
+    """The arguments of ``gradient`` that do not depend on the task.
+
+    A task calls it as ``make_learner(init, loss)`` to create its learner.
 
     Attributes:
         optimizer, trainable, grad_accum_steps, observe: As in ``gradient``.
     """
 
     optimizer: optax.GradientTransformation
-    trainable: Chosen | None = None
+    trainable: PathFilter | None = None
     grad_accum_steps: int = 1
     observe: Observe | None = None
 
@@ -114,34 +127,34 @@ class Gradient(NamedTuple):
         return gradient(init, loss, **self._asdict())
 
     def only_optimizer(self) -> optax.GradientTransformation:
-        """The optimizer, for a task that makes its own learner, such as one of several players.
+        """Returns the optimizer, for a task that creates its own learner, such as ``alternating``.
 
         Raises:
-            ValueError: There is more than an optimizer, which that learner does not support.
+            ValueError: Another option is set, which such a task does not support.
         """
-        more = {
+        options = {
             "frozen parameters": self.trainable is not None,
-            "gradients in parts of a batch": self.grad_accum_steps != 1,
-            "an optimizer that observes the validation": self.observe is not None,
+            "gradient accumulation": self.grad_accum_steps != 1,
+            "an optimizer that observes validation metrics": self.observe is not None,
         }
-        if any(more.values()):
-            named = ", ".join(name for name, given in more.items() if given)
-            raise ValueError(f"this task does not support {named}")
+        unsupported = [name for name, is_set in options.items() if is_set]
+        if unsupported:
+            raise ValueError(f"this task does not support {', '.join(unsupported)}")
         return self.optimizer
 
 
-def _accumulated(of_part, parts, params, others, batch, key, carry):
-    """The mean of losses, gradients and metrics over parts of a batch, one after the other."""
+def _accumulated(loss_and_gradients, steps, params, others, batch, key, carry):
+    """Averages losses, gradients and metrics over microbatches, which run one after the other."""
 
     def add(state, inputs):
         total, others = state
-        found, aux = of_part(others, *inputs)
-        return (jax.tree.map(jnp.add, total, found), aux.updated), (aux.carry, aux.metrics)
+        values, aux = loss_and_gradients(others, *inputs)
+        return (jax.tree.map(jnp.add, total, values), aux.updated), (aux.carry, aux.metrics)
 
-    split = lambda tree: jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), tree)
-    nothing = jax.tree.map(jnp.zeros_like, (jnp.float32(0), params))
-    inputs = split(batch), jax.random.split(key, parts), split(carry)
-    (total, others), (carry, metrics) = jax.lax.scan(add, (nothing, others), inputs)
-    found = jax.tree.map(lambda a: a / parts, total)
+    split = lambda tree: jax.tree.map(lambda a: a.reshape(steps, -1, *a.shape[1:]), tree)
+    zeros = jax.tree.map(jnp.zeros_like, (jnp.float32(0), params))
+    inputs = split(batch), jax.random.split(key, steps), split(carry)
+    (total, others), (carry, metrics) = jax.lax.scan(add, (zeros, others), inputs)
+    means = jax.tree.map(lambda a: a / steps, total)
     carry = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)
-    return found, Aux(carry, others, jax.tree.map(lambda a: jnp.mean(a, axis=0), metrics))
+    return means, Aux(carry, others, jax.tree.map(lambda a: jnp.mean(a, axis=0), metrics))

@@ -1,4 +1,4 @@
-"""Optimizers: clipping, warm-up and cosine, then AdamW or SGD; less where the loss does not fall."""
+"""Optimizers: AdamW and SGD with clipping, warm-up and cosine decay, and learning rate reduction on a plateau."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,12 @@ Observe = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, jax.Array]]]
 
 
 class ScheduledTransformation(optax.GradientTransformation):
-    """A gradient transformation that can state its learning rate, for the metrics. Its state is the same as without.
+    """A gradient transformation that reports its learning rate.
+
+    Its state is that of the gradient transformation.
 
     Attributes:
-        learning_rate: ``state -> number``, that of the next update.
+        learning_rate: ``state -> learning rate`` of the next update.
     """
 
     learning_rate: Callable[[Any], jax.Array]
@@ -29,23 +31,22 @@ class ScheduledTransformation(optax.GradientTransformation):
 
 
 def with_schedule(transform: optax.GradientTransformation, schedule: optax.Schedule) -> ScheduledTransformation:
-    """A transformation that one ``optax.Schedule`` gives its learning rate, as ``optax.adamw(schedule)`` has it.
+    """Makes a transformation with a schedule, such as ``optax.adamw(schedule)``, report its learning rate.
 
-    The schedule is read at the count in the transformation's own state, so that an update that was left out does not
-    count.
+    The schedule is evaluated at the count in the transformation's state, so that a skipped update does not count.
     """
 
     def learning_rate(state: Any) -> jax.Array:
-        is_count = lambda part: isinstance(part, optax.ScaleByScheduleState)
-        counts = [part.count for part in jax.tree.leaves(state, is_leaf=is_count) if is_count(part)]
+        has_count = lambda node: isinstance(node, optax.ScaleByScheduleState)
+        counts = [node.count for node in jax.tree.leaves(state, is_leaf=has_count) if has_count(node)]
         with jax.numpy_dtype_promotion("standard"):
             return jnp.asarray(schedule(counts[0]), jnp.float32)
 
     return ScheduledTransformation(transform, learning_rate)
 
 
-def rate_of(optimizer: optax.GradientTransformation, state: Any) -> dict[str, jax.Array]:
-    """The metric ``learning_rate`` of the next update; empty where the optimizer does not state one."""
+def learning_rate_metric(optimizer: optax.GradientTransformation, state: Any) -> dict[str, jax.Array]:
+    """Returns the metric ``learning_rate`` of the next update, or an empty dict if the optimizer does not report it."""
     return {"learning_rate": optimizer.learning_rate(state)} if isinstance(optimizer, ScheduledTransformation) else {}
 
 
@@ -59,24 +60,28 @@ def adamw(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
 ) -> ScheduledTransformation:
-    """AdamW (Loshchilov and Hutter 2019) with warm-up, cosine decay and clipping by global norm.
+    """AdamW with warm-up, cosine decay and clipping by global norm.
 
     Args:
-        steps: After so many steps the learning rate is at its end.
-        learning_rate: The largest, after the warm-up.
-        warmup_steps: Steps of linear growth from 0.
-        end_lr_factor: The last learning rate as a part of the largest.
-        b1, b2: Decay of the first and second moments.
-        weight_decay: On matrices only: not on biases and other vectors.
-        clip_norm: Largest global norm of the gradient (Pascanu et al. 2013); 0 leaves it.
+        steps: Number of steps after which the learning rate reaches its final value.
+        learning_rate: The peak learning rate, reached after the warm-up.
+        warmup_steps: Number of steps of linear warm-up from 0.
+        end_lr_factor: The final learning rate as a fraction of the peak.
+        b1: Decay rate of the first moment.
+        b2: Decay rate of the second moment.
+        weight_decay: Weight decay of arrays with two or more axes. Biases and scales are not decayed.
+        clip_norm: Maximum global norm of the gradient (Pascanu et al. 2013). 0 disables clipping.
 
     Raises:
         ValueError: An argument is out of range.
+
+    References:
+        Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019, arXiv:1711.05101.
     """
-    _check_decays(b1=b1, b2=b2)
-    rate = _rate(steps, learning_rate, warmup_steps, end_lr_factor)
-    _check_least(weight_decay=weight_decay, clip_norm=clip_norm)
-    return _finished(clip_norm, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_matrices), rate)
+    _check_below_one(b1=b1, b2=b2)
+    rate = _warmup_cosine(steps, learning_rate, warmup_steps, end_lr_factor)
+    _check_nonnegative(weight_decay=weight_decay, clip_norm=clip_norm)
+    return _with_clipping(clip_norm, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_matrix), rate)
 
 
 def sgd(
@@ -89,45 +94,49 @@ def sgd(
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
 ) -> ScheduledTransformation:
-    """Gradient descent with momentum; the decay of matrices is added to the gradient.
+    """Stochastic gradient descent with momentum, warm-up, cosine decay and clipping by global norm.
 
     Args:
-        steps, learning_rate, warmup_steps, end_lr_factor, weight_decay, clip_norm: As in ``adamw``.
-        momentum: Decay of the sum of gradients.
-        nesterov: Whether a step looks ahead (Sutskever et al. 2013).
+        steps, learning_rate, warmup_steps, end_lr_factor, clip_norm: As in ``adamw``.
+        momentum: Decay rate of the momentum.
+        nesterov: Whether to use Nesterov momentum (Sutskever et al. 2013).
+        weight_decay: L2 penalty, added to the gradients of arrays with two or more axes.
 
     Raises:
         ValueError: An argument is out of range.
     """
-    _check_decays(momentum=momentum)
-    rate = _rate(steps, learning_rate, warmup_steps, end_lr_factor)
-    _check_least(weight_decay=weight_decay, clip_norm=clip_norm)
-    decay = optax.add_decayed_weights(weight_decay, _matrices)
-    return _finished(clip_norm, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
+    _check_below_one(momentum=momentum)
+    rate = _warmup_cosine(steps, learning_rate, warmup_steps, end_lr_factor)
+    _check_nonnegative(weight_decay=weight_decay, clip_norm=clip_norm)
+    decay = optax.add_decayed_weights(weight_decay, _is_matrix)
+    return _with_clipping(clip_norm, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
 
 
 def reduce_on_plateau(
     optimizer: optax.GradientTransformation, factor: float, patience: int, metric: str
 ) -> tuple[optax.GradientTransformation, Observe]:
-    """An optimizer whose learning rate falls where a metric does not: its updates are scaled.
+    """Reduces the learning rate of an optimizer when a metric has stopped decreasing.
+
+    The updates of the optimizer are multiplied by a scale, which starts at 1. Unlike
+    ``optax.contrib.reduce_on_plateau`` it observes evaluation metrics and not the training loss.
 
     Args:
-        optimizer: Its own schedule stays.
-        factor: What the scale, 1 at first, is multiplied by.
-        patience: After so many measurements in a row of which none is below the smallest before.
-        metric: Its name, such as ``validation/loss``.
+        optimizer: The optimizer. Its own schedule still applies.
+        factor: Factor by which the scale is multiplied on a plateau.
+        patience: Number of consecutive evaluations without a new minimum after which the scale is reduced.
+        metric: Name of the metric, such as ``validation/loss``.
 
     Returns:
-        The optimizer, with the scale in its state; and ``observe`` of ``gradient``, which also returns
+        The optimizer, which holds the scale in its state, and the argument ``observe`` of ``gradient``, which logs
         ``learning_rate_scale``.
 
     Raises:
         ValueError: An argument is out of range.
     """
-    _check_decays(plateau_factor=factor)
+    _check_below_one(plateau_factor=factor)
     if patience < 1:
-        raise ValueError(f"plateau_patience: at least 1; given {patience}")
-    # A tolerance in proportion would take a loss below 0 for better than itself.
+        raise ValueError(f"`plateau_patience` must be at least 1, got {patience}")
+    # With a relative tolerance, a negative loss would count as better than itself.
     reduce = optax.contrib.reduce_on_plateau(factor, patience, rtol=0.0, atol=1e-12)
 
     def update(gradients, state, params):
@@ -137,21 +146,21 @@ def reduce_on_plateau(
 
     def observe(state, metrics):
         inner, reduced = state
-        # optax 0.2.8 multiplies floats by integers here, which strict promotion refuses (no issue is filed).
+        # optax 0.2.8 multiplies floats by integers here, which fails under strict promotion (no issue is filed).
         with jax.numpy_dtype_promotion("standard"):
             _, reduced = reduce.update({}, reduced, value=metrics[metric])
         return (inner, reduced), {"learning_rate_scale": reduced.scale}
 
     init = lambda params: (optimizer.init(params), reduce.init(params))
-    reduced_optimizer = optax.GradientTransformation(init, update)
+    scaled = optax.GradientTransformation(init, update)
     if isinstance(optimizer, ScheduledTransformation):
         rate = optimizer.learning_rate
-        return ScheduledTransformation(reduced_optimizer, lambda state: state[1].scale * rate(state[0])), observe
-    return reduced_optimizer, observe
+        return ScheduledTransformation(scaled, lambda state: state[1].scale * rate(state[0])), observe
+    return scaled, observe
 
 
-def _rate(steps: int, learning_rate: float, warmup_steps: int, end_lr_factor: float) -> optax.Schedule:
-    _check_least(learning_rate=learning_rate, warmup_steps=warmup_steps, end_lr_factor=end_lr_factor)
+def _warmup_cosine(steps: int, learning_rate: float, warmup_steps: int, end_lr_factor: float) -> optax.Schedule:
+    _check_nonnegative(learning_rate=learning_rate, warmup_steps=warmup_steps, end_lr_factor=end_lr_factor)
     warmup_steps = min(warmup_steps, max(steps - 1, 0))
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup_steps else learning_rate,
@@ -162,22 +171,22 @@ def _rate(steps: int, learning_rate: float, warmup_steps: int, end_lr_factor: fl
     )
 
 
-def _matrices(params):
+def _is_matrix(params):
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _finished(
+def _with_clipping(
     clip_norm: float, transform: optax.GradientTransformation, rate: optax.Schedule
 ) -> ScheduledTransformation:
     clipped = optax.chain(optax.clip_by_global_norm(clip_norm), transform) if clip_norm else transform
-    return with_schedule(promoting(clipped), rate)
+    return with_schedule(with_standard_promotion(clipped), rate)
 
 
-def promoting(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The optimizer, with standard promotion of types within it.
+def with_standard_promotion(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Runs the updates of an optimizer under standard dtype promotion.
 
-    optax 0.2.8 raises floats to integer counts (bias corrections, schedules), which strict promotion refuses (no issue
-    is filed).
+    optax 0.2.8 raises floats to integer powers (bias corrections, schedules), which fails under strict promotion (no
+    issue is filed).
     """
 
     def update(gradients, state, params=None):
@@ -187,13 +196,13 @@ def promoting(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
     return optax.GradientTransformation(optimizer.init, update)
 
 
-def _check_least(**values: float) -> None:
+def _check_nonnegative(**values: int | float) -> None:
     for name, value in values.items():
         if not value >= 0:
-            raise ValueError(f"{name}: not below 0; given {value}")
+            raise ValueError(f"`{name}` must be at least 0, got {value}")
 
 
-def _check_decays(**values: float) -> None:
+def _check_below_one(**values: int | float) -> None:
     for name, value in values.items():
         if not 0 <= value < 1:
-            raise ValueError(f"{name}: from 0 to below 1; given {value}")
+            raise ValueError(f"`{name}` must be in [0, 1), got {value}")

@@ -1,4 +1,4 @@
-"""Division of parameters and batches over the devices of a mesh."""
+"""Sharding of parameters and batches over the devices of a mesh."""
 
 import contextlib
 import contextvars
@@ -10,18 +10,18 @@ import jax
 from flax import linen as nn
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from jaxnets.learning.parameters import name_of
+from jaxnets.learning.parameters import path_name
 
-DATA, COPIES, MODEL = "data", "copies", "model"  # the axes of a mesh
+DATA, COPIES, MODEL = "data", "copies", "model"  # mesh axes
 
 Rules = tuple[tuple[str, tuple[str | None, ...]], ...]
 
-# Paths of parameters, and what their last axes are split over; the first rule that matches counts. These serve any
-# model that has an embedding or a head of these names. A family's own are the attribute ``partition_rules`` of its
-# modules.
+# A rule is a regular expression for paths of parameters and the mesh axes of their last array axes. The first match
+# applies. These rules suit any model with an embedding or a head of these names. Modules declare further rules in
+# their attribute ``partition_rules``.
 HEAD_RULES: Rules = (
-    (r"embed/embedding$", (MODEL, None)),  # [vocabulary, D]
-    (r"params/head$|head/kernel$", (None, MODEL)),  # [D, vocabulary or classes]
+    (r"embed/embedding$", (MODEL, None)),  # [V, D]
+    (r"params/head$|head/kernel$", (None, MODEL)),  # [D, V] or [D, classes]
 )
 
 _rules: contextvars.ContextVar[Rules] = contextvars.ContextVar("rules", default=())
@@ -29,7 +29,7 @@ _rules: contextvars.ContextVar[Rules] = contextvars.ContextVar("rules", default=
 
 @contextlib.contextmanager
 def partition_rules(rules: Rules) -> Iterator[None]:
-    """Within it, learners that are traced divide parameters by these rules, as ``flax.linen.logical_axis_rules``."""
+    """Context manager that sets the partition rules for tracing, like ``flax.linen.logical_axis_rules``."""
     token = _rules.set(rules)
     try:
         yield
@@ -37,8 +37,8 @@ def partition_rules(rules: Rules) -> Iterator[None]:
         _rules.reset(token)
 
 
-def with_rules(rules: Rules, f: Callable) -> Callable:
-    """``f``, traced by these rules."""
+def with_partition_rules(rules: Rules, f: Callable) -> Callable:
+    """Returns a function that calls ``f`` within ``partition_rules(rules)``."""
 
     def traced(*arguments: Any) -> Any:
         with partition_rules(rules):
@@ -47,28 +47,29 @@ def with_rules(rules: Rules, f: Callable) -> Callable:
     return traced
 
 
-def of_parameters(mesh: Mesh | AbstractMesh, rules: Rules, tree: Any, fully: bool) -> Any:
-    """Shardings of arrays named as parameters are: by the rules, and over ``data`` too where ``fully`` is set.
+def parameter_shardings(mesh: Mesh | AbstractMesh, rules: Rules, tree: Any, fsdp: bool) -> Any:
+    """Returns the shardings of a tree of parameters, or of arrays with the same paths, such as moments.
 
-    Then the largest axis that can be divided is: what a device keeps of parameters and optimizer is its part, and each
-    layer is gathered when it is computed (Zhao et al. 2023, arXiv:2304.11277).
+    With ``fsdp`` (Zhao et al. 2023, arXiv:2304.11277) the largest divisible axis of each array is also sharded over
+    ``data``: each device stores a shard of the parameters and of the optimizer state, and gathers a layer when it
+    computes it.
     """
 
     def place(path: Any, leaf: Any) -> NamedSharding:
-        spec = _by_rules(rules, name_of(path), leaf.shape, mesh.shape[MODEL])
-        if fully:
+        spec = _match_rules(rules, path_name(path), leaf.shape, mesh.shape[MODEL])
+        if fsdp:
             spec = _split_largest(spec, leaf.shape, mesh.shape[DATA])
         return NamedSharding(mesh, PartitionSpec(*spec))
 
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def _by_rules(rules: Rules, path: str, shape: tuple[int, ...], devices: int) -> tuple[str | None, ...]:
+def _match_rules(rules: Rules, path: str, shape: tuple[int, ...], devices: int) -> tuple[str | None, ...]:
     for pattern, last in rules:
         if re.search(pattern, path) and len(last) <= len(shape):
-            spec = (None,) * (len(shape) - len(last)) + last  # layers that are scanned over come first
-            whole = all(axis is None or size % devices == 0 for axis, size in zip(spec, shape, strict=True))
-            return spec if whole else (None,) * len(shape)
+            spec = (None,) * (len(shape) - len(last)) + last  # scanned layers add a leading axis
+            divisible = all(axis is None or size % devices == 0 for axis, size in zip(spec, shape, strict=True))
+            return spec if divisible else (None,) * len(shape)
     return (None,) * len(shape)
 
 
@@ -80,43 +81,43 @@ def _split_largest(spec: tuple[str | None, ...], shape: tuple[int, ...], devices
     return tuple(DATA if axis == largest else name for axis, name in enumerate(spec))
 
 
-def of_rows(mesh: Mesh, tree: Any) -> Any:
-    """Shardings of arrays whose first axis is a batch's rows; on every device where they cannot be divided."""
+def row_shardings(mesh: Mesh, tree: Any) -> Any:
+    """Returns shardings over the rows, the first axis of a batch. Arrays that do not divide evenly are replicated."""
 
     def place(leaf: Any) -> NamedSharding:
-        divided = leaf.ndim > 0 and leaf.shape[0] % mesh.shape[DATA] == 0
-        return NamedSharding(mesh, PartitionSpec(DATA) if divided else PartitionSpec())
+        divisible = leaf.ndim > 0 and leaf.shape[0] % mesh.shape[DATA] == 0
+        return NamedSharding(mesh, PartitionSpec(DATA) if divisible else PartitionSpec())
 
     return jax.tree.map(place, tree)
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device has whole."""
+    """Returns the sharding of arrays that are replicated on all devices."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def of_layout(mesh: Mesh, rules: Rules, layout: Any, tree: Any, fully: bool) -> Any:
-    """Shardings of a learner's state by its ``layout``."""
-    places = {
-        "parameters": lambda part: of_parameters(mesh, rules, part, fully),
-        "rows": lambda part: of_rows(mesh, part),
-        "replicated": lambda part: jax.tree.map(lambda _: everywhere(mesh), part),
+def layout_shardings(mesh: Mesh, rules: Rules, layout: Any, tree: Any, fsdp: bool) -> Any:
+    """Returns the shardings of a learner's state according to its ``layout``."""
+    shardings = {
+        "parameters": lambda subtree: parameter_shardings(mesh, rules, subtree, fsdp),
+        "rows": lambda subtree: row_shardings(mesh, subtree),
+        "replicated": lambda subtree: jax.tree.map(lambda _: everywhere(mesh), subtree),
     }
-    return jax.tree.map(lambda name, part: places[name](part), layout, tree)
+    return jax.tree.map(lambda name, subtree: shardings[name](subtree), layout, tree)
 
 
 def count_rows(batch: Any) -> int:
-    """The number of rows of a batch, the first axis of each of its arrays."""
+    """Returns the number of rows of a batch: the size of the first axis of its arrays."""
     return len(jax.tree.leaves(batch)[0])
 
 
-def by_rows(f: Callable) -> Callable:
-    """``f(variables, batch, ...)``, traced so that devices compute their rows and gather what is split.
+def with_row_sharding(f: Callable) -> Callable:
+    """Returns ``f(variables, batch, ...)`` with constraints that keep activations sharded by rows.
 
-    Where a parameter and a batch are both split over ``data``, XLA may leave the parameter's parts where they are and
-    move the numbers of all rows instead, in every layer. So what modules give is constrained to stay divided by rows.
-    What no rule names is gathered before anything: a loop over time would gather it in every step. The others, which
-    are those of layers that are scanned over, are gathered layer by layer. Without a mesh nothing changes.
+    If parameters and batch are both sharded over ``data``, XLA may leave the parameters sharded and communicate the
+    activations of all rows in every layer. Constraints on the outputs of all modules prevent this. Parameters that
+    match no rule are gathered once at the start, because a loop over time would gather them in every step. Parameters
+    with a rule stay sharded over ``model`` and are gathered layer by layer. Without a mesh ``f`` is unchanged.
     """
 
     def traced(variables: Any, batch: Any, *others: Any) -> Any:
@@ -125,22 +126,22 @@ def by_rows(f: Callable) -> Callable:
         if devices == 1 or rows % devices:
             return f(variables, batch, *others)
 
-        def divided(leaf: Any) -> Any:
+        def constrain_rows(leaf: Any) -> Any:
             if not isinstance(leaf, jax.Array) or leaf.ndim == 0 or len(leaf) != rows:
                 return leaf
             spec = PartitionSpec(DATA, *[PartitionSpec.UNCONSTRAINED] * (leaf.ndim - 1))
             return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
 
-        def constrained(given: Any) -> Any:
-            if type(given) is dict:  # in their order, which jax.tree.map does not keep: activations are named in it
-                return {name: constrained(value) for name, value in given.items()}
-            return jax.tree.map(divided, given)
+        def constrain(outputs: Any) -> Any:
+            if type(outputs) is dict:  # jax.tree.map would sort the keys, and their order names the activations
+                return {name: constrain(value) for name, value in outputs.items()}
+            return jax.tree.map(constrain_rows, outputs)
 
-        def gathered(leaf: jax.Array, there: NamedSharding) -> jax.Array:
-            return leaf if MODEL in there.spec else jax.lax.with_sharding_constraint(leaf, there)
+        def gather(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+            return leaf if MODEL in sharding.spec else jax.lax.with_sharding_constraint(leaf, sharding)
 
-        variables = jax.tree.map(gathered, variables, of_parameters(mesh, _rules.get(), variables, fully=False))
-        with nn.intercept_methods(lambda call, args, options, _: constrained(call(*args, **options))):
+        variables = jax.tree.map(gather, variables, parameter_shardings(mesh, _rules.get(), variables, fsdp=False))
+        with nn.intercept_methods(lambda call, args, options, _: constrain(call(*args, **options))):
             return f(variables, batch, *others)
 
     return traced

@@ -1,4 +1,4 @@
-"""Learners made from learners: a moving average of the variables, and updates left out where they are not finite."""
+"""Learner wrappers: exponential moving averages and skipping of non-finite updates."""
 
 from typing import Any, NamedTuple
 
@@ -7,26 +7,27 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.learning.contract import EMA, Learner
-from jaxnets.learning.parameters import Chosen, combine, partition
+from jaxnets.learning.parameters import PathFilter, combine, partition
 
 
-def with_ema(learner: Learner, decay: float, *, trainable: Chosen | None = None) -> Learner:
-    r"""A learner that also keeps an exponential moving average of its variables, and uses that in their place.
+def with_ema(learner: Learner, decay: float, *, trainable: PathFilter | None = None) -> Learner:
+    r"""Adds an exponential moving average of the variables to a learner.
 
-    After update t (from 1 on) it is :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with
-    :math:`d_t = \min(d, t / (t + 9))`, so that the first updates do not stay in it. It lies beside the variables, as
-    the collection ``"ema"``, where a loss finds it: as those of a teacher, for example.
+    The average is what is evaluated, exported and reported. After update :math:`t = 1, 2, \dots` it is
+    :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`, so that
+    the initial values are forgotten quickly. It is stored in the variable collection ``"ema"``, where a loss can use
+    it, for example as a teacher.
 
     Args:
-        learner: Its state has a field ``variables``.
-        decay: d, from 0 to below 1.
-        trainable: As in ``gradient``: the others stay as they are to the bit.
+        learner: A learner whose state has a field ``variables``.
+        decay: The decay rate d, in [0, 1).
+        trainable: As in ``gradient``. Frozen parameters are copied exactly.
 
     Raises:
         ValueError: ``decay`` is out of range.
     """
     if not 0 <= decay < 1:
-        raise ValueError(f"`decay` must be from 0 to below 1, got {decay}")
+        raise ValueError(f"`decay` must be in [0, 1), got {decay}")
 
     def init(key, batch, variables=None):
         state = learner.init(key, batch, variables)
@@ -35,21 +36,23 @@ def with_ema(learner: Learner, decay: float, *, trainable: Chosen | None = None)
     def update(state, batch, key, step):
         new, metrics = learner.update(state, batch, key, step)
         variables = {name: value for name, value in new.variables.items() if name != EMA}
-        done = (step + 1).astype(jnp.float32)
-        kept = jnp.minimum(decay, done / (done + 9))
-        mean = optax.incremental_update(variables, state.variables[EMA], 1 - kept)
-        if trainable is not None:  # the mean of what stays is that, without the rounding
+        count = (step + 1).astype(jnp.float32)
+        current_decay = jnp.minimum(decay, count / (count + 9))
+        average = optax.incremental_update(variables, state.variables[EMA], 1 - current_decay)
+        if trainable is not None:  # the average of a constant would have rounding errors
             fixed = partition(variables["params"], trainable)[1]
-            mean = {**mean, "params": combine(partition(mean["params"], trainable)[0], fixed)}
-        return new._replace(variables={**variables, EMA: mean}), metrics
+            average = {**average, "params": combine(partition(average["params"], trainable)[0], fixed)}
+        return new._replace(variables={**variables, EMA: average}), metrics
 
     return learner._replace(init=init, update=update, variables=lambda state: learner.variables(state)[EMA])
 
 
 class SkipState(NamedTuple):
-    """Attributes:
-    state: The learner's.
-    skipped: Updates that were left out in a row, int32.
+    """State of ``skip_nonfinite``.
+
+    Attributes:
+        state: The state of the wrapped learner.
+        skipped: Number of consecutive skipped updates, int32.
     """
 
     state: Any
@@ -57,10 +60,11 @@ class SkipState(NamedTuple):
 
 
 def skip_nonfinite(learner: Learner) -> Learner:
-    """A learner that leaves an update out where its metric ``finite`` is False.
+    """Skips the updates of a learner whose metric ``finite`` is False.
 
-    Its whole state stays, statistics and carry included. ``optax.apply_if_finite`` keeps neither, and accepts an update
-    that is not finite after some of them. The metric ``skipped`` counts those left out in a row.
+    A skipped update leaves the whole state unchanged, including batch statistics and carry. ``optax.apply_if_finite``
+    protects neither, and accepts non-finite updates after a given number of them. The metric ``skipped`` is the number
+    of consecutive skipped updates.
     """
 
     def init(key, batch, variables=None):
@@ -69,14 +73,14 @@ def skip_nonfinite(learner: Learner) -> Learner:
     def update(state, batch, key, step):
         new, metrics = learner.update(state.state, batch, key, step)
         finite = metrics["finite"]
-        kept = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state.state)
+        selected = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, state.state)
         skipped = jnp.where(finite, 0, state.skipped + 1)
-        return SkipState(kept, skipped), {**metrics, "skipped": skipped}
+        return SkipState(selected, skipped), {**metrics, "skipped": skipped}
 
     def observe(state, metrics):
         assert learner.observe is not None
-        new, told = learner.observe(state.state, metrics)
-        return state._replace(state=new), told
+        new, logged = learner.observe(state.state, metrics)
+        return state._replace(state=new), logged
 
     return Learner(
         init=init,

@@ -1,4 +1,4 @@
-"""Training: configs, state, loop, checkpoints and metric writers."""
+"""Training: configs, state, loop, checkpoints and reporting."""
 
 from jaxnets.ops import extras
 

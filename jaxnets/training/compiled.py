@@ -1,4 +1,4 @@
-"""The compiled functions of a run, built from its config: nothing here runs yet."""
+"""Jitted functions of a run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,34 +9,52 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.learning import evaluators, partitioning
-from jaxnets.learning.evaluators import Evaluator, Measure
+from jaxnets.learning.evaluators import CompiledEvaluator, Evaluator
 from jaxnets.learning.partitioning import count_rows
 from jaxnets.tasks import Task
 from jaxnets.training import learners
 from jaxnets.training.distributed import sharding
-from jaxnets.training.distributed.sharding import Share
+from jaxnets.training.distributed.sharding import ProcessBatches
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.nan_policy import POLICIES
 from jaxnets.training.state import MEASURE, State, create, key_for, make_step
 
 
 class Compiled(NamedTuple):
-    """The jitted functions of a run."""
+    """The jitted functions of a run and its batches.
+
+    Attributes:
+        mesh: The device mesh.
+        step: ``(state, batch) -> (state, metrics)``.
+        evaluators: The evaluators of the task.
+        abstract: Shapes and shardings of the state.
+        create: ``(variables or None) -> state``, the initial state.
+        observe: ``(state, metrics) -> (state, metrics)``, as in ``Learner``, or None.
+        reset_carry: ``state -> state`` with the initial carry, zeros.
+        train: The training batches.
+        splits: The batches of the other splits.
+        items: Number of items in a training batch, for the throughput.
+    """
 
     mesh: Mesh
     step: Callable
-    evaluators: dict[str, Measure]
-    abstract: State  # shapes of the state and where its arrays lie
-    create: Callable[..., State]  # of variables to begin with, or None
+    evaluators: dict[str, CompiledEvaluator]
+    abstract: State
+    create: Callable[..., State]
     observe: Callable[[State, Any], tuple[State, dict[str, jax.Array]]] | None
-    renewed: Callable[[State], State]  # with the rows of its state at zero, as where a run begins
-    train: Share
-    splits: dict[str, Share]
-    items: int  # what a training batch counts in the speed that is reported
+    reset_carry: Callable[[State], State]
+    train: ProcessBatches
+    splits: dict[str, ProcessBatches]
+    items: int
 
 
 def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
-    """Builds the functions of a run; what does not fit together is an error here, before anything is compiled."""
+    """Builds the jitted functions of a run.
+
+    Raises:
+        UsageError: A setting is out of range, or model, data and task do not fit together. It is raised before
+            anything is compiled.
+    """
     batch = dataset.train[0]
     settings, rows = config.train, count_rows(batch)
     _check(settings, rows)
@@ -49,100 +67,122 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
         raise UsageError(str(error)) from error
     except (UsageError, RunError):
         raise
-    except Exception as error:  # a size that only NumPy or JAX refuses, deep within
+    except Exception as error:  # an invalid size can raise any error of NumPy or JAX
         raise UsageError(f"{config.model.name}: {sentence(error)}") from error
     learners.check_frozen(config, learner.variables(shapes.learner))
     layout: Any = State(
         "replicated",  # type: ignore[arg-type]
         learner.layout(shapes.learner),
     )
-    there = partitioning.of_layout(mesh, task.partition_rules, layout, shapes, config.devices.fsdp)
-    whole = partitioning.everywhere(mesh)
-    train, splits = _shares(dataset, mesh)
-    ruled = lambda f: partitioning.with_rules(task.partition_rules, f)
+    shardings = partitioning.layout_shardings(mesh, task.partition_rules, layout, shapes, config.devices.fsdp)
+    replicated = partitioning.everywhere(mesh)
+    train, splits = _process_batches(dataset, mesh)
+    with_rules = lambda f: partitioning.with_partition_rules(task.partition_rules, f)
+    step = with_rules(make_step(learner, config.seed))
 
     def observe(state: State, metrics: dict[str, float]) -> tuple[State, dict[str, jax.Array]]:
         assert learner.observe is not None
-        new, told = learner.observe(state.learner, metrics)
-        return state._replace(learner=new), told
+        new, logged = learner.observe(state.learner, metrics)
+        return state._replace(learner=new), logged
 
-    def renewed(state: State) -> State:
-        anew = lambda name, part: jax.tree.map(jax.numpy.zeros_like, part) if name == "rows" else part
-        return jax.tree.map(anew, layout, state)
+    def reset_carry(state: State) -> State:
+        reset = lambda name, part: jax.tree.map(jax.numpy.zeros_like, part) if name == "rows" else part
+        return jax.tree.map(reset, layout, state)
 
     return Compiled(
         mesh=mesh,
-        step=jax.jit(ruled(make_step(learner, config.seed)), donate_argnums=0, out_shardings=(there, whole)),
-        evaluators={name: compiled(each.evaluator, mesh, ruled) for name, each in task.evaluators.items()},
-        abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, there),
-        create=jax.jit(initialize, out_shardings=there),
-        observe=jax.jit(observe, donate_argnums=0, out_shardings=(there, whole)) if learner.observe else None,
-        renewed=jax.jit(renewed, donate_argnums=0, out_shardings=there),
+        step=jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated)),
+        evaluators={
+            name: compile_evaluator(scheduled.evaluator, mesh, with_rules)
+            for name, scheduled in task.evaluators.items()
+        },
+        abstract=jax.tree.map(lambda a, at: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=at), shapes, shardings),
+        create=jax.jit(initialize, out_shardings=shardings),
+        observe=jax.jit(observe, donate_argnums=0, out_shardings=(shardings, replicated)) if learner.observe else None,
+        reset_carry=jax.jit(reset_carry, donate_argnums=0, out_shardings=shardings),
         train=train,
         splits=splits,
         items=task.items.number(batch),
     )
 
 
-def compiled(evaluator: Evaluator, mesh: Mesh, ruled: Callable[[Callable], Callable] = lambda f: f) -> Measure:
-    """The compiled functions of an evaluator; its outputs are whole on all devices."""
+def compile_evaluator(
+    evaluator: Evaluator, mesh: Mesh, with_rules: Callable[[Callable], Callable] = lambda f: f
+) -> CompiledEvaluator:
+    """Jits the functions of an evaluator. The outputs of ``measure`` are replicated on all devices."""
 
-    placed: dict[Any, Callable] = {}  # traced once for each shape of a batch: it may trace the whole model
+    init_by_shape: dict[Any, Callable] = {}  # ``init`` may trace the whole model, so it is traced once per batch shape
 
     def init(variables: Any, batch: Any) -> Any:
         key = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
-        if key not in placed:
+        if key not in init_by_shape:
             shapes = jax.eval_shape(evaluator.init, variables, batch)
-            placed[key] = jax.jit(evaluator.init, out_shardings=partitioning.of_rows(mesh, shapes))
-        return placed[key](variables, batch)
+            init_by_shape[key] = jax.jit(evaluator.init, out_shardings=partitioning.row_shardings(mesh, shapes))
+        return init_by_shape[key](variables, batch)
 
-    measure = ruled(partitioning.by_rows(evaluator.measure))
+    measure = with_rules(partitioning.with_row_sharding(evaluator.measure))
     jitted = jax.jit(measure, out_shardings=(partitioning.everywhere(mesh), None))
-    return Measure(evaluator, init, lambda *arguments: sharding.settled(jitted(*arguments)))
+    return CompiledEvaluator(evaluator, init, lambda *arguments: sharding.block_if_simulated(jitted(*arguments)))
 
 
 def evaluate(
-    measures: dict[str, Measure], variables: Any, splits: dict[str, Share], seed: int, names: dict[str, tuple[str, ...]]
+    compiled: dict[str, CompiledEvaluator],
+    variables: Any,
+    splits: dict[str, ProcessBatches],
+    seed: int,
+    splits_by_name: dict[str, tuple[str, ...]],
 ) -> dict[str, float]:
-    """The metrics of evaluators.
+    """Computes the metrics of evaluators.
 
     Args:
-        measures: By name.
-        variables: The model's.
-        splits: Batches by name.
-        seed: Of the run.
-        names: By evaluator, the splits that it measures.
+        compiled: The evaluators by name.
+        variables: The variables of the model.
+        splits: The batches of each split.
+        seed: The seed of the run.
+        splits_by_name: The names of the splits of each evaluator to run.
     """
-    found: dict[str, float] = {}
-    for name, splits_of in names.items():
-        there = {split: splits[split].on_devices() for split in splits_of if split in splits}
-        found |= evaluators.run(measures[name], variables, there, lambda number: key_for(seed, number, MEASURE))
-    return found
+    metrics: dict[str, float] = {}
+    for name, split_names in splits_by_name.items():
+        batches = {split: splits[split].on_devices() for split in split_names if split in splits}
+        metrics |= evaluators.run(compiled[name], variables, batches, lambda index: key_for(seed, index, MEASURE))
+    return metrics
 
 
 def evaluate_run(task: Task, variables: Any, dataset: Dataset, split: str, seed: int) -> dict[str, float]:
-    """All metrics of trained variables, on the first device, with a split in place of ``validation``."""
+    """Computes all metrics of trained variables on the first device, with ``split`` instead of ``validation``."""
     return evaluate_splits(task, variables, dataset, [split], list(task.evaluators), seed)[split]
 
 
 def evaluate_splits(
     task: Task, variables: Any, dataset: Dataset, splits: Sequence[str], names: Sequence[str], seed: int
 ) -> dict[str, dict[str, float]]:
-    """By split, the metrics of some evaluators, on the first device, with the split in place of ``validation``."""
-    batches = {name: sharding.on_one_device(part) for name, part in dataset.held_out.items()}
+    """Computes metrics on the first device, once for each split, which is used instead of ``validation``.
+
+    Args:
+        task: The task with its evaluators.
+        variables: The variables of the model.
+        dataset: The dataset.
+        splits: Names of splits.
+        names: Names of evaluators.
+        seed: The seed of the run.
+
+    Returns:
+        ``{split: metrics}``.
+    """
+    batches = {name: sharding.single_device(split) for name, split in dataset.held_out.items()}
     mesh = next(iter(batches.values())).mesh
-    measures = {name: compiled(task.evaluators[name].evaluator, mesh) for name in names}
-    found = {}
+    compiled = {name: compile_evaluator(task.evaluators[name].evaluator, mesh) for name in names}
+    metrics = {}
     for split in splits:
         replaced = {
-            name: tuple(split if each == "validation" else each for each in task.evaluators[name].splits)
+            name: tuple(split if default == "validation" else default for default in task.evaluators[name].splits)
             for name in names
         }
-        found[split] = evaluate(measures, variables, batches, seed, replaced)
-    return found
+        metrics[split] = evaluate(compiled, variables, batches, seed, replaced)
+    return metrics
 
 
-LEAST = {
+MINIMUMS = {
     "steps": 1,
     "schedule_steps": 0,
     "report_every": 0,
@@ -155,27 +195,28 @@ LEAST = {
 
 
 def _check(settings: ConfigDict, rows: int) -> None:
-    """A ``UsageError`` where something in ``config.train`` is out of range."""
+    """Raises a ``UsageError`` if a value in ``config.train`` is out of range."""
     if settings.max_minutes < 0:
-        raise UsageError(
-            f"--config.train.max_minutes must be at least 0, which is no limit, got {settings.max_minutes}"
-        )
+        raise UsageError(f"--config.train.max_minutes must be at least 0 (0: no limit), got {settings.max_minutes}")
     if settings.grad_accum_steps < 1 or rows % settings.grad_accum_steps:
         raise UsageError(
-            f"--config.train.grad_accum_steps must divide the batch of {rows}, got {settings.grad_accum_steps}"
+            f"--config.train.grad_accum_steps must divide the batch size {rows}, got {settings.grad_accum_steps}"
         )
     if settings.nan_policy not in POLICIES:
         raise UsageError(f"--config.train.nan_policy must be one of {', '.join(POLICIES)}, got {settings.nan_policy}")
-    for name, number in LEAST.items():
-        if settings[name] < number:
-            raise UsageError(f"--config.train.{name} must be at least {number}, got {settings[name]}")
+    for name, minimum in MINIMUMS.items():
+        if settings[name] < minimum:
+            raise UsageError(f"--config.train.{name} must be at least {minimum}, got {settings[name]}")
 
 
-def _shares(dataset: Dataset, mesh: Mesh) -> tuple[Share, dict[str, Share]]:
-    """The batches that this process reads to train, and those of the other splits."""
+def _process_batches(dataset: Dataset, mesh: Mesh) -> tuple[ProcessBatches, dict[str, ProcessBatches]]:
+    """Returns the training batches of this process, and its batches of the other splits."""
     if jax.process_count() == 1:
-        return Share(dataset.train, mesh), {name: Share(part, mesh) for name, part in dataset.held_out.items()}
-    own = dataset.part(lambda count: sharding.rows_here(mesh, count))
-    count = lambda batches: count_rows(batches[0])
-    shared = {name: Share(part, mesh, count(dataset.splits[name])) for name, part in own.held_out.items()}
-    return Share(own.train, mesh, count(dataset.train)), shared
+        held_out = {name: ProcessBatches(split, mesh) for name, split in dataset.held_out.items()}
+        return ProcessBatches(dataset.train, mesh), held_out
+    local = dataset.part(lambda batch_size: sharding.local_rows(mesh, batch_size))
+    batch_size = lambda batches: count_rows(batches[0])
+    held_out = {
+        name: ProcessBatches(split, mesh, batch_size(dataset.splits[name])) for name, split in local.held_out.items()
+    }
+    return ProcessBatches(local.train, mesh, batch_size(dataset.train)), held_out

@@ -1,4 +1,4 @@
-"""What ``data.json`` holds of a run's data: where it is from, what its targets mean, and the shapes of a batch."""
+"""Descriptions of datasets in ``data.json``: source, targets, inputs and the shapes of a batch."""
 
 import dataclasses
 import math
@@ -10,16 +10,16 @@ from jaxnets.data import Classes, Dataset, Labels, Quantities, Unlabeled, Vocabu
 from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
 from jaxnets.data.targets import Spec
 
-# Limits of what is read: the file may come from somebody else.
-MOST_ARRAYS = 32  # of a batch
-MOST_AXES = 8
-MOST_NUMBERS = 2**31  # of an array
+# Limits for reading, because the file may be untrusted.
+MAX_ARRAYS = 32  # of a batch
+MAX_AXES = 8
+MAX_ELEMENTS = 2**31  # of an array
 TYPES = {"bool", "bfloat16"} | {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 TYPES |= {f"float{bits}" for bits in (16, 32, 64)}
 
 
 def of(dataset: Dataset) -> dict[str, Any]:
-    """The description of a dataset, of which JSON can be made."""
+    """Describes a dataset as a value that JSON can represent."""
     return {
         "fingerprint": dataset.fingerprint,
         "source": dataset.description,
@@ -30,7 +30,7 @@ def of(dataset: Dataset) -> dict[str, Any]:
 
 
 def of_targets(spec: Spec) -> dict[str, Any]:
-    """The description of targets; the statistics of quantities only where there are some."""
+    """Describes targets, with the statistics of quantities if there are any."""
     fields = dataclasses.asdict(spec)
     if isinstance(spec, Quantities) and spec.std is None:
         fields = {"names": spec.names}
@@ -38,50 +38,50 @@ def of_targets(spec: Spec) -> dict[str, Any]:
 
 
 def of_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
-    """The description of what became of raw inputs."""
+    """Describes the preprocessing of raw inputs."""
     return None if inputs is None else {"kind": type(inputs).__name__, **dataclasses.asdict(inputs)}
 
 
 def shapes(dataset: Dataset) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of the arrays of a training batch."""
+    """Returns the shapes and dtypes of a training batch."""
     return {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in dataset.train[0].items()}
 
 
 def targets(found: Any) -> Spec:
-    """The targets that were described.
+    """Rebuilds targets from their description.
 
     Raises:
-        ValueError: It is not the description of any.
+        ValueError: The description is invalid.
     """
     kind = found.get("kind") if isinstance(found, dict) else None
     if kind == "Vocabulary":
-        characters, pieces = (_text_or_none(found, name) for name in ("characters", "pieces"))
+        characters, pieces = (_string_or_none(found, name) for name in ("characters", "pieces"))
         described: Any = Vocabulary(characters, pieces)
     elif kind in ("Classes", "Quantities", "Labels"):
         names = found.get("names")
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"the names of targets must be a list of texts, got {names!r}")
+            raise ValueError(f"the names of targets must be a list of strings, got {names!r}")
         described = {"Classes": Classes, "Quantities": Quantities, "Labels": Labels}[kind](
             tuple(names), **_statistics(found)
         )
     elif kind == "Unlabeled":
         features = found.get("features")
-        if type(features) is not int or not 0 <= features <= MOST_NUMBERS:
-            raise ValueError(f"the features of what is unlabeled must be a number of them, got {features!r}")
+        if type(features) is not int or not 0 <= features <= MAX_ELEMENTS:
+            raise ValueError(f"the number of features of unlabeled data must be an integer, got {features!r}")
         described = Unlabeled(features)
     else:
         raise ValueError(f"targets must be Vocabulary, Classes, Quantities, Labels or Unlabeled, got {found!r}")
     try:
         size = described.size
-    except Exception as error:  # whatever the library that reads pieces raises
-        raise ValueError(f"the pieces of a vocabulary cannot be read: {error}") from error
+    except Exception as error:  # the tokenizer library can raise any error
+        raise ValueError(f"the tokenizer of a vocabulary cannot be read: {error}") from error
     if not size:
         raise ValueError("there must be at least one target, got none")
     return described
 
 
 def _statistics(found: dict[str, Any]) -> dict[str, tuple]:
-    """What quantities are standardized with, where they are."""
+    """Returns the statistics with which quantities are standardized, if any."""
     given = {name: found[name] for name in ("origin", "offset", "std") if found.get(name) is not None}
     if not all(isinstance(values, list) for values in given.values()):
         raise ValueError(f"origin, offset and std of quantities must be lists of numbers, got {given}")
@@ -89,17 +89,17 @@ def _statistics(found: dict[str, Any]) -> dict[str, tuple]:
 
 
 def inputs(found: Any) -> Inputs | None:
-    """What became of raw inputs, as it was described; None where batches hold them as they are.
+    """Rebuilds the preprocessing of raw inputs from its description. None means no preprocessing.
 
     Raises:
-        ValueError: It is not the description of any.
+        ValueError: The description is invalid.
     """
     if found is None:
         return None
     kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images, "Columns": Columns}
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
-        raise ValueError(f"inputs must be {', '.join(kinds)}, got {found!r}")
+        raise ValueError(f"inputs must be one of {', '.join(kinds)}, got {found!r}")
     fields = {name: _tuples(value) for name, value in found.items()}
     del fields["kind"]
     try:
@@ -112,32 +112,32 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _text_or_none(found: dict[str, Any], name: str) -> str | None:
+def _string_or_none(found: dict[str, Any], name: str) -> str | None:
     value = found.get(name)
     if not (value is None or isinstance(value, str)):
-        raise ValueError(f"the {name} of a vocabulary must be a text, got {value!r}")
+        raise ValueError(f"the {name} of a vocabulary must be a string, got {value!r}")
     return value
 
 
 def batch(found: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes and types of a batch that was described.
+    """Rebuilds the shapes and dtypes of a batch from their description.
 
     Raises:
-        ValueError: It is not the description of any, or is larger than what is read.
+        ValueError: The description is invalid or exceeds the limits.
     """
-    if not (isinstance(found, dict) and 1 <= len(found) <= MOST_ARRAYS):
-        raise ValueError(f"a batch must have from 1 to {MOST_ARRAYS} arrays, got {found!r}")
+    if not (isinstance(found, dict) and 1 <= len(found) <= MAX_ARRAYS):
+        raise ValueError(f"a batch must have 1 to {MAX_ARRAYS} arrays, got {found!r}")
     return {name: _shape(name, like) for name, like in found.items()}
 
 
 def _shape(name: str, like: Any) -> jax.ShapeDtypeStruct:
     shape, dtype = like if isinstance(like, list) and len(like) == 2 else (None, None)
     if not (isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)):
-        raise ValueError(f"{name} of a batch must have a shape of sizes above 0 and a type, got {like!r}")
-    if len(shape) > MOST_AXES or math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(f"{name} of a batch must have a shape with positive sizes and a dtype, got {like!r}")
+    if len(shape) > MAX_AXES or math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(
-            f"{name} of a batch must have at most {MOST_AXES} axes and {MOST_NUMBERS:,} numbers, got {shape}"
+            f"{name} of a batch must have at most {MAX_AXES} axes and {MAX_ELEMENTS:,} elements, got shape {shape}"
         )
     if not (isinstance(dtype, str) and dtype in TYPES):
-        raise ValueError(f"the type of {name} of a batch must be a number's, such as float32, got {dtype!r}")
+        raise ValueError(f"{name} of a batch must have a numeric dtype, such as float32, got {dtype!r}")
     return jax.ShapeDtypeStruct(tuple(shape), dtype)

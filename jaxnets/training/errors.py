@@ -1,16 +1,18 @@
-"""What programs tell a user in one sentence instead of a traceback."""
+"""Errors that programs report as one sentence instead of a traceback."""
 
 from collections.abc import Sequence
 
 from jaxnets.ops.printable import printable
 
-LONGEST = 300  # characters of a sentence
+LONGEST = 300  # characters
 
 
-class _Told(Exception):
-    """Attributes:
-    message: One sentence.
-    details: Lines to print below it.
+class _Error(Exception):
+    """Base class of errors with a message for the user.
+
+    Attributes:
+        message: One sentence.
+        details: Lines to print below the message.
     """
 
     def __init__(self, message: str, details: Sequence[str] = ()):
@@ -18,31 +20,31 @@ class _Told(Exception):
         self.message, self.details = message, tuple(details)
 
 
-class UsageError(_Told):
-    """The command or its config is wrong: exit code 2."""
+class UsageError(_Error):
+    """An invalid command or config. The exit code is 2."""
 
 
-class RunError(_Told):
-    """The work could not be done or go on: exit code 1."""
+class RunError(_Error):
+    """A failure during the run of a program. The exit code is 1."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is one of Python or XLA that found no memory."""
+    """Returns whether an error of Python or XLA means that memory is exhausted."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def sentence(error: BaseException) -> str:
-    """An error of another library as one line: its type, and its message."""
+    """Formats an error of another library on one line, with its type and its message."""
     return one_line(f"{type(error).__name__}: {error}")
 
 
-def one_line(message: str, longest: int = LONGEST) -> str:
-    """A message as one line of at most so many characters, without control characters; of a long one, both its ends.
+def one_line(message: str, max_length: int = LONGEST) -> str:
+    """Formats a message on one line without control characters. Long messages are shortened in the middle.
 
-    Names, texts and errors that come from somebody else's files are part of messages. They must neither move the
-    cursor of a terminal nor fill it.
+    Messages can contain names and texts from untrusted files, which must neither move the cursor of a terminal nor fill
+    the screen.
     """
-    if len(message) > 20 * longest:  # what is cut out need not be escaped before
-        message = f"{message[: 10 * longest]} {message[-10 * longest :]}"
-    text = printable(" ".join(message.split()), 10 * len(message))  # escapes make it longer
-    return text if len(text) <= longest else f"{text[: longest // 2 - 3]} ... {text[2 - longest // 2 :]}"
+    if len(message) > 20 * max_length:  # escape only characters that can remain
+        message = f"{message[: 10 * max_length]} {message[-10 * max_length :]}"
+    text = printable(" ".join(message.split()), 10 * len(message))  # escaping makes the text longer
+    return text if len(text) <= max_length else f"{text[: max_length // 2 - 3]} ... {text[2 - max_length // 2 :]}"

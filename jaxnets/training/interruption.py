@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the loop finishes its step, saves and prints how to go on."""
+"""Signal handling: after Ctrl-C, SIGTERM or SIGHUP the loop completes its step and saves a checkpoint."""
 
 import contextlib
 import signal
@@ -6,41 +6,41 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-# A terminal that closes sends SIGHUP, a scheduler SIGTERM, some several times.
+# A closing terminal sends SIGHUP, a scheduler SIGTERM; some send a signal several times.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ONE = 1.0  # seconds within which several signals are one
+SAME_SIGNAL = 1.0  # seconds within which repeated signals count as one
 
 
 class Interruption:
-    """A context within which the first signal is noted, and one that comes later ends the program at once.
+    """Context manager that records the first signal and raises ``Interrupted`` at the second.
 
     Attributes:
-        signal: The number of the signal that came, or None.
+        signal: The number of the received signal, or None.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self._since = 0.0
-        self._before: dict[int, object] = {}
+        self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        for number in _heard():
-            self._before[number] = signal.signal(number, self._note)
+        for number in _handled_signals():
+            self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is None:
             self.signal, self._since = number, time.monotonic()
-        elif time.monotonic() - self._since > ONE:
+        elif time.monotonic() - self._since > SAME_SIGNAL:
             raise Interrupted(number)
 
 
 class Interrupted(BaseException):
-    """A signal ended the program outside a training loop; not an Exception, so that nothing catches it by the way."""
+    """Raised when a signal ends the program. It is not an ``Exception``, so that ``except Exception`` lets it pass."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -48,30 +48,31 @@ class Interrupted(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Makes signals raise ``Interrupted`` wherever the program is."""
+    """Installs handlers that raise ``Interrupted``."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    for number in _heard():
+    for number in _handled_signals():
         signal.signal(number, handler)
 
 
-def _heard() -> list[signal.Signals]:
-    """The signals that end a program; below ``nohup`` SIGHUP is ignored and stays so."""
+def _handled_signals() -> list[signal.Signals]:
+    """Returns the signals to handle. Under ``nohup`` SIGHUP stays ignored."""
     return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within it signals end the process at once, also while a library waits and no Python code hears them.
+    """Context manager within which signals end the process at once.
 
-    A handler that the library installs meanwhile is gone afterwards.
+    It is meant for library calls that block and keep Python handlers from running. A handler that the library installs
+    is removed at the end.
     """
-    numbers = _heard()
-    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    numbers = _handled_signals()
+    handlers = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)

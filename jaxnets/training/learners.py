@@ -1,4 +1,4 @@
-"""Learners as a config describes them: the optimizer, frozen parameters, accumulation, averages, skipped updates."""
+"""Learners from configs: optimizer, frozen parameters, gradient accumulation, moving average and skipped updates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ PLATEAU = "validation/loss"  # the metric whose plateaus reduce the learning rat
 
 
 def learn(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradient:
-    """What a task learns with, from its optimizer and the settings of a config."""
+    """Returns the arguments of ``learning.gradient`` that a config sets."""
     settings, observe = config.optimizer, None
     if settings.plateau_factor:
         reduction = {"factor": settings.plateau_factor, "patience": settings.plateau_patience, "metric": PLATEAU}
@@ -27,17 +27,17 @@ def learn(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradie
 
 
 def wrapped(config: ConfigDict, task: Task) -> Task:
-    """The task whose learner keeps an average and leaves updates out, where the config says so."""
-    learner, average = task.learner, config.optimizer.ema_decay
-    if not 0 <= average < 1:
-        raise UsageError(f"--config.optimizer.ema_decay={average}: from 0 to below 1 expected; 0 keeps no average")
+    """Wraps the learner of a task in a moving average and in skipping of updates, as the config requests."""
+    learner, decay = task.learner, config.optimizer.ema_decay
+    if not 0 <= decay < 1:
+        raise UsageError(f"--config.optimizer.ema_decay must be in [0, 1) (0: no average), got {decay}")
     if config.optimizer.plateau_factor and task.objective != (PLATEAU, "min"):
-        least = task.objective and f"{task.objective[0]}, {task.objective[1]}"
+        objective = task.objective and f"{task.objective[0]}, {task.objective[1]}"
         raise UsageError(
-            f"--config.optimizer.plateau_factor needs a task whose objective is {PLATEAU}, min, got {least}"
+            f"--config.optimizer.plateau_factor needs a task with the objective {PLATEAU}, min, got {objective}"
         )
-    if average:
-        learner = with_ema(learner, average, trainable=_trainable(config.optimizer.frozen))
+    if decay:
+        learner = with_ema(learner, decay, trainable=_trainable(config.optimizer.frozen))
     if config.train.nan_policy == "skip":
         learner = skip_nonfinite(learner)
     return task._replace(learner=learner)
@@ -46,10 +46,10 @@ def wrapped(config: ConfigDict, task: Task) -> Task:
 def _trainable(frozen: str) -> Callable[[str], bool] | None:
     if not frozen:
         return None
-    found = expression("optimizer.frozen", frozen)
-    return lambda path: not found.search(path)
+    pattern = expression("optimizer.frozen", frozen)
+    return lambda path: not pattern.search(path)
 
 
 def check_frozen(config: ConfigDict, variables: Any) -> None:
-    """A ``UsageError`` where ``config.optimizer.frozen`` is found in no parameter, or in all."""
+    """Raises a ``UsageError`` if ``config.optimizer.frozen`` matches no parameter or all parameters."""
     matching("optimizer.frozen", config.optimizer.frozen, named({"params": variables.get("params", {})}))

@@ -1,4 +1,4 @@
-"""The training loop: one for every task."""
+"""The training loop, shared by all tasks."""
 
 import contextlib
 import math
@@ -15,9 +15,9 @@ from jaxnets.learning import Mean
 from jaxnets.reports import Text
 from jaxnets.tasks import Task
 from jaxnets.training import nan_policy
-from jaxnets.training.checkpointing import saved
+from jaxnets.training.checkpointing import init_from, state_trees
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
-from jaxnets.training.checkpointing.init_from import begin
+from jaxnets.training.checkpointing.positions import check_position
 from jaxnets.training.compiled import Compiled, evaluate
 from jaxnets.training.distributed import processes, sharding
 from jaxnets.training.distributed.processes import Agreement
@@ -29,16 +29,19 @@ from jaxnets.training.reporting.profile import Profile
 from jaxnets.training.reporting.progress import Progress
 from jaxnets.training.state import SAMPLE, State, key_for
 
-TIME_IS_UP = 1  # a wish to end; larger ones are 1 + the number of a signal
-SECONDS_BETWEEN_CURVES = 60  # while a run goes on; at its end they are drawn anyway
+# Stop codes: 0 to continue, TIME_LIMIT, or 1 + the number of a signal.
+TIME_LIMIT = 1
+SECONDS_BETWEEN_CURVES = 60  # during training; the curves are always drawn at the end
 
 
 class Outcome(NamedTuple):
-    """Attributes:
-    step: Updates done.
-    signal: What interrupted the run, or None.
-    variables: The model's, at the end.
-    texts: The reports that are texts, by name.
+    """The result of training.
+
+    Attributes:
+        step: Number of completed updates.
+        signal: The signal that interrupted the run, or None.
+        variables: The variables of the model.
+        texts: The text reports by name.
     """
 
     step: int
@@ -48,7 +51,7 @@ class Outcome(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a run goes on with."""
+    """The objects that the loop needs at every step."""
 
     config: ConfigDict
     workdir: Path
@@ -60,7 +63,7 @@ class Run(NamedTuple):
     progress: Progress
     writer: MetricWriter | None
     profile: Profile
-    asked: Callable[[], int]  # the largest wish of all processes to end: 0, TIME_IS_UP or more
+    stop_code: Callable[[], int]  # the maximum over all processes
 
     @property
     def settings(self) -> ConfigDict:
@@ -70,13 +73,21 @@ class Run(NamedTuple):
 def train(
     config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled, profiled: int = 0
 ) -> Outcome:
-    """Trains until the steps or minutes of the config, or a signal; goes on from the last checkpoint in ``workdir``.
+    """Trains until ``train.steps`` or ``train.max_minutes`` is reached or a signal arrives.
 
-    The first process traces as many steps as are to be ``profiled``.
+    It resumes from the last checkpoint in ``workdir``.
+
+    Args:
+        config: The config of the run.
+        workdir: The folder of the run.
+        dataset: The dataset.
+        task: The task.
+        compiled: The jitted functions of the run.
+        profiled: Number of steps that the first process profiles.
 
     Raises:
-        RunError: The loss or its gradient is not finite and the config does not pass over it, there is not enough
-            memory, or something cannot be written. Checkpoints stay.
+        RunError: The loss or its gradient is not finite and ``train.nan_policy`` does not tolerate it, memory is
+            exhausted, or a file cannot be written. Saved checkpoints remain.
     """
     try:
         return _train(config, workdir, dataset, task, compiled, profiled)
@@ -84,8 +95,8 @@ def train(
         if not is_out_of_memory(error):
             raise
         raise RunError(
-            "there is not enough memory to train; a smaller --config.data.batch_size needs less, or a larger "
-            "--config.train.grad_accum_steps, the number of parts of a batch that are computed one after the other"
+            "not enough memory to train: reduce --config.data.batch_size, or increase "
+            "--config.train.grad_accum_steps, the number of microbatches per update"
         ) from error
 
 
@@ -93,198 +104,190 @@ def _train(
     config: ConfigDict, workdir: Path, dataset: Dataset, task: Task, compiled: Compiled, profiled: int
 ) -> Outcome:
     settings = config.train
-    batches = iter(compiled.train.batches.to_iter_dataset(sharding.READING))
+    batches = iter(compiled.train.batches.to_iter_dataset(sharding.READ_OPTIONS))
     agree = Agreement(compiled.mesh)
-    with Checkpoints(
-        workdir / "checkpoints", keep=settings.max_to_keep, keep_every=settings.keep_period
-    ) as checkpoints:
-        state, step = _begin(settings, checkpoints, task, compiled, batches)
+    retention = {"max_to_keep": settings.max_to_keep, "keep_period": settings.keep_period}
+    with Checkpoints(workdir / "checkpoints", **retention) as checkpoints:
+        state, step = _initial_state(settings, checkpoints, task, compiled, batches)
         if step >= settings.steps:
-            return Outcome(step, None, processes.whole(task.learner.variables(state.learner)), {})
+            return Outcome(step, None, processes.all_gather(task.learner.variables(state.learner)), {})
         profile = Profile(workdir / "profile", profiled if processes.is_first() else 0)
-        with Interruption() as interruption, _writer(workdir, step) as writer, profile:
+        with Interruption() as interruption, _make_writer(workdir, step) as writer, profile:
             deadline = time.monotonic() + settings.max_minutes * 60 if settings.max_minutes else math.inf
-            own = lambda: 1 + interruption.signal if interruption.signal else int(time.monotonic() >= deadline)
-            asked = lambda: agree(own())
+            own_code = lambda: 1 + interruption.signal if interruption.signal else int(time.monotonic() >= deadline)
+            stop_code = lambda: agree(own_code())
             progress = Progress(settings, task, step, writer)
-            run = Run(config, workdir, dataset, task, compiled, batches, checkpoints, progress, writer, profile, asked)
-            state, step, wish = _to_the_end(run, state, step)
+            run = Run(
+                config, workdir, dataset, task, compiled, batches, checkpoints, progress, writer, profile, stop_code
+            )
+            state, step, code = _train_with_roll_back(run, state, step)
             progress.close()
             checkpoints.wait()
-            signal = wish - 1 if wish > TIME_IS_UP else None
-            variables = processes.whole(task.learner.variables(state.learner))
+            signal = code - 1 if code > TIME_LIMIT else None
+            variables = processes.all_gather(task.learner.variables(state.learner))
             texts: dict[str, str] = {}
-            if signal is None and writer is not None:  # after a signal somebody waits for the end
+            if signal is None and writer is not None:  # after a signal the program should end soon
                 draw_curves(workdir, task)
                 texts = _report(run, variables, step)
         return Outcome(step, signal, variables, texts)
 
 
-def _to_the_end(run: Run, state: State, step: int) -> tuple[State, int, int]:
-    """Advances, and goes back to the last checkpoint and on from it where the config says so."""
-    back_to, times = None, 0
+def _train_with_roll_back(run: Run, state: State, step: int) -> tuple[State, int, int]:
+    """Trains to the end, and rolls back to the last checkpoint if ``nan_policy`` requests it."""
+    last_good, times = None, 0
     while True:
         try:
             return _advance(run, state, step)
         except NotFinite as error:
             run.checkpoints.wait()
-            because, position = str(error), error.position
+            reason, position = str(error), error.position
             good = max(run.checkpoints.steps(), default=0)
-            back_to, times = good, times + 1 if good == back_to else 1
+            last_good, times = good, times + 1 if good == last_good else 1
             if run.settings.nan_policy != "roll_back" or times > run.settings.nan_limit:
-                raise nan_policy.stopped(because, run.checkpoints) from error
-        del state  # there may not be room for two
-        state, step = _begin(run.settings, run.checkpoints, run.task, run.compiled, run.batches)
-        state = run.compiled.renewed(state)  # what goes on from batch to batch is that of other batches
+                raise nan_policy.stopped(reason, run.checkpoints) from error
+        del state  # memory may not suffice for two states
+        state, step = _initial_state(run.settings, run.checkpoints, run.task, run.compiled, run.batches)
+        state = run.compiled.reset_carry(state)  # the saved carry does not belong to the next batch
         run.batches.set_state(position)
-        run.progress.roll_back(step, because)
+        run.progress.roll_back(step, reason)
 
 
 def _advance(run: Run, state: State, step: int) -> tuple[State, int, int]:
-    """Trains until the run is over or asked to end; its state and step then, and what was asked.
+    """Trains until the last step or a stop code. Returns the state, the step and the stop code.
 
     Raises:
-        NotFinite: A number is not finite, and its update was not left out.
+        NotFinite: A metric is not finite and the update was not skipped.
     """
     every, last = run.settings.evaluate_every, run.settings.steps
-    drawn = time.monotonic()
+    last_curves = time.monotonic()
     pending = None
     while True:
         batch = next(run.batches)
         step += 1
         with jax.profiler.StepTraceAnnotation("step", step_num=step):
-            state, metrics = sharding.settled(run.compiled.step(state, run.compiled.train.put(batch)))
+            state, metrics = sharding.block_if_simulated(run.compiled.step(state, run.compiled.train.put(batch)))
         run.profile.step(metrics)
         run.checkpoints.check()
-        # The numbers of the step before are read while this one runs.
+        # The metrics of the previous step are read while this step runs.
         if pending is not None:
-            _read(run, *pending)
+            _record(run, *pending)
         pending = (step, metrics, run.batches.get_state())
-        asked = run.asked()
-        over = step >= last or asked > 0
+        stop_code = run.stop_code()
+        done = step >= last or stop_code > 0
         due = _due(run, step)
-        reported = run.settings.report_every and step % run.settings.report_every == 0 and step < last
-        if not (over or step % every == 0 or due or reported):
+        report_is_due = run.settings.report_every and step % run.settings.report_every == 0 and step < last
+        if not (done or step % every == 0 or due or report_is_due):
             continue
-        _read(run, *pending)
+        _record(run, *pending)
         pending = None
         with run.progress.paused():
-            if over:
+            if done:
                 run.progress.log(step)
-            measured = None
-            if over or step % every == 0:
-                if asked <= TIME_IS_UP or step % every == 0 or step >= last:
-                    due = [name for name, each in run.task.evaluators.items() if each.every is None or name in due]
-                    state, measured = _measure(run, state, step, due)
-                _save(run, state, step, measured)
-                if run.writer is not None and time.monotonic() - drawn > SECONDS_BETWEEN_CURVES:
+            evaluation = None
+            if done or step % every == 0:
+                if stop_code <= TIME_LIMIT or step % every == 0 or step >= last:
+                    evaluators = run.task.evaluators.items()
+                    due = [name for name, scheduled in evaluators if scheduled.every is None or name in due]
+                    state, evaluation = _evaluate(run, state, step, due)
+                _save(run, state, step, evaluation)
+                if run.writer is not None and time.monotonic() - last_curves > SECONDS_BETWEEN_CURVES:
                     draw_curves(run.workdir, run.task)
-                    drawn = time.monotonic()
+                    last_curves = time.monotonic()
             elif due:
-                state, _ = _measure(run, state, step, due)
-            if reported:
-                variables = processes.whole(run.task.learner.variables(state.learner))
+                state, _ = _evaluate(run, state, step, due)
+            if report_is_due:
+                variables = processes.all_gather(run.task.learner.variables(state.learner))
                 if run.writer is not None:
                     _report(run, variables, step)
-        if over:
-            return state, step, asked
+        if done:
+            return state, step, stop_code
 
 
 def _due(run: Run, step: int) -> list[str]:
-    """The evaluators with an interval of their own that measure at a step."""
-    return [name for name, each in run.task.evaluators.items() if each.every and step % each.every == 0]
+    """Returns the names of the evaluators whose own interval ends at a step."""
+    evaluators = run.task.evaluators.items()
+    return [name for name, scheduled in evaluators if scheduled.every and step % scheduled.every == 0]
 
 
-def _save(run: Run, state: State, step: int, measured: dict[str, float] | None) -> None:
-    """Saves a checkpoint, with the score that the best one is chosen by."""
+def _save(run: Run, state: State, step: int, evaluation: dict[str, float] | None) -> None:
+    """Saves a checkpoint with its score, the objective to minimize."""
     score = None
-    if measured is not None and run.task.objective is not None:
+    if evaluation is not None and run.task.objective is not None:
         name, direction = run.task.objective
-        score = measured.get(name)
+        score = evaluation.get(name)
         score = -score if score is not None and direction == "max" else score
-    tree = saved.split(run.task.learner, state)
-    run.checkpoints.save(step, tree, run.batches.get_state(), measured, score)
+    tree = state_trees.to_tree(run.task.learner, state)
+    run.checkpoints.save(step, tree, run.batches.get_state(), evaluation, score)
     if not run.settings.async_checkpointing:
         run.checkpoints.wait()
 
 
-def _begin(
+def _initial_state(
     settings: ConfigDict, checkpoints: Checkpoints, task: Task, compiled: Compiled, batches: Any
 ) -> tuple[State, int]:
-    """The state of the last checkpoint, with the data at its place, or a first one; and its step."""
+    """Restores the last checkpoint and its position in the data, or creates a new state. Returns the state and step."""
     learner = task.learner
-    found = checkpoints.restore(saved.split(learner, compiled.abstract))
-    if found is None:
-        state = sharding.settled(compiled.create(None))
+    restored = checkpoints.restore(state_trees.to_tree(learner, compiled.abstract))
+    if restored is None:
+        state = sharding.block_if_simulated(compiled.create(None))
         if settings.init_from:
             abstract = learner.variables(compiled.abstract.learner)
-            variables = begin(settings, abstract, learner.variables(state.learner))
-            del state  # there may not be room for two
-            state = sharding.settled(compiled.create(variables))
+            variables = init_from.load(settings, abstract, learner.variables(state.learner))
+            del state  # memory may not suffice for two states
+            state = sharding.block_if_simulated(compiled.create(variables))
         return state, 0
-    step, tree, position = found
+    step, tree, position = restored
     check_position(position, batches.get_state())
     batches.set_state(position)
-    return saved.join(learner, compiled.abstract, tree), step
+    return state_trees.from_tree(learner, compiled.abstract, tree), step
 
 
-def check_position(position: Any, like: Any) -> None:
-    """A ``RunError`` where a checkpoint's position in the data is not one of the data that is read.
-
-    Whatever reads batches takes what it is given, and fails later in a thread of its own.
-    """
-    shape = lambda tree: jax.tree.map(type, tree)
-    numbers = [leaf for leaf in jax.tree.leaves(position) if type(leaf) is int]
-    if shape(position) != shape(like) or any(not 0 <= n < 2**63 for n in numbers):
-        raise RunError(f"the position in the data of a checkpoint must be like {like}, got {position}")
-
-
-def _writer(workdir: Path, step: int) -> Any:
-    """What the first process writes a run's numbers with; None in the others."""
+def _make_writer(workdir: Path, step: int) -> Any:
+    """Returns the metric writer in the first process, and a context manager of None in the others."""
     return MetricWriter(workdir, step) if processes.is_first() else contextlib.nullcontext()
 
 
-def _read(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
-    """Waits for the metrics of a step and passes them on; ``NotFinite`` where they cannot be passed over."""
+def _record(run: Run, step: int, metrics: dict[str, Any], position: Any) -> None:
+    """Waits for the metrics of a step and logs them. Raises ``NotFinite`` if ``nan_policy`` does not tolerate them."""
     flags = {name: int(metrics[name]) for name in ("finite", "skipped") if name in metrics}
-    first_to_last = lambda name: (name != "loss", name.endswith("learning_rate"), name)
-    names = sorted(metrics.keys() - flags.keys(), key=first_to_last)
-    numbers = {f"train/{name}": _number(metrics[name]) for name in names}
+    order = lambda name: (name != "loss", name.endswith("learning_rate"), name)
+    names = sorted(metrics.keys() - flags.keys(), key=order)
+    values = {f"train/{name}": _total_and_count(metrics[name]) for name in names}
     if flags.get("finite", True):
-        run.progress.note(step, numbers, run.compiled.items)
+        run.progress.update(step, values, run.compiled.items)
         return
-    because = nan_policy.find({name: total for name, (total, _) in numbers.items()}) or "an update is not finite"
+    reason = nan_policy.find({name: total for name, (total, _) in values.items()}) or "an update is not finite"
     if 0 < flags.get("skipped", 0) <= run.settings.nan_limit:
-        run.progress.skip(step, because)
+        run.progress.skip(step, reason)
     else:
-        raise NotFinite(because, step, position)
+        raise NotFinite(reason, step, position)
 
 
-def _number(metric: Any) -> tuple[float, float]:
-    """A metric as a total and a count."""
+def _total_and_count(metric: Any) -> tuple[float, float]:
+    """Returns a metric as a total and a count."""
     return (float(metric.total), float(metric.count)) if isinstance(metric, Mean) else (float(metric), 1.0)
 
 
-def _measure(run: Run, state: State, step: int, names: list[str]) -> tuple[State, dict[str, float]]:
-    """Measures a state with some evaluators, and writes the metrics; the state with what its learner learns of them."""
+def _evaluate(run: Run, state: State, step: int, names: list[str]) -> tuple[State, dict[str, float]]:
+    """Runs evaluators, writes their metrics and passes them to ``Learner.observe``. Returns state and metrics."""
     splits = {name: run.task.evaluators[name].splits for name in names}
     variables = run.task.learner.variables(state.learner)
     metrics = evaluate(run.compiled.evaluators, variables, run.compiled.splits, run.config.seed, splits)
     objective = run.task.objective and run.task.objective[0]
-    because = nan_policy.find({objective: metrics[objective]}) if objective in metrics else None
-    if because is not None:
-        raise NotFinite(because, step, run.batches.get_state())
-    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # NaN is what a split lacks
-    # Not where a run ends between: so that one that goes on is as if it had not ended.
+    reason = nan_policy.find({objective: metrics[objective]}) if objective in metrics else None
+    if reason is not None:
+        raise NotFinite(reason, step, run.batches.get_state())
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # NaN: undefined for a split
+    # The evaluation at the end of an interrupted run is not observed, so that a resumed run gives the same results.
     if run.compiled.observe is not None and objective in metrics and step % run.settings.evaluate_every == 0:
-        state, told = run.compiled.observe(state, metrics)
-        metrics |= {name: float(value) for name, value in told.items()}
+        state, logged = run.compiled.observe(state, metrics)
+        metrics |= {name: float(value) for name, value in logged.items()}
     run.progress.evaluated(step, metrics)
     return state, metrics
 
 
 def _report(run: Run, variables: Any, step: int) -> dict[str, str]:
-    """Writes the reports of a step; those that are texts."""
+    """Writes the reports of a step. Returns the text reports."""
     assert run.writer is not None
     texts = {}
     key = key_for(run.config.seed, step, SAMPLE)

@@ -1,4 +1,4 @@
-"""What a run does where its loss or its gradient is not finite: stop, leave the update out, or go back."""
+"""NaN policies: stop, skip the update or roll back to the last checkpoint."""
 
 import math
 from collections.abc import Mapping
@@ -7,33 +7,33 @@ from typing import Any
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError
 
-# "skip" leaves out the update, within the jitted step; "roll_back" goes on from the last checkpoint with the data after
-# what led here, so that the same batch does not come again.
+# "skip" skips the update within the jitted step. "roll_back" restores the last checkpoint but not its position in the
+# data, so that the batch that caused the NaN is not used again.
 POLICIES = ("stop", "skip", "roll_back")
 
 
 class NotFinite(Exception):
-    """A number that the policy does not pass over.
+    """A non-finite number that the policy does not tolerate.
 
     Attributes:
-        position: In the data, after the batch that it comes from.
+        position: The position in the data after the batch that caused it.
     """
 
-    def __init__(self, because: str, step: int, position: Any):
-        super().__init__(f"{because} at step {step}")
+    def __init__(self, reason: str, step: int, position: Any):
+        super().__init__(f"{reason} at step {step}")
         self.position = position
 
 
 def find(numbers: Mapping[str, float]) -> str | None:
-    """The first number that is not finite, in words; None where all are."""
+    """Returns a message about the first non-finite number, or None if all are finite."""
     return next((f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)), None)
 
 
-def stopped(because: str, checkpoints: Checkpoints) -> RunError:
-    """What a run that must stop is ended with."""
-    good = max(checkpoints.steps(), default=None)
-    kept = f"the checkpoint of step {good} is kept" if good is not None else "no checkpoint was made before"
+def stopped(reason: str, checkpoints: Checkpoints) -> RunError:
+    """Returns the error that ends a run."""
+    last = max(checkpoints.steps(), default=None)
+    saved = f"the last checkpoint is that of step {last}" if last is not None else "no checkpoint has been saved"
     return RunError(
-        f"{because}; stopped, {kept}. A smaller --config.optimizer.learning_rate or "
+        f"{reason}: training stopped; {saved}. A smaller --config.optimizer.learning_rate or "
         "--config.optimizer.clip_norm may help"
     )

@@ -1,4 +1,4 @@
-"""A trained run, opened to be used."""
+"""Opening of trained runs."""
 
 from jaxnets.training.build import Run, built, open_run
 from jaxnets.training.errors import UsageError
@@ -7,6 +7,6 @@ __all__ = ["Run", "built", "no_overrides", "open_run"]
 
 
 def no_overrides(overrides: list[tuple[str, str]]) -> None:
-    """A trained run has its config; a program that only reads it takes no ``--config.x``."""
+    """Raises a ``UsageError`` for ``--config.KEY`` flags, because a trained run is used with its own config."""
     if overrides:
-        raise UsageError(f"--config.{overrides[0][0]}: the run's own config is used; it cannot be changed here")
+        raise UsageError(f"--config.{overrides[0][0]} cannot be changed here: the run's own config is used")

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and whether a config may go on in it."""
+"""Run folders: creation, checks before a run is resumed, and the files that describe a run."""
 
 import contextlib
 import fcntl
@@ -14,17 +14,16 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs, Rows
-from jaxnets.ops.files import open_for_append, write_atomically
+from jaxnets.ops.files import open_for_append
 from jaxnets.training import descriptions, used_runs
 from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, difference
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.run_files import LARGEST_CONFIG, check_folder, name_run, read_json
+from jaxnets.training.run_files import MAX_CONFIG_BYTES, check_folder, create_run_id, read_json
 from jaxnets.training.settings.shown import with_defaults
 
-# What may change between two starts of one run: how far it goes, how often it reports, what it keeps, what it does
-# about numbers that are not finite, and on which devices.
-FREE = (
+# Settings that may change when a run is resumed, because they do not change what it computes per step.
+CHANGEABLE = (
     "evaluators",
     "reports",
     "train.steps",
@@ -44,64 +43,60 @@ FREE = (
 
 
 def claim(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
-    """Makes the folder, or checks that the run in it is the one of ``config`` on this data; saves both.
+    """Creates a run folder, or checks that it contains this run, and writes ``config.json`` and ``data.json``.
 
-    A run of another config or other data that made no checkpoint is replaced, which stderr is told.
+    Another run without checkpoints is replaced with a message on stderr.
 
     Args:
-        workdir: The folder.
-        config: With all settings.
-        dataset: Its data.
-        used: ``used_runs.digests``, which all processes must compute together; None: in a single process, here.
+        workdir: The folder of the run.
+        config: The complete config.
+        dataset: The dataset.
+        used: The result of ``used_runs.digests``, which all processes must call at the same time. None calls it here,
+            in a single process.
 
     Raises:
-        UsageError: As ``check`` does.
-        RunError: As ``check`` does, or it cannot be written.
+        UsageError: As in ``check``.
+        RunError: As in ``check``, or a file cannot be written.
     """
     used = used_runs.digests(config) if used is None else used
     check(workdir, config, dataset, used)
-    if _holds_another(workdir, config, dataset):
-        print(f"{workdir} held another run, which made no checkpoint; it is replaced", file=sys.stderr)
+    if _holds_other_run(workdir, config, dataset):
+        print(f"{workdir} contained another run without checkpoints; it is replaced", file=sys.stderr)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(workdir / "config.json", _text(config))
+        write_atomically(workdir / "config.json", _config_json(config))
         described = {**descriptions.of(dataset), "runs": used}
         write_atomically(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
-        name_run(workdir)
+        create_run_id(workdir)
     except OSError as error:
         raise RunError(f"cannot write to {workdir}: {error.strerror}") from error
 
 
 def check(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
-    """Whether a run may be in the folder, with arguments as of ``claim``; nothing is written.
+    """Checks that a run can start or resume in a folder, without writing. The arguments are those of ``claim``.
 
     Raises:
-        UsageError: It holds a run of another config with checkpoints (what differs is named), or something else.
-        RunError: The run in it, with checkpoints, learned from other data, or used what other runs had learned before.
+        UsageError: The folder contains checkpoints of a run with another config (the differences are listed), or it
+            contains other files.
+        RunError: The run in the folder was trained on other data, or runs that it uses have changed.
     """
-    _text(config)
-    began = has_checkpoint(workdir)
+    _config_json(config)
+    started = has_checkpoint(workdir)
     if (workdir / "config.json").exists():
-        for name in (
-            "figures",
-            "samples",
-            "tensorboard",
-            "profile",
-            "damaged",
-        ):  # Checkpoints checks its own
+        for name in ("figures", "samples", "tensorboard", "profile", "damaged"):  # Checkpoints checks its own folder
             check_folder(workdir / name)
-        if began and (differs := changes(load(workdir), config)):
-            own = f"give this one its own folder, such as --workdir={_free_name(workdir)}"
-            raise UsageError(f"{workdir} holds a run of another config, {own}:", differs)
-    elif workdir.is_dir() and any(not found.name.startswith(".") for found in workdir.iterdir()):
-        raise UsageError(f"{workdir} holds files but no run; give the run its own folder with --workdir")
-    if began:
+        if started and (differences := changes(load(workdir), config)):
+            suggestion = f"choose another folder, such as --workdir={_unused_name(workdir)}"
+            raise UsageError(f"{workdir} contains a run with another config; {suggestion}:", differences)
+    elif workdir.is_dir() and any(not path.name.startswith(".") for path in workdir.iterdir()):
+        raise UsageError(f"{workdir} contains files but no run; choose another folder with --workdir")
+    if started:
         check_data(workdir, dataset)
         _check_used(workdir, used_runs.digests(config) if used is None else used)
 
 
 def _check_used(workdir: Path, used: dict[str, str]) -> None:
-    """A ``RunError`` where the run in a folder used what other runs had learned before."""
+    """Raises a ``RunError`` if runs that the run in a folder uses have changed."""
     before = described(workdir).get("runs", used) if (workdir / "data.json").exists() else used
     if before != used:
         changed = [name for name in used if not (isinstance(before, dict) and before.get(name) == used[name])]
@@ -109,50 +104,50 @@ def _check_used(workdir: Path, used: dict[str, str]) -> None:
 
 
 def has_checkpoint(workdir: Path) -> bool:
-    """Whether the run in a folder has made a checkpoint, be it a damaged one."""
+    """Returns whether the run in a folder has saved a checkpoint, including damaged ones."""
     folder = workdir / "checkpoints"
     saved = folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
     return saved or (workdir / "damaged").exists()
 
 
-def _holds_another(workdir: Path, config: ConfigDict, dataset: Dataset) -> bool:
-    """Whether a folder holds a run of another config or other data."""
+def _holds_other_run(workdir: Path, config: ConfigDict, dataset: Dataset) -> bool:
+    """Returns whether a folder contains a run with another config or other data."""
     if not ((workdir / "config.json").exists() and (workdir / "data.json").exists()):
         return False
     return bool(changes(load(workdir), config)) or described(workdir).get("fingerprint") != dataset.fingerprint
 
 
-def _text(config: ConfigDict) -> str:
-    """The whole config: what has its default now keeps it where a later version has another."""
+def _config_json(config: ConfigDict) -> str:
+    """Formats the complete config as JSON, including defaults, which may change in later versions."""
     try:
         return json.dumps(with_defaults(config, imports=True).to_dict(), indent=2) + "\n"
     except TypeError as error:
-        raise UsageError(f"a config holds numbers, text, truth values and tuples: {error}") from error
+        raise UsageError(f"a config must contain only numbers, strings, booleans and tuples: {error}") from error
 
 
 def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
-    """What makes two configs those of different runs, a line each."""
+    """Returns the differences between two configs that make them different runs, one line per setting."""
     return [
         line
         for line in difference(before, config)
-        if not line.startswith(tuple(f"{key}{end}" for key in FREE for end in ":."))
+        if not line.startswith(tuple(f"{key}{end}" for key in CHANGEABLE for end in ":."))
     ]
 
 
 def keep_schedule(workdir: Path, config: ConfigDict) -> None:
-    """Sets ``train.schedule_steps`` where it is 0: to that of the run in a folder, or to the steps of a new one."""
+    """Sets ``train.schedule_steps`` if it is 0: to its value in the run to resume, or to ``train.steps``."""
     if not config.train.schedule_steps:
         before = load(workdir).train if has_checkpoint(workdir) else config.train
         config.train.schedule_steps = before.schedule_steps or before.steps
 
 
 def identity(config: ConfigDict, dataset: Dataset) -> bytes:
-    """A digest of what a run computes."""
+    """Returns a digest of the config and the data of a run."""
     return hashlib.sha256(repr((config.to_json_best_effort(), dataset.fingerprint)).encode()).digest()
 
 
 def check_data(workdir: Path, dataset: Dataset) -> None:
-    """A ``RunError`` where the run in a folder learned from other data."""
+    """Raises a ``RunError`` if the run in a folder was trained on other data."""
     path = workdir / "data.json"
     if not path.exists():
         return
@@ -160,23 +155,21 @@ def check_data(workdir: Path, dataset: Dataset) -> None:
     if before.get("fingerprint") != dataset.fingerprint:
         if "inputs" not in before and isinstance(dataset.inputs, Rows) and dataset.inputs.std:
             raise RunError(
-                f"the run in {workdir} is of an earlier version, which standardized its data in float32 and did not "
-                "save how; train it again in another folder"
+                f"the run in {workdir} was trained by an earlier version, which standardized the data in float32 and "
+                "did not save the statistics; train it again in another folder"
             )
         raise RunError(
-            f"the data of the run in {workdir} has changed; it learned from {before.get('source')}, "
+            f"the data of the run in {workdir} has changed; it was trained on {before.get('source')}, "
             f"this is {dataset.description}"
         )
     targets, batch = data(workdir)
     if targets != dataset.spec or batch != descriptions.shapes(dataset):
-        raise RunError(
-            f"{path} does not describe the data of this run: its targets or the shapes of a batch are others"
-        )
+        raise RunError(f"{path} does not describe the data of this run: its targets or the shapes of a batch differ")
 
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Makes and holds a run's folder; a ``RunError`` where another process trains in it."""
+    """Creates and locks a run folder. Raises a ``RunError`` if another process trains in it."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         file = open_for_append(workdir / ".lock")
@@ -188,57 +181,57 @@ def lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(f"another process trains in {workdir}") from error
+            raise RunError(f"another process is training in {workdir}") from error
         yield
 
 
 def load(workdir: Path) -> ConfigDict:
-    """The config of the run in a folder.
+    """Reads the config of the run in a folder.
 
     Raises:
         RunError: There is no run, or its config cannot be read.
     """
     path = workdir / "config.json"
     if not path.exists():
-        raise RunError(f"no run in {workdir}: no config.json there")
-    found = read_json(path, LARGEST_CONFIG)
+        raise RunError(f"no run in {workdir}: config.json is missing")
+    content = read_json(path, MAX_CONFIG_BYTES)
     try:
-        config = complete(ConfigDict(_as_now(found)))
+        config = complete(ConfigDict(_upgrade(content)))
         check_config(config)
-    except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
+    except (UsageError, ValueError, TypeError) as error:  # ConfigDict rejects some keys
         raise RunError(f"{path} is not the config of a run: {error}") from error
     return config
 
 
-def _as_now(found: dict[str, Any]) -> dict[str, Any]:
-    """A config as it is written now: an earlier version wrote ``name`` for a cell that is a factory."""
-    model, train = found.get("model"), found.get("train")
+def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
+    """Converts a config of an earlier version, which wrote a cell with the key ``name`` instead of ``factory``."""
+    model, train = content.get("model"), content.get("train")
     cell = model.get("cell") if isinstance(model, dict) else None
     is_new = isinstance(train, dict) and "schedule_steps" in train
     if is_new or not (isinstance(cell, dict) and str(cell.get("name")).startswith("recurrent.")):
-        return found
+        return content
     rest = {name: value for name, value in cell.items() if name != "name"}
-    return {**found, "model": {**found["model"], "cell": {"factory": cell["name"], **rest}}}
+    return {**content, "model": {**content["model"], "cell": {"factory": cell["name"], **rest}}}
 
 
 def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
-    """What the targets of the run in a folder mean, and the shapes of one of its batches.
+    """Reads the targets and the shapes of a batch of the run in a folder.
 
     Raises:
-        RunError: They cannot be read.
+        RunError: ``data.json`` cannot be read.
     """
-    found = described(workdir)
+    content = described(workdir)
     try:
-        return descriptions.targets(found.get("targets")), descriptions.batch(found.get("batch"))
+        return descriptions.targets(content.get("targets")), descriptions.batch(content.get("batch"))
     except ValueError as error:
         raise RunError(f"{workdir / 'data.json'} cannot be read: {error}") from error
 
 
 def inputs(workdir: Path) -> Inputs | None:
-    """What became of raw inputs in the run in a folder; None where batches hold them as they are.
+    """Reads the preprocessing of raw inputs of the run in a folder. None means no preprocessing.
 
     Raises:
-        RunError: It cannot be read.
+        RunError: ``data.json`` cannot be read.
     """
     try:
         return descriptions.inputs(described(workdir).get("inputs"))
@@ -247,12 +240,12 @@ def inputs(workdir: Path) -> Inputs | None:
 
 
 def described(workdir: Path) -> dict[str, Any]:
-    """What is noted of the data of the run in a folder: fingerprint, source, targets, inputs, shapes of a batch."""
+    """Reads ``data.json`` of a run: fingerprint, source, targets, inputs and the shapes of a batch."""
     return read_json(workdir / "data.json")
 
 
-def _free_name(workdir: Path) -> Path:
-    number = 2
-    while (free := workdir.with_name(f"{workdir.name}-{number}")).exists():
-        number += 1
-    return free
+def _unused_name(workdir: Path) -> Path:
+    suffix = 2
+    while (path := workdir.with_name(f"{workdir.name}-{suffix}")).exists():
+        suffix += 1
+    return path

@@ -1,7 +1,7 @@
-"""Trains a network on padded graphs for five steps on as many devices as there are; run by ``test_graphs``.
+"""Script of ``test_graphs``: trains a graph network for five steps on all available devices.
 
-A batch is flat, as in jraph: nodes and edges of all graphs of a shard one after the other, and one more graph with
-the padding. The first axis of every array is that of the shards.
+A batch is flat, as in jraph: the nodes and edges of all graphs of a shard are concatenated, and a last graph holds the
+padding. The first axis of every array is the shard axis.
 """
 
 import functools
@@ -26,8 +26,8 @@ SHARDS, GRAPHS, NODES, EDGES, STEPS = 8, 4, 20, 30, 5
 GRAPH = {"senders": ("shard", "edge"), "receivers": ("shard", "edge"), "graph": ("shard", "node")}
 
 
-def batch_of(seed: int) -> dict[str, np.ndarray]:
-    """Graphs of 2 to 4 nodes; the target is the sum over edges of the products of both ends' features."""
+def make_batch(seed: int) -> dict[str, np.ndarray]:
+    """Samples graphs of 2 to 4 nodes. The target is the sum over edges of the products of both nodes' features."""
     random = np.random.default_rng(seed)
     batch = {
         "nodes": np.full((SHARDS, NODES, 2), np.nan, np.float32),
@@ -55,12 +55,12 @@ def batch_of(seed: int) -> dict[str, np.ndarray]:
 
 
 class Network(nn.Module):
-    """One round of messages: of nodes, and of which node is linked to which."""
+    """A graph network with one round of message passing. Its inputs are the nodes and the links."""
 
     @nn.compact
     def __call__(self, nodes, links):
-        real = links["graph"] < GRAPHS
-        nodes = jnp.where(real[..., None], nodes, 0)
+        valid = links["graph"] < GRAPHS
+        nodes = jnp.where(valid[..., None], nodes, 0)
         at = jax.vmap(lambda rows, indices: rows[indices])
         ends = jnp.concatenate([at(nodes, links["senders"]), at(nodes, links["receivers"])], axis=-1)
         messages = nn.Dense(16)(nn.tanh(nn.Dense(16)(ends)))
@@ -72,10 +72,10 @@ class Network(nn.Module):
 def graphs_task() -> Task:
     model = Network()
     links = lambda batch: {name: batch[name] for name in GRAPH}
-    answers = lambda variables, batch: model.apply(variables, batch["nodes"], links(batch))
+    predict = lambda variables, batch: model.apply(variables, batch["nodes"], links(batch))
 
     def errors(variables, batch):
-        error = jnp.where(batch["mask"], (answers(variables, batch) - batch["targets"]) ** 2, 0)
+        error = jnp.where(batch["mask"], (predict(variables, batch) - batch["targets"]) ** 2, 0)
         return jnp.sum(error), jnp.sum(batch["mask"], dtype=jnp.float32)
 
     def loss(variables, batch, context):
@@ -90,14 +90,14 @@ def graphs_task() -> Task:
         evaluators={"metrics": Scheduled(means(measure))},
         objective=("validation/loss", "min"),
         reports={},
-        endpoints={"predict": Endpoint(answers, {"nodes": ("shard", "node"), **GRAPH})},
+        endpoints={"predict": Endpoint(predict, {"nodes": ("shard", "node"), **GRAPH})},
         items=Items(lambda batch: SHARDS * GRAPHS, "graph"),
         units={"loss": "squared error"},
     )
 
 
 class Batches(list):
-    """A list of batches with what a split of grain has."""
+    """A list of batches with the method of a grain dataset that the loop uses."""
 
     def to_iter_dataset(self, *_):
         return iter(self)
@@ -106,21 +106,21 @@ class Batches(list):
 def main(out: str) -> None:
     settings: ConfigDict = config.load("set_statistics")
     settings.train.grad_accum_steps = 1
-    train = Batches(batch_of(step % 2) for step in range(STEPS))
-    splits = {"train": train, "validation": Batches([batch_of(100), batch_of(101)])}
+    train = Batches(make_batch(step % 2) for step in range(STEPS))
+    splits = {"train": train, "validation": Batches([make_batch(100), make_batch(101)])}
     dataset = data.Dataset(splits, data.Quantities(("product",)), fingerprint="", description="")  # type: ignore[arg-type]
     task = graphs_task()
     compiled = compile_run(settings, dataset, task)
-    state = sharding.settled(compiled.create())
-    found = []
+    state = sharding.block_if_simulated(compiled.create())
+    losses = []
     for batch in dataset.train:
-        state, metrics = sharding.settled(compiled.step(state, compiled.train.put(batch)))
-        found.append(float(metrics["loss"]))
-        np.testing.assert_allclose(metrics["error"].total / metrics["error"].number, found[-1], rtol=1e-5)
+        state, metrics = sharding.block_if_simulated(compiled.step(state, compiled.train.put(batch)))
+        losses.append(float(metrics["loss"]))
+        np.testing.assert_allclose(metrics["error"].total / metrics["error"].count, losses[-1], rtol=1e-5)
     variables = task.learner.variables(state.learner)
-    measured = evaluate(compiled.evaluators, variables, compiled.splits, 0, {"metrics": ("validation",)})
+    metrics = evaluate(compiled.evaluators, variables, compiled.splits, 0, {"metrics": ("validation",)})
     with open(out, "w") as file:
-        json.dump([*found, measured["validation/loss"]], file)
+        json.dump([*losses, metrics["validation/loss"]], file)
 
 
 if __name__ == "__main__":

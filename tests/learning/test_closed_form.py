@@ -1,4 +1,4 @@
-"""The learner in closed form: ridge regression against NumPy, and statistics that are not finite."""
+"""Closed-form learning: ridge regression against NumPy, and non-finite statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +18,21 @@ def ridge():
     return learning.closed_form(statistics, solve)
 
 
-def test_ridge_regression_is_that_of_all_rows_seen():
+def test_ridge_regression_uses_all_previous_batches():
     learner = ridge()
     batches = [{"x": X[i : i + 10], "y": Y[i : i + 10]} for i in range(0, 40, 10)]
     state = learner.init(jax.random.key(0), batches[0])
     np.testing.assert_array_equal(learner.variables(state)["params"]["w"], np.zeros(3))
-    for number, batch in enumerate(batches):
-        state, metrics = jax.jit(learner.update)(state, batch, jax.random.key(0), jnp.int32(number))
-        rows = slice(10 * (number + 1))
-        wide = X[rows].astype(np.float64)
-        wanted = np.linalg.solve(wide.T @ wide + PENALTY * np.eye(3), wide.T @ Y[rows])
-        np.testing.assert_allclose(learner.variables(state)["params"]["w"], wanted, rtol=1e-4)
+    for index, batch in enumerate(batches):
+        state, metrics = jax.jit(learner.update)(state, batch, jax.random.key(0), jnp.int32(index))
+        rows = slice(10 * (index + 1))
+        x = X[rows].astype(np.float64)
+        expected = np.linalg.solve(x.T @ x + PENALTY * np.eye(3), x.T @ Y[rows])
+        np.testing.assert_allclose(learner.variables(state)["params"]["w"], expected, rtol=1e-4)
         assert bool(metrics["finite"])
 
 
-def test_a_batch_that_is_not_finite_is_told_and_can_be_skipped():
+def test_nonfinite_batches_are_reported_and_can_be_skipped():
     learner = learning.skip_nonfinite(ridge())
     good = {"x": X, "y": Y}
     state = learner.init(jax.random.key(0), good)

@@ -37,12 +37,12 @@ CASES = {
     "indivisible batch": (
         train_on(b"abc " * 99, "--config.train.grad_accum_steps=3"),
         2,
-        "--config.train.grad_accum_steps must divide the batch of 4, got 3",
+        "--config.train.grad_accum_steps must divide the batch size 4, got 3",
     ),
     "negative learning rate": (
         train_on(b"abc " * 99, "--config.optimizer.learning_rate=-1"),
         2,
-        "learning_rate: not below 0",
+        "`learning_rate` must be at least 0, got -1",
     ),
     "mistyped key in a config file": (
         user_config(stesp=100),
@@ -64,7 +64,7 @@ CASES = {
     "negative minutes": (
         train_on(b"abc " * 99, "--config.train.max_minutes=-1"),
         2,
-        "--config.train.max_minutes must be at least 0, which is no limit, got -1.0",
+        "--config.train.max_minutes must be at least 0 (0: no limit), got -1.0",
     ),
     "cell without its family": (
         train_on(b"abc " * 99, "--config.model.cell=lstm"),

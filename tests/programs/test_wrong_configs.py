@@ -133,7 +133,7 @@ def test_a_file_that_is_no_config_is_told(tmp_path, content, sentence):
 def test_a_config_that_holds_an_array_is_told(tmp_path):
     settings, dataset, *_ = ready("--config.data.batch_size=16", name="digits")
     settings.model["shift"] = np.ones(3)
-    with pytest.raises(UsageError, match="a config holds numbers, text, truth values and tuples"):
+    with pytest.raises(UsageError, match="a config must contain only numbers, strings, booleans and tuples"):
         rundir.claim(tmp_path / "run", settings, dataset)
     assert not (tmp_path / "run").exists()
     with pytest.raises(RunError, match="no run in"):

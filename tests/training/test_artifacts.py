@@ -1,4 +1,4 @@
-"""Artifacts of reports: each kind of file has what it was given, and wrong shapes are refused."""
+"""Artifacts of reports: the content of the files, and rejection of invalid artifacts."""
 
 import csv
 import wave
@@ -14,23 +14,23 @@ from jaxnets.training.reporting import artifacts
 from jaxnets.training.reporting.metrics import MetricWriter
 
 
-def test_texts(tmp_path):
-    shown = artifacts.write(tmp_path, "poem", Text("öne\r\ntwo \udce9"))
+def test_texts_are_written(tmp_path):
+    summary = artifacts.write(tmp_path, "poem", Text("öne\r\ntwo \udce9"))
     assert (tmp_path / "samples" / "poem.txt").read_bytes() == "öne\r\ntwo \\udce9".encode()
-    assert shown is not None
+    assert summary is not None
 
 
-def test_tables(tmp_path):
+def test_tables_are_written(tmp_path):
     rows = [(1, "a, b\udce9", 0.1), (2, 'say "c"\nd', float("inf"))]
     artifacts.write(tmp_path, "scores", Table(("n", "name", "score"), rows))
     with (tmp_path / "samples" / "scores.csv").open(newline="", encoding="utf-8") as file:
-        found = list(csv.reader(file))
-    assert found == [["n", "name", "score"], ["1", r"a, b\udce9", "0.1"], ["2", 'say "c"\nd', "inf"]]
+        rows = list(csv.reader(file))
+    assert rows == [["n", "name", "score"], ["1", r"a, b\udce9", "0.1"], ["2", 'say "c"\nd', "inf"]]
 
 
 @pytest.mark.parametrize("channels, dtype", [(1, np.uint8), (3, np.uint8), (1, np.float32), (3, np.float64)])
 @pytest.mark.parametrize("columns, rows", [(0, 2), (2, 3), (5, 1)])
-def test_images_lie_side_by_side(tmp_path, channels, dtype, columns, rows):
+def test_images_are_arranged_in_a_grid(tmp_path, channels, dtype, columns, rows):
     values = np.random.default_rng(0).integers(1, 256, (5, channels)).astype(np.uint8)
     images = np.broadcast_to(values[:, None, None], (5, 48, 64, channels))
     given = images if dtype == np.uint8 else (images / 255).astype(dtype)
@@ -41,10 +41,10 @@ def test_images_lie_side_by_side(tmp_path, channels, dtype, columns, rows):
     pixels, columns = pixels.reshape(*pixels.shape[:2], channels), columns or 3
     height, width = pixels.shape[0] // rows, pixels.shape[1] // columns
     assert height >= 48 and width >= 64
-    for place in range(rows * columns):
-        top, left = place // columns * height, place % columns * width
+    for index in range(rows * columns):
+        top, left = index // columns * height, index % columns * width
         tile = pixels[top : top + 48, left : left + 64]
-        assert (tile == (values[place] if place < 5 else 0)).all()
+        assert (tile == (values[index] if index < 5 else 0)).all()
 
 
 def test_pixels_out_of_range_are_clipped(tmp_path):
@@ -53,16 +53,16 @@ def test_pixels_out_of_range_are_clipped(tmp_path):
     assert pixels[0, :: pixels.shape[1] // 4].tolist() == [0, 128, 255, 0]
 
 
-def test_sounds(tmp_path):
+def test_audio_is_written_and_clipped(tmp_path):
     samples = np.array([0, 0.5, -0.5, 1, -1, 7, -7, np.nan], np.float32)
     artifacts.write(tmp_path, "tone", Audio(samples, 8000))
     with wave.open(str(tmp_path / "samples" / "tone.wav")) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 8000)
-        found = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    assert found.tolist() == [0, 16384, -16384, 32767, -32767, 32767, -32767, 0]
+        frames = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert frames.tolist() == [0, 16384, -16384, 32767, -32767, 32767, -32767, 0]
 
 
-def test_arrays(tmp_path):
+def test_arrays_are_written(tmp_path):
     arrays = {"points": np.eye(3, dtype=np.float32), "file": np.arange(4), "allow_pickle": np.bool_(True)}
     artifacts.write(tmp_path, "latent", Arrays(arrays))
     with np.load(tmp_path / "samples" / "latent.npz", allow_pickle=False) as found:
@@ -72,13 +72,13 @@ def test_arrays(tmp_path):
             assert found[name].dtype == array.dtype
 
 
-def test_figures(tmp_path):
+def test_figures_are_written(tmp_path):
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1], [1, 0])
-    shown = artifacts.write(tmp_path, "curve", figure)
+    summary = artifacts.write(tmp_path, "curve", figure)
     with Image.open(tmp_path / "figures" / "curve.png") as file:
         assert file.size == (220, 110)
-    assert shown is not None
+    assert summary is not None
 
 
 WRONG = {
@@ -86,21 +86,21 @@ WRONG = {
     "two channels": (ImageGrid(np.zeros((2, 5, 5, 2))), "images must be .*, got "),
     "no images": (ImageGrid(np.zeros((0, 5, 5, 1))), "images must be .*, got "),
     "stereo": (Audio(np.zeros((9, 2)), 8000), r"samples must be floating point \[T\], got float64 \(9, 2\)"),
-    "whole numbers": (Audio(np.zeros(9, np.int16), 8000), r"samples must be .*, got int16 \(9,\)"),
+    "integer samples": (Audio(np.zeros(9, np.int16), 8000), r"samples must be .*, got int16 \(9,\)"),
     "objects": (Arrays({"a": np.array([{}], object)}), "Object arrays cannot be saved"),
     "a ragged table": (Table(("a", "b"), [(1, 2), (1,)]), "rows of a table must have 2 values each"),
     "no artifact": ({"a": 1}, "the report bad must be a figure or an artifact of jaxnets.reports, got {'a': 1}"),
 }
 
 
-@pytest.mark.parametrize("artifact, told", WRONG.values(), ids=WRONG)
-def test_wrong_artifacts_are_refused_and_leave_no_file(tmp_path, artifact, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize("artifact, message", WRONG.values(), ids=WRONG)
+def test_invalid_artifacts_are_rejected_and_leave_no_file(tmp_path, artifact, message):
+    with pytest.raises(ValueError, match=message):
         artifacts.write(tmp_path, "bad", artifact)
     assert not list(tmp_path.rglob("bad*"))
 
 
-def test_what_cannot_be_written_is_an_error_of_the_run(tmp_path):
+def test_artifacts_that_cannot_be_written_raise_a_run_error(tmp_path):
     with MetricWriter(tmp_path, 0) as writer:
         writer.write_artifact(3, "poem", Text("first"))
         writer.write_artifact(6, "poem", Text("second"))

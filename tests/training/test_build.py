@@ -1,4 +1,4 @@
-"""The builder: names and factories at any depth; what a config of somebody else must not call."""
+"""The builder: names and factories at any depth, and restrictions for untrusted configs."""
 
 import jax
 import jax.numpy as jnp
@@ -13,30 +13,30 @@ from jaxnets.training.errors import UsageError
 from jaxnets.training.settings.forms import Builder
 from jaxnets.training.settings.names import FAMILIES, PLACES
 
-ONE = data.Classes(("a", "b"))
+TARGETS = data.Classes(("a", "b"))
 
 
-def model_of(spec, trusted=(), targets=ONE):
+def model_of(spec, trusted=(), targets=TARGETS):
     return tasks.complete(build.model(spec, trusted), targets)
 
 
-def test_models_are_named_by_where_they_live():
+def test_models_are_specified_by_module_and_name():
     spec = {"name": "recurrent.CharRNN", "cell": "recurrent.gru", "hidden_size": 3}
     model = model_of(spec, targets=data.Vocabulary("abc"))
     assert (model.cell, model.hidden_size, model.vocab_size) == (recurrent.gru, 3, 3)
 
 
-def test_a_task_completes_what_makes_a_model():
-    assert tasks.complete(convolution.resnet18, ONE).classes == 2  # behind **options
-    assert tasks.complete(recurrent.SequenceModel, ONE).outputs == 2
-    finished = recurrent.SequenceModel(7)
-    assert tasks.complete(finished, ONE) is finished
+def test_a_task_completes_partial_models():
+    assert tasks.complete(convolution.resnet18, TARGETS).num_classes == 2  # passed through **options
+    assert tasks.complete(recurrent.SequenceModel, TARGETS).num_outputs == 2
+    model = recurrent.SequenceModel(7)
+    assert tasks.complete(model, TARGETS) is model
     with pytest.raises(ValueError, match="`model` must be a Linen module or a function that returns one, got 3"):
-        tasks.complete(lambda: 3, ONE)
-    assert model_of({"name": "recurrent.SequenceModel", "num_outputs": 5}).outputs == 5  # the config's own counts
+        tasks.complete(lambda: 3, TARGETS)
+    assert model_of({"name": "recurrent.SequenceModel", "num_outputs": 5}).num_outputs == 5  # the config has priority
 
 
-def test_a_cell_takes_arguments_from_the_config():
+def test_a_config_sets_arguments_of_a_cell():
     spec = {"name": "recurrent.SequenceModel", "cell": {"factory": "recurrent.gru", "reset": "after"}, "hidden_size": 3}
     assert model_of(spec).cell(3) is recurrent.gru(3, reset="after")
 
@@ -56,7 +56,7 @@ def test_forms_are_built_at_any_depth():
     assert value("recurrent") == "recurrent"
 
 
-def test_an_optimizer_is_any_transformation_of_optax():
+def test_an_optimizer_can_be_any_optax_transformation():
     settings = config.load("digits")
     schedule = {"name": "optax.piecewise_constant_schedule", "init_value": 1.0, "boundaries_and_scales": None}
     clip, sgd = {"name": "optax.clip", "max_delta": 1.0}, {"name": "optax.sgd", "learning_rate": schedule}
@@ -77,11 +77,14 @@ WRONG_MODELS = {
         {"name": "recurrent.CharRNN", "cell": {"factory": "recurrent.gru", "rest": "after"}},
         "recurrent.gru has no argument 'rest'; the nearest is reset",
     ),
-    "argument of a function's class": ({"name": "attention.gpt2", "contxt": 7}, "gpt2 has no argument 'contxt'; the n"),
+    "argument of a function's class": (
+        {"name": "attention.gpt2", "max_seq_ln": 7},
+        "gpt2 has no argument 'max_seq_ln'; the n",
+    ),
     "missing": ({"name": "recurrent.RNN"}, "recurrent.RNN needs cell"),
     "called too early": (
         {"name": "recurrent.CharRNN", "cell": {"name": "recurrent.gru", "reset": "after"}},
-        'recurrent.gru needs hidden; {"factory": "recurrent.gru", ...} leaves that to what it is given to',
+        'recurrent.gru needs hidden_size; {"factory": "recurrent.gru", ...} leaves that to what it is given to',
     ),
     "elsewhere": ({"name": "antigravity.fly"}, "not part of jaxnets; to import antigravity, say --trust=antigravity"),
     "a library's module": ({"name": "optax.jax"}, "no jax in optax"),
@@ -93,7 +96,7 @@ WRONG_MODELS = {
 
 
 @pytest.mark.parametrize("spec, message", WRONG_MODELS.values(), ids=WRONG_MODELS)
-def test_wrong_models_are_told(spec, message):
+def test_invalid_models_are_rejected(spec, message):
     with pytest.raises(UsageError) as caught:
         model_of(spec)
     assert message in str(caught.value)
@@ -134,23 +137,23 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("changes, message", FOREIGN.values(), ids=FOREIGN)
-def test_a_config_of_somebody_else_calls_nothing_but_its_kind(changes, message):
+def test_untrusted_configs_call_only_functions_of_the_required_kind(changes, message):
     with pytest.raises(UsageError) as caught:
         settings = settings_of(**changes)
         build.task(settings, build.model(settings.model), data.Classes(tuple("0123456789")))
     assert message in str(caught.value)
 
 
-def test_a_task_of_several_players_refuses_what_it_does_not_support():
-    for flag, told in (
+def test_a_task_of_several_players_rejects_unsupported_options():
+    for flag, option in (
         ("optimizer.frozen=head", "frozen parameters"),
         ("optimizer.plateau_factor=0.5", "an optimizer that"),
     ):
-        with pytest.raises(UsageError, match=f"this task does not support {told}"):
+        with pytest.raises(UsageError, match=f"this task does not support {option}"):
             ready(f"--config.{flag}", name="gan")
 
 
-def test_a_module_of_the_user_is_imported_only_when_trusted(tmp_path, monkeypatch):
+def test_user_modules_are_imported_only_if_trusted(tmp_path, monkeypatch):
     (tmp_path / "my_models.py").write_text(
         "from __future__ import annotations\n"
         "from flax import linen\n"
@@ -177,5 +180,5 @@ def test_a_module_of_the_user_is_imported_only_when_trusted(tmp_path, monkeypatc
         build.model({"name": "nowhere.Net"}, trusted=None)
 
 
-def test_names_of_families_are_those_of_the_page_on_settings():
+def test_places_are_families_and_other_folders():
     assert {*FAMILIES, "data", "tasks", "reports", "optimizers", "evaluators"} == set(PLACES)

@@ -1,4 +1,4 @@
-"""Checkpoints give back what was saved, or the step before: never a wrong number."""
+"""Checkpoints: a damaged checkpoint is detected and the previous one is restored."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from jaxnets.training.checkpointing import file_digests
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.checkpointing.file_digests import LIST, list_files
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.training.run_files import name_run
+from jaxnets.training.run_files import create_run_id
 
 
 def state(step):
-    """A tree as ``saved.split`` makes it."""
+    """Returns a tree like the result of ``state_trees.to_tree``."""
     random = np.random.default_rng(step)
     numbers = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
     params = {"dense": {"kernel": numbers(30, 20), "bias": numbers(20)}}
@@ -34,13 +34,13 @@ def state(step):
 LIKE = jax.eval_shape(lambda: state(0))
 
 
-def equal(one, other):
+def equal(first, second):
     same = lambda a, b: a.dtype == b.dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
-    return jax.tree.all(jax.tree.map(same, one, other))
+    return jax.tree.all(jax.tree.map(same, first, second))
 
 
-def saved(folder, losses, **kept):
-    """Checkpoints of the steps that ``losses`` has, with these validation losses."""
+def save_steps(folder, losses, **kept):
+    """Saves checkpoints with the steps and validation losses of ``losses``."""
     with Checkpoints(folder / "checkpoints", **kept) as checkpoints:
         for step, loss in losses.items():
             metrics = None if loss is None else {"validation/loss": loss}
@@ -58,129 +58,129 @@ def read(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return saved(tmp_path_factory.mktemp("whole"), {4: 0.5, 8: 0.25})
+def intact_run(tmp_path_factory):
+    return save_steps(tmp_path_factory.mktemp("intact_run"), {4: 0.5, 8: 0.25})
 
 
 @pytest.fixture
-def run(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "run")
+def run(intact_run, tmp_path):
+    return shutil.copytree(intact_run, tmp_path / "run")
 
 
-def kernel_file(folder, step):
-    """The largest file of a step: that of the arrays."""
+def largest_file(folder, step):
+    """Returns the largest file of a step, which contains arrays."""
     return max((folder / "checkpoints" / str(step)).rglob("*"), key=lambda path: path.is_file() and path.stat().st_size)
 
 
-def damage(path: Path, how: str) -> None:
+def damage(path: Path, kind_of_damage: str) -> None:
     content = bytearray(path.read_bytes())
-    if how == "deleted":
+    if kind_of_damage == "deleted":
         return path.unlink()
-    if how == "truncated":
+    if kind_of_damage == "truncated":
         content = content[: len(content) // 2]
-    elif how == "emptied":
+    elif kind_of_damage == "emptied":
         content = bytearray()
     else:
         content[len(content) * 2 // 3] ^= 16
     path.write_bytes(content)
 
 
-HOW = ("truncated", "emptied", "flipped", "deleted")
+DAMAGES = ("truncated", "emptied", "flipped", "deleted")
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what orbax was reading when it gave up
-def test_every_damage_to_every_file_of_a_checkpoint_is_told_and_the_step_before_used(whole, tmp_path, capsys):
-    files = [path.relative_to(whole) for path in (whole / "checkpoints" / "8").rglob("*") if path.is_file()]
+@pytest.mark.filterwarnings("ignore")  # orbax leaves files open when it fails
+def test_any_damage_to_any_file_is_reported_and_the_previous_step_restored(intact_run, tmp_path, capsys):
+    files = [path.relative_to(intact_run) for path in (intact_run / "checkpoints" / "8").rglob("*") if path.is_file()]
     assert len(files) >= 16 and len([file for file in files if file.name == LIST]) == 1
-    for number, file in enumerate(files):
-        for how in HOW:
-            run = shutil.copytree(whole, tmp_path / f"{number}{how}")
-            damage(run / file, how)
-            told = (
+    for index, file in enumerate(files):
+        for kind_of_damage in DAMAGES:
+            run = shutil.copytree(intact_run, tmp_path / f"{index}{kind_of_damage}")
+            damage(run / file, kind_of_damage)
+            stderr = (
                 f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read: {file.relative_to('checkpoints/8')} is "
             )
             with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
                 step, variables = checkpoints.restore_variables("best", LIKE["variables"])
             assert step == 4 and equal(variables, state(4)["variables"])
-            assert capsys.readouterr().err.startswith(told)
+            assert capsys.readouterr().err.startswith(stderr)
             assert read(run) == 4
-            assert capsys.readouterr().err.startswith(told)
+            assert capsys.readouterr().err.startswith(stderr)
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_arrays_that_were_damaged_are_told_and_the_step_before_is_used(run, capsys, how):
-    damage(kernel_file(run, 8), how)
+@pytest.mark.parametrize("kind_of_damage", DAMAGES)
+def test_damaged_arrays_are_reported_and_the_previous_step_is_restored(run, capsys, kind_of_damage):
+    damage(largest_file(run, 8), kind_of_damage)
     assert read(run) == 4
     error = capsys.readouterr().err
     assert f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read" in error
     assert error.endswith("; step 4 is used\n")
     assert (run / "damaged" / "8").is_dir()
-    saved(run, {8: 0.1})  # in its place
+    save_steps(run, {8: 0.1})  # the step can be saved again
     assert read(run) == 8
 
 
-def test_a_number_changed_in_the_record_is_told(run, capsys):
+def test_a_changed_record_is_detected_by_its_digest(run, capsys):
     path = run / "checkpoints" / "8" / "record" / "metadata"
     path.write_text(path.read_text().replace('"next_index": 8', '"next_index": 9'))
-    list_files(run / "checkpoints" / "8")  # so that only the record's own digest can tell
+    list_files(run / "checkpoints" / "8")  # so that only the digest of the record is wrong
     assert read(run) == 4
     assert "its record is damaged; step 4 is used" in capsys.readouterr().err
 
 
-def test_numbers_changed_in_an_array_are_told_by_its_digest(run, capsys):
-    """Also those that no file's digest can tell: changed before they were written, or after they were read."""
-    damage(kernel_file(run, 8), "flipped")
+def test_a_changed_array_is_detected_by_its_digest(run, capsys):
+    """The digests of files cannot detect a change before writing or after reading."""
+    damage(largest_file(run, 8), "flipped")
     list_files(run / "checkpoints" / "8")
     assert read(run) == 4
-    assert "is not what was saved; step 4 is used" in capsys.readouterr().err
+    assert "differs from what was save_steps; step 4 is used" in capsys.readouterr().err
 
 
-def test_a_step_is_not_there_before_its_list(tmp_path, monkeypatch):
+def test_a_step_is_not_committed_before_its_list_of_files(tmp_path, monkeypatch):
     def fails(step):
         raise OSError("No space left on device")
 
-    run = saved(tmp_path, {4: 0.5}, keep=1)
+    run = save_steps(tmp_path, {4: 0.5}, max_to_keep=1)
     with monkeypatch.context() as patched:
         patched.setattr(file_digests, "list_files", fails)
         with pytest.raises(RunError, match="No space left on device; the checkpoint of step 4 is intact"):
-            saved(run, {8: 0.25}, keep=1)
+            save_steps(run, {8: 0.25}, max_to_keep=1)
     assert read(run) == 4
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"4"}
 
 
-def test_a_best_step_whose_record_is_damaged_is_told_where_another_is_used(run, capsys):
+def test_a_best_step_with_a_damaged_record_is_reported(run, capsys):
     shutil.rmtree(run / "checkpoints" / "8" / "record")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore_variables("best", LIKE["variables"])[0] == 4
-    told = capsys.readouterr().err
-    assert "checkpoint of step 8 in" in told and told.endswith("; step 4 is used\n")
+    stderr = capsys.readouterr().err
+    assert "checkpoint of step 8 in" in stderr and stderr.endswith("; step 4 is used\n")
 
 
-def test_arrays_are_compared_with_their_digests(tmp_path, monkeypatch, capsys):
-    run = saved(tmp_path, {4: 0.5})
-    true = checkpoints_module.digests
-    wrong = lambda tree: true(tree) | {"variables/params/dense/bias": "0" * 16}
+def test_restored_arrays_are_verified_by_their_digests(tmp_path, monkeypatch, capsys):
+    run = save_steps(tmp_path, {4: 0.5})
+    digests = checkpoints_module.digests
+    wrong = lambda tree: digests(tree) | {"variables/params/dense/bias": "0" * 16}
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints_module, "digests", wrong)
-        saved(tmp_path, {8: 0.25})
+        save_steps(tmp_path, {8: 0.25})
     assert read(run) == 4
-    assert "variables/params/dense/bias is not what was saved; step 4 is used" in capsys.readouterr().err
+    assert "variables/params/dense/bias differs from what was save_steps; step 4 is used" in capsys.readouterr().err
 
 
-def test_what_is_asked_for_by_its_number_is_not_replaced(run):
+def test_an_explicit_step_is_not_replaced_by_another(run):
     damage(run / "checkpoints" / "8" / "record" / "metadata", "flipped")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore_variables("4", LIKE["variables"])[0] == 4
         with pytest.raises(RunError, match="checkpoint of step 8 .* cannot be read"):
             checkpoints.restore_variables("8", LIKE["variables"])
-        with pytest.raises(UsageError, match="--step must be best, last or one of 4, 8, got 5"):
+        with pytest.raises(UsageError, match="--step must be best, last or first of 4, 8, got 5"):
             checkpoints.restore_variables("5", LIKE["variables"])
 
 
-def test_where_all_are_damaged_nothing_is_moved_and_nothing_begun_anew(run, capsys):
+def test_if_all_steps_are_damaged_none_is_moved(run, capsys):
     for step in (4, 8):
-        damage(kernel_file(run, step), "flipped")
+        damage(largest_file(run, step), "flipped")
     with (
         Checkpoints(run / "checkpoints") as checkpoints,
         pytest.raises(RunError, match="checkpoint of step 4 .* cannot be read"),
@@ -197,8 +197,8 @@ def test_where_all_are_damaged_nothing_is_moved_and_nothing_begun_anew(run, caps
         ({1: None, 2: None, 3: None}, {2, 3}, 3),
     ],
 )
-def test_the_last_two_and_the_best_stay(tmp_path, losses, kept, best):
-    run = saved(tmp_path, losses)
+def test_the_last_two_and_the_best_checkpoints_are_kept(tmp_path, losses, kept, best):
+    run = save_steps(tmp_path, losses)
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert set(checkpoints.steps()) == kept
         assert checkpoints.restore_variables("best", LIKE["variables"])[0] == best
@@ -208,56 +208,56 @@ def test_the_last_two_and_the_best_stay(tmp_path, losses, kept, best):
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
-        ({"keep": 1}, {2, 6}),
-        ({"keep": 3}, {2, 4, 5, 6}),
-        ({"keep": 1, "keep_every": 3}, {2, 3, 6}),
-        ({"keep": 2, "keep_every": 1}, {1, 2, 3, 4, 5, 6}),
+        ({"max_to_keep": 1}, {2, 6}),
+        ({"max_to_keep": 3}, {2, 4, 5, 6}),
+        ({"max_to_keep": 1, "keep_period": 3}, {2, 3, 6}),
+        ({"max_to_keep": 2, "keep_period": 1}, {1, 2, 3, 4, 5, 6}),
     ],
 )
-def test_as_many_stay_as_are_asked_for(tmp_path, options, kept):
-    run = saved(tmp_path, {1: 0.9, 2: 0.1, 3: 0.6, 4: 0.5, 5: 0.4, 6: 0.3}, **options)
+def test_max_to_keep_and_keep_period(tmp_path, options, kept):
+    run = save_steps(tmp_path, {1: 0.9, 2: 0.1, 3: 0.6, 4: 0.5, 5: 0.4, 6: 0.3}, **options)
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert set(checkpoints.steps()) == kept
-    saved(run, {7: 0.2}, keep=1)  # what is asked for may change
+    save_steps(run, {7: 0.2}, max_to_keep=1)  # the options may change
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert set(checkpoints.steps()) == {2, 7}
 
 
-@pytest.mark.filterwarnings("ignore")  # what orbax was writing when it gave up
-def test_a_save_that_fails_removes_nothing(tmp_path):
-    run = saved(tmp_path, {4: 0.5, 8: 0.25}, keep=1)
+@pytest.mark.filterwarnings("ignore")  # orbax leaves files open when it fails
+def test_a_failed_save_removes_nothing(tmp_path):
+    run = save_steps(tmp_path, {4: 0.5, 8: 0.25}, max_to_keep=1)
     limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(RunError, match="the checkpoint of step 8 is intact"):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # the arrays do not fit
-            saved(run, {12: 0.1}, keep=1)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # too small for the arrays
+            save_steps(run, {12: 0.1}, max_to_keep=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     assert read(run) == 8
 
 
-def test_nothing_saved_is_nothing_to_go_on_from(tmp_path):
+def test_restore_without_checkpoints_returns_none(tmp_path):
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.restore(LIKE) is None
         with pytest.raises(RunError, match="no checkpoint in .*: train there first"):
             checkpoints.restore_variables("best", LIKE["variables"])
 
 
-def move(one, other):
-    return lambda steps: (steps / one).rename(steps / other)
+def rename(first, second):
+    return lambda steps: (steps / first).rename(steps / second)
 
 
-def exchange(steps):
+def swap_steps(steps):
     for before, after in (("4", "x"), ("8", "4"), ("x", "8")):
         (steps / before).rename(steps / after)
 
 
-def from_another_run(steps):
-    name_run(steps.parent)  # as if the whole folder of checkpoints came from elsewhere
+def change_run_id(steps):
+    create_run_id(steps.parent)  # as if the checkpoints came from another run
 
 
-def list_with(**files):
-    """Names these files in the list of step 8, whose own digest fits."""
+def add_to_list(**files):
+    """Adds files to the list of step 8, with a valid digest of the list."""
 
     def do(steps):
         path = steps / "8" / LIST
@@ -267,8 +267,8 @@ def list_with(**files):
     return do
 
 
-def replaced(name, make):
-    """Puts something else in the place of a file of step 8."""
+def replace_file(name, make):
+    """Replaces a file of step 8."""
 
     def do(steps):
         path = steps / "8" / name
@@ -283,18 +283,22 @@ NOT_FILES = {
     "link": (lambda path: path.symlink_to("/dev/zero"), "a symbolic link"),
     "socket": (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "a socket"),
 }
-FOREIGN = {  # what is done to steps 4 and 8, which of them is left, what is reported
-    "renamed": (move("8", "999"), 4, "checkpoint of step 999 in .* cannot be read: it is that of step 8; step 4"),
-    "beyond 64 bits": (move("8", str(2**64)), 4, f"checkpoint of step {2**64} in .* it is that of step 8; step 4"),
-    "list names a parent": (list_with(**{"../../x": "0" * 64}), 4, "../../x is missing; step 4"),
-    "list names a device": (list_with(**{"/dev/zero": "0" * 64}), 4, "/dev/zero is missing; step 4"),
-    "file beyond the list": (replaced("more", lambda path: path.write_text("x")), 4, f"more is not in {LIST}; step 4"),
-    "nested list": (replaced(LIST, lambda path: path.write_text("[" * 10**5)), 4, f"{LIST} is missing or damaged"),
+FOREIGN = {  # change to steps 4 and 8, the remaining valid step, message
+    "renamed": (rename("8", "999"), 4, "checkpoint of step 999 in .* cannot be read: it belongs to step 8; step 4"),
+    "beyond 64 bits": (rename("8", str(2**64)), 4, f"checkpoint of step {2**64} in .* it belongs to step 8; step 4"),
+    "list names a parent": (add_to_list(**{"../../x": "0" * 64}), 4, "../../x is missing; step 4"),
+    "list names a device": (add_to_list(**{"/dev/zero": "0" * 64}), 4, "/dev/zero is missing; step 4"),
+    "file beyond the list": (
+        replace_file("more", lambda path: path.write_text("x")),
+        4,
+        f"more is not in {LIST}; step 4",
+    ),
+    "nested list": (replace_file(LIST, lambda path: path.write_text("[" * 10**5)), 4, f"{LIST} is missing or damaged"),
 }
 
 
 @pytest.mark.parametrize("do, left, message", FOREIGN.values(), ids=FOREIGN)
-def test_foreign_steps_are_not_used(run, capsys, do, left, message):
+def test_foreign_steps_are_not_restored(run, capsys, do, left, message):
     do(run / "checkpoints")
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore_variables("last", LIKE["variables"])[0] == left
@@ -304,9 +308,9 @@ def test_foreign_steps_are_not_used(run, capsys, do, left, message):
 
 
 @pytest.mark.parametrize(
-    "do, message", [(exchange, "it is that of step"), (from_another_run, "it is that of another run")]
+    "do, message", [(swap_steps, "it belongs to step"), (change_run_id, "it belongs to another run")]
 )
-def test_no_foreign_step_is_used_where_all_are(run, do, message):
+def test_if_all_steps_are_foreign_none_is_restored(run, do, message):
     do(run / "checkpoints")
     with pytest.raises(RunError, match=message):
         read(run)
@@ -314,27 +318,27 @@ def test_no_foreign_step_is_used_where_all_are(run, do, message):
 
 @pytest.mark.parametrize("make, kind", NOT_FILES.values(), ids=NOT_FILES)
 @pytest.mark.parametrize("name", [LIST, "record/metadata", "state/_METADATA", "more"])
-def test_what_is_not_a_regular_file_is_refused_before_it_is_opened(run, monkeypatch, name, make, kind):
+def test_irregular_files_are_rejected_before_they_are_opened(run, monkeypatch, name, make, kind):
     monkeypatch.chdir(run / "checkpoints")  # the paths of sockets are short
-    replaced(name, make)(Path())
+    replace_file(name, make)(Path())
     with pytest.raises(RunError, match=f"8/{name} must be a regular file, got {kind}"):
         Checkpoints(run / "checkpoints", read_only=True)
 
 
-def test_a_linked_folder_of_checkpoints_is_refused(run):
+def test_a_link_instead_of_the_checkpoint_folder_is_rejected(run):
     (run / "checkpoints").rename(run / "elsewhere")
     (run / "checkpoints").symlink_to("elsewhere")
     with pytest.raises(RunError, match="checkpoints must be a folder, got a symbolic link"):
         Checkpoints(run / "checkpoints")
 
 
-def test_a_step_that_is_removed_meanwhile_is_not_called_damaged(run, capsys, monkeypatch):
+def test_a_concurrently_removed_step_is_not_reported_as_damaged(run, capsys, monkeypatch):
     removed = []
 
     def check(step):
-        if not removed:  # as a run beside this program does, between listing and reading
+        if not removed:  # a concurrent run removes the step between listing and reading
             removed.append(shutil.rmtree(run / "checkpoints" / "8"))
-            saved(run, {12: 0.1})
+            save_steps(run, {12: 0.1})
         file_digests.check_files(step)
 
     monkeypatch.setattr(checkpoints_module, "check_files", check)
@@ -356,8 +360,8 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("change", RECORDS.values(), ids=RECORDS)
-def test_a_record_of_wrong_types_is_refused(run, capsys, change):
-    """Its digests are right: whoever wrote it computed them."""
+def test_a_record_with_wrong_types_is_rejected(run, capsys, change):
+    """The digests are valid, as in a manipulated checkpoint."""
     path = run / "checkpoints" / "8" / "record" / "metadata"
     record = change({name: value for name, value in json.loads(path.read_text()).items() if name != "sha256"})
     if isinstance(record, dict):
@@ -365,13 +369,13 @@ def test_a_record_of_wrong_types_is_refused(run, capsys, change):
     path.write_text(json.dumps(record))
     list_files(run / "checkpoints" / "8")
     assert read(run) == 4
-    told = capsys.readouterr().err
-    assert "its record" in told
-    assert told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "its record" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_stored_arrays_of_another_shape_are_not_read(run):
-    """They may be of any size, while the shapes that a model expects are known."""
+    """An untrusted checkpoint can contain arrays of any size."""
     like = jax.eval_shape(lambda: state(0)["variables"])
     larger = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:-1], leaf.shape[-1] + 1), leaf.dtype), like)
     with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:

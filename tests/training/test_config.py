@@ -1,4 +1,4 @@
-"""Configs: shipped ones build, overrides are typed, mistakes name the nearest key."""
+"""Configs: shipped configs, overrides, defaults and error messages."""
 
 import re
 import runpy
@@ -17,24 +17,24 @@ from jaxnets.training.settings.shown import with_defaults
 
 
 @pytest.mark.parametrize("name", config.shipped())
-def test_shipped_configs_name_what_exists(name):
+def test_shipped_configs_can_be_built(name):
     settings = config.load(name)
     model = tasks.complete(build.model(settings.model), data.Classes(tuple("0123456789")))
-    given = {getattr(model, field) for field in ("vocab_size", "num_classes", "num_outputs") if hasattr(model, field)}
-    assert given == ({10} if name not in ("gan", "vae") else set())  # these give back what they read
+    sizes = {getattr(model, field, 0) for field in ("vocab_size", "num_classes", "num_outputs")} - {0}
+    assert sizes == ({10} if name not in ("gan", "vae") else set())  # generative models have no such argument
     assert callable(names.resolve(settings.data.name))
     assert callable(names.resolve(build.task_name(settings)))
     assert isinstance(build.optimizer(settings), optax.GradientTransformation)
 
 
-def test_shipped_configs_say_only_what_differs():
+def test_shipped_configs_do_not_repeat_defaults():
     for name, path in config.shipped().items():
         file, variant = runpy.run_path(str(path)), name.partition(":")[2]
         given = config.flatten(file["get_config"](variant) if variant else file["get_config"]())
         assert not [key for key, value in config.defaults().items() if given.get(key) == value and key in given], name
 
 
-def test_overrides_take_the_type_of_the_setting():
+def test_overrides_have_the_type_of_the_setting():
     settings = ConfigDict({"a": {"i": 1, "f": 0.5, "b": False, "s": "x", "t": (1, 2)}})
     config.override(settings, [("a.i", "3"), ("a.f", "2"), ("a.b", "true"), ("a.s", "7"), ("a.t", "(4,)")])
     assert settings.a.to_dict() == {"i": 3, "f": 2.0, "b": True, "s": "7", "t": (4,)}
@@ -42,12 +42,12 @@ def test_overrides_take_the_type_of_the_setting():
 
 def overridden(name, *assignments):
     settings = config.load(name)
-    config.override(settings, [tuple(each.split("=", 1)) for each in assignments])
+    config.override(settings, [tuple(assignment.split("=", 1)) for assignment in assignments])
     return settings
 
 
-def test_a_cell_is_changed_with_its_arguments():
-    settings = overridden("adding", "model.cell.memory=50")
+def test_a_cell_can_be_overridden_with_its_arguments():
+    settings = overridden("adding", "model.cell.chrono_init=50")
     assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "chrono_init": 50}
     settings = overridden("adding", "model.cell=recurrent.elman")
     assert tasks.complete(build.model(settings.model), data.Quantities(("sum",))).cell is recurrent.elman
@@ -62,9 +62,10 @@ def test_a_cell_is_changed_with_its_arguments():
     }
 
 
-def test_an_argument_that_the_config_does_not_have_is_set():
+def test_arguments_missing_in_the_config_can_be_overridden():
     settings = overridden("char_lm", "model.tie_embeddings=true", "data.validation_fraction=1", "model.method=newton")
-    assert (settings.model.tie, settings.data.validation, settings.model.method) == (True, 1.0, "newton")
+    values = (settings.model.tie_embeddings, settings.data.validation_fraction, settings.model.method)
+    assert values == (True, 1.0, "newton")
     assert overridden("set_statistics", "task.error=squared").task.error == "squared"
     assert overridden("digits", "optimizer.b1=0.5").optimizer.b1 == 0.5
     assert overridden("gan", "task.modes=4").task.to_dict() == {
@@ -74,7 +75,7 @@ def test_an_argument_that_the_config_does_not_have_is_set():
     }
 
 
-def test_another_name_drops_the_arguments_of_the_one_before():
+def test_overriding_a_name_removes_the_arguments_of_the_old_one():
     settings = overridden("digits", "model.hidden_size=8", "model.name=recurrent.CharRNN", "optimizer.frozen=head")
     assert settings.model.to_dict() == {"name": "recurrent.CharRNN", "hidden_size": 8}
     settings = overridden("digits", "optimizer.name=sgd", "optimizer.frozen=head", "optimizer.learning_rate=1")
@@ -92,7 +93,7 @@ def test_another_name_drops_the_arguments_of_the_one_before():
     assert same.model == config.load("digits").model
 
 
-def test_an_element_of_a_list_is_set():
+def test_elements_of_a_list_can_be_overridden():
     chain = [{"name": "optax.clip", "max_delta": 1.0}, {"name": "optax.sgd", "learning_rate": 0.1}]
     before = config.complete(
         ConfigDict({**config.load("digits").to_dict(), "optimizer": {"name": "optax.chain", "args": chain}})
@@ -115,13 +116,17 @@ BAD = {
         "no setting --config.model.hiden_size; the nearest is --config.model.hidden_size",
     ),
     "mistyped, not in the config": (
-        "model.tei",
+        "model.tie_embeding",
         "5",
-        "no setting --config.model.tei; the nearest is --config.model.tie_embeddings",
+        "no setting --config.model.tie_embeding; the nearest is --config.model.tie_embeddings",
     ),
     "type of a default": ("model.dropout", "many", "--config.model.dropout: float expected, such as 0.0; given 'many'"),
     "inside a number": ("model.hidden_size.size", "5", "no setting --config.model.hidden_size.size"),
-    "what a task is given": ("task.make_learner", "5", "no setting --config.task.make_learner"),
+    "argument completed by the builder": (
+        "task.make_learner",
+        "5",
+        "no setting --config.task.make_learner; the nearest is --config.task.name",
+    ),
     "argument of a cell": ("model.cell.rest", "5", "no setting --config.model.cell.rest"),
     "element of no list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
     "section": ("model", "5", "no setting --config.model; it has model.cell, .*model.name"),
@@ -135,11 +140,11 @@ BAD = {
     ),
     "number for bool": ("model.tie_embeddings", "1", "--config.model.tie_embeddings: bool expected"),
     "infinity": ("optimizer.learning_rate", "1e999", "--config.optimizer.learning_rate: float expected"),
-    "integer beyond floats": ("optimizer.clip_norm", "9" * 400, "--config.optimizer.clip_norm: float expected"),
+    "integer beyond float64": ("optimizer.clip_norm", "9" * 400, "--config.optimizer.clip_norm: float expected"),
     "integer beyond 64 bits": ("model.num_layers", "9" * 30, "--config.model.num_layers: int expected"),
     "integer beyond Python's limit": ("model.num_layers", "9" * 5000, "--config.model.num_layers: int expected"),
     "unhashable": ("data.batch_size", "{[]: 1}", "--config.data.batch_size: int expected"),
-    "half a literal": ("data.batch_size", "[" * 300, "--config.data.batch_size: int expected"),
+    "incomplete literal": ("data.batch_size", "[" * 300, "--config.data.batch_size: int expected"),
     "null character": ("data.batch_size", "\0", "--config.data.batch_size: int expected"),
     "empty": ("data.batch_size", "", "--config.data.batch_size: int expected"),
     "empty key": ("", "5", "no setting --config.$"),
@@ -147,7 +152,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("key, text, message", BAD.values(), ids=BAD)
-def test_wrong_overrides_are_told(key, text, message):
+def test_invalid_overrides_are_rejected(key, text, message):
     with pytest.raises(UsageError, match=message):
         config.override(config.load("char_lm"), [(key, text)])
 
@@ -158,19 +163,19 @@ def test_elements_of_a_tuple_keep_their_type(text):
         config.override(config.load("translation"), [("data.columns", text)])
 
 
-def test_integers_become_floats_in_a_tuple_of_floats():
+def test_integers_in_a_tuple_of_floats_are_converted():
     assert overrides.parse("a", "[1, 2.5]", (0.5, 0.5)) == (1.0, 2.5)
     assert all(type(value) is float for value in overrides.parse("a", "(1, 2)", (0.5, 0.5)))
 
 
 @pytest.mark.parametrize("dtype", ["bflot16", "int32", "('a',)", "{}"])
-def test_what_is_no_type_to_compute_in_is_told(dtype):
+def test_invalid_dtypes_are_rejected(dtype):
     settings = overridden("char_lm", f"model.dtype={dtype}")
     with pytest.raises(UsageError, match="dtype: a type such as float32 or bfloat16 expected; given "):
         build.model(settings.model)
 
 
-def test_missing_configs_name_the_nearest(tmp_path):
+def test_missing_and_broken_configs_are_rejected(tmp_path):
     with pytest.raises(UsageError, match="no config char_ml; the nearest is char_lm; shipped: adding, char_lm, "):
         config.load("char_ml")
     (tmp_path / "broken.py").write_text("def get_config(:\n")
@@ -186,7 +191,7 @@ def test_differences_are_listed_by_key():
     assert config.difference(old, new) == ["a.x: 1 there, 2 here", "a.z: not set there, 3 here"]
 
 
-def test_variants_are_named_after_a_colon(tmp_path):
+def test_variants_follow_a_colon(tmp_path):
     assert config.load("prevalence:pooled").model.name == "sets.DeepSets"
     assert config.load("prevalence").model.name == "sets.HistNetQ"
     with pytest.raises(UsageError, match=r"prevalence.py has no variant pool; it has attention, pooled$"):
@@ -202,12 +207,12 @@ SIX_LINES = """def get_config():
     return {
         "task": "tasks.classification",
         "data": {"name": "data.digits"},
-        "model": {"name": "recurrent.SequenceModel", "hidden": 8},
+        "model": {"name": "recurrent.SequenceModel", "hidden_size": 8},
     }
 """
 
 
-def test_a_config_needs_a_task_data_and_a_model(tmp_path):
+def test_a_config_requires_task_data_and_model(tmp_path):
     (tmp_path / "mine.py").write_text(SIX_LINES)
     settings = config.load(str(tmp_path / "mine.py"))
     assert {key: config.flatten(settings)[key] for key in config.defaults()} == config.defaults()
@@ -218,41 +223,41 @@ def test_a_config_needs_a_task_data_and_a_model(tmp_path):
             config.load(str(tmp_path / "less.py"))
 
 
-def test_defaults_of_one_optimizer_are_not_those_of_another():
+def test_other_optimizers_do_not_get_the_defaults_of_adamw():
     settings = ConfigDict({"task": "a", "data": {"name": "b"}, "model": "c", "optimizer": {"name": "optax.lion"}})
     assert set(config.complete(settings).optimizer) == {"name", *config.OF_OPTIMIZERS}
     assert config.complete(settings).model.name == "c"
 
 
-def test_a_default_is_no_difference():
+def test_an_explicit_default_is_not_a_difference():
     old, new = config.load("char_lm"), config.load("char_lm")
-    new.model.tie, new.model.layers = False, 1
+    new.model.tie_embeddings, new.model.num_layers = False, 1
     assert config.difference(old, new) == []
-    new.model.tie = True
+    new.model.tie_embeddings = True
     assert config.difference(old, new) == ["model.tie_embeddings: False there, True here"]
 
 
-def test_the_page_on_settings_has_all_of_them():
+def test_the_settings_page_lists_all_settings():
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
     assert rows == {key: str(value) or '""' for key, value in config.defaults().items()}
 
 
-def test_defaults_are_not_those_of_arguments_that_others_give():
-    classes = {"name": "convolution.VGG"}
+def test_defaults_exclude_arguments_completed_by_the_builder():
+    model = {"name": "convolution.VGG"}
     cell = {"factory": "recurrent.gru"}
-    given = ConfigDict({"model": classes, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
+    given = ConfigDict({"model": model, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
     filled = with_defaults(given, imports=True)
     assert "num_classes" not in filled.model and "dropout" in filled.model
     assert "steps" not in filled.optimizer and "clip_norm" in filled.optimizer
-    assert "seed" not in filled.data and "batch" in filled.data
+    assert "seed" not in filled.data and "batch_size" in filled.data
     filled = with_defaults(ConfigDict({"model": {"name": "recurrent.CharRNN", "cell": cell}}))
-    assert filled.model.cell.reset == "before" and "hidden" not in filled.model.cell
-    kept = with_defaults(ConfigDict({"model": {**classes, "num_classes": 7}}))
-    assert kept.model.classes == 7
+    assert filled.model.cell.reset == "before" and "hidden_size" not in filled.model.cell
+    filled = with_defaults(ConfigDict({"model": {**model, "num_classes": 7}}))
+    assert filled.model.num_classes == 7
 
 
-def test_defaults_of_a_strangers_names_import_nothing():
+def test_defaults_of_untrusted_names_import_nothing():
     sys.modules.pop("json.tool", None)
     given = ConfigDict({"data": {"name": "json.JSONDecoder"}, "model": {"name": "json.tool.main"}})
     assert with_defaults(given).model.to_dict() == {"name": "json.tool.main"}
@@ -260,7 +265,7 @@ def test_defaults_of_a_strangers_names_import_nothing():
 
 
 @pytest.mark.parametrize("path", ["data.csv", "sets.npz", "recurrent.v2/x.npz"])
-def test_a_file_may_be_called_as_a_family_is(path):
+def test_file_names_may_start_with_the_name_of_a_family(path):
     settings = config.complete(
         ConfigDict({"task": "tasks.classification", "data": {"name": "data.table", "path": path}})
     )
@@ -269,14 +274,14 @@ def test_a_file_may_be_called_as_a_family_is(path):
 
 
 @pytest.mark.parametrize("schedule", [{"splits": "test"}, {"splits": [3]}, {"every": "100"}, {"every": -1}])
-def test_when_an_evaluator_measures_is_checked(schedule):
+def test_the_schedule_of_an_evaluator_is_checked(schedule):
     settings = config.load("digits")
     settings.evaluators = ConfigDict({"mine": {"name": "evaluators.auroc", **schedule}})
     with pytest.raises(UsageError, match="of an evaluator must be"):
         build.task(settings, build.model(settings.model), data.Classes(("a", "b")))
 
 
-def test_whole_numbers_are_floats_where_those_are_due():
+def test_integers_are_converted_for_float_settings():
     given = {"train": {"max_minutes": 5}, "optimizer": {"learning_rate": 1}}
     settings = config.complete(ConfigDict({**config.load("digits").to_dict(), **given}))
     config.check(settings)

@@ -1,4 +1,4 @@
-"""Evaluators of a trained run: any of them, on any split, whether training measures with them or not."""
+"""Evaluation of chosen evaluators on chosen splits."""
 
 import numpy as np
 from in_process import ready
@@ -14,13 +14,13 @@ ROWS = Evaluator(
 )
 
 
-def test_chosen_evaluators_measure_chosen_splits():
+def test_chosen_evaluators_run_on_chosen_splits():
     _, dataset, task, compiled = ready(name="digits")
     task = task._replace(evaluators={**task.evaluators, "rows": Scheduled(ROWS, every=0)})
     variables = task.learner.variables(compiled.create(None).learner)
-    found = evaluate_splits(task, variables, dataset, ["test", "validation"], ["rows"], 0)
-    assert list(found) == ["test", "validation"]
-    assert [list(metrics) for metrics in found.values()] == [["test/rows"], ["validation/rows"]]
-    assert found["test"]["test/rows"] != found["validation"]["validation/rows"]
-    whole = evaluate_run(task, variables, dataset, "test", 0)
-    assert set(whole) == {"test/loss", "test/accuracy", "test/rows"}
+    by_split = evaluate_splits(task, variables, dataset, ["test", "validation"], ["rows"], 0)
+    assert list(by_split) == ["test", "validation"]
+    assert [list(metrics) for metrics in by_split.values()] == [["test/rows"], ["validation/rows"]]
+    assert by_split["test"]["test/rows"] != by_split["validation"]["validation/rows"]
+    metrics = evaluate_run(task, variables, dataset, "test", 0)
+    assert set(metrics) == {"test/loss", "test/accuracy", "test/rows"}

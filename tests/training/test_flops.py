@@ -1,4 +1,4 @@
-"""FLOPs counted from the traced program, against counts by hand."""
+"""FLOPs of traced programs against formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -13,37 +13,37 @@ def total(function, *arguments):
     return sum(flops.flops(function, *arguments).values())
 
 
-def test_products_count_two_per_multiply_add():
+def test_a_multiply_add_counts_as_two():
     assert total(lambda a, b: a @ b, jnp.ones((3, 5)), jnp.ones((5, 7))) == 2 * 3 * 5 * 7
     assert (
         total(jax.jit(lambda a, b: jnp.einsum("bij,bjk->bik", a, b)), jnp.ones((2, 3, 4)), jnp.ones((2, 4, 5))) == 240
     )
 
 
-def test_a_scan_counts_its_body_as_often_as_it_runs():
+def test_the_body_of_a_scan_counts_once_per_iteration():
     f = lambda h, w: jax.lax.scan(lambda h, _: (h @ w, None), h, None, length=11)[0]
     assert total(f, jnp.ones((2, 3)), jnp.ones((3, 3))) == 11 * 2 * 2 * 3 * 3
 
 
-def test_cond_counts_its_dearest_branch():
+def test_cond_counts_its_most_expensive_branch():
     f = lambda p, a: jax.lax.cond(p, lambda a: a @ a, lambda a: a @ a @ a, a)
     assert total(f, True, jnp.ones((4, 4))) == 2 * 2 * 64
 
 
-def test_convolutions_count_their_kernel_at_every_output():
+def test_convolutions_count_the_kernel_once_per_output():
     conv = nn.Conv(8, (3, 3), feature_group_count=2, use_bias=False)
     image = jax.ShapeDtypeStruct((1, 10, 10, 6), jnp.float32)
     variables = jax.eval_shape(conv.init, jax.random.key(0), image)
     assert total(conv.apply, variables, image) == 2 * (10 * 10 * 8) * (3 * 3 * 3)
 
 
-def test_parts_of_a_character_model():
+def test_costs_of_a_character_model_by_module():
     model = recurrent.CharRNN(65, hidden_size=512, num_layers=3, embed_dim=256)
-    parts = flops.count(model, jax.ShapeDtypeStruct((2, 64), jnp.int32))
-    assert [part.name for part in parts] == ["embed", "layer_0", "layer_1", "layer_2", "head"]
-    assert sum(part.parameters for part in parts) == 5_823_297
+    costs = flops.count(model, jax.ShapeDtypeStruct((2, 64), jnp.int32))
+    assert [cost.name for cost in costs] == ["embed", "layer_0", "layer_1", "layer_2", "head"]
+    assert sum(cost.parameters for cost in costs) == 5_823_297
     tokens = 2 * 64
-    assert [part.flops for part in parts] == [
+    assert [cost.flops for cost in costs] == [
         0,
         2 * tokens * (256 + 512) * 2048,
         2 * tokens * (512 + 512) * 2048,
@@ -52,22 +52,23 @@ def test_parts_of_a_character_model():
     ]
 
 
-def test_activations_are_what_products_put_out():
+def test_activation_bytes_are_those_of_products_and_convolutions():
     class Two(nn.Module):
         @nn.compact
         def __call__(self, x):
             features = nn.relu(nn.Conv(5, (3, 3), dtype=jnp.bfloat16, name="a")(x)).mean((1, 2))
             return nn.Dense(7, dtype=jnp.float32, name="b")(features)
 
-    parts = flops.count(Two(), jax.ShapeDtypeStruct((2, 6, 6, 3), jnp.float32))
-    assert [part.activation_bytes for part in parts] == [2 * 6 * 6 * 5 * 2, 2 * 7 * 4]
+    costs = flops.count(Two(), jax.ShapeDtypeStruct((2, 6, 6, 3), jnp.float32))
+    assert [cost.activation_bytes for cost in costs] == [2 * 6 * 6 * 5 * 2, 2 * 7 * 4]
     loop = lambda h, w: jax.lax.scan(lambda h, _: (h @ w, None), h, None, length=11)[0]
     assert sum(flops.activation_bytes(loop, jnp.ones((2, 3)), jnp.ones((3, 3))).values()) == 11 * 2 * 3 * 4
 
 
-def test_attention_in_blocks_counts_as_the_whole():
-    """T x T products of all heads twice a layer, which a loop of blocks would hide."""
-    of = lambda length: sum(p.flops for p in flops.count(DecoderLM(7, 8, 2, 2, max_seq_len=1024), tokens(length)))
+def test_blockwise_attention_counts_as_full_attention():
+    """The two T x T products per head and layer must not be hidden by the loop over blocks."""
+    model = DecoderLM(7, embed_dim=8, num_layers=2, num_heads=2, max_seq_len=1024)
     tokens = lambda length: jax.ShapeDtypeStruct((1, length), jnp.int32)
-    linear = of(1024) - 2 * of(512)
-    assert linear == 2 * 2 * 2 * 8 * (1024**2 - 2 * 512**2)
+    total_flops = lambda length: sum(cost.flops for cost in flops.count(model, tokens(length)))
+    quadratic = total_flops(1024) - 2 * total_flops(512)
+    assert quadratic == 2 * 2 * 2 * 8 * (1024**2 - 2 * 512**2)

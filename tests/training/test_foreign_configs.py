@@ -1,4 +1,4 @@
-"""Configs and descriptions that somebody else wrote: bounded work, and one sentence that names what is wrong."""
+"""Untrusted configs and descriptions: bounded work, and one sentence that names the error."""
 
 import itertools
 import json
@@ -17,8 +17,9 @@ from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
 from jaxnets.ops import checks, compressed
 from jaxnets.reports import figures
-from jaxnets.training import build, descriptions, loop, restore, run_files, rundir
+from jaxnets.training import build, descriptions, restore, run_files, rundir
 from jaxnets.training.checkpointing import file_digests
+from jaxnets.training.checkpointing.positions import check_position
 from jaxnets.training.config import load
 from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
@@ -38,16 +39,16 @@ def workdir(tmp_path):
 
 
 def change(path, keys, value):
-    """Sets a value within the JSON of a file, or removes it where the value is ``...``."""
-    found = json.loads(path.read_text())
-    inner = found
+    """Sets a value in a JSON file. The value ``...`` removes the key."""
+    content = json.loads(path.read_text())
+    inner = content
     for key in keys[:-1]:
         inner = inner[key]
     if value is ...:
         del inner[keys[-1]]
     else:
         inner[keys[-1]] = value
-    path.write_text(json.dumps(found))
+    path.write_text(json.dumps(content))
 
 
 VALUES = (
@@ -76,88 +77,90 @@ def keys_of(tree, before=()):
 
 
 @pytest.mark.parametrize("name", ["config.json", "data.json"])
-def test_no_value_of_any_key_is_an_error_of_python(workdir, name):
-    """Whatever stands at a key, the run opens up to its missing checkpoint, or is refused in one sentence."""
+def test_no_value_raises_an_unexpected_error(workdir, name):
+    """For any value, the run is rejected in one sentence, either for the value or for its missing checkpoint."""
     path = workdir / name
-    right = path.read_text()
-    for keys, value in list(itertools.product(keys_of(json.loads(right)), VALUES))[::5]:  # all would take a minute
-        path.write_text(right)
+    original = path.read_text()
+    for keys, value in list(itertools.product(keys_of(json.loads(original)), VALUES))[
+        ::5
+    ]:  # all combinations take a minute
+        path.write_text(original)
         change(path, keys, value)
         with pytest.raises((UsageError, RunError)) as caught:
             restore.open_run(workdir)
-        told = one_line(str(caught.value))
-        assert told.isprintable()
-        assert len(told) <= LONGEST
+        message = one_line(str(caught.value))
+        assert message.isprintable()
+        assert len(message) <= LONGEST
 
 
 WRONG = {
-    "a section": ("config.json", ["train"], 5, "train must be a dict of settings, got 5"),
-    "a type": ("config.json", ["seed"], "0", "seed: int expected; given '0'"),
+    "section": ("config.json", ["train"], 5, "train must be a dict of settings, got 5"),
+    "type": ("config.json", ["seed"], "0", "seed: int expected; given '0'"),
     "not a number": (
         "config.json",
         ["model", "dropout"],
         float("nan"),
         "model.dropout must be a finite number",
     ),
-    "a large number": ("config.json", ["seed"], 2**63, "seed must be a finite number of at most 63 bits"),
-    "a type of an argument": (
+    "large integer": ("config.json", ["seed"], 2**63, "seed must be a finite number of at most 63 bits"),
+    "type of an argument": (
         "config.json",
         ["model", "num_bins"],
         "x",
         "sets.HistNetQ: num_bins must be int, got 'x'",
     ),
     "types in a sequence": ("config.json", ["model", "head"], [1, "a"], "head must be a sequence of int, got"),
-    "a program": ("config.json", ["model", "name"], "train.main", "train.main is not part of jaxnets"),
-    "a module of jaxnets": ("config.json", ["model", "name"], "program.run", "program.run is not part of jaxnets"),
-    "a reader as a model": ("config.json", ["model", "name"], "data.read", "data.read does not make a Linen module"),
-    "a function as a model": ("config.json", ["model", "name"], "sets.max_pool", "does not make a Linen module"),
-    "a program as a part": (
+    "program": ("config.json", ["model", "name"], "train.main", "train.main is not part of jaxnets"),
+    "module of jaxnets": ("config.json", ["model", "name"], "program.run", "program.run is not part of jaxnets"),
+    "dataset as a model": ("config.json", ["model", "name"], "data.read", "data.read does not make a Linen module"),
+    "function as a model": ("config.json", ["model", "name"], "sets.max_pool", "does not make a Linen module"),
+    "program as an argument": (
         "config.json",
         ["model", "kind"],
         {"name": "train.main"},
         "train.main is not part of jaxnets",
     ),
-    "a reader as a part": (
+    "dataset as an argument": (
         "config.json",
         ["model", "kind"],
         {"name": "data.read"},
         "an argument here must be of attention, .* got 'data.read'",
     ),
-    "a model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "sets.DeepSets does not make a task"),
-    "a private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
+    "model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "sets.DeepSets does not make a task"),
+    "private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
     "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes, Quantities"),
     "no targets": ("data.json", ["targets", "names"], [], "at least one target"),
-    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of texts, got"),
-    "a negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape of sizes above 0"),
-    "a huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 numbers"),
+    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of strings, got"),
+    "negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape with positive sizes"),
+    "huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 elements"),
     "many axes": ("data.json", ["batch", "inputs", 0], [1] * 9, "at most 8 axes"),
-    "objects": ("data.json", ["batch", "inputs", 1], "O", "a number's, such as float32, got 'O'"),
-    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "from 1 to 32 arrays"),
+    "objects": ("data.json", ["batch", "inputs", 1], "O", "a numeric dtype, such as float32, got 'O'"),
+    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "1 to 32 arrays"),
 }
 
 
 @pytest.mark.parametrize("name, keys, value, message", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_named(workdir, name, keys, value, message):
+def test_invalid_values_are_named(workdir, name, keys, value, message):
     change(workdir / name, keys, value)
     with pytest.raises((UsageError, RunError), match=message):
         restore.open_run(workdir)
 
 
-def test_deep_nesting_is_refused(workdir):
+def test_deep_nesting_is_rejected(workdir):
     path = workdir / "config.json"
     path.write_text(path.read_text().replace('"features": []', '"features": ' + "[" * 200 + "]" * 200))
     with pytest.raises(RunError, match="must have at most 16 levels"):
         restore.open_run(workdir)
 
 
-def test_a_config_is_small(workdir):
+def test_large_configs_are_rejected(workdir):
     path = workdir / "config.json"
     path.write_text(path.read_text() + " " * 2**18)
     with pytest.raises(RunError, match="must have at most 262,144 bytes"):
         restore.open_run(workdir)
 
 
-def test_the_description_must_be_that_of_the_data(workdir):
+def test_the_description_must_match_the_data(workdir):
     change(workdir / "data.json", ["targets", "names"], ["anything"])
     with pytest.raises(RunError, match="does not describe the data of this run"):
         rundir.check_data(workdir, DATA)
@@ -199,14 +202,14 @@ DEEP = {
 
 
 @pytest.mark.parametrize("model, inputs", [(model, inputs) for model, *inputs in DEEP.values()], ids=DEEP)
-def test_models_of_a_million_layers_are_refused_at_once(model, inputs):
+def test_models_of_a_million_layers_are_rejected_quickly(model, inputs):
     start = time.perf_counter()
     with pytest.raises(ValueError, match="must be an integer of at most 1000, got "):
         jax.eval_shape(model.init, jax.random.key(0), *inputs)
     assert time.perf_counter() - start < 5
 
 
-def test_models_are_refused_before_they_are_compiled(workdir):
+def test_models_are_rejected_before_they_are_compiled(workdir):
     change(workdir / "config.json", ["model", "head"], [1] * 2000)
     with pytest.raises(RunError, match="the length of `head` must be an integer of at most 1000, got 2000"):
         restore.open_run(workdir)
@@ -216,36 +219,36 @@ POSITIONS = ({}, {"next_index": -1}, {"next_index": "x"}, {"next_index": 2**70},
 
 
 @pytest.mark.parametrize("position", POSITIONS, ids=str)
-def test_a_position_in_other_data_is_refused(position):
-    batches = iter(DATA.train.to_iter_dataset(sharding.READING))
+def test_a_position_in_other_data_is_rejected(position):
+    batches = iter(DATA.train.to_iter_dataset(sharding.READ_OPTIONS))
     with pytest.raises(RunError, match="the position in the data of a checkpoint must be like"):
-        loop.check_position(position, batches.get_state())
-    loop.check_position({"next_index": 3}, batches.get_state())
+        check_position(position, batches.get_state())
+    check_position({"next_index": 3}, batches.get_state())
 
 
-def test_only_functions_that_return_it_are_called():
+def test_functions_without_the_required_return_type_are_not_called():
     for name in ("data.read", "data.standard_library", "data.learn_pieces", "recurrent.scan"):
         with pytest.raises(UsageError, match="does not make a Linen module"):
             build.model({"name": name})
 
 
-def test_an_error_is_one_printable_line():
+def test_messages_are_one_printable_line():
     assert one_line("a\nb\x1b[2J\u2028c\u202e\udcff") == "a b\\x1b[2J c\\u202e\\xff"
     assert one_line("y" * 10**6, 100).startswith("yyy")
     assert len(one_line("\x1b" * 10**6, 100)) <= 100
     assert one_line("short") == "short"
 
 
-def test_the_page_on_security_has_the_limits():
+def test_the_security_page_lists_all_limits():
     page = (ROOT / "docs" / "security.md").read_text()
     for limit in (
-        run_files.LARGEST_CONFIG,
-        run_files.LARGEST,
+        run_files.MAX_CONFIG_BYTES,
+        run_files.MAX_BYTES,
         exported.LARGEST,
-        metrics.LARGEST,
-        file_digests.LARGEST_LIST,
+        metrics.MAX_METRICS_BYTES,
+        file_digests.MAX_LIST_BYTES,
         checks.MAX_LAYERS,
-        descriptions.MOST_NUMBERS,
+        descriptions.MAX_ELEMENTS,
         image_decoding.MAX_BYTES,
         image_decoding.MAX_SCANNED,
         compressed.BLOCK_SIZE,
@@ -272,8 +275,8 @@ def test_the_page_on_security_has_the_limits():
     ):
         assert f"{limit:,}" in page, limit
     for text in (
-        f"{run_files.DEEPEST} levels",
-        f"| {descriptions.MOST_ARRAYS}, of {descriptions.MOST_AXES} axes",
+        f"{run_files.MAX_DEPTH} levels",
+        f"| {descriptions.MAX_ARRAYS}, of {descriptions.MAX_AXES} axes",
         f"at most {LONGEST} characters",
     ):
         assert text in page, text

@@ -1,4 +1,4 @@
-"""Run folders made by somebody else: no file in them makes a program hang, write elsewhere or fail without a word."""
+"""Untrusted run folders: they cannot make a program hang, write elsewhere or fail with a traceback."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def victim(tmp_path):
-    """A file outside the run that must stay as it is."""
+    """A file outside the run that must not change."""
     path = tmp_path / "thesis.tex"
     path.write_text("years of work")
     yield path
@@ -34,7 +34,7 @@ def victim(tmp_path):
 READERS = {
     "config.json": rundir.load,
     "data.json": rundir.data,
-    "run.json": run_files.run_of,
+    "run.json": run_files.read_run_id,
     "metrics.jsonl": metrics.read_metrics,
 }
 NOT_FILES = {
@@ -68,7 +68,7 @@ CONTENTS = {
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 @pytest.mark.parametrize("name", ["config.json", "data.json", "run.json"])
-def test_what_is_not_an_object_is_refused_in_one_line(run, name, content):
+def test_files_without_an_object_are_rejected_in_one_line(run, name, content):
     (run / name).write_bytes(content)
     with pytest.raises(RunError, match=f"{name} cannot be read: ") as caught:
         READERS[name](run)
@@ -77,17 +77,17 @@ def test_what_is_not_an_object_is_refused_in_one_line(run, name, content):
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-def test_lines_that_are_not_metrics_are_left_out(run, content):
+def test_invalid_lines_of_metrics_are_ignored(run, content):
     path = run / "metrics.jsonl"
     path.write_bytes(content + b'\n{"step": "7"}\n{"step": 6, "validation/loss": 2.0}\n')
     assert metrics.read_metrics(run) == [{"step": 6, "validation/loss": 2.0}]
-    with metrics.MetricWriter(run, 5) as writer:  # what is after the step is dropped
+    with metrics.MetricWriter(run, 5) as writer:  # removes rows after the step
         writer.write(6, {"validation/loss": 3.0})
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"step": 6, "validation/loss": 3.0}]
 
 
 @pytest.mark.parametrize("name", [".config.json.tmp", ".data.json.tmp", ".metrics.jsonl.tmp"])
-def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(run, victim, name):
+def test_links_with_the_name_of_a_temporary_file_are_not_followed(run, victim, name):
     (run / name).symlink_to(victim)
     rundir.claim(run, load("adding"), DATA)
     metrics.MetricWriter(run, 0).__exit__(None, None, None)
@@ -96,7 +96,7 @@ def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(run, victim, na
 
 
 @pytest.mark.parametrize("make, kind", NOT_FILES.values(), ids=NOT_FILES)
-def test_a_lock_is_a_regular_file(run, victim, make, kind):
+def test_a_lock_must_be_a_regular_file(run, victim, make, kind):
     make(run / ".lock")
     with pytest.raises(RunError, match=f".lock must be a regular file, {kind}"), rundir.lock(run):
         pass
@@ -109,7 +109,7 @@ def test_a_lock_is_not_truncated(run):
 
 
 @pytest.mark.parametrize("name", ["figures", "samples", "tensorboard", "profile", "damaged"])
-def test_folders_that_are_written_into_are_no_links(run, tmp_path, name):
+def test_output_folders_must_not_be_links(run, tmp_path, name):
     if (run / name).exists():
         (run / name).rename(tmp_path / "moved")
     (tmp_path / "elsewhere").mkdir()

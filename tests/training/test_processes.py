@@ -1,7 +1,8 @@
-"""Runs of several processes: what each reads, and how they end."""
+"""Training with several processes: the rows of each process, joining and shutdown."""
 
 import io
 import os
+import re
 import signal
 import socket
 import time
@@ -21,13 +22,13 @@ from jaxnets.training.reporting.metrics import read_metrics
 ENDLESS = ("--config.train.steps=1000000", "--config.train.evaluate_every=20", "--config.train.log_every=1")
 
 
-def first(count):
-    """The first half of a batch's rows, as the first of two processes reads them."""
+def first_half(count):
+    """Returns the indices of the first half of a batch, which the first of two processes reads."""
     return np.arange(count // 2)
 
 
 @pytest.mark.parametrize(
-    "made",
+    "make_dataset",
     [
         lambda: text(__file__, batch_size=4, seq_len=16),
         lambda: memory.adding(batch_size=4, length=10),
@@ -35,17 +36,17 @@ def first(count):
     ],
     ids=["text", "generated", "images"],
 )
-def test_a_part_of_the_data_has_the_rows_it_is_asked_for(made):
-    whole = made()
-    part = whole.part(first)
+def test_part_reads_the_requested_rows(make_dataset):
+    dataset = make_dataset()
+    local = dataset.part(first_half)
     for name in ("train", "validation"):
         for step in (0, 1, 5):
-            if step >= len(whole.splits[name]):
+            if step >= len(dataset.splits[name]):
                 continue
-            full, half = whole.splits[name][step], part.splits[name][step]
+            full, half = dataset.splits[name][step], local.splits[name][step]
             assert full.keys() == half.keys()
             for key, array in full.items():
-                np.testing.assert_array_equal(half[key], array[first(len(array))])
+                np.testing.assert_array_equal(half[key], array[first_half(len(array))])
 
 
 def ten_images(read=lambda i: None):
@@ -69,30 +70,30 @@ def test_images_of_other_processes_are_not_decoded():
     read = []
     data = ten_images(read.append)
     read.clear()
-    _ = data.part(first).train[0]
+    _ = data.part(first_half).train[0]
     assert len(read) == 2
 
 
-def test_one_process_reads_all_rows():
-    mesh = sharding.on_one_device(text(__file__, batch_size=4, seq_len=16).train).mesh
-    np.testing.assert_array_equal(sharding.rows_here(mesh, 6), np.arange(6))
+def test_a_single_process_reads_all_rows():
+    mesh = sharding.single_device(text(__file__, batch_size=4, seq_len=16).train).mesh
+    np.testing.assert_array_equal(sharding.local_rows(mesh, 6), np.arange(6))
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (("localhost:1", None, None), "--num_processes is missing"),
         ((None, 2, 0), "--coordinator_address is missing"),
-        (("localhost:1", 2, 2), "--process_id must be from 0 to 1, one of 2, got 2"),
+        (("localhost:1", 2, 2), "--process_id must be from 0 to 1 (--num_processes=2), got 2"),
         (("localhost", 2, 1), "--coordinator_address must be HOST:PORT, got localhost"),
     ],
 )
-def test_what_is_missing_to_join_is_told(given, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_arguments_of_join_are_rejected(given, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         processes.join(*given)
 
 
-def test_one_process_joins_nobody(monkeypatch):
+def test_a_single_process_does_not_join(monkeypatch):
     for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(processes.jax.distributed, "initialize", lambda *given, **more: pytest.fail("joined"))
@@ -106,7 +107,7 @@ def test_one_process_joins_nobody(monkeypatch):
     ("name", "value"),
     [("SLURM_STEP_NUM_TASKS", "2"), ("OMPI_COMM_WORLD_SIZE", "4"), ("TPU_WORKER_HOSTNAMES", "10.0.0.1,10.0.0.2")],
 )
-def test_the_environment_calls_for_joining(monkeypatch, name, value):
+def test_several_processes_in_the_environment_are_joined(monkeypatch, name, value):
     joined = []
     monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes.jax.distributed, "initialize", lambda *given, **more: joined.append(given))
@@ -118,37 +119,37 @@ def steps_of(workdir):
     return [row["step"] for row in read_metrics(workdir) if "train/loss" in row]
 
 
-def begun(workdir, steps, started):
-    """Waits until a run has done some steps."""
+def wait_for_steps(workdir, steps, started):
+    """Waits until a run has completed some steps."""
     deadline = time.monotonic() + 200
-    while not (found := steps_of(workdir)) or found[-1] < steps:
+    while not (logged := steps_of(workdir)) or logged[-1] < steps:
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in started), [p.communicate()[1] for p in started]
         time.sleep(0.2)
 
 
-def test_a_signal_to_one_process_saves_in_all(start_processes, small_flags, tmp_path):
+def test_a_signal_to_one_process_saves_and_ends_all(start_processes, small_flags, tmp_path):
     started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, *ENDLESS)
-    begun(tmp_path, 25, started)
+    wait_for_steps(tmp_path, 25, started)
     started[1].send_signal(signal.SIGTERM)
-    told = [process.communicate(timeout=100)[1] for process in started]
-    assert [process.returncode for process in started] == [128 + signal.SIGTERM] * 2, told
+    stderr = [process.communicate(timeout=100)[1] for process in started]
+    assert [process.returncode for process in started] == [128 + signal.SIGTERM] * 2, stderr
     last = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert f"saved step {last} in {tmp_path}" in told[0]
+    assert f"saved step {last} in {tmp_path}" in stderr[0]
     assert last % 20 or last == steps_of(tmp_path)[-1]
 
 
-def test_a_signal_before_training_is_heard(start_processes, small_flags, tmp_path, monkeypatch):
-    """Also one that comes between the meeting of the processes and the first step: here, as the model is imported."""
+def test_a_signal_before_training_ends_the_program(start_processes, small_flags, tmp_path, monkeypatch):
+    """The signal arrives after the processes have joined, during the import of the model."""
     (tmp_path / "signalled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     flags = (f"--workdir={tmp_path / 'run'}", *small_flags, "--config.model.name=signalled.Net")
     (started,) = start_processes(1, 1, *flags)
-    told = started.communicate(timeout=100)[1]
-    assert (started.returncode, told) == (128 + signal.SIGTERM, "train: stopped by SIGTERM\n")
+    stderr = started.communicate(timeout=100)[1]
+    assert (started.returncode, stderr) == (128 + signal.SIGTERM, "train: stopped by SIGTERM\n")
 
 
-def test_a_process_that_waits_for_the_others_can_be_stopped(start_processes, small_flags, tmp_path):
+def test_a_process_that_waits_for_others_can_be_interrupted(start_processes, small_flags, tmp_path):
     (started,) = start_processes(1, 1, f"--workdir={tmp_path / 'run'}", *small_flags, "--num_processes=2")
     port = int(next(flag for flag in started.args if "--coordinator_address" in flag).rpartition(":")[2])
     deadline = time.monotonic() + 60
@@ -162,51 +163,53 @@ def test_a_process_that_waits_for_the_others_can_be_stopped(start_processes, sma
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_the_death_of_one_process_ends_all_with_one_message(killed, start_processes, small_flags, tmp_path):
+def test_the_death_of_a_process_ends_all_with_one_sentence(killed, start_processes, small_flags, tmp_path):
     started = start_processes(2, 2, f"--workdir={tmp_path}", *small_flags, *ENDLESS)
-    begun(tmp_path, 25, started)
+    wait_for_steps(tmp_path, 25, started)
     started[killed].kill()
     since = time.monotonic()
-    told = started[1 - killed].communicate(timeout=100)[1]
+    stderr = started[1 - killed].communicate(timeout=100)[1]
     assert time.monotonic() - since < 60
     assert started[1 - killed].returncode != 0
-    sentences = [line for line in told.splitlines() if "process" in line and "x cpu" not in line]
-    assert [line.removeprefix("train: ") for line in sentences] == [processes.ANOTHER_ENDED], told
-    assert told.splitlines()[-1] == sentences[0]
+    sentences = [line for line in stderr.splitlines() if "process" in line and "x cpu" not in line]
+    assert [line.removeprefix("train: ") for line in sentences] == [processes.ANOTHER_ENDED], stderr
+    assert stderr.splitlines()[-1] == sentences[0]
 
     goal = steps_of(tmp_path)[-1] + 10
     again = start_processes(2, 2, f"--workdir={tmp_path}", *small_flags, *ENDLESS, f"--config.train.steps={goal}")
-    told = [process.communicate(timeout=200)[1] for process in again]
-    assert [process.returncode for process in again] == [0, 0], told
+    stderr = [process.communicate(timeout=200)[1] for process in again]
+    assert [process.returncode for process in again] == [0, 0], stderr
     assert steps_of(tmp_path) == list(range(1, goal + 1))
 
 
 @pytest.mark.slow
-def test_a_fault_of_its_own_is_not_told_as_the_end_of_another(start_processes, small_flags, tmp_path):
+def test_an_error_in_all_processes_is_not_reported_as_the_end_of_another_process(
+    start_processes, small_flags, tmp_path
+):
     started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, "--config.model.hidden_size=3000000")
-    told = [process.communicate(timeout=100)[1] for process in started]
-    assert [process.returncode for process in started] == [1, 1], told
-    assert any("there is not enough memory to train" in each.splitlines()[-1] for each in told), told
+    stderr = [process.communicate(timeout=100)[1] for process in started]
+    assert [process.returncode for process in started] == [1, 1], stderr
+    assert any("not enough memory to train" in text.splitlines()[-1] for text in stderr), stderr
 
 
-def test_processes_of_different_commands_are_told(start_processes, small_flags, tmp_path):
+def test_processes_with_different_configs_are_rejected(start_processes, small_flags, tmp_path):
     flags = (f"--workdir={tmp_path / 'run'}", *small_flags)
     started = start_processes(2, 1, *flags, own=lambda number: (f"--config.train.steps={5 + number}",))
-    for told in [process.communicate(timeout=100)[1] for process in started]:
-        assert "process 1 was started with another config, or finds other data, than process 0" in told
-        assert "Traceback" not in told
+    for stderr in [process.communicate(timeout=100)[1] for process in started]:
+        assert "process 1 must have the config and the data of process 0, got others" in stderr
+        assert "Traceback" not in stderr
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     "damage", [pytest.param("cut", marks=pytest.mark.long), pytest.param("flip", marks=pytest.mark.slow)]
 )
-def test_several_processes_go_back_to_the_same_whole_checkpoint(damage, start_processes, small_flags, tmp_path):
+def test_several_processes_restore_the_same_valid_checkpoint(damage, start_processes, small_flags, tmp_path):
     def run(steps):
         started = start_processes(2, 1, f"--workdir={tmp_path}", *small_flags, f"--config.train.steps={steps}")
-        told = [process.communicate(timeout=200)[1] for process in started]
-        assert [process.returncode for process in started] == [0, 0], told
-        return told
+        stderr = [process.communicate(timeout=200)[1] for process in started]
+        assert [process.returncode for process in started] == [0, 0], stderr
+        return stderr
 
     run(20)
     files = [path for path in (tmp_path / "checkpoints" / "20" / "state").rglob("*") if path.is_file()]
@@ -214,7 +217,7 @@ def test_several_processes_go_back_to_the_same_whole_checkpoint(damage, start_pr
     content = bytearray(largest.read_bytes())
     content[len(content) // 2] ^= 1
     largest.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    told = run(25)
-    assert "checkpoint of step 20" in told[0] and "step 15 is used" in told[0]
+    stderr = run(25)
+    assert "checkpoint of step 20" in stderr[0] and "step 15 is used" in stderr[0]
     assert (tmp_path / "damaged" / "20").is_dir()
     assert steps_of(tmp_path) == [5, 10, 15, 20, 25]

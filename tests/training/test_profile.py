@@ -1,4 +1,4 @@
-"""A profile is of the steps that were asked for, and reads like the model: operations are named by its parts."""
+"""Profiles: the requested steps, and operation names that contain the module of the model."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ RUNS = {
     "set_maximum:pooled": (),
 }
 FORWARD, BACKWARD = r"/jvp\(loss\)/", r"/transpose\(jvp\(loss\)\)/"
-PARTS = {
+SCOPES = {
     "char_lm": [
         rf"{FORWARD}CharRNN/layer_0/.*/project/",
         rf"{FORWARD}CharRNN/layer_0/.*/steps/",
@@ -36,52 +36,52 @@ PARTS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_operations_are_named_by_the_part_of_the_model(name, small_text):
+def test_operation_names_contain_modules(name, small_text):
     path = (f"--config.data.path={small_text}",) if name != "set_maximum:pooled" else ()
     _, dataset, _, compiled = ready(*RUNS[name], *path, name=name)
     text = compiled.step.lower(compiled.abstract, compiled.train.put(dataset.train[0])).compile().as_text()
     names = set(re.findall(r'op_name="([^"]*)"', text))
-    missing = [part for part in PARTS[name] if not any(re.search(part, name) for name in names)]
+    missing = [part for part in SCOPES[name] if not any(re.search(part, name) for name in names)]
     assert not missing, sorted(names)
 
 
-def traced(folder):
-    """The steps that a trace holds."""
+def profiled_steps(folder):
+    """Returns the steps in a trace."""
     (path,) = folder.rglob("perfetto_trace.json.gz")
     with gzip.open(path) as file:
         events = json.load(file)["traceEvents"]
     return [int(event["args"]["step_num"]) for event in events if event.get("name") == "step"]
 
 
-def test_a_profile_holds_the_steps_after_the_first(run_program, small_flags, tmp_path):
+def test_a_profile_contains_the_steps_after_the_first(run_program, small_flags, tmp_path):
     run = lambda *flags: run_program("train", f"--workdir={tmp_path / 'run'}", *small_flags, *flags)
     done = run("--config.train.steps=10", "--profile_steps=3")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "profile"
-    assert f"profile of 3 steps in {folder}; to look at it: tensorboard --logdir={folder}" in done.stderr
-    assert traced(folder) == [2, 3, 4]
+    assert f"profile of 3 steps in {folder}; to view it: tensorboard --logdir={folder}" in done.stderr
+    assert profiled_steps(folder) == [2, 3, 4]
     (plane,) = folder.rglob("*.xplane.pb")
     assert b"CharRNN/layer_0" in plane.read_bytes() and b"weight gradients" in plane.read_bytes()
     folder.rename(tmp_path / "first")
     done = run("--config.train.steps=13", "--profile_steps=30")  # more than there are: it goes on with step 11
     assert "profile of 2 steps in" in done.stderr
-    assert traced(folder) == [12, 13]
+    assert profiled_steps(folder) == [12, 13]
     folder.rename(tmp_path / "second")
     done = run("--config.train.steps=14")
     assert done.returncode == 0 and not folder.exists()
 
 
-def test_a_profile_of_fewer_than_no_steps_is_told(run_program):
+def test_negative_profile_steps_are_rejected(run_program):
     done = run_program("train", "--profile_steps=-1")
     assert done.returncode == 2
     assert "flag --profile_steps=-1" in done.stderr
 
 
 @pytest.mark.slow
-def test_the_first_of_several_processes_traces(start_processes, small_flags, tmp_path):
+def test_only_the_first_process_profiles(start_processes, small_flags, tmp_path):
     flags = (f"--workdir={tmp_path}", *small_flags, "--config.train.steps=10", "--profile_steps=4")
     started = start_processes(2, 1, *flags)
-    told = [process.communicate(timeout=200)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], told
-    assert ["profile of 4 steps" in text for text in told] == [True, False]
-    assert traced(tmp_path / "profile") == [2, 3, 4, 5]
+    stderr = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], stderr
+    assert ["profile of 4 steps" in text for text in stderr] == [True, False]
+    assert profiled_steps(tmp_path / "profile") == [2, 3, 4, 5]

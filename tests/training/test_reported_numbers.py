@@ -1,4 +1,4 @@
-"""Numbers that a run writes beside its metrics: seconds of updates, and the learning rate."""
+"""Training time and learning rate in the metrics of a run."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from in_process import ready, trained
 
 from jaxnets.learning.optimizers import adamw, reduce_on_plateau
 from jaxnets.training import loop
-from jaxnets.training.reporting.metrics import beside, read_metrics
+from jaxnets.training.reporting.metrics import read_metrics, training_metric
 from jaxnets.training.reporting.progress import Clock
 
 WARM = ("--config.optimizer.warmup_steps=3", "--config.train.log_every=1", "--config.train.evaluate_every=4")
@@ -21,16 +21,16 @@ def column(workdir, name):
     return [row[name] for row in read_metrics(workdir) if name in row]
 
 
-def test_a_clock_leaves_pauses_out_and_goes_on_from_before():
+def test_a_clock_does_not_count_pauses_and_resumes():
     clock = Clock(100.0)
     with clock.paused():
-        at = clock.seconds()
+        seconds = clock.seconds()
         time.sleep(0.05)
-        assert clock.seconds() == at
-    assert 100 <= at <= clock.seconds() < at + 0.04
+        assert clock.seconds() == seconds
+    assert 100 <= seconds <= clock.seconds() < seconds + 0.04
 
 
-def test_seconds_and_learning_rates_go_on_over_resumptions(tmp_path, small_flags, monkeypatch):
+def test_seconds_and_learning_rates_continue_when_a_run_is_resumed(tmp_path, small_flags, monkeypatch):
     evaluate = loop.evaluate
 
     def slow(*arguments):
@@ -44,18 +44,18 @@ def test_seconds_and_learning_rates_go_on_over_resumptions(tmp_path, small_flags
     tmp_path.mkdir()
     settings.train.steps = 4
     loop.train(settings, tmp_path, dataset, task, compiled)
-    begun = column(tmp_path, "seconds")
+    first_seconds = column(tmp_path, "seconds")
     settings.train.steps = 8
     loop.train(settings, tmp_path, dataset, task, compiled)
     seconds = column(tmp_path, "seconds")
-    assert seconds[: len(begun)] == begun and seconds == sorted(seconds) and seconds[0] > 0
+    assert seconds[: len(first_seconds)] == first_seconds and seconds == sorted(seconds) and seconds[0] > 0
     validated = [row["seconds"] for row in read_metrics(tmp_path) if "validation/loss" in row]
-    assert len(validated) == 2 and validated[1] - begun[-1] < 1  # without the two seconds of evaluations
+    assert len(validated) == 2 and validated[1] - first_seconds[-1] < 1  # evaluations took two seconds
     rates = column(tmp_path, "train/learning_rate")
     np.testing.assert_allclose(rates, [schedule(step) for step in range(8)], rtol=1e-6)
 
 
-def test_a_run_of_an_earlier_version_goes_on_without_seconds(tmp_path, small_flags):
+def test_a_resumed_run_of_an_earlier_version_has_no_seconds(tmp_path, small_flags):
     settings, dataset, task, compiled = ready(*small_flags, "--config.train.steps=5")
     loop.train(settings, tmp_path, dataset, task, compiled)
     path = tmp_path / "metrics.jsonl"
@@ -67,14 +67,14 @@ def test_a_run_of_an_earlier_version_goes_on_without_seconds(tmp_path, small_fla
     assert column(tmp_path, "seconds") == []
 
 
-def test_the_learning_rate_is_read_at_the_updates_that_were_done():
+def test_learning_rate_uses_the_update_count_of_the_state():
     params = {"a": jnp.ones(1)}
     optimizer = adamw(10, 1.0, warmup_steps=2, clip_norm=1.0)
-    state, found = optimizer.init(params), []
+    state, rates = optimizer.init(params), []
     for _ in range(3):
-        found.append(float(optimizer.learning_rate(state)))
+        rates.append(float(optimizer.learning_rate(state)))
         _, state = optimizer.update(params, state, params)
-    assert found == [0.0, 0.5, 1.0]
+    assert rates == [0.0, 0.5, 1.0]
     reduced, observe = reduce_on_plateau(optimizer, 0.25, 1, "validation/loss")
     state = reduced.init(params)
     _, state = reduced.update(params, state, params)
@@ -83,17 +83,17 @@ def test_the_learning_rate_is_read_at_the_updates_that_were_done():
     assert reduced.learning_rate(state) == 0.5 * 0.25
 
 
-def test_players_write_their_learning_rates(tmp_path):
+def test_learning_rates_of_players_are_logged(tmp_path):
     flags = ("--config.data.batch_size=10", "--config.train.steps=2", "--config.train.evaluate_every=2")
     trained(tmp_path, *flags, "--config.train.log_every=1", name="gan")
     names = [name for row in read_metrics(tmp_path) for name in row]
     assert {"train/generator_learning_rate", "train/discriminator_learning_rate"} <= set(names)
-    assert beside("validation/high_quality", dict.fromkeys(names)) == "train/discriminator_loss"
+    assert training_metric("validation/high_quality", dict.fromkeys(names)) == "train/discriminator_loss"
     assert (tmp_path / "figures" / "curves.png").exists()
 
 
 @pytest.mark.parametrize(
-    "objective, names, shown",
+    "objective, names, expected",
     [
         ("validation/loss", ["train/accuracy", "train/loss"], "train/loss"),
         ("validation/accuracy", ["train/loss", "train/accuracy"], "train/accuracy"),
@@ -102,5 +102,5 @@ def test_players_write_their_learning_rates(tmp_path):
         ("validation/loss", ["validation/loss"], None),
     ],
 )
-def test_the_metric_of_training_that_is_shown_is_that_of_the_objective(objective, names, shown):
-    assert beside(objective, names) == shown
+def test_training_metric_prefers_the_objective(objective, names, expected):
+    assert training_metric(objective, names) == expected

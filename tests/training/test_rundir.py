@@ -1,4 +1,4 @@
-"""A run's folder gives back what it was told of the data."""
+"""Run folders: round trips of data descriptions, and checks before a run is resumed."""
 
 import json
 
@@ -24,11 +24,11 @@ SPECS = [
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: type(spec).__name__)
-def test_what_the_targets_mean_survives_saving(tmp_path, spec):
-    made = data.adding(length=5, batch_size=3)._replace(spec=spec)
-    rundir.claim(tmp_path / "run", load("adding"), made)
-    found, batch = rundir.data(tmp_path / "run")
-    assert found == spec
+def test_targets_survive_saving(tmp_path, spec):
+    dataset = data.adding(length=5, batch_size=3)._replace(spec=spec)
+    rundir.claim(tmp_path / "run", load("adding"), dataset)
+    targets, batch = rundir.data(tmp_path / "run")
+    assert targets == spec
     assert {name: (leaf.shape, leaf.dtype) for name, leaf in batch.items()} == {
         "inputs": ((3, 5, 2), np.float32),
         "targets": ((3, 1), np.float32),
@@ -36,9 +36,9 @@ def test_what_the_targets_mean_survives_saving(tmp_path, spec):
     }
 
 
-def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
-    made = data.adding(length=5, batch_size=3)
-    rundir.claim(tmp_path, load("adding"), made)
+def test_a_run_of_a_version_with_fewer_settings_can_be_resumed(tmp_path):
+    dataset = data.adding(length=5, batch_size=3)
+    rundir.claim(tmp_path, load("adding"), dataset)
     path = tmp_path / "config.json"
     before = json.loads(path.read_text())
     flat = flatten(load("adding"))
@@ -47,21 +47,21 @@ def test_a_run_of_a_version_with_fewer_settings_goes_on(tmp_path):
         del before[section][name]
     before["model"]["cell"]["name"] = before["model"]["cell"].pop("factory")
     path.write_text(json.dumps({name: section for name, section in before.items() if section != {}}))
-    rundir.claim(tmp_path, load("adding"), made)
+    rundir.claim(tmp_path, load("adding"), dataset)
     assert difference(rundir.load(tmp_path), load("adding")) == []
 
 
-def test_a_run_of_another_config_is_refused_by_the_keys_that_differ(tmp_path, capsys):
-    made = data.adding(length=5, batch_size=3)
-    rundir.claim(tmp_path, load("adding"), made)
+def test_a_run_with_another_config_is_rejected_with_the_differences(tmp_path, capsys):
+    dataset = data.adding(length=5, batch_size=3)
+    rundir.claim(tmp_path, load("adding"), dataset)
     (tmp_path / "checkpoints" / "4").mkdir(parents=True)
     other = load("adding")
     other.seed = 1
-    other.train.steps += 1  # which may change
+    other.train.steps += 1  # may change
     other.model["dropout"] = 0.5
     other.model["pooling"] = "max"
-    with pytest.raises(UsageError, match="holds a run of another config") as refused:
-        rundir.claim(tmp_path, other, made)
+    with pytest.raises(UsageError, match="contains a run with another config") as refused:
+        rundir.claim(tmp_path, other, dataset)
     assert set(refused.value.details) == {
         "seed: 0 there, 1 here",
         "model.dropout: 0.0 there, 0.5 here",
@@ -71,24 +71,24 @@ def test_a_run_of_another_config_is_refused_by_the_keys_that_differ(tmp_path, ca
 
 
 @pytest.mark.parametrize("left", ["", "4.orbax-checkpoint-tmp"])
-def test_a_run_that_made_no_checkpoint_does_not_block_its_folder(tmp_path, capsys, left):
-    made = data.adding(length=5, batch_size=3)
-    rundir.claim(tmp_path, load("adding"), made)
+def test_a_run_without_checkpoints_is_replaced(tmp_path, capsys, left):
+    dataset = data.adding(length=5, batch_size=3)
+    rundir.claim(tmp_path, load("adding"), dataset)
     (tmp_path / "checkpoints" / left).mkdir(parents=True)
     other = load("adding")
     other.seed = 1
-    rundir.check(tmp_path, other, made)
-    rundir.claim(tmp_path, other, made)
-    assert capsys.readouterr().err == f"{tmp_path} held another run, which made no checkpoint; it is replaced\n"
+    rundir.check(tmp_path, other, dataset)
+    rundir.claim(tmp_path, other, dataset)
+    assert capsys.readouterr().err == f"{tmp_path} contained another run without checkpoints; it is replaced\n"
     assert rundir.load(tmp_path).seed == 1
     rundir.claim(tmp_path, other, data.adding(length=6, batch_size=3))
     assert "it is replaced" in capsys.readouterr().err
     assert rundir.data(tmp_path)[1]["inputs"].shape == (3, 6, 2)
     rundir.claim(tmp_path, other, data.adding(length=6, batch_size=3))
     assert capsys.readouterr().err == ""
-    (tmp_path / "damaged").mkdir()  # where a checkpoint was
-    with pytest.raises(UsageError, match="holds a run of another config"):
-        rundir.claim(tmp_path, load("adding"), made)
+    (tmp_path / "damaged").mkdir()  # evidence of a checkpoint
+    with pytest.raises(UsageError, match="contains a run with another config"):
+        rundir.claim(tmp_path, load("adding"), dataset)
 
 
 QUANTITIES = {"kind": "Quantities", "names": ["a"]}
@@ -106,7 +106,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_descriptions_are_told(tmp_path, damage):
+def test_invalid_descriptions_are_rejected(tmp_path, damage):
     rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch_size=3))
     path = tmp_path / "run" / "data.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
@@ -127,9 +127,9 @@ INPUTS = [
 
 
 @pytest.mark.parametrize("inputs", INPUTS, ids=str)
-def test_what_a_reader_fits_survives_saving(tmp_path, inputs):
-    made = data.adding(length=5, batch_size=3)._replace(inputs=inputs)
-    rundir.claim(tmp_path / "run", load("adding"), made)
+def test_inputs_survive_saving(tmp_path, inputs):
+    dataset = data.adding(length=5, batch_size=3)._replace(inputs=inputs)
+    rundir.claim(tmp_path / "run", load("adding"), dataset)
     assert rundir.inputs(tmp_path / "run") == inputs
 
 
@@ -148,7 +148,7 @@ def test_what_a_reader_fits_survives_saving(tmp_path, inputs):
         {"kind": "Columns", "names": 3, "categories": 4},
     ],
 )
-def test_damaged_inputs_are_told(tmp_path, damage):
+def test_invalid_inputs_are_rejected(tmp_path, damage):
     rundir.claim(tmp_path / "run", load("adding"), data.adding(length=5, batch_size=3))
     path = tmp_path / "run" / "data.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": damage}))
@@ -156,36 +156,36 @@ def test_damaged_inputs_are_told(tmp_path, damage):
         rundir.inputs(tmp_path / "run")
 
 
-def without_inputs(workdir, **changes):
-    """Makes a folder that of an earlier version."""
+def remove_inputs(workdir, **changes):
+    """Removes ``inputs``, which earlier versions did not write, from ``data.json``."""
     before = json.loads((workdir / "data.json").read_text())
     del before["inputs"]
     (workdir / "data.json").write_text(json.dumps({**before, **changes}))
 
 
-def run_in(workdir, settings):
-    made = build.dataset(settings)
-    rundir.claim(workdir, settings, made)
-    return made, restore.Run(workdir, settings, made.spec, None, None, 0, None)
+def create_run(workdir, settings):
+    dataset = build.dataset(settings)
+    rundir.claim(workdir, settings, dataset)
+    return dataset, restore.Run(workdir, settings, dataset.spec, None, None, 0, None)
 
 
-def test_what_an_earlier_version_did_not_save_is_read_again(tmp_path):
-    made, run = run_in(tmp_path, load("digits"))
-    without_inputs(tmp_path)
-    assert run.inputs() == made.inputs == Pixels(16.0, None, True)
-    rundir.claim(tmp_path, load("digits"), made)
-    assert rundir.inputs(tmp_path) == made.inputs
+def test_inputs_that_an_earlier_version_did_not_save_are_computed_again(tmp_path):
+    dataset, run = create_run(tmp_path, load("digits"))
+    remove_inputs(tmp_path)
+    assert run.inputs() == dataset.inputs == Pixels(16.0, None, True)
+    rundir.claim(tmp_path, load("digits"), dataset)
+    assert rundir.inputs(tmp_path) == dataset.inputs
 
 
-def test_runs_that_were_standardized_in_float32_are_told(tmp_path):
+def test_runs_standardized_in_float32_are_rejected(tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 3))
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(40) % 2, x_test=x, y_test=np.arange(40) % 2)
     settings = load("series")
     settings.data.path = str(tmp_path / "a.npz")
-    made, run = run_in(tmp_path / "run", settings)
-    assert run.inputs() == made.inputs
+    dataset, run = create_run(tmp_path / "run", settings)
+    assert run.inputs() == dataset.inputs
     (tmp_path / "run" / "checkpoints" / "4").mkdir(parents=True)
-    without_inputs(tmp_path / "run", fingerprint="of other numbers")
-    for use in (run.inputs, lambda: rundir.claim(tmp_path / "run", settings, made)):
-        with pytest.raises(RunError, match="earlier version, which standardized its data in float32 .* train it again"):
+    remove_inputs(tmp_path / "run", fingerprint="of other numbers")
+    for use in (run.inputs, lambda: rundir.claim(tmp_path / "run", settings, dataset)):
+        with pytest.raises(RunError, match="earlier version, which standardized the data in float32 .* train it again"):
             use()

@@ -1,4 +1,4 @@
-"""One update: accumulation, carried state, weight decay, keys."""
+"""The training step: gradient accumulation, carry, optimizers and random keys."""
 
 import chex
 import jax
@@ -18,7 +18,7 @@ TOKENS = np.random.default_rng(0).integers(0, 8, 2000).astype(np.int32)
 
 
 def setup(dropout=0.0, rate=0.1, grad_accum_steps=1, **model):
-    """A task with its parts, what learns them, batches, and the first state."""
+    """Returns a language model task, its learner, batches and the initial state."""
     network = recurrent.CharRNN(8, hidden_size=6, num_layers=2, embed_dim=4, dropout=dropout, **model)
     task = tasks.language_model(network, VOCABULARY, make_learner=Parts)
     learner = gradient(*task.learner, optax.sgd(rate), grad_accum_steps=grad_accum_steps)
@@ -26,19 +26,20 @@ def setup(dropout=0.0, rate=0.1, grad_accum_steps=1, **model):
     return task, learner, batches, create(learner, batches[0], seed=0)
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_accumulated_gradients_are_those_of_the_whole_batch(parts):
+@pytest.mark.parametrize("grad_accum_steps", [2, 4])
+def test_accumulated_gradients_equal_those_of_the_full_batch(grad_accum_steps):
     _, learner, batches, state = setup()
-    step, in_parts = (jax.jit(make_step(each, 0)) for each in (learner, setup(grad_accum_steps=parts)[1]))
-    whole, accumulated = state, state
+    accumulating = setup(grad_accum_steps=grad_accum_steps)[1]
+    step, accumulating_step = (jax.jit(make_step(each, 0)) for each in (learner, accumulating))
+    expected, accumulated = state, state
     for i in range(3):
-        whole, metrics = step(whole, batches[i])
-        accumulated, others = in_parts(accumulated, batches[i])
-        chex.assert_trees_all_close(accumulated, whole, atol=1e-6)
-        chex.assert_trees_all_close(others, metrics, atol=1e-5)
+        expected, expected_metrics = step(expected, batches[i])
+        accumulated, metrics = accumulating_step(accumulated, batches[i])
+        chex.assert_trees_all_close(accumulated, expected, atol=1e-6)
+        chex.assert_trees_all_close(metrics, expected_metrics, atol=1e-5)
 
 
-def test_the_state_of_a_stream_is_carried_and_reset_at_its_start():
+def test_the_carry_of_a_stream_is_passed_on_and_reset_at_its_start():
     task, learner, batches, state = setup()
     state, _ = jax.jit(make_step(learner, 0))(state, batches[0])
     variables = state.learner.variables
@@ -47,15 +48,15 @@ def test_the_state_of_a_stream_is_carried_and_reset_at_its_start():
     fresh = float(loss({**batches[1], "start": np.ones(4, bool)}, state.learner.carry)[0])
     assert fresh == pytest.approx(float(loss(batches[1], None)[0]), abs=1e-6)
     assert abs(carried - fresh) > 1e-6
-    # Two batches with the state carried see what one long batch sees.
-    long = {k: np.concatenate([batches[0][k], batches[1][k]], 1) for k in ("inputs", "targets", "mask")}
-    whole = float(loss({**long, "start": np.ones(4, bool)}, None)[0])
+    # Two batches with a carry are equivalent to one long batch.
+    long_batch = {k: np.concatenate([batches[0][k], batches[1][k]], 1) for k in ("inputs", "targets", "mask")}
+    long_loss = float(loss({**long_batch, "start": np.ones(4, bool)}, None)[0])
     first, aux = loss(batches[0], None)
     second, _ = loss(batches[1], aux.carry)
-    assert whole == pytest.approx(float(first + second) / 2, abs=1e-5)
+    assert long_loss == pytest.approx(float(first + second) / 2, abs=1e-5)
 
 
-def test_masked_targets_change_nothing():
+def test_masked_targets_do_not_affect_the_loss():
     task, _, batches, state = setup()
     variables = state.learner.variables
     batch = dict(batches[0])
@@ -64,13 +65,13 @@ def test_masked_targets_change_nothing():
     other = dict(batch, targets=np.where(batch["mask"], batch["targets"], (batch["targets"] + 3) % 8))
     loss = lambda batch, variables=variables: loss_of(task, variables, batch, carry=None)[0]
     assert loss(batch) == loss(other)
-    nothing = dict(batch, mask=np.zeros_like(batch["mask"]))
-    value, gradient = jax.value_and_grad(lambda v: loss(nothing, v))(variables)
+    empty = dict(batch, mask=np.zeros_like(batch["mask"]))
+    value, gradient = jax.value_and_grad(lambda v: loss(empty, v))(variables)
     assert value == 0
     chex.assert_trees_all_equal(gradient, jax.tree.map(jnp.zeros_like, gradient))
 
 
-def test_weight_decay_is_on_matrices_only():
+def test_weight_decay_applies_to_matrices_only():
     transform = adamw(10, 0.1, weight_decay=0.5)
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
@@ -78,7 +79,7 @@ def test_weight_decay_is_on_matrices_only():
     np.testing.assert_allclose(updates["bias"], 0)
 
 
-def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
+def test_learning_rate_has_warmup_and_cosine_decay():
     transform = adamw(100, 1.0, warmup_steps=10, end_lr_factor=0.1, b1=0.0, b2=0.0)
     params = jnp.zeros(1)
     state = transform.init(params)
@@ -93,14 +94,14 @@ def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
     assert rates[99] == pytest.approx(0.1, abs=0.01)
 
 
-def test_gradient_descent_has_momentum_and_a_decay_in_the_gradient():
+def test_sgd_has_momentum_and_an_l2_penalty():
     transform = sgd(10**9, 0.1, momentum=0.5, weight_decay=0.2)
     params = {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}
     state, gradient = transform.init(params), jax.tree.map(jnp.ones_like, params)
     first, state = transform.update(gradient, state, params)
     second, _ = transform.update(gradient, state, params)
-    found = [float(update[name].sum()) for update in (first, second) for name in ("kernel", "bias")]
-    assert found == pytest.approx([-0.12, -0.1, -0.18, -0.15], rel=1e-5)
+    updates = [float(update[name].sum()) for update in (first, second) for name in ("kernel", "bias")]
+    assert updates == pytest.approx([-0.12, -0.1, -0.18, -0.15], rel=1e-5)
 
 
 def test_clipping_bounds_the_global_norm():
@@ -109,7 +110,7 @@ def test_clipping_bounds_the_global_norm():
     chained = lambda g: optax.clip_by_global_norm(1.0).update(g, optax.EmptyState())[0]
     np.testing.assert_allclose(chained(large)["a"], [0.6, 0.8], rtol=1e-6)
     np.testing.assert_allclose(chained(small)["a"], small["a"])
-    assert len(transform.init(large)) == 2  # the clip and AdamW
+    assert len(transform.init(large)) == 2  # clipping and AdamW
 
 
 def test_keys_differ_by_seed_step_and_purpose():
@@ -117,7 +118,7 @@ def test_keys_differ_by_seed_step_and_purpose():
     assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 27
 
 
-def test_dropout_differs_from_step_to_step_and_repeats_with_the_seed():
+def test_dropout_depends_on_step_and_seed_only():
     _, learner, batches, state = setup(dropout=0.5, rate=0.0)
     step = jax.jit(make_step(learner, 0))
     run = lambda s: float(step(s, batches[0])[1]["loss"])

@@ -1,1 +1,1 @@
-"""Checkpoints: written, verified, retained and removed, and what a run begins from."""
+"""Checkpoints: saving, verification, retention and initialization from other runs."""

@@ -1,4 +1,4 @@
-"""Variables to begin a run with that another one has learned, or that a safetensors file holds."""
+"""Initialization from another run or from a safetensors file."""
 
 import os
 from collections.abc import Callable
@@ -16,13 +16,15 @@ from jaxnets.training.errors import RunError, UsageError
 from jaxnets.weights.check import as_array, compare, renamed
 from jaxnets.weights.files import read_flat
 
-Flat = dict[str, Any]  # by path, such as params/head/kernel
+Flat = dict[str, Any]  # the keys are paths, such as params/head/kernel
 
 
 class Source(NamedTuple):
-    """Attributes:
-    shapes: What there is.
-    read: ``shapes -> arrays``, of some of them, where their shardings say.
+    """Stored variables.
+
+    Attributes:
+        shapes: The abstract variables.
+        read: ``shapes -> arrays``, reads some of the variables with the given shardings.
     """
 
     shapes: Flat
@@ -30,52 +32,56 @@ class Source(NamedTuple):
 
 
 def check(settings: ConfigDict, abstract: Any) -> None:
-    """A ``UsageError`` or ``RunError`` where a run cannot begin as ``config.train`` says.
+    """Checks that ``init_from``, ``init_step`` and ``init_exclude`` fit the model.
 
     Args:
         settings: ``config.train``.
         abstract: Shapes and shardings of the model's variables.
-    """
-    if settings.init_from:
-        _fitting(settings, abstract)
-    elif settings.init_exclude:
-        raise UsageError(f"--config.train.init_exclude={settings.init_exclude}: --config.train.init_from is missing")
-
-
-def begin(settings: ConfigDict, abstract: Any, fresh: Any) -> Any:
-    """The variables that a run begins with: ``fresh`` ones with those of ``settings.init_from``.
-
-    All of them must be there and of the same shape; those in whose path ``settings.init_exclude`` is found stay as
-    they are in ``fresh``.
 
     Raises:
-        UsageError: Something is missing, is more, or is of another shape; all of it is listed.
-        RunError: It cannot be read.
+        UsageError: A setting is invalid or the variables do not match.
+        RunError: The variables cannot be read.
     """
-    source, wanted = _fitting(settings, abstract)
-    # Fresh buffers: those of orbax may be shared.
-    found = {path: jax.numpy.copy(leaf).astype(wanted[path].dtype) for path, leaf in source.read(wanted).items()}
-    return unflatten_dict({**named(fresh), **found}, sep="/")
+    if settings.init_from:
+        _matching_source(settings, abstract)
+    elif settings.init_exclude:
+        raise UsageError(f"--config.train.init_exclude={settings.init_exclude} requires --config.train.init_from")
 
 
-def _fitting(settings: ConfigDict, abstract: Any) -> tuple[Source, Flat]:
-    """What is read from, and the shapes and shardings of what is read."""
+def load(settings: ConfigDict, abstract: Any, fresh: Any) -> Any:
+    """Returns the initial variables of a run with ``settings.init_from``.
+
+    Variables whose path matches ``settings.init_exclude`` are taken from ``fresh``. All others must exist in the source
+    with the same shape.
+
+    Raises:
+        UsageError: Variables are missing, unexpected or of another shape. The message lists all of them.
+        RunError: The source cannot be read.
+    """
+    source, wanted = _matching_source(settings, abstract)
+    # Buffers of orbax may be shared, and the training step donates its buffers.
+    loaded = {path: jax.numpy.copy(leaf).astype(wanted[path].dtype) for path, leaf in source.read(wanted).items()}
+    return unflatten_dict({**named(fresh), **loaded}, sep="/")
+
+
+def _matching_source(settings: ConfigDict, abstract: Any) -> tuple[Source, Flat]:
+    """Returns the source and the abstract variables to read from it."""
     path = Path(settings.init_from).expanduser()
     # Unlike pathlib's, these functions of os.path return False for names that the file system refuses.
-    source = _of_file(path) if os.path.isfile(path) else _of_run(path, settings.init_step)
-    ours = named(abstract)
-    without = matching("train.init_exclude", settings.init_exclude, {**ours, **source.shapes})
-    wanted = {path: leaf for path, leaf in ours.items() if path not in without}
-    offered = {path: leaf for path, leaf in source.shapes.items() if path not in without}
+    source = _file_source(path) if os.path.isfile(path) else _run_source(path, settings.init_step)
+    variables = named(abstract)
+    excluded = matching("train.init_exclude", settings.init_exclude, {**variables, **source.shapes})
+    wanted = {path: leaf for path, leaf in variables.items() if path not in excluded}
+    available = {path: leaf for path, leaf in source.shapes.items() if path not in excluded}
     try:
-        compare(offered, {path: leaf.shape for path, leaf in wanted.items()}, f"--config.train.init_from={path}")
+        compare(available, {path: leaf.shape for path, leaf in wanted.items()}, f"--config.train.init_from={path}")
     except ValueError as error:
-        hint = "--config.train.init_exclude=EXPRESSION leaves out what is to begin afresh"
+        hint = "--config.train.init_exclude=REGEX excludes variables, which are then newly initialized"
         raise UsageError(f"{error}. {hint}") from error
     return source, wanted
 
 
-def _of_run(folder: Path, which: str) -> Source:
+def _run_source(folder: Path, which: str) -> Source:
     if not os.path.isdir(folder / "checkpoints"):
         raise UsageError(f"--config.train.init_from must be a run with checkpoints or a safetensors file, got {folder}")
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
@@ -83,18 +89,18 @@ def _of_run(folder: Path, which: str) -> Source:
 
     def read(wanted: Flat) -> Flat:
         like = {
-            tuple(path.split("/")): jax.ShapeDtypeStruct(leaf.shape, has[path].dtype, sharding=leaf.sharding)
+            tuple(path.split("/")): jax.ShapeDtypeStruct(leaf.shape, stored[path].dtype, sharding=leaf.sharding)
             for path, leaf in wanted.items()
         }
         with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
             _, variables = checkpoints.restore_variables(which, unflatten_dict(like), "--config.train.init_step")
         return named(variables)
 
-    has = named(shapes)
-    return Source(has, read)
+    stored = named(shapes)
+    return Source(stored, read)
 
 
-def _of_file(path: Path) -> Source:
+def _file_source(path: Path) -> Source:
     try:
         arrays = renamed(read_flat(path), lambda name: name.replace(".", "/"), str(path))
         arrays = {name: as_array(value, name) for name, value in arrays.items()}

@@ -1,27 +1,30 @@
-"""Which checkpoints stay: the last few, the best, and every so many."""
+"""Preservation policy for checkpoints."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 
-class Kept:
-    """A policy for orbax; its own reads scores from files that may be damaged.
+class PreservationPolicy:
+    """An orbax preservation policy that keeps recent, periodic and best checkpoints.
+
+    Unlike the policies of orbax, it does not read scores from files, which may be damaged.
 
     Args:
-        scores: By step, the smallest is the best; what is saved later is found in it too.
-        last: How many of the last stay.
-        every: Those whose step is a multiple of it stay; 0: none.
+        scores: The score of each step. The lowest score is the best. The caller adds the scores of new steps.
+        max_to_keep: Number of recent checkpoints to keep.
+        keep_period: Checkpoints at multiples of this number of steps are kept. 0: none.
     """
 
-    def __init__(self, scores: dict[int, float], last: int, every: int):
+    def __init__(self, scores: dict[int, float], max_to_keep: int, keep_period: int):
         self._scores = scores
-        self._last = last
-        self._every = every
+        self._max_to_keep = max_to_keep
+        self._keep_period = keep_period
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         steps = [checkpoint.step for checkpoint in checkpoints]
         best = min(steps, key=lambda step: self._scores.get(step, math.inf), default=None)
-        measured = best is not None and self._scores.get(best, math.inf) < math.inf
-        for_ever = lambda step: self._every > 0 and step % self._every == 0
-        return [step in steps[-self._last :] or (measured and step == best) or for_ever(step) for step in steps]
+        has_score = best is not None and self._scores.get(best, math.inf) < math.inf
+        keep = set(steps[-self._max_to_keep :]) | ({best} if has_score else set())
+        periodic = lambda step: self._keep_period > 0 and step % self._keep_period == 0
+        return [step in keep or periodic(step) for step in steps]

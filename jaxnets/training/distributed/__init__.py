@@ -1,1 +1,1 @@
-"""Several devices and processes: meshes, sharding, agreement between processes."""
+"""Training on several devices and processes: meshes, sharding and synchronization."""

@@ -1,6 +1,6 @@
-"""One run on several processes, such as the hosts of a TPU pod: how they find each other, agree, and end together.
+"""Training with several processes, such as the hosts of a TPU pod: joining, synchronization and shutdown.
 
-All run the same command. The first one writes and prints; the others compute.
+All processes run the same command. Only the first process writes files and prints.
 """
 
 import faulthandler
@@ -20,36 +20,37 @@ from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import ended_by_signals
 
 ANOTHER_ENDED = (
-    "another process of this run has ended, so this one ends; start all of them again, and they go on from the last "
-    "checkpoint"
+    "another process of this run has ended, so this process ends too; start all processes again to resume from the "
+    "last checkpoint"
 )
-HEARTBEAT = 30  # seconds without a sign of a process after which it is taken for dead
-JOINING = 300  # seconds until all must be there
-MISSING = (
-    f"not all processes of this run were there within {JOINING} s: "
+HEARTBEAT_TIMEOUT = 30  # seconds without a heartbeat after which a process counts as dead
+JOIN_TIMEOUT = 300  # seconds within which all processes must join
+NOT_ALL_JOINED = (
+    f"not all processes of this run joined within {JOIN_TIMEOUT} s: "
     "--coordinator_address must be the address of process 0"
 )
-LEAVING = 24 * 3600  # seconds that the others wait at the end, while the first one draws
+SHUTDOWN_TIMEOUT = 24 * 3600  # seconds that other processes wait at the end, while the first process writes reports
 
 
 def join(
     coordinator: str | None, processes: int | None, process: int | None, find: bool = False, brief: bool = True
 ) -> None:
-    """Joins the other processes of the run, before anything else of JAX is used; nothing where there are none.
+    """Initializes ``jax.distributed``. It must be called before any other use of JAX.
 
-    Without arguments it does so where the environment names more than one: a TPU pod's, Slurm's ``srun`` or Open MPI's
-    ``mpirun``.
+    Without arguments it does so only if the environment specifies several processes, as on a TPU pod, under Slurm's
+    ``srun`` or under Open MPI's ``mpirun``.
 
     Args:
         coordinator: ``host:port`` of the first process.
-        processes: How many there are.
-        process: The number of this one, from 0 on.
-        find: The environment names them, in a way that is not looked for unasked: a TPU slice by its metadata.
-        brief: The runtime's own reports are one sentence.
+        processes: Number of processes.
+        process: Index of this process.
+        find: Whether to let JAX detect the processes even if these environment variables are not set, for example
+            from the metadata of a TPU slice.
+        brief: Whether to replace the log messages of JAX's runtime by one sentence.
 
     Raises:
-        UsageError: Only some of these are given, or one is out of range.
-        RunError: The others were not there in time.
+        UsageError: Only some of the arguments are given, or one is out of range.
+        RunError: The other processes did not join in time.
     """
     given = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     missing = [name for name, value in given.items() if value is None]
@@ -62,23 +63,23 @@ def join(
     if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
         raise UsageError(f"--coordinator_address must be HOST:PORT, got {coordinator}")
     if processes is not None and process is not None and not 0 <= process < processes:
-        raise UsageError(f"--process_id must be from 0 to {processes - 1}, one of {processes}, got {process}")
+        raise UsageError(f"--process_id must be from 0 to {processes - 1} (--num_processes={processes}), got {process}")
     if brief:
-        _tell_briefly()
+        _filter_runtime_messages()
     try:
-        # It waits where no handler of ours is called, and leaves one of its own for SIGTERM, a notice of preemption.
+        # It blocks without calling Python signal handlers, and installs its own handler for SIGTERM (preemption).
         with ended_by_signals():
             jax.distributed.initialize(
                 coordinator,
                 processes,
                 process,
-                initialization_timeout=JOINING,
-                heartbeat_timeout_seconds=HEARTBEAT,
-                shutdown_timeout_seconds=LEAVING,
+                initialization_timeout=JOIN_TIMEOUT,
+                heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+                shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
                 cluster_detection_method="deactivate" if coordinator else None,
             )
     except (RuntimeError, ValueError) as error:
-        raise RunError(f"the processes of this run did not find each other: {str(error).splitlines()[0]}") from error
+        raise RunError(f"the processes of this run could not connect: {str(error).splitlines()[0]}") from error
 
 
 def _several_in_environment() -> bool:
@@ -88,23 +89,23 @@ def _several_in_environment() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process writes and prints."""
+    """Returns whether this is the first process, which writes and prints."""
     return jax.process_index() == 0
 
 
 def wait(where: str) -> None:
-    """Until all processes are here."""
+    """Waits until all processes reach this call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
-def together(work: Callable[[], Any]) -> Any:
-    """What ``work`` gives; a ``RunError`` too where it fails in another process only."""
+def run_on_all(work: Callable[[], Any]) -> Any:
+    """Calls ``work`` in all processes and returns its result. Raises a ``RunError`` if it fails in another process."""
     if jax.process_count() == 1:
         return work()
-    failure, done = None, None
+    failure, result = None, None
     try:
-        done = work()
+        result = work()
     except Exception as error:
         failure = error
     failed = multihost_utils.process_allgather(np.array(failure is not None))
@@ -112,60 +113,61 @@ def together(work: Callable[[], Any]) -> Any:
         raise failure
     if failed.any():
         raise RunError(f"process {np.argmax(failed)} cannot read it")
-    return done
+    return result
 
 
 def check_same(digest: bytes) -> None:
-    """A ``RunError`` where a process has another config, or other data, than the first; told by all."""
+    """Raises a ``RunError`` in all processes if a process has another config or other data than process 0."""
     if jax.process_count() == 1:
         return
     own = np.frombuffer(digest[:8], np.uint32)
-    found = multihost_utils.process_allgather(own).reshape(-1, 2)
-    other = np.flatnonzero((found != found[0]).any(axis=1))
-    if len(other):
-        raise RunError(f"process {other[0]} was started with another config, or finds other data, than process 0")
+    digests = multihost_utils.process_allgather(own).reshape(-1, 2)
+    different = np.flatnonzero((digests != digests[0]).any(axis=1))
+    if len(different):
+        raise RunError(f"process {different[0]} must have the config and the data of process 0, got others")
 
 
 class Agreement:
-    """What one process wishes happens in all of them at the same step.
+    """Agreement of all processes on when to stop.
 
-    With several, a wish is heard one step later, so that no step waits for it: the largest of all is computed on the
-    devices, as the step before it is.
+    Each process passes a code at every step, and all processes receive the maximum. With several processes the maximum
+    is computed on the devices and returned one step later, so that no step waits for it.
     """
 
     def __init__(self, mesh: Mesh):
-        self._each = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        self._largest = jax.jit(jax.numpy.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
-        self._before: jax.Array | None = None
+        self._sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        self._max = jax.jit(jax.numpy.max, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._previous: jax.Array | None = None
 
-    def __call__(self, wish: int) -> int:
-        """The largest wish; 0 is none."""
+    def __call__(self, code: int) -> int:
+        """Returns the maximum code over all processes, 0 if no process wants to stop."""
         if jax.process_count() == 1:
-            return wish
-        wishes = np.full(jax.local_device_count(), wish, np.int32)
-        of_all = jax.make_array_from_process_local_data(self._each, wishes, (jax.device_count(),))
-        heard, self._before = self._before, self._largest(of_all)
-        return 0 if heard is None else int(heard)
+            return code
+        codes = np.full(jax.local_device_count(), code, np.int32)
+        all_codes = jax.make_array_from_process_local_data(self._sharding, codes, (jax.device_count(),))
+        previous, self._previous = self._previous, self._max(all_codes)
+        return 0 if previous is None else int(previous)
 
 
-def whole(tree: Any) -> Any:
-    """Arrays that lie on devices of all processes, as those of this one; all processes must ask."""
+def all_gather(tree: Any) -> Any:
+    """Gathers sharded arrays to every process. All processes must call it."""
     if jax.process_count() == 1:
         return tree
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def _tell_briefly() -> None:
-    """Lets the runtime's reports on a dead process, which come from threads no Python code hears, be one sentence.
+def _filter_runtime_messages() -> None:
+    """Replaces the log messages of JAX's runtime about a dead process by one sentence.
 
-    They go to stderr just before the runtime ends this process, so another one must read them.
+    The runtime writes them to stderr from its own threads and then kills this process, so that another process must
+    filter them.
     """
-    faulthandler.disable()  # of absl: it would add the stacks of all threads
+    faulthandler.disable()  # absl's handler would print the stacks of all threads
     reader = subprocess.Popen(
-        [sys.executable, "-I", str(Path(__file__).with_name("runtime_messages.py")), MISSING, ANOTHER_ENDED],
+        [sys.executable, "-I", str(Path(__file__).with_name("runtime_messages.py")), NOT_ALL_JOINED, ANOTHER_ENDED],
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
-        start_new_session=True,  # it must outlive a Ctrl-C
+        start_new_session=True,  # Ctrl-C must not end it
     )
     assert reader.stdin is not None
     sys.stderr.flush()

@@ -1,1 +1,1 @@
-"""Metrics, progress, profiles and operation counts."""
+"""Reporting: metrics, progress, profiles and operation counts."""

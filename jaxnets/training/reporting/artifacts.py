@@ -1,4 +1,4 @@
-"""Artifacts of reports as files of a run and as entries of TensorBoard."""
+"""Artifacts of reports: files of a run and TensorBoard summaries."""
 
 import csv
 import io
@@ -14,16 +14,16 @@ from jaxnets.data.formats.npz import npz_of
 from jaxnets.ops.files import write_atomically
 from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
-TILE = 48  # pixels that a smaller image of a grid is enlarged to, about
+TILE = 48  # approximate minimum size of an image of a grid, in pixels
 GAP = 2  # gray pixels between images
 
 
 def write(workdir: Path, name: str, artifact: Any) -> Any:
-    """Writes ``figures/NAME.png`` or ``samples/NAME`` with the ending of its kind; the summary for TensorBoard, if any.
+    """Writes an artifact to ``figures/NAME.png`` or ``samples/NAME.*``. Returns its TensorBoard summary or None.
 
     Raises:
-        OSError: It cannot be written.
-        ValueError: It is no artifact, or an array has a wrong shape.
+        OSError: The file cannot be written.
+        ValueError: The object is not an artifact, or an array has a wrong shape.
     """
     if isinstance(artifact, Text):
         encoded = artifact.text.encode("utf-8", "backslashreplace")
@@ -51,31 +51,31 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
 
 
 def grid(artifact: ImageGrid) -> np.ndarray:
-    """The images side by side, small ones enlarged: uint8 ``[height, width]`` or ``[height, width, 3]``."""
+    """Arranges images in a grid and enlarges small ones. Returns uint8 ``[H, W]`` or ``[H, W, 3]``."""
     images = np.asarray(artifact.images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(f"images must be [N, H, W, 1 or 3] with N above 0, got {images.shape}")
     if images.dtype != np.uint8:
         images = np.round(np.clip(np.nan_to_num(images), 0, 1) * 255).astype(np.uint8)
-    for axis in (1, 2):  # small images are enlarged to be seen, each pixel to a square
+    for axis in (1, 2):  # enlarge small images by an integer factor
         images = np.repeat(images, max(1, TILE // artifact.images.shape[1]), axis)
     images = np.pad(images, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=96)
     columns = artifact.columns or int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     empty = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
     tiles = np.concatenate([images, empty]).reshape(rows, columns, *images.shape[1:])
-    whole = tiles.swapaxes(1, 2).reshape(rows * images.shape[1], columns * images.shape[2], images.shape[3])
-    return whole[..., 0] if images.shape[3] == 1 else whole
+    pixels = tiles.swapaxes(1, 2).reshape(rows * images.shape[1], columns * images.shape[2], images.shape[3])
+    return pixels[..., 0] if images.shape[3] == 1 else pixels
 
 
 def csv_of(table: Table) -> bytes:
-    """A table as CSV, its columns' names first.
+    """Formats a table as CSV with a header row.
 
     Raises:
-        ValueError: A row has another number of values than there are columns.
+        ValueError: The length of a row differs from the number of columns.
     """
     if any(len(row) != len(table.columns) for row in table.rows):
-        raise ValueError(f"rows of a table must have {len(table.columns)} values each, as columns")
+        raise ValueError(f"rows of a table must have {len(table.columns)} values each, one per column")
     text = io.StringIO(newline="")
     csv.writer(text).writerows([table.columns, *table.rows])
     return text.getvalue().encode("utf-8", "backslashreplace")

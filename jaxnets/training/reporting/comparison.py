@@ -1,4 +1,4 @@
-"""Several runs side by side: a table of what they reached and what differs between their configs."""
+"""Comparison of runs: a table of their results and of the settings that differ."""
 
 import json
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.reporting.metrics import is_number, read_metrics
 
-LONGEST = 40  # characters of a setting in a table
+MAX_SETTING_LENGTH = 40  # characters in a table
 
 
 class Trained(NamedTuple):
-    """A run, as it is compared with others.
+    """A run to compare with others.
 
     Attributes:
-        label: Its name in the table.
-        settings: Its config, flat.
-        rows: Of its metrics.
-        objective: The metric by which its best step is chosen, and ``"min"`` or ``"max"``; None: the last step is.
-        units: Of metrics, without their splits.
-        parameters: How many numbers its model has; None before the first checkpoint.
+        label: The name of the run in the table.
+        settings: The flat config.
+        rows: The rows of metrics.
+        objective: The metric that selects the best step, and ``"min"`` or ``"max"``. None: the last step is the best.
+        units: The units of metrics, which are given without their splits.
+        parameters: Number of parameters of the model. None before the first checkpoint.
     """
 
     label: str
@@ -38,15 +38,15 @@ class Trained(NamedTuple):
     parameters: int | None
 
     def points(self, metric: str) -> list[tuple[int, float]]:
-        """Steps at which a metric was measured, and its values."""
+        """Returns the steps and values of a metric."""
         return [(row["step"], row[metric]) for row in self.rows if is_number(row.get(metric))]
 
     def metrics(self) -> list[str]:
-        """The names of what was measured."""
+        """Returns the names of all metrics."""
         return list(dict.fromkeys(name for row in self.rows for name in row if "/" in name and is_number(row[name])))
 
     def best_step(self) -> int | None:
-        """The step of the best objective."""
+        """Returns the step with the best objective, or None without an objective."""
         points = self.points(self.objective[0]) if self.objective else []
         if not points:
             return None
@@ -55,16 +55,16 @@ class Trained(NamedTuple):
 
 
 def open_trained(workdir: Path, label: str, trusted: tuple[str, ...] = ()) -> Trained:
-    """A run of which metrics were written.
+    """Opens a run for a comparison.
 
     Args:
-        workdir: Its folder.
-        label: Its name in the table.
-        trusted: Modules outside jaxnets that its config may name.
+        workdir: The folder of the run.
+        label: The name of the run in the table.
+        trusted: Modules outside jaxnets that the config may import.
 
     Raises:
-        RunError: There is no run, it cannot be read, or it has no metrics yet.
-        UsageError: A model that must not be imported.
+        RunError: There is no run, it cannot be read, or it has no metrics.
+        UsageError: The config imports a module that is not trusted.
     """
     settings = rundir.load(workdir)
     rows = read_metrics(workdir)
@@ -77,7 +77,7 @@ def open_trained(workdir: Path, label: str, trusted: tuple[str, ...] = ()) -> Tr
 
 
 def _parameters(workdir: Path) -> int | None:
-    """Those of the last checkpoint."""
+    """Returns the number of parameters in the last checkpoint."""
     if not rundir.has_checkpoint(workdir):
         return None
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
@@ -85,22 +85,22 @@ def _parameters(workdir: Path) -> int | None:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
 
 
-def main_metric(runs: Sequence[Trained], asked: str | None) -> str:
-    """The metric that is compared: the one that is asked for, or else the objective of the first run that has one.
+def main_metric(runs: Sequence[Trained], requested: str | None) -> str:
+    """Returns the metric to compare: the requested one, or the objective of the first run that has an objective.
 
     Raises:
-        UsageError: No run has measured it.
+        UsageError: No run has the requested metric.
     """
     known = list(dict.fromkeys(name for run in runs for name in run.metrics()))
     objectives = [run.objective[0] for run in runs if run.objective and run.points(run.objective[0])]
-    name = asked or next(iter(objectives), known[0])
+    name = requested or next(iter(objectives), known[0])
     if name not in known:
-        raise UsageError(f"--metric must be one that a run has measured, got {name}{config.nearest(name, known)}")
+        raise UsageError(f"--metric must be a metric of one of the runs, got {name}{config.nearest(name, known)}")
     return name
 
 
 def curve(run: Trained, metric: str) -> Curve | None:
-    """A metric over the steps and seconds of a run; None where it was not measured."""
+    """Returns a metric over the steps and seconds of a run, or None if the run does not have it."""
     rows = [row for row in run.rows if is_number(row.get(metric))]
     if not rows:
         return None
@@ -110,10 +110,10 @@ def curve(run: Trained, metric: str) -> Curve | None:
 
 
 def table(runs: Sequence[Trained], metric: str) -> Table:
-    """A row for each run: what differs in its config, how long it trained, and its metrics.
+    """Returns a table with one row per run: the settings that differ, the training time and the metrics.
 
-    The best step is that of the run's own objective. The metric that is compared is given there and at the last step,
-    the other metrics of held-out data there only.
+    The best step is the one with the best objective of the run. ``metric`` is listed at the best and at the last step,
+    the other evaluation metrics at the best step.
     """
     differing = _differing([run.settings for run in runs])
     others = dict.fromkeys(name for run in runs for name in run.metrics() if not name.startswith("train/"))
@@ -125,13 +125,17 @@ def table(runs: Sequence[Trained], metric: str) -> Table:
         best = steps if (found := run.best_step()) is None else found
         seconds = [row["seconds"] for row in run.rows if is_number(row.get("seconds"))]
         reached = [steps, round(seconds[-1] / 60, 2) if seconds else None, run.parameters, best]
-        values = [_at(run, metric, best), _at(run, metric, steps), *(_at(run, name, best) for name in others)]
+        values = [
+            _value_at(run, metric, best),
+            _value_at(run, metric, steps),
+            *(_value_at(run, name, best) for name in others),
+        ]
         rows.append((run.label, *(_setting(run.settings, key) for key in differing), *reached, *values))
     return Table((*columns, *others), rows)
 
 
 def _differing(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """The settings that are not the same in all configs."""
+    """Returns the keys whose values differ between configs."""
     keys = dict.fromkeys(key for settings in configs for key in settings)
     values = lambda key: {json.dumps(settings[key]) if key in settings else None for settings in configs}
     return [key for key in keys if len(values(key)) > 1]
@@ -141,24 +145,24 @@ def _setting(settings: dict[str, Any], key: str) -> str | None:
     if key not in settings:
         return None
     value = settings[key]
-    return printable(value if isinstance(value, str) else json.dumps(value), LONGEST)
+    return printable(value if isinstance(value, str) else json.dumps(value), MAX_SETTING_LENGTH)
 
 
-def _at(run: Trained, metric: str, step: int) -> float | None:
-    """The last value of a metric up to a step."""
-    values = [value for at, value in run.points(metric) if at <= step]
+def _value_at(run: Trained, metric: str, step: int) -> float | None:
+    """Returns the last value of a metric up to a step."""
+    values = [value for metric_step, value in run.points(metric) if metric_step <= step]
     return values[-1] if values else None
 
 
 def as_markdown(table: Table) -> str:
-    """The table as one of Markdown."""
-    lines = [map(_shown, line) for line in (table.columns, ["---"] * len(table.columns), *table.rows)]
+    """Formats a table as Markdown."""
+    lines = [map(_format, line) for line in (table.columns, ["---"] * len(table.columns), *table.rows)]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
 def as_text(table: Table, width: int) -> str:
-    """The table for a terminal, a column for each run where its rows are wider than the terminal."""
-    lines = [[_shown(value) for value in line] for line in (table.columns, *table.rows)]
+    """Formats a table for a terminal. If it is wider than ``width``, each run becomes a column."""
+    lines = [[_format(value) for value in line] for line in (table.columns, *table.rows)]
     text = _aligned(lines)
     if len(text.partition("\n")[0]) > width:
         text = _aligned([list(column) for column in zip(*lines, strict=True)])
@@ -171,9 +175,9 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(pad(line).rstrip() for line in lines)
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.5g}" if isinstance(value, float) else printable(value, 2 * LONGEST)
+    return f"{value:.5g}" if isinstance(value, float) else printable(value, 2 * MAX_SETTING_LENGTH)

@@ -1,4 +1,4 @@
-"""Counts of a model: parameters, and work and activations of a forward pass, by part, without allocating anything."""
+"""Parameters, FLOPs and activation sizes of a model by module, computed without allocating arrays."""
 
 import inspect
 from collections import Counter
@@ -12,12 +12,16 @@ from flax import linen as nn
 from jaxnets.tasks import Task
 
 
-class Part(NamedTuple):
-    """Attributes:
-    name: The parameters' first name, such as ``layer_0``.
-    parameters: How many numbers.
-    flops: Of the products and convolutions of one forward pass; a multiply-add is 2.
-    activation_bytes: What those put out (Radosavovic et al. 2020, arXiv:2003.13678): about what a gradient keeps.
+class ModuleCost(NamedTuple):
+    """The cost of one top-level module.
+
+    Attributes:
+        name: The name of the module, such as ``layer_0``.
+        parameters: Number of parameters.
+        flops: Floating-point operations of matrix products and convolutions in one forward pass. A multiply-add counts
+            as 2.
+        activation_bytes: Size of the outputs of these operations (Radosavovic et al. 2020, arXiv:2003.13678), which is
+            about the memory that a gradient needs.
     """
 
     name: str
@@ -26,26 +30,31 @@ class Part(NamedTuple):
     activation_bytes: int
 
 
-def count(model: nn.Module, given: Any) -> list[Part]:
-    """The parts of a model for a given input (an array or ``jax.ShapeDtypeStruct``), or for as many as it needs."""
-    if getattr(model, "implementation", None) == "auto":  # blocks are a loop whose length is not known
+def count(model: nn.Module, given: Any) -> list[ModuleCost]:
+    """Computes the costs of a model's modules.
+
+    Args:
+        model: The model.
+        given: An array or ``jax.ShapeDtypeStruct``, which is passed for every required argument of the model.
+    """
+    if getattr(model, "implementation", None) == "auto":  # blockwise attention is a loop of unknown length
         model = model.clone(implementation="xla")
-    if given.dtype == np.uint8:  # images, which a task hands on as numbers from 0 to 1 or thereabouts
+    if given.dtype == np.uint8:  # tasks convert images to float32
         given = jax.ShapeDtypeStruct(given.shape, np.float32)
-    needed = [p for p in inspect.signature(model.__call__).parameters.values() if p.default is p.empty]
-    inputs = [given] * len([p for p in needed if p.kind is p.POSITIONAL_OR_KEYWORD])
-    names: list[str] = []  # in the order in which the model makes them; a traced dict comes back sorted
+    required = [p for p in inspect.signature(model.__call__).parameters.values() if p.default is p.empty]
+    inputs = [given] * len([p for p in required if p.kind is p.POSITIONAL_OR_KEYWORD])
+    names: list[str] = []  # in the order of creation; tracing sorts the keys of a dict
 
     def init(*inputs):
         variables = model.init(jax.random.key(0), *inputs)
         names.extend(variables["params"])
         return variables
 
-    return _parts(names, jax.eval_shape(init, *inputs), model.apply, *inputs)
+    return _costs(names, jax.eval_shape(init, *inputs), model.apply, *inputs)
 
 
-def of_task(task: Task, batch: Any) -> list[Part]:
-    """The parts of a task's model, whose forward pass is the task's prediction for a batch; none without one."""
+def of_task(task: Task, batch: Any) -> list[ModuleCost]:
+    """Computes the costs of a task's model from its endpoint ``predict``. Without this endpoint the list is empty."""
     predict = task.endpoints.get("predict")
     if predict is None:
         return []
@@ -56,50 +65,52 @@ def of_task(task: Task, batch: Any) -> list[Part]:
         names.extend(variables["params"])
         return variables
 
-    return _parts(names, jax.eval_shape(init), predict.function, batch)
+    return _costs(names, jax.eval_shape(init), predict.function, batch)
 
 
-def _parts(names: list[str], variables: Any, function: Callable, *inputs: Any) -> list[Part]:
+def _costs(names: list[str], variables: Any, function: Callable, *inputs: Any) -> list[ModuleCost]:
     params = variables["params"]
     jaxpr = jax.make_jaxpr(function)(variables, *inputs).jaxpr
-    work, put_out = (_by_part(_counted(jaxpr, measure), names) for measure in (_flops_of, _bytes_of))
+    operations = _by_module(_count_equations(jaxpr, _equation_flops), names)
+    output_bytes = _by_module(_count_equations(jaxpr, _equation_bytes), names)
     sizes = {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params[name])) for name in names}
-    parts = [Part(name, sizes[name], work[name], put_out[name]) for name in names]
-    return [*parts, Part("other", 0, work[OTHER], put_out[OTHER])] if work[OTHER] else parts
+    costs = [ModuleCost(name, sizes[name], operations[name], output_bytes[name]) for name in names]
+    return [*costs, ModuleCost("other", 0, operations[OTHER], output_bytes[OTHER])] if operations[OTHER] else costs
 
 
 OTHER = ""
 
 
-def _by_part(work: Counter, names: list[str]) -> Counter:
-    """Numbers by scope as numbers by the name in it, or by ``OTHER``."""
-    parts: Counter = Counter()
-    for scope, number in work.items():
-        parts[next((name for name in names if name in scope), OTHER)] += number
-    return parts
+def _by_module(by_scope: Counter, names: list[str]) -> Counter:
+    """Sums counts by name scope into counts by module, with ``OTHER`` for scopes outside all modules."""
+    by_module: Counter = Counter()
+    for scope, count in by_scope.items():
+        by_module[next((name for name in names if name in scope), OTHER)] += count
+    return by_module
 
 
 def flops(function: Any, *arguments: Any) -> Counter:
-    """Floating point operations of matrix products and convolutions, by scope of names, a multiply-add as 2.
+    """Counts the floating-point operations of matrix products and convolutions by name scope.
 
-    They are counted from the traced program, where the body of a scan counts as often as it runs (XLA's own cost
-    analysis counts it once). A ``while`` loop of unknown length counts once, of ``cond`` the dearest branch.
+    A multiply-add counts as 2. The operations of the traced program are counted, where the body of a scan counts once
+    per iteration (in XLA's cost analysis it counts once). The body of a ``while`` loop counts once. For ``cond`` the
+    most expensive branch counts.
     """
-    return _counted(jax.make_jaxpr(function)(*arguments).jaxpr, _flops_of)
+    return _count_equations(jax.make_jaxpr(function)(*arguments).jaxpr, _equation_flops)
 
 
 def activation_bytes(function: Any, *arguments: Any) -> Counter:
-    """Bytes that matrix products and convolutions put out, by scope of names, counted as ``flops`` are."""
-    return _counted(jax.make_jaxpr(function)(*arguments).jaxpr, _bytes_of)
+    """Counts the bytes of the outputs of matrix products and convolutions by name scope, as ``flops`` does."""
+    return _count_equations(jax.make_jaxpr(function)(*arguments).jaxpr, _equation_bytes)
 
 
-def _counted(jaxpr: Any, measure: Callable[[Any], int]) -> Counter:
+def _count_equations(jaxpr: Any, measure: Callable[[Any], int]) -> Counter:
     work: Counter = Counter()
     _count(jaxpr, 1, (), work, measure)
     return work
 
 
-def _flops_of(equation: Any) -> int:
+def _equation_flops(equation: Any) -> int:
     outputs = int(np.prod(equation.outvars[0].aval.shape))
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
@@ -109,7 +120,7 @@ def _flops_of(equation: Any) -> int:
     return 2 * outputs * (int(np.prod(kernel)) // kernel[numbers.rhs_spec[0]])
 
 
-def _bytes_of(equation: Any) -> int:
+def _equation_bytes(equation: Any) -> int:
     output = equation.outvars[0].aval
     return int(np.prod(output.shape)) * output.dtype.itemsize
 
@@ -117,30 +128,30 @@ def _bytes_of(equation: Any) -> int:
 def _count(jaxpr: Any, times: int, scope: tuple[str, ...], work: Counter, measure: Callable[[Any], int]) -> None:
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        here = scope + tuple(str(equation.source_info.name_stack).split("/"))
+        full_scope = scope + tuple(str(equation.source_info.name_stack).split("/"))
         if name in ("dot_general", "conv_general_dilated"):
-            work[here] += times * measure(equation)
+            work[full_scope] += times * measure(equation)
         elif name == "cond":
             branches: list[Counter] = [Counter() for _ in equation.params["branches"]]
-            for branch, found in zip(equation.params["branches"], branches, strict=True):
-                _count(branch.jaxpr, times, here, found, measure)
-            work.update(max(branches, key=lambda found: sum(found.values())))
+            for branch, branch_work in zip(equation.params["branches"], branches, strict=True):
+                _count(branch.jaxpr, times, full_scope, branch_work, measure)
+            work.update(max(branches, key=lambda branch_work: sum(branch_work.values())))
         else:
             inner = times * equation.params["length"] if name == "scan" else times
             for value in equation.params.values():
                 inside = getattr(value, "jaxpr", value)  # closed or open
                 if hasattr(inside, "eqns"):
-                    _count(inside, inner, here, work, measure)
+                    _count(inside, inner, full_scope, work, measure)
 
 
-def table(parts: list[Part], caption: str) -> str:
-    """The parts as text for a terminal."""
-    total = Part("total", *(sum(column) for column in zip(*(part[1:] for part in parts), strict=True)))
-    width = max(len(row.name) for row in [*parts, total])
+def table(costs: list[ModuleCost], caption: str) -> str:
+    """Formats costs as a table for a terminal."""
+    total = ModuleCost("total", *(sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True)))
+    width = max(len(row.name) for row in [*costs, total])
     lines = [
         f"{row.name:<{width}}  {row.parameters:>14,}  {row.flops:>18,}  {row.activation_bytes:>18,}"
-        for row in [*parts, total]
+        for row in [*costs, total]
     ]
-    head = f"{'part':<{width}}  {'parameters':>14}  {'FLOPs forward':>18}  {'activation bytes':>18}"
-    rule = "-" * len(head)
-    return "\n".join([caption, head, rule, *lines[:-1], rule, lines[-1]])
+    header = f"{'module':<{width}}  {'parameters':>14}  {'forward FLOPs':>18}  {'activation bytes':>18}"
+    rule = "-" * len(header)
+    return "\n".join([caption, header, rule, *lines[:-1], rule, lines[-1]])

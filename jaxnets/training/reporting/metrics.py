@@ -1,4 +1,4 @@
-"""Where a run's numbers go: ``metrics.jsonl``, TensorBoard and ``figures/curves.png``."""
+"""Metrics of a run in ``metrics.jsonl``, in TensorBoard and in ``figures/curves.png``."""
 
 import contextlib
 import json
@@ -13,27 +13,27 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from jaxnets.ops.files import open_for_append, read_regular, write_atomically
+from jaxnets.ops.files import open_for_append, read_regular
 from jaxnets.reports.figures import literal
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting import artifacts
 
-if TYPE_CHECKING:  # imported where something is drawn: to evaluate or export needs none
+if TYPE_CHECKING:  # evaluation and export do not need matplotlib
     from matplotlib.figure import Figure
 
-LARGEST = 2**30  # bytes of metrics.jsonl
+MAX_METRICS_BYTES = 2**30  # bytes of metrics.jsonl
 
 
 class MetricWriter:
-    """Appends to ``metrics.jsonl`` and TensorBoard events, at once: what cannot be written is told at once too.
+    """Writes metrics to ``metrics.jsonl`` and TensorBoard without buffering, so that errors are raised at once.
 
     Args:
-        workdir: The run's folder.
-        step: Where the run goes on; what was written after it, by a run that was killed, is dropped.
+        workdir: The folder of the run.
+        step: The step from which the run resumes. Later rows, which a killed run has written, are removed.
 
     Attributes:
-        seconds: Those of the last row there that has any, or None.
+        seconds: The ``seconds`` of the last row that has them, or None.
 
     Raises:
         RunError: A file cannot be written.
@@ -41,56 +41,57 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, step: int):
         self._path = workdir / "metrics.jsonl"
-        with self._told():
+        with self._run_errors():
             self._file = open_for_append(self._path)
             (workdir / "tensorboard").mkdir(exist_ok=True)
-            # Not SummaryWriter: its thread dies on a full disk, and the loop then waits for it for ever.
+            # On a full disk the thread of SummaryWriter would die and the loop would wait for it forever.
             self._board = EventsWriter(str(workdir / "tensorboard" / "events"), f".{os.getpid()}")
-        self.go_back(step)
+        self.truncate(step)
 
     def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *exception) -> None:
         try:
-            with self._told():
+            with self._run_errors():
                 self._file.close()
                 self._board.close()
         except RunError:
-            if exception[0] is None:  # else the first error is the one to tell
+            if exception[0] is None:  # do not hide the first error
                 raise
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        with self._told():
-            self._line({"step": step, **metrics})
+        """Writes a row of metrics."""
+        with self._run_errors():
+            self._append({"step": step, **metrics})
             for name, value in metrics.items():
                 point = summary.scalar(name, value)
                 self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=point))
             self._board.flush()
 
     def write_artifact(self, step: int, name: str, artifact: Any) -> None:
-        """A report's artifact, to a file of the run and to TensorBoard."""
-        with self._told():
-            shown = artifacts.write(self._path.parent, name, artifact)
-            if shown is not None:
-                self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=shown))
+        """Writes an artifact of a report to a file of the run and to TensorBoard."""
+        with self._run_errors():
+            entry = artifacts.write(self._path.parent, name, artifact)
+            if entry is not None:
+                self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=entry))
                 self._board.flush()
 
-    def write_event(self, step: int, event: str, because: str) -> None:
-        """A line of something that happened, without numbers: ``metrics.jsonl`` only."""
-        with self._told():
-            self._line({"step": step, "event": event, "because": because})
+    def write_event(self, step: int, event: str, reason: str) -> None:
+        """Writes an event, such as a skipped update, to ``metrics.jsonl`` only."""
+        with self._run_errors():
+            self._append({"step": step, "event": event, "because": reason})
 
-    def _line(self, row: dict[str, Any]) -> None:
+    def _append(self, row: dict[str, Any]) -> None:
         self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
 
-    def go_back(self, step: int) -> None:
-        """Drops what was written after a step."""
-        with self._told():
-            kept = [row for row in read_metrics(self._path.parent) if row["step"] <= step]
-            self.seconds = next((row["seconds"] for row in kept[::-1] if is_number(row.get("seconds"))), None)
-            write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+    def truncate(self, step: int) -> None:
+        """Removes the rows after a step."""
+        with self._run_errors():
+            rows = [row for row in read_metrics(self._path.parent) if row["step"] <= step]
+            self.seconds = next((row["seconds"] for row in rows[::-1] if is_number(row.get("seconds"))), None)
+            write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))
             self._file.close()
             self._file = open_for_append(self._path)
             begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -98,7 +99,7 @@ class MetricWriter:
             self._board.flush()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _run_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -108,16 +109,17 @@ class MetricWriter:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The rows of ``metrics.jsonl``: numbers by name, or what happened as ``event`` and ``because``.
+    """Reads the rows of ``metrics.jsonl``.
 
-    Lines that are not such rows are left out, such as a last one that was cut short by a kill.
+    A row contains ``step`` and either metrics or an ``event`` with its reason, ``because``. Invalid lines are ignored,
+    such as an incomplete last line of a killed run.
 
     Raises:
-        RunError: It cannot be read, or is not a regular file.
+        RunError: The file cannot be read or is not a regular file.
     """
     path = workdir / "metrics.jsonl"
     try:
-        content = read_regular(path, LARGEST, follow=False)
+        content = read_regular(path, MAX_METRICS_BYTES, follow=False)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -136,47 +138,48 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether something in a row is a finite number."""
+    """Returns whether a value of a row is a finite number."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def beside(objective: str | None, names: Iterable[str]) -> str | None:
-    """The metric of training that is shown beside an objective: the same one, or else the first; None without any."""
-    of_training = [name for name in names if name.startswith(TRAINING)]
+def training_metric(objective: str | None, names: Iterable[str]) -> str | None:
+    """Returns the training metric to show next to an objective: the same metric, else the first one, else None."""
+    training_metrics = [name for name in names if name.startswith(TRAINING)]
     same = TRAINING + (objective or "").partition("/")[2]
-    return same if same in of_training else next(iter(of_training), None)
+    return same if same in training_metrics else next(iter(training_metrics), None)
 
 
 def draw_curves(workdir: Path, task: Task) -> None:
-    """``figures/curves.png``: the objective in training and in validation against the step; the other metrics below.
+    """Writes ``figures/curves.png`` with the metrics over the steps.
 
-    An objective that training does not measure is above, and the first metric of training below it.
+    The top panel shows the objective in training and validation, and the panels below show the other metrics. If the
+    objective is not a training metric, the first training metric has its own panel.
     """
     from matplotlib.figure import Figure
 
     rows = read_metrics(workdir)
     objective, direction = task.objective or (None, "min")
-    training = beside(objective, dict.fromkeys(name for row in rows for name in row))
-    measured = {name for row in rows for name in row if name.startswith(SPLITS)}
-    above = [name for name in (training, objective) if name is not None]
-    if training is not None and objective is not None and _quantity(training) != _quantity(objective):
-        above = [objective]
-    others = sorted((measured | {training} if training else measured) - set(above))
-    figure = Figure(figsize=(7, 4.2 + 2.2 * len(others)))  # not pyplot, which would look for a display
+    training = training_metric(objective, dict.fromkeys(name for row in rows for name in row))
+    evaluation_metrics = {name for row in rows for name in row if name.startswith(SPLITS)}
+    top = [name for name in (training, objective) if name is not None]
+    if training is not None and objective is not None and _without_split(training) != _without_split(objective):
+        top = [objective]
+    others = sorted((evaluation_metrics | {training} if training else evaluation_metrics) - set(top))
+    figure = Figure(figsize=(7, 4.2 + 2.2 * len(others)))  # pyplot could require a display
     panels = figure.subplots(1 + len(others), 1, sharex=True, squeeze=False, height_ratios=[2, *[1] * len(others)])
     axes = panels[0, 0]
-    for name in above:
+    for name in top:
         _curve(axes, rows, name, {"min": min, "max": max}[direction], _TRAINING if name == training else _VALIDATION)
-    values = [row[name] for row in rows for name in above if name in row]
-    if len(values) > 50:  # the first few are far above the rest and would flatten it
+    values = [row[name] for row in rows for name in top if name in row]
+    if len(values) > 50:  # the first values are large and would flatten the curve
         low, high = min(values), sorted(values)[int(0.97 * len(values))]
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
-    if above:
-        axes.set_ylabel(label(_quantity(above[-1]), task.units))
-    for below, name in zip(panels[1:, 0], others, strict=True):
+    if top:
+        axes.set_ylabel(label(_without_split(top[-1]), task.units))
+    for panel, name in zip(panels[1:, 0], others, strict=True):
         best = max if name.endswith(HIGHER_IS_BETTER) else min
-        _curve(below, rows, name, best, {**(_TRAINING if name == training else _VALIDATION), "color": "C1"})
-        below.set_ylabel(literal(_quantity(name).replace("_", " ")))
+        _curve(panel, rows, name, best, {**(_TRAINING if name == training else _VALIDATION), "color": "C1"})
+        panel.set_ylabel(literal(_without_split(name).replace("_", " ")))
     for axes in panels[:, 0]:
         if axes.lines:
             axes.legend()
@@ -186,13 +189,13 @@ def draw_curves(workdir: Path, task: Task) -> None:
     save_figure(workdir, "curves", figure)
 
 
-def _quantity(name: str) -> str:
-    """The name of a metric without its split."""
+def _without_split(name: str) -> str:
+    """Returns the name of a metric without its split."""
     return name.partition("/")[2]
 
 
 def label(quantity: str, units: Mapping[str, str]) -> str:
-    """A metric without its split, as the label of an axis: with its unit, if it has one."""
+    """Returns the axis label of a metric, given without its split. The label includes the unit, if there is one."""
     readable = quantity.replace("_", " ")
     return f"{readable}, {units[quantity]}" if quantity in units else readable
 

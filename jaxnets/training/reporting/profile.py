@@ -1,4 +1,4 @@
-"""What the devices do in some steps of a run, to be looked at."""
+"""Profiles of training steps."""
 
 import sys
 from pathlib import Path
@@ -11,17 +11,17 @@ from jaxnets.training.errors import RunError
 
 
 class Profile:
-    """Traces steps after the first one, which compiles. A context manager: leaving it ends a trace that goes on.
+    """Profiles the steps after the first one, which compiles. As a context manager it stops a running trace on exit.
 
     Args:
-        folder: Where the trace is written, for TensorBoard and Perfetto.
-        steps: How many; 0: none.
+        folder: The folder of the trace, for TensorBoard and Perfetto.
+        steps: Number of steps to profile. 0: none.
     """
 
     def __init__(self, folder: Path, steps: int):
         self._folder = folder
         self._steps = steps
-        self._done = -1  # steps in the trace; the first one is before it
+        self._done = -1  # number of profiled steps, -1 before the first step
         self._tracing = False
 
     def __enter__(self) -> "Profile":
@@ -31,7 +31,7 @@ class Profile:
         self._stop()
 
     def step(self, results: Any) -> None:
-        """Takes in that a step was begun, which will give ``results``."""
+        """Counts a step that has been dispatched, with its results."""
         if self._done >= self._steps:
             return
         self._done += 1
@@ -44,7 +44,7 @@ class Profile:
 
     def _start(self) -> None:
         options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0  # every call of Python would hide the rest
+        options.python_tracer_level = 0  # events of Python calls would hide all others
         jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
         self._tracing = True
 
@@ -58,7 +58,7 @@ class Profile:
         except (OSError, RuntimeError, ValueError) as error:
             raise RunError(f"the profile cannot be written to {self._folder}: {error}") from error
         tqdm.write(
-            f"profile of {self._done} steps in {self._folder}; to look at it: tensorboard --logdir={self._folder} "
+            f"profile of {self._done} steps in {self._folder}; to view it: tensorboard --logdir={self._folder} "
             f"(with tensorboard and xprof installed), or open {trace} at https://ui.perfetto.dev",
             file=sys.stderr,
         )

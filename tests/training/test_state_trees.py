@@ -1,4 +1,4 @@
-"""What a checkpoint holds of any learner's state, random keys among it, is given back as it was."""
+"""State trees of checkpoints: round trips of the states of several learners, including random keys."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import pytest
 
 from jaxnets.learning import Aux, Learner, gradient, skip_nonfinite, with_ema
 from jaxnets.learning.optimizers import adamw
-from jaxnets.training.checkpointing import saved
+from jaxnets.training.checkpointing import state_trees
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.checkpointing.digests import digests
 from jaxnets.training.state import create
@@ -25,7 +25,7 @@ class KeyedState(NamedTuple):
     keys: list[Any]
 
 
-def first(key, batch):
+def init(key, batch):
     return {"params": {"kernel": jax.random.normal(key, (3, 2)), "bias": jnp.zeros(2)}}
 
 
@@ -36,76 +36,78 @@ def loss(variables, batch, context):
 
 
 def keyed(impl: str) -> Learner:
-    """Draws from a key that it keeps."""
+    """Returns a learner whose state contains random keys."""
 
     def start(key, batch, variables=None):
-        own = jax.random.key(7, impl=impl)
-        keys = [jax.random.split(own, 3), {"a/b": own, "rbg": jax.random.key(1, impl="rbg")}]
-        return KeyedState(first(key, batch), own, keys)
+        random_key = jax.random.key(7, impl=impl)
+        keys = [jax.random.split(random_key, 3), {"a/b": random_key, "rbg": jax.random.key(1, impl="rbg")}]
+        return KeyedState(init(key, batch), random_key, keys)
 
     return Learner(start, lambda *_: None, lambda state: state.variables, lambda state: "replicated")
 
 
 def only_variables() -> Learner:
-    return Learner(lambda *given: first(*given[:2]), lambda *_: None, lambda state: state, lambda state: "parameters")
+    return Learner(lambda *given: init(*given[:2]), lambda *_: None, lambda state: state, lambda state: "parameters")
 
 
-PLAIN = gradient(first, loss, adamw(10, 0.1, clip_norm=1.0))
+PLAIN = gradient(init, loss, adamw(10, 0.1, clip_norm=1.0))
 LEARNERS = {
     "gradient": PLAIN,
-    "average": with_ema(PLAIN, 0.9),
+    "EMA": with_ema(PLAIN, 0.9),
     "all wrappers": skip_nonfinite(with_ema(PLAIN, 0.9)),
-    "no state of an optimizer": gradient(first, lambda *given: (loss(*given)[0], Aux()), optax.sgd(0.1)),
-    "variables alone": only_variables(),
-    "keys": keyed("threefry2x32"),
-    "other keys": keyed("rbg"),
+    "no optimizer state": gradient(init, lambda *given: (loss(*given)[0], Aux()), optax.sgd(0.1)),
+    "variables only": only_variables(),
+    "threefry keys": keyed("threefry2x32"),
+    "rbg keys": keyed("rbg"),
 }
 
 
-def numbers(tree):
-    """A tree with the numbers that random keys are made of."""
+def with_key_data(tree):
+    """Returns a tree with the data of random keys."""
     is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
 
 
 @pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
-def test_a_state_is_given_back_by_its_checkpoint(tmp_path, learner):
+def test_a_state_survives_saving_and_restoring(tmp_path, learner):
     make = lambda: create(learner, BATCH, 0)
     state, abstract = jax.jit(make)(), jax.eval_shape(make)
-    tree = saved.split(learner, state)
+    tree = state_trees.to_tree(learner, state)
     assert set(tree) == {"step", "variables", "rest"}
     chex.assert_trees_all_equal(tree["variables"], learner.variables(state.learner))
     assert len(jax.tree.leaves(tree)) == len(jax.tree.leaves(state))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(5, tree, {"next_index": 5}, None)
         checkpoints.wait()
-        step, found, _ = checkpoints.restore(saved.split(learner, abstract))
-    assert step == 5 and digests(found) == digests(tree)
-    joined = saved.join(learner, abstract, found)
+        step, restored, _ = checkpoints.restore(state_trees.to_tree(learner, abstract))
+    assert step == 5 and digests(restored) == digests(tree)
+    joined = state_trees.from_tree(learner, abstract, restored)
     assert jax.tree.structure(joined) == jax.tree.structure(state)
     assert jax.tree.map(lambda leaf: leaf.dtype, joined) == jax.tree.map(lambda leaf: leaf.dtype, state)
-    chex.assert_trees_all_equal(numbers(joined), numbers(state))
+    chex.assert_trees_all_equal(with_key_data(joined), with_key_data(state))
 
 
-def test_keys_that_are_restored_draw_the_same_numbers():
+def test_restored_keys_give_the_same_random_numbers():
     learner = keyed("rbg")
     state = create(learner, BATCH, 0)
-    joined = saved.join(learner, jax.eval_shape(lambda: create(learner, BATCH, 0)), saved.split(learner, state))
-    for one, other in zip(jax.tree.leaves(joined.learner[1:]), jax.tree.leaves(state.learner[1:]), strict=True):
-        draw = jax.vmap(jax.random.uniform) if one.ndim else jax.random.uniform
-        np.testing.assert_array_equal(draw(one), draw(other))
+    joined = state_trees.from_tree(
+        learner, jax.eval_shape(lambda: create(learner, BATCH, 0)), state_trees.to_tree(learner, state)
+    )
+    for key, expected in zip(jax.tree.leaves(joined.learner[1:]), jax.tree.leaves(state.learner[1:]), strict=True):
+        sample = jax.vmap(jax.random.uniform) if key.ndim else jax.random.uniform
+        np.testing.assert_array_equal(sample(key), sample(expected))
 
 
-def test_digests_of_keys_are_those_of_their_numbers():
+def test_digests_of_keys_equal_those_of_their_data():
     key = jax.random.key(3)
     assert digests({"key": key}) == digests({"key": jax.random.key_data(key)}) != digests({"key": jax.random.key(4)})
 
 
-def test_the_average_is_saved_as_the_variables():
-    """So that a run is evaluated with it, and another begins with it, without its optimizer's state."""
+def test_the_ema_is_saved_as_the_variables():
+    """Evaluation and initialization of other runs then use the EMA."""
     learner = LEARNERS["all wrappers"]
     state = create(learner, BATCH, 0)
-    tree = saved.split(learner, state)
+    tree = state_trees.to_tree(learner, state)
     assert tree["variables"].keys() == {"params"}
     assert tree["rest"]["state"]["variables"].keys() == {"params"}
     assert tree["rest"].keys() == {"state", "skipped"}
