@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_told_all_at_once(source, tmp_path):
     with pytest.raises(UsageError) as told:
         begun(f"--config.train.init_from={source}", "--config.model.hidden_size=5", "--config.model.num_layers=2")
     for path in ("rnn/layer_0/cell/input/kernel", "rnn/layer_0/cell/recurrent/gates", "head/kernel"):
-        assert f"params/{path} has shape" in str(told.value)
+        assert f"params/{path} must have shape" in str(told.value)
     assert "missing params/rnn/layer_1/cell/input/bias (15,)" in str(told.value)
     assert "--config.train.init_exclude=EXPRESSION leaves out" in str(told.value)
     learned = restore.open_run(source).variables
@@ -191,7 +191,7 @@ def test_a_wrong_beginning_leaves_no_folder(run_program, source, tmp_path):
     flags = ("--config=digits", f"--workdir={tmp_path / 'new'}", f"--config.train.init_from={source}", *SMALL)
     refused = run_program("train", *flags, "--config.model.hidden_size=5")
     assert refused.returncode == 2
-    assert "params/head/kernel has shape (4, 10), (5, 10) expected" in refused.stderr
+    assert "params/head/kernel must have shape (5, 10), got (4, 10)" in refused.stderr
     assert not (tmp_path / "new").exists()
 
 
