@@ -1,12 +1,11 @@
-"""Causal attention and a transformer's block beside those of other libraries, over lengths: time and memory.
+"""Benchmark of causal attention and transformer blocks against other libraries: time and memory as functions of length.
 
     python -m benchmarks.models.attention --json=benchmarks/results/models/attention.json
 
-Every row has about the same number of tokens: B is --tokens / T, one at least. "forward" computes the outputs;
-"gradient" computes them and the gradients of all inputs and parameters. An implementation that needs more than
---memory_mb is not run (torch, of which that is not known, always is). "decoder" is the gradient of GPT-2's loss, and
-which share of the machine's rate for large products it reaches; "decoding" writes tokens greedily, one after the other,
-with a cache.
+All rows have about the same number of tokens: B is --tokens / T, and at least 1. "forward" computes the outputs.
+"gradient" computes the outputs and the gradients of all inputs and parameters. Implementations that need more than
+--memory_mb are not run; torch is always run, since its memory is unknown. "decoder" is the gradient of the loss of
+GPT-2, and its FLOP/s as a fraction of those of one large matrix product. "decoding" is greedy decoding with a cache.
 """
 
 import functools
@@ -28,46 +27,46 @@ from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("lengths", ["128", "512", "2048", "8192"], "Lengths T.")
-flags.DEFINE_integer("tokens", 4096, "B times T, where T is not longer.", lower_bound=1)
-flags.DEFINE_integer("heads", 8, "N.", lower_bound=1)
-flags.DEFINE_integer("features", 64, "Of each head.", lower_bound=1)
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute type.")
+flags.DEFINE_list("lengths", ["128", "512", "2048", "8192"], "Sequence lengths T.")
+flags.DEFINE_integer("tokens", 4096, "Tokens B T of a batch, for lengths up to this number.", lower_bound=1)
+flags.DEFINE_integer("heads", 8, "Attention heads.", lower_bound=1)
+flags.DEFINE_integer("features", 64, "Features of each head.", lower_bound=1)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute dtype.")
 PARTS = ("attention", "block", "decoder", "decoding")
 
-flags.DEFINE_list("parts", list(PARTS), f"{', '.join(PARTS)}.")
-flags.DEFINE_integer("layers", 4, "Of the decoders.", lower_bound=1)
-flags.DEFINE_integer("written", 256, "Tokens that are decoded one after the other.", lower_bound=1)
-flags.DEFINE_list("implementations", ["xla", "chunked"], "Of jaxnets.attention.attention.")
-flags.DEFINE_integer("memory_mb", 8192, "The most temporary memory a program may need to be run.", lower_bound=1)
-flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_list("parts", list(PARTS), f"Benchmarks to run: {', '.join(PARTS)}.")
+flags.DEFINE_integer("layers", 4, "Layers of the decoders.", lower_bound=1)
+flags.DEFINE_integer("written", 256, "Number of decoded tokens.", lower_bound=1)
+flags.DEFINE_list("implementations", ["xla", "chunked"], "Implementations of jaxnets.attention.attention.")
+flags.DEFINE_integer("memory_mb", 8192, "Maximum temporary memory; larger programs are not run.", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "Timings of each implementation.", lower_bound=1)
+flags.DEFINE_string("json", None, "Output file of the result.")
 
 
 def attention_cases(batch: int, length: int, dtype: Any, which: str) -> Cases:
     shape = (batch, length, FLAGS.heads, FLAGS.features)
-    given = [jax.random.normal(key, shape, dtype) for key in jax.random.split(jax.random.key(0), 3)]
-    compiled = lambda f: lambda: harness.compiled(work(f, which, 3), *given)
+    qkv = [jax.random.normal(key, shape, dtype) for key in jax.random.split(jax.random.key(0), 3)]
+    compiled = lambda f: lambda: harness.compiled(work(f, which, 3), *qkv)
     flax = lambda q, k, v: nn.dot_product_attention(q, k, v, mask=nn.make_causal_mask(q[..., 0, 0]))
 
-    def of_torch(torch, _):
+    def make_torch(torch, _):
         sdpa = torch.nn.functional.scaled_dot_product_attention
         return lambda *qkv: sdpa(*(a.transpose(1, 2) for a in qkv), is_causal=True), None
 
-    ours = {
+    cases = {
         f"jaxnets {name}": compiled(functools.partial(attention, causal=True, implementation=name))
         for name in FLAGS.implementations
     }
     return {
-        **ours,
+        **cases,
         "jax.nn": compiled(functools.partial(jax.nn.dot_product_attention, is_causal=True)),
         "flax linen": compiled(flax),
-        "torch": lambda: torch_case(of_torch, which, *given),
+        "torch": lambda: torch_case(make_torch, which, *qkv),
     }
 
 
 class FlaxBlock(nn.Module):
-    """The block as users of flax write it."""
+    """A transformer block in flax."""
 
     heads: int
     hidden: int
@@ -93,9 +92,9 @@ def block_cases(batch: int, length: int, dtype: Any, which: str) -> Cases:
 
         return make
 
-    def of_torch(torch, options):
+    def make_torch(torch, options):
         gelu = functools.partial(torch.nn.functional.gelu, approximate="tanh")
-        # Its fast path for inference knows the names of activations only; the other form of GELU costs about the same.
+        # torch's fast path for inference requires an activation by name; exact GELU has about the same cost.
         activation = "gelu" if which == "forward" else gelu
         layer = torch.nn.TransformerEncoderLayer(
             width, FLAGS.heads, 4 * width, 0.0, activation, batch_first=True, norm_first=True, **options
@@ -103,16 +102,16 @@ def block_cases(batch: int, length: int, dtype: Any, which: str) -> Cases:
         mask = torch.nn.Transformer.generate_square_subsequent_mask(length, **options)
         return lambda xs: layer(xs, src_mask=mask, is_causal=True), layer
 
-    ours = {
+    cases = {
         f"jaxnets {name}": compiled(
             Block(width, FLAGS.heads, 4 * width, dtype=dtype, implementation=name), lambda result: result[0]
         )
         for name in FLAGS.implementations
     }
     return {
-        **ours,
+        **cases,
         "flax linen": compiled(FlaxBlock(FLAGS.heads, 4 * width, dtype)),
-        "torch": lambda: torch_case(of_torch, which, xs),
+        "torch": lambda: torch_case(make_torch, which, xs),
     }
 
 
@@ -120,20 +119,20 @@ def row(part: str, length: int) -> dict[str, Any]:
     batch = max(1, FLAGS.tokens // length)
     make = {"attention": attention_cases, "block": block_cases}[part]
     title, dtype = f"{part} B={batch} T={length}", jnp.dtype(FLAGS.dtype)
-    found = side_by_side(
+    timings = side_by_side(
         title, lambda which: make(batch, length, dtype, which), rounds=FLAGS.rounds, memory_mb=FLAGS.memory_mb
     )
-    return {"part": part, "batch": batch, "length": length, **found}
+    return {"part": part, "batch": batch, "length": length, **timings}
 
 
-VOCABULARY = 50_257  # GPT-2's
+VOCAB_SIZE = 50_257  # of GPT-2
 
 
 def decoder_row(length: int, rate: float) -> dict[str, Any]:
-    """Time of a gradient of the loss, and its share of the rate: the FLOPs of a forward pass three times."""
+    """Times the gradient of the loss; its FLOPs are counted as three times those of the forward pass."""
     batch, width = max(1, FLAGS.tokens // length), FLAGS.heads * FLAGS.features
-    model = gpt2(VOCABULARY, width, FLAGS.layers, FLAGS.heads, max_seq_len=length, dtype=jnp.dtype(FLAGS.dtype))
-    tokens = jax.random.randint(jax.random.key(0), (batch, length + 1), 0, VOCABULARY)
+    model = gpt2(VOCAB_SIZE, width, FLAGS.layers, FLAGS.heads, max_seq_len=length, dtype=jnp.dtype(FLAGS.dtype))
+    tokens = jax.random.randint(jax.random.key(0), (batch, length + 1), 0, VOCAB_SIZE)
     variables = model.init(jax.random.key(1), tokens[:, :2])
 
     def loss(variables, tokens):
@@ -146,28 +145,29 @@ def decoder_row(length: int, rate: float) -> dict[str, Any]:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables))
     share = 3 * products / seconds / rate
     print(
-        f"\ndecoder of {parameters:,} parameters, B={batch} T={length}: {1e3 * seconds:.1f} ms, {share:.0%} of the rate"
+        f"\ndecoder with {parameters:,} parameters, B={batch} T={length}: {1e3 * seconds:.1f} ms, "
+        f"{share:.0%} of the FLOP/s of a large matrix product"
     )
     return {"parameters": parameters, "batch": batch, "length": length, "ms": 1e3 * seconds, "share": share}
 
 
 def decoding_row() -> dict[str, Any]:
-    """Tokens a second, B 1."""
-    width, vocabulary = FLAGS.heads * FLAGS.features, 4096
-    model = gpt2(vocabulary, width, FLAGS.layers, FLAGS.heads, max_seq_len=FLAGS.written, dtype=jnp.dtype(FLAGS.dtype))
+    """Measures tokens per second of greedy decoding, for a batch of 1."""
+    width, vocab_size = FLAGS.heads * FLAGS.features, 4096
+    model = gpt2(vocab_size, width, FLAGS.layers, FLAGS.heads, max_seq_len=FLAGS.written, dtype=jnp.dtype(FLAGS.dtype))
     variables = model.init(jax.random.key(1), jnp.zeros((1, 2), jnp.int32))
 
-    def write(model, variables):
+    def decode(model, variables):
         def step(cache, token):
             result: Any = model.apply(variables, token[None, None], cache)
             return result[0], result[1][0, 0]
 
         return decoding.greedy(step, model.start(), 0, max_length=FLAGS.written)
 
-    apart, parts = unstack(model, dict(variables))
+    unstacked_model, unstacked_variables = unstack(model, dict(variables))
     cases = {
-        "jaxnets": harness.compiled(functools.partial(write, apart), parts),
-        "jaxnets, stacked": harness.compiled(functools.partial(write, model), variables),
+        "jaxnets": harness.compiled(functools.partial(decode, unstacked_model), unstacked_variables),
+        "jaxnets, stacked": harness.compiled(functools.partial(decode, model), variables),
     }
     try:
         import torch
@@ -175,21 +175,21 @@ def decoding_row() -> dict[str, Any]:
         from benchmarks.models.torch_decoder import Decoder
 
         device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-        decoder = Decoder(vocabulary, width, FLAGS.layers, FLAGS.heads, FLAGS.written)
+        decoder = Decoder(vocab_size, width, FLAGS.layers, FLAGS.heads, FLAGS.written)
         decoder = decoder.to(device, getattr(torch, FLAGS.dtype)).eval()
         cases["torch"] = harness.Case(lambda: decoder.greedy(0, FLAGS.written))
     except ImportError:
         pass
     timings, _ = harness.interleaved(cases, FLAGS.rounds)
     rates = {name: 1e3 * FLAGS.written / timing.ms for name, timing in timings.items()}
-    print("\ndecoding, tokens a second: " + ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items()))
-    return {"layers": FLAGS.layers, "width": width, "vocabulary": vocabulary, "tokens_per_second": rates}
+    print("\ndecoding, tokens per second: " + ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items()))
+    return {"layers": FLAGS.layers, "width": width, "vocabulary": vocab_size, "tokens_per_second": rates}
 
 
 def main(overrides: program.Overrides) -> None:
     for part in FLAGS.parts:
         if part not in PARTS:
-            raise UsageError(f"--parts: {', '.join(PARTS)}; given {part!r}")
+            raise UsageError(f"--parts must be among {', '.join(PARTS)}, got {part!r}")
     sizes = dict(heads=FLAGS.heads, features=FLAGS.features, dtype=FLAGS.dtype)
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), **sizes, "attention": []}
     rate = harness.product_rate(jnp.dtype(FLAGS.dtype))

@@ -1,11 +1,11 @@
-"""Convolutional networks beside torch: images a second of a forward pass and of a step of training, and memory.
+"""Benchmark of convolutional networks against torch: images per second and memory of forward passes and training.
 
     python -m benchmarks.models.convolution --json=benchmarks/results/models/convolution.json
 
-"forward" computes the logits with running statistics; "training step" is the gradient of the cross entropy, SGD with
-momentum, and the statistics of the batch. torch runs with its own order of axes and with channels last; its models are
-torchvision's, and its CIFAR network one of the same form. "augmentation" tells how many steps on one fixed batch there
-are with crops and flips drawn anew in every step, over those without.
+"forward" computes logits with running statistics. "training step" computes the gradient of the cross entropy, an SGD
+update with momentum, and batch statistics. torch runs with its default memory format and with channels last, on the
+models of torchvision and a CIFAR network with the published layers. "augmentation" is the number of training steps per
+second on one fixed batch with random crops and flips, relative to steps without augmentation.
 """
 
 import functools
@@ -30,14 +30,14 @@ from jaxnets.training.state import create, make_step
 FLAGS = flags.FLAGS
 SIZES = {"resnet50": 224, "efficientnet_b0": 224, "cifar_resnet20": 32}
 
-flags.DEFINE_list("models", list(SIZES), f"{', '.join(SIZES)}.")
-flags.DEFINE_integer("batch", 0, "Images; 0: 8 of 224 x 224, 128 of 32 x 32.", lower_bound=0)
-flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type.")
-flags.DEFINE_integer("rounds", 5, "How often each implementation gets its turn.", lower_bound=1)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_list("models", list(SIZES), f"Models: {', '.join(SIZES)}.")
+flags.DEFINE_integer("batch", 0, "Batch size; 0: 8 for 224 x 224, 128 for 32 x 32.", lower_bound=0)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute dtype.")
+flags.DEFINE_integer("rounds", 5, "Timings of each implementation.", lower_bound=1)
+flags.DEFINE_string("json", None, "Output file of the result.")
 
 
-def ours(name: str, images: jax.Array, labels: jax.Array, which: str) -> harness.Case:
+def jaxnets_case(name: str, images: jax.Array, labels: jax.Array, which: str) -> harness.Case:
     model = getattr(convolution, name)(dtype=jnp.dtype(FLAGS.dtype))
     variables = jax.jit(model.init)(jax.random.key(0), images[:1])
     if which == "forward":
@@ -46,19 +46,19 @@ def ours(name: str, images: jax.Array, labels: jax.Array, which: str) -> harness
 
     def step(variables, momenta, key, images, labels):
         def loss(params):
-            logits, changed = model.apply(
+            logits, updated = model.apply(
                 {**variables, "params": params}, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
             )
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), changed
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updated
 
-        gradients, changed = jax.grad(loss, has_aux=True)(variables["params"])
+        gradients, updated = jax.grad(loss, has_aux=True)(variables["params"])
         updates, momenta = transform.update(gradients, momenta)
-        return {**changed, "params": optax.apply_updates(variables["params"], updates)}, momenta
+        return {**updated, "params": optax.apply_updates(variables["params"], updates)}, momenta
 
     return harness.compiled(step, variables, transform.init(variables["params"]), jax.random.key(1), images, labels)
 
 
-def theirs(name: str, images: jax.Array, labels: jax.Array, which: str, last: bool) -> harness.Case:
+def torch_case(name: str, images: jax.Array, labels: jax.Array, which: str, channels_last: bool) -> harness.Case:
     import torch
 
     from benchmarks.models.torch_images import model_of
@@ -66,28 +66,28 @@ def theirs(name: str, images: jax.Array, labels: jax.Array, which: str, last: bo
     cuda = jax.default_backend() == "gpu"
     if cuda and not torch.cuda.is_available():
         raise ImportError("torch was built without CUDA")
-    torch.backends.cudnn.benchmark = True  # XLA tries its ways too
+    torch.backends.cudnn.benchmark = True  # as XLA, which also autotunes
     device = "cuda" if cuda else "cpu"
-    order = torch.channels_last if last else torch.contiguous_format
-    model = model_of(name).to(device, memory_format=order)
-    given = torch.tensor(np.array(images)).permute(0, 3, 1, 2).to(device).contiguous(memory_format=order)
-    answers = torch.tensor(np.array(labels, np.int64), device=device)
-    half = functools.partial(torch.autocast, device, torch.bfloat16, enabled=FLAGS.dtype == "bfloat16")
-    wait = torch.cuda.synchronize if cuda else lambda: None
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    model = model_of(name).to(device, memory_format=memory_format)
+    inputs = torch.tensor(np.array(images)).permute(0, 3, 1, 2).to(device).contiguous(memory_format=memory_format)
+    targets = torch.tensor(np.array(labels, np.int64), device=device)
+    autocast = functools.partial(torch.autocast, device, torch.bfloat16, enabled=FLAGS.dtype == "bfloat16")
+    synchronize = torch.cuda.synchronize if cuda else lambda: None
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9)
 
     def forward() -> None:
-        with torch.inference_mode(), half():
-            model(given)
-        wait()
+        with torch.inference_mode(), autocast():
+            model(inputs)
+        synchronize()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with half():
-            loss = torch.nn.functional.cross_entropy(model(given), answers)
+        with autocast():
+            loss = torch.nn.functional.cross_entropy(model(inputs), targets)
         loss.backward()
         optimizer.step()
-        wait()
+        synchronize()
 
     model.train(which == "gradient")
     return harness.Case(forward if which == "forward" else step)
@@ -100,21 +100,21 @@ def row(name: str) -> dict[str, Any]:
     labels = jnp.arange(batch) % 10
 
     def cases(which: str) -> Cases:
-        with_torch: Callable = functools.partial(theirs, name, images, labels, which)
+        in_torch: Callable = functools.partial(torch_case, name, images, labels, which)
         return {
-            "jaxnets": functools.partial(ours, name, images, labels, which),
-            "torch": functools.partial(with_torch, last=False),
-            "torch channels last": functools.partial(with_torch, last=True),
+            "jaxnets": functools.partial(jaxnets_case, name, images, labels, which),
+            "torch": functools.partial(in_torch, channels_last=False),
+            "torch channels last": functools.partial(in_torch, channels_last=True),
         }
 
-    found = side_by_side(f"{name}, {batch} images of {size} x {size}", cases, rounds=FLAGS.rounds)
-    return {"model": name, "batch": batch, "size": size, **found}
+    timings = side_by_side(f"{name}, {batch} images of {size} x {size}", cases, rounds=FLAGS.rounds)
+    return {"model": name, "batch": batch, "size": size, **timings}
 
 
 def augmentation() -> dict[str, float]:
     batch = FLAGS.batch or 128
     random = np.random.default_rng(0)
-    given = {
+    data = {
         "inputs": random.integers(0, 256, (batch, 32, 32, 3), np.uint8),
         "targets": (np.arange(batch) % 10).astype(np.int32),
         "mask": np.ones(batch, bool),
@@ -125,18 +125,18 @@ def augmentation() -> dict[str, float]:
     for name, options in {"plain": {}, "augmented": augmented}.items():
         learn = functools.partial(gradient, optimizer=sgd(1000, 0.1))
         task = tasks.image_classification(model, Classes(tuple("abcdefghij")), learn, **options)
-        state = jax.jit(functools.partial(create, task.learner, given, 0))()
-        cases[name] = harness.compiled(make_step(task.learner, 0), state, given)
-    timings, _ = harness.interleaved(cases, 2 * FLAGS.rounds)  # a difference of a few percent
+        state = jax.jit(functools.partial(create, task.learner, data, 0))()
+        cases[name] = harness.compiled(make_step(task.learner, 0), state, data)
+    timings, _ = harness.interleaved(cases, 2 * FLAGS.rounds)  # twice as many, for a difference of a few percent
     share = harness.ratio(timings["plain"], timings["augmented"])
-    print(f"\naugmentation, {batch} images of 32 x 32: {share:.3f} of the steps without")
+    print(f"\naugmentation, {batch} images of 32 x 32: {share:.3f} of the steps per second without augmentation")
     return {"batch": batch, **{name: timing.ms for name, timing in timings.items()}, "share": share}
 
 
 def main(overrides: program.Overrides) -> None:
     for name in FLAGS.models:
         if name not in SIZES:
-            raise UsageError(f"--models: {', '.join(SIZES)}; given {name!r}")
+            raise UsageError(f"--models must be among {', '.join(SIZES)}, got {name!r}")
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype}
     result |= {"augmentation": augmentation(), "convolution": []}
     for name in FLAGS.models:

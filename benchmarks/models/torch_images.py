@@ -1,4 +1,4 @@
-"""The torch networks that ours are timed beside: torchvision's, and a CIFAR network of the published form."""
+"""Torch image models for benchmarks: those of torchvision, and the published ResNet for CIFAR."""
 
 import itertools
 
@@ -7,12 +7,12 @@ from torch import nn
 
 
 def model_of(name: str) -> nn.Module:
-    """The network called ``name``; an ``ImportError`` where torchvision is needed and not there."""
+    """Returns the model with this name; raises an ``ImportError`` if torchvision is required and missing."""
     if name == "cifar_resnet20":
         return CifarResNet(3)
     try:
         import torchvision
-    except RuntimeError:  # without its compiled operators, which images do not need, it asks for these two
+    except RuntimeError:  # torchvision without compiled operators requires declarations of these two
         for operator in ("nms", "qnms"):
             torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float t) -> Tensor")
         import torchvision
@@ -21,12 +21,12 @@ def model_of(name: str) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Two convolutions; the shortcut takes every second pixel and adds channels of zeros."""
+    """A residual block whose shortcut subsamples pixels and pads channels with zeros."""
 
-    def __init__(self, before: int, features: int):
+    def __init__(self, in_features: int, features: int):
         super().__init__()
-        self.stride = features // before
-        self.conv_1 = nn.Conv2d(before, features, 3, self.stride, 1, bias=False)
+        self.stride = features // in_features
+        self.conv_1 = nn.Conv2d(in_features, features, 3, self.stride, 1, bias=False)
         self.norm_1 = nn.BatchNorm2d(features)
         self.conv_2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
         self.norm_2 = nn.BatchNorm2d(features)
@@ -34,20 +34,20 @@ class Block(nn.Module):
     def forward(self, x):
         y = self.norm_2(self.conv_2(torch.relu(self.norm_1(self.conv_1(x)))))
         if self.stride > 1:
-            more = (y.shape[1] - x.shape[1]) // 2
-            x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, more, more))
+            padding = (y.shape[1] - x.shape[1]) // 2
+            x = nn.functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, padding, padding))
         return torch.relu(x + y)
 
 
 class CifarResNet(nn.Module):
-    """He et al. 2016, section 4.2, option A, of 6 n + 2 layers."""
+    """The ResNet of He et al. (2016), section 4.2, with option A and 6 n + 2 layers."""
 
-    def __init__(self, n: int, classes: int = 10):
+    def __init__(self, n: int, num_classes: int = 10):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         widths = [16] * (n + 1) + [32] * n + [64] * n
         self.blocks = nn.Sequential(*(Block(a, b) for a, b in itertools.pairwise(widths)))
-        self.head = nn.Linear(64, classes)
+        self.head = nn.Linear(64, num_classes)
 
     def forward(self, images):
         return self.head(self.blocks(self.stem(images)).mean((2, 3)))

@@ -1,4 +1,4 @@
-"""Set attention and histograms as they are published in torch, to be timed beside ours."""
+"""Torch implementations of set attention and histograms, as published, for benchmarks."""
 
 import math
 

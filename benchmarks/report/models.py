@@ -1,4 +1,4 @@
-"""Sections of the report on attention, sets, convolutional networks and many devices."""
+"""Sections of the report about attention, sets, convolutional networks and scaling over devices."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from benchmarks.runs import scaling_tables
 
 
 def attention(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.models.attention."""
+    """Returns the section of a result of benchmarks.models.attention."""
     sizes = f"Causal, {result['heads']} heads of {result['features']} features, {result['dtype']}"
     lines = [*heading(name, result), f"{sizes}: ms / MB.", ""]
     for part in dict.fromkeys(row["part"] for row in result["attention"]):
@@ -16,33 +16,34 @@ def attention(name: str, result: dict[str, Any]) -> list[str]:
             shapes = [f"{row['batch']}, {row['length']:,}" for row in rows]
             lines += [f"### {part.capitalize()}, {which}", "", *_table("B, T", shapes, rows, which), ""]
     if "decoder" in result:
-        found = result["decoder"]
+        decoder = result["decoder"]
         lines += [
-            f"A decoder of {found['parameters']:,} parameters, B {found['batch']}, T {found['length']}: "
-            f"{found['ms']:,.0f} ms a gradient, {found['share']:.0%} of the machine's rate in one large product.",
+            f"Decoder with {decoder['parameters']:,} parameters, B {decoder['batch']}, T {decoder['length']}: "
+            f"{decoder['ms']:,.0f} ms per gradient, {decoder['share']:.0%} of the FLOP/s of one large matrix product.",
             "",
         ]
     if "decoding" in result:
-        found = result["decoding"]
-        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in found["tokens_per_second"].items())
+        decoding = result["decoding"]
+        rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in decoding["tokens_per_second"].items())
         lines += [
-            f"Decoding with a cache, {found['layers']} layers of width {found['width']}, B 1: {rates} tokens a second.",
+            f"Decoding with a cache, {decoding['layers']} layers of width {decoding['width']}, B 1, in tokens per "
+            f"second: {rates}.",
             "",
         ]
     return lines
 
 
 def sets(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.models.sets."""
-    bins = f"{result['bins']} bins of {result['features']} features"
-    points = f"{result['points']} points, width {result['width']}"
-    lines = [*heading(name, result), f"Histograms of {bins}; ISAB with {points}; PMA of one seed: ms / MB.", ""]
+    """Returns the section of a result of benchmarks.models.sets."""
+    bins = f"{result['bins']} bins for {result['features']} features"
+    points = f"{result['points']} inducing points and width {result['width']}"
+    lines = [*heading(name, result), f"Histograms with {bins}; ISAB with {points}; PMA with one seed: ms / MB.", ""]
     if "streamed" in result:
-        found = result["streamed"]
-        seconds = ", ".join(f"{model} {value:.1f} s" for model, value in found["seconds"].items())
+        streamed = result["streamed"]
+        seconds = ", ".join(f"{model} {value:.1f} s" for model, value in streamed["seconds"].items())
         lines += [
-            f"A set of {found['elements']:,} elements, read chunk by chunk: {seconds}; the whole process needed "
-            f"{found['process_mb']:,.0f} MB (aim: below 2,048).",
+            f"A set of {streamed['elements']:,} elements, processed in chunks: {seconds}; peak memory of the process: "
+            f"{streamed['process_mb']:,.0f} MB (target: below 2,048).",
             "",
         ]
     for part in dict.fromkeys(row["part"] for row in result["sets"]):
@@ -53,12 +54,12 @@ def sets(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def convolution(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.models.convolution."""
+    """Returns the section of a result of benchmarks.models.convolution."""
     share = result["augmentation"]["share"]
     lines = [
         *heading(name, result),
-        f"Images a second, {result['dtype']}, and MB of our program. With crops and flips drawn anew in every step a "
-        f"CIFAR ResNet-20 makes {share:.2f} of the steps on one fixed batch (aim: 0.97).",
+        f"Images per second, {result['dtype']}, and temporary MB of jaxnets. With random crops and flips, the training "
+        f"steps per second of a CIFAR ResNet-20 are {share:.2f} of those without augmentation (target: 0.97).",
         "",
     ]
     for which, title in (("gradient", "training step"), ("forward", "forward")):
@@ -74,22 +75,23 @@ def convolution(name: str, result: dict[str, Any]) -> list[str]:
 
 
 def scaling(name: str, result: dict[str, Any]) -> list[str]:
-    """A result of benchmarks.runs.scaling."""
+    """Returns the section of a result of benchmarks.runs.scaling."""
     share = result["memory"]["share"]
     lines = [
         *heading(name, result),
-        f"Training on {result['devices']} simulated devices; bytes sent, memory, and what they mean for a pod are in "
-        f"[docs/scaling.md](../docs/scaling.md). A device holds {share:.2f} of an eighth of a fully sharded GPT-2 with "
-        "its optimizer (aim: at most 1.3).",
+        f"Training on {result['devices']} simulated devices. [docs/scaling.md](../docs/scaling.md) has the bytes sent, "
+        "the memory, and an estimate for a pod. With full sharding, the memory of a device for GPT-2 and its optimizer "
+        f"is {share:.2f} of an eighth of the total (target: at most 1.3).",
         "",
-        "A step on one device, and the time on several over it (weak: of as many rows); they share the cores.",
+        "The time of a step on one device, and the time on several devices relative to it. In weak scaling, the time "
+        "on one device is for the same number of rows. The simulated devices share the CPU cores.",
         "",
     ]
     return [*lines, scaling_tables.times(result["scaling"]), ""]
 
 
 def _table(label: str, sizes: list[str], rows: list[dict[str, Any]], which: str) -> list[str]:
-    """A row for each size, a column for each implementation."""
+    """Returns a table with a row for each size and a column for each implementation."""
     names = list(dict.fromkeys(name for row in rows for name in row[which]))
     lines = [f"| {label} | {' | '.join(names)} |", "|---|" + "--:|" * len(names)]
     for size, row in zip(sizes, rows, strict=True):
@@ -98,6 +100,6 @@ def _table(label: str, sizes: list[str], rows: list[dict[str, Any]], which: str)
     return lines
 
 
-def _time_and_memory(figures: dict[str, Any]) -> str:
-    time = "not run" if figures["ms"] is None else f"{figures['ms']:,.1f}"
-    return time if figures["mb"] is None else f"{time} / {figures['mb']:,.0f}"
+def _time_and_memory(timing: dict[str, Any]) -> str:
+    time = "not run" if timing["ms"] is None else f"{timing['ms']:,.1f}"
+    return time if timing["mb"] is None else f"{time} / {timing['mb']:,.0f}"

@@ -1,4 +1,4 @@
-"""Weights in and out: one file per foreign format, strict, nothing is ever unpickled."""
+"""Conversion of weights from and to other libraries, with strict checks and without unpickling."""
 
 from jaxnets.weights.files import read, write
 from jaxnets.weights.keras import from_keras, to_keras

@@ -1,4 +1,4 @@
-"""The parameters of recurrent cells that other libraries have as well, told from those of all other cells."""
+"""Identification of recurrent cells by the names and shapes of their parameters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,7 @@ import numpy as np
 
 from jaxnets.weights.check import as_array, listed
 
-# By the names of its arrays: the kind of a cell, and how many blocks of H columns its input kernel has. The first has
-# two kinds, whose numbers of blocks differ.
+# {names of a cell's arrays: {gates of its input kernel: kind of the cell}}. Elman cells and LSTMs have the same names.
 INPUT = ("input/bias", "input/kernel")
 KINDS: dict[tuple[str, ...], dict[int, str]] = {
     (*INPUT, "recurrent/kernel"): {1: "elman", 4: "lstm"},
@@ -18,19 +17,28 @@ KINDS: dict[tuple[str, ...], dict[int, str]] = {
 }
 
 
-def read_layers(params: Mapping[str, Any], source: str) -> list[dict[str, Mapping[str, Any]]]:
-    """The cells of every layer of ``recurrent.StackedRNN``, under ``cell``, or ``forward`` and ``backward``.
+def split_layers(params: Mapping[str, Any], source: str) -> list[dict[str, Mapping[str, Any]]]:
+    """Splits the parameters of ``recurrent.StackedRNN`` into cells.
+
+    Args:
+        params: The parameters of the network.
+        source: Start of error messages.
+
+    Returns:
+        For each layer, the parameters of its cell under ``cell``, or of its cells under ``forward`` and ``backward``.
 
     Raises:
-        ValueError: The parameters are not those of such a network.
+        ValueError: If the parameters are not those of ``recurrent.StackedRNN``.
     """
     if not isinstance(params, Mapping):
         raise ValueError(f"{source}: parameters must be a nested dict of arrays, got {type(params).__name__}")
-    names = [f"layer_{number}" for number in range(len(params))]
-    sides = ({"cell"}, {"forward", "backward"})
+    names = [f"layer_{i}" for i in range(len(params))]
+    directions = ({"cell"}, {"forward", "backward"})
     layers = [params.get(name) for name in names]
-    if not names or not all(isinstance(layer, Mapping) and set(layer) in sides for layer in layers):
-        given = [f"{name} with {listed(each)}" if isinstance(each, Mapping) else name for name, each in params.items()]
+    if not names or not all(isinstance(layer, Mapping) and set(layer) in directions for layer in layers):
+        given = [
+            f"{name} with {listed(layer)}" if isinstance(layer, Mapping) else name for name, layer in params.items()
+        ]
         hints = {
             "params": 'pass variables["params"]',
             "cell": 'pass {"layer_0": params}',
@@ -38,48 +46,56 @@ def read_layers(params: Mapping[str, Any], source: str) -> list[dict[str, Mappin
         }
         hint = next((f"; {hints[name]}" for name in params if name in hints), "")
         raise ValueError(
-            f"{source}: parameters must be those of recurrent.StackedRNN, layer_0, layer_1, ..., each with cell, "
-            f"or with forward and backward; got {listed(given) or 'none'}{hint}"
+            f"{source}: parameters must be those of recurrent.StackedRNN (layer_0, layer_1, ..., each with cell, "
+            f"or with forward and backward), got {listed(given) or 'none'}{hint}"
         )
     return [dict(params[name]) for name in names]
 
 
-def read_cell(cell: Mapping[str, Any], source: str) -> tuple[str, dict[str, np.ndarray]]:
-    """The kind of a cell, one of those of ``KINDS``, and its arrays by their paths, such as ``input/kernel``.
+def identify_cell(cell: Mapping[str, Any], source: str) -> tuple[str, dict[str, np.ndarray]]:
+    """Identifies a cell by its parameters.
+
+    Args:
+        cell: The parameters of the cell.
+        source: Start of error messages.
+
+    Returns:
+        The kind of the cell, one of those of ``KINDS``, and its arrays by path, such as ``input/kernel``.
 
     Raises:
-        ValueError: It is another cell, or its arrays do not fit together.
+        ValueError: If the cell is of no such kind, or if the shapes of its arrays do not match.
     """
     if not isinstance(cell, Mapping):
         raise ValueError(f"{source}: the cell must be a nested dict of arrays, got {type(cell).__name__}")
-    found = {name: as_array(leaf, f"{source}: {name}") for name, leaf in _flat(cell)}
-    blocks = KINDS.get(tuple(sorted(found)), {})
-    for count, kind in blocks.items():
-        shapes = _shapes(kind, count, found)
-        if all(found[name].shape == shape for name, shape in shapes.items()):
-            return kind, found
-    arrays = listed(f"{name} {array.shape}" for name, array in sorted(found.items()))
-    raise ValueError(f"{source}: the cell must be elman(H), gru(H) or lstm(H), got one with {arrays}")
+    arrays = {name: as_array(leaf, f"{source}: {name}") for name, leaf in _flatten(cell)}
+    kinds = KINDS.get(tuple(sorted(arrays)), {})
+    for gates, kind in kinds.items():
+        shapes = _shapes(kind, gates, arrays)
+        if all(arrays[name].shape == shape for name, shape in shapes.items()):
+            return kind, arrays
+    given = listed(f"{name} {array.shape}" for name, array in sorted(arrays.items()))
+    raise ValueError(f"{source}: the cell must be elman(H), gru(H) or lstm(H), got one with {given}")
 
 
-def _flat(tree: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     leaves = []
     for name, value in tree.items():
-        leaves += _flat(value, f"{above}{name}/") if isinstance(value, Mapping) else [(f"{above}{name}", value)]
+        path = f"{prefix}{name}"
+        leaves += _flatten(value, f"{path}/") if isinstance(value, Mapping) else [(path, value)]
     return leaves
 
 
-def _shapes(kind: str, blocks: int, found: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    features = found["input/kernel"].shape[0] if found["input/kernel"].ndim else 0
-    columns = found["input/kernel"].shape[-1] if found["input/kernel"].ndim else 0
-    hidden = columns // blocks
-    shapes: dict[str, tuple[int, ...]] = {"input/kernel": (features, blocks * hidden), "input/bias": (blocks * hidden,)}
+def _shapes(kind: str, gates: int, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    kernel = arrays["input/kernel"]
+    features, columns = (kernel.shape[0], kernel.shape[-1]) if kernel.ndim else (0, 0)
+    hidden = columns // gates
+    shapes: dict[str, tuple[int, ...]] = {"input/kernel": (features, gates * hidden), "input/bias": (gates * hidden,)}
     if kind == "gru_before":
         return {**shapes, "recurrent/gates": (hidden, 2 * hidden), "recurrent/candidate": (hidden, hidden)}
     if kind == "gru_after":
-        shapes["recurrent_bias"] = (blocks * hidden,)
-    width = hidden
+        shapes["recurrent_bias"] = (gates * hidden,)
+    output = hidden
     if kind == "lstm_projection":
-        width = found["recurrent/projection"].shape[-1] if found["recurrent/projection"].ndim else 0
-        shapes["recurrent/projection"] = (hidden, width)
-    return {**shapes, "recurrent/kernel": (width, blocks * hidden)}
+        output = arrays["recurrent/projection"].shape[-1] if arrays["recurrent/projection"].ndim else 0
+        shapes["recurrent/projection"] = (hidden, output)
+    return {**shapes, "recurrent/kernel": (output, gates * hidden)}

@@ -1,4 +1,4 @@
-"""Nested dicts of arrays as safetensors files, a format that holds numbers and nothing that could be executed."""
+"""Nested dicts of arrays in safetensors files, a format that contains no executable code."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from jaxnets.ops.files import open_regular
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.printable import MAX_MESSAGE_LENGTH, printable
 from jaxnets.weights.check import listed
-from jaxnets.weights.foreign_files import what_is_wrong
+from jaxnets.weights.foreign_files import explain_error
 
-# What safetensors calls the dtypes. It has others, of 4 and 6 bits, which no array of numpy holds as they are packed.
+# Dtypes by their names in safetensors. Its packed dtypes of 4 and 6 bits have no NumPy equivalent.
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
     "C64": np.dtype(np.complex64),
@@ -33,38 +33,49 @@ DTYPES = {
 }
 RESERVED = "__metadata__"
 
-# Of the header, which is parsed into objects of up to thirty times its size: a hundred thousand arrays.
+# The header is parsed into objects of up to 30 times its size. This allows about 100,000 arrays.
 MAX_HEADER = 2**24
-SAFETENSORS_HEADER = 100_000_000  # what safetensors itself refuses
-LONGEST_NAME = 1000  # characters of an array's name; each dot in it is a dict within a dict
+SAFETENSORS_MAX_HEADER = 100_000_000  # the limit of safetensors itself
+LONGEST_NAME = 1000  # characters of an array's name; each dot in it creates a nested dict
 
 
 def write(path: str | PathLike[str], tree: Mapping[str, Any]) -> None:
-    """Writes a nested dict of arrays; the names of a leaf are joined with dots. None and empty dicts leave no trace.
+    """Writes a nested dict of arrays to a safetensors file.
+
+    The name of an array in the file is its keys, joined with dots. None and empty dicts are omitted.
+
+    Args:
+        path: Path of the file.
+        tree: Nested dict of arrays.
 
     Raises:
-        ValueError: Two leaves would get the same name (both are named), or a leaf is not an array of a dtype that
-            safetensors has.
+        ValueError: If two arrays have the same name, or if a leaf is not an array of a dtype that safetensors supports.
     """
     if not isinstance(tree, Mapping):
-        raise ValueError(f"a nested dict of arrays must be given, got {type(tree).__name__}")
+        raise ValueError(f"`tree` must be a nested dict of arrays, got {type(tree).__name__}")
     flat: dict[str, np.ndarray] = {}
-    origins: dict[str, tuple[Any, ...]] = {}
+    paths: dict[str, tuple[Any, ...]] = {}
     for keys, leaf in _leaves(tree):
         name = ".".join(map(str, keys))
         if name in flat:
-            pair = " and ".join("".join(f"[{key!r}]" for key in each) for each in (origins[name], keys))
-            raise ValueError(f"every leaf must have a name of its own, got two named {name}: {pair}")
-        flat[name], origins[name] = _writable(name, leaf), keys
+            pair = " and ".join("".join(f"[{key!r}]" for key in each) for each in (paths[name], keys))
+            raise ValueError(f"names of arrays must be unique, got two named {name}: {pair}")
+        flat[name], paths[name] = _to_numpy(name, leaf), keys
     save_file(flat, path)
 
 
 def read(path: str | PathLike[str]) -> dict[str, Any]:
-    """The nested dict of arrays that ``write`` wrote, in their own dtypes.
+    """Reads a nested dict of arrays from a safetensors file, the inverse of ``write``.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Nested dict of arrays, in the dtypes of the file.
 
     Raises:
-        ValueError: The file is missing, is not a safetensors file, holds a dtype that numpy lacks, or has an array
-            whose name is the beginning of another's, as quantized files do.
+        ValueError: If the file is missing, is not a safetensors file, or has a dtype that NumPy lacks, or if the name
+            of an array is also the prefix of another name, as in quantized files.
     """
     tree: dict[str, Any] = {}
     arrays = read_flat(path)
@@ -72,12 +83,12 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
         *parents, last = name.split(".")
         node = tree
         for depth, parent in enumerate(parents, 1):
-            above = ".".join(parents[:depth])
-            if above in arrays:
-                above, name = printable(above, 60), printable(name, 60)
+            prefix = ".".join(parents[:depth])
+            if prefix in arrays:
+                prefix, name = printable(prefix, 60), printable(name, 60)
                 raise ValueError(
-                    f"{printable(path)}: {above} and {name} do not fit into one nested dict, for {above} is an array; "
-                    "safetensors.numpy.load_file reads a flat one"
+                    f"{printable(path)}: {prefix} and {name} cannot be in one nested dict, since {prefix} is an array; "
+                    "safetensors.numpy.load_file returns a flat dict"
                 )
             node = node.setdefault(parent, {})
         node[last] = value
@@ -85,51 +96,58 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def read_flat(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file under their full names, in their own dtypes.
+    """Reads the arrays of a safetensors file.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        Arrays by their full names, in the dtypes of the file.
 
     Raises:
-        ValueError: The file is missing, is not a safetensors file (the message says what it is, and how to convert
-            it), is not a regular file, exceeds a limit (``MAX_HEADER``, ``LONGEST_NAME``, memory), or holds a dtype
-            that numpy lacks. The message is one line.
+        ValueError: If the file is missing, is not a safetensors file (the message states its format and a conversion),
+            is not a regular file, exceeds a limit (``MAX_HEADER``, ``LONGEST_NAME``, memory), or has a dtype that NumPy
+            lacks. The message is a single line.
     """
     try:
         if Path(path).is_dir():
             raise IsADirectoryError(path)
         with open_regular(Path(path)) as file:
-            return _arrays(path, file)
+            return _read_arrays(path, file)
     except (OSError, SafetensorError, MemoryError) as error:
-        # Not cut: it may end with a line of Python that converts the file.
-        problem = what_is_wrong(Path(path), error)
+        # The explanation is not truncated: it may end with the Python code of a conversion.
+        problem = explain_error(Path(path), error)
         raise ValueError(f"{printable(path, 140)} cannot be read as safetensors: {problem}") from error
     except ValueError as error:
         raise ValueError(printable(error, MAX_MESSAGE_LENGTH - 1)) from error
 
 
-def _arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.ndarray]:
-    shown, size = printable(path), int.from_bytes(file.read(8), "little")
-    if size in range(MAX_HEADER + 1, SAFETENSORS_HEADER + 1):
-        raise ValueError(f"{shown}: the header must have at most {MAX_HEADER:,} bytes, got {size:,}")
-    check_memory(shown, os.fstat(file.fileno()).st_size)
-    with safe_open(path, "numpy"):  # compares the header with the file
+def _read_arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.ndarray]:
+    shown_path, header_size = printable(path), int.from_bytes(file.read(8), "little")
+    if header_size in range(MAX_HEADER + 1, SAFETENSORS_MAX_HEADER + 1):
+        raise ValueError(f"{shown_path}: the header must have at most {MAX_HEADER:,} bytes, got {header_size:,}")
+    check_memory(shown_path, os.fstat(file.fileno()).st_size)
+    with safe_open(path, "numpy"):  # validates the header
         pass
-    header = json.loads(file.read(size))
+    header = json.loads(file.read(header_size))
     header.pop(RESERVED, None)
-    long = [name for name in header if len(name) > LONGEST_NAME]
-    if long:
-        raise ValueError(f"{shown}: names must have at most {LONGEST_NAME:,} characters, got {listed(long[:1])}")
-    odd = [f"{name} {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in DTYPES]
-    if odd:
-        raise ValueError(f"{shown}: dtypes must be among {', '.join(DTYPES)}, got {listed(odd)}")
+    long_names = [name for name in header if len(name) > LONGEST_NAME]
+    if long_names:
+        name = listed(long_names[:1])
+        raise ValueError(f"{shown_path}: names must have at most {LONGEST_NAME:,} characters, got {name}")
+    unsupported = [f"{name} {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in DTYPES]
+    if unsupported:
+        raise ValueError(f"{shown_path}: dtypes must be among {', '.join(DTYPES)}, got {listed(unsupported)}")
     arrays = {}
     for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        file.seek(8 + size + begin)
-        data = np.fromfile(file, np.uint8, end - begin)
+        start, end = entry["data_offsets"]
+        file.seek(8 + header_size + start)
+        data = np.fromfile(file, np.uint8, end - start)
         try:
             arrays[name] = data.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        except (ValueError, OverflowError) as error:  # NumPy's limits: 64 axes, and sizes that it cannot count
-            shape = printable(entry["shape"], 60)
-            raise ValueError(f"{shown}: {printable(name, 60)} of shape {shape} must fit into numpy: {error}") from error
+        except (ValueError, OverflowError) as error:  # more than 64 axes, or a size beyond int64
+            shape, name = printable(entry["shape"], 60), printable(name, 60)
+            raise ValueError(f"{shown_path}: {name} of shape {shape} must be a valid NumPy array: {error}") from error
     return arrays
 
 
@@ -141,15 +159,15 @@ def _leaves(tree: Mapping[Any, Any], keys: tuple[Any, ...] = ()) -> Iterator[tup
             yield (*keys, key), value
 
 
-def _writable(name: str, leaf: Any) -> np.ndarray:
+def _to_numpy(name: str, leaf: Any) -> np.ndarray:
     if name == RESERVED:
-        raise ValueError(f"names must not be {RESERVED}, which safetensors reserves")
+        raise ValueError(f"names must not be {RESERVED}, which is reserved by safetensors")
     if isinstance(leaf, (list, tuple)):
-        raise ValueError(f"{name} must be an array, or a dict of arrays, got {type(leaf).__name__}")
+        raise ValueError(f"{name} must be an array or a dict of arrays, got {type(leaf).__name__}")
     try:
         array = np.asarray(leaf.detach() if hasattr(leaf, "detach") else leaf, order="C")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array, got {type(leaf).__name__}: {error}") from error
     if array.dtype.newbyteorder("=") not in DTYPES.values():
-        raise ValueError(f"{name} must have a dtype that safetensors has, got {array.dtype}")
+        raise ValueError(f"{name} must have a dtype that safetensors supports, got {array.dtype}")
     return array

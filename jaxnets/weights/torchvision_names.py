@@ -1,6 +1,6 @@
-"""What torchvision calls the modules of our models: by the class of a model, substitutions in the paths of its modules.
+"""Names of modules in torchvision, as regular-expression substitutions in module paths, by class of model.
 
-They are applied one after the other; slashes that are left become dots. torchvision counts from 0, we from 1.
+The substitutions are applied in order; remaining slashes become dots. torchvision counts from 0, jaxnets from 1.
 """
 
 import re
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-def _less_one(template: str) -> Callable[[re.Match], str]:
-    """A replacement in which ``{0}``, ``{1}`` ... are the numbers that the pattern's groups found, less one."""
+def _minus_one(template: str) -> Callable[[re.Match], str]:
+    """A replacement in which ``{0}``, ``{1}`` ... are the numbers matched by the groups of the pattern, minus one."""
     return lambda match: template.format(*(int(group) - 1 for group in match.groups()))
 
 
@@ -17,11 +17,11 @@ Rules = list[tuple[str, str | Callable[[re.Match], str]]]
 
 
 def vgg(model: Any) -> Rules:
-    """VGG's layers are one list, pooling and activations included, whose numbers depend on the depth."""
+    """Returns the rules of a VGG, whose layer indices depend on the depth: they count poolings and activations too."""
     names: Rules = []
     index = 0
-    for stage, count in enumerate(model.convolutions, 1):
-        for layer in range(1, count + 1):
+    for stage, num_layers in enumerate(model.convolutions, 1):
+        for layer in range(1, num_layers + 1):
             names.append((f"^conv_{stage}_{layer}$", f"features.{index}"))
             names.append((f"^norm_{stage}_{layer}$", f"features.{index + 1}"))
             index += 3 if model.batch_norm else 2
@@ -29,15 +29,15 @@ def vgg(model: Any) -> Rules:
     return [*names, ("^dense_1$", "classifier.0"), ("^dense_2$", "classifier.3"), ("^head$", "classifier.6")]
 
 
-def of_torchvision(model: Any, same: bool, rules: Rules) -> Rules:
-    """The rules, if the model is of the form that torchvision has."""
-    if not same:
-        raise ValueError(f"torchvision has no such {type(model).__name__}: it is of another form")
+def require_same_form(model: Any, is_same: bool, rules: Rules) -> Rules:
+    """Returns the rules if torchvision has a model of this form, and raises a ``ValueError`` otherwise."""
+    if not is_same:
+        raise ValueError(f"torchvision has no {type(model).__name__} with these attributes")
     return rules
 
 
 NAMES: dict[str, Callable[[Any], Rules]] = {
-    "AlexNet": lambda model: of_torchvision(
+    "AlexNet": lambda model: require_same_form(
         model,
         not model.published and not model.grouped,
         [
@@ -56,12 +56,12 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
         ("^stem_norm$", "features/0/1"),
         ("^norm$", "classifier/0"),
         ("^head$", "classifier/2"),
-        (r"_block_(\d+)", _less_one("/{0}")),
+        (r"_block_(\d+)", _minus_one("/{0}")),
         ("/depthwise$", "/block/0"),
         ("/norm$", "/block/2"),
         ("/expand$", "/block/3"),
         ("/project$", "/block/5"),
-        # Stages have odd numbers; what makes the image smaller before them has even ones.
+        # Stages have odd indices, and the downsampling layers before them have even ones.
         (r"^stage_(\d+)_norm$", lambda match: f"features/{2 * int(match[1]) - 2}/0"),
         (r"^stage_(\d+)_downsample$", lambda match: f"features/{2 * int(match[1]) - 2}/1"),
         (r"^stage_(\d+)/", lambda match: f"features/{2 * int(match[1]) - 1}/"),
@@ -74,14 +74,14 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
         ("^norm$", "features/norm5"),
         ("^head$", "classifier"),
     ],
-    "EfficientNet": lambda model: of_torchvision(
+    "EfficientNet": lambda model: require_same_form(
         model,
         len(model.stages) == 7,
         [
             ("^stem/", "features/0/"),
             ("^last/", "features/8/"),
             ("^head$", "classifier/1"),
-            # The first stage's blocks have no "expand".
+            # Blocks of the first stage have no "expand".
             (r"^(stage_1_block_\d+)/depthwise/", r"\1/block/0/"),
             (r"^(stage_1_block_\d+)/squeeze_excite/", r"\1/block/1/"),
             (r"^(stage_1_block_\d+)/project/", r"\1/block/2/"),
@@ -89,7 +89,7 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
             ("/depthwise/", "/block/1/"),
             ("/squeeze_excite/", "/block/2/"),
             ("/project/", "/block/3/"),
-            (r"_block_(\d+)", _less_one("/{0}")),
+            (r"_block_(\d+)", _minus_one("/{0}")),
             ("^stage_", "features/"),
             ("/conv$", "/0"),
             ("/norm$", "/1"),
@@ -97,7 +97,7 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
             ("/excite$", "/fc2"),
         ],
     ),
-    "GoogLeNet": lambda model: of_torchvision(
+    "GoogLeNet": lambda model: require_same_form(
         model,
         model.variant == "torchvision",
         [
@@ -120,7 +120,7 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
         ("^stem/conv$", "conv1"),
         ("^stem/norm$", "bn1"),
         ("^head$", "fc"),
-        (r"_block_(\d+)", _less_one(".{0}")),
+        (r"_block_(\d+)", _minus_one(".{0}")),
         ("^stage_", "layer"),
         (r"/conv_(\d)/conv$", r".conv\1"),
         (r"/conv_(\d)/norm$", r".bn\1"),
@@ -130,15 +130,15 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
     "VGG": vgg,
 }
 
-# Names of published files that torchvision's own loaders rewrite: a module of DenseNet had a dot in its name.
+# Former names, which the loaders of torchvision rewrite: published DenseNet weights have another dot in some names.
 FORMER_NAMES = {"DenseNet": (r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1")}
 
 
 def current_name(kind: str, name: str) -> str:
-    """The name that torchvision now gives a parameter of a model of class ``kind``."""
+    """Returns the current torchvision name of a parameter of a model of class ``kind``."""
     return re.sub(*FORMER_NAMES[kind], name) if kind in FORMER_NAMES else name
 
 
 def is_unused(model: Any, name: str) -> bool:
-    """Whether a published file holds the parameter, and a model like this does without it: the auxiliary heads."""
+    """Returns whether the model ignores the parameter: that of an auxiliary head, if the model has none."""
     return type(model).__name__ == "GoogLeNet" and not model.auxiliary and bool(re.match(r"aux[12]\.", name))

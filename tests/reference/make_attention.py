@@ -1,8 +1,9 @@
-"""Makes ``attention.npz``: what torch computes for attention and for the layers of its transformer, in float64.
+"""Golden arrays of attention and transformer layers of torch, in float64: generator of ``attention.npz``.
 
     python tests/reference/make_attention.py
 
-Needs torch; the tests do not. Every case has its inputs, outputs, and the gradients of ``sum(cos(i) * output_i ** 2)``.
+The script needs torch; the tests do not. Each case has inputs, outputs, and the gradients of
+``sum(cos(i) * output_i ** 2)``.
 """
 
 from pathlib import Path
@@ -30,21 +31,21 @@ def objective(output):
     return (weights * output**2).sum()
 
 
-def of_attention(results):
-    """Ours are [B, T, N, D], torch's [B, N, T, D]."""
+def add_attention(results):
+    """Adds cases of attention; arrays are saved as [B, T, N, D], and are [B, N, T, D] in torch."""
     for name, options in CASES.items():
         heads = {"grouped": K, "multi_query": 1}.get(name, N)
         shapes = {"query": (B, T, N, D), "key": (B, S, heads, D), "value": (B, S, heads, D)}
-        given = {part: torch.randn(shape, requires_grad=True) for part, shape in shapes.items()}
-        output = scaled_dot_product_attention(*(a.transpose(1, 2) for a in given.values()), **options).transpose(1, 2)
+        inputs = {key: torch.randn(shape, requires_grad=True) for key, shape in shapes.items()}
+        output = scaled_dot_product_attention(*(a.transpose(1, 2) for a in inputs.values()), **options).transpose(1, 2)
         objective(output).backward()
         results[f"attention/{name}/output"] = output
-        for part, array in given.items():
-            results |= {f"attention/{name}/{part}": array, f"attention/{name}/gradient/{part}": array.grad}
+        for key, array in inputs.items():
+            results |= {f"attention/{name}/{key}": array, f"attention/{name}/gradient/{key}": array.grad}
     results |= {"attention/boolean/mask": MASK, "attention/additive/bias": CASES["additive"]["attn_mask"]}
 
 
-def of_layers(results):
+def add_layers(results):
     lengths = torch.tensor([5, 3])
     padding = torch.arange(T) >= lengths[:, None]
     causal = torch.triu(torch.ones(T, T, dtype=torch.bool), 1)
@@ -55,7 +56,7 @@ def of_layers(results):
             ("decoder", torch.nn.TransformerDecoderLayer(WIDTH, HEADS, HIDDEN, activation="relu", **options)),
         ):
             case = f"{name}/{'before' if norm_first else 'after'}"
-            for weight in layer.parameters():  # biases and norms begin as zeros and ones
+            for weight in layer.parameters():  # so that biases are not 0 and scales of norms not 1
                 weight.data += 0.3 * torch.randn(weight.shape)
             x, memory = torch.randn(B, T, WIDTH, requires_grad=True), torch.randn(B, S, WIDTH, requires_grad=True)
             if name == "encoder":
@@ -74,8 +75,8 @@ def main():
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
     results = {}
-    of_attention(results)
-    of_layers(results)
+    add_attention(results)
+    add_layers(results)
     arrays = {name: value.detach().numpy() for name, value in results.items()}
     np.savez_compressed(Path(__file__).with_name("attention.npz"), **arrays)
 

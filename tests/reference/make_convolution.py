@@ -1,11 +1,11 @@
-"""Makes ``convolution.npz``: what torchvision's models compute, in float64, with weights that ``fill`` makes by name.
+"""Golden arrays of torchvision's models, in float64: generator of ``convolution.npz``.
 
     python tests/reference/make_convolution.py
 
-Needs torch and torchvision (0.28, with pillow); the tests do not. Of every model: logits in both modes, and after one
-step of training the mean and variance of every norm's running statistics, those of its last norm in full, and of
-``sum(cos(i) * logit_i)`` the norm of every parameter's gradient, in the order of their names, and the whole gradient of
-the first convolution.
+The script needs torch and torchvision (0.28, with pillow); the tests need neither. The weights are those of ``fill``.
+Each model has its logits in evaluation and in training. From one training step with the loss ``sum(cos(i) * logit_i)``,
+the file has the gradient norm of each parameter, sorted by name; the gradient of the first convolution; the mean and
+the variance of each running statistic; and the running variance of the last norm.
 """
 
 import zlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = 10
-# The size of images: the least with which every layer still has something to do.
+# Height and width of the images: about the minimum for which each layer has several output pixels.
 SIZES = {
     "alexnet": 80,
     "convnext_tiny": 64,
@@ -32,7 +32,7 @@ SIZES = {
 
 
 def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array called ``name`` of a torch state dict: always the same, of about the size that training gives."""
+    """Returns deterministic values for the array ``name`` of a torch state dict, with the scale of trained weights."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
     if name.endswith("running_var"):
         return random.uniform(0.5, 1.5, shape).astype(np.float32)
@@ -45,7 +45,7 @@ def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def images(size: int) -> np.ndarray:
-    """``[2, size, size, 3]``."""
+    """Returns deterministic images ``[2, size, size, 3]``."""
     return np.random.default_rng(size).standard_normal((2, size, size, 3), np.float32)
 
 
@@ -60,30 +60,30 @@ def main() -> None:
     for name, size in SIZES.items():
         options = {"aux_logits": True, "init_weights": False} if name == "googlenet" else {}
         model = getattr(torchvision.models, name)(num_classes=CLASSES, **options).double()
-        for part in model.modules():
-            if hasattr(part, "p"):  # dropout and stochastic depth
-                part.p = 0.0
+        for module in model.modules():
+            if hasattr(module, "p"):  # dropout and stochastic depth
+                module.p = 0.0
         state = model.state_dict()
         filled = {k: torch.tensor(fill(k, tuple(v.shape))) for k, v in state.items() if not k.endswith("tracked")}
         model.load_state_dict(filled, strict=False)
-        given = torch.tensor(images(size)).double().permute(0, 3, 1, 2)
+        x = torch.tensor(images(size)).double().permute(0, 3, 1, 2)
         with torch.no_grad():
-            results[f"{name}/logits"] = model.eval()(given).numpy()
-        answer = model.train()(given)
-        logits = answer.logits if hasattr(answer, "logits") else answer
+            results[f"{name}/logits"] = model.eval()(x).numpy()
+        output = model.train()(x)
+        logits = output.logits if hasattr(output, "logits") else output
         weights = torch.cos(torch.arange(logits.numel(), dtype=torch.float64)).reshape(logits.shape)
         (weights * logits).sum().backward()
         results[f"{name}/train_logits"] = logits.detach().numpy()
-        # The auxiliary heads of GoogLeNet have no part in the logits, and no gradient.
+        # The auxiliary heads of GoogLeNet do not affect the logits and have no gradient.
         gradients = {k: v.grad for k, v in sorted(model.named_parameters()) if v.grad is not None}
         results[f"{name}/gradient_norms"] = np.array([float(g.norm()) for g in gradients.values()])
         first = next(k for k, v in model.named_parameters() if v.ndim == 4)
         results[f"{name}/first_gradient"] = gradients[first].numpy()
-        moved = {k: v.numpy() for k, v in sorted(model.state_dict().items()) if "running" in k}
-        results[f"{name}/statistics"] = np.array([[v.mean(), v.var()] for v in moved.values()])
-        if moved:
+        running = {k: v.numpy() for k, v in sorted(model.state_dict().items()) if "running" in k}
+        results[f"{name}/statistics"] = np.array([[v.mean(), v.var()] for v in running.values()])
+        if running:
             last = [k for k in model.state_dict() if k.endswith("running_var")][-1]
-            results[f"{name}/last_variance"] = moved[last]
+            results[f"{name}/last_variance"] = running[last]
         print(name, f"{sum(p.numel() for p in model.parameters()):,} parameters")
     path = Path(__file__).parent / "convolution.npz"
     np.savez_compressed(path, **{k: v.astype(np.float32) for k, v in results.items()})

@@ -1,9 +1,9 @@
-"""Makes ``recurrent.npz``: what torch and Keras compute for their recurrent layers, in float64.
+"""Golden arrays of the recurrent layers of torch and Keras, in float64: generator of ``recurrent.npz``.
 
     KERAS_BACKEND=torch python tests/reference/make_recurrent.py
 
-Needs torch and keras; the tests need neither. Every case has a ragged batch (torch) or a mask (Keras), the outputs,
-the last states and the gradients of ``sum(cos(i) * output_i ** 2) + sum(sin(state))``.
+The script needs torch and Keras; the tests need neither. Each case has weights, an input, outputs, last states, and the
+gradients of ``sum(cos(i) * output_i ** 2) + sum(sin(state))``. Batches of torch have sequences of different lengths.
 """
 
 import os
@@ -37,7 +37,7 @@ def objective(output, states):
     return (weights * output**2).sum() + sum(torch.sin(state).sum() for state in states)
 
 
-def of_torch(results):
+def add_torch(results):
     for name, (module, options) in CASES.items():
         for layers, bidirectional in ((1, False), (2, True)):
             case = f"torch/{name}/{layers}{'b' if bidirectional else ''}"
@@ -54,15 +54,15 @@ def of_torch(results):
                 results |= {f"{case}/weight/{key}": weight, f"{case}/gradient/weight/{key}": weight.grad}
 
 
-def of_keras(results):
+def add_keras(results):
     for name, (module, options) in KERAS_CASES.items():
-        for backwards in (False, True):
-            case = f"keras/{name}/{'reverse' if backwards else 'forward'}"
+        for go_backwards in (False, True):
+            case = f"keras/{name}/{'reverse' if go_backwards else 'forward'}"
             layer = module(
                 H,
                 return_sequences=True,
                 return_state=True,
-                go_backwards=backwards,
+                go_backwards=go_backwards,
                 dtype="float64",
                 bias_initializer=keras.initializers.RandomNormal(stddev=0.3),
                 **options,
@@ -82,8 +82,8 @@ def main():
     torch.set_default_dtype(torch.float64)
     keras.config.set_floatx("float64")
     results = {"lengths": np.array(LENGTHS, np.int32)}
-    of_torch(results)
-    of_keras(results)
+    add_torch(results)
+    add_keras(results)
     arrays = {name: value.detach().numpy() if torch.is_tensor(value) else value for name, value in results.items()}
     np.savez_compressed(Path(__file__).with_name("recurrent.npz"), **arrays)
 

@@ -1,9 +1,10 @@
-"""Makes ``recurrent_options.npz``: what torch and Keras compute for recurrent layers by their options, in float64.
+"""Golden arrays of options of recurrent layers of torch and Keras, in float64: generator of ``recurrent_options.npz``.
 
     KERAS_BACKEND=torch python tests/reference/make_recurrent_options.py
 
-Needs torch and keras; the tests need neither. Inputs are as wide as the layers, so that most matrices are square. Of
-every case: the weights, the input, the outputs, and of Keras the layer's kind and options.
+The script needs torch and Keras; the tests need neither. Each case has weights, an input and outputs; cases of Keras
+also have the class and the options of the layer. Inputs and layers have the same width, so that most matrices are
+square and a missing transposition does not cause a shape error.
 """
 
 import json
@@ -42,7 +43,7 @@ KERAS = {
 }
 
 
-def of_torch(results):
+def add_torch(results):
     for name, (module, options) in {**TORCH, **CELLS}.items():
         for bias in (True, False):
             if name in TORCH:
@@ -64,7 +65,7 @@ def run(network, x, cell):
     return torch.stack(outputs, 1)
 
 
-def of_keras(results):
+def add_keras(results):
     for name, (kind, options, merge) in KERAS.items():
         noise = keras.initializers.RandomNormal(stddev=0.3)
         layer = getattr(keras.layers, kind)(H, return_sequences=True, bias_initializer=noise, **options)
@@ -72,15 +73,15 @@ def of_keras(results):
         x = torch.randn(B, T, H)
         case = f"keras/{name}"
         results |= {f"{case}/x": x, f"{case}/output": layer(x)}
-        sides = {"forward": layer.forward_layer, "backward": layer.backward_layer} if merge else {"cell": layer}
-        for side, each in sides.items():
-            results[f"{case}/{side}/options"] = np.array(json.dumps(plain(each)))
-            results |= {f"{case}/{side}/weight/{weight.name}": weight.value for weight in each.weights}
-        results[f"{case}/options"] = np.array(json.dumps(plain(layer)))
+        directions = {"forward": layer.forward_layer, "backward": layer.backward_layer} if merge else {"cell": layer}
+        for direction, part in directions.items():
+            results[f"{case}/{direction}/options"] = np.array(json.dumps(describe(part)))
+            results |= {f"{case}/{direction}/weight/{weight.name}": weight.value for weight in part.weights}
+        results[f"{case}/options"] = np.array(json.dumps(describe(layer)))
 
 
-def plain(layer):
-    """The kind and the options that are numbers, names and truth values."""
+def describe(layer):
+    """Returns the class of a layer, and its options that are strings, booleans or numbers."""
     options = {key: v for key, v in layer.get_config().items() if isinstance(v, (str, bool, int, float))}
     return {"kind": type(layer).__name__, "options": options}
 
@@ -91,8 +92,8 @@ def main():
     torch.set_default_dtype(torch.float64)
     keras.config.set_floatx("float64")
     results = {}
-    of_torch(results)
-    of_keras(results)
+    add_torch(results)
+    add_keras(results)
     arrays = {name: value.detach().numpy() if torch.is_tensor(value) else value for name, value in results.items()}
     np.savez_compressed(Path(__file__).with_name("recurrent_options.npz"), **arrays)
 

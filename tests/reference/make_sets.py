@@ -1,9 +1,9 @@
-"""Makes ``sets.npz``: set attention blocks and histograms as published, written in torch, in float64.
+"""Golden arrays of the published set attention blocks and histograms, in float64: generator of ``sets.npz``.
 
     python tests/reference/make_sets.py
 
-Needs torch; the tests do not. Every case has its inputs, parameters, outputs, and the gradients of ``sum(cos(i) *
-output_i ** 2)``.
+The script needs torch, in which the blocks are written; the tests do not. Each case has inputs, parameters, outputs,
+and the gradients of ``sum(cos(i) * output_i ** 2)``.
 """
 
 import math
@@ -23,8 +23,11 @@ def objective(output):
 
 
 class Mab(nn.Module):
-    """Equations 6 and 7 of arXiv:1810.00825 with the choices of its published program: heads side by side, the scale of
-    the whole width, the projected query added."""
+    """Equations 6 and 7 of arXiv:1810.00825.
+
+    As in the published code, the heads are slices of the features, the scale is that of the full width, and the
+    residual connection adds the projected query.
+    """
 
     def __init__(self, query, key, norm):
         super().__init__()
@@ -34,11 +37,11 @@ class Mab(nn.Module):
 
     def forward(self, x, y):
         q, k, v = self.query(x), self.key(y), self.value(y)
-        read = []
-        for part in torch.arange(WIDTH).chunk(HEADS):
-            weights = torch.softmax(q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(WIDTH), -1)
-            read.append(q[..., part] + weights @ v[..., part])
-        h = self.norms[0](torch.cat(read, -1))
+        outputs = []
+        for head in torch.arange(WIDTH).chunk(HEADS):
+            weights = torch.softmax(q[..., head] @ k[..., head].transpose(1, 2) / math.sqrt(WIDTH), -1)
+            outputs.append(q[..., head] + weights @ v[..., head])
+        h = self.norms[0](torch.cat(outputs, -1))
         return self.norms[1](h + torch.relu(self.out(h)))
 
 
@@ -71,7 +74,7 @@ class Pma(nn.Module):
         return self.mab(self.seed_vectors.expand(len(x), -1, -1), x)
 
 
-def of_blocks(results):
+def add_blocks(results):
     for norm in ("none", "layer"):
         for name, block in (("SAB", Sab), ("ISAB", Isab), ("PMA", Pma)):
             module, case = block(norm == "layer"), f"{name}/{norm}"
@@ -85,7 +88,7 @@ def of_blocks(results):
                 results |= {f"{case}/weight/{path}": weight, f"{case}/gradient/weight/{path}": weight.grad}
 
 
-def of_histograms(results):
+def add_histograms(results):
     x = torch.rand(B, N, D)
     centers = ((torch.arange(BINS) + 0.5) / BINS).expand(D, BINS) + 0.02 * torch.randn(D, BINS)
     widths = (0.5 / BINS) * (1 + 0.2 * torch.rand(D, BINS))
@@ -95,14 +98,14 @@ def of_histograms(results):
         "gaussian": lambda u, w: torch.exp(-((u / w) ** 2)),
         "sigmoid": lambda u, w: torch.sigmoid(1000 * (u + w)) - torch.sigmoid(1000 * (u - w)),
     }.items():
-        given = {
+        inputs = {
             name: array.clone().requires_grad_(True)
             for name, array in dict(x=x, centers=centers, widths=widths).items()
         }
-        output = vote(given["x"][..., None] - given["centers"], given["widths"]).mean(1)
+        output = vote(inputs["x"][..., None] - inputs["centers"], inputs["widths"]).mean(1)
         objective(output).backward()
         results[f"histogram/{kind}/output"] = output
-        for name, array in given.items():
+        for name, array in inputs.items():
             results |= {f"histogram/{kind}/{name}": array, f"histogram/{kind}/gradient/{name}": array.grad}
 
 
@@ -110,8 +113,8 @@ def main():
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
     results = {}
-    of_blocks(results)
-    of_histograms(results)
+    add_blocks(results)
+    add_histograms(results)
     arrays = {name: np.asarray(array.detach()) for name, array in results.items()}
     np.savez_compressed(Path(__file__).parent / "sets.npz", **arrays)
 

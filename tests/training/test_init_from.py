@@ -100,11 +100,11 @@ def test_all_mismatches_are_listed_in_one_error(source, tmp_path):
             f"--config.train.init_from={source}", "--config.model.hidden_size=5", "--config.model.num_layers=2"
         )
     for path in ("rnn/layer_0/cell/input/kernel", "rnn/layer_0/cell/recurrent/gates", "head/kernel"):
-        assert f"params/{path} has shape" in str(message.value)
+        assert f"params/{path} must have shape" in str(message.value)
     assert "missing params/rnn/layer_1/cell/input/bias (15,)" in str(message.value)
     assert "--config.train.init_exclude=REGEX excludes" in str(message.value)
-    trained_variables = restore.open_run(source).variables
-    weights.write(tmp_path / "more.safetensors", {**trained_variables, "batch_stats": {"mean": np.zeros(3)}})
+    learned = restore.open_run(source).variables
+    weights.write(tmp_path / "more.safetensors", {**learned, "batch_stats": {"mean": np.zeros(3)}})
     with pytest.raises(UsageError, match=r"more.safetensors: extra batch_stats/mean \(3,\)\. "):
         initial_variables(f"--config.train.init_from={tmp_path / 'more.safetensors'}")
 
@@ -208,7 +208,7 @@ def test_a_mismatch_leaves_no_folder(run_program, source, tmp_path):
     flags = ("--config=digits", f"--workdir={tmp_path / 'new'}", f"--config.train.init_from={source}", *SMALL)
     refused = run_program("train", *flags, "--config.model.hidden_size=5")
     assert refused.returncode == 2
-    assert "params/head/kernel has shape (4, 10), (5, 10) expected" in refused.stderr
+    assert "params/head/kernel must have shape (5, 10), got (4, 10)" in refused.stderr
     assert not (tmp_path / "new").exists()
 
 

@@ -1,4 +1,4 @@
-"""Our cells, layers and converters against arrays that torch and Keras computed (tests/reference/make_recurrent.py)."""
+"""Cells, layers and converters, compared with golden arrays of torch and Keras (tests/reference/make_recurrent.py)."""
 
 from pathlib import Path
 
@@ -25,12 +25,12 @@ KERAS = {
     "lstm": recurrent.lstm(H),
 }
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-# Keras 3.15 computes these two in part in float32, whatever its dtype: its float64 arrays are right to 1e-6 only.
+# Keras 3.15 computes parts of these cells in float32, so its float64 arrays are accurate to 1e-6 only.
 KERAS_IN_FLOAT32 = ("elman", "gru_before")
 
 
 def golden(case):
-    """The arrays of a case, nested by their names."""
+    """The arrays of a case as a nested dict."""
     tree: dict = {}
     for name in GOLDEN.files:
         if name.startswith(f"{case}/"):
@@ -47,9 +47,9 @@ def objective(ys, states):
     return jnp.sum(weighted) + sum(jnp.sum(jnp.sin(state)) for state in states)
 
 
-def close(ours, theirs, dtype):
-    """Within the tolerance of the dtype, relative to the largest number."""
-    for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+def assert_close(actual, expected, dtype):
+    """Compares within the tolerance of the dtype, relative to the largest value."""
+    for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
         scale = max(1.0, float(np.abs(b).max(initial=0)))
         np.testing.assert_allclose(a, b, atol=TOLERANCE[dtype] * scale, err_msg=jax.tree_util.keystr(path))
 
@@ -61,16 +61,17 @@ def check(dtype, params, x, run, expected, expected_states, gradient, x_gradient
         ys, states = run(params, x)
         return objective(ys, states), (ys, states)
 
-    found = jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(cast(params), cast(x))
-    (_, (ys, states)), gradients = found
-    close([ys, *states], [expected, *expected_states], dtype)
-    close(gradients, (gradient, x_gradient), dtype)
+    (_, (ys, states)), gradients = jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(cast(params), cast(x))
+    assert_close([ys, *states], [expected, *expected_states], dtype)
+    assert_close(gradients, (gradient, x_gradient), dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("layers, bidirectional", [(1, False), (2, True)], ids=["1 layer", "2 layers both ways"])
+@pytest.mark.parametrize(
+    "layers, bidirectional", [(1, False), (2, True)], ids=["one layer", "two bidirectional layers"]
+)
 @pytest.mark.parametrize("name", TORCH)
-def test_ragged_batches_equal_those_of_torch(request, name, layers, bidirectional, dtype):
+def test_padded_batches_match_torch(request, name, layers, bidirectional, dtype):
     if dtype == "float64":
         request.getfixturevalue("float64")
     case = golden(f"torch/{name}/{layers}{'b' if bidirectional else ''}")
@@ -83,7 +84,7 @@ def test_ragged_batches_equal_those_of_torch(request, name, layers, bidirectiona
         return ys, [jnp.stack(states) for states in by_state]
 
     gradient = dict(case["gradient"]["weight"])
-    if name != "gru":  # our one bias is the sum of torch's two, which have one and the same gradient
+    if name != "gru":  # the bias is the sum of torch's two biases, whose gradients are equal
         gradient |= {key: np.zeros_like(value) for key, value in gradient.items() if key.startswith("bias_hh")}
     states = [case["state"][str(i)] for i in range(len(case["state"]))]
     check(
@@ -101,7 +102,7 @@ def test_ragged_batches_equal_those_of_torch(request, name, layers, bidirectiona
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("name", KERAS)
-def test_layers_equal_those_of_keras(request, name, direction, dtype):
+def test_layers_match_keras(request, name, direction, dtype):
     if dtype == "float64":
         request.getfixturevalue("float64")
         dtype = "float32" if name in KERAS_IN_FLOAT32 else dtype
@@ -110,7 +111,7 @@ def test_layers_equal_those_of_keras(request, name, direction, dtype):
 
     def run(params, x):
         carry, ys = network.apply({"params": params}, x)
-        # Going backward Keras lists the outputs in the order of its steps.
+        # With go_backwards, the outputs of Keras are in reverse order of time.
         return ys[:, ::-1] if direction == "reverse" else ys, carry if isinstance(carry, tuple) else (carry,)
 
     states = [case["state"][str(i)] for i in range(len(case["state"]))]
@@ -127,42 +128,41 @@ def test_layers_equal_those_of_keras(request, name, direction, dtype):
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_torch_weights_come_back(name):
-    found = golden(f"torch/{name}/2b")["weight"]
-    back = weights.to_torch(weights.from_torch(found), prefix="encoder.")
-    assert set(back) == {f"encoder.{key}" for key in found}
-    again = weights.from_torch(back, prefix="encoder.")
-    jax.tree.map(np.testing.assert_array_equal, again, weights.from_torch(found))
-    for key, value in found.items():
+def test_torch_weights_survive_a_round_trip(name):
+    state = golden(f"torch/{name}/2b")["weight"]
+    converted = weights.to_torch(weights.from_torch(state), prefix="encoder.")
+    assert set(converted) == {f"encoder.{key}" for key in state}
+    params = weights.from_torch(converted, prefix="encoder.")
+    jax.tree.map(np.testing.assert_array_equal, params, weights.from_torch(state))
+    for key, value in state.items():
         if key.startswith("weight") or name == "gru":
-            np.testing.assert_array_equal(back[f"encoder.{key}"], value)
+            np.testing.assert_array_equal(converted[f"encoder.{key}"], value)
 
 
 @pytest.mark.parametrize("name", KERAS)
-def test_keras_weights_come_back(name):
-    found = golden(f"keras/{name}/forward")["weight"]
-    layers = [found, {"forward": found, "backward": found}]
+def test_keras_weights_survive_a_round_trip(name):
+    layer = golden(f"keras/{name}/forward")["weight"]
+    layers = [layer, {"forward": layer, "backward": layer}]
     jax.tree.map(np.testing.assert_array_equal, weights.to_keras(weights.from_keras(layers)), layers)
 
 
-def test_safetensors_hold_state_dicts_and_trees(tmp_path):
-    found = golden("torch/lstm/2b")["weight"]
-    weights.write(tmp_path / "torch.safetensors", found)
+def test_state_dicts_and_trees_are_saved_as_safetensors(tmp_path):
+    weights.write(tmp_path / "torch.safetensors", golden("torch/lstm/2b")["weight"])
     params = weights.from_torch(tmp_path / "torch.safetensors")
-    weights.write(tmp_path / "ours.safetensors", params)
-    jax.tree.map(np.testing.assert_array_equal, weights.read(tmp_path / "ours.safetensors"), params)
+    weights.write(tmp_path / "jaxnets.safetensors", params)
+    jax.tree.map(np.testing.assert_array_equal, weights.read(tmp_path / "jaxnets.safetensors"), params)
 
 
-def test_what_does_not_fit_is_listed(tmp_path):
-    found = dict(golden("torch/gru/2b")["weight"])
-    wrong = {**found, "weight_ih_l1": found["weight_ih_l0"], "head.weight": found["weight_ih_l0"]}
+def test_errors_list_missing_extra_and_wrong_arrays(tmp_path):
+    state = dict(golden("torch/gru/2b")["weight"])
+    wrong = {**state, "weight_ih_l1": state["weight_ih_l0"], "head.weight": state["weight_ih_l0"]}
     del wrong["bias_hh_l1_reverse"]
     with pytest.raises(
-        ValueError, match=r"missing bias_hh_l1_reverse \(15,\); extra head.weight .*weight_ih_l1 has shape"
+        ValueError, match=r"missing bias_hh_l1_reverse \(15,\); extra head.weight .*weight_ih_l1 must have shape"
     ):
         weights.from_torch(wrong)
-    with pytest.raises(ValueError, match="no decoder.weight_ih_l0"):
-        weights.from_torch(found, prefix="decoder.")
+    with pytest.raises(ValueError, match=r"keys must include decoder\.weight_ih_l0 and decoder\.weight_hh_l0, got"):
+        weights.from_torch(state, prefix="decoder.")
     with pytest.raises(ValueError, match="cannot be read as safetensors"):
         weights.from_torch(tmp_path / "nothing.safetensors")
     (tmp_path / "text.safetensors").write_text("not weights")
@@ -173,5 +173,5 @@ def test_what_does_not_fit_is_listed(tmp_path):
         weights.from_keras([{"recurrent_kernel": layer["recurrent_kernel"], "gamma": layer["bias"]}])
     with pytest.raises(ValueError, match="to_keras: Keras has no LSTM with a projection"):
         weights.to_keras(weights.from_torch(golden("torch/lstm_projection/1")["weight"]))
-    with pytest.raises(ValueError, match="this one has its reset before the product"):
+    with pytest.raises(ValueError, match=r'must be gru\(H, "after"\), as in torch, got gru\(H, "before"\)'):
         weights.to_torch(weights.from_keras([golden("keras/gru_before/forward")["weight"]]))

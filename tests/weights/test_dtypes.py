@@ -1,4 +1,4 @@
-"""Parameters come out in float32, or in float64 where they were; other dtypes are refused by name."""
+"""Dtypes of converted weights: float32 or float64; other dtypes are rejected."""
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,13 @@ def dtype_of(name):
     return np.dtype(getattr(jnp, name) if name in LOW else name)
 
 
-def numbers(shape, dtype):
-    """Normal numbers, rounded to the dtype."""
+def normal(shape, dtype):
+    """Normal values, rounded to the dtype."""
     return np.random.default_rng(len(shape)).normal(size=shape).astype(dtype_of(dtype))
 
 
 def lstm(dtype):
-    return {name: numbers(shape, dtype) for name, shape in SHAPES.items()}
+    return {name: normal(shape, dtype) for name, shape in SHAPES.items()}
 
 
 def as_file(arrays, folder):
@@ -35,68 +35,69 @@ def as_file(arrays, folder):
     return folder / "weights.safetensors"
 
 
-def check_lstm(params, dtype, found):
-    """Against the same numbers in float64, rounded once."""
-    wide = np.float64 if dtype == "float64" else np.float32
-    exact = {name: array.astype(np.float64) for name, array in found.items()}
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(wide)}
+def check_lstm(params, dtype, state):
+    """Compares parameters with a state dict computed in float64 and rounded once."""
+    result_dtype = np.float64 if dtype == "float64" else np.float32
+    exact = {name: array.astype(np.float64) for name, array in state.items()}
+    bias = exact["bias_ih_l0"] + exact["bias_hh_l0"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(result_dtype)}
     cell = params["layer_0"]["cell"]
-    np.testing.assert_array_equal(cell["input"]["kernel"], exact["weight_ih_l0"].T.astype(wide))
-    np.testing.assert_array_equal(cell["recurrent"]["kernel"], exact["weight_hh_l0"].T.astype(wide))
-    np.testing.assert_array_equal(cell["input"]["bias"], (exact["bias_ih_l0"] + exact["bias_hh_l0"]).astype(wide))
+    np.testing.assert_array_equal(cell["input"]["kernel"], exact["weight_ih_l0"].T.astype(result_dtype))
+    np.testing.assert_array_equal(cell["recurrent"]["kernel"], exact["weight_hh_l0"].T.astype(result_dtype))
+    np.testing.assert_array_equal(cell["input"]["bias"], bias.astype(result_dtype))
 
 
 @pytest.mark.parametrize("dtype", [*LOW, *KEEP])
 @pytest.mark.parametrize("form", ["file", "numpy", "jax", "torch"])
-def test_recurrent_weights(form, dtype, tmp_path, request):
+def test_torch_weights_become_float32_or_float64(form, dtype, tmp_path, request):
     request.getfixturevalue("float64")
-    found = lstm(dtype)
+    state = lstm(dtype)
     if form == "torch":
         torch = pytest.importorskip("torch")
         given = {
-            name: torch.from_numpy(array.astype(np.float64)).to(getattr(torch, dtype)) for name, array in found.items()
+            name: torch.from_numpy(array.astype(np.float64)).to(getattr(torch, dtype)) for name, array in state.items()
         }
     else:
-        given = {"file": lambda: as_file(found, tmp_path), "numpy": lambda: found}.get(
-            form, lambda: jax.tree.map(jnp.asarray, found)
+        given = {"file": lambda: as_file(state, tmp_path), "numpy": lambda: state}.get(
+            form, lambda: jax.tree.map(jnp.asarray, state)
         )()
-    check_lstm(weights.from_torch(given), dtype, found)
+    check_lstm(weights.from_torch(given), dtype, state)
 
 
 @pytest.mark.parametrize("dtype", [*LOW, *KEEP])
-def test_keras_weights(dtype):
-    found = {"kernel": (3, 9), "recurrent_kernel": (3, 9), "bias": (2, 9)}
-    found = {name: numbers(shape, dtype) for name, shape in found.items()}
-    params = weights.from_keras([found])
-    wide = np.float64 if dtype == "float64" else np.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(wide)}
-    back = weights.to_keras(params)[0]
-    for name, array in found.items():
-        np.testing.assert_array_equal(back[name], array.astype(wide))
+def test_keras_weights_become_float32_or_float64(dtype):
+    shapes = {"kernel": (3, 9), "recurrent_kernel": (3, 9), "bias": (2, 9)}
+    layer = {name: normal(shape, dtype) for name, shape in shapes.items()}
+    params = weights.from_keras([layer])
+    result_dtype = np.float64 if dtype == "float64" else np.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(result_dtype)}
+    converted = weights.to_keras(params)[0]
+    for name, array in layer.items():
+        np.testing.assert_array_equal(converted[name], array.astype(result_dtype))
 
 
 @pytest.fixture(scope="module")
 def zeros():
-    """The variables of a small VGG."""
+    """Variables of a small VGG, all zero."""
     shapes = jax.eval_shape(lambda: NETWORK.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float64"])
-def test_convolutional_weights(dtype, zeros, tmp_path):
-    state = {name: numbers(array.shape, dtype) for name, array in weights.to_torchvision(zeros, NETWORK).items()}
+def test_torchvision_weights_become_float32(dtype, zeros, tmp_path):
+    state = {name: normal(array.shape, dtype) for name, array in weights.to_torchvision(zeros, NETWORK).items()}
     variables = weights.from_torchvision(as_file(state, tmp_path), NETWORK)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
-    back = weights.to_torchvision(variables, NETWORK)
+    converted = weights.to_torchvision(variables, NETWORK)
     for name, array in state.items():
-        np.testing.assert_array_equal(back[name], array.astype(np.float32))
+        np.testing.assert_array_equal(converted[name], array.astype(np.float32))
     half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), zeros)
     assert {leaf.dtype for leaf in weights.to_torchvision(half, NETWORK).values()} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("dtype", OTHER)
 @pytest.mark.parametrize("form", ["file", "numpy"])
-def test_other_dtypes_are_refused_by_name(form, dtype, zeros, tmp_path):
+def test_other_dtypes_are_rejected(form, dtype, zeros, tmp_path):
     given = lambda arrays: as_file(arrays, tmp_path) if form == "file" else arrays
     wrong = {**lstm("float32"), "bias_hh_l0": np.ones(8, dtype)}
     with pytest.raises(ValueError, match=f"bias_hh_l0 must be an array of floating-point numbers, got {dtype}"):
@@ -107,10 +108,10 @@ def test_other_dtypes_are_refused_by_name(form, dtype, zeros, tmp_path):
     layer = {"kernel": np.ones((3, 8)), "recurrent_kernel": np.ones((2, 8)), "bias": np.ones(8, dtype)}
     with pytest.raises(ValueError, match=f"layer_0: bias must be an array of floating-point numbers, got {dtype}"):
         weights.from_keras([layer])
-    ours = {"layer_0": {"cell": {"input": {"kernel": np.ones((3, 8)), "bias": np.ones(8, dtype)}, "recurrent": {}}}}
+    params = {"layer_0": {"cell": {"input": {"kernel": np.ones((3, 8)), "bias": np.ones(8, dtype)}, "recurrent": {}}}}
     for convert in (weights.to_torch, weights.to_keras):
         with pytest.raises(ValueError, match=f"input/bias must be an array of floating-point numbers, got {dtype}"):
-            convert(ours)
+            convert(params)
 
 
 TENSORS = {
@@ -125,7 +126,7 @@ TENSORS = {
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("given", TENSORS)
-def test_other_tensors_are_refused_by_name(given):
+def test_other_tensors_are_rejected(given):
     torch = pytest.importorskip("torch")
     state = {name: torch.from_numpy(array) for name, array in lstm("float32").items()}
     state["bias_ih_l0"] = TENSORS[given](torch, state["bias_ih_l0"])
@@ -133,17 +134,17 @@ def test_other_tensors_are_refused_by_name(given):
         weights.from_torch(state)
 
 
-def test_what_is_converted_does_not_follow_its_source():
-    found = lstm("float32")
-    params = weights.from_torch(found)
+def test_converted_weights_are_copies():
+    state = lstm("float32")
+    params = weights.from_torch(state)
     before = jax.tree.map(np.copy, params)
-    for array in found.values():
+    for array in state.values():
         array += 1
     jax.tree.map(np.testing.assert_array_equal, params, before)
 
 
 @pytest.mark.parametrize("dtype", [*LOW, "float8_e8m0fnu", *KEEP, *OTHER])
-def test_a_file_keeps_dtypes(dtype, tmp_path):
+def test_files_preserve_dtypes(dtype, tmp_path):
     array = np.arange(6).reshape(2, 3).astype(getattr(jnp, dtype, dtype))
     tree = {"a": {"b": array, "empty": array[:0]}, "scalar": array[1, 1], "transposed": array.T}
     weights.write(tmp_path / "w", tree)

@@ -1,4 +1,4 @@
-"""Files of weights that somebody else made to hang a reader, to exhaust memory, or to write on a terminal."""
+"""Malicious weight files, which try to block the reader, exhaust memory, or write control characters to a terminal."""
 
 import json
 import os
@@ -16,8 +16,8 @@ NETWORK = convolution.ResNet((1,), num_classes=2)
 READERS = [weights.read, weights.from_torch, lambda path: weights.from_torchvision(path, NETWORK)]
 
 
-def is_one_line(message: str, longest: int = 300) -> bool:
-    return message.isprintable() and "\u202e" not in message and len(message) <= longest
+def is_one_line(message: str, max_length: int = 300) -> bool:
+    return message.isprintable() and "\u202e" not in message and len(message) <= max_length
 
 
 SPECIAL = {
@@ -32,7 +32,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("kind", SPECIAL)
 @pytest.mark.parametrize("suffix", ["", ".pt", ".npz", ".safetensors"])
-def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, kind, suffix):
+def test_special_files_are_rejected_immediately(tmp_path, kind, suffix):
     path = tmp_path / f"a{suffix}"
     SPECIAL[kind](path)
     for read in READERS:
@@ -40,7 +40,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, kind, suffix):
             read(path)
 
 
-def test_a_link_to_a_file_is_followed(tmp_path):
+def test_symbolic_links_to_files_are_followed(tmp_path):
     weights.write(tmp_path / "a", {"a": np.ones(2)})
     (tmp_path / "b").symlink_to("a")
     np.testing.assert_array_equal(weights.read(tmp_path / "b")["a"], np.ones(2))
@@ -55,29 +55,29 @@ def written(header: object, data: bytes = bytes(4)) -> bytes:
 
 
 WRONG = {
-    "controls": written({HARMFUL: {**ENTRY, "dtype": "F6_E2M3"}}, bytes(4)),
-    "an unknown dtype": written({"a": {**ENTRY, "dtype": HARMFUL * 200}}),
-    "a long name": written({"a" * (files.LONGEST_NAME + 1): ENTRY}),
-    "a name of a thousand controls": written({"\x1b" * (files.LONGEST_NAME + 1): ENTRY}),
-    "a hundred axes": written({"a": {**ENTRY, "shape": [1] * 100}}),
-    "a hundred thousand axes": written({"a": {**ENTRY, "shape": [1] * 10**5}}),
-    "an axis beyond numpy": written({"a": {**ENTRY, "shape": [0, 2**63], "data_offsets": [0, 0]}}, b""),
-    "an axis beyond all": written({"a": {**ENTRY, "shape": [0, 2**64], "data_offsets": [0, 0]}}, b""),
-    "nested": written(b"[" * 10**6),
+    "control characters": written({HARMFUL: {**ENTRY, "dtype": "F6_E2M3"}}, bytes(4)),
+    "unknown dtype": written({"a": {**ENTRY, "dtype": HARMFUL * 200}}),
+    "long name": written({"a" * (files.LONGEST_NAME + 1): ENTRY}),
+    "long name of control characters": written({"\x1b" * (files.LONGEST_NAME + 1): ENTRY}),
+    "100 axes": written({"a": {**ENTRY, "shape": [1] * 100}}),
+    "100,000 axes": written({"a": {**ENTRY, "shape": [1] * 10**5}}),
+    "axis of 2^63": written({"a": {**ENTRY, "shape": [0, 2**63], "data_offsets": [0, 0]}}, b""),
+    "axis of 2^64": written({"a": {**ENTRY, "shape": [0, 2**64], "data_offsets": [0, 0]}}, b""),
+    "nested lists": written(b"[" * 10**6),
     "nested objects": written(b'{"a":' * 10**6),
-    "half a number": written({"a": {**ENTRY, "shape": [0.5]}}),
-    "not finite": written(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}'),
-    "metadata alone, of lists": written({"__metadata__": [1]}, b""),
+    "fractional axis": written({"a": {**ENTRY, "shape": [0.5]}}),
+    "NaN axis": written(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}'),
+    "metadata that is a list": written({"__metadata__": [1]}, b""),
     "reversed offsets": written({"a": {**ENTRY, "data_offsets": [4, 0]}}),
-    "offsets of 2^63": written({"a": {**ENTRY, "shape": [2**61], "data_offsets": [0, 2**63]}}),
-    "a hole": written({"a": ENTRY, "b": {**ENTRY, "data_offsets": [8, 12]}}, bytes(12)),
-    "a limit": struct.pack("<Q", files.MAX_HEADER + 1) + b"{}",
+    "offset of 2^63": written({"a": {**ENTRY, "shape": [2**61], "data_offsets": [0, 2**63]}}),
+    "gap between arrays": written({"a": ENTRY, "b": {**ENTRY, "data_offsets": [8, 12]}}, bytes(12)),
+    "large header": struct.pack("<Q", files.MAX_HEADER + 1) + b"{}",
     "all ones": b"\xff" * 64,
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_headers_are_refused_in_one_line(tmp_path, name):
+def test_invalid_headers_give_one_line_errors(tmp_path, name):
     path = tmp_path / f"{HARMFUL}.safetensors"
     path.write_bytes(WRONG[name])
     for read in READERS:
@@ -86,7 +86,7 @@ def test_headers_are_refused_in_one_line(tmp_path, name):
         assert is_one_line(str(error.value))
 
 
-def test_the_largest_header_and_the_longest_name_are_read(tmp_path, monkeypatch):
+def test_headers_and_names_of_maximum_length_are_accepted(tmp_path, monkeypatch):
     tree = {"a" * files.LONGEST_NAME: np.ones(2, np.float32)}
     weights.write(tmp_path / "a", tree)
     size = int.from_bytes((tmp_path / "a").read_bytes()[:8], "little")
@@ -98,7 +98,7 @@ def test_the_largest_header_and_the_longest_name_are_read(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("key", [HARMFUL, HARMFUL * 10**5, "\ud800", "a" * 10**7, "\u202eweight_ih_l0"])
-def test_keys_are_shown_in_one_line(key):
+def test_invalid_keys_give_one_line_errors(key):
     wrong = {key: np.ones(3, np.float32)}
     converters = [
         lambda: weights.from_torch(wrong),

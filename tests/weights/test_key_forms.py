@@ -1,4 +1,4 @@
-"""State dicts in the forms in which they are passed around, and the messages about those that do not fit."""
+"""State dicts with wrapper names, in checkpoints and with prefixes, and errors about invalid ones."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 
 from jaxnets import convolution, weights
 from jaxnets.convolution.models.efficientnet import STAGES
-from jaxnets.weights.check import LIMIT, listed
+from jaxnets.weights.check import MAX_LISTED, listed
 
 GOLDEN = np.load(Path(__file__).parent.parent / "reference" / "recurrent_options.npz")
 CELL = "torch/lstm_cell/bias/weight/"
@@ -19,10 +19,10 @@ OPTIMIZER = {"state": {0: {"step": np.float32(3), "exp_avg": np.ones(3)}}, "para
 
 
 def variables_of(model):
-    """Different numbers in every array."""
+    """Variables with a different constant in each array."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
     leaves, tree = jax.tree.flatten(shapes)
-    filled = [np.full(leaf.shape, number, np.float32) for number, leaf in enumerate(leaves)]
+    filled = [np.full(leaf.shape, i, np.float32) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(tree, filled)
 
 
@@ -30,18 +30,20 @@ RESNET = convolution.ResNet((1,), num_classes=2)
 VARIABLES = variables_of(RESNET)
 STATE = weights.to_torchvision(VARIABLES, RESNET)
 
-# Each form is given a state dict, and makes of it what stands for the same module.
+# Functions from a state dict to an equivalent object.
 FORMS = {
     "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
     "torch.compile": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
-    "both": lambda state: {f"module._orig_mod.{name}": value for name, value in state.items()},
-    "compiled first": lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
+    "DataParallel of torch.compile": lambda state: {f"module._orig_mod.{name}": value for name, value in state.items()},
+    "torch.compile of DataParallel": lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
     "FSDP": lambda state: {f"_fsdp_wrapped_module.{name}": value for name, value in state.items()},
     "AveragedModel": lambda state: {
         "n_averaged": np.int64(7),
         **{f"module.{name}": value for name, value in state.items()},
     },
-    "a part": lambda state: {name.replace("layer1.", "layer1.module."): value for name, value in state.items()},
+    "wrapped submodule": lambda state: {
+        name.replace("layer1.", "layer1.module."): value for name, value in state.items()
+    },
     "state_dict": lambda state: {"state_dict": state, "epoch": 3, "best": np.float64(0.5), "arch": "resnet18"},
     "model": lambda state: {"model": state, "optimizer": OPTIMIZER, "lr_scheduler": {"base_lrs": [0.1]}, "args": None},
     "model_state_dict": lambda state: {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": OPTIMIZER},
@@ -52,40 +54,40 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_forms_of_one_state_dict(form):
-    found = weights.from_torchvision(FORMS[form](STATE), RESNET)
-    jax.tree.map(np.testing.assert_array_equal, found, VARIABLES)
+def test_equivalent_forms_give_equal_weights(form):
+    variables = weights.from_torchvision(FORMS[form](STATE), RESNET)
+    jax.tree.map(np.testing.assert_array_equal, variables, VARIABLES)
     expected = weights.from_torch(LSTM)
     jax.tree.map(np.testing.assert_array_equal, weights.from_torch(FORMS[form](LSTM)), expected)
 
 
-@pytest.mark.parametrize("form", ["DataParallel", "both", "AveragedModel"])
-def test_forms_in_files(form, tmp_path):
+@pytest.mark.parametrize("form", ["DataParallel", "DataParallel of torch.compile", "AveragedModel"])
+def test_files_of_equivalent_forms_give_equal_weights(form, tmp_path):
     weights.write(tmp_path / "w", FORMS[form](STATE))
     jax.tree.map(np.testing.assert_array_equal, weights.from_torchvision(tmp_path / "w", RESNET), VARIABLES)
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", "module.backbone."])
 @pytest.mark.parametrize("wrapper", ["", "module."])
-def test_modules_in_larger_ones(wrapper, prefix):
+def test_prefix_selects_a_submodule(wrapper, prefix):
     state = {f"{wrapper}backbone.{name}": value for name, value in {**STATE, **LSTM}.items()}
     del state[f"{wrapper}backbone.fc.bias"]
     state |= {f"{wrapper}head.weight": np.ones(2), f"{wrapper}backbone.fc.bias": STATE["fc.bias"]}
-    only = lambda part: {name: value for name, value in state.items() if re.sub(".*backbone.", "", name) in part}
-    found = weights.from_torchvision(only({*STATE, "head.weight"}), RESNET, prefix=prefix)
-    jax.tree.map(np.testing.assert_array_equal, found, VARIABLES)
-    jax.tree.map(np.testing.assert_array_equal, weights.from_torch(only(LSTM), prefix), weights.from_torch(LSTM))
+    select = lambda names: {name: value for name, value in state.items() if re.sub(".*backbone.", "", name) in names}
+    variables = weights.from_torchvision(select({*STATE, "head.weight"}), RESNET, prefix=prefix)
+    jax.tree.map(np.testing.assert_array_equal, variables, VARIABLES)
+    jax.tree.map(np.testing.assert_array_equal, weights.from_torch(select(LSTM), prefix), weights.from_torch(LSTM))
 
 
 @pytest.mark.parametrize("convert", [weights.from_torch, lambda state: weights.from_torchvision(state, RESNET)])
-@pytest.mark.parametrize("names", [["encoder.rnn."], ["teacher.", "student."]])
-def test_a_prefix_that_is_missing_is_named(names, convert):
-    state = {f"{prefix}{name}": value for prefix in names for name, value in {**STATE, **LSTM}.items()}
-    with pytest.raises(ValueError, match=" or ".join(f"prefix='{prefix}'" for prefix in names)):
+@pytest.mark.parametrize("prefixes", [["encoder.rnn."], ["teacher.", "student."]])
+def test_the_error_suggests_a_missing_prefix(prefixes, convert):
+    state = {f"{prefix}{name}": value for prefix in prefixes for name, value in {**STATE, **LSTM}.items()}
+    with pytest.raises(ValueError, match=" or ".join(f"prefix='{prefix}'" for prefix in prefixes)):
         convert(state)
 
 
-def test_names_with_which_densenet_was_published():
+def test_former_names_of_densenet_are_accepted():
     model = convolution.DenseNet((2, 1), growth=4, width=8, num_classes=2)
     variables = variables_of(model)
     state = weights.to_torchvision(variables, model)
@@ -97,29 +99,29 @@ def test_names_with_which_densenet_was_published():
         weights.from_torchvision({**published, **state}, model)
 
 
-def test_auxiliary_heads_are_left_out_where_a_model_has_none():
+def test_auxiliary_heads_are_ignored_if_the_model_has_none():
     model = convolution.googlenet(num_classes=2, auxiliary=True)
     variables = variables_of(model)
     state = weights.to_torchvision(variables, model)
     plain = weights.from_torchvision(state, model.clone(auxiliary=False))
-    for collection, inside in plain.items():
-        assert not any("auxiliary" in name for name in inside)
-        for name, part in inside.items():
-            jax.tree.map(np.testing.assert_array_equal, part, variables[collection][name])
+    for collection, modules in plain.items():
+        assert not any("auxiliary" in name for name in modules)
+        for name, module in modules.items():
+            jax.tree.map(np.testing.assert_array_equal, module, variables[collection][name])
 
 
-def test_a_form_that_torchvision_lacks_is_not_written():
+def test_models_with_other_attributes_than_torchvision_are_rejected():
     stages = [stage._replace(layers=1) for stage in STAGES]
-    stages[0] = stages[1]  # the first one expands, too
+    stages[0] = stages[1]  # the first stage of torchvision has no expansion
     model = convolution.efficientnet_b0(stages=tuple(stages), num_classes=2)
     with pytest.raises(
-        ValueError, match=r"torchvision has no such EfficientNet: several .* features\.1\.0\.block\.0\.0"
+        ValueError, match=r"no EfficientNet with these attributes: several .* features\.1\.0\.block\.0\.0"
     ):
         weights.to_torchvision(variables_of(model), model)
 
 
 class Module:
-    """As a module of torch."""
+    """A substitute for a torch module."""
 
     def state_dict(self):
         return LSTM
@@ -129,29 +131,38 @@ class Module:
 
 
 WRONG = {
-    "module": (Module(), "given Module; pass its state_dict()"),
-    "modules": ({"model": Module(), "epoch": 3}, "pass the state_dict() of checkpoint['model']"),
-    "two": ({"model": LSTM, "model_ema": LSTM}, "got a dict with 'model', 'model_ema'; pass one of its entries"),
-    "beside": ({"state_dict": LSTM, "mean": np.ones(3)}, "got a dict with 'state_dict', 'mean'; pass one"),
-    "clash": ({**LSTM, "module.bias_ih_l0": np.ones(12)}, "bias_ih_l0 and module.bias_ih_l0 are both named bias_ih_l0"),
-    "numbers as keys": ({0: np.ones(3)}, "keys of a state dict must be strings, got 0"),
-    "beside the layers": (
+    "module": (Module(), "got Module; pass its state_dict()"),
+    "checkpoint with a module": ({"model": Module(), "epoch": 3}, "pass state_dict() of checkpoint['model']"),
+    "two state dicts": (
+        {"model": LSTM, "model_ema": LSTM},
+        "got a dict with 'model', 'model_ema'; pass one of its entries",
+    ),
+    "state dict and array": (
+        {"state_dict": LSTM, "mean": np.ones(3)},
+        "got a dict with 'state_dict', 'mean'; pass one",
+    ),
+    "name clash": (
+        {**LSTM, "module.bias_ih_l0": np.ones(12)},
+        "bias_ih_l0 and module.bias_ih_l0 are both named bias_ih_l0",
+    ),
+    "integer keys": ({0: np.ones(3)}, "keys of `state_dict` must be strings, got 0"),
+    "extra layer": (
         {**LSTM, "out_layer.weight": np.ones((2, 5)), "out_layer.bias": np.ones(2)},
         "weights of torch: extra out_layer.bias (2,); extra out_layer.weight (2, 5)",
     ),
     "objects": ({**LSTM, "_extra_state": b"x"}, "extra _extra_state (bytes)"),
-    "far layer": ({**LSTM, "weight_ih_l99999999": np.ones((12, 3))}, "extra weight_ih_l99999999 (12, 3)"),
+    "large layer index": ({**LSTM, "weight_ih_l99999999": np.ones((12, 3))}, "extra weight_ih_l99999999 (12, 3)"),
     "one bias": ({n: v for n, v in LSTM.items() if n != "bias_ih_l0"}, "missing bias_ih_l0 (12,)"),
     "one direction": ({**LSTM, "weight_ih_l0_reverse": LSTM["weight_ih_l0"]}, "missing bias_hh_l0_reverse (12,)"),
     "vectors": ({name: value.reshape(-1) for name, value in LSTM.items()}, "must be matrices, got weight_ih_l0 (36,)"),
     "strings": (dict.fromkeys(LSTM, "x"), "must be matrices, got weight_ih_l0 ()"),
     "rows": (
         {n: v[:7] for n, v in LSTM.items()},
-        "weight_ih_l0 has 7 rows for 3 hidden features; an RNN has H, a GRU 3 H",
+        "the rows of weight_ih_l0 must be H for an RNN, 3 H for a GRU, 4 H for an LSTM, got 7 for 3 hidden units",
     ),
     "projected GRU": (
         {"weight_ih_l0": np.ones((9, 3)), "weight_hh_l0": np.ones((9, 2)), "weight_hr_l0": np.ones((2, 3))},
-        "weight_ih_l0 has 9 rows for 3 hidden features; an LSTM with proj_size has 4 H",
+        "the rows of weight_ih_l0 must be 4 H for an LSTM with proj_size, got 9 for 3 hidden units",
     ),
     "weight norm": (
         {
@@ -163,31 +174,33 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("state, sentence", WRONG.values(), ids=WRONG)
-def test_what_is_not_the_state_dict_of_one_module_is_refused(state, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+@pytest.mark.parametrize("state, message", WRONG.values(), ids=WRONG)
+def test_invalid_state_dicts_are_rejected(state, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         weights.from_torch(state)
 
 
-def test_a_prefix_is_a_string():
-    with pytest.raises(ValueError, match="prefix must be a string, such as .* got None"):
+def test_a_prefix_that_is_not_a_string_is_rejected():
+    with pytest.raises(ValueError, match="`prefix` must be a string, such as .* got None"):
         weights.from_torch(LSTM, prefix=None)
 
 
-def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="variables must be a nested dict of arrays, got NoneType"):
+def test_invalid_arguments_are_rejected():
+    with pytest.raises(ValueError, match="`variables` must be a nested dict of arrays, got NoneType"):
         weights.to_torchvision(None, RESNET)
-    with pytest.raises(ValueError, match=r"images must be a shape \[B, H, W, C\], .* got 224"):
+    with pytest.raises(ValueError, match=r"`images` must be a shape \[B, H, W, C\], .* got 224"):
         weights.from_torchvision(STATE, RESNET, images=224)
 
 
-def test_a_builder_is_not_a_model():
-    with pytest.raises(ValueError, match=r"model must be a model, such as convolution.resnet18\(\), got resnet18"):
+def test_a_builder_instead_of_a_model_is_rejected():
+    with pytest.raises(
+        ValueError, match=r"`model` must be a Linen module, such as convolution.resnet18\(\), got resnet18"
+    ):
         weights.from_torchvision(STATE, convolution.resnet18)
 
 
-@pytest.mark.parametrize("count", [0, 1, LIMIT, LIMIT + 1, 322])
-def test_lists_are_short(count):
+@pytest.mark.parametrize("count", [0, 1, MAX_LISTED, MAX_LISTED + 1, 322])
+def test_lists_show_at_most_ten_items(count):
     text = listed(map(str, range(count)))
     assert len(re.findall(r"\d+", text.partition("... and")[0])) == min(count, 10)
     assert text.partition("... and ")[2] == (f"{count - 10} more" if count > 10 else "")
@@ -210,7 +223,7 @@ def test_lists_are_short(count):
 )
 def test_messages_list_ten_keys_and_a_count(convert):
     with pytest.raises(ValueError, match=r"\.\.\. and \d+ more") as error:
-        convert({f"odd_{number}": np.ones(3, np.float32) for number in range(300)})
+        convert({f"odd_{i}": np.ones(3, np.float32) for i in range(300)})
     assert len(str(error.value)) < 1500
     assert len(set(re.findall(r"\bodd_\d+|(?<=got )0|(?<=, )[1-9]\b", str(error.value)))) <= 10
     total = int(re.search(r"\.\.\. and (\d+) more", str(error.value))[1])

@@ -1,4 +1,4 @@
-"""Every option of a recurrent layer of torch and Keras is converted or refused, by tests/reference's golden arrays."""
+"""Options of recurrent layers of torch and Keras: converted, as golden arrays show, or rejected."""
 
 import json
 from functools import partial
@@ -50,7 +50,7 @@ def outputs(network, params, case):
 
 @pytest.mark.parametrize("bias", ["bias", "no bias"])
 @pytest.mark.parametrize("name", TORCH)
-def test_torch_modules_and_cells(name, bias, float64):
+def test_modules_and_cells_match_torch(name, bias, float64):
     case, layers = f"torch/{name}/{bias}", 1 if "cell" in name else 2
     params = weights.from_torch(under(f"{case}/weight/"))
     network = recurrent.StackedRNN(TORCH[name](H), num_layers=layers, bidirectional=layers == 2)
@@ -59,42 +59,42 @@ def test_torch_modules_and_cells(name, bias, float64):
 
 
 def variable(name, value):
-    """As a variable of Keras: its array is its ``value``."""
+    """A substitute for a Keras variable."""
     return SimpleNamespace(name=name, value=value, shape=value.shape)
 
 
 def layer_of(case, **changed):
-    """Stands for a layer of Keras: its class's name, options, weights and, of a bidirectional one, both directions."""
-    about = json.loads(str(GOLDEN[f"{case}/options"]))
-    options = {**about["options"], **changed}
-    sides = {}
-    if about["kind"] == "Bidirectional":
-        sides = {f"{side}_layer": layer_of(f"{case}/{side}") for side in ("forward", "backward")}
+    """A substitute for a Keras layer, with its class name, options, weights and, if bidirectional, its two layers."""
+    description = json.loads(str(GOLDEN[f"{case}/options"]))
+    options = {**description["options"], **changed}
+    layers = {}
+    if description["kind"] == "Bidirectional":
+        layers = {f"{direction}_layer": layer_of(f"{case}/{direction}") for direction in ("forward", "backward")}
     arrays = under(f"{case}/weight/") or under(f"{case}/cell/weight/")
-    own = {"weights": [variable(*item) for item in arrays.items()], "get_config": lambda self: options, **sides}
-    return type(about["kind"], (), own)()
+    members = {"weights": [variable(*item) for item in arrays.items()], "get_config": lambda self: options, **layers}
+    return type(description["kind"], (), members)()
 
 
 @pytest.mark.parametrize("name", KERAS)
-def test_keras_layers(name, float64):
+def test_layers_match_keras(name, float64):
     case = f"keras/{name}"
     layer = layer_of(case)
     merge = MERGE.get(layer.get_config().get("merge_mode"))
     params = weights.from_keras([layer])
     network = recurrent.StackedRNN(KERAS[name](H), bidirectional=merge is not None, merge=merge or "concat")
-    # Keras 3.15 computes these two in part in float32, whatever its dtype.
+    # Keras 3.15 computes parts of these layers in float32.
     tolerance = 1e-6 if name in ("rnn_relu", "gru_before") else 1e-13
     np.testing.assert_allclose(outputs(network, params, case), GOLDEN[f"{case}/output"], atol=tolerance)
     jax.tree.map(np.testing.assert_array_equal, weights.from_keras(weights.to_keras(params)), params)
-    # The same by arrays alone, under names that are paths.
-    named = lambda side: {f"a/{key}:0": value for key, value in under(f"{case}/{side}/weight/").items()}
-    arrays = {side: named(side) for side in ("forward", "backward")} if merge else named("cell")
+    # Dicts of arrays, whose names are paths, give the same parameters.
+    arrays_of = lambda part: {f"a/{key}:0": value for key, value in under(f"{case}/{part}/weight/").items()}
+    arrays = {part: arrays_of(part) for part in ("forward", "backward")} if merge else arrays_of("cell")
     needed = {"gru_after": True, "gru_before": False}.get(name)
     jax.tree.map(np.testing.assert_array_equal, weights.from_keras([arrays], reset_after=needed), params)
 
 
 @pytest.mark.parametrize(
-    "case, changed, sentence",
+    "case, changed, message",
     [
         ("lstm", {"activation": "relu"}, "LSTM: activation must be 'tanh', got 'relu'"),
         ("gru_after", {"activation": "linear"}, "GRU: activation must be 'tanh', got 'linear'"),
@@ -108,35 +108,35 @@ def test_keras_layers(name, float64):
         ("lstm_sum", {"merge_mode": None}, "merge_mode must be 'concat' or 'sum' or 'ave', got None"),
     ],
 )
-def test_options_of_keras_without_a_counterpart_are_refused_by_name(case, changed, sentence):
-    with pytest.raises(ValueError, match=f"layer_1: .*{sentence}"):
+def test_unsupported_options_of_keras_are_rejected(case, changed, message):
+    with pytest.raises(ValueError, match=f"layer_1: .*{message}"):
         weights.from_keras([layer_of("keras/lstm"), layer_of(f"keras/{case}", **changed)])
 
 
-def test_the_reset_of_a_gru_without_bias_is_not_guessed():
+def test_a_gru_without_bias_requires_reset_after():
     arrays = under("keras/gru_after/cell/weight/")
-    with pytest.raises(ValueError, match="layer_0: a GRU without bias has the same arrays .* pass one of them"):
+    with pytest.raises(ValueError, match="layer_0: `reset_after` must be given for a GRU without bias"):
         weights.from_keras([arrays])
-    with pytest.raises(ValueError, match=r"reset_after must be True for a bias of shape \(2, 9\), got False"):
+    with pytest.raises(ValueError, match=r"`reset_after` must be True for a bias of shape \(2, 9\), got False"):
         weights.from_keras([under("keras/gru_concat/forward/weight/")], reset_after=False)
 
 
-def other(name, **members):
+def substitute(name, **members):
     return type(name, (), {"weights": [], "get_config": lambda self: {}, **members})()
 
 
 @pytest.mark.parametrize(
-    "layers, sentence",
+    "layers, message",
     [
         ("model.keras", "got the path 'model.keras'; pass keras.saving.load_model"),
-        ({"kernel": np.ones((3, 9))}, "layers must be a list of layers, or of dicts of their arrays, got dict"),
-        ([[np.ones((3, 9))]], "must be a dict of arrays or a layer of Keras, got list"),
-        (other("Sequential", layers=[]), "got a Sequential; pass its layers"),
-        ([other("LSTM")], "layer_0: a layer must have weights, got none; Keras makes them when it is first called"),
-        ([other("Dense")], "layers must be SimpleRNN, GRU, LSTM, or Bidirectional ones of these, got Dense"),
+        ({"kernel": np.ones((3, 9))}, "`layers` must be a list of layers or of dicts of arrays, got dict"),
+        ([[np.ones((3, 9))]], "the layer must be a dict of arrays or a Keras layer, got list"),
+        (substitute("Sequential", layers=[]), "got a Sequential; pass its layers"),
+        ([substitute("LSTM")], "layer_0: the layer must have weights, got none; Keras creates them at the first call"),
+        ([substitute("Dense")], "must be one of SimpleRNN, GRU, LSTM, or Bidirectional with one of these, got Dense"),
         (
-            [other("RNN", get_config=lambda self: {"cell": {"class_name": "StackedRNNCells", "config": {}}})],
-            "layers must be .* got StackedRNNCells",
+            [substitute("RNN", get_config=lambda self: {"cell": {"class_name": "StackedRNNCells", "config": {}}})],
+            "the layer must be .* got StackedRNNCells",
         ),
         (
             [{"kernel": np.ones((3, 3, 4, 12)), "recurrent_kernel": np.ones((3, 3, 3, 12))}],  # ConvLSTM2D
@@ -144,18 +144,18 @@ def other(name, **members):
         ),
         (
             [{"kernel": np.ones((4, 12)), "recurrent_kernel": np.ones((3, 12)), "bias": np.ones(24)}],  # CuDNNLSTM
-            r"bias has shape \(24,\), \(12,\) expected",
+            r"bias must have shape \(12,\), got \(24,\)",
         ),
-        ([{"kernel": np.ones((4, 6)), "recurrent_kernel": np.ones((3, 6))}], "has 6 columns for 3 units"),
+        ([{"kernel": np.ones((4, 6)), "recurrent_kernel": np.ones((3, 6))}], "4 H for an LSTM, got 6 for 3 units"),
         ([{"a/kernel": np.ones(3), "b/kernel": np.ones(3)}], "a/kernel and b/kernel are both named kernel"),
     ],
 )
-def test_other_layers_of_keras_are_refused(layers, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_unsupported_layers_of_keras_are_rejected(layers, message):
+    with pytest.raises(ValueError, match=message):
         weights.from_keras(layers)
 
 
-OTHERS = {
+UNSUPPORTED_CELLS = {
     "gru none": recurrent.gru(H, "none"),
     "mgu": recurrent.mgu(H),
     "coupled": recurrent.lstm(H, coupled=True),
@@ -171,9 +171,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("convert", [weights.to_torch, weights.to_keras])
-@pytest.mark.parametrize("name", OTHERS)
-def test_cells_that_others_lack_are_not_written_as_another(name, convert):
-    shapes = jax.eval_shape(lambda: OTHERS[name].init(jax.random.key(0), H))
+@pytest.mark.parametrize("name", UNSUPPORTED_CELLS)
+def test_unsupported_cells_are_rejected(name, convert):
+    shapes = jax.eval_shape(lambda: UNSUPPORTED_CELLS[name].init(jax.random.key(0), H))
     cell = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     with pytest.raises(ValueError, match=r"layer_0, cell: the cell must be elman\(H\), gru\(H\) or lstm\(H\), got one"):
         convert({"layer_0": {"cell": cell}})
@@ -184,7 +184,7 @@ ONE = weights.from_torch(under("torch/lstm_cell/bias/weight/"))["layer_0"]
 
 
 @pytest.mark.parametrize(
-    "params, sentence",
+    "params, message",
     [
         ({"params": LSTM}, r'got params with layer_0, layer_1; pass variables\["params"\]'),
         (LSTM["layer_0"], r'got forward with .* pass \{"layer_0": params\}'),
@@ -196,17 +196,17 @@ ONE = weights.from_torch(under("torch/lstm_cell/bias/weight/"))["layer_0"]
         ({"layer_0": ONE, "layer_1": LSTM["layer_1"]}, "missing bias_hh_l0_reverse"),
         (
             {"layer_0": ONE, "layer_1": weights.from_torch(under("torch/gru_cell/bias/weight/"))["layer_0"]},
-            r"weight_ih_l1 has shape \(9, 3\), \(12, 3\) expected",
+            r"weight_ih_l1 must have shape \(12, 3\), got \(9, 3\)",
         ),
     ],
     ids=["variables", "one layer", "gap", "empty", "list", "number", "none", "directions", "kinds"],
 )
-def test_what_is_not_one_module_of_torch_is_refused(params, sentence):
-    with pytest.raises(ValueError, match=f"to_torch: .*{sentence}"):
+def test_params_of_no_torch_module_are_rejected(params, message):
+    with pytest.raises(ValueError, match=f"to_torch: .*{message}"):
         weights.to_torch(params)
 
 
-def test_torch_has_no_projection_as_wide_as_the_layer():
+def test_a_projection_of_hidden_size_is_rejected_for_torch():
     shapes = jax.eval_shape(lambda: recurrent.lstm(H, proj_size=H).init(jax.random.key(0), H))
     cell = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     with pytest.raises(ValueError, match="proj_size of torch must be below hidden_size 3, got 3"):

@@ -1,4 +1,4 @@
-"""Our models against torchvision's own numbers, with its weights; made by tests/reference/make_convolution.py."""
+"""Models with the weights of torchvision, compared with its golden arrays (tests/reference/make_convolution.py)."""
 
 import importlib.util
 from pathlib import Path
@@ -11,14 +11,14 @@ from flax.traverse_util import flatten_dict
 
 from jaxnets import convolution
 from jaxnets.weights import from_torchvision, to_torchvision
-from jaxnets.weights.torchvision import COUNTER, _rules, _to_theirs, name_of
+from jaxnets.weights.torchvision import COUNTER, _rules, _to_torch_axes, torch_name
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 spec = importlib.util.spec_from_file_location("make_convolution", REFERENCE / "make_convolution.py")
-made = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(made)
+make_convolution = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_convolution)
 GOLDEN = np.load(REFERENCE / "convolution.npz")
-WITHOUT_DRAWS = {
+DETERMINISTIC = {
     "alexnet": {"dropout": 0.0},
     "vgg11": {"dropout": 0.0},
     "vgg11_bn": {"dropout": 0.0},
@@ -27,102 +27,104 @@ WITHOUT_DRAWS = {
     "efficientnet_b5": {"dropout": 0.0, "stochastic_depth": 0.0},
     "convnext_tiny": {"stochastic_depth": 0.0},
 }
-NAMES = [name if name == "resnet18" else pytest.param(name, marks=pytest.mark.slow) for name in made.SIZES]
+NAMES = [name if name == "resnet18" else pytest.param(name, marks=pytest.mark.slow) for name in make_convolution.SIZES]
 
 
 def model_of(name):
-    return getattr(convolution, name)(num_classes=made.CLASSES, **WITHOUT_DRAWS.get(name, {}))
+    return getattr(convolution, name)(num_classes=make_convolution.CLASSES, **DETERMINISTIC.get(name, {}))
 
 
-def foreign(model, size):
-    """The state dict that the reference used, by our own list of names, which a strict reading has to agree with."""
+def torch_state(model, size):
+    """The state dict of the reference script, with the torch names of ``jaxnets.weights``."""
     shapes = flatten_dict(jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))))
+    rules = _rules(model)
     arrays = {
-        name_of(_rules(model), path): _to_theirs(path, np.empty(leaf.shape, bool)) for path, leaf in shapes.items()
+        torch_name(rules, path): _to_torch_axes(path, np.empty(leaf.shape, bool)) for path, leaf in shapes.items()
     }
-    return {name: made.fill(name, array.shape) for name, array in arrays.items()}
+    return {name: make_convolution.fill(name, array.shape) for name, array in arrays.items()}
 
 
-def close(found, name, wanted):
-    golden = GOLDEN[f"{name}/{wanted}"]
-    np.testing.assert_allclose(found, golden, rtol=0, atol=1e-4 * np.abs(golden).max(), err_msg=wanted)
+def assert_close(actual, name, quantity):
+    golden = GOLDEN[f"{name}/{quantity}"]
+    np.testing.assert_allclose(actual, golden, rtol=0, atol=1e-4 * np.abs(golden).max(), err_msg=quantity)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_logits_statistics_and_gradients_are_those_of_torchvision(name, float64):
-    model, size = model_of(name), made.SIZES[name]
-    state = foreign(model, size)
+def test_logits_statistics_and_gradients_match_torchvision(name, float64):
+    model, size = model_of(name), make_convolution.SIZES[name]
+    state = torch_state(model, size)
     variables = from_torchvision(state, model, (1, size, size, 3))
-    images = jnp.asarray(made.images(size))
-    close(jax.jit(model.apply)(variables, images), name, "logits")
-    # In float32 the gradients of so few images are half a percent off, torch's own too.
+    images = jnp.asarray(make_convolution.images(size))
+    assert_close(jax.jit(model.apply)(variables, images), name, "logits")
+    # In float32, the gradients of so few images have errors of half a percent, in torch too.
     model, images = model.clone(dtype=jnp.float64), images.astype(jnp.float64)
 
     @jax.jit
     def train(variables):
         def objective(params):
-            answer, changed = model.apply(
+            outputs, updated = model.apply(
                 {**variables, "params": params},
                 images,
                 train=True,
                 mutable=["batch_stats"],
-                rngs={"dropout": jax.random.key(0)},  # GoogLeNet's auxiliary heads draw, and are not compared
+                rngs={"dropout": jax.random.key(0)},  # for GoogLeNet's auxiliary heads, which are not compared
             )
-            logits = answer[0] if isinstance(answer, tuple) else answer
+            logits = outputs[0] if isinstance(outputs, tuple) else outputs
             weights = jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)
-            return jnp.sum(weights * logits), (logits, changed)
+            return jnp.sum(weights * logits), (logits, updated)
 
         return jax.grad(objective, has_aux=True)(variables["params"])
 
-    gradients, (logits, changed) = train(variables)
-    close(logits, name, "train_logits")
-    theirs = to_torchvision({"params": gradients, **changed}, model)
-    parameters = sorted(key for key in theirs if "running" not in key and COUNTER not in key)
-    # In float64: a norm of the hundred million numbers of VGG's first dense layer loses four digits in float32.
-    norms = np.array([np.linalg.norm(theirs[key].astype(np.float64)) for key in parameters if "aux" not in key])
-    close(norms, name, "gradient_norms")
+    gradients, (logits, updated) = train(variables)
+    assert_close(logits, name, "train_logits")
+    converted = to_torchvision({"params": gradients, **updated}, model)
+    parameters = sorted(key for key in converted if "running" not in key and COUNTER not in key)
+    # The norm of the 10^8 gradients of VGG's first dense layer would lose four digits in float32.
+    norms = np.array([np.linalg.norm(converted[key].astype(np.float64)) for key in parameters if "aux" not in key])
+    assert_close(norms, name, "gradient_norms")
     first = GOLDEN[f"{name}/first_gradient"]
-    of_shape = [theirs[key] for key in parameters if theirs[key].shape == first.shape]
-    close(min(of_shape, key=lambda gradient: np.abs(gradient - first).max()), name, "first_gradient")
-    moved = [theirs[key] for key in sorted(theirs) if "running" in key]
-    if moved:
-        close(np.array([[v.mean(), v.var()] for v in moved]), name, "statistics")
+    candidates = [converted[key] for key in parameters if converted[key].shape == first.shape]
+    assert_close(min(candidates, key=lambda gradient: np.abs(gradient - first).max()), name, "first_gradient")
+    running = [converted[key] for key in sorted(converted) if "running" in key]
+    if running:
+        assert_close(np.array([[v.mean(), v.var()] for v in running]), name, "statistics")
         last = GOLDEN[f"{name}/last_variance"]
-        assert any(v.shape == last.shape and np.abs(v - last).max() < 1e-4 * np.abs(last).max() for v in moved)
+        assert any(v.shape == last.shape and np.abs(v - last).max() < 1e-4 * np.abs(last).max() for v in running)
 
 
-def test_weights_go_there_and_back():
+def test_weights_survive_a_round_trip():
     model = model_of("resnet18")
-    state = foreign(model, 64)
-    back = to_torchvision(from_torchvision(state, model), model)
-    assert {key for key in back if not key.endswith(COUNTER)} == set(state)
-    assert sum(key.endswith(COUNTER) for key in back) == 20
+    state = torch_state(model, 64)
+    converted = to_torchvision(from_torchvision(state, model), model)
+    assert {key for key in converted if not key.endswith(COUNTER)} == set(state)
+    assert sum(key.endswith(COUNTER) for key in converted) == 20
     for key, value in state.items():
-        np.testing.assert_array_equal(back[key], value)
+        np.testing.assert_array_equal(converted[key], value)
 
 
-def test_weights_of_another_depth_are_refused_with_all_that_is_wrong():
-    state = foreign(convolution.resnet34(num_classes=made.CLASSES), 64)
+def test_weights_of_another_depth_are_rejected():
+    state = torch_state(convolution.resnet34(num_classes=make_convolution.CLASSES), 64)
     with pytest.raises(ValueError, match=r"(?s)for ResNet: .*extra layer1\.2\.conv1\.weight \(64, 64, 3, 3\)"):
         from_torchvision(state, model_of("resnet18"))
     with pytest.raises(ValueError, match=r"missing fc\.bias \(10,\)"):
         from_torchvision({}, model_of("resnet18"))
 
 
-def test_variables_of_another_model_are_not_written():
+def test_variables_of_another_model_are_rejected():
     model = model_of("resnet18")
-    variables = from_torchvision(foreign(model, 64), model)
+    variables = from_torchvision(torch_state(model, 64), model)
     with pytest.raises(
-        ValueError, match=r"than this ResNet: batch_stats/stage_1_block_3/conv_1/norm/mean, .*, \.\.\. and 70 more$"
+        ValueError,
+        match=r"those of this ResNet; missing or extra: batch_stats/stage_1_block_3/conv_1/norm/mean, .* and 70 more$",
     ):
         to_torchvision(variables, convolution.resnet34())
-    with pytest.raises(ValueError, match=r"than this ResNet: batch_stats/.*/var, \.\.\. and 30 more$"):
+    with pytest.raises(ValueError, match=r"this ResNet; missing or extra: batch_stats/.*/var, \.\.\. and 30 more$"):
         to_torchvision({"params": variables["params"]}, model)
 
 
-def test_what_is_no_state_dict_is_told():
-    with pytest.raises(ValueError, match="a state dict or the path of a safetensors file expected; given ResNet"):
-        from_torchvision(convolution.resnet18(), model_of("resnet18"))  # torch's own is called so, too
+def test_a_model_instead_of_a_state_dict_is_rejected():
+    with pytest.raises(ValueError, match="`state_dict` must be a state dict or the path of a .* file, got ResNet"):
+        from_torchvision(convolution.resnet18(), model_of("resnet18"))  # torchvision's class is also named ResNet
 
 
 @pytest.mark.parametrize(
@@ -134,6 +136,6 @@ def test_what_is_no_state_dict_is_told():
         convolution.unet(),
     ],
 )
-def test_models_that_torchvision_lacks_are_told(model):
+def test_models_that_torchvision_lacks_are_rejected(model):
     with pytest.raises(ValueError, match="torchvision has no"):
         from_torchvision({}, model)
