@@ -1,4 +1,4 @@
-"""The README does what it says: its Python runs, and so do its commands, with settings made small."""
+"""README and documentation pages: their Python code and commands run, with small settings."""
 
 import re
 import shlex
@@ -24,9 +24,9 @@ def blocks(language, page=README):
     return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
-def of_torch(part):
-    """Arrays of torch's own bidirectional LSTM (tests/reference/make_recurrent.py)."""
-    case = f"torch/lstm/2b/{part}/"
+def of_torch(kind):
+    """Returns arrays of torch's bidirectional LSTM (tests/reference/make_recurrent.py)."""
+    case = f"torch/lstm/2b/{kind}/"
     return {name.removeprefix(case): GOLDEN[name] for name in GOLDEN.files if name.startswith(case)}
 
 
@@ -48,7 +48,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     assert set(scope["gradient"]) == {"input", "recurrent"}
 
 
-def test_weights_of_torch_give_its_outputs(tmp_path, monkeypatch):
+def test_torch_weights_give_torch_outputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights.write("lstm.safetensors", of_torch("weight"))
     scope = {"recurrent": recurrent, "jnp": jnp}
@@ -58,20 +58,20 @@ def test_weights_of_torch_give_its_outputs(tmp_path, monkeypatch):
     np.testing.assert_allclose(scope["outputs"], GOLDEN["torch/lstm/2b/output"], atol=1e-5)
 
 
-def test_the_guide_to_own_cells_runs():
+def test_guide_to_custom_cells_runs():
     scope: dict = {}
     for block in blocks("python", (ROOT / "docs" / "own_cell.md").read_text()):
         exec(compile(block, "own_cell.md", "exec"), scope)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), scope["fast"], scope["plain"])
 
 
-def test_the_import_example_is_short():
+def test_import_example_is_short():
     assert len([line for line in blocks("python")[0].splitlines() if line.strip()]) <= 15
 
 
-# The first takes five minutes, and makes a page of this checkout anew; the others need CUDA's compiler and a GPU.
+# The first takes five minutes and rewrites a page of this checkout; the others need the CUDA compiler and a GPU.
 TESTED_ELSEWHERE = ("benchmarks.runs.scaling", "benchmarks.recurrent.launches", "benchmarks.recurrent.tiles")
-ALONE = {  # a command for the first of two machines, as that of the only one
+SINGLE_PROCESS = {  # turns a command for the first of two machines into one for a single machine
     "--coordinator_address=10.0.0.1:8476": "--coordinator_address=localhost:{port}",
     "--num_processes=2": "--num_processes=1",
     "--workdir=/shared/run": "--workdir=runs/shared",
@@ -97,11 +97,11 @@ SMALLER = {
     "benchmarks.models.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],
     "benchmarks.models.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
     "benchmarks.runs.kills": ["--kills=1", "--runs=LeNet"],
-    "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
+    "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # relative to the temporary folder
 }
 
 
-def test_the_page_on_data_reads_new_files(tmp_path, monkeypatch):
+def test_data_page_reads_new_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [f"{n},{'xy'[n % 2]},{'ab'[n % 2]}" for n in range(90)]
     (tmp_path / "table.csv").write_text("\n".join(["size,color,kind", *rows]))
@@ -134,16 +134,24 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
         arguments = shlex.split(command, comments=True)[2:]
         if arguments[0] in TESTED_ELSEWHERE:
             continue
-        arguments = [ALONE.get(argument, argument).format(port=free_port()) for argument in arguments]
-        text = () if any(a.startswith("--config=") for a in arguments) else small_flags  # the default config reads text
+        arguments = [SINGLE_PROCESS.get(argument, argument).format(port=free_port()) for argument in arguments]
+        text = (
+            () if any(a.startswith("--config=") for a in arguments) else small_flags
+        )  # the default config trains on text
         small = [*(text if arguments[0] in READ_TEXT else ()), *SMALLER.get(arguments[0], ())]
-        arguments = [sys.executable, "-m", arguments[0], *small, *arguments[1:]]  # the README's own settings win
+        arguments = [
+            sys.executable,
+            "-m",
+            arguments[0],
+            *small,
+            *arguments[1:],
+        ]  # settings in the README take precedence
         done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (tmp_path / "runs" / "mine" / "config.json").exists()
 
 
-def test_the_config_trains(tmp_path):
+def test_config_example_trains(tmp_path):
     (block,) = [block for block in blocks("python") if "def get_config" in block]
     assert len(block.splitlines()) <= 10
     (tmp_path / "mine.py").write_text(block)
@@ -151,12 +159,12 @@ def test_the_config_trains(tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").exists()
 
 
-def test_every_shipped_config_is_in_the_table():
+def test_table_lists_every_shipped_config():
     for name in shipped():
         assert f"`{name}`" in README
 
 
 @pytest.mark.parametrize("family", [attention, convolution, recurrent, sets])
-def test_every_public_name_of_a_family_is_in_the_table(family):
+def test_table_lists_every_public_name_of_a_family(family):
     for name in set(family.__all__) - {"matmul"}:
         assert re.search(rf"`{name}\b", README), name

@@ -1,4 +1,4 @@
-"""Trains every shipped config for a few steps on as many devices as there are; run by ``test_configs_on_devices``."""
+"""Training of every shipped config for a few steps on all devices, for ``test_configs_on_devices``."""
 
 import json
 import sys
@@ -15,15 +15,15 @@ ROWS, STEPS = 8, 2
 
 
 def losses(name: str, data: dict) -> list[float]:
-    """Of the first steps, and of the first held-out batch after them."""
+    """Returns the losses of the first steps, and the loss of the first validation batch after them."""
     settings = config.load(name)
     with settings.ignore_type():
         settings.data = data if "name" in data else {**settings.data, **data}
-        settings.data.batch = ROWS * settings.task.get("discriminator_steps", 1) if name == "gan" else ROWS
+        settings.data.batch_size = ROWS * settings.task.get("discriminator_steps", 1) if name == "gan" else ROWS
     settings.optimizer.warmup_steps = 0
     if name == "cifar10":
-        # Its rate is that of 128 images: on eight of noise the second loss is twice the first, and rounding grows with
-        # it, on one device too, by 7e-4 between two levels of XLA's optimization.
+        # The learning rate is for batches of 128 images. With eight images of noise the second loss is twice the first,
+        # and rounding errors grow with it: also on one device, by 7e-4 between two XLA optimization levels.
         settings.optimizer.learning_rate *= 0.01
     settings.train.grad_accum_steps = 1
     dataset = build.dataset(settings)
@@ -38,7 +38,9 @@ def losses(name: str, data: dict) -> list[float]:
     variables = task.learner.variables(state.learner)
     names = {name: each.splits for name, each in task.evaluators.items() if each.every is None}
     measured = evaluate(compiled.evaluators, variables, compiled.splits, settings.seed, names)
-    return found + [value for name, value in measured.items() if name == "validation/loss"]  # counts may jump
+    return found + [
+        value for name, value in measured.items() if name == "validation/loss"
+    ]  # other metrics may be counts, which are discontinuous
 
 
 def main(folder: str, text: str, out: str) -> None:

@@ -1,4 +1,4 @@
-"""Configs of a user's own package, and runs that use what another run has learned: train, open, go on."""
+"""Configs that name a user's package, and runs that use the trained model of another run."""
 
 import json
 import os
@@ -22,20 +22,20 @@ from flax import linen as nn
 from jaxnets import data, learning, recurrent, reports, tasks
 from jaxnets.data.dataset import Dataset
 
-def cell(hidden, scale=1.0):
-    return recurrent.gru(hidden, reset="after")
+def cell(hidden_size, scale=1.0):
+    return recurrent.gru(hidden_size, reset="after")
 
 class Net(nn.Module):
-    classes: int
+    num_classes: int
     cell: object
     activation: object
     @nn.compact
-    def __call__(self, xs, train=False, **real):
+    def __call__(self, xs, train=False, **mask):
         ys = recurrent.RNN(self.cell(4))(xs)[1]
-        return nn.Dense(self.classes)(self.activation(ys[:, -1]))
+        return nn.Dense(self.num_classes)(self.activation(ys[:, -1]))
 
-def points(batch: int = 4, seed: int = 0) -> Dataset:
-    return data.digits(batch=batch, seed=seed)
+def points(batch_size: int = 4, seed: int = 0) -> Dataset:
+    return data.digits(batch_size=batch_size, seed=seed)
 
 def task(model, spec, learn, *, weight: float = 1.0) -> tasks.Task:
     built = tasks.classification(model, spec, learn)
@@ -44,9 +44,9 @@ def task(model, spec, learn, *, weight: float = 1.0) -> tasks.Task:
 def chain(steps: int, schedule, clip: float = 1.0) -> optax.GradientTransformation:
     return optax.chain(optax.clip(clip), optax.sgd(schedule))
 
-def right(predict, among: int = 1) -> learning.Evaluator:
+def count_rows(predict, factor: int = 1) -> learning.Evaluator:
     def measure(variables, batch, key, carry):
-        return {"rows": learning.Mean(among * jnp.sum(batch["mask"], dtype=jnp.float32), jnp.float32(1))}, ()
+        return {"rows": learning.Mean(factor * jnp.sum(batch["mask"], dtype=jnp.float32), jnp.float32(1))}, ()
     assert callable(predict)
     return learning.means(measure)
 
@@ -65,7 +65,9 @@ CONFIG = {
         "name": "own_package.chain",
         "schedule": {"name": "optax.linear_schedule", "init_value": 0.1, "end_value": 0.0, "transition_steps": 3},
     },
-    "evaluators": {"rows": {"name": "own_package.right", "among": 2, "splits": ("validation", "test"), "every": 3}},
+    "evaluators": {
+        "rows": {"name": "own_package.count_rows", "factor": 2, "splits": ("validation", "test"), "every": 3}
+    },
     "reports": {"title": {"factory": "own_package.report", "title": "A picture"}},
     "train": {"steps": 3, "evaluate_every": 3},
 }
@@ -73,31 +75,34 @@ CONFIG = {
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """The path of a config whose names are all those of a package of the user."""
+    """The path of a config that names only a user's package."""
     (tmp_path / "own_package.py").write_text(OWN)
     (tmp_path / "own.py").write_text(f"def get_config():\n    return {CONFIG!r}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return str(tmp_path / "own.py")
 
 
-def test_a_package_of_the_user_trains_and_is_opened_where_it_is_trusted(own, tmp_path):
+def test_run_of_a_user_package_is_trained_and_opened_if_trusted(own, tmp_path):
     settings, dataset, task, _ = ready(name=own)
     workdir = tmp_path / "run"
     rundir.claim(workdir, settings, dataset)
     trained(workdir, name=own)
     assert task.units == {"loss": "2.0 nats"}
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert (rows[-1]["validation/rows"], rows[-1]["test/rows"]) == (2 * 4, pytest.approx(2 * 4, abs=1))  # by batch
+    assert (rows[-1]["validation/rows"], rows[-1]["test/rows"]) == (
+        2 * 4,
+        pytest.approx(2 * 4, abs=1),
+    )  # mean over batches
     assert (workdir / "samples" / "title.txt").read_text().strip() == "A picture of Net"
     opened = restore.open_run(workdir, trusted=("own_package",))
-    assert (opened.model.classes, opened.step) == (10, 3)
-    with pytest.raises(UsageError, match="to import own_package, say --trust=own_package"):
+    assert (opened.model.num_classes, opened.step) == (10, 3)
+    with pytest.raises(UsageError, match="use --trust=own_package to import own_package"):
         restore.open_run(workdir)
 
 
 @pytest.fixture
 def teacher(tmp_path):
-    """The folder of a run that another one may use."""
+    """The folder of a trained run."""
     settings, dataset, *_ = ready(*SMALL, name="digits")
     rundir.claim(tmp_path / "teacher", settings, dataset)
     trained(tmp_path / "teacher", *SMALL, name="digits")
@@ -123,7 +128,7 @@ def using(settings, folder, **more):
     return settings
 
 
-def test_a_run_uses_what_another_has_learned(teacher, tmp_path, monkeypatch):
+def test_run_uses_the_model_of_another_run(teacher, tmp_path, monkeypatch):
     (tmp_path / "distilling.py").write_text(DISTILLED)
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = using(config.load("digits"), teacher)
@@ -137,11 +142,11 @@ def test_a_run_uses_what_another_has_learned(teacher, tmp_path, monkeypatch):
     (teacher / "checkpoints" / "2").rename(teacher / "moved")
     with pytest.raises(RunError, match="uses runs that have changed: .*teacher:best"):
         rundir.check(tmp_path / "run", settings, dataset)
-    for wrong, told in (
+    for wrong, message in (
         ({"step": "9"}, "the step of a run in the config must be best, last or one of 4, got 9"),
         ({"at": 3}, "must be {'run': folder, 'step'"),
     ):
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=message):
             build.task(using(settings, teacher, **wrong), build.model(settings.model), dataset.spec, trusted=None)
     with pytest.raises(UsageError, match="no run in nowhere: there is no such folder"):
         build.task(using(settings, "nowhere"), build.model(settings.model), dataset.spec, trusted=None)
@@ -151,18 +156,18 @@ PULLED = """
 import jax
 from jaxnets import tasks
 def pulled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
-    def near(init, loss):
+    def learn_near_teacher(init, loss):
         def with_teacher(variables, batch, context):
             value, aux = loss(variables, batch, context)
-            theirs = teacher.model.apply(teacher.variables, batch["inputs"])
-            return value + (theirs ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
+            logits = teacher.model.apply(teacher.variables, batch["inputs"])
+            return value + (logits ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
         return learn(init, with_teacher)
-    return tasks.classification(model, spec, near)
+    return tasks.classification(model, spec, learn_near_teacher)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_use_a_run_as_one_does(teacher, tmp_path, monkeypatch, start_processes):
+def test_two_processes_use_another_run_like_one_process(teacher, tmp_path, monkeypatch, start_processes):
     (tmp_path / "pulling.py").write_text(PULLED)
     task = {"name": "pulling.pulled", "teacher": {"run": str(teacher)}}
     lines = ["from jaxnets.training.config import load", "def get_config():", "    settings = load('digits').to_dict()"]
@@ -175,24 +180,24 @@ def test_two_processes_use_a_run_as_one_does(teacher, tmp_path, monkeypatch, sta
     for count in (1, 2):
         workdir = tmp_path / f"run-{count}"
         for process in start_processes(count, 1, f"--workdir={workdir}", *flags):
-            told = process.communicate(timeout=200)[1]
-            assert process.returncode == 0, told
+            errors = process.communicate(timeout=200)[1]
+            assert process.returncode == 0, errors
         rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["train/loss"] for row in rows if "train/loss" in row])
         assert json.loads((workdir / "data.json").read_text())["runs"].keys() == {f"{teacher}:best"}
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-def test_runs_that_use_each_other_are_told(teacher, tmp_path, monkeypatch):
+def test_run_that_uses_itself_is_rejected(teacher, tmp_path, monkeypatch):
     (tmp_path / "distilling.py").write_text(DISTILLED)
     monkeypatch.syspath_prepend(str(tmp_path))
     path = teacher / "config.json"
     path.write_text(json.dumps(using(ConfigDict(json.loads(path.read_text())), teacher).to_dict()))
-    with pytest.raises(UsageError, match="runs that use each other: .*teacher -> .*teacher$"):
+    with pytest.raises(UsageError, match="runs use each other: .*teacher -> .*teacher$"):
         restore.open_run(teacher, trusted=("distilling",))
 
 
-def test_the_length_of_the_schedule_is_that_of_the_first_start(tmp_path):
+def test_schedule_keeps_the_length_of_the_first_start(tmp_path):
     first = lambda *flags: ready(*SMALL, *flags, name="digits")[:2]
     settings, dataset = first()
     rundir.keep_schedule(tmp_path, settings)
@@ -200,7 +205,7 @@ def test_the_length_of_the_schedule_is_that_of_the_first_start(tmp_path):
     rundir.claim(tmp_path, settings, dataset)
     longer, _ = first("--config.train.steps=9")
     rundir.keep_schedule(tmp_path, longer)
-    assert longer.train.schedule_steps == 9  # a run that made no checkpoint says nothing
+    assert longer.train.schedule_steps == 9  # without a checkpoint, the length is not fixed
     (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     longer, _ = first("--config.train.steps=9")
     rundir.keep_schedule(tmp_path, longer)
@@ -215,7 +220,7 @@ def test_the_length_of_the_schedule_is_that_of_the_first_start(tmp_path):
 
 
 def _update(optimizer):
-    """The second update, which the schedule scales."""
+    """Returns the second update, which depends on the schedule."""
     params = {"w": jnp.ones((2, 2))}
     state = optimizer.init(params)
     for _ in range(2):
@@ -223,14 +228,14 @@ def _update(optimizer):
     return updates
 
 
-def test_a_cell_in_wrappers_is_named():
+def test_config_names_a_cell_with_wrappers():
     cell = {
         "factory": "recurrent.wrapped",
         "cell": {"factory": "recurrent.gru", "reset": "after"},
         "wrappers": ["recurrent.residual", {"factory": "recurrent.zoneout", "rate": 0.25}],
     }
-    made = build.model({"name": "recurrent.CharRNN", "hidden_size": 5, "embed_dim": 5, "cell": cell})(vocabulary=7)
-    direct = lambda hidden: recurrent.zoneout(recurrent.residual(recurrent.gru(hidden, reset="after")), 0.25)
+    made = build.model({"name": "recurrent.CharRNN", "hidden_size": 5, "embed_dim": 5, "cell": cell})(vocab_size=7)
+    direct = lambda hidden_size: recurrent.zoneout(recurrent.residual(recurrent.gru(hidden_size, reset="after")), 0.25)
     expected = recurrent.CharRNN(7, direct, hidden_size=5, embed_dim=5)
     tokens = jnp.array([[1, 2, 6, 0]])
     variables = expected.init(jax.random.key(0), tokens)
