@@ -23,7 +23,7 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: d
     """Applies overrides such as ``("model.hidden_size", "512")`` in place.
 
     A new name (``model.name``, ``task``, ``model.cell``) drops the arguments of the old one. Names are set before
-    arguments, in any order of ``assignments``.
+    arguments, regardless of the order of ``assignments``.
 
     Args:
         config: A complete config.
