@@ -1,4 +1,4 @@
-"""Lists the programs of jaxnets, with the first line of each one's docstring.
+"""List of the programs of jaxnets, each with the first line of its docstring.
 
 python -m jaxnets
 """
@@ -7,11 +7,11 @@ import ast
 import sys
 from pathlib import Path
 
-GUARD = 'if __name__ == "__main__":'  # of a file that is a program
+GUARD = 'if __name__ == "__main__":'  # marks a module as a program
 
 
 def programs() -> dict[str, str]:
-    """The first line of the docstring of each program, by name; none of them is imported."""
+    """Returns the first line of each program's docstring, by program name, without importing the programs."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
         text = path.read_text("utf-8")
@@ -21,15 +21,15 @@ def programs() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints the programs; the exit code."""
+    """Prints the list of programs and returns the exit code."""
     known = programs()
     if unexpected := set(arguments) - {"-h", "-help", "--help"}:
         name = min(unexpected)
-        hint = f"; to start it: python -m jaxnets.{name}" if name in known else ""
+        hint = f"; run it with: python -m jaxnets.{name}" if name in known else ""
         print(f"jaxnets: must have no arguments, got {name!r}{hint}", file=sys.stderr)
         return 2
     width = max(map(len, known))
-    print("Programs, started as python -m jaxnets.NAME; --help lists the flags of each.\n")
+    print("Programs. Run one with python -m jaxnets.NAME, and list its flags with --help.\n")
     for name, line in known.items():
         print(f"{name:<{width}}  {line}")
     return 0

@@ -1,4 +1,4 @@
-"""Compares runs: one table of what they reached and how they differ, and one plot by step and by time.
+"""Comparison of runs: a table of their metrics and settings, and a plot of one metric by step and by time.
 
 python -m jaxnets.compare --runs=runs/lstm,runs/gru
 python -m jaxnets.compare --runs=runs/lstm,runs/gru --labels=LSTM,GRU --csv=cells.csv --plot=cells.png
@@ -24,21 +24,26 @@ from jaxnets.training.reporting.metrics import label
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("runs", None, "Folders of the runs, with commas between them.", required=True)
-flags.DEFINE_list("labels", None, "What they are called; default the folders' names.")
-flags.DEFINE_string("metric", None, "What is compared, such as validation/accuracy; default the runs' objective.")
-flags.DEFINE_string("csv", None, "Write the table into this file, with all digits.")
-flags.DEFINE_string("markdown", None, "Write the table into this file.")
-flags.DEFINE_string("plot", None, "Draw into this file; its ending is its format, such as .png or .svg.")
-flags.DEFINE_list("trust", [], "Packages outside jaxnets that the runs' configs may name.")
+flags.DEFINE_list("runs", None, "Run folders, separated by commas.", required=True)
+flags.DEFINE_list(
+    "labels", None, "Names of the runs in the table and the plot, separated by commas; the default is the folder names."
+)
+flags.DEFINE_string(
+    "metric", None, "Metric to compare, such as validation/accuracy; the default is the runs' objective."
+)
+flags.DEFINE_string("csv", None, "CSV file for the table, with all digits.")
+flags.DEFINE_string("markdown", None, "Markdown file for the table.")
+flags.DEFINE_string("plot", None, "Image file for the plot; the suffix sets the format, such as .png or .svg.")
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the runs' configs may import.")
 
 
 def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     if not FLAGS.runs:
-        raise UsageError("--runs must be at least one folder of a run, got none")
-    named = zip(FLAGS.runs, _labels(FLAGS.runs, FLAGS.labels), strict=True)
-    runs = [comparison.open_trained(Path(run), label, tuple(FLAGS.trust)) for run, label in named]
+        raise UsageError("--runs must name at least one run folder, got none")
+    labels = _labels(FLAGS.runs, FLAGS.labels)
+    trusted = tuple(FLAGS.trust)
+    runs = [comparison.open_trained(Path(run), label, trusted) for run, label in zip(FLAGS.runs, labels, strict=True)]
     metric = comparison.main_metric(runs, FLAGS.metric)
     table = comparison.table(runs, metric)
     print(comparison.as_text(table, shutil.get_terminal_size().columns))
@@ -51,10 +56,10 @@ def main(overrides: program.Overrides) -> None:
 
 
 def _labels(runs: list[str], labels: list[str] | None) -> list[str]:
-    """The names of the runs: those that are given, or the folders' own where no two have the same."""
+    """Returns the labels of the flag, or the folder names if they are unique, or the whole paths."""
     if labels is not None:
         if len(labels) != len(runs):
-            raise UsageError(f"--labels must be one for each of the {len(runs)} runs, got {len(labels)}")
+            raise UsageError(f"--labels must have one label for each of the {len(runs)} runs, got {len(labels)}")
         return labels
     names = [Path(run).resolve().name for run in runs]
     return names if len(set(names)) == len(names) else runs
@@ -63,15 +68,15 @@ def _labels(runs: list[str], labels: list[str] | None) -> list[str]:
 def _plot(runs: list[comparison.Trained], metric: str, path: Path) -> None:
     curves = [found for run in runs if (found := comparison.curve(run, metric)) is not None]
     if untimed := [curve.label for curve in curves if curve.seconds is None]:
-        told = f"{', '.join(untimed)}: begun by an earlier version, which measured no seconds; left out by time"
-        print(told, file=sys.stderr)
+        message = "not in the plot by time, because an earlier version that did not record time started it"
+        print(f"{', '.join(untimed)}: {message}", file=sys.stderr)
     quantity = metric.partition("/")[2]
     units = {run.units.get(quantity) for run in runs}
     unit = units.pop() if len(units) == 1 else None
     figure = draw(curves, f"{metric.partition('/')[0]} {label(quantity, {quantity: unit} if unit else {})}")
     try:
         figure.savefig(path, dpi=110)
-    except ValueError as error:  # an ending that matplotlib does not know
+    except ValueError as error:  # matplotlib does not support the suffix
         raise UsageError(f"--plot: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Measures a trained run on its held-out data.
+"""Evaluation of a trained run on its held-out data.
 
 python -m jaxnets.evaluate --workdir=runs/char_lm
 python -m jaxnets.evaluate --workdir=runs/digits --split=validation,test
@@ -22,13 +22,13 @@ from jaxnets.training.prediction import labeled
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
-flags.DEFINE_list("split", ["validation"], "Parts of the data, with commas between them.")
-flags.DEFINE_string("data", None, "A file of your own with targets, in place of a part of the run's data.")
-flags.DEFINE_list("evaluators", None, "Those of the task that measure, with commas between them; default all.")
-flags.DEFINE_bool("json", False, "Print a line of JSON for each part.")
-flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+flags.DEFINE_string("workdir", "runs/char_lm", "Run folder.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
+flags.DEFINE_list("split", ["validation"], "Splits of the data, separated by commas.")
+flags.DEFINE_string("data", None, "Your own file with targets, used instead of a split of the run's data.")
+flags.DEFINE_list("evaluators", None, "Evaluators of the task to run, separated by commas; the default is all.")
+flags.DEFINE_bool("json", False, "Print one line of JSON per split.")
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may import.")
 
 
 def main(overrides: program.Overrides) -> None:
@@ -40,7 +40,7 @@ def main(overrides: program.Overrides) -> None:
         dataset = run.dataset()
         splits = _chosen("split", FLAGS.split, list(dataset.held_out))
     elif FLAGS["split"].present:
-        raise UsageError("--split must not be given with --data, a file that is no part of the run's data")
+        raise UsageError("--split must not be used with --data, because a file has no splits")
     else:
         dataset, splits = labeled.dataset(run, FLAGS.data), [labeled.SPLIT]
     with restore.built(run.workdir):
@@ -55,12 +55,12 @@ def main(overrides: program.Overrides) -> None:
             print(f"{name:<20} {value:.4f} {run.task.units.get(name, '')}".rstrip())
 
 
-def _chosen(flag: str, given: list[str], known: list[str]) -> list[str]:
-    """The values of a flag, each once; a ``UsageError`` where one is not known, or there are none."""
-    for name in given or ["none"]:
+def _chosen(flag: str, values: list[str], known: list[str]) -> list[str]:
+    """Returns the values of a flag without duplicates, or raises a ``UsageError`` for unknown or missing values."""
+    for name in values or ["none"]:
         if name not in known:
             raise UsageError(f"--{flag} must be one of {', '.join(known)}, got {name}{config.nearest(name, known)}")
-    return list(dict.fromkeys(given))
+    return list(dict.fromkeys(values))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Writes a trained run out, so that it can be used without jaxnets.
+"""Export of a trained run, so that it can be used without jaxnets.
 
 python -m jaxnets.export --workdir=runs/char_lm
 python -m jaxnets.export --workdir=runs/digits --step=last --output=digits_model
 
-FOLDER/load reads it and needs jax alone; docs/guides/export.md has the details.
+The exported folder contains a loader that needs only jax. See docs/guides/export.md.
 """
 
 from jaxnets import startup
@@ -20,29 +20,29 @@ from jaxnets.training.exporting import artifacts, export_folder
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
-flags.DEFINE_string("output", None, "Folder to write; default the run's, and export in it.")
-flags.DEFINE_bool("overwrite", False, "Replace an export of another run.")
-flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+flags.DEFINE_string("workdir", "runs/char_lm", "Run folder.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
+flags.DEFINE_string("output", None, "Folder to write; the default is WORKDIR/export.")
+flags.DEFINE_bool("overwrite", False, "Replace an export of another run in the same folder.")
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may import.")
 
 
 def main(overrides: program.Overrides) -> None:
     restore.no_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     folder = Path(FLAGS.output or run.workdir / "export")
-    export_folder.check_free(folder, run, FLAGS.overwrite)
+    export_folder.check_replaceable(folder, run, FLAGS.overwrite)
     with restore.built(run.workdir):
         made = artifacts.of_run(run)
     sizes = export_folder.write(folder, run, made)
     print(f"{run.config.model.name}, step {run.step}, for {', '.join(artifacts.PLATFORMS)}, in {folder}")
     for name, size in sizes.items():
         print(f"{name:<20}  {size:>14,} bytes")
-    (reads,) = export_folder.about(made.functions["forward"])["reads"]
-    print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs jax alone")
-    given = (name for name in reads if name != exported.REST)  # which the loader makes
-    arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in given)
-    print(f"answers = load({str(folder)!r})({arrays})")
+    (reads,) = export_folder.describe(made.functions["forward"])["reads"]
+    print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs only jax")
+    names = (name for name in reads if name != exported.REST)  # the loader computes REST from the inputs
+    arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in names)
+    print(f"outputs = load({str(folder)!r})({arrays})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Generates with a trained model: text that goes on from a prompt, a translation, or samples.
+"""Generation with a trained model: the continuation of a prompt, a translation, or samples.
 
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 --temperature=0.8
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
@@ -24,19 +24,25 @@ from jaxnets.training.reporting import artifacts
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", "runs/char_lm", "Folder of the run.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
-flags.DEFINE_string("prompt", None, "The text to go on from (default a new line), or to translate: that needs no more.")
-flags.DEFINE_integer("length", 500, "How many tokens to write.", lower_bound=0)
-flags.DEFINE_float("temperature", 0.8, "Below 1 safer, above 1 wilder; 0 always takes the most likely.", lower_bound=0)
-flags.DEFINE_integer("top_k", 0, "Choose among the k most likely only; 0: among all.", lower_bound=0)
-flags.DEFINE_float("top_p", 1.0, "Choose among the most likely that together reach this probability.", 0.0, 1.0)
-flags.DEFINE_integer("count", 16, "How many samples, of a model that needs no prompt.", lower_bound=1)
-flags.DEFINE_string("output", None, "Folder whose samples/ gets what is not text; default that of the run.")
-flags.DEFINE_integer("seed", 0, "Of the random choices.")
-flags.DEFINE_bool("tree", False, "Print the most likely continuations and their probabilities, two levels deep.")
-flags.DEFINE_integer("branches", 5, "Continuations of each node of the tree.", lower_bound=1)
-flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+flags.DEFINE_string("workdir", "runs/char_lm", "Run folder.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
+flags.DEFINE_string("prompt", None, "Text to continue (the default is a new line) or to translate.")
+flags.DEFINE_integer("length", 500, "Number of tokens to generate.", lower_bound=0)
+flags.DEFINE_float("temperature", 0.8, "Sampling temperature; 0 always takes the most likely token.", lower_bound=0)
+flags.DEFINE_integer("top_k", 0, "Sample among the k most likely tokens; 0 samples among all.", lower_bound=0)
+flags.DEFINE_float(
+    "top_p", 1.0, "Sample among the most likely tokens whose total probability is at least this.", 0.0, 1.0
+)
+flags.DEFINE_integer("count", 16, "Number of samples from a model without a prompt.", lower_bound=1)
+flags.DEFINE_string(
+    "output", None, "Folder that receives samples/ with images and other files; the default is the run folder."
+)
+flags.DEFINE_integer("seed", 0, "Random seed.")
+flags.DEFINE_bool(
+    "tree", False, "Print a tree of the most likely next tokens and their probabilities, two levels deep."
+)
+flags.DEFINE_integer("branches", 5, "Children of each node of the tree.", lower_bound=1)
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may import.")
 
 
 def main(overrides: program.Overrides) -> None:
@@ -50,12 +56,12 @@ def main(overrides: program.Overrides) -> None:
             _print_text(run, run.task.endpoints["stream"])
         else:
             raise UsageError(
-                f"--workdir={FLAGS.workdir}: its task is {build.task_name(run.config)}, which generates nothing"
+                f"--workdir={FLAGS.workdir} must be a run of a task that generates, got {build.task_name(run.config)}"
             )
 
 
 def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
-    """Prints the texts that the model generates, and writes its other artifacts to files."""
+    """Prints generated texts, and writes other artifacts to files."""
     outputs = generate.function(run.variables, _inputs(run, generate))
     presented = {"outputs": Arrays(outputs)} if generate.present is None else generate.present(outputs)
     for name, artifact in presented.items():
@@ -75,7 +81,7 @@ def _inputs(run: restore.Run, generate: Endpoint) -> dict[str, Any]:
     if generate.read is None:
         return {"key": jax.random.split(jax.random.key(FLAGS.seed), FLAGS.count)}
     if FLAGS.prompt is None or not FLAGS.prompt.strip():
-        raise UsageError("--prompt must be a text to generate from, got none")
+        raise UsageError("--prompt must be a text, got none")
     try:
         return generate.read(FLAGS.prompt.strip())
     except ValueError as error:
@@ -92,8 +98,8 @@ def _print_text(run: restore.Run, stream: Stream) -> None:
     if not len(prompt):
         raise UsageError("--prompt must have at least one character, got none")
     variables = stream.prepare(run.variables)
-    begun = stream.begin(variables, {})
-    step = lambda carry, token: stream.step(variables, begun if carry is None else carry, token)
+    initial = stream.begin(variables, {})
+    step = lambda carry, token: stream.step(variables, initial if carry is None else carry, token)
     if FLAGS.tree:
         print(repr(text))
         _print_tree(vocabulary, decoding.tree(step, None, prompt, FLAGS.branches))
@@ -115,18 +121,18 @@ def _print_text(run: restore.Run, stream: Stream) -> None:
 
 
 def _check_unicode(prompt: str) -> None:
-    """Raises a ``UsageError`` for bytes of the command line that are not UTF-8, which Python passes as surrogates."""
+    """Raises a ``UsageError`` if the prompt is not UTF-8. Python decodes the wrong bytes as surrogates."""
     for place, character in enumerate(prompt):
         if "\ud800" <= character <= "\udfff":
-            what = f"byte 0x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else ascii(character)
-            raise UsageError(f"--prompt must be text in UTF-8, got {what} at position {place}")
+            wrong = f"byte 0x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else ascii(character)
+            raise UsageError(f"--prompt must be text in UTF-8, got {wrong} at position {place}")
 
 
 def _print_tree(vocabulary, nodes, indent: str = "") -> None:
-    for i, (token, probability, below) in enumerate(nodes):
+    for i, (token, probability, children) in enumerate(nodes):
         last = i == len(nodes) - 1
         print(f"{indent}{'└─' if last else '├─'} {probability:.3f} {vocabulary.show(token)}")
-        _print_tree(vocabulary, below, indent + ("   " if last else "│  "))
+        _print_tree(vocabulary, children, indent + ("   " if last else "│  "))
 
 
 if __name__ == "__main__":

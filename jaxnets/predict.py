@@ -1,12 +1,12 @@
-"""Applies a trained run, or an export, to a file.
+"""Predictions of a trained run or an export for the rows of a file.
 
     python -m jaxnets.predict --workdir=runs/digits --input=my.npz --output=predictions.csv
     python -m jaxnets.predict --workdir=runs/char_lm --input=my.txt --output=nats.csv
     python -m jaxnets.predict --workdir=runs/translation --endpoint=generate --input=sentences.txt --output=found.txt
 
-The file is read as the run's data were, without targets, and preprocessed as in training: npz, IDX, CSV, text, an image
-or a folder of images. The output is .csv, .npz, .txt, or else a folder that gets all artifacts of the task. Started
-again with the same command, it goes on where it was.
+The input is an npz, IDX, CSV or text file, an image or a folder of images. It has no targets, and is preprocessed as in
+training. The output is a .csv, .npz or .txt file, or a folder for all artifacts of the task. An interrupted prediction
+resumes when the same command is run again.
 """
 
 from jaxnets import startup
@@ -25,18 +25,18 @@ from jaxnets.learning.partitioning import count_rows
 from jaxnets.training import restore
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.prediction import files, predictor, rows
-from jaxnets.training.prediction.parts import Parts
+from jaxnets.training.prediction.saved_batches import SavedBatches
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", "runs/char_lm", "Folder of a run, or of an export.")
-flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or the number of a step.")
-flags.DEFINE_string("input", None, "File or folder that the model is applied to.", required=True)
-flags.DEFINE_string("output", None, "File, .csv, .npz or .txt, or a folder that gets all artifacts.", required=True)
-flags.DEFINE_string("endpoint", "", "Use of the model; default score where the task has it (of texts), else predict.")
-flags.DEFINE_string("rows", ":", "BEGIN:END, which rows of the input, from 0 on; either may be left out.")
-flags.DEFINE_integer("batch_size", 64, "Rows that are computed at once.", lower_bound=1)
-flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may name.")
+flags.DEFINE_string("workdir", "runs/char_lm", "Run folder, or folder of an export.")
+flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
+flags.DEFINE_string("input", None, "Input file or folder.", required=True)
+flags.DEFINE_string("output", None, "Output file (.csv, .npz or .txt), or a folder for all artifacts.", required=True)
+flags.DEFINE_string("endpoint", "", "Endpoint of the task; the default is score if the task has it, else predict.")
+flags.DEFINE_string("rows", ":", "Range BEGIN:END of input rows, counted from 0; either bound may be omitted.")
+flags.DEFINE_integer("batch_size", 64, "Number of rows per batch.", lower_bound=1)
+flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may import.")
 
 
 def main(overrides: program.Overrides) -> None:
@@ -57,29 +57,27 @@ def main(overrides: program.Overrides) -> None:
     present = lambda outputs: None if used.present is None else used.present(predictor.unnamed(outputs))
     check = lambda outputs: files.check(output, outputs, present(outputs))
     try:
-        parts = Parts(output, {**used.identity, **rows_of})
+        saved = SavedBatches(output, {**used.identity, **rows_of})
         with restore.built(workdir):
-            outputs = rows.compute(used, arrays, begin, end, batch, parts, check)
-    except UsageError:  # of an output that cannot be written so: nothing of it is kept
-        parts.remove()
+            outputs = rows.compute(used, arrays, begin, end, batch, saved, check)
+    except UsageError:  # the outputs do not suit the output file: do not resume from them
+        saved.remove()
         raise
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
     files.write(output, outputs, present(outputs), begin, arrays["file"][begin:end] if "file" in arrays else ())
-    parts.remove()
-    print(f"{end - begin:,} rows of {FLAGS.input} in {output}", file=sys.stderr)
+    saved.remove()
+    print(f"predictions for {end - begin:,} rows of {FLAGS.input} are in {output}", file=sys.stderr)
 
 
 def _range(text: str, count: int) -> tuple[int, int]:
-    """The rows of ``BEGIN:END``, of so many that there are."""
+    """Parses ``BEGIN:END`` as a range of rows below ``count``."""
     found = re.fullmatch(r"(\d*):(\d*)", text)
     if found is None:
         raise UsageError(f"--rows must be BEGIN:END, such as 0:1000, got {text!r}")
-    begin, end = (
-        int(number) if number else default for number, default in zip(found.groups(), (0, count), strict=True)
-    )
+    begin, end = (int(bound) if bound else default for bound, default in zip(found.groups(), (0, count), strict=True))
     if not 0 <= begin < end <= count:
-        raise UsageError(f"--rows must be within the {count:,} rows of the input, got {text!r}")
+        raise UsageError(f"--rows must be a nonempty range within the {count:,} rows of the input, got {text!r}")
     return begin, end
 
 

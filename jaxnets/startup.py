@@ -1,7 +1,7 @@
-"""The first steps of a program, before it imports JAX: signals, standard streams and the extra that programs need.
+"""Preparation of a program before it imports JAX: signals, standard streams and the ``[train]`` extra.
 
-Importing JAX takes a second, in which Ctrl-C would end in a traceback; and a file that is opened while standard error
-is closed would get its number, and the messages of libraries.
+The import of JAX takes about a second. Without this module, Ctrl-C during the import would print a traceback. A file
+that is opened while standard error is closed would get file descriptor 2, and so the messages of libraries.
 """
 
 import contextlib
@@ -14,16 +14,17 @@ from jaxnets.ops import extras
 
 
 def prepare(module: str) -> None:
-    """Prepares a module that is a program.
+    """Prepares a program's module to be run or imported.
 
-    When it runs, closed standard streams are opened on ``os.devnull`` and signals end the process with the right exit
-    code, until ``interruption.raise_on_signals`` replaces the handlers. Without ``[train]`` it exits with 2.
+    If the module is run, closed standard streams are opened on ``os.devnull``, and signals end the process with the
+    right exit code until ``interruption.raise_on_signals`` replaces the handlers. The process exits with code 2 if the
+    ``[train]`` extra is missing.
 
     Args:
         module: ``__name__`` of the program's module.
 
     Raises:
-        MissingExtraError: The module is imported without ``[train]``.
+        MissingExtraError: The module is imported and the ``[train]`` extra is missing.
     """
     if module != "__main__":
         extras.require(module, "train")
@@ -38,27 +39,27 @@ def prepare(module: str) -> None:
 
 
 def _open_streams() -> None:
-    for number in (0, 1, 2):
+    for descriptor in (0, 1, 2):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the smallest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # uses the smallest free descriptor, which is this one
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = Tolerant(sys.stderr)
+    sys.stderr = IgnoreWriteErrors(sys.stderr)
 
 
 def _exit_on_signals() -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Below nohup SIGHUP is ignored and stays so; SIGINT is ignored by every job that a script starts with "&".
+        # nohup ignores SIGHUP on purpose. SIGINT is ignored only because a script started the program with "&".
         if signal_number != signal.SIGHUP or signal.getsignal(signal_number) != signal.SIG_IGN:
             signal.signal(signal_number, _exit)
 
 
-class Tolerant:
-    """Standard error that may break, as a pipe whose reader has ended: what cannot be shown does not end a run."""
+class IgnoreWriteErrors:
+    """A wrapper of standard error that ignores failed writes, so that a closed pipe does not end a run."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -80,6 +81,6 @@ def _program() -> str:
     return os.path.splitext(os.path.basename(sys.argv[0]))[0]
 
 
-def _exit(number: int, frame: Any) -> None:
-    os.write(2, f"{_program()}: stopped by {signal.Signals(number).name}\n".encode())
-    os._exit(128 + number)
+def _exit(signal_number: int, frame: Any) -> None:
+    os.write(2, f"{_program()}: stopped by {signal.Signals(signal_number).name}\n".encode())
+    os._exit(128 + signal_number)

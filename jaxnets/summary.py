@@ -1,4 +1,4 @@
-"""Counts a model's parameters and the work of one forward pass, by part; nothing is allocated or trained.
+"""Summary of a model: parameters and FLOPs of one forward pass, per submodule, without allocating any array.
 
 python -m jaxnets.summary --config=char_lm
 python -m jaxnets.summary --model=recurrent.CharRNN --config.model.vocab_size=65 --config.model.hidden_size=512 --json
@@ -23,22 +23,26 @@ from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config; NAME:VARIANT.")
+flags.DEFINE_string("config", "char_lm", "Config file or name of a shipped config; NAME:VARIANT selects a variant.")
 flags.DEFINE_string(
-    "model", None, "Where a model lives, instead of a config's; arguments as --config.model.NAME=VALUE."
+    "model",
+    None,
+    "Model to use instead of a config's, such as recurrent.CharRNN; --config.model.NAME=VALUE sets its arguments.",
 )
 flags.DEFINE_string(
     "input",
     None,
-    "Shape of the input (of each, where there are more), such as 1,64; int32 where it has two axes, else float32.",
+    "Shape of every input, such as 1,64; int32 if it has two axes, else float32.",
 )
-flags.DEFINE_bool("json", False, "Print one line of JSON.")
+flags.DEFINE_bool("json", False, "Print the summary as one line of JSON.")
 
 
 def main(overrides: program.Overrides) -> None:
     if FLAGS.model:
         if others := [key for key, _ in overrides if not key.startswith("model.")]:
-            raise UsageError(f"--config.{others[0]}: with --model only --config.model.NAME is read")
+            raise UsageError(
+                f"--config.{others[0]} must not be used with --model, which has only --config.model.NAME settings"
+            )
         settings, default = ConfigDict({"model": {"name": FLAGS.model}}), (1, 64)
         config.override(settings, overrides)
         model = build.model(settings.model, trusted=None)()
@@ -50,12 +54,12 @@ def main(overrides: program.Overrides) -> None:
         default = (1, *dataset.train[0]["inputs"].shape[1:])
     name = settings.model.name
     shape = _shape(FLAGS.input) if FLAGS.input else default
-    given = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
+    inputs = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
     try:
-        parts = flops.count(model, given)
-    except Exception as error:  # each model, and JAX below it, refuses with errors of its own
-        told = str(error) if isinstance(error, ValueError) else sentence(error)
-        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {told}") from error
+        parts = flops.count(model, inputs)
+    except Exception as error:  # models and JAX raise various errors for wrong shapes
+        message = str(error) if isinstance(error, ValueError) else sentence(error)
+        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {message}") from error
     if FLAGS.json:
         print(
             json.dumps(
@@ -77,9 +81,9 @@ def _shape(text: str) -> tuple[int, ...]:
     try:
         shape = tuple(int(size) for size in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--input must be sizes with commas between them, such as 1,64, got {text}") from error
+        raise UsageError(f"--input must be sizes separated by commas, such as 1,64, got {text}") from error
     if min(shape) < 0:
-        raise UsageError(f"--input must be sizes of at least 0, got {text}")
+        raise UsageError(f"--input must have sizes of at least 0, got {text}")
     return shape
 
 

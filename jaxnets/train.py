@@ -1,13 +1,13 @@
-"""Trains what a config describes.
+"""Training of the model, data and task of a config.
 
     python -m jaxnets.train --config=char_lm --workdir=runs/char_lm --config.model.hidden_size=512
 
---config is the path of a file or the name of a shipped config; --config.KEY=VALUE changes a setting in it. Started
-again with the same command, a run goes on where it was; Ctrl-C and SIGTERM save first.
+--config is a file or the name of a shipped config. --config.KEY=VALUE changes a setting. Ctrl-C and SIGTERM save a
+checkpoint and stop; the same command resumes the run.
 
-The settings that every config has are listed in docs/settings.md, and those of one config by --print_config. Any
-argument of what a config names can be set, whether the config has it or not; another name (--config.model.name,
---config.task, --config.model.cell) drops the arguments of the one before.
+docs/settings.md lists the settings that all configs have, and --print_config lists all settings of one config. Every
+argument of a function or class that a config names can be set, also if the config does not list it. A new name
+(--config.model.name, --config.task, --config.model.cell) drops the arguments of the old one.
 """
 
 from jaxnets import startup
@@ -37,18 +37,23 @@ from jaxnets.training.settings import shown
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config; NAME:VARIANT.")
-flags.DEFINE_string("workdir", None, "Folder of the run; default runs/ and the config's name.")
-flags.DEFINE_bool("print_config", False, "Print all settings, with the defaults of what they name, and exit.")
+flags.DEFINE_string("config", "char_lm", "Config file or name of a shipped config; NAME:VARIANT selects a variant.")
+flags.DEFINE_string("workdir", None, "Run folder; the default is runs/ and the config's name.")
+flags.DEFINE_bool("print_config", False, "Print all settings with their defaults, and exit.")
 flags.DEFINE_integer(
-    "profile_steps", 0, "Trace so many steps into WORKDIR/profile, after the first one.", lower_bound=0
+    "profile_steps",
+    0,
+    "Number of steps to profile after the first one; the trace is written to WORKDIR/profile.",
+    lower_bound=0,
 )
-flags.DEFINE_bool("join", False, "Join the run's other processes, as found by JAX: the hosts of a TPU slice, Slurm's.")
+flags.DEFINE_bool(
+    "join", False, "Train in several processes that JAX finds by itself: the hosts of a TPU slice or of a Slurm job."
+)
 flags.DEFINE_string(
-    "coordinator_address", None, "HOST:PORT of process 0, where they are to be named: a port that is free."
+    "coordinator_address", None, "HOST:PORT of process 0, with a free port; for processes that JAX does not find."
 )
-flags.DEFINE_integer("num_processes", None, "How many processes the run has.")
-flags.DEFINE_integer("process_id", None, "The number of this one, from 0 on.")
+flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
+flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 
 
 def main(overrides: program.Overrides) -> None:
@@ -69,13 +74,13 @@ def main(overrides: program.Overrides) -> None:
     processes.check_same(rundir.identity(settings, dataset))
     used = used_runs.digests(settings)
     first = processes.is_first()
-    if first:  # before anything is made there, and in claim once more, when nobody else can be in it
+    if first:  # before lock creates the folder; claim checks again while it holds the lock
         rundir.check(workdir, settings, dataset, used)
     with rundir.lock(workdir) if first else contextlib.nullcontext():
         if first:
             rundir.claim(workdir, settings, dataset, used)
             _announce(workdir, settings, dataset, task, compiled)
-        processes.wait("the folder is there")
+        processes.wait("the folder exists")
         outcome = loop.train(settings, workdir, dataset, task, compiled, FLAGS.profile_steps)
     if first:
         _report(workdir, settings, outcome)
@@ -85,10 +90,14 @@ def main(overrides: program.Overrides) -> None:
 
 def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, task: Task, compiled: Compiled) -> None:
     device = jax.devices()[0].device_kind
-    several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    print(f"{dataset.description}\n{jax.device_count()} x {device}{several}; run in {workdir}", file=sys.stderr)
+    processes_text = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    print(
+        f"{dataset.description}\n{jax.device_count()} x {device}{processes_text}; run folder {workdir}", file=sys.stderr
+    )
     if (copies := compiled.mesh.shape[partitioning.COPIES]) > 1:
-        print(f"the batch cannot be divided by all devices: every {copies} read the same rows", file=sys.stderr)
+        print(
+            f"the batch cannot be divided over all devices: each row is computed on {copies} devices", file=sys.stderr
+        )
     batch = dataset.train[0]
     if parts := flops.of_task(task, batch):
         shape = "x".join(map(str, jax.tree.leaves(batch)[0].shape))
@@ -97,23 +106,26 @@ def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, task: Task,
 
 def _report(workdir: Path, settings: ConfigDict, outcome: loop.Outcome) -> None:
     if outcome.signal is not None:
-        print(f"saved step {outcome.step} in {workdir}; to go on: {_command()}", file=sys.stderr)
+        print(f"saved step {outcome.step} in {workdir}; to resume: {_command()}", file=sys.stderr)
         return
     finished = outcome.step >= settings.train.steps
-    print(f"at step {outcome.step}; to go on: {_command(steps=2 * settings.train.steps if finished else None)}")
-    print(f"figures in {workdir / 'figures'}" + "".join(f"; {name}:\n\n{text}" for name, text in outcome.texts.items()))
+    print(f"at step {outcome.step}; to continue: {_command(steps=2 * settings.train.steps if finished else None)}")
+    print(
+        f"figures are in {workdir / 'figures'}"
+        + "".join(f"; {name}:\n\n{text}" for name, text in outcome.texts.items())
+    )
 
 
 def _command(steps: int | None = None) -> str:
-    """The command that was given, to be given again."""
-    given = sys.argv[1:]
+    """Returns the command line of this program, optionally with another ``train.steps``."""
+    arguments = sys.argv[1:]
     if steps is not None:
-        flags, overrides = program.take_overrides(given)
+        flags, overrides = program.take_overrides(arguments)
         others = [f"--config.{key}={value}" for key, value in overrides if key != "train.steps"]
-        given = [*flags, *others, f"--config.train.steps={steps}"]
+        arguments = [*flags, *others, f"--config.train.steps={steps}"]
     python = shutil.which("python")
     same = python is not None and Path(python).samefile(sys.executable) and sys.prefix in python
-    return shlex.join(["python" if same else sys.executable, "-m", "jaxnets.train", *given])
+    return shlex.join(["python" if same else sys.executable, "-m", "jaxnets.train", *arguments])
 
 
 if __name__ == "__main__":

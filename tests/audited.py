@@ -1,10 +1,10 @@
-"""Runs a program of jaxnets, or a script, and writes what Python's audit hooks saw of it to a file.
+"""Runner of a program or script that logs its events from Python's audit hooks.
 
     python tests/audited.py LOG jaxnets.evaluate --workdir=...
     python tests/audited.py LOG script.py
 
-The log has a JSON list per line, an event and what it is about: sockets that reach other processes, processes, and
-paths that are written, made, moved or removed. What compiled libraries do by themselves, hooks do not see.
+Each line of the log is a JSON list of an event and its object: a socket to another process, a process, or a path that
+is written, created, moved or removed. Audit hooks do not cover system calls of compiled libraries.
 """
 
 import json
@@ -28,12 +28,12 @@ PAIRS = ("os.rename", "os.link", "os.symlink", "shutil.move")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def seen(event: str, arguments: tuple) -> list:
-    """What an event is about: texts; none for one that does nothing outside this process."""
+def objects_of(event: str, arguments: tuple) -> list:
+    """Returns the objects of an event; empty if it has no effect outside this process."""
     if event == "open":
         path, _, flags = arguments
         return [] if isinstance(path, int) or not flags & WRITING else [path]
-    if event == "socket.__new__":  # event loops make pairs of local ones
+    if event == "socket.__new__":  # event loops create pairs of local sockets
         return [] if arguments[1] == socket.AF_UNIX else [arguments[1]]
     if event in PROCESSES or (event.startswith("socket.") and event != "socket.gethostname"):
         return list(arguments)
@@ -47,8 +47,8 @@ def main() -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def hook(event: str, arguments: tuple) -> None:
-        for about in seen(event, arguments):
-            text = os.fsdecode(about) if isinstance(about, bytes | os.PathLike) else str(about)
+        for found in objects_of(event, arguments):
+            text = os.fsdecode(found) if isinstance(found, bytes | os.PathLike) else str(found)
             os.write(file, (json.dumps([event, text]) + "\n").encode())
 
     sys.argv = [program, *flags]

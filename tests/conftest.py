@@ -1,4 +1,4 @@
-"""What all tests share: one place to compile into, and programs run as a user runs them."""
+"""Shared fixtures: a compilation cache, and programs run as a user runs them."""
 
 import gc
 import os
@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-# Every test and every program under test runs in JAX's strict modes, which a user may have switched on.
+# All tests and programs under test run in JAX's strict modes, because users may enable them.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 
@@ -16,12 +16,12 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# Programs under test are compiled as a user's are, also below pytest-xdist's workers, which inherit XLA_FLAGS.
+# Programs under test are compiled with the user's flags, not with OWN_FLAGS, also in pytest-xdist workers.
 PROGRAMS_FLAGS = os.environ.setdefault("XLA_FLAGS_OF_PROGRAMS", os.environ.get("XLA_FLAGS", ""))
-# Tests compile thousands of small programs and run each once: half of their time is LLVM's optimization and XLA's newer
-# way of writing fused loops.
+# Tests compile thousands of small programs and run each of them once. Half of the time would be LLVM optimization and
+# XLA's newer fusion emitters.
 OWN_FLAGS = ["--xla_backend_optimization_level=0"]
-if jax.__version_info__ < (0, 11):  # a flag that a later XLA does not know would end the process
+if jax.__version_info__ < (0, 11):  # later versions of XLA do not accept this flag
     OWN_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([PROGRAMS_FLAGS, *OWN_FLAGS])
 
@@ -67,7 +67,7 @@ def short_collections():
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Returns a free port of this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         return free.getsockname()[1]
@@ -75,7 +75,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def float64():
-    """Runs a test with 64-bit types."""
+    """Enables 64-bit types for a test."""
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
     yield
@@ -84,7 +84,7 @@ def float64():
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """The environment of the programs under test: a compile cache of their own."""
+    """Environment variables of the programs under test, with a separate compilation cache."""
     cache = tmp_path_factory.mktemp("cache")
     own = {
         "XLA_FLAGS": PROGRAMS_FLAGS,
@@ -97,7 +97,7 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_program(environment):
-    """``run_program("train", "--workdir=...")`` runs a program to its end; the result has its output and exit code."""
+    """``run_program("train", "--workdir=...")`` runs a program and returns its output and exit code."""
 
     def run(
         name: str, *arguments: str, cwd: Path = ROOT, timeout: float = 300, devices: int = 1
@@ -113,17 +113,17 @@ def run_program(environment):
 def start_processes(environment):
     """``start_processes(count, devices, *flags)`` starts a training run of several processes, which end with the test.
 
-    ``own=number -> flags`` are those of one process.
+    ``own=index -> flags`` returns the additional flags of one process.
     """
     started = []
 
-    def start(count: int, devices: int, *flags: str, own=lambda number: ()) -> list[subprocess.Popen]:
+    def start(count: int, devices: int, *flags: str, own=lambda index: ()) -> list[subprocess.Popen]:
         port = free_port()
-        path = os.environ.get("PYTHONPATH", "")  # as it is now: a test may have a module of its own
+        path = os.environ.get("PYTHONPATH", "")  # the current value: a test may have added a module
         variables = {**environment, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)}
         together = (f"--coordinator_address=localhost:{port}", f"--num_processes={count}")
-        for number in range(count):
-            command = [sys.executable, "-m", "jaxnets.train", *together, f"--process_id={number}", *flags, *own(number)]
+        for index in range(count):
+            command = [sys.executable, "-m", "jaxnets.train", *together, f"--process_id={index}", *flags, *own(index)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
             started.append(subprocess.Popen(command, cwd=ROOT, env=variables, **pipes))
         return started[-count:]
@@ -136,10 +136,10 @@ def start_processes(environment):
 
 @pytest.fixture(scope="session")
 def run_on_devices(environment):
-    """``run_on_devices(file, "name", ...)`` calls functions of a file of checks, on 8 simulated devices."""
+    """``run_on_devices(file, "name", ...)`` calls functions of a module of checks on 8 simulated devices."""
 
     def run(file: Path, *names: str, timeout: float = 300) -> None:
-        # More threads than devices: one that waits for the others holds its own.
+        # More threads than devices, because a device that waits for the others blocks its thread.
         own = {**environment, "XLA_FLAGS": os.environ["XLA_FLAGS"], "JAX_NUM_CPU_DEVICES": "8", "NPROC": "16"}
         calls = f"import {file.stem} as checks; " + "; ".join(f"checks.{name}()" for name in names)
         own["PYTHONPATH"] = os.pathsep.join([str(file.parent), str(ROOT / "tests"), str(ROOT)])
@@ -151,7 +151,7 @@ def run_on_devices(environment):
 
 @pytest.fixture(scope="session")
 def small_text(tmp_path_factory) -> Path:
-    """A small text with some order in it."""
+    """A small text with a regular structure."""
     path = tmp_path_factory.mktemp("text") / "verse.txt"
     path.write_text("".join(f"{n} bottles on the wall, take one down: {n - 1} left.\n" for n in range(300, 0, -1)))
     return path
@@ -169,7 +169,7 @@ SMALL = (
 
 @pytest.fixture(scope="session")
 def small_flags(small_text) -> tuple[str, ...]:
-    """What makes a config small enough for a test."""
+    """Flags that make a config small enough for a test."""
     return (*SMALL, f"--config.data.path={small_text}")
 
 

@@ -1,4 +1,4 @@
-"""Files that are not regular ones, and a limit of time for what reads them."""
+"""Special files, and a time limit for code that reads them."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import socket
 
 @contextlib.contextmanager
 def within(seconds):
-    """Ends what hangs."""
+    """Raises a ``TimeoutError`` after a number of seconds."""
 
     def late(*_):
         raise TimeoutError(f"it took more than {seconds} s")
@@ -24,7 +24,7 @@ def within(seconds):
 
 def listening(path):
     before = os.getcwd()
-    os.chdir(path.parent)  # the whole path may be longer than the name of a socket may be
+    os.chdir(path.parent)  # the name of a socket has a maximum length
     try:
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(path.name)

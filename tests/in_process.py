@@ -7,7 +7,7 @@ from jaxnets.training.compiled import compile_run
 
 
 def ready(*flags, name="char_lm"):
-    """The config, dataset, task and compiled functions of a run with ``--config.KEY=VALUE`` flags."""
+    """Returns the config, dataset, task and compiled functions of a run with ``--config.KEY=VALUE`` flags."""
     settings = config.load(name)
     config.override(settings, [tuple(flag.removeprefix("--config.").split("=", 1)) for flag in flags])
     dataset = build.dataset(settings, trusted=None)
@@ -16,7 +16,7 @@ def ready(*flags, name="char_lm"):
 
 
 def trained(workdir, *flags, name="char_lm"):
-    """The variables at the end of a run."""
+    """Trains a run and returns its final variables."""
     workdir.mkdir(exist_ok=True)
     settings, dataset, task, compiled = ready(*flags, name=name)
     return jax.device_get(loop.train(settings, workdir, dataset, task, compiled).variables)

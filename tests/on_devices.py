@@ -1,4 +1,4 @@
-"""What checks on simulated devices share; the files of checks are run by the fixture ``run_on_devices``."""
+"""Helpers of checks on simulated devices, which the fixture ``run_on_devices`` runs."""
 
 import re
 
@@ -8,19 +8,19 @@ from jax.sharding import AxisType
 
 
 def make_mesh(count):
-    """A mesh of so many devices along an axis called time."""
+    """Returns a mesh of ``count`` devices along the axis "time"."""
     return jax.make_mesh((count,), ("time",), (AxisType.Auto,), devices=jax.devices()[:count])
 
 
 def messages(f, *arguments):
-    """What devices tell each other in a compiled function: the shapes and kinds of its collective operations."""
+    """Returns the shapes and kinds of the collective operations of a compiled function."""
     text = jax.jit(f).lower(*arguments).compile().as_text()
     kinds = "all-gather|all-reduce|all-to-all|collective-broadcast|collective-permute|reduce-scatter"
     return sorted(set(re.findall(rf"= (.+?)(?:{{[\d,]*}})? ({kinds})(?:-start)?\(", text)))
 
 
 def same(got, wanted, tolerance):
-    """That two trees are equal up to a tolerance, relative to 1 or to the largest number of an array."""
+    """Asserts that two pytrees are equal up to a tolerance, relative to max(1, the largest magnitude of an array)."""
     got, wanted = jax.device_get((got, wanted))
     assert jax.tree.structure(got) == jax.tree.structure(wanted)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):

@@ -1,4 +1,4 @@
-"""Helpers for tests of tasks without an optimizer."""
+"""Tasks without an optimizer, to call the initialization and the loss of a task directly."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from jaxnets.learning import Aux, Context
 
 
 class Parts(NamedTuple):
-    """The arguments of ``make_learner``; with ``make_learner=Parts``, they are the ``learner`` of a task.
+    """The arguments of ``make_learner``; with ``make_learner=Parts`` they are the ``learner`` of a task.
 
     Attributes:
         init: ``(key, batch) -> variables``.
@@ -21,20 +21,20 @@ class Parts(NamedTuple):
 
 
 def loss_of(task, variables, batch, key=None, carry=()) -> tuple[jax.Array, Aux]:
-    """The loss and ``Aux`` of a task with ``Parts`` at step 0."""
+    """Returns the loss of a task with ``Parts`` at step 0, and its ``Aux``."""
     return task.learner.loss(variables, batch, Context(jax.random.key(0) if key is None else key, 0, carry))
 
 
 def measured(task, variables, batch, carry=None) -> dict[str, Any]:
-    """The ``Mean`` of each metric of a batch."""
+    """Returns the ``Mean`` of each metric for a batch."""
     return task.evaluators["metrics"].evaluator.measure(variables, batch, jax.random.key(0), carry)[0]
 
 
 def means(task, variables, batch) -> dict[str, float]:
-    """The metrics of a batch."""
+    """Returns the metrics of a batch."""
     return {name: float(total / count) for name, (total, count) in measured(task, variables, batch).items()}
 
 
 def figures(task, variables, batches) -> dict[str, Any]:
-    """The figures of a task for these validation batches."""
+    """Returns the figures of a task for batches of the validation split."""
     return task.reports["figures"](variables, {"validation": batches}, jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Doors: the same parameters through pure functions, Linen, NNX and Equinox; results and gradients are bit-equal."""
+"""Bit-equal results and gradients of pure functions, Linen, NNX and Equinox with the same parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ MASK = valid_steps(LENGTHS, 7)
 
 
 class EquinoxModule(eqx.Module):
-    """An Equinox module of a pure function: it owns the parameters, and calls the function."""
+    """An Equinox module that holds parameters and calls a pure function."""
 
     params: Any
     function: Callable = eqx.field(static=True)
@@ -67,36 +67,36 @@ def deep_sets(params, xs):
     return dense(params["head"], jax.nn.relu(dense(params["whole_0"], pooled)))
 
 
-# A pure function of the parameters and the input, the Linen module, its other arguments and what it returns besides.
+# A pure function of parameters and input, a Linen module, its other arguments, and a function that selects its result.
 MODELS = {
     "recurrent": (lstm, recurrent.RNN(recurrent.lstm(5)), {"lengths": LENGTHS}, lambda found: found[1]),
     "attention": (
         self_attention,
-        attention.MultiHeadAttention(width=4, heads=2, key_heads=1),
+        attention.MultiHeadAttention(embed_dim=4, num_heads=2, num_kv_heads=1),
         {"causal": True, "lengths": LENGTHS},
         lambda found: found[0],
     ),
     "convolution": (conv_highway, convolution.ConvHighwayLayer(), {}, lambda found: found),
     "set": (
         deep_sets,
-        sets.DeepSets(outputs=3, elementwise=(6,), whole=(5,), pooling="mean"),
-        {"members": MASK},
+        sets.DeepSets(num_outputs=3, phi=(6,), rho=(5,), pooling="mean"),
+        {"valid": MASK},
         lambda found: found,
     ),
 }
 
 
 def to_nnx(module, params, xs, options):
-    """The NNX module of a Linen module, with these parameters."""
-    made = nnx.bridge.lazy_init(nnx.bridge.ToNNX(module, rngs=nnx.Rngs(1)), xs, **options)
-    state = nnx.state(made, nnx.Param)
+    """Converts a Linen module with its parameters to an NNX module."""
+    converted = nnx.bridge.lazy_init(nnx.bridge.ToNNX(module, rngs=nnx.Rngs(1)), xs, **options)
+    state = nnx.state(converted, nnx.Param)
     nnx.replace_by_pure_dict(state, params)
-    nnx.update(made, state)
-    return made
+    nnx.update(converted, state)
+    return converted
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_four_doors_give_bit_equal_results_and_gradients(name):
+def test_pure_functions_linen_nnx_and_equinox_are_bit_equal(name):
     function, module, options, result = MODELS[name]
     xs = jax.random.normal(jax.random.key(0), (3, 7, 7, 4) if name == "convolution" else (3, 7, 4))
     init = lambda key: module.init(key, xs, **options)["params"]

@@ -1,4 +1,4 @@
-"""Optional dependencies: each extra is named where it is missing, and what needs none loads none."""
+"""Optional dependencies: errors name the missing extra, and core modules import without extras."""
 
 import ast
 import os
@@ -17,12 +17,12 @@ from jaxnets.learning import evaluators
 from jaxnets.ops import extras
 
 OPTIONAL = {package: extra for extra, packages in extras.EXTRAS.items() for package in packages}
-# Packages that refuse to be imported without [train], and so may import all of it.
+# Packages that require [train] at import, and so may import all of it without a further check.
 TRAINING = ("data", "reports", "tasks", "training")
 CORE = ("attention", "convolution", "decoding", "exported", "generative", "learning", "modules", "ops", "recurrent")
 CORE += ("sets", "weights")
 
-# Python imports this module, if it is there, when it starts.
+# The content of sitecustomize.py, which Python imports at startup.
 HIDING = """
 import os, sys
 
@@ -37,7 +37,7 @@ sys.meta_path.insert(0, Hidden())
 
 @pytest.fixture
 def run_without(tmp_path, environment):
-    """``run_without(packages, *arguments)`` runs Python as if these packages were not installed."""
+    """``run_without(packages, *arguments)`` runs Python as if some packages were not installed."""
     (tmp_path / "sitecustomize.py").write_text(HIDING)
 
     def run(packages, *arguments):
@@ -48,7 +48,7 @@ def run_without(tmp_path, environment):
     return run
 
 
-def test_extras_are_those_of_pyproject():
+def test_extras_match_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for extra, packages in extras.EXTRAS.items():
         found = [re.match(r"[\w-]+", requirement)[0] for requirement in project["optional-dependencies"][extra]]
@@ -59,7 +59,7 @@ def test_extras_are_those_of_pyproject():
 
 @pytest.mark.parametrize("package, extra", OPTIONAL.items())
 def test_require_names_the_missing_package_and_its_extra(package, extra, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)  # Python's way to forbid an import
+    monkeypatch.setitem(sys.modules, package, None)  # makes the import fail
     expected = f"jaxnets.x needs .*{extras.EXTRAS[extra][package]}.*: pip install 'jaxnets\\[{extra}\\]'"
     with pytest.raises(extras.MissingExtraError, match=expected) as caught:
         extras.require("jaxnets.x", extra)
@@ -67,7 +67,7 @@ def test_require_names_the_missing_package_and_its_extra(package, extra, monkeyp
 
 
 @pytest.mark.parametrize("package", extras.EXTRAS["train"])
-def test_modules_of_training_name_the_extra(package, run_without):
+def test_training_modules_name_the_missing_extra(package, run_without):
     code = f"""
 import importlib
 for name in {[*TRAINING, *programs(), "training.loop", "data.dataset"]}:
@@ -89,29 +89,29 @@ for name in {[*TRAINING, *programs(), "training.loop", "data.dataset"]}:
 
 
 @pytest.mark.parametrize("name", programs())
-def test_programs_name_the_extra_in_one_line(name, run_without):
+def test_programs_name_the_missing_extra_in_one_line(name, run_without):
     done = run_without(["grain", "tqdm"], "-m", f"jaxnets.{name}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"{name}: jaxnets.{name} needs grain, tqdm: pip install 'jaxnets[train]'\n"
 
 
 @pytest.mark.parametrize(
-    "config, hidden, told",
+    "config, hidden, message",
     [
         ("translation", "tokenizers", "jaxnets.data.pieces needs tokenizers: pip install 'jaxnets[text]'"),
         ("mnist1d", "mnist1d", "jaxnets.data.mnist1d needs mnist1d: pip install 'jaxnets[mnist1d]'"),
     ],
 )
-def test_configs_name_the_extra_in_one_line(config, hidden, told, run_without, tmp_path):
+def test_configs_name_the_missing_extra_in_one_line(config, hidden, message, run_without, tmp_path):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"{n} and {n}\ttwice {n}\n" for n in range(100)))
     flags = [f"--config.data.path={pairs}"] if config == "translation" else []
     done = run_without([hidden], "-m", "jaxnets.train", f"--workdir={tmp_path}/run", f"--config={config}", *flags)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"train: {told}\n"
+    assert done.stderr == f"train: {message}\n"
 
 
-def test_functions_name_the_extra(monkeypatch):
+def test_functions_name_the_missing_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(extras.MissingExtraError, match=r"jaxnets\[text\]"):
         data.learn_pieces(["a text"], 300)
@@ -126,18 +126,18 @@ def test_functions_name_the_extra(monkeypatch):
         auroc.compute({"test": [(np.zeros(2), np.zeros(2))]})
 
 
-def test_core_modules_need_no_extra(run_without):
+def test_core_modules_import_without_extras(run_without):
     code = f"import sys, {', '.join(f'jaxnets.{name}' for name in CORE)}; print(*sys.modules)"
     done = run_without(OPTIONAL, "-c", code)
     assert done.returncode == 0, done.stderr
     assert not {name.partition(".")[0] for name in done.stdout.split()} & {*OPTIONAL, "orbax", "tensorstore"}
 
 
-def test_recurrent_is_imported_in_two_seconds_without_extras(run_without):
+def test_recurrent_imports_in_two_seconds_without_extras(run_without):
     code = """
 import sys, time
 import jax
-before = set(sys.modules)  # JAX itself imports flatbuffers where it is installed
+before = set(sys.modules)  # JAX itself imports flatbuffers if it is installed
 from jaxnets import recurrent
 print(time.process_time(), *set(sys.modules) - before)
 """
@@ -146,7 +146,7 @@ print(time.process_time(), *set(sys.modules) - before)
     assert not {name.partition(".")[0] for name in runs[0][1:]} & {*OPTIONAL, "orbax", "tensorstore"}
 
 
-def test_every_import_of_an_extra_is_guarded():
+def test_every_optional_import_is_guarded():
     package = ROOT / "jaxnets"
     guarded = set()
     for path in package.rglob("*.py"):

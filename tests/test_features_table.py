@@ -1,4 +1,4 @@
-"""README's table of features is the kept result of the program that found it."""
+"""Table of features in the README, generated from a stored result."""
 
 import json
 
@@ -12,11 +12,11 @@ RESULT = json.loads((ROOT / "benchmarks" / "results" / "features.json").read_tex
 PAGE = (ROOT / "docs" / "comparison.md").read_text()
 
 
-def test_the_table_in_the_readme_is_made_from_the_kept_result():
+def test_comparison_page_matches_stored_result():
     assert table.placed(PAGE, RESULT) == PAGE
 
 
-def test_the_kept_result_answers_every_row_for_every_library():
+def test_stored_result_has_every_row_and_library():
     labels = {group: [label for label, _ in features.values()] for group, features in rows.ROWS.items()}
     assert {group: list(features) for group, features in RESULT["cells"].items()} == labels
     for features in RESULT["cells"].values():
@@ -25,7 +25,7 @@ def test_the_kept_result_answers_every_row_for_every_library():
             assert all(cells.values()) and "failed" not in cells.values()
 
 
-def test_a_table_replaces_the_old_one_and_leaves_the_page():
+def test_new_table_replaces_only_the_old_one():
     result = {"libraries": {"a": "1.0+cpu", "b": ""}, "cells": {"Cells": {"LSTM": {"a": "yes", "b": "no"}}}}
     new = "|  | a 1.0 | b |\n| --- | --- | --- |\n| **Cells** |  |  |\n| LSTM | yes | no |"
     page = f"before\n\n{table.MARK}%s\n\nafter\n\nend\n"

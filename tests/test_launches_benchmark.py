@@ -1,4 +1,4 @@
-"""The count of kernels that benchmarks.recurrent.launches reads off a compiled program."""
+"""Kernel counts of compiled programs in benchmarks.recurrent.launches."""
 
 from benchmarks.runs.hlo import launches
 
@@ -38,11 +38,11 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 """  # noqa: E501
 
 
-def test_kernels_in_loops_count_once_a_round_and_what_is_fused_not_at_all():
-    assert launches(PROGRAM) == 1 + 10 * 3  # a copy; in each round a slice beside, a fusion and a library's product
+def test_loop_kernels_count_once_per_iteration_and_fused_operations_do_not_count():
+    assert launches(PROGRAM) == 1 + 10 * 3  # a copy; per iteration an async slice, a fusion and a cuBLAS call
 
 
-def test_the_condition_of_a_loop_of_unknown_length_is_evaluated():
+def test_trip_count_is_derived_from_the_loop_condition():
     below = PROGRAM.replace('known_trip_count":{"n":"10"}', "").replace(
         "ROOT %below = pred[] fusion(%state), kind=kLoop, calls=%fused_add",
         "%end = s32[] constant(10)\n  ROOT %below = pred[] compare(%i, %end), direction=LT",

@@ -1,4 +1,4 @@
-"""The package as it is installed, and the files around it: citation, hooks, workflow, guide."""
+"""Installed package, citation file, pre-commit hooks, workflow and contributing guide."""
 
 import re
 import subprocess
@@ -17,19 +17,19 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 
 def requirement(name):
-    """The requirement of a core dependency, such as ``jax>=0.10``."""
+    """Returns the requirement of a core dependency, such as ``jax>=0.10``."""
     (found,) = (each for each in PROJECT["dependencies"] if re.split(r"[^\w-]", each)[0] == name)
     return found
 
 
-def test_citation_is_of_this_version():
+def test_citation_has_current_version_and_license():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # all that the format demands
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # required by the format
     assert citation["version"] == jaxnets.__version__
     assert citation["license"] == PROJECT["license"]
 
 
-def test_workflow_runs_ci_on_the_oldest_and_newest_python_and_jax():
+def test_workflow_covers_oldest_and_newest_python_and_jax():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     (job,) = workflow["jobs"].values()
     steps = job["steps"]
@@ -40,7 +40,7 @@ def test_workflow_runs_ci_on_the_oldest_and_newest_python_and_jax():
     assert {(PROJECT["requires-python"].removeprefix(">="), "oldest"), (listed[-1], "newest")} <= runs
 
 
-def test_workflow_finds_the_oldest_jax(tmp_path):
+def test_workflow_pins_the_oldest_jax(tmp_path):
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     (run,) = (step["run"] for step in workflow["jobs"]["ci"]["steps"] if step.get("if") == "matrix.jax == 'oldest'")
     variables = {"PATH": "/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "GITHUB_ENV": str(tmp_path / "env")}
@@ -49,7 +49,7 @@ def test_workflow_finds_the_oldest_jax(tmp_path):
     assert (tmp_path / "env").read_text() == f"PIP_CONSTRAINT={tmp_path}/oldest.txt\n"
 
 
-def test_hooks_run_the_tools_of_the_environment():
+def test_hooks_use_installed_tools():
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"
     tools = {hook["entry"].partition(" ")[0] for hook in repository["hooks"]}
@@ -58,7 +58,7 @@ def test_hooks_run_the_tools_of_the_environment():
     assert tools <= {re.split(r"[^\w-]", each)[0] for each in EXTRAS["test"]}
 
 
-def test_files_that_the_guide_names_are_there():
+def test_paths_in_the_guide_exist():
     guide = (ROOT / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"[\w./]*\w/[\w./]*", guide)
     assert len(paths) > 10
@@ -68,7 +68,7 @@ def test_files_that_the_guide_names_are_there():
 
 
 @pytest.mark.slow
-def test_the_wheel_carries_the_configs_and_works_without_the_checkout(tmp_path, environment):
+def test_wheel_includes_configs_and_works_without_the_checkout(tmp_path, environment):
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("jaxnets-*.whl")

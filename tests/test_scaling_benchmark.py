@@ -1,4 +1,4 @@
-"""What benchmarks.runs.scaling reads from compiled programs, and that devices hold and send what their layout says."""
+"""Scaling benchmark: collectives of compiled programs, and memory and communication per device."""
 
 import json
 import subprocess
@@ -72,27 +72,27 @@ EXPECTED = {
 
 
 def on_eight_devices(environment, script):
-    # With as many threads as cores, eight devices that wait for each other may wait for ever.
+    # More threads than devices: with one thread per core, eight devices may wait for each other forever.
     own = {**environment, "JAX_NUM_CPU_DEVICES": "8", "NPROC": "16", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=own, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_collectives_of_programs_whose_collectives_are_known(environment):
+def test_collectives_of_known_programs(environment):
     found = json.loads(on_eight_devices(environment, PROGRAMS))
     assert found.pop("endless").startswith("a collective in a loop of unknown length")
     assert found == {name: list(map(list, rows)) for name, rows in EXPECTED.items()}
 
 
-def test_bytes_sent_are_those_of_a_ring():
+def test_sent_bytes_assume_a_ring():
     assert Collective("all-reduce", 80, 4, 3).sent == 3 * 2 * 60
     assert Collective("all-gather", 80, 4, 3).sent == Collective("reduce-scatter", 80, 4, 3).sent == 3 * 60
     assert Collective("all-to-all", 80, 8, 1).sent == 70
     assert Collective("collective-permute", 80, 8, 2).sent == 160
 
 
-# As XLA writes it for a TPU: asynchronous, in fusions, and with loops whose rounds only their conditions tell.
+# XLA output for a TPU: asynchronous collectives, collectives in fusions, and loops with trip counts only in conditions.
 TPU = """HloModule jit_step, num_partitions=8
 
 %all-reduce-scatter.6 (input.6: f32[256,128]) -> f32[256,16] {
@@ -131,7 +131,7 @@ ENTRY %main (x: f32[8]) -> f32[8] {
 """
 
 
-def test_what_a_tpu_does_in_several_instructions_counts_once():
+def test_asynchronous_collectives_of_a_tpu_count_once():
     assert sorted(collectives(TPU)) == [
         ("all-gather", 4 * 8 * 5, 2, 1),
         ("all-gather", 2 * 128 * 4, 8, 12),
@@ -148,11 +148,12 @@ print(json.dumps([scaling.volume(*each) for each in (("char_lm", "fully sharded"
 """
 
 
-def test_fully_sharded_devices_gather_parameters_and_do_not_exchange_activations(environment):
+def test_fsdp_gathers_parameters_and_does_not_exchange_activations(environment):
     recurrent, decoder = json.loads(on_eight_devices(environment, VOLUMES))
-    # XLA adds up gradients on all CPU devices, where the least has a reduce-scatter: 4/3 of it.
+    # On CPU XLA uses an all-reduce of gradients instead of a reduce-scatter: 4/3 of the minimum.
     assert sum(decoder["sent_mb"].values()) < 1.4 * decoder["least_mb"]
-    # Once in a step, and not in each step of the recurrence: a third of gathering twice and scattering gradients.
+    # Parameters are gathered once per training step, not in every time step: a third of the minimum for two gathers and
+    # one scatter.
     assert recurrent["sent_mb"]["all-gather"] <= 1.01 * recurrent["least_mb"] / 3
     for row in (recurrent, decoder):
         assert row["argument_mb"] < 1.1 * row["state_mb"] / 8
@@ -170,15 +171,15 @@ print(json.dumps([sum(sizes), sum(leaf.nbytes for leaf in jax.tree.leaves(state)
 
 
 @pytest.mark.slow
-def test_each_of_eight_devices_holds_an_eighth_of_a_gpt2_with_its_optimizer(environment):
+def test_eight_devices_each_hold_an_eighth_of_gpt2_and_its_optimizer(environment):
     parameters, whole, held = json.loads(on_eight_devices(environment, GPT2))
     assert parameters == 124_439_808
-    assert whole >= 12 * parameters  # and two averages of gradients
+    assert whole >= 12 * parameters  # plus two moments of the optimizer
     assert len(held) == 8
     assert max(held) <= 1.3 * whole / 8
 
 
-def test_computing_on_a_pod_is_what_the_products_of_a_model_take():
+def test_compute_time_on_a_pod_follows_from_flops():
     network = attention.gpt2()
     chip = scaling.CHIPS["TPU v5e"]
     forward = sum(part.flops for part in count(network, jax.ShapeDtypeStruct((1, network.max_seq_len), np.int32)))
@@ -187,7 +188,7 @@ def test_computing_on_a_pod_is_what_the_products_of_a_model_take():
     np.testing.assert_allclose(per_token, 3 * forward / network.max_seq_len, rtol=0.01)
 
 
-def test_on_a_pod_sending_takes_as_long_as_computing_the_fewest_tokens():
+def test_send_time_equals_compute_time_at_the_minimum_token_count():
     found = scaling.pod(scaling.Chip(100.0, 1e9, 10.0, 256), attention.gpt2(num_layers=1), 1e9)
     for layout, passes in (("data parallel", 2), ("fully sharded", 3)):
         of = found[layout]
@@ -195,6 +196,6 @@ def test_on_a_pod_sending_takes_as_long_as_computing_the_fewest_tokens():
         assert of["send_ms"] / found["compute_ms"] == pytest.approx(of["fewest_tokens"] / scaling.TOKENS)
 
 
-def test_the_tables_of_the_page_are_made_from_the_kept_results():
+def test_tables_of_the_page_match_stored_results():
     page = (ROOT / "docs" / "scaling.md").read_text()
     assert scaling_tables.placed(page, scaling_tables.tables(ROOT / "benchmarks" / "results" / "runs")) == page

@@ -1,4 +1,4 @@
-"""Programs that are run wrongly: what is done, and what a user must see."""
+"""Helpers that run programs with wrong input and check their error messages."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def text(folder: Path, content: bytes = b"How much wood would a woodchuck chuck?
 
 
 def small_run(folder: Path, *flags: str) -> Path:
-    """A finished run to do wrong things to."""
+    """Trains a small run and returns its folder."""
     workdir = folder / "run"
     arguments = [f"--workdir={workdir}", *SMALL, text(folder), *flags]
     done = launch("train", arguments)
@@ -53,15 +53,15 @@ def classify(*flags: str):
     return lambda folder: launch("train", [f"--workdir={folder / 'new'}", *flags])
 
 
-def images(spoil: Callable[[Path], Any], *flags: str):
-    """Trains on a folder of images that ``spoil`` changes."""
+def images(corrupt: Callable[[Path], Any], *flags: str):
+    """Trains on an image folder after ``corrupt`` has changed it."""
 
     def run(folder: Path):
         for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
             (folder / name).mkdir(parents=True)
             for i in range(8):
                 Image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)).save(folder / name / f"{i}.png")
-        spoil(folder)
+        corrupt(folder)
         own = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch_size=4")
         return classify("--config=images", *own, *flags)(folder.parent)
 
@@ -84,9 +84,9 @@ def of_run(program: str, *flags: str):
     return lambda _: launch(program, [f"--workdir={_shared().name}/run", *flags])
 
 
-def check(do: Callable[[Path], subprocess.CompletedProcess], code: int, sentence: str, folder: Path) -> None:
-    """The exit code is this one, and what the user sees is one sentence that has this in it, without a traceback."""
-    done = do(folder)
+def check(run: Callable[[Path], subprocess.CompletedProcess], code: int, sentence: str, folder: Path) -> None:
+    """Asserts the exit code, and that standard error contains a sentence and no traceback."""
+    done = run(folder)
     assert done.returncode == code, done.stderr
     assert sentence in done.stderr.replace(str(folder), "DIR")
     assert "Traceback" not in done.stderr

@@ -1,16 +1,16 @@
-"""Runs a model that ``jaxnets.export`` wrote, with jax alone: these files need no others of jaxnets.
+"""Loader of models that ``jaxnets.export`` has written. It needs jax, and no other part of jaxnets.
 
     from load import load
 
     model = load("FOLDER")
-    answers = model(inputs)  # or model(inputs, lengths=lengths), ...: what model.about says it reads
+    outputs = model(inputs)  # or model(inputs, lengths=lengths), ...; model.about lists the arrays
 
-and, where it writes token by token:
+A model that generates token by token also has:
 
-    carry = model.begin(batch=1)  # a translator: model.begin(source, lengths=lengths)
+    carry = model.begin(batch=1)  # for a translation model: model.begin(source, lengths=lengths)
     carry, logits = model.step(carry, token)
 
-jax reads functions with the ``flatbuffers`` package, which lies beside this folder. Nothing is unpickled.
+jax deserializes functions with the ``flatbuffers`` package, which an export contains. Nothing is unpickled.
 """
 
 import json
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from .arrays import REST
-from .files import LARGEST, check_about, function, read, read_safetensors, short, whole
+from .files import LARGEST, check_about, read, read_function, read_safetensors, read_verified, short
 from .model import Model
 
 __all__ = ["FUNCTIONS", "LARGEST", "REST", "Model", "load", "read_safetensors"]
@@ -31,15 +31,16 @@ FUNCTIONS = ("forward", "begin", "step")
 
 
 def load(folder: str | Path) -> Model:
-    """The model in a folder that ``python -m jaxnets.export`` wrote.
+    """Loads a model from a folder that ``python -m jaxnets.export`` has written.
 
     Raises:
-        ValueError: There is none, a file of it is missing or damaged, or this jax cannot read its functions.
-        ImportError: This file was copied without ``flatbuffers``, and that is not installed.
+        ValueError: The folder has no model, a file is missing or damaged, or this version of jax cannot deserialize the
+            functions.
+        ImportError: ``flatbuffers`` is neither in the export nor installed.
     """
     folder = Path(folder)
     if not os.path.lexists(folder / "model.json"):
-        raise ValueError(f"no exported model in {folder}: no model.json there")
+        raise ValueError(f"no exported model in {folder}: it has no model.json")
     content = read(folder / "model.json", LARGEST)
     try:
         about = json.loads(content)
@@ -49,10 +50,12 @@ def load(folder: str | Path) -> Model:
     names = [name for name in FUNCTIONS if name in about["functions"]]
     expected = {weight["name"]: weight for weight in about["weights"]}
     path = folder / "weights.safetensors"
-    weights = read_safetensors(path, whole(path, about))
+    weights = read_safetensors(path, read_verified(path, about))
     found = {name: {"name": name, "shape": list(a.shape), "dtype": str(a.dtype)} for name, a in weights.items()}
     wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
     if wrong:
-        raise ValueError(f"{path}: {short(min(wrong))} is not what model.json says")
-    functions: dict[str, Callable] = {name: jax.jit(function(folder / f"{name}.jax_export", about)) for name in names}
+        raise ValueError(f"{path}: {short(min(wrong))} does not match model.json")
+    functions: dict[str, Callable] = {
+        name: jax.jit(read_function(folder / f"{name}.jax_export", about)) for name in names
+    }
     return Model(about, {name: jnp.asarray(weights[name]) for name in expected}, functions)

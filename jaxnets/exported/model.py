@@ -1,4 +1,4 @@
-"""``Model``: an exported model that is called with arrays."""
+"""Exported models as callables of arrays."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .arrays import checked, raw_arrays
+from .arrays import checked, convert_raw_arrays
 
 
 @dataclasses.dataclass
@@ -15,11 +15,12 @@ class Model:
     """An exported model.
 
     Attributes:
-        about: What ``model.json`` says: what it reads and answers, what becomes of raw inputs, and what its targets
-            mean.
-        weights: By name; others of the same names, shapes and types may be put in their place.
-        functions: ``forward (weights, inputs) -> answers``, and, where it writes token by token, ``begin (weights,
-            inputs) -> carry`` and ``step (weights, carry, token) -> (carry, logits)``; jitted.
+        about: The content of ``model.json``: inputs and outputs of the functions, the preprocessing of raw inputs, and
+            the meaning of the targets.
+        weights: The weights by name. They may be replaced by others of the same names, shapes and dtypes.
+        functions: The jitted functions by name: ``forward (weights, inputs) -> outputs``. A model that generates token
+            by token also has ``begin (weights, inputs) -> carry`` and ``step (weights, carry, token) -> (carry,
+            logits)``.
     """
 
     about: dict[str, Any]
@@ -27,57 +28,69 @@ class Model:
     functions: dict[str, Callable]
 
     def __call__(self, inputs: Any, **others: Any) -> Any:
-        """The outputs of the model, an array or a dict of arrays.
+        """Applies the model.
 
         Args:
-            inputs: The raw array of this name: numbers as they are in the data's files, of any type, before they are
-                standardized or divided. float64 and integers keep all their digits.
-            **others: The other arrays that it reads, such as ``lengths`` ``[batch]`` or ``valid`` ``[batch, N]``;
-                where raw rows may end in NaN, these may be left out.
+            inputs: Raw inputs of any numeric dtype, with numbers as in the data files, before standardization. float64
+                and integers keep their full precision.
+            **others: The other inputs, such as ``lengths`` ``[batch]`` or ``valid`` ``[batch, N]``. They may be omitted
+                if raw rows are padded with NaN.
+
+        Returns:
+            The outputs: an array or a dict of arrays.
 
         Raises:
-            ValueError: An array is missing, too much, or of another shape or type.
+            ValueError: An array is missing or unknown, or has a wrong shape or dtype.
         """
         (expected,) = self._reads("forward")
-        given = raw_arrays({"inputs": inputs, **others}, self.about.get("inputs"), expected, self.about["limits"])
-        return self._called("forward", given)
+        arrays = convert_raw_arrays(
+            {"inputs": inputs, **others}, self.about.get("inputs"), expected, self.about["limits"]
+        )
+        return self._call("forward", arrays)
 
     def begin(self, inputs: Any = None, *, batch: int = 1, **others: Any) -> dict[str, jax.Array]:
-        """The carry before the first token.
+        """Returns the carry before the first token.
 
         Args:
-            inputs: What is to be translated; None for a model that begins from nothing.
-            batch: How many texts such a model writes at once.
-            **others: As above.
+            inputs: Source tokens of a translation model; None for a language model.
+            batch: Number of texts that a language model generates at once.
+            **others: The other inputs, as in ``__call__``.
 
         Raises:
-            ValueError: As above, or the model does not write token by token.
+            ValueError: An array is wrong, as in ``__call__``, or the model does not generate token by token.
         """
-        given = others if inputs is None else {"inputs": inputs, **others}
-        carry = self._called("begin", given)
-        if given:
+        arrays = others if inputs is None else {"inputs": inputs, **others}
+        carry = self._call("begin", arrays)
+        if arrays:
             return carry
         if batch < 1:
-            raise ValueError(f"batch: at least 1 expected; given {batch}")
+            raise ValueError(f"`batch` must be at least 1, got {batch}")
         rows = {name for name, like in self._reads("step")[0].items() if like["shape"][:1] == ["batch"]}
         return {name: jnp.repeat(a[None], batch, axis=0) if name in rows else a for name, a in carry.items()}
 
     def step(self, carry: Mapping[str, Any], token: Any) -> tuple[dict[str, jax.Array], jax.Array]:
-        """The carry after one token more of each row, integers ``[batch]``, and logits ``[batch, V]`` of the next.
+        """Advances by one token.
+
+        Args:
+            carry: The carry of ``begin`` or of the last step.
+            token: The next token of each row, integers ``[batch]``.
+
+        Returns:
+            The new carry, and the logits ``[batch, V]`` of the token after this one.
 
         Raises:
-            ValueError: As above; or the carry is not one of this model and batch.
+            ValueError: An array is wrong, as in ``__call__``, or the carry is not of this model and batch size.
         """
         expected, like = self._reads("step")
         known: dict[str, int] = {}
-        given = checked({"token": token}, {"token": like}, self.about["limits"], known)["token"]
-        return self.functions["step"](self.weights, checked(carry, expected, {}, known, "carry "), given)
+        tokens = checked({"token": token}, {"token": like}, self.about["limits"], known)["token"]
+        return self.functions["step"](self.weights, checked(carry, expected, {}, known, "carry "), tokens)
 
-    def _called(self, name: str, given: Mapping[str, Any]) -> Any:
+    def _call(self, name: str, arrays: Mapping[str, Any]) -> Any:
         (expected,) = self._reads(name)
-        return self.functions[name](self.weights, checked(given, expected, self.about["limits"], {}))
+        return self.functions[name](self.weights, checked(arrays, expected, self.about["limits"], {}))
 
     def _reads(self, name: str) -> list[Any]:
         if name not in self.functions:
-            raise ValueError(f"{name}: this model does not write token by token; it answers, as model(inputs)")
+            raise ValueError(f"{name}: this model does not generate token by token; call model(inputs)")
         return self.about["functions"][name]["reads"]

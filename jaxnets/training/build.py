@@ -1,4 +1,4 @@
-"""From a config to what it describes: model, data, optimizer and task, with what others add to a task."""
+"""Construction of the model, dataset, optimizer and task of a config, and of saved runs."""
 
 import contextlib
 import contextvars
@@ -23,26 +23,27 @@ from jaxnets.ops.extras import MissingExtraError
 from jaxnets.tasks import Task
 from jaxnets.training import learners, rundir, used_runs
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
-from jaxnets.training.config import OF_OPTIMIZERS
+from jaxnets.training.config import OPTIMIZER_SETTINGS
 from jaxnets.training.errors import RunError, UsageError, sentence
 from jaxnets.training.settings.forms import Builder
 from jaxnets.training.settings.names import FAMILIES, Trusted
 from jaxnets.training.state import first_variables
 
-EVERYTHING = (*FAMILIES, "tasks", "reports", "optimizers", "evaluators")  # what arguments of a task may name
+TASK_NAMESPACES = (*FAMILIES, "tasks", "reports", "optimizers", "evaluators")  # names in the arguments of a task
 
 
 def model(spec: Mapping[str, Any] | str, trusted: Trusted = ()) -> Callable[..., nn.Module]:
-    """A factory of the Linen module of ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden": 256, ...}``.
+    """Builds the factory of a Linen module from its config.
 
-    A task calls it with the number of values that the model is to give.
+    An example is ``{"name": "recurrent.CharRNN", "cell": "recurrent.lstm", "hidden_size": 256, ...}``. A task calls the
+    factory with the arguments that depend on the data, such as the number of outputs.
 
     Args:
-        spec: Name and arguments, as ``settings.forms`` says.
-        trusted: As in ``settings.names.resolve``.
+        spec: Name and arguments in the forms of ``settings.forms``.
+        trusted: See ``settings.names.resolve``.
 
     Raises:
-        UsageError: The name or an argument is wrong, or it does not make a Linen module.
+        UsageError: The name or an argument is wrong, or the function does not return a Linen module.
     """
     made = _builder(trusted).named(spec, "a Linen module", (nn.Module,), FAMILIES)
     if "dtype" in made.arguments:
@@ -50,43 +51,47 @@ def model(spec: Mapping[str, Any] | str, trusted: Trusted = ()) -> Callable[...,
     return made
 
 
-def _check_dtype(what: str, given: Any) -> None:
-    """A ``UsageError`` where something names no type of floating point numbers; Linen would tell deep within."""
+def _check_dtype(name: str, dtype: Any) -> None:
+    """Raises a ``UsageError`` unless ``dtype`` is a floating-point type. Linen would raise an unclear error later."""
     try:
-        floating = jnp.issubdtype(jnp.dtype(given), jnp.floating)
-    except Exception:  # NumPy parses the text, and raises whatever its parser does
+        floating = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except Exception:  # NumPy parses the text and may raise various errors
         floating = False
     if not floating:
-        raise UsageError(f"{what}: dtype: a type such as float32 or bfloat16 expected; given {given!r}")
+        raise UsageError(f"{name}: `dtype` must be a floating-point type such as float32 or bfloat16, got {dtype!r}")
 
 
 def dataset(config: ConfigDict, trusted: Trusted = ()) -> Dataset:
-    """The data of ``config.data``."""
+    """Builds the dataset of ``config.data``."""
     reader = _builder(trusted).named(config.data, "a dataset", (Dataset,), ("data",))
     return reader(**({"seed": config.seed} if reader.accepts("seed") else {}))
 
 
 def optimizer(config: ConfigDict, trusted: Trusted = ()) -> optax.GradientTransformation:
-    """The optimizer of ``config.optimizer``; one with a parameter ``steps`` gets the length of the schedule."""
-    given = {key: value for key, value in config.optimizer.items() if key not in OF_OPTIMIZERS}
-    made = _builder(trusted).named(given, "an optimizer", (optax.GradientTransformation,), ("optimizers",))
+    """Builds the optimizer of ``config.optimizer``. Its parameter ``steps``, if any, is the length of the schedule."""
+    spec = {key: value for key, value in config.optimizer.items() if key not in OPTIMIZER_SETTINGS}
+    made = _builder(trusted).named(spec, "an optimizer", (optax.GradientTransformation,), ("optimizers",))
     steps = config.train.schedule_steps or config.train.steps
     return made(**({"steps": steps} if made.accepts("steps") else {}))
 
 
 def task_name(config: ConfigDict) -> str:
-    """The name of ``config.task``."""
+    """Returns the name of ``config.task``."""
     name: str = config.task.name
     return name
 
 
 def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> Task:
-    """The task of ``config.task`` for a model, finished or not, and data of the kind that it learns.
+    """Builds the task of ``config.task``, including the evaluators and reports of the config.
 
-    The evaluators and reports of the config are added to its own.
+    Args:
+        config: The config.
+        network: A Linen module, or a factory of one that the task completes.
+        spec: The spec of the dataset.
+        trusted: See ``settings.names.resolve``.
     """
     build = _builder(trusted)
-    made = build.named(config.task, "a task", (Task,), EVERYTHING)
+    made = build.named(config.task, "a task", (Task,), TASK_NAMESPACES)
     built = made(model=network, spec=spec, make_learner=learners.learn(config, optimizer(config, trusted)))
     added: dict[str, Any] = {"spec": spec}
     if config.get("evaluators") or config.get("reports"):
@@ -94,16 +99,17 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
     if "predict" in built.endpoints:
         added["predict"] = built.endpoints["predict"].function
 
-    def evaluator(given: Any) -> Scheduled:
-        rest = given.to_dict() if isinstance(given, ConfigDict) else given
-        schedule = {name: rest.pop(name) for name in ("splits", "every") if rest is not given and name in rest}
+    def evaluator(setting: Any) -> Scheduled:
+        arguments = setting.to_dict() if isinstance(setting, ConfigDict) else setting
+        names = [name for name in ("splits", "every") if arguments is not setting and name in arguments]
+        schedule = {name: arguments.pop(name) for name in names}
         _check_schedule(schedule)
-        made = build.named(rest, "an evaluator", (Evaluator, Scheduled), EVERYTHING)
+        made = build.named(arguments, "an evaluator", (Evaluator, Scheduled), TASK_NAMESPACES)
         found = made(**{name: value for name, value in added.items() if made.accepts(name)})
         return (found if isinstance(found, Scheduled) else Scheduled(found))._replace(**schedule)
 
-    def report(given: Any) -> Any:
-        made = build.named(given, "a report", (), EVERYTHING)
+    def report(setting: Any) -> Any:
+        made = build.named(setting, "a report", (), TASK_NAMESPACES)
         own = {name: value for name, value in added.items() if made.accepts(name)}
         found = functools.partial(made.function, **{**own, **made.arguments})
         try:
@@ -121,34 +127,37 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
 
 
 def _check_schedule(schedule: Mapping[str, Any]) -> None:
-    """Raises a ``UsageError`` unless ``splits`` are names of splits and ``every`` is a number of steps."""
+    """Raises a ``UsageError`` unless ``splits`` is a list of split names and ``every`` a number of steps or None."""
     splits, every = schedule.get("splits", ()), schedule.get("every")
     if not (isinstance(splits, list | tuple) and all(isinstance(name, str) for name in splits)):
-        raise UsageError(f"splits of an evaluator must be a list of names of splits, got {splits!r}")
+        raise UsageError(f"`splits` of an evaluator must be a list of split names, got {splits!r}")
     if every is not None and (type(every) is not int or every < 0):
-        raise UsageError(f"every of an evaluator must be a number of steps, or None, got {every!r}")
+        raise UsageError(f"`every` of an evaluator must be a number of steps or None, got {every!r}")
 
 
 def _builder(trusted: Trusted) -> Builder:
-    return Builder(trusted, lambda given: _trained(given, trusted))
+    return Builder(trusted, lambda setting: _trained(setting, trusted))
 
 
-def _trained(given: Mapping[str, Any], trusted: Trusted) -> tasks.Trained:
-    """What another run has learned."""
-    folder, step = used_runs.read(given)
+def _trained(setting: Mapping[str, Any], trusted: Trusted) -> tasks.Trained:
+    """Opens a run that a config refers to, as a model with its variables."""
+    folder, step = used_runs.read(setting)
     run = open_run(folder, step, trusted, "the step of a run in the config")
-    return tasks.Trained(run.model, jax.device_get(run.variables))  # for whatever devices use it
+    return tasks.Trained(run.model, jax.device_get(run.variables))  # on the host, so that any devices can use them
 
 
 class Run(NamedTuple):
-    """Attributes:
-    workdir: Its folder.
-    config: Its config.
-    spec: Meaning of the numbers in its data, such as a vocabulary.
-    model, task: Built from the config.
-    step: The checkpoint's.
-    variables: The model's at that step.
-    trusted: Packages outside jaxnets that its config may name.
+    """A trained run at one of its checkpoints.
+
+    Attributes:
+        workdir: The run folder.
+        config: The config.
+        spec: The spec of the data, such as a vocabulary.
+        model: The Linen module.
+        task: The task.
+        step: The step of the checkpoint.
+        variables: The variables of the model at that step.
+        trusted: Packages outside jaxnets that the config may import.
     """
 
     workdir: Path
@@ -161,7 +170,7 @@ class Run(NamedTuple):
     trusted: Trusted = ()
 
     def dataset(self) -> Dataset:
-        """The run's data, read again; a ``RunError`` where it is no longer what the run learned from."""
+        """Reads the run's data again. Raises a ``RunError`` if it is not the data that the run was trained on."""
         try:
             found = dataset(self.config, self.trusted)
         except UsageError as error:
@@ -170,52 +179,56 @@ class Run(NamedTuple):
         return found
 
     def inputs(self) -> Inputs | None:
-        """What became of raw inputs. An earlier version did not save this: then the data is read again."""
+        """Returns the preprocessing of raw inputs.
+
+        Earlier versions did not save it. For their runs, the data is read again.
+        """
         saved = "inputs" in rundir.described(self.workdir)
         return rundir.inputs(self.workdir) if saved else self.dataset().inputs
 
 
-_within: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("within", default=())
+# Folders of the runs that are being opened, outermost first.
+_opening: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("opening", default=())
 
 
 def open_run(workdir: Path, step: str = "best", trusted: Trusted = (), flag: str = "--step") -> Run:
-    """The run in a folder at one of its checkpoints.
+    """Opens a trained run at one of its checkpoints.
 
     Args:
-        workdir: Its folder.
+        workdir: The run folder.
         step: ``best``, ``last`` or a number.
-        trusted: Packages outside jaxnets that its config may name.
-        flag: What ``step`` is called in messages.
+        trusted: Packages outside jaxnets that the config may import.
+        flag: The name of ``step`` in error messages.
 
     Raises:
-        RunError: There is no run or no checkpoint, or it cannot be read.
-        UsageError: No such step, or something that must not be imported.
+        RunError: The run or the checkpoint does not exist or cannot be read.
+        UsageError: The step does not exist, or the config names a package that is not trusted.
     """
     config = rundir.load(workdir)
     spec, batch = rundir.data(workdir)
     if not (workdir / "checkpoints").is_dir():
         raise RunError(f"no checkpoint in {workdir}: train there first")
-    with _entered(workdir):
+    with _not_recursive(workdir):
         network, made = described(config, spec, trusted)
     with built(workdir):
         shapes = jax.eval_shape(lambda batch: first_variables(made.learner, batch, config.seed), batch)
-    if jax.process_count() > 1:  # each of them must read it
-        whole = partitioning.everywhere(Mesh(jax.devices(), ("all",)))
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
+    if jax.process_count() > 1:  # every process reads the checkpoint
+        replicated = partitioning.everywhere(Mesh(jax.devices(), ("all",)))
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes, flag)
     return Run(workdir, config, spec, network, made, chosen, variables, trusted)
 
 
 def described(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:
-    """The model and the task of a config, for data of this meaning."""
+    """Builds the model and the task of a config for a dataset with this spec."""
     network = tasks.complete(model(config.model, trusted), spec)
     return network, task(config, network, spec, trusted)
 
 
 @contextlib.contextmanager
 def built(workdir: Path) -> Iterator[None]:
-    """Within it, what a model or JAX below it raises is a ``RunError``: its config may come from somebody else."""
+    """Converts errors of a model, or of JAX in it, to ``RunError``, because the config may come from another person."""
     try:
         yield
     except (UsageError, RunError, MissingExtraError, OSError, jax.errors.JaxRuntimeError):
@@ -225,13 +238,13 @@ def built(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _entered(workdir: Path) -> Iterator[None]:
-    """Within it, a run that is opened must not be one that is being opened already."""
-    inside, folder = _within.get(), workdir.resolve()
-    if folder in inside:
-        raise UsageError(f"runs that use each other: {' -> '.join(map(str, (*inside, folder)))}")
-    token = _within.set((*inside, folder))
+def _not_recursive(workdir: Path) -> Iterator[None]:
+    """Raises a ``UsageError`` if the run is being opened already, because a run must not use itself."""
+    outer, folder = _opening.get(), workdir.resolve()
+    if folder in outer:
+        raise UsageError(f"runs use each other: {' -> '.join(map(str, (*outer, folder)))}")
+    token = _opening.set((*outer, folder))
     try:
         yield
     finally:
-        _within.reset(token)
+        _opening.reset(token)

@@ -1,4 +1,4 @@
-"""Configs: files with ``get_config() -> ml_collections.ConfigDict``, and what a command line changes in them."""
+"""Configs: Python files with ``get_config() -> ml_collections.ConfigDict``, and overrides from the command line."""
 
 import copy
 import functools
@@ -21,7 +21,7 @@ from jaxnets.training.settings.shown import with_defaults
 
 
 def shipped() -> dict[str, Path]:
-    """The configs that come with jaxnets, by name; variants as ``prevalence:attention``."""
+    """Returns the paths of the shipped configs by name, including variants such as ``prevalence:attention``."""
     found: dict[str, Path] = {}
     for path in sorted(_folder().glob("*.py")):
         if path.stem != "base":
@@ -30,19 +30,20 @@ def shipped() -> dict[str, Path]:
 
 
 def load(name: str) -> ConfigDict:
-    """The config in the file ``name``, or the shipped one of that name.
+    """Loads a config.
 
-    ``:VARIANT`` after the name is one of the variants that the file has.
+    Args:
+        name: A path, or the name of a shipped config; ``NAME:VARIANT`` selects a variant of the config.
 
     Raises:
-        UsageError: There is none, or the file does not define one.
+        UsageError: The config does not exist, cannot be run or is wrong.
     """
     whole, known = Path(name).expanduser(), shipped()
     stem, _, variant = (name, "", "") if whole.is_file() else name.partition(":")
     path = known[stem] if stem in known else Path(stem).expanduser()
     if not path.is_file():
         hint = nearest(path.stem, known)
-        raise UsageError(f"no config {name}{hint}; shipped:", textwrap.wrap(", ".join(known), 100))
+        raise UsageError(f"no config {name}{hint}; shipped configs:", textwrap.wrap(", ".join(known), 100))
     get_config, variants = _run(path)
     if variant and variant not in variants:
         raise UsageError(f"config {path} has no variant {variant}; it has {', '.join(variants) or 'none'}")
@@ -51,30 +52,30 @@ def load(name: str) -> ConfigDict:
     except Exception as error:
         raise _cannot_run(path, error) from error
     if not isinstance(config, ConfigDict | dict):
-        raise UsageError(f"config {path}: get_config() must return a dict or an ml_collections.ConfigDict")
+        raise UsageError(f"config {path}: get_config() must return a dict or a ConfigDict, got {type(config).__name__}")
     try:
         config = complete(ConfigDict(config))
         check(config)
         _check_known(config)
-    except (UsageError, ValueError, TypeError) as error:  # ConfigDict refuses some keys
+    except (UsageError, ValueError, TypeError) as error:  # ConfigDict rejects some keys
         raise UsageError(f"config {path}: {error}") from error
     return config
 
 
 def _folder() -> Path:
-    """The wheel carries configs/ inside the package; a checkout has it beside the package."""
+    """Returns the folder of shipped configs: inside the package of a wheel, next to the package in a checkout."""
     package = Path(jaxnets.__file__).parent
     return next(f for f in (package / "configs", package.parent / "configs") if f.is_dir())
 
 
 def _run(path: Path) -> tuple[Callable[..., Any], list[str]]:
-    """The function ``get_config`` of a file, and the names of the variants that it knows."""
+    """Runs a config file and returns its function ``get_config`` and the names of its variants."""
     try:
         found = runpy.run_path(str(path))
     except Exception as error:
         raise _cannot_run(path, error) from error
     if not callable(found.get("get_config")):
-        raise UsageError(f"config {path}: a function get_config() that returns a dict of settings is needed")
+        raise UsageError(f"config {path} must define a function get_config() that returns a dict of settings")
     return found["get_config"], [str(variant) for variant in found.get("VARIANTS", ())]
 
 
@@ -88,51 +89,54 @@ def _base() -> dict[str, Any]:
 
 
 def defaults() -> dict[str, Any]:
-    """The common settings by key, with their defaults."""
+    """Returns the common settings of all configs by key, with their defaults."""
     return {key: value for key, value in flatten(_base()).items() if key.rpartition(".")[2] not in ("", "name")}
 
 
-# What a config must have, beside the common settings.
+# Settings that a config must have in addition to the common ones.
 REQUIRED = ("task.name", "data.name", "model.name")
 
-# Settings of the optimizer that are no arguments of what ``optimizer.name`` names.
-OF_OPTIMIZERS = ("ema_decay", "frozen", "plateau_factor", "plateau_patience")
+# Settings of ``optimizer`` that are not arguments of the function ``optimizer.name``.
+OPTIMIZER_SETTINGS = ("ema_decay", "frozen", "plateau_factor", "plateau_patience")
 
-SECTIONS = ("task", "data", "model", "optimizer", "evaluators", "reports")  # which have settings of their own
+SECTIONS = ("task", "data", "model", "optimizer", "evaluators", "reports")  # they may have further settings
 
 
 def complete(config: ConfigDict) -> ConfigDict:
-    """A config with what it leaves out of the common settings."""
-    given, base = config.to_dict(), copy.deepcopy(_base())
+    """Returns a config with the defaults of the common settings that it omits."""
+    settings, base = config.to_dict(), copy.deepcopy(_base())
     for section in ("task", "model", "data", "optimizer"):
-        named = given.get(section)
-        if isinstance(named, str):
-            given[section] = {"name": named}
-        elif isinstance(named, dict) and "factory" in named and "name" not in named:
-            given[section] = {"name": named.pop("factory"), **named}
-    optimizer = given.get("optimizer")
+        value = settings.get(section)
+        if isinstance(value, str):
+            settings[section] = {"name": value}
+        elif isinstance(value, dict) and "factory" in value and "name" not in value:
+            settings[section] = {"name": value.pop("factory"), **value}
+    optimizer = settings.get("optimizer")
     if isinstance(optimizer, dict):
         name = optimizer.get("name", base["optimizer"]["name"])
         if isinstance(name, str) and "." not in name:
             name = f"optimizers.{name}"
         if name != base["optimizer"]["name"]:
-            base["optimizer"] = {key: base["optimizer"][key] for key in OF_OPTIMIZERS}
-        given["optimizer"] = {**optimizer, "name": name}
+            base["optimizer"] = {key: base["optimizer"][key] for key in OPTIMIZER_SETTINGS}
+        settings["optimizer"] = {**optimizer, "name": name}
     for section, value in base.items():
-        if isinstance(value, dict) and isinstance(given.get(section), dict):
-            given[section] = {**value, **{key: _like(value.get(key), each) for key, each in given[section].items()}}
+        if isinstance(value, dict) and isinstance(settings.get(section), dict):
+            settings[section] = {
+                **value,
+                **{key: _cast(value.get(key), each) for key, each in settings[section].items()},
+            }
         else:
-            given.setdefault(section, value)
-    return ConfigDict(given)
+            settings.setdefault(section, value)
+    return ConfigDict(settings)
 
 
-def _like(default: Any, given: Any) -> Any:
-    """A whole number as a float, where the default is one."""
-    return float(given) if type(default) is float and type(given) is int and abs(given) < 2**63 else given
+def _cast(default: Any, value: Any) -> Any:
+    """Casts an integer to float if the default is a float."""
+    return float(value) if type(default) is float and type(value) is int and abs(value) < 2**63 else value
 
 
 def check(config: ConfigDict) -> None:
-    """Raises a ``UsageError`` where a config lacks a setting, or one is of a wrong type or not a finite number."""
+    """Raises a ``UsageError`` if a setting is missing, has a wrong type or is not finite."""
     for section in ("task", "data", "model", *(name for name, value in _base().items() if isinstance(value, dict))):
         if not isinstance(config.get(section, ConfigDict()), ConfigDict):
             raise UsageError(f"{section} must be a dict of settings, got {config[section]!r}")
@@ -141,15 +145,15 @@ def check(config: ConfigDict) -> None:
         if flat.get(key) is None:
             raise UsageError(f"{key} is missing")
         if not isinstance(flat[key], str):
-            raise UsageError(f"{key}: str expected; given {flat[key]!r}")
+            raise UsageError(f"{key} must be str, got {flat[key]!r}")
     for key, value in defaults().items():
-        is_argument = key.startswith("optimizer.") and key.partition(".")[2] not in OF_OPTIMIZERS
+        is_argument = key.startswith("optimizer.") and key.partition(".")[2] not in OPTIMIZER_SETTINGS
         if is_argument or isinstance(value, dict):
             continue
         if key not in flat:
             raise UsageError(f"{key} is missing")
         if type(flat[key]) is not type(value):
-            raise UsageError(f"{key}: {type(value).__name__} expected; given {flat[key]!r}")
+            raise UsageError(f"{key} must be {type(value).__name__}, got {flat[key]!r}")
     for key, value in flat.items():
         check_numbers(key, value)
 
@@ -158,52 +162,56 @@ def _check_known(config: ConfigDict) -> None:
     known = [*REQUIRED, *defaults()]
     for key in flatten(config):
         if key not in known and key.partition(".")[0] not in SECTIONS:
-            raise UsageError(f"nothing reads {key}{nearest(key, known)}")
+            raise UsageError(f"unknown setting {key}{nearest(key, known)}")
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None:
-    """Sets values such as ``model.hidden_size`` from command-line text, in place (see ``settings.overrides``)."""
-    overrides.override(config, assignments, {"optimizer": OF_OPTIMIZERS})
+    """Applies command-line overrides such as ``("model.hidden_size", "512")`` in place (see ``settings.overrides``)."""
+    overrides.override(config, assignments, {"optimizer": OPTIMIZER_SETTINGS})
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """What differs, a line each: ``model.hidden_size: 256 there, 512 here``; a default is as if it were not set."""
+    """Describes the differences of two configs, such as ``model.hidden_size: 256 there, 512 here``.
+
+    A setting that equals its default and a missing setting are the same.
+    """
     before, after = (json.loads(json.dumps(flatten(with_defaults(config)))) for config in (old, new))
     keys = [*before, *(key for key in after if key not in before)]
-    say = lambda flat, key: repr(flat[key]) if key in flat else "not set"
+    show = lambda flat, key: repr(flat[key]) if key in flat else "not set"
     return [
-        f"{key}: {say(before, key)} there, {say(after, key)} here"
+        f"{key}: {show(before, key)} there, {show(after, key)} here"
         for key in keys
         if before.get(key) != after.get(key) or (key in before) != (key in after)
     ]
 
 
-EXAMPLES = 8  # paths that an error lists
+MAX_LISTED = 8  # paths in an error message
 
 
 def expression(key: str, pattern: str) -> re.Pattern[str]:
-    """The regular expression of ``--config.key``; a ``UsageError`` where it is none."""
+    """Compiles the regular expression of ``--config.key``, or raises a ``UsageError``."""
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--config.{key}={pattern}: not a regular expression: {error}") from error
+        raise UsageError(f"--config.{key} must be a regular expression, got {pattern}: {error}") from error
 
 
 def matching(key: str, pattern: str, paths: Iterable[str]) -> set[str]:
-    """The paths in which the pattern of ``--config.key`` is found; none for an empty one.
+    """Returns the paths that the regular expression of ``--config.key`` matches; none for an empty pattern.
 
     Raises:
-        UsageError: It is no regular expression, or is found in no path, or in all.
+        UsageError: ``pattern`` is not a regular expression, or matches no path or all paths.
     """
     if not pattern:
         return set()
-    found_in = expression(key, pattern)
-    everything = sorted(paths)
-    found = {path for path in everything if found_in.search(path)}
-    if not found or len(found) == len(everything):
-        dots = ", ..." if len(everything) > EXAMPLES else ""
-        listed = ", ".join(everything[:EXAMPLES]) + dots
+    compiled = expression(key, pattern)
+    ordered = sorted(paths)
+    found = {path for path in ordered if compiled.search(path)}
+    if not found or len(found) == len(ordered):
+        dots = ", ..." if len(ordered) > MAX_LISTED else ""
+        listed = ", ".join(ordered[:MAX_LISTED]) + dots
         raise UsageError(
-            f"--config.{key}={pattern}: it is found in {'all' if found else 'none'} of the paths: {listed}"
+            f"--config.{key} must match some of the paths, got {pattern}, which matches {'all' if found else 'none'} "
+            f"of {listed}"
         )
     return found

@@ -1,4 +1,4 @@
-"""Bad data, folders and disks: one clear sentence, the right exit code, no traceback, nothing lost."""
+"""Bad data files, folders and disks: errors of one sentence with an exit code, and no lost checkpoint."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def full_disk_for_metrics(folder: Path):
     workdir = small_run(folder)
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1, "train/loss": 5.5}\n' * 1000)
-    # No file may grow beyond 20 blocks of 1 kB: the metrics, which are written anew at a start, do not fit.
+    # Files are limited to 20 blocks of 1 kB. The metrics, which a start rewrites, are larger.
     arguments = [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"]
     return launch("train", arguments, before=["bash", "-c", 'ulimit -f 20; exec "$@"', "-"])
 
@@ -44,9 +44,9 @@ def full_disk_for_metrics(folder: Path):
 def full_disk_for_checkpoints(folder: Path):
     workdir = small_run(folder)
     arguments = [f"--workdir={workdir}", *SMALL, text(folder), "--config.train.steps=8"]
-    # No file may grow beyond 20 blocks of 1 kB: the checkpoint's arrays do not fit.
+    # Files are limited to 20 blocks of 1 kB. The arrays of the checkpoint are larger.
     done = launch("train", arguments, before=["bash", "-c", 'ulimit -f 20; exec "$@"', "-"])
-    assert launch("evaluate", [f"--workdir={workdir}", "--step=4"]).returncode == 0, "the step before is lost"
+    assert launch("evaluate", [f"--workdir={workdir}", "--step=4"]).returncode == 0, "the last good step is lost"
     return done
 
 
@@ -60,7 +60,7 @@ def nan_loss(folder: Path, *more: str):
 
 
 def nan_loss_after_a_checkpoint(folder: Path):
-    """The first step has a learning rate of 0; those after it destroy the model."""
+    """The first step has a learning rate of 0; the later steps destroy the model."""
     flags = [
         "--config.optimizer.warmup_steps=1",
         "--config.optimizer.learning_rate=1e38",
@@ -100,7 +100,7 @@ def changed_bytes(folder: Path):
 
 
 def leftovers_of_a_kill(folder: Path):
-    """A kill between the first two writes leaves a hidden file; the same command must go on."""
+    """Trains in a folder with the hidden file that a kill between the first two writes leaves."""
     (folder / "new").mkdir()
     (folder / "new" / ".config.json.tmp").write_text('{"half a con')
     return train(text(folder))(folder)
@@ -111,7 +111,7 @@ def missing_file_in_folder(folder: Path):
     return train(f"--config.data.path={folder / 'texts'}")(folder)
 
 
-# name: (what is done, exit code, what the sentence must say)
+# name: (function that runs a program, exit code, part of the message)
 CASES = {
     "missing text": (train("--config.data.path=nowhere.txt"), 2, "no text file or folder at nowhere.txt"),
     "empty text": (train_on(b""), 2, "no text in"),
@@ -167,17 +167,17 @@ CASES = {
 }
 
 
-SLOW = ("disk full for metrics", "text changed, as bytes")  # each is near to another
+SLOW = ("disk full for metrics", "text changed, as bytes")  # similar to other cases
 
 
 @pytest.mark.parametrize(
-    "do, code, sentence",
+    "run, code, sentence",
     [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
 )
-def test_bad_files_are_told_in_one_sentence(tmp_path, do, code, sentence):
-    check(do, code, sentence, tmp_path)
+def test_bad_files_give_one_sentence(tmp_path, run, code, sentence):
+    check(run, code, sentence, tmp_path)
 
 
-def test_a_folder_left_by_an_early_kill_is_used(tmp_path):
+def test_folder_of_an_early_kill_is_used(tmp_path):
     done = leftovers_of_a_kill(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Wrong commands and configs: one clear sentence on standard error, exit code 2, no traceback."""
+"""Wrong commands and configs: errors of one sentence with exit code 2."""
 
 from pathlib import Path
 
@@ -7,24 +7,28 @@ from wrong_programs import check, classify, images, launch, of_run, small_run, t
 
 
 def user_config(**changes: object):
-    """Trains with a config file of the user in which the settings of ``train`` are changed."""
+    """Trains with a user's config file that changes settings of ``train``."""
 
-    def do(folder: Path):
+    def run(folder: Path):
         lines = ["from jaxnets.training.config import load", "def get_config():", "    config = load('char_lm')"]
         lines += [f"    config.train = {{**config.train, {key!r}: {value!r}}}" for key, value in changes.items()]
         (folder / "mine.py").write_text("\n".join([*lines, "    return config", ""]))
         return launch("train", [f"--workdir={folder / 'new'}", f"--config={folder / 'mine.py'}"])
 
-    return do
+    return run
 
 
-# name: (what is done, exit code, what the sentence must say)
+# name: (function that runs a program, exit code, part of the message)
 CASES = {
     "missing config": (train("--config=configs/none.py"), 2, "no config configs/none.py"),
     "mistyped config": (train("--config=char_ml"), 2, "the nearest is char_lm"),
     "unknown key": (train("--config.model.hiden_size=5"), 2, "the nearest is --config.model.hidden_size"),
-    "wrong type": (train("--config.model.hidden_size=many"), 2, "int expected, such as 8; given 'many'"),
-    "no value": (train("--config.model.hidden_size"), 2, "a value is missing"),
+    "wrong type": (
+        train("--config.model.hidden_size=many"),
+        2,
+        "--config.model.hidden_size must be int, such as 8, got 'many'",
+    ),
+    "no value": (train("--config.model.hidden_size"), 2, "--config.model.hidden_size must have a value"),
     "unknown flag": (train("--wrokdir=x"), 2, "Unknown command line flag 'wrokdir'. Did you mean: workdir"),
     "stray argument": (train("configs/char_lm.py"), 2, "unexpected argument 'configs/char_lm.py'"),
     "unknown model": (train("--config.model.name=recurrent.CharRN"), 2, "the nearest is recurrent.CharRNN"),
@@ -47,9 +51,9 @@ CASES = {
     "mistyped key in a config file": (
         user_config(stesp=100),
         2,
-        "nothing reads train.stesp; the nearest is train.steps",
+        "unknown setting train.stesp; the nearest is train.steps",
     ),
-    "wrong type in a config file": (user_config(steps="100"), 2, "train.steps: int expected; given '100'"),
+    "wrong type in a config file": (user_config(steps="100"), 2, "train.steps must be int, got '100'"),
     "unknown variant": (
         classify("--config=prevalence:attenton"),
         2,
@@ -72,17 +76,17 @@ CASES = {
         "such as recurrent.gru, got 'lstm'",
     ),
     "unknown module": (train("--config.model.name=recurrent.foo.Net"), 2, "no jaxnets.recurrent.foo for"),
-    "no checkpoint to keep": (
+    "max_to_keep of zero": (
         train_on(b"abc " * 99, "--config.train.max_to_keep=0"),
         2,
         "--config.train.max_to_keep must be at least 1, got 0",
     ),
-    "frozen nothing": (
+    "frozen without a match": (
         train_on(b"abc " * 99, "--config.optimizer.frozen=hed"),
         2,
-        "--config.optimizer.frozen=hed: it is found in none of the paths: params/embed/embedding, params/head/bias, ",
+        "--config.optimizer.frozen must match some of the paths, got hed, which matches none of params/embed/emb",
     ),
-    "nothing to begin from": (
+    "missing run in init_from": (
         train_on(b"abc " * 99, "--config.train.init_from=nowhere"),
         2,
         "--config.train.init_from must be a run with checkpoints or a safetensors file, got nowhere",
@@ -106,14 +110,14 @@ CASES = {
     "wrong input shape": (
         lambda folder: launch("summary", ["--model=recurrent.CharRNN", "--config.model.vocab_size=9", "--input=a,b"]),
         2,
-        "--input must be sizes with commas between them, such as 1,64, got a,b",
+        "--input must be sizes separated by commas, such as 1,64, got a,b",
     ),
     "images too small": (
         images(lambda root: None, "--config.model.name=convolution.vgg11"),
         2,
         "VGG: images must be at least 32 x 32, got 8 x 8",
     ),
-    "an option that a builder fixes": (
+    "option fixed by a builder": (
         lambda folder: launch("summary", ["--model=convolution.resnet50", "--config.model.bottleneck=False"]),
         2,
         "convolution.resnet50: got multiple values for keyword argument 'bottleneck'",
@@ -123,7 +127,7 @@ CASES = {
         2,
         "the data of tasks.regression must have quantities, got data with classes",
     ),
-    "no test part": (
+    "no test split": (
         of_run("evaluate", "--split=test"),
         2,
         "--split must be one of validation, got test",
@@ -136,20 +140,20 @@ CASES = {
     "missing argument": (
         lambda folder: launch("summary", ["--model=recurrent.CharRNN"]),
         2,
-        "recurrent.CharRNN needs vocabulary",
+        "recurrent.CharRNN needs vocab_size",
     ),
 }
 
 
-SLOW = ("no such step",)  # it is near to another
+SLOW = ("no such step",)  # similar to other cases
 
 
 @pytest.mark.parametrize(
-    "do, code, sentence",
+    "run, code, sentence",
     [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
 )
-def test_wrong_settings_are_told_in_one_sentence(tmp_path, do, code, sentence):
-    check(do, code, sentence, tmp_path)
+def test_wrong_settings_give_one_sentence(tmp_path, run, code, sentence):
+    check(run, code, sentence, tmp_path)
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -1,4 +1,4 @@
-"""Runs side by side: a table and a plot."""
+"""Comparison of runs: table and plot."""
 
 import json
 
@@ -19,7 +19,7 @@ LOSSES = [
 
 
 def finished(folder, rows, *overrides, name="digits"):
-    """A run's folder with these lines of metrics."""
+    """Creates a run folder with rows of metrics."""
     settings = config.load(name)
     config.override(settings, overrides)
     rundir.claim(folder, settings, build.dataset(settings))
@@ -36,7 +36,7 @@ def runs(tmp_path_factory):
     return [comparison.open_trained(path, path.name) for path in (first, second)]
 
 
-def test_a_table_has_what_differs_and_what_was_reached(runs):
+def test_table_has_different_settings_and_metrics(runs):
     table = comparison.table(runs, "validation/loss")
     assert table.columns == (
         *("run", "model.hidden_size", "seed", "steps", "minutes", "parameters"),
@@ -51,7 +51,7 @@ def test_a_table_has_what_differs_and_what_was_reached(runs):
     assert by_accuracy.rows[0][-3:] == (0.5, 0.75, 2.0)  # at the best step of the objective
 
 
-def test_curves_are_by_step_and_by_time(runs):
+def test_curves_are_plotted_by_step_and_by_time(runs):
     curves = [comparison.curve(run, "validation/loss") for run in runs]
     assert curves[0].steps == [75, 150, 200] and curves[0].seconds == [45, 90, 120] and curves[0].values == [3, 2, 2.5]
     figure = draw(curves, "loss")
@@ -61,7 +61,7 @@ def test_curves_are_by_step_and_by_time(runs):
     assert by_time.get_xlabel() == "training time (minutes)"
 
 
-def test_a_run_without_seconds_is_left_out_by_time(tmp_path, runs):
+def test_run_without_seconds_is_not_plotted_by_time(tmp_path, runs):
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in LOSSES]
     run = comparison.open_trained(finished(tmp_path / "old", rows), "old")
     assert comparison.table([run], "validation/loss").rows[0][2] is None  # minutes
@@ -70,7 +70,7 @@ def test_a_run_without_seconds_is_left_out_by_time(tmp_path, runs):
     assert [len(axes.lines) for axes in figure.axes] == [2, 1]
 
 
-def test_runs_of_different_tasks_are_compared(tmp_path, runs):
+def test_runs_of_different_tasks_can_be_compared(tmp_path, runs):
     modes = [{"step": n, "validation/high_quality": high, "seconds": 1.0} for n, high in ((1, 0.1), (2, 0.3), (3, 0.2))]
     ring = comparison.open_trained(finished(tmp_path / "ring", modes, name="gan"), "ring")
     assert ring.best_step() == 2
@@ -84,27 +84,27 @@ def test_runs_of_different_tasks_are_compared(tmp_path, runs):
     assert comparison.curve(ring, "validation/loss") is None
 
 
-def test_mistakes_are_told(tmp_path, runs):
+def test_wrong_metric_and_missing_runs_are_rejected(tmp_path, runs):
     with pytest.raises(UsageError, match="got validation/los; the nearest is validation/loss"):
         comparison.main_metric(runs, "validation/los")
     with pytest.raises(RunError, match="no run in"):
         comparison.open_trained(tmp_path, "x")
     with pytest.raises(RunError, match="no metrics in"):
-        comparison.open_trained(finished(tmp_path / "begun", []), "x")
+        comparison.open_trained(finished(tmp_path / "empty", []), "x")
 
 
-def test_texts_of_tables_are_aligned_or_turned(runs):
+def test_table_text_is_aligned_or_transposed(runs):
     table = comparison.table(runs, "validation/loss")
     wide = comparison.as_text(table, 1000).splitlines()
     assert len(wide) == 3 and wide[0].startswith("run  model.hidden_size  seed")
-    turned = comparison.as_text(table, 40).splitlines()
-    assert len(turned) == len(table.columns) and turned[0].split() == ["run", "a", "b"]
+    transposed = comparison.as_text(table, 40).splitlines()
+    assert len(transposed) == len(table.columns) and transposed[0].split() == ["run", "a", "b"]
     markdown = comparison.as_markdown(table._replace(columns=("a|b", "\x1b[2J", *table.columns[2:]))).splitlines()
     assert markdown[0].startswith("| a\\|b | ") and "\x1b" not in markdown[0]
     assert len(markdown) == 4
 
 
-def test_wrong_labels_are_told(run_program):
+def test_wrong_number_of_labels_is_rejected(run_program):
     done = run_program("compare", "--runs=a", "--labels=one,two")
     assert done.returncode == 2
-    assert done.stderr == "compare: --labels must be one for each of the 1 runs, got 2\n"
+    assert done.stderr == "compare: --labels must have one label for each of the 1 runs, got 2\n"

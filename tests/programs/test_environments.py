@@ -1,4 +1,4 @@
-"""Programs in unlucky environments: signals at any time, streams that are closed or full, clocks that are set back."""
+"""Programs in hostile environments: early signals, closed or full streams, clocks that are set back."""
 
 import os
 import signal
@@ -19,45 +19,45 @@ from jaxnets.training.reporting.metrics import MetricWriter, read_metrics
 
 PROGRAMS = ["train", "evaluate", "generate", "export", "summary"]
 
-# Sends signals to the process that is about to import JAX.
+# Sends signals to the process when it starts to import JAX.
 HOOK = """
 import os, sys
 class Finder:
     def find_spec(self, name, *others):
         if name == "jax":
             sys.meta_path.remove(self)
-            for number in map(int, os.environ["SIGNALS"].split()):
-                os.kill(os.getpid(), number)
+            for signal_number in map(int, os.environ["SIGNALS"].split()):
+                os.kill(os.getpid(), signal_number)
 sys.meta_path.insert(0, Finder())
 """
 
 
-def run_with_signals(folder, environment, program, numbers, **options):
+def run_with_signals(folder, environment, program, signals, **options):
     (folder / "sitecustomize.py").write_text(HOOK)
-    own = {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "SIGNALS": " ".join(map(str, numbers))}
+    own = {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "SIGNALS": " ".join(map(str, map(int, signals)))}
     command = [sys.executable, "-m", f"jaxnets.{program}"]
     return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, timeout=60, **options)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_ctrl_c_while_libraries_are_imported_is_one_line(tmp_path, environment, program):
+def test_ctrl_c_during_imports_prints_one_line(tmp_path, environment, program):
     done = run_with_signals(tmp_path, environment, program, [signal.SIGINT])
     assert (done.returncode, done.stderr) == (130, f"{program}: stopped by SIGINT\n")
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_other_signals_while_libraries_are_imported(tmp_path, environment, number, code):
-    done = run_with_signals(tmp_path, environment, "train", [number])
-    assert (done.returncode, done.stderr) == (code, f"train: stopped by {number.name}\n")
+@pytest.mark.parametrize("sent, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_other_signals_during_imports_print_one_line(tmp_path, environment, sent, code):
+    done = run_with_signals(tmp_path, environment, "train", [sent])
+    assert (done.returncode, done.stderr) == (code, f"train: stopped by {sent.name}\n")
 
 
-def test_sighup_is_ignored_below_nohup(tmp_path, environment):
+def test_nohup_ignores_sighup_during_imports(tmp_path, environment):
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
     done = run_with_signals(tmp_path, environment, "train", [signal.SIGHUP, signal.SIGTERM], preexec_fn=ignore)
     assert (done.returncode, done.stderr) == (143, "train: stopped by SIGTERM\n")
 
 
-def test_sighup_is_ignored_below_nohup_while_a_run_trains():
+def test_nohup_ignores_sighup_during_training():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Interruption() as interruption:
@@ -67,7 +67,7 @@ def test_sighup_is_ignored_below_nohup_while_a_run_trains():
         signal.signal(signal.SIGHUP, before)
 
 
-def test_signals_within_a_second_are_one(monkeypatch):
+def test_signals_within_a_second_count_as_one(monkeypatch):
     with Interruption() as noted:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -88,11 +88,11 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def ready():
-    """A small run's config, data, task and functions, compiled once."""
+    """The config, dataset, task and compiled functions of a small run."""
     return in_process.ready(*SMALL, "--config.train.steps=12", name="set_statistics")
 
 
-def test_three_sigterms_at_once_still_save(tmp_path, ready, monkeypatch):
+def test_three_sigterms_at_once_save_a_checkpoint(tmp_path, ready, monkeypatch):
     settings, dataset, task, compiled = ready
     write = MetricWriter.write
 
@@ -109,8 +109,7 @@ def test_three_sigterms_at_once_still_save(tmp_path, ready, monkeypatch):
     assert str(outcome.step) in os.listdir(tmp_path / "checkpoints")
 
 
-def test_a_clock_that_is_set_back_changes_nothing(tmp_path, ready, monkeypatch):
-    """The parameters, and that the run ends; times of events in TensorBoard are those of the clock."""
+def test_clock_that_is_set_back_does_not_change_training(tmp_path, ready, monkeypatch):
     settings, dataset, task, compiled = ready
     whole = loop.train(settings, tmp_path / "whole", dataset, task, compiled)
     now, calls = time.time(), iter(range(10**6))
@@ -119,8 +118,8 @@ def test_a_clock_that_is_set_back_changes_nothing(tmp_path, ready, monkeypatch):
     back = loop.train(settings, tmp_path / "back", dataset, task, compiled)
     assert next(calls) > 5
     assert back.step == whole.step == 12
-    for one, other in zip(jax.tree.leaves(whole.variables), jax.tree.leaves(back.variables), strict=True):
-        assert (one == other).all()
+    for a, b in zip(jax.tree.leaves(whole.variables), jax.tree.leaves(back.variables), strict=True):
+        assert (a == b).all()
     losses = lambda folder: [row["validation/loss"] for row in read_metrics(folder) if "validation/loss" in row]
     assert losses(tmp_path / "back") == losses(tmp_path / "whole")
     assert sorted(os.listdir(tmp_path / "back" / "checkpoints")) == sorted(
@@ -129,9 +128,9 @@ def test_a_clock_that_is_set_back_changes_nothing(tmp_path, ready, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # what orbax was reading when it gave up
-def test_a_run_is_read_while_it_trains(tmp_path, ready, capfd):
-    """Steps that are removed meanwhile, and steps that are not whole yet, are not called damaged."""
+@pytest.mark.filterwarnings("ignore")  # warnings of orbax about files that are removed while it reads them
+def test_run_can_be_read_during_training(tmp_path, ready, capfd):
+    """Checkpoints that are incomplete, or removed while they are read, are not reported as damaged."""
     settings, dataset, task, compiled = ready
     settings = settings.copy_and_resolve_references()
     settings.train.steps, settings.train.evaluate_every, settings.train.max_to_keep = 80, 2, 1
@@ -140,15 +139,15 @@ def test_a_run_is_read_while_it_trains(tmp_path, ready, capfd):
     failures, read = [], []
     ended = threading.Event()
 
-    def look():
+    def read_repeatedly():
         while not ended.is_set():
             try:
                 read.append(restore.open_run(workdir, "last").step)
             except Exception as error:
-                if "train there first" not in str(error):  # before its first checkpoint
+                if "train there first" not in str(error):  # before the first checkpoint
                     failures.append(error)
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=read_repeatedly)
     watcher.start()
     try:
         loop.train(settings, workdir, dataset, task, compiled)
@@ -170,38 +169,38 @@ STREAMS = {
         MODEL,
         ">/dev/full",
         1,
-        "summary: OSError: [Errno 28] No space left on device (--debug shows where)\n",
+        "summary: OSError: [Errno 28] No space left on device (--debug shows the traceback)\n",
     ),
     "full errors": (MODEL, "2>/dev/full", 0, ""),
     "broken pipe": (MODEL, "| true; exit ${PIPESTATUS[0]}", 141, ""),
-    "an error where errors are closed": ("--model=nope.X", "2>&-", 2, ""),
-    "an error where errors are full": ("--model=nope.X", "2>/dev/full", 2, ""),
-    "an error that nobody reads": ("--model=nope.X", "2>&1 | true; exit ${PIPESTATUS[0]}", 2, ""),
-    "help to a full disk": ("--help", ">/dev/full", 1, "summary: OSError: [Errno 28] No space left on device"),
-    "help that nobody reads": ("--help", "| true; exit ${PIPESTATUS[0]}", 141, ""),
+    "error, closed errors": ("--model=nope.X", "2>&-", 2, ""),
+    "error, full errors": ("--model=nope.X", "2>/dev/full", 2, ""),
+    "error, broken pipe": ("--model=nope.X", "2>&1 | true; exit ${PIPESTATUS[0]}", 2, ""),
+    "help, full output": ("--help", ">/dev/full", 1, "summary: OSError: [Errno 28] No space left on device"),
+    "help, broken pipe": ("--help", "| true; exit ${PIPESTATUS[0]}", 141, ""),
 }
-SLOW = {"all closed", "full errors", "an error where errors are full", "help that nobody reads", "closed errors"}
+SLOW = {"all closed", "full errors", "error, full errors", "help, broken pipe", "closed errors"}
 
 
 @pytest.mark.parametrize(
-    "flags, streams, code, told",
+    "flags, streams, code, message",
     [pytest.param(*case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in STREAMS.items()],
 )
-def test_streams_that_are_closed_full_or_broken(environment, flags, streams, code, told):
+def test_closed_full_or_broken_streams(environment, flags, streams, code, message):
     command = f"{sys.executable} -m jaxnets.summary {flags} {streams}"
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == code, done.stderr
-    assert done.stderr.startswith(told)
-    assert done.stderr.count("\n") == bool(told)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == bool(message)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "numbers, code", [([signal.SIGHUP], 129), ([signal.SIGTERM] * 3, 143)], ids=["hang-up", "three"]
+    "signals, code", [([signal.SIGHUP], 129), ([signal.SIGTERM] * 3, 143)], ids=["SIGHUP", "three SIGTERM"]
 )
-def test_signals_save_with_their_exit_code(tmp_path, environment, small_flags, numbers, code):
+def test_signals_save_a_checkpoint_and_set_the_exit_code(tmp_path, environment, small_flags, signals, code):
     workdir = tmp_path / "run"
     flags = [f"--workdir={workdir}", *small_flags, "--config.train.steps=1000000", "--config.train.evaluate_every=50"]
     command = [sys.executable, "-m", "jaxnets.train", *flags]
@@ -210,8 +209,8 @@ def test_signals_save_with_their_exit_code(tmp_path, environment, small_flags, n
         deadline = time.monotonic() + 120
         while len(read_metrics(workdir)) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
-        for number in numbers:
-            program.send_signal(number)
+        for sent in signals:
+            program.send_signal(sent)
             time.sleep(0.02)
         message = program.communicate(timeout=60)[1].splitlines()[-1]
     assert program.returncode == code
@@ -220,7 +219,7 @@ def test_signals_save_with_their_exit_code(tmp_path, environment, small_flags, n
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_where_nobody_reads_its_messages(tmp_path, environment, small_flags):
+def test_run_continues_when_standard_error_is_closed(tmp_path, environment, small_flags):
     flags = [f"--workdir={tmp_path / 'run'}", *small_flags, "--config.train.steps=10"]
     command = [sys.executable, "-m", "jaxnets.train", *flags]
     with subprocess.Popen(
@@ -233,7 +232,7 @@ def test_a_run_goes_on_where_nobody_reads_its_messages(tmp_path, environment, sm
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "set_statistics"])
-def test_runs_with_64_bit_types(tmp_path, environment, name):
+def test_training_works_with_64_bit_types(tmp_path, environment, name):
     command = [
         sys.executable,
         "-m",

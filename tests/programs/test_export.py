@@ -1,4 +1,4 @@
-"""Exported runs: what jax alone computes with them is what the model computes."""
+"""Exported runs: equal outputs in a process with only jax, checks of arguments, damaged files."""
 
 import dataclasses
 import json
@@ -40,12 +40,12 @@ def small_export(small_run, tmp_path_factory, run_program) -> Path:
 USE = """
 import sys
 
-class Refused:
+class Blocked:
     def find_spec(self, name, *others):
         if name.partition(".")[0] in ("jaxnets", "flax", "safetensors", "orbax", "chex", "optax", "ml_collections"):
-            raise ImportError(f"{name} is refused")
+            raise ImportError(f"{name} is blocked")
 
-sys.meta_path.insert(0, Refused())
+sys.meta_path.insert(0, Blocked())
 folder, tokens, found = sys.argv[1:]
 sys.path.insert(0, folder)
 import numpy as np
@@ -61,14 +61,14 @@ np.savez(found, whole=model(tokens), steps=np.stack(steps, axis=1))
 """
 
 
-def used(python: str, folder: Path, tokens: np.ndarray, place: Path) -> dict[str, np.ndarray]:
-    """What a process that has jax alone computes."""
-    np.save(place / "tokens.npy", tokens)
+def outputs_of(python: str, folder: Path, tokens: np.ndarray, scratch: Path) -> dict[str, np.ndarray]:
+    """Applies an export in a process that cannot import jaxnets."""
+    np.save(scratch / "tokens.npy", tokens)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"JAX_PLATFORMS": "cpu"}
-    arguments = [str(folder), str(place / "tokens.npy"), str(place / "found.npz")]
-    done = subprocess.run([python, "-c", USE, *arguments], cwd=place, env=environment, capture_output=True, text=True)
+    arguments = [str(folder), str(scratch / "tokens.npy"), str(scratch / "found.npz")]
+    done = subprocess.run([python, "-c", USE, *arguments], cwd=scratch, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return dict(np.load(place / "found.npz"))
+    return dict(np.load(scratch / "found.npz"))
 
 
 def check_tokens(small_run: Path, found: dict[str, np.ndarray], tokens: np.ndarray) -> None:
@@ -79,13 +79,13 @@ def check_tokens(small_run: Path, found: dict[str, np.ndarray], tokens: np.ndarr
         np.testing.assert_allclose(logits, expected, atol=1e-6)
 
 
-def test_jax_alone_computes_what_the_model_does(small_run, small_export, tmp_path):
+def test_export_with_only_jax_equals_the_model(small_run, small_export, tmp_path):
     tokens = RANDOM.integers(0, 256, (3, 13))  # the run has batches of 4 x 8
-    check_tokens(small_run, used(sys.executable, small_export, tokens, tmp_path), tokens)
+    check_tokens(small_run, outputs_of(sys.executable, small_export, tokens, tmp_path), tokens)
 
 
 @pytest.mark.slow
-def test_a_fresh_environment_with_jax_alone_suffices(small_run, small_export, tmp_path):
+def test_export_works_in_a_fresh_environment_with_only_jax(small_run, small_export, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     install = [python, "-m", "pip", "install", "-q", f"jax=={jax.__version__}"]
@@ -93,14 +93,14 @@ def test_a_fresh_environment_with_jax_alone_suffices(small_run, small_export, tm
     if installed.returncode:
         pytest.skip(f"pip cannot fetch jax: {installed.stderr[-300:]}")
     tokens = RANDOM.integers(0, 256, (5, 9))
-    check_tokens(small_run, used(python, small_export, tokens, tmp_path), tokens)
+    check_tokens(small_run, outputs_of(python, small_export, tokens, tmp_path), tokens)
     shutil.copytree(small_export / "load", tmp_path / "load")
     read = f"from load import load; load({str(small_export)!r})"
     alone = subprocess.run([python, "-c", read], cwd=tmp_path, capture_output=True, text=True)
-    assert "flatbuffers" in alone.stderr and "copy it from beside the exported package load" in alone.stderr
+    assert "flatbuffers" in alone.stderr and "copy it from the exported folder" in alone.stderr
 
 
-def test_functions_are_for_all_platforms_and_hold_no_weights(small_export):
+def test_functions_support_all_platforms_and_take_weights_as_arguments(small_export):
     about = json.loads((small_export / "model.json").read_text())
     assert about["functions"]["forward"]["reads"] == [{"inputs": {"shape": ["batch", "length"], "dtype": "int32"}}]
     assert about["targets"] == {"kind": "Vocabulary", "characters": None, "pieces": None}
@@ -110,26 +110,26 @@ def test_functions_are_for_all_platforms_and_hold_no_weights(small_export):
         function = jax.export.deserialize(bytearray((small_export / f"{name}.jax_export").read_bytes()))
         assert function.platforms == ("cpu", "cuda", "tpu")
         weights = jax.tree.unflatten(function.in_tree, function.in_avals)[0][0]
-        assert list(weights) == names  # in this order
+        assert list(weights) == names  # in the same order
     model = exported.load(small_export)
     model.weights = jax.tree.map(jnp.zeros_like, model.weights)
     assert not np.any(model(np.zeros((1, 3), int)))
 
 
-def test_wrong_arrays_are_told(small_export):
+def test_wrong_arrays_are_rejected(small_export):
     model = exported.load(small_export)
     tokens = np.zeros((2, 5), int)
     carry = model.begin(batch=2)
     for wrong, message in (
-        (lambda: model(tokens[0]), r"inputs: int32 \[batch, length\] expected; given int64 \[5\]"),
-        (lambda: model(tokens * 1.5), r"int32 \[batch, length\] expected; given float64 \[2, 5\]"),
+        (lambda: model(tokens[0]), r"inputs must be int32 \[batch, length\], got int64 \[5\]"),
+        (lambda: model(tokens * 1.5), r"int32 \[batch, length\], got float64 \[2, 5\]"),
         (lambda: model(tokens[:, :0]), "length must be at least 1"),
-        (lambda: model(tokens + 2**40), "numbers from -2147483648 to 2147483647 expected; given 1099511627776"),
-        (lambda: model(tokens, lengths=[5, 5]), "arrays inputs expected; given inputs, lengths"),
-        (lambda: model.begin(tokens), "arrays none expected; given inputs"),
-        (lambda: model.begin(batch=0), "batch: at least 1"),
-        (lambda: model.step(carry, tokens[:1, 0]), r"float32 \[batch, 1, 12\] expected; .* where batch is 1"),
-        (lambda: model.step({}, tokens[:, 0]), "carry arrays 0/0, 0/1 expected"),
+        (lambda: model(tokens + 2**40), "inputs must be from -2147483648 to 2147483647, got 1099511627776"),
+        (lambda: model(tokens, lengths=[5, 5]), "arrays must be inputs, got inputs, lengths"),
+        (lambda: model.begin(tokens), "arrays must be none, got inputs"),
+        (lambda: model.begin(batch=0), "`batch` must be at least 1, got 0"),
+        (lambda: model.step(carry, tokens[:1, 0]), r"must be float32 \[batch, 1, 12\], got .* where batch is 1"),
+        (lambda: model.step({}, tokens[:, 0]), "carry arrays must be 0/0, 0/1, got none"),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()
@@ -141,48 +141,54 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def redescribe(path: Path, old: str, new: str) -> None:
+def replace_text(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
 
 
 DAMAGES = {
-    "a flipped bit": (lambda folder: flip(folder / "weights.safetensors"), "weights.safetensors is damaged: it is not"),
-    "half a file": (
+    "flipped bit": (
+        lambda folder: flip(folder / "weights.safetensors"),
+        "weights.safetensors is damaged: it does not match",
+    ),
+    "truncated weights": (
         lambda folder: os.truncate(folder / "weights.safetensors", 100),
-        "weights.safetensors is damaged: it is not what was exported",
+        "weights.safetensors is damaged: it does not match its checksum in model.json",
     ),
-    "a function": (lambda folder: flip(folder / "forward.jax_export"), "forward.jax_export is damaged"),
-    "no weights": (lambda folder: (folder / "weights.safetensors").unlink(), "cannot be read: No such file"),
-    "half a description": (lambda folder: os.truncate(folder / "model.json", 100), "model.json is damaged"),
-    "a description of another": (
-        lambda folder: redescribe(folder / "model.json", "params/head/bias", "params/head/base"),
-        r"weights.safetensors: params/head/base is not what model.json says",
+    "damaged function": (lambda folder: flip(folder / "forward.jax_export"), "forward.jax_export is damaged"),
+    "missing weights": (lambda folder: (folder / "weights.safetensors").unlink(), "cannot be read: No such file"),
+    "truncated model.json": (lambda folder: os.truncate(folder / "model.json", 100), "model.json is damaged"),
+    "renamed weight": (
+        lambda folder: replace_text(folder / "model.json", "params/head/bias", "params/head/base"),
+        r"weights.safetensors: params/head/base does not match model.json",
     ),
-    "nothing": (lambda folder: (folder / "model.json").unlink(), "no exported model in"),
-    "a pipe": (lambda folder: replace(folder / "weights.safetensors", os.mkfifo), "must be a regular file"),
-    "a device": (
+    "missing model.json": (lambda folder: (folder / "model.json").unlink(), "no exported model in"),
+    "pipe": (lambda folder: replace(folder / "weights.safetensors", os.mkfifo), "must be a regular file"),
+    "device": (
         lambda folder: replace(folder / "model.json", lambda path: path.symlink_to("/dev/zero")),
         "must be a regular file",
     ),
-    "a larger file": (
-        lambda folder: os.truncate(folder / "forward.jax_export", 2**40),  # a hole
-        "forward.jax_export is damaged: it has more than",
+    "larger file": (
+        lambda folder: os.truncate(folder / "forward.jax_export", 2**40),  # sparse
+        "forward.jax_export is damaged: it must have at most",
     ),
-    "sizes of text": (
+    "wrong file entry": (
         lambda folder: set_key(folder, ["files", "forward.jax_export"], "x"),
         "must have bytes and sha256",
     ),
     "no functions": (lambda folder: set_key(folder, ["functions"], None), "functions must be an object, got None"),
-    "what is read": (lambda folder: set_key(folder, ["functions", "step", "reads"], [1]), "step must read 2 things"),
-    "a type of a number": (
-        lambda folder: set_key(folder, ["weights", 0, "dtype"], "O,"),
-        "a weight must be an array",
+    "wrong reads": (
+        lambda folder: set_key(folder, ["functions", "step", "reads"], [1]),
+        "reads of step must be a list of length 2",
     ),
-    "a name": (
+    "wrong dtype": (
+        lambda folder: set_key(folder, ["weights", 0, "dtype"], "O,"),
+        "a weight must have a name, a shape and a dtype",
+    ),
+    "control characters in a name": (
         lambda folder: set_key(folder, ["weights", 0, "name"], "\x1b[2J\n"),
-        r"weights.safetensors: \\x1b\[2J is not what",
+        r"weights.safetensors: \\x1b\[2J does not match",
     ),
 }
 
@@ -201,7 +207,7 @@ def set_key(folder: Path, keys: list, value) -> None:
 
 
 @pytest.mark.parametrize("damage, message", DAMAGES.values(), ids=list(DAMAGES))
-def test_a_damaged_export_is_told(small_export, tmp_path, damage, message):
+def test_damaged_export_is_rejected(small_export, tmp_path, damage, message):
     folder = shutil.copytree(small_export, tmp_path / "damaged")
     damage(folder)
     with pytest.raises(ValueError, match=message):
@@ -211,12 +217,12 @@ def test_a_damaged_export_is_told(small_export, tmp_path, damage, message):
 @pytest.mark.parametrize(
     "content", [b"", b'\x05\0\0\0\0\0\0\0{"a"', b"\xff" * 20, b"\x02\0\0\0\0\0\0\0[]", b'\x09\0\0\0\0\0\0\0{"a": {}}']
 )
-def test_what_is_no_safetensors_file_is_told(content):
+def test_invalid_safetensors_are_rejected(content):
     with pytest.raises(ValueError, match="w is damaged"):
         exported.read_safetensors(Path("w"), content)
 
 
-def test_safetensors_of_every_type_are_read(tmp_path):
+def test_safetensors_of_every_dtype_are_read(tmp_path):
     from jaxnets import weights
 
     given = {f"a/{kind}": np.arange(6).reshape(2, 3).astype(kind) for kind in ("float16", "int8", "uint16", "bool")}
@@ -229,33 +235,33 @@ def test_safetensors_of_every_type_are_read(tmp_path):
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_only_an_export_of_the_same_run_is_replaced(small_run, small_export, tmp_path):
+def test_export_replaces_only_an_export_of_the_same_run(small_run, small_export, tmp_path):
     run = restore.open_run(small_run, "15")
     folder = shutil.copytree(small_export, tmp_path / "export")
-    export_folder.check_free(folder, run, overwrite=False)
+    export_folder.check_replaceable(folder, run, overwrite=False)
     export_folder.write(folder, run, artifacts.of_run(run))
     assert exported.load(folder).about["step"] == 15
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
-    redescribe(folder / "config.json", '"hidden": 12', '"hidden": 13')
+    replace_text(folder / "config.json", '"hidden_size": 12', '"hidden_size": 13')
     with pytest.raises(UsageError, match="holds the export of another run; --overwrite replaces it"):
-        export_folder.check_free(folder, run, overwrite=False)
-    export_folder.check_free(folder, run, overwrite=True)
+        export_folder.check_replaceable(folder, run, overwrite=False)
+    export_folder.check_replaceable(folder, run, overwrite=True)
 
     (folder / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="holds thesis.tex; choose a folder of its own"):
-        export_folder.check_free(folder, run, overwrite=True)
+    with pytest.raises(UsageError, match="must be a new folder or an export, got .* with thesis.tex"):
+        export_folder.check_replaceable(folder, run, overwrite=True)
     (tmp_path / "settings").mkdir()
     shutil.copy(folder / "config.json", tmp_path / "settings")
-    with pytest.raises(UsageError, match="holds config.json; choose a folder of its own"):
-        export_folder.check_free(tmp_path / "settings", run, overwrite=True)
+    with pytest.raises(UsageError, match="must be a new folder or an export, got .* with config.json"):
+        export_folder.check_replaceable(tmp_path / "settings", run, overwrite=True)
     with pytest.raises(UsageError, match="--output must be a folder, got the file"):
-        export_folder.check_free(folder / "thesis.tex", run, overwrite=True)
+        export_folder.check_replaceable(folder / "thesis.tex", run, overwrite=True)
 
 
-def test_what_cannot_be_written_is_told_and_nothing_is_lost(small_run, small_export, environment, tmp_path):
+def test_failed_write_keeps_the_old_export(small_run, small_export, environment, tmp_path):
     folder = shutil.copytree(small_export, tmp_path / "export")
-    # No file may grow beyond 12 blocks of 1 kB: the weights do not fit.
+    # Files are limited to 12 blocks of 1 kB. The weights are larger.
     command = ["bash", "-c", 'ulimit -f 12; exec "$@"', "-", sys.executable, "-m", "jaxnets.export"]
     flags = [f"--workdir={small_run}", f"--output={folder}", "--step=15"]
     done = subprocess.run([*command, *flags], cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -271,7 +277,7 @@ def test_what_cannot_be_written_is_told_and_nothing_is_lost(small_run, small_exp
         export_folder.write(tmp_path / "file" / "export", run, artifacts.of_run(run))
 
 
-def test_the_example_of_the_guide_runs(small_export, tmp_path):
+def test_example_in_the_export_page_runs(small_export, tmp_path):
     shutil.copytree(small_export, tmp_path / "runs" / "char_lm" / "export")
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guides" / "export.md").read_text(), re.DOTALL)
     command = [sys.executable, "-c", f"{example}\nassert len(text) == 100"]
@@ -280,11 +286,13 @@ def test_the_example_of_the_guide_runs(small_export, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "vocabulary", [data.Vocabulary("\n abcé"), data.learn_pieces(["a bcé\n", "a abc\n"], 258)], ids=lambda of: of.unit
+    "vocabulary",
+    [data.Vocabulary("\n abcé"), data.learn_pieces(["a bcé\n", "a abc\n"], 258)],
+    ids=lambda vocabulary: vocabulary.unit,
 )
-def test_the_vocabulary_of_an_export_suffices(vocabulary):
+def test_vocabulary_of_an_export_encodes_text(vocabulary):
     (example,) = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "guides" / "export.md").read_text(), re.DOTALL)
-    of_characters, of_pieces = example.splitlines()
+    for_characters, for_pieces = example.splitlines()
     names = {"tokenizers": tokenizers, "targets": dataclasses.asdict(vocabulary), "text": "bé abc\na"}
-    exec(of_characters if vocabulary.characters else of_pieces, names)
+    exec(for_characters if vocabulary.characters else for_pieces, names)
     np.testing.assert_array_equal(names["tokens"], vocabulary.encode(names["text"]))

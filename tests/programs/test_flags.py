@@ -1,4 +1,4 @@
-"""Command lines: flag files, and what separates settings from flags."""
+"""Command lines: flag files and ``--config.KEY=VALUE`` overrides."""
 
 import json
 
@@ -8,7 +8,7 @@ from jaxnets import program
 from jaxnets.training.errors import UsageError
 
 
-def test_settings_may_stand_in_flag_files(tmp_path, run_program):
+def test_flag_files_may_contain_overrides(tmp_path, run_program):
     (tmp_path / "size.txt").write_text("--config.model.hidden_size=8\n--json\n")
     (tmp_path / "flags.txt").write_text(
         "# a comment\n--model=recurrent.CharRNN\n\n--config.model.vocab_size=65\n"
@@ -20,7 +20,7 @@ def test_settings_may_stand_in_flag_files(tmp_path, run_program):
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe--json"], ids=["missing", "not UTF-8"])
-def test_unreadable_flag_files_are_refused(tmp_path, content):
+def test_unreadable_flag_files_are_rejected(tmp_path, content):
     path = tmp_path / "flags.txt"
     if content is not None:
         path.write_bytes(content)
@@ -29,12 +29,12 @@ def test_unreadable_flag_files_are_refused(tmp_path, content):
 
 
 def test_overrides_are_separated_from_flags():
-    rest, overrides = program.take_overrides(["train", "--config=a", "--config.b.c=1=2", "-config.d", "-3", "--e"])
-    assert rest == ["train", "--config=a", "--e"]
+    others, overrides = program.take_overrides(["train", "--config=a", "--config.b.c=1=2", "-config.d", "-3", "--e"])
+    assert others == ["train", "--config=a", "--e"]
     assert overrides == [("b.c", "1=2"), ("d", "-3")]
 
 
 @pytest.mark.parametrize("argv", [["--config.a"], ["--config.a", "--workdir=b"], ["--config.a 5", "--json"]])
-def test_an_override_needs_a_value(argv):
-    with pytest.raises(UsageError, match="a value is missing; write --config.a"):
+def test_override_without_value_is_rejected(argv):
+    with pytest.raises(UsageError, match="--config.a.* must have a value: --config.a"):
         program.take_overrides(argv)

@@ -1,4 +1,4 @@
-"""A run whose disk fills up, or becomes read-only, between two saves: told at once, and nothing is lost."""
+"""Runs on a disk that becomes full or read-only: an immediate error, and intact checkpoints."""
 
 import shutil
 import subprocess
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def disk(tmp_path):
-    """``disk(folder)`` mounts a file system of two megabytes there; the result remounts it with other options."""
+    """``disk(folder)`` mounts a file system of 2 MB and returns a function that remounts it with other options."""
     mounted = []
 
     def mount(folder):
         folder.mkdir(parents=True)
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True)
         if done.returncode:
-            pytest.skip("file systems can be mounted by an administrator only")
+            pytest.skip("mounting a file system needs root")
         mounted.append(folder)
         return lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder]).returncode == 0
 
@@ -29,7 +29,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(disk, run_program, small_flags, tmp_path):
+def test_run_resumes_after_a_full_disk(disk, run_program, small_flags, tmp_path):
     disk(tmp_path / "disk")
     workdir, filler = tmp_path / "disk" / "run", tmp_path / "disk" / "filler"
     flags = (f"--workdir={workdir}", *small_flags)
@@ -38,12 +38,12 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(disk, run_pr
         while True:
             file.write(bytes(1000))
     with filler.open("r+b") as file:
-        file.truncate(filler.stat().st_size - 40_000)  # for metrics and the beginning of a checkpoint
+        file.truncate(filler.stat().st_size - 40_000)  # space for metrics and a part of a checkpoint
     failed = run_program("train", *flags, "--config.train.steps=30")
     assert failed.returncode == 1
-    told = failed.stderr.splitlines()[-1]
-    assert told.startswith("train: a checkpoint could not be written") and "No space left on device" in told
-    assert "the checkpoint of step 5 is intact" in told
+    message = failed.stderr.splitlines()[-1]
+    assert message.startswith("train: a checkpoint could not be written") and "No space left on device" in message
+    assert "the checkpoint of step 5 is intact" in message
     assert "Traceback" not in failed.stderr
     assert run_program("evaluate", f"--workdir={workdir}", "--step=5").returncode == 0
     filler.unlink()
@@ -52,7 +52,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(disk, run_pr
     assert "at step 30" in again.stdout
 
 
-def test_a_folder_that_becomes_read_only_is_told(disk, run_program, environment, small_flags, tmp_path):
+def test_read_only_folder_gives_one_sentence(disk, run_program, environment, small_flags, tmp_path):
     workdir, flags = tmp_path / "run", (f"--workdir={tmp_path / 'run'}", *small_flags)
     assert run_program("train", *flags, "--config.train.steps=5").returncode == 0
     (workdir / "checkpoints").rename(tmp_path / "saved")
@@ -65,15 +65,15 @@ def test_a_folder_that_becomes_read_only_is_told(disk, run_program, environment,
     while not (workdir / "checkpoints" / "50").exists() and running.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    while not remount("ro"):  # while something is being written it cannot be
+    while not remount("ro"):  # fails while a file is being written
         assert time.monotonic() < deadline and running.poll() is None
         time.sleep(0.01)
-    told = running.communicate(timeout=120)[1].splitlines()
+    lines = running.communicate(timeout=120)[1].splitlines()
     assert running.returncode == 1
-    assert told[-1].startswith("train: a checkpoint could not be written"), told
-    assert "Read-only file system" in told[-1] and "is intact" in told[-1]
-    assert not any("Traceback" in line for line in told)
+    assert lines[-1].startswith("train: a checkpoint could not be written"), lines
+    assert "Read-only file system" in lines[-1] and "is intact" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
     assert remount("rw")
     step = max(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
-    assert f"the checkpoint of step {step} is intact" in told[-1]
+    assert f"the checkpoint of step {step} is intact" in lines[-1]
     assert run_program("evaluate", f"--workdir={workdir}", f"--step={step}").returncode == 0

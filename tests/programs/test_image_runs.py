@@ -1,4 +1,4 @@
-"""A run with batch statistics, averages, augmentation and accumulation: stopped, gone on with, and used."""
+"""Image runs: resumption with batch statistics, EMA and gradient accumulation; file names in any encoding."""
 
 import json
 import os
@@ -15,7 +15,7 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.slow
-def test_a_run_with_batch_statistics_goes_on_as_if_it_had_not_stopped(tmp_path, run_program):
+def test_resumed_run_with_batch_statistics_equals_uninterrupted_run(tmp_path, run_program):
     x, y = RANDOM.integers(0, 256, (60, 8, 8, 3), np.uint8), np.arange(60) % 10
     np.savez(tmp_path / "images.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
     flags = (
@@ -31,7 +31,7 @@ def test_a_run_with_batch_statistics_goes_on_as_if_it_had_not_stopped(tmp_path, 
     runs = []
     for name, stops in (("whole", (6,)), ("stopped", (3, 6))):
         for steps in stops:
-            # The schedule ends at the steps of its run: a constant one is not changed by stopping.
+            # A constant learning rate, because the schedule depends on the number of steps.
             own = (
                 f"--workdir={tmp_path / name}",
                 f"--config.train.steps={steps}",
@@ -40,23 +40,23 @@ def test_a_run_with_batch_statistics_goes_on_as_if_it_had_not_stopped(tmp_path, 
             done = run_program("train", *flags, *own)
             assert done.returncode == 0, done.stderr
         runs.append(restore.open_run(tmp_path / name, "last"))
-    one, other = runs
-    assert set(one.variables) == {"params", "batch_stats"}
-    jax.tree.map(np.testing.assert_array_equal, one.variables, other.variables)
-    assert np.any(one.variables["batch_stats"]["stem"]["norm"]["mean"] != 0)
+    whole, stopped = runs
+    assert set(whole.variables) == {"params", "batch_stats"}
+    jax.tree.map(np.testing.assert_array_equal, whole.variables, stopped.variables)
+    assert np.any(whole.variables["batch_stats"]["stem"]["norm"]["mean"] != 0)
     done = run_program("evaluate", f"--workdir={tmp_path / 'whole'}", "--split=test")
     assert done.returncode == 0, done.stderr
     assert "top_5_accuracy" in done.stdout
 
 
 @pytest.mark.slow
-def test_names_that_are_not_utf_8_from_reading_to_figures(tmp_path, run_program):
+def test_image_folder_with_names_that_are_not_utf_8(tmp_path, run_program):
     names = (b"caf\xe9", b"$a$ b\n")
     root = os.fsencode(tmp_path) + b"/\xe9"
-    for number, name in enumerate(names):
+    for index, name in enumerate(names):
         os.makedirs(os.path.join(root, name))
         for i in range(6):
-            Image.fromarray(np.full((28, 28), 100 * number + i, np.uint8)).save(
+            Image.fromarray(np.full((28, 28), 100 * index + i, np.uint8)).save(
                 Path(os.fsdecode(os.path.join(root, name, b"%d\xff.png" % i)))
             )
     workdir = tmp_path / "run"

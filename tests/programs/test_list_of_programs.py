@@ -1,4 +1,4 @@
-"""``python -m jaxnets`` lists the programs."""
+"""List of programs that ``python -m jaxnets`` prints."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from conftest import ROOT
 from jaxnets import __main__ as listing
 
 
-def test_the_programs_are_listed_with_one_line_each():
+def test_each_program_is_listed_in_one_line():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "jaxnets"], cwd=ROOT, capture_output=True, text=True
     )
@@ -24,13 +24,13 @@ def test_the_programs_are_listed_with_one_line_each():
 
 
 @pytest.mark.parametrize(
-    "argument, told", [("train", "got 'train'; to start it: python -m jaxnets.train"), ("x", "got 'x'\n")]
+    "argument, message", [("train", "got 'train'; run it with: python -m jaxnets.train"), ("x", "got 'x'\n")]
 )
-def test_arguments_are_refused(argument, told, capsys):
+def test_arguments_are_rejected(argument, message, capsys):
     assert listing.main([argument]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_help_is_the_list(capsys):
+def test_help_prints_the_list(capsys):
     assert listing.main(["--help"]) == 0
-    assert "Trains what a config describes." in capsys.readouterr().out
+    assert "Training of the model, data and task of a config." in capsys.readouterr().out

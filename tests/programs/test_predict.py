@@ -1,4 +1,4 @@
-"""Predictions for files: equal to what evaluation measures, resumable, and malformed rows named by their place."""
+"""Predictions for files: agreement with evaluation, resumption, output formats and errors for malformed rows."""
 
 import csv
 
@@ -10,7 +10,7 @@ from sklearn.datasets import load_diabetes
 from jaxnets.training import compiled, loop, restore, rundir
 from jaxnets.training.errors import UsageError
 from jaxnets.training.prediction import files, labeled, predictor, rows
-from jaxnets.training.prediction.parts import Parts
+from jaxnets.training.prediction.saved_batches import SavedBatches
 
 TABLE = """
 from ml_collections import ConfigDict
@@ -19,8 +19,14 @@ def get_config():
     return ConfigDict({
         "seed": 0,
         "task": "tasks.regression",
-        "data": {"name": "data.table", "path": "", "target": "progression", "targets": "quantities", "batch": 32},
-        "model": {"name": "modules.MLP", "hidden": (8,)},
+        "data": {
+            "name": "data.table",
+            "path": "",
+            "target": "progression",
+            "target_type": "quantities",
+            "batch_size": 32,
+        },
+        "model": {"name": "modules.MLP", "hidden_sizes": (8,)},
         "optimizer": {"learning_rate": 3e-3},
         "train": {"steps": 20, "max_minutes": 0.0, "grad_accum_steps": 1, "evaluate_every": 20, "log_every": 20},
     })
@@ -35,7 +41,7 @@ def write_csv(path, header, values):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Files of series, of which rows end in NaN, and of a table; the new ones are not those of training."""
+    """A folder with files of padded series and of a table, for training and for prediction."""
     folder = tmp_path_factory.mktemp("files")
     random = np.random.default_rng(0)
     x = 1e5 + random.normal(size=(90, 7, 2))
@@ -55,7 +61,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_of(folder, small_run):
-    """``run_of(kind)``: a run of 20 steps, trained once."""
+    """``run_of(kind)`` returns a run of 20 steps, which is trained once."""
     small = ("--config.train.steps=20", "--config.train.evaluate_every=20", "--config.train.log_every=20")
     configs = {
         "classification": ("series", "rows.npz", ("--config.model.hidden_size=8",)),
@@ -84,15 +90,15 @@ def run_of(folder, small_run):
     return make
 
 
-def predicted(run, path, output, *, endpoint="", begin=0, end=None, batch=64):
+def predicted(run, path, output, *, endpoint="", begin=0, end=None, batch_size=64):
     used = predictor.of_run(run, endpoint)
     arrays = files.read(str(path), used)
     end = len(next(iter(arrays.values()))) if end is None else end
-    parts = Parts(output, {"a": "test"})
+    saved = SavedBatches(output, {"a": "test"})
     check = lambda found: files.check(output, found, used.present(predictor.unnamed(found)))
-    found = rows.compute(used, arrays, begin, end, batch, parts, check)
+    found = rows.compute(used, arrays, begin, end, batch_size, saved, check)
     files.write(output, found, used.present(predictor.unnamed(found)), begin)
-    parts.remove()
+    saved.remove()
     return list(csv.reader(output.open(newline=""))) if output.suffix == ".csv" else found
 
 
@@ -103,19 +109,19 @@ def evaluated(run, path):
 
 
 @pytest.mark.parametrize("kind", ["classification", "sets"])
-def test_the_classes_are_as_accurate_as_evaluation_says(run_of, folder, tmp_path, kind):
+def test_predicted_classes_agree_with_evaluation(run_of, folder, tmp_path, kind):
     run = run_of(kind)
     header, *found = predicted(run, folder / "new.npz", tmp_path / "found.csv")
     assert header[:2] == ["row", "class"]
     true = np.load(folder / "new.npz")["y"]
     measured = evaluated(run, folder / "new.npz")
-    right = np.mean([row[1] == name for row, name in zip(found, true, strict=True)])
-    np.testing.assert_allclose(right, measured["file/accuracy"], rtol=1e-6)
+    accuracy = np.mean([row[1] == name for row, name in zip(found, true, strict=True)])
+    np.testing.assert_allclose(accuracy, measured["file/accuracy"], rtol=1e-6)
     nats = -np.log([float(row[header.index(f"p({name})")]) for row, name in zip(found, true, strict=True)])
     np.testing.assert_allclose(nats.mean(), measured["file/loss"], rtol=1e-5)
 
 
-def test_quantities_are_in_the_units_of_the_file(run_of, folder, tmp_path):
+def test_predicted_quantities_are_in_the_units_of_the_file(run_of, folder, tmp_path):
     run = run_of("regression")
     header, *found = predicted(run, folder / "new_inputs.csv", tmp_path / "found.csv")
     assert header == ["row", "progression"]
@@ -124,7 +130,7 @@ def test_quantities_are_in_the_units_of_the_file(run_of, folder, tmp_path):
     np.testing.assert_allclose(error, evaluated(run, folder / "new.csv")["file/absolute_error"], rtol=1e-5)
 
 
-def test_the_nats_of_a_text_are_those_of_evaluation(run_of, tmp_path):
+def test_scores_of_a_text_agree_with_evaluation(run_of, tmp_path):
     text = tmp_path / "text.txt"
     text.write_bytes(b"7 bottles on the wall, \xff one down, and a rest that fills no row: 6 left.\n" * 3)
     run = run_of("text")
@@ -135,17 +141,17 @@ def test_the_nats_of_a_text_are_those_of_evaluation(run_of, tmp_path):
     np.testing.assert_allclose(mean, evaluated(run, text)["file/loss"], rtol=1e-6)
 
 
-def test_rows_keep_their_numbers_and_do_not_depend_on_the_batch(run_of, folder, tmp_path):
+def test_rows_keep_their_index_and_do_not_depend_on_the_batch_size(run_of, folder, tmp_path):
     run = run_of("classification")
     whole = predicted(run, folder / "new.npz", tmp_path / "whole.csv")
-    part = predicted(run, folder / "new.npz", tmp_path / "part.csv", begin=7, end=18, batch=4)
+    part = predicted(run, folder / "new.npz", tmp_path / "part.csv", begin=7, end=18, batch_size=4)
     assert [row[0] for row in part[1:]] == [str(i) for i in range(7, 18)]
-    for one, other in zip(part[1:], whole[8:19], strict=True):
-        assert one[1] == other[1]
-        np.testing.assert_allclose(np.array(one[2:], float), np.array(other[2:], float), rtol=1e-5)
+    for found, expected in zip(part[1:], whole[8:19], strict=True):
+        assert found[1] == expected[1]
+        np.testing.assert_allclose(np.array(found[2:], float), np.array(expected[2:], float), rtol=1e-5)
 
 
-def test_what_was_computed_is_not_computed_again(run_of, folder, tmp_path):
+def test_saved_batches_are_not_recomputed(run_of, folder, tmp_path):
     used = predictor.of_run(run_of("classification"), "")
     arrays = files.read(str(folder / "new.npz"), used)
     calls, check = [], lambda found: None
@@ -157,16 +163,20 @@ def test_what_was_computed_is_not_computed_again(run_of, folder, tmp_path):
         return used.call(given)
 
     with pytest.raises(KeyboardInterrupt):
-        rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 1}), check)
-    calls.append(None)  # three: it is not stopped again
-    found = rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 1}), check)
+        rows.compute(
+            used._replace(call=call), arrays, 0, 30, 8, SavedBatches(tmp_path / "a.npz", {"identity": 1}), check
+        )
+    calls.append(None)  # three calls: no further interrupt
+    found = rows.compute(
+        used._replace(call=call), arrays, 0, 30, 8, SavedBatches(tmp_path / "a.npz", {"identity": 1}), check
+    )
     assert len(calls) == 5
     np.testing.assert_array_equal(found["outputs"], np.asarray(used.call(arrays)))
-    rows.compute(used._replace(call=call), arrays, 0, 30, 8, Parts(tmp_path / "a.npz", {"identity": 2}), check)
+    rows.compute(used._replace(call=call), arrays, 0, 30, 8, SavedBatches(tmp_path / "a.npz", {"identity": 2}), check)
     assert len(calls) == 9
 
 
-def test_arrays_and_artifacts_are_written(run_of, folder, tmp_path):
+def test_outputs_are_written_as_arrays_or_artifacts(run_of, folder, tmp_path):
     run = run_of("classification")
     predicted(run, folder / "new.npz", tmp_path / "found.npz")
     logits = np.load(tmp_path / "found.npz")["outputs"]
@@ -174,11 +184,13 @@ def test_arrays_and_artifacts_are_written(run_of, folder, tmp_path):
     predicted(run, folder / "new.npz", tmp_path / "found")
     np.testing.assert_array_equal(np.load(tmp_path / "found" / "outputs.npz")["outputs"], logits)
     assert (tmp_path / "found" / "samples" / "predictions.csv").is_file()
-    with pytest.raises(UsageError, match=r"--output=.*found.txt must end with .csv or .npz"):
+    with pytest.raises(
+        UsageError, match=r"--output must end with .csv or .npz for predictions that are not text, got .*found.txt"
+    ):
         predicted(run, folder / "new.npz", tmp_path / "found.txt")
 
 
-def test_a_malformed_row_is_named(run_of, folder, tmp_path):
+def test_error_names_the_malformed_row(run_of, folder, tmp_path):
     x = np.load(folder / "new.npz")["x"]
     x[4, 1, 1] = np.inf
     np.savez(tmp_path / "x.npz", x=x)
@@ -191,12 +203,12 @@ def test_a_malformed_row_is_named(run_of, folder, tmp_path):
     assert not (tmp_path / "found.csv").exists()
 
 
-def test_an_endpoint_that_there_is_not_is_named(run_of):
-    with pytest.raises(UsageError, match="--endpoint must be one that reads rows, predict, score, got 'scor'"):
+def test_unknown_endpoint_is_rejected(run_of):
+    with pytest.raises(UsageError, match="--endpoint must be one with rows as inputs: predict, score, got 'scor'"):
         predictor.of_run(run_of("text"), "scor")
 
 
-def test_the_program_resumes_and_refuses(run_program, run_of, folder, tmp_path):
+def test_rows_flag_selects_a_valid_range(run_program, run_of, folder, tmp_path):
     workdir = run_of("classification").workdir
     flags = (f"--workdir={workdir}", f"--input={folder / 'new.npz'}", f"--output={tmp_path / 'found.csv'}")
     done = run_program("predict", *flags, "--rows=20:")
@@ -207,12 +219,12 @@ def test_the_program_resumes_and_refuses(run_program, run_of, folder, tmp_path):
     done = run_program("predict", *flags, "--rows=20:200")
     assert (done.returncode, done.stderr) == (
         2,
-        "predict: --rows must be within the 30 rows of the input, got '20:200'\n",
+        "predict: --rows must be a nonempty range within the 30 rows of the input, got '20:200'\n",
     )
 
 
 @pytest.mark.slow
-def test_an_export_predicts_the_same(run_program, run_of, folder, tmp_path):
+def test_export_gives_the_same_predictions(run_program, run_of, folder, tmp_path):
     run = run_of("sets")
     done = run_program("export", f"--workdir={run.workdir}", f"--output={tmp_path / 'export'}")
     assert done.returncode == 0, done.stderr
@@ -222,8 +234,8 @@ def test_an_export_predicts_the_same(run_program, run_of, folder, tmp_path):
     assert done.returncode == 0, done.stderr
     found = list(csv.reader((tmp_path / "found.csv").open(newline="")))
     assert found[0] == expected[0]
-    for one, other in zip(found[1:], expected[1:], strict=True):
-        assert one[:2] == other[:2]
-        np.testing.assert_allclose(np.array(one[2:], float), np.array(other[2:], float), atol=1e-6)
+    for row, like in zip(found[1:], expected[1:], strict=True):
+        assert row[:2] == like[:2]
+        np.testing.assert_allclose(np.array(row[2:], float), np.array(like[2:], float), atol=1e-6)
     done = run_program("predict", *flags, "--endpoint=score")
-    assert (done.returncode, done.stderr) == (2, "predict: --endpoint must be predict, of an export, got 'score'\n")
+    assert (done.returncode, done.stderr) == (2, "predict: --endpoint must be predict for an export, got 'score'\n")

@@ -1,4 +1,4 @@
-"""The programs from a user's chair: what they print, what they leave behind, how they go on."""
+"""Programs as a user runs them: printed output, run folders, resumption."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from jaxnets.training import restore
 from jaxnets.training.reporting.metrics import read_metrics
 
 
-def test_a_run_directory_holds_what_is_promised(small_run):
+def test_run_folder_has_all_files(small_run):
     names = {path.name for path in small_run.iterdir()}
     assert {"config.json", "metrics.jsonl", "data.json", "checkpoints", "figures", "samples", "tensorboard"} <= names
     assert len((small_run / "samples" / "sample.txt").read_bytes()) >= 400
@@ -38,7 +38,7 @@ def test_a_run_directory_holds_what_is_promised(small_run):
     assert losses[-1] < losses[0] < math.log(256) + 0.5
 
 
-def test_evaluate_measures_the_best_checkpoint(small_run, run_program):
+def test_evaluate_uses_the_best_checkpoint(small_run, run_program):
     done = run_program("evaluate", f"--workdir={small_run}", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -54,8 +54,8 @@ def test_evaluate_measures_the_best_checkpoint(small_run, run_program):
     assert "nats per byte" in other.stdout
 
 
-def test_compare_prints_and_writes_a_table_and_draws(tmp_path, run_program, small_run):
-    made = {name: tmp_path / f"made.{ending}" for name, ending in (("csv", "csv"), ("markdown", "md"), ("plot", "png"))}
+def test_compare_writes_table_and_plot(tmp_path, run_program, small_run):
+    made = {name: tmp_path / f"made.{suffix}" for name, suffix in (("csv", "csv"), ("markdown", "md"), ("plot", "png"))}
     files = [f"--{name}={path}" for name, path in made.items()]
     done = run_program("compare", f"--runs={small_run},{small_run}", "--labels=one,two", *files)
     assert done.returncode == 0, done.stderr
@@ -73,18 +73,18 @@ def test_compare_prints_and_writes_a_table_and_draws(tmp_path, run_program, smal
     assert "compare: --plot: Format 'xyz' is not supported" in refused.stderr
 
 
-def test_generate_goes_on_from_a_prompt(small_run, run_program):
-    write = lambda *flags: run_program("generate", f"--workdir={small_run}", "--prompt=12 bott", *flags)
-    first = write("--length=40", "--seed=1")
+def test_generate_continues_a_prompt(small_run, run_program):
+    generate = lambda *flags: run_program("generate", f"--workdir={small_run}", "--prompt=12 bott", *flags)
+    first = generate("--length=40", "--seed=1")
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("12 bott")
-    assert write("--length=40", "--seed=1").stdout == first.stdout
-    assert write("--length=40", "--seed=2").stdout != first.stdout
-    greedy = write("--length=9", "--temperature=0").stdout
-    assert write("--length=9", "--top_k=1").stdout == greedy == write("--length=9", "--top_p=0").stdout
+    assert generate("--length=40", "--seed=1").stdout == first.stdout
+    assert generate("--length=40", "--seed=2").stdout != first.stdout
+    greedy = generate("--length=9", "--temperature=0").stdout
+    assert generate("--length=9", "--top_k=1").stdout == greedy == generate("--length=9", "--top_p=0").stdout
 
 
-def test_a_tree_of_continuations_is_two_levels_deep(small_run, run_program):
+def test_tree_of_continuations_has_two_levels(small_run, run_program):
     done = run_program("generate", f"--workdir={small_run}", "--prompt=12 bott", "--tree", "--branches=3")
     lines = done.stdout.splitlines()
     assert lines[0] == "'12 bott'"
@@ -118,7 +118,7 @@ SMALL_SERIES = ("--config.model.hidden_size=8", "--config.train.steps=6", "--con
         ),
     ],
 )
-def test_supervised_tasks_train_and_are_measured_on_their_test_part(
+def test_supervised_tasks_are_trained_and_evaluated_on_the_test_split(
     tmp_path, run_program, config, flags, figures, metric
 ):
     workdir = tmp_path / "run"
@@ -131,18 +131,18 @@ def test_supervised_tasks_train_and_are_measured_on_their_test_part(
         "evaluate", f"--workdir={workdir}", "--split=validation,test", "--evaluators=metrics", "--json"
     )
     assert measured.returncode == 0, measured.stderr
-    of_parts = [json.loads(line) for line in measured.stdout.splitlines()]
-    assert [found["split"] for found in of_parts] == ["validation", "test"]
-    assert all(metric in found for found in of_parts)
-    assert of_parts[0]["loss"] != of_parts[1]["loss"]
+    of_splits = [json.loads(line) for line in measured.stdout.splitlines()]
+    assert [found["split"] for found in of_splits] == ["validation", "test"]
+    assert all(metric in found for found in of_splits)
+    assert of_splits[0]["loss"] != of_splits[1]["loss"]
     of_test = run_program("evaluate", f"--workdir={workdir}", "--split=test")
-    assert f"{metric:<20} {of_parts[1][metric]:.4f}" in of_test.stdout
+    assert f"{metric:<20} {of_splits[1][metric]:.4f}" in of_test.stdout
     refused = run_program("generate", f"--workdir={workdir}")
     assert refused.returncode == 2
-    assert "which generates nothing" in refused.stderr
+    assert "must be a run of a task that generates" in refused.stderr
 
 
-def test_summary_of_a_config_takes_the_shape_of_its_data(run_program):
+def test_summary_uses_the_input_shape_of_the_data(run_program):
     done = run_program("summary", "--config=digits", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -150,7 +150,7 @@ def test_summary_of_a_config_takes_the_shape_of_its_data(run_program):
     assert found["parameters"] == 3 * 64 * (8 + 64 + 1) + 64 * 10 + 10
 
 
-def test_summary_counts_the_model_of_the_slides(run_program):
+def test_summary_counts_parameters_of_a_published_model(run_program):
     arguments = ["--config.model.vocab_size=65", "--config.model.hidden_size=512", "--config.model.num_layers=3"]
     done = run_program("summary", "--model=recurrent.CharRNN", *arguments, "--config.model.embed_dim=256", "--json")
     assert done.returncode == 0, done.stderr
@@ -162,10 +162,10 @@ def test_summary_counts_the_model_of_the_slides(run_program):
     assert "recurrent.CharRNN" in table
 
 
-def test_training_goes_on_when_steps_are_raised(tmp_path, run_program, small_flags):
+def test_training_continues_with_more_steps(tmp_path, run_program, small_flags):
     workdir = f"--workdir={tmp_path / 'run'}"
     first = run_program("train", workdir, *small_flags, "--config.train.steps=5")
-    assert re.search(r"to go on: \S*python\S* -m jaxnets.train", first.stdout)
+    assert re.search(r"to continue: \S*python\S* -m jaxnets.train", first.stdout)
     written = (tmp_path / "run" / "samples" / "sample.txt").read_text("utf-8")
     assert first.stdout.endswith(f"; sample:\n\n{written}\n")
     again = run_program("train", workdir, *small_flags, "--config.train.steps=5")
@@ -177,7 +177,7 @@ def test_training_goes_on_when_steps_are_raised(tmp_path, run_program, small_fla
     assert steps == [5, 10]
 
 
-def test_a_run_may_stop_by_minutes(tmp_path, run_program, small_flags):
+def test_max_minutes_stops_a_run(tmp_path, run_program, small_flags):
     workdir = tmp_path / "run"
     flags = ("--config.train.steps=1000000", "--config.train.max_minutes=0.02", "--config.train.evaluate_every=100000")
     done = run_program("train", f"--workdir={workdir}", *small_flags, *flags)
@@ -188,9 +188,9 @@ def test_a_run_may_stop_by_minutes(tmp_path, run_program, small_flags):
 
 
 @pytest.mark.parametrize(
-    "number, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+    "sent, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_saves_says_where_and_how_to_go_on(tmp_path, environment, run_program, small_flags, number, code):
+def test_signal_saves_and_prints_the_resume_command(tmp_path, environment, run_program, small_flags, sent, code):
     workdir = tmp_path / "run"
     flags = [f"--workdir={workdir}", *small_flags, "--config.train.steps=1000000", "--config.train.evaluate_every=50"]
     program = subprocess.Popen(
@@ -199,11 +199,11 @@ def test_a_signal_saves_says_where_and_how_to_go_on(tmp_path, environment, run_p
     deadline = time.monotonic() + 120
     while len(read_metrics(workdir)) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    program.send_signal(number)
+    program.send_signal(sent)
     message = program.communicate(timeout=60)[1].splitlines()[-1]
     assert program.returncode == code
     saved = int(message.split()[2])
-    assert message.startswith(f"saved step {saved} in {workdir}; to go on: ")
+    assert message.startswith(f"saved step {saved} in {workdir}; to resume: ")
     assert f"-m jaxnets.train --workdir={workdir}" in message
     assert str(saved) in os.listdir(workdir / "checkpoints")
     steps = f"--config.train.steps={saved + 50}"
@@ -221,25 +221,26 @@ def test_help_lists_the_flags(run_program, program):
     assert "--workdir" in done.stdout or program in ("summary", "compare")
 
 
-def test_print_config_prints_all_settings_and_trains_nothing(run_program, tmp_path):
+def test_print_config_prints_all_settings_without_training(run_program, tmp_path):
     flags = (f"--workdir={tmp_path / 'run'}", "--config=digits", "--config.model.dropout=0.5", "--print_config")
-    told = run_program("train", *flags).stdout.splitlines()
+    printed = run_program("train", *flags).stdout.splitlines()
     assert not (tmp_path / "run").exists()
-    assert {"--config.model.dropout=0.5", "--config.data.batch_size=64", "--config.model.cell=recurrent.gru"} <= {*told}
-    again = run_program("train", "--config=digits", *told, "--print_config").stdout.splitlines()
-    assert again == told
+    assert {"--config.model.dropout=0.5", "--config.data.batch_size=64", "--config.model.cell=recurrent.gru"} <= {
+        *printed
+    }
+    again = run_program("train", "--config=digits", *printed, "--print_config").stdout.splitlines()
+    assert again == printed
 
 
-def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_text):
-    """The programs take a model by where it lives; a run's own config cannot make them import it."""
+def test_model_of_a_user_package_is_trained_and_needs_trust(tmp_path, environment, small_text):
     (tmp_path / "my_models.py").write_text(
-        "from jaxnets import recurrent\nclass MyNet(recurrent.CharRNN):\n    hidden: int = 7\n"
+        "from jaxnets import recurrent\nclass MyNet(recurrent.CharRNN):\n    hidden_size: int = 7\n"
     )
     (tmp_path / "mine.py").write_text(
         "from jaxnets.training.config import load\n"
         "def get_config():\n"
         "    config = load('char_lm')\n"
-        "    config.model = {'name': 'my_models.MyNet', 'embedding': 4}\n"
+        "    config.model = {'name': 'my_models.MyNet', 'embed_dim': 4}\n"
         "    return config\n"
     )
     environment = {**environment, "PYTHONPATH": str(ROOT)}
@@ -255,11 +256,11 @@ def test_a_model_of_the_user_needs_no_change_here(tmp_path, environment, small_t
     assert trained.returncode == 0, trained.stderr
     refused = run("evaluate")
     assert refused.returncode == 2
-    assert "say --trust=my_models" in refused.stderr
+    assert "use --trust=my_models" in refused.stderr
     assert run("evaluate", "--trust=my_models").returncode == 0
 
 
-def test_weights_and_carries_stay_float32_under_bfloat16(tmp_path, run_program, small_flags):
+def test_bfloat16_keeps_parameters_and_carries_in_float32(tmp_path, run_program, small_flags):
     flags = (*small_flags, "--config.model.dtype=bfloat16", "--config.train.steps=5")
     done = run_program("train", f"--workdir={tmp_path / 'run'}", *flags)
     assert done.returncode == 0, done.stderr

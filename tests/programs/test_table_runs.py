@@ -1,4 +1,4 @@
-"""A run on a table: it learns, measures and predicts in the user's units, and so does its export."""
+"""Runs on a table: training, evaluation, prediction and export in the units of the table."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from jaxnets.training.reporting.metrics import read_metrics
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """A table of ten numbers and a category, with a target of mean 10,000 and standard deviation 770."""
+    """A table of ten numeric columns and a category, with a target of mean 10,000 and standard deviation 770."""
     x, y = load_diabetes(return_X_y=True, scaled=False)
     y = 8500 + 10 * y
     rows = [
@@ -26,7 +26,7 @@ def table(tmp_path_factory):
     return path, y
 
 
-def test_a_run_learns_and_predicts_in_the_units_of_the_table(table, tmp_path):
+def test_regression_learns_and_predicts_in_the_units_of_the_table(table, tmp_path):
     path, y = table
     flags = {
         "data.path": path,
@@ -44,12 +44,12 @@ def test_a_run_learns_and_predicts_in_the_units_of_the_table(table, tmp_path):
     loop.train(settings, workdir, made, task, compiled)
     run = restore.open_run(workdir, "last")
     last = read_metrics(workdir)[-1]
-    assert 300 < last["validation/absolute_error"] < 600  # always answering the mean: 660
+    assert 300 < last["validation/absolute_error"] < 600  # 660 for constant predictions of the mean
     assert last["validation/loss"] < 0.7
     raw = data.read_inputs(str(path), rundir.inputs(workdir))
     batch = data.preprocess(run.inputs(), raw)
-    answers = run.task.endpoints["predict"].function(run.variables, batch)
-    assert np.abs(np.asarray(answers)[:, 0] - y).mean() < 500
+    outputs = run.task.endpoints["predict"].function(run.variables, batch)
+    assert np.abs(np.asarray(outputs)[:, 0] - y).mean() < 500
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
-    np.testing.assert_allclose(model(raw["inputs"]), answers, rtol=1e-5)
+    np.testing.assert_allclose(model(raw["inputs"]), outputs, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The page on cloud TPUs: its commands, and its script with local processes instead of hosts."""
+"""Commands of the page on cloud TPUs, and its script with local processes instead of hosts."""
 
 import os
 import re
@@ -21,14 +21,14 @@ SCRIPT = ROOT / "docs" / "on_every_host.sh"
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_commands_are_shell():
+def test_commands_are_valid_shell():
     assert len(BLOCKS) >= 5
     for text in (*BLOCKS, SCRIPT.read_text()):
         done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr
 
 
-def test_commands_train_with_flags_and_configs_that_there_are():
+def test_commands_use_existing_flags_and_configs():
     calls = re.findall(r"(?:jaxnets\.train|on_every_host\.sh) (--[^\"\n;`]*)", PAGE + SCRIPT.read_text())
     assert len(calls) >= 4
     for call in calls:
@@ -37,7 +37,7 @@ def test_commands_train_with_flags_and_configs_that_there_are():
             assert name != "config" or value in config.shipped(), value
 
 
-def test_every_file_that_is_linked_is_there():
+def test_linked_files_exist():
     for target in re.findall(r"\]\(([^)]+)\)", PAGE):
         assert target.startswith("https://") or (ROOT / "docs" / target).exists(), target
     for path in re.findall(r"docs/\w+\.\w+", PAGE):
@@ -46,17 +46,17 @@ def test_every_file_that_is_linked_is_there():
 
 @pytest.fixture
 def hosts(environment, small_flags, tmp_path):
-    """Two "hosts" that run the script; what is left of them is ended with the test."""
+    """Two "hosts" that run the script and end with the test."""
     together = (f"--coordinator_address=localhost:{free_port()}", "--num_processes=2", f"--workdir={tmp_path / 'run'}")
     own = {**environment, "PYTHON": sys.executable, "PAUSE": "1", "TRIES": "8", "JAX_NUM_CPU_DEVICES": "2"}
     started = []
 
     def start(*more):
-        for number in range(2):
-            command = ["sh", SCRIPT, *together, f"--process_id={number}", *small_flags, *more]
-            with (tmp_path / f"host{number}").open("w") as told:
+        for index in range(2):
+            command = ["sh", SCRIPT, *together, f"--process_id={index}", *small_flags, *more]
+            with (tmp_path / f"host{index}").open("w") as log:
                 started.append(
-                    subprocess.Popen(command, cwd=ROOT, env=own, stdout=told, stderr=told, start_new_session=True)
+                    subprocess.Popen(command, cwd=ROOT, env=own, stdout=log, stderr=log, start_new_session=True)
                 )
         return started
 
@@ -70,28 +70,28 @@ def hosts(environment, small_flags, tmp_path):
 
 
 def training_process(host):
-    """The number of the Python process below a host's shell."""
+    """Returns the process ID of the Python process that a host's shell has started."""
     ids = subprocess.run(["ps", "-o", "pid=", "--ppid", str(host.pid)], capture_output=True, text=True).stdout.split()
     return int(ids[0])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps to find the process to kill")
-def test_a_launch_survives_the_death_of_a_process(hosts, tmp_path):
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_script_restarts_after_the_death_of_a_process(hosts, tmp_path):
     started = hosts("--config.train.steps=400", "--config.train.log_every=1")
     deadline = time.monotonic() + 200
     while not (rows := read_metrics(tmp_path / "run")) or rows[-1]["step"] < 12:
         assert time.monotonic() < deadline, (tmp_path / "host0").read_text()
         time.sleep(0.1)
     os.kill(training_process(started[1]), signal.SIGKILL)
-    told = lambda: [(tmp_path / f"host{number}").read_text() for number in range(2)]
-    assert [host.wait(timeout=300) for host in started] == [0, 0], told()
-    assert all("start 2 in 1 s" in text for text in told())
+    logs = lambda: [(tmp_path / f"host{index}").read_text() for index in range(2)]
+    assert [host.wait(timeout=300) for host in started] == [0, 0], logs()
+    assert all("start 2 in 1 s" in text for text in logs())
     steps = [row["step"] for row in read_metrics(tmp_path / "run") if "train/loss" in row]
     assert steps == list(range(1, 401))
 
 
-def test_wrong_usage_is_not_tried_again(hosts, tmp_path):
+def test_script_does_not_retry_wrong_usage(hosts, tmp_path):
     started = hosts("--nosuchflag")
     assert [host.wait(timeout=60) for host in started] == [2, 2]
     assert "Unknown command line flag 'nosuchflag'" in (tmp_path / "host0").read_text()

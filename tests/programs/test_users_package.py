@@ -1,4 +1,4 @@
-"""A package outside jaxnets with a cell, a module, a task, data and an optimizer of its own, used by all programs."""
+"""All programs with a user's package: its own cell, module, task, dataset and learning-rate schedule."""
 
 import csv
 import json
@@ -25,39 +25,39 @@ from flax import linen as nn
 from jaxnets import data, learning, recurrent, tasks
 
 
-def leaky(hidden: int, decay: float = 0.5) -> recurrent.Cell:
+def leaky(hidden_size: int, decay: float = 0.5) -> recurrent.Cell:
     """h = decay h + (1 - decay) tanh(W x + U h)."""
 
     def init(key, features):
         first, second = jax.random.split(key)
         normal = jax.nn.initializers.lecun_normal()
-        sizes = {"input": (first, features), "recurrent": (second, hidden)}
-        return {name: {"kernel": normal(key, (size, hidden))} for name, (key, size) in sizes.items()}
+        sizes = {"input": (first, features), "recurrent": (second, hidden_size)}
+        return {name: {"kernel": normal(key, (size, hidden_size))} for name, (key, size) in sizes.items()}
 
-    def step(rest, h, u, dot):
+    def step(params, h, u, dot):
         h = decay * h + (1 - decay) * jnp.tanh(u + dot("kernel", h))
         return h, h
 
     return recurrent.Cell(
         init=init,
-        carry=lambda params, x: jnp.zeros((*x.shape[:-1], hidden)),
+        carry=lambda params, x: jnp.zeros((*x.shape[:-1], hidden_size)),
         project=lambda params, xs: recurrent.matmul(params["kernel"], xs),
         step=step,
     )
 
 
 class Net(nn.Module):
-    outputs: int
+    num_outputs: int
     cell: object = leaky
-    hidden: int = 8
+    hidden_size: int = 8
 
     @nn.compact
     def __call__(self, xs, *, train: bool = False):
-        _, hs = recurrent.RNN(self.cell(self.hidden))(xs)
-        return nn.Dense(self.outputs)(hs.mean(1))
+        _, hs = recurrent.RNN(self.cell(self.hidden_size))(xs)
+        return nn.Dense(self.num_outputs)(hs.mean(1))
 
 
-def signs(count: int = 96, length: int = 6, batch: int = 16, seed: int = 0) -> data.Dataset:
+def signs(count: int = 96, length: int = 6, batch_size: int = 16, seed: int = 0) -> data.Dataset:
     random = np.random.default_rng(0)
     xs = random.normal(size=(count, length, 1)).astype(np.float32)
     arrays = {"inputs": xs, "targets": (xs.mean((1, 2)) > 0).astype(np.int32), "mask": np.ones(count, bool)}
@@ -65,8 +65,8 @@ def signs(count: int = 96, length: int = 6, batch: int = 16, seed: int = 0) -> d
 
     def read(part):
         splits = {
-            "train": data.shuffled(arrays, batch, seed, rows[: 2 * count // 3], part),
-            "validation": data.in_order(arrays, batch, rows[2 * count // 3 :], part),
+            "train": data.shuffled(arrays, batch_size, seed, rows[: 2 * count // 3], part),
+            "validation": data.in_order(arrays, batch_size, rows[2 * count // 3 :], part),
         }
         return data.Dataset(splits, data.Classes(("below", "above")), "signs 1", "signs of means", read_part=read)
 
@@ -80,11 +80,11 @@ def halves(model, spec, make_learner, scale: float = 1.0) -> tasks.Task:
 
 
 def scaled(loss, scale):
-    def of(variables, batch, context):
+    def scaled_loss(variables, batch, context):
         value, aux = loss(variables, batch, context)
         return scale * value, aux
 
-    return of
+    return scaled_loss
 
 
 def rate(peak: float) -> optax.Schedule:
@@ -136,9 +136,7 @@ def leaves(run_folder, step):
 
 
 @pytest.mark.slow
-def test_it_is_trained_interrupted_resumed_evaluated_applied_and_exported(
-    with_package, run_program, environment, tmp_path
-):
+def test_package_is_trained_resumed_evaluated_and_exported(with_package, run_program, environment, tmp_path):
     config = f"--config={with_package / 'signs.py'}"
     whole = run_program("train", config, f"--workdir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
@@ -150,7 +148,7 @@ def test_it_is_trained_interrupted_resumed_evaluated_applied_and_exported(
         time.sleep(0.01)
     started.send_signal(signal.SIGTERM)
     started.communicate(timeout=120)
-    assert started.returncode in (0, 128 + signal.SIGTERM)  # it may have been at its end
+    assert started.returncode in (0, 128 + signal.SIGTERM)  # 0 if the run had already ended
     done = run_program("train", config, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert leaves(tmp_path / "run", 60) == leaves(tmp_path / "whole", 60)
@@ -158,7 +156,7 @@ def test_it_is_trained_interrupted_resumed_evaluated_applied_and_exported(
     workdir = f"--workdir={tmp_path / 'run'}"
     refused = run_program("evaluate", workdir)
     assert refused.returncode == 2
-    assert re.search(r"--trust=signs_package\n", refused.stderr), refused.stderr
+    assert re.search(r"--trust=signs_package to import signs_package\n", refused.stderr), refused.stderr
     evaluated = run_program("evaluate", workdir, "--trust=signs_package", "--json")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads(evaluated.stdout)["accuracy"] > 0.5
@@ -170,16 +168,16 @@ def test_it_is_trained_interrupted_resumed_evaluated_applied_and_exported(
     assert exported.returncode == 0, exported.stderr
     done = run_program("predict", f"--workdir={tmp_path / 'export'}", *flags, f"--output={tmp_path / 'b.csv'}")
     assert done.returncode == 0, done.stderr
-    one, other = (list(csv.reader((tmp_path / name).open(newline=""))) for name in ("a.csv", "b.csv"))
-    assert one[0] == other[0] == ["row", "class", "p(below)", "p(above)"]
-    assert len(one) == 11
-    for row, like in zip(one[1:], other[1:], strict=True):
+    of_run, of_export = (list(csv.reader((tmp_path / name).open(newline=""))) for name in ("a.csv", "b.csv"))
+    assert of_run[0] == of_export[0] == ["row", "class", "p(below)", "p(above)"]
+    assert len(of_run) == 11
+    for row, like in zip(of_run[1:], of_export[1:], strict=True):
         assert row[:2] == like[:2]
         np.testing.assert_allclose(np.array(row[2:], float), np.array(like[2:], float), atol=1e-6)
 
 
 @pytest.mark.slow
-def test_two_processes_train_it_and_are_interrupted(with_package, start_processes, run_program, tmp_path):
+def test_package_is_trained_and_resumed_in_two_processes(with_package, start_processes, run_program, tmp_path):
     def start(name):
         flags = (f"--config={with_package / 'signs.py'}", f"--workdir={tmp_path / name}")
         return start_processes(2, 1, *flags)
@@ -195,7 +193,7 @@ def test_two_processes_train_it_and_are_interrupted(with_package, start_processe
         assert all(process.poll() is None for process in started)
         time.sleep(0.01)
     started[0].send_signal(signal.SIGTERM)
-    finish(started, (0, 128 + signal.SIGTERM))  # they may have been at their end
+    finish(started, (0, 128 + signal.SIGTERM))  # 0 if the run had already ended
     finish(start("run"))
 
     weights = []

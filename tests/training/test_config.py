@@ -1,4 +1,4 @@
-"""Configs: shipped configs, overrides, defaults and error messages."""
+"""Configs: shipped configs, typed overrides, defaults, and errors with the nearest key."""
 
 import re
 import runpy
@@ -17,24 +17,24 @@ from jaxnets.training.settings.shown import with_defaults
 
 
 @pytest.mark.parametrize("name", config.shipped())
-def test_shipped_configs_can_be_built(name):
+def test_shipped_config_is_built(name):
     settings = config.load(name)
     model = tasks.complete(build.model(settings.model), data.Classes(tuple("0123456789")))
     sizes = {getattr(model, field, 0) for field in ("vocab_size", "num_classes", "num_outputs")} - {0}
-    assert sizes == ({10} if name not in ("gan", "vae") else set())  # generative models have no such argument
+    assert sizes == ({10} if name not in ("gan", "vae") else set())  # these models reconstruct their inputs
     assert callable(names.resolve(settings.data.name))
     assert callable(names.resolve(build.task_name(settings)))
     assert isinstance(build.optimizer(settings), optax.GradientTransformation)
 
 
-def test_shipped_configs_do_not_repeat_defaults():
+def test_shipped_configs_list_only_differences_from_defaults():
     for name, path in config.shipped().items():
         file, variant = runpy.run_path(str(path)), name.partition(":")[2]
         given = config.flatten(file["get_config"](variant) if variant else file["get_config"]())
         assert not [key for key, value in config.defaults().items() if given.get(key) == value and key in given], name
 
 
-def test_overrides_have_the_type_of_the_setting():
+def test_overrides_are_parsed_by_the_type_of_the_setting():
     settings = ConfigDict({"a": {"i": 1, "f": 0.5, "b": False, "s": "x", "t": (1, 2)}})
     config.override(settings, [("a.i", "3"), ("a.f", "2"), ("a.b", "true"), ("a.s", "7"), ("a.t", "(4,)")])
     assert settings.a.to_dict() == {"i": 3, "f": 2.0, "b": True, "s": "7", "t": (4,)}
@@ -42,16 +42,16 @@ def test_overrides_have_the_type_of_the_setting():
 
 def overridden(name, *assignments):
     settings = config.load(name)
-    config.override(settings, [tuple(assignment.split("=", 1)) for assignment in assignments])
+    config.override(settings, [tuple(each.split("=", 1)) for each in assignments])
     return settings
 
 
-def test_a_cell_can_be_overridden_with_its_arguments():
+def test_overrides_of_a_cell_and_its_arguments():
     settings = overridden("adding", "model.cell.chrono_init=50")
     assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "chrono_init": 50}
     settings = overridden("adding", "model.cell=recurrent.elman")
     assert tasks.complete(build.model(settings.model), data.Quantities(("sum",))).cell is recurrent.elman
-    settings = overridden("adding", "model.cell.reset=after", "model.cell=recurrent.gru")  # in any order
+    settings = overridden("adding", "model.cell.reset=after", "model.cell=recurrent.gru")  # order does not matter
     assert settings.model.cell.to_dict() == {"factory": "recurrent.gru", "reset": "after"}
     settings = overridden("char_lm", "model.cell.factory=recurrent.gru")
     assert settings.model.cell.to_dict() == {"factory": "recurrent.gru"}
@@ -62,10 +62,10 @@ def test_a_cell_can_be_overridden_with_its_arguments():
     }
 
 
-def test_arguments_missing_in_the_config_can_be_overridden():
+def test_override_sets_an_argument_that_the_config_omits():
     settings = overridden("char_lm", "model.tie_embeddings=true", "data.validation_fraction=1", "model.method=newton")
-    values = (settings.model.tie_embeddings, settings.data.validation_fraction, settings.model.method)
-    assert values == (True, 1.0, "newton")
+    assert (settings.model.tie_embeddings, settings.model.method) == (True, "newton")
+    assert settings.data.validation_fraction == 1.0
     assert overridden("set_statistics", "task.error=squared").task.error == "squared"
     assert overridden("digits", "optimizer.b1=0.5").optimizer.b1 == 0.5
     assert overridden("gan", "task.modes=4").task.to_dict() == {
@@ -75,7 +75,7 @@ def test_arguments_missing_in_the_config_can_be_overridden():
     }
 
 
-def test_overriding_a_name_removes_the_arguments_of_the_old_one():
+def test_new_name_drops_the_arguments_of_the_old_one():
     settings = overridden("digits", "model.hidden_size=8", "model.name=recurrent.CharRNN", "optimizer.frozen=head")
     assert settings.model.to_dict() == {"name": "recurrent.CharRNN", "hidden_size": 8}
     settings = overridden("digits", "optimizer.name=sgd", "optimizer.frozen=head", "optimizer.learning_rate=1")
@@ -93,7 +93,7 @@ def test_overriding_a_name_removes_the_arguments_of_the_old_one():
     assert same.model == config.load("digits").model
 
 
-def test_elements_of_a_list_can_be_overridden():
+def test_override_sets_an_element_of_a_list():
     chain = [{"name": "optax.clip", "max_delta": 1.0}, {"name": "optax.sgd", "learning_rate": 0.1}]
     before = config.complete(
         ConfigDict({**config.load("digits").to_dict(), "optimizer": {"name": "optax.chain", "args": chain}})
@@ -115,74 +115,76 @@ BAD = {
         "5",
         "no setting --config.model.hiden_size; the nearest is --config.model.hidden_size",
     ),
-    "mistyped, not in the config": (
-        "model.tie_embeding",
+    "mistyped, omitted by the config": (
+        "model.tie_embedings",
         "5",
-        "no setting --config.model.tie_embeding; the nearest is --config.model.tie_embeddings",
+        "no setting --config.model.tie_embedings; the nearest is --config.model.tie_embeddings",
     ),
-    "type of a default": ("model.dropout", "many", "--config.model.dropout: float expected, such as 0.0; given 'many'"),
+    "type of a default": ("model.dropout", "many", "--config.model.dropout must be float, such as 0.0, got 'many'"),
     "inside a number": ("model.hidden_size.size", "5", "no setting --config.model.hidden_size.size"),
-    "argument completed by the builder": (
-        "task.make_learner",
+    "argument from other settings": (
+        "task.learn",
         "5",
-        "no setting --config.task.make_learner; the nearest is --config.task.name",
+        "no setting --config.task.learn; the nearest is --config.task.name",
     ),
     "argument of a cell": ("model.cell.rest", "5", "no setting --config.model.cell.rest"),
-    "element of no list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
-    "section": ("model", "5", "no setting --config.model; it has model.cell, .*model.name"),
+    "element of a setting without list": ("optimizer.args.0.b1", "5", "no setting --config.optimizer.args.0.b1"),
+    "section": ("model", "5", "no setting --config.model; settings in it are model.cell, .*model.name"),
     "unknown": ("zzz", "5", "no setting --config.zzz$"),
-    "float for int": ("model.hidden_size", "2.5", "--config.model.hidden_size: int expected, such as 256; given '2.5'"),
-    "text for float": ("optimizer.clip_norm", "much", "--config.optimizer.clip_norm: float expected"),
+    "float for int": ("model.hidden_size", "2.5", "--config.model.hidden_size must be int, such as 256, got '2.5'"),
+    "text for float": ("optimizer.clip_norm", "much", "--config.optimizer.clip_norm must be float"),
     "text for bool": (
         "model.tie_embeddings",
         "maybe",
-        "--config.model.tie_embeddings: bool expected, such as False; given 'maybe'",
+        "--config.model.tie_embeddings must be bool, such as False, got 'maybe'",
     ),
-    "number for bool": ("model.tie_embeddings", "1", "--config.model.tie_embeddings: bool expected"),
-    "infinity": ("optimizer.learning_rate", "1e999", "--config.optimizer.learning_rate: float expected"),
-    "integer beyond float64": ("optimizer.clip_norm", "9" * 400, "--config.optimizer.clip_norm: float expected"),
-    "integer beyond 64 bits": ("model.num_layers", "9" * 30, "--config.model.num_layers: int expected"),
-    "integer beyond Python's limit": ("model.num_layers", "9" * 5000, "--config.model.num_layers: int expected"),
-    "unhashable": ("data.batch_size", "{[]: 1}", "--config.data.batch_size: int expected"),
-    "incomplete literal": ("data.batch_size", "[" * 300, "--config.data.batch_size: int expected"),
-    "null character": ("data.batch_size", "\0", "--config.data.batch_size: int expected"),
-    "empty": ("data.batch_size", "", "--config.data.batch_size: int expected"),
+    "number for bool": ("model.tie_embeddings", "1", "--config.model.tie_embeddings must be bool"),
+    "infinity": ("optimizer.learning_rate", "1e999", "--config.optimizer.learning_rate must be float"),
+    "integer beyond floats": ("optimizer.clip_norm", "9" * 400, "--config.optimizer.clip_norm must be float"),
+    "integer beyond 64 bits": ("model.num_layers", "9" * 30, "--config.model.num_layers must be int"),
+    "integer beyond Python's limit": ("model.num_layers", "9" * 5000, "--config.model.num_layers must be int"),
+    "unhashable": ("data.batch_size", "{[]: 1}", "--config.data.batch_size must be int"),
+    "half a literal": ("data.batch_size", "[" * 300, "--config.data.batch_size must be int"),
+    "null character": ("data.batch_size", "\0", "--config.data.batch_size must be int"),
+    "empty": ("data.batch_size", "", "--config.data.batch_size must be int"),
     "empty key": ("", "5", "no setting --config.$"),
 }
 
 
 @pytest.mark.parametrize("key, text, message", BAD.values(), ids=BAD)
-def test_invalid_overrides_are_rejected(key, text, message):
+def test_wrong_overrides_are_rejected(key, text, message):
     with pytest.raises(UsageError, match=message):
         config.override(config.load("char_lm"), [(key, text)])
 
 
 @pytest.mark.parametrize("text", ["('0', '1')", "(0.5, 1)", "(0, (1,))", "0", "{0: 1}"])
 def test_elements_of_a_tuple_keep_their_type(text):
-    with pytest.raises(UsageError, match=r"--config.data.columns: tuple expected, such as \(0, 1\); given "):
+    with pytest.raises(UsageError, match=r"--config.data.columns must be tuple, such as \(0, 1\), got "):
         config.override(config.load("translation"), [("data.columns", text)])
 
 
-def test_integers_in_a_tuple_of_floats_are_converted():
+def test_integers_become_floats_in_a_tuple_of_floats():
     assert overrides.parse("a", "[1, 2.5]", (0.5, 0.5)) == (1.0, 2.5)
     assert all(type(value) is float for value in overrides.parse("a", "(1, 2)", (0.5, 0.5)))
 
 
 @pytest.mark.parametrize("dtype", ["bflot16", "int32", "('a',)", "{}"])
-def test_invalid_dtypes_are_rejected(dtype):
+def test_invalid_dtype_is_rejected(dtype):
     settings = overridden("char_lm", f"model.dtype={dtype}")
-    with pytest.raises(UsageError, match="dtype: a type such as float32 or bfloat16 expected; given "):
+    with pytest.raises(UsageError, match="`dtype` must be a floating-point type such as float32 or bfloat16, got "):
         build.model(settings.model)
 
 
-def test_missing_and_broken_configs_are_rejected(tmp_path):
-    with pytest.raises(UsageError, match="no config char_ml; the nearest is char_lm; shipped: adding, char_lm, "):
+def test_error_for_a_missing_config_names_the_nearest(tmp_path):
+    with pytest.raises(
+        UsageError, match="no config char_ml; the nearest is char_lm; shipped configs: adding, char_lm, "
+    ):
         config.load("char_ml")
     (tmp_path / "broken.py").write_text("def get_config(:\n")
     with pytest.raises(UsageError, match="broken.py cannot be run: SyntaxError"):
         config.load(str(tmp_path / "broken.py"))
     (tmp_path / "empty.py").write_text("")
-    with pytest.raises(UsageError, match=r"empty.py: a function get_config\(\)"):
+    with pytest.raises(UsageError, match=r"empty.py must define a function get_config\(\)"):
         config.load(str(tmp_path / "empty.py"))
 
 
@@ -191,7 +193,7 @@ def test_differences_are_listed_by_key():
     assert config.difference(old, new) == ["a.x: 1 there, 2 here", "a.z: not set there, 3 here"]
 
 
-def test_variants_follow_a_colon(tmp_path):
+def test_variant_follows_the_name_after_a_colon(tmp_path):
     assert config.load("prevalence:pooled").model.name == "sets.DeepSets"
     assert config.load("prevalence").model.name == "sets.HistNetQ"
     with pytest.raises(UsageError, match=r"prevalence.py has no variant pool; it has attention, pooled$"):
@@ -199,11 +201,11 @@ def test_variants_follow_a_colon(tmp_path):
     with pytest.raises(UsageError, match=r"adding.py has no variant x; it has none$"):
         config.load("adding:x")
     own = tmp_path / "a:b.py"
-    own.write_text(SIX_LINES)
+    own.write_text(SHORT)
     assert config.load(str(own)).model.name == "recurrent.SequenceModel"
 
 
-SIX_LINES = """def get_config():
+SHORT = """def get_config():
     return {
         "task": "tasks.classification",
         "data": {"name": "data.digits"},
@@ -212,24 +214,24 @@ SIX_LINES = """def get_config():
 """
 
 
-def test_a_config_requires_task_data_and_model(tmp_path):
-    (tmp_path / "mine.py").write_text(SIX_LINES)
+def test_task_data_and_model_are_required(tmp_path):
+    (tmp_path / "mine.py").write_text(SHORT)
     settings = config.load(str(tmp_path / "mine.py"))
     assert {key: config.flatten(settings)[key] for key in config.defaults()} == config.defaults()
     for section in ("task", "data", "model"):
-        lines = [line for line in SIX_LINES.splitlines() if f'"{section}":' not in line]
+        lines = [line for line in SHORT.splitlines() if f'"{section}":' not in line]
         (tmp_path / "less.py").write_text("\n".join(lines))
         with pytest.raises(UsageError, match=f"less.py: {section}.name is missing"):
             config.load(str(tmp_path / "less.py"))
 
 
-def test_other_optimizers_do_not_get_the_defaults_of_adamw():
+def test_another_optimizer_does_not_get_the_defaults_of_adamw():
     settings = ConfigDict({"task": "a", "data": {"name": "b"}, "model": "c", "optimizer": {"name": "optax.lion"}})
-    assert set(config.complete(settings).optimizer) == {"name", *config.OF_OPTIMIZERS}
+    assert set(config.complete(settings).optimizer) == {"name", *config.OPTIMIZER_SETTINGS}
     assert config.complete(settings).model.name == "c"
 
 
-def test_an_explicit_default_is_not_a_difference():
+def test_explicit_default_is_not_a_difference():
     old, new = config.load("char_lm"), config.load("char_lm")
     new.model.tie_embeddings, new.model.num_layers = False, 1
     assert config.difference(old, new) == []
@@ -237,27 +239,27 @@ def test_an_explicit_default_is_not_a_difference():
     assert config.difference(old, new) == ["model.tie_embeddings: False there, True here"]
 
 
-def test_the_settings_page_lists_all_settings():
+def test_settings_page_lists_all_common_settings():
     page = (ROOT / "docs" / "settings.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
     assert rows == {key: str(value) or '""' for key, value in config.defaults().items()}
 
 
-def test_defaults_exclude_arguments_completed_by_the_builder():
-    model = {"name": "convolution.VGG"}
+def test_defaults_exclude_arguments_from_other_settings():
+    vgg = {"name": "convolution.VGG"}
     cell = {"factory": "recurrent.gru"}
-    given = ConfigDict({"model": model, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
+    given = ConfigDict({"model": vgg, "optimizer": {"name": "optimizers.adamw"}, "data": {"name": "data.digits"}})
     filled = with_defaults(given, imports=True)
     assert "num_classes" not in filled.model and "dropout" in filled.model
     assert "steps" not in filled.optimizer and "clip_norm" in filled.optimizer
     assert "seed" not in filled.data and "batch_size" in filled.data
     filled = with_defaults(ConfigDict({"model": {"name": "recurrent.CharRNN", "cell": cell}}))
     assert filled.model.cell.reset == "before" and "hidden_size" not in filled.model.cell
-    filled = with_defaults(ConfigDict({"model": {**model, "num_classes": 7}}))
-    assert filled.model.num_classes == 7
+    explicit = with_defaults(ConfigDict({"model": {**vgg, "num_classes": 7}}))
+    assert explicit.model.num_classes == 7
 
 
-def test_defaults_of_untrusted_names_import_nothing():
+def test_defaults_do_not_import_untrusted_modules():
     sys.modules.pop("json.tool", None)
     given = ConfigDict({"data": {"name": "json.JSONDecoder"}, "model": {"name": "json.tool.main"}})
     assert with_defaults(given).model.to_dict() == {"name": "json.tool.main"}
@@ -265,7 +267,7 @@ def test_defaults_of_untrusted_names_import_nothing():
 
 
 @pytest.mark.parametrize("path", ["data.csv", "sets.npz", "recurrent.v2/x.npz"])
-def test_file_names_may_start_with_the_name_of_a_family(path):
+def test_path_may_start_with_the_name_of_a_family(path):
     settings = config.complete(
         ConfigDict({"task": "tasks.classification", "data": {"name": "data.table", "path": path}})
     )
@@ -274,14 +276,14 @@ def test_file_names_may_start_with_the_name_of_a_family(path):
 
 
 @pytest.mark.parametrize("schedule", [{"splits": "test"}, {"splits": [3]}, {"every": "100"}, {"every": -1}])
-def test_the_schedule_of_an_evaluator_is_checked(schedule):
+def test_wrong_schedule_of_an_evaluator_is_rejected(schedule):
     settings = config.load("digits")
     settings.evaluators = ConfigDict({"mine": {"name": "evaluators.auroc", **schedule}})
     with pytest.raises(UsageError, match="of an evaluator must be"):
         build.task(settings, build.model(settings.model), data.Classes(("a", "b")))
 
 
-def test_integers_are_converted_for_float_settings():
+def test_integers_are_cast_to_float_settings():
     given = {"train": {"max_minutes": 5}, "optimizer": {"learning_rate": 1}}
     settings = config.complete(ConfigDict({**config.load("digits").to_dict(), **given}))
     config.check(settings)

@@ -1,4 +1,4 @@
-"""Untrusted configs and descriptions: bounded work, and one sentence that names the error."""
+"""Untrusted configs and data descriptions: bounded work, and errors of one sentence."""
 
 import itertools
 import json
@@ -17,9 +17,8 @@ from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
 from jaxnets.ops import checks, compressed
 from jaxnets.reports import figures
-from jaxnets.training import build, descriptions, restore, run_files, rundir
+from jaxnets.training import build, descriptions, loop, restore, run_files, rundir
 from jaxnets.training.checkpointing import file_digests
-from jaxnets.training.checkpointing.positions import check_position
 from jaxnets.training.config import load
 from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
@@ -39,16 +38,16 @@ def workdir(tmp_path):
 
 
 def change(path, keys, value):
-    """Sets a value in a JSON file. The value ``...`` removes the key."""
-    content = json.loads(path.read_text())
-    inner = content
+    """Sets a value in a JSON file, or removes its key if the value is ``...``."""
+    found = json.loads(path.read_text())
+    inner = found
     for key in keys[:-1]:
         inner = inner[key]
     if value is ...:
         del inner[keys[-1]]
     else:
         inner[keys[-1]] = value
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(found))
 
 
 VALUES = (
@@ -77,13 +76,10 @@ def keys_of(tree, before=()):
 
 
 @pytest.mark.parametrize("name", ["config.json", "data.json"])
-def test_no_value_raises_an_unexpected_error(workdir, name):
-    """For any value, the run is rejected in one sentence, either for the value or for its missing checkpoint."""
+def test_any_value_of_any_key_gives_a_usage_or_run_error(workdir, name):
     path = workdir / name
     original = path.read_text()
-    for keys, value in list(itertools.product(keys_of(json.loads(original)), VALUES))[
-        ::5
-    ]:  # all combinations take a minute
+    for keys, value in list(itertools.product(keys_of(json.loads(original)), VALUES))[::5]:  # every fifth, to save time
         path.write_text(original)
         change(path, keys, value)
         with pytest.raises((UsageError, RunError)) as caught:
@@ -95,52 +91,57 @@ def test_no_value_raises_an_unexpected_error(workdir, name):
 
 WRONG = {
     "section": ("config.json", ["train"], 5, "train must be a dict of settings, got 5"),
-    "type": ("config.json", ["seed"], "0", "seed: int expected; given '0'"),
-    "not a number": (
+    "type": ("config.json", ["seed"], "0", "seed must be int, got '0'"),
+    "NaN": (
         "config.json",
         ["model", "dropout"],
         float("nan"),
-        "model.dropout must be a finite number",
+        "model.dropout must be finite",
     ),
-    "large integer": ("config.json", ["seed"], 2**63, "seed must be a finite number of at most 63 bits"),
+    "large number": ("config.json", ["seed"], 2**63, "seed must be finite and of at most 63 bits"),
     "type of an argument": (
         "config.json",
         ["model", "num_bins"],
         "x",
         "sets.HistNetQ: num_bins must be int, got 'x'",
     ),
-    "types in a sequence": ("config.json", ["model", "head"], [1, "a"], "head must be a sequence of int, got"),
-    "program": ("config.json", ["model", "name"], "train.main", "train.main is not part of jaxnets"),
-    "module of jaxnets": ("config.json", ["model", "name"], "program.run", "program.run is not part of jaxnets"),
-    "dataset as a model": ("config.json", ["model", "name"], "data.read", "data.read does not make a Linen module"),
-    "function as a model": ("config.json", ["model", "name"], "sets.max_pool", "does not make a Linen module"),
-    "program as an argument": (
+    "type in a sequence": ("config.json", ["model", "head"], [1, "a"], "head must be a sequence of int, got"),
+    "program as model": ("config.json", ["model", "name"], "train.main", "train.main is not part of jaxnets"),
+    "function of a program as model": (
+        "config.json",
+        ["model", "name"],
+        "program.run",
+        "program.run is not part of jaxnets",
+    ),
+    "reader as model": ("config.json", ["model", "name"], "data.read", "data.read must return a Linen module"),
+    "function as model": ("config.json", ["model", "name"], "sets.max_pool", "must return a Linen module"),
+    "program as argument": (
         "config.json",
         ["model", "kind"],
         {"name": "train.main"},
         "train.main is not part of jaxnets",
     ),
-    "dataset as an argument": (
+    "reader as argument": (
         "config.json",
         ["model", "kind"],
         {"name": "data.read"},
-        "an argument here must be of attention, .* got 'data.read'",
+        "an argument here must be from attention, .* got 'data.read'",
     ),
-    "model as a task": ("config.json", ["task", "name"], "sets.DeepSets", "sets.DeepSets does not make a task"),
+    "model as task": ("config.json", ["task", "name"], "sets.DeepSets", "sets.DeepSets must return a task"),
     "private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
     "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes, Quantities"),
     "no targets": ("data.json", ["targets", "names"], [], "at least one target"),
-    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of strings, got"),
-    "negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape with positive sizes"),
-    "huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 elements"),
+    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of texts, got"),
+    "negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape of sizes above 0"),
+    "huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 numbers"),
     "many axes": ("data.json", ["batch", "inputs", 0], [1] * 9, "at most 8 axes"),
-    "objects": ("data.json", ["batch", "inputs", 1], "O", "a numeric dtype, such as float32, got 'O'"),
-    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "1 to 32 arrays"),
+    "objects": ("data.json", ["batch", "inputs", 1], "O", "a number's, such as float32, got 'O'"),
+    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "from 1 to 32 arrays"),
 }
 
 
 @pytest.mark.parametrize("name, keys, value, message", WRONG.values(), ids=WRONG)
-def test_invalid_values_are_named(workdir, name, keys, value, message):
+def test_wrong_value_is_named(workdir, name, keys, value, message):
     change(workdir / name, keys, value)
     with pytest.raises((UsageError, RunError), match=message):
         restore.open_run(workdir)
@@ -153,14 +154,14 @@ def test_deep_nesting_is_rejected(workdir):
         restore.open_run(workdir)
 
 
-def test_large_configs_are_rejected(workdir):
+def test_large_config_is_rejected(workdir):
     path = workdir / "config.json"
     path.write_text(path.read_text() + " " * 2**18)
     with pytest.raises(RunError, match="must have at most 262,144 bytes"):
         restore.open_run(workdir)
 
 
-def test_the_description_must_match_the_data(workdir):
+def test_wrong_description_of_the_data_is_rejected(workdir):
     change(workdir / "data.json", ["targets", "names"], ["anything"])
     with pytest.raises(RunError, match="does not describe the data of this run"):
         rundir.check_data(workdir, DATA)
@@ -202,14 +203,14 @@ DEEP = {
 
 
 @pytest.mark.parametrize("model, inputs", [(model, inputs) for model, *inputs in DEEP.values()], ids=DEEP)
-def test_models_of_a_million_layers_are_rejected_quickly(model, inputs):
+def test_model_of_a_million_layers_is_rejected_at_once(model, inputs):
     start = time.perf_counter()
     with pytest.raises(ValueError, match="must be an integer of at most 1000, got "):
         jax.eval_shape(model.init, jax.random.key(0), *inputs)
     assert time.perf_counter() - start < 5
 
 
-def test_models_are_rejected_before_they_are_compiled(workdir):
+def test_deep_model_is_rejected_before_compilation(workdir):
     change(workdir / "config.json", ["model", "head"], [1] * 2000)
     with pytest.raises(RunError, match="the length of `head` must be an integer of at most 1000, got 2000"):
         restore.open_run(workdir)
@@ -219,36 +220,36 @@ POSITIONS = ({}, {"next_index": -1}, {"next_index": "x"}, {"next_index": 2**70},
 
 
 @pytest.mark.parametrize("position", POSITIONS, ids=str)
-def test_a_position_in_other_data_is_rejected(position):
-    batches = iter(DATA.train.to_iter_dataset(sharding.READ_OPTIONS))
+def test_position_in_other_data_is_rejected(position):
+    batches = iter(DATA.train.to_iter_dataset(sharding.READING))
     with pytest.raises(RunError, match="the position in the data of a checkpoint must be like"):
-        check_position(position, batches.get_state())
-    check_position({"next_index": 3}, batches.get_state())
+        loop.check_position(position, batches.get_state())
+    loop.check_position({"next_index": 3}, batches.get_state())
 
 
-def test_functions_without_the_required_return_type_are_not_called():
+def test_functions_without_the_return_annotation_are_not_called():
     for name in ("data.read", "data.standard_library", "data.learn_pieces", "recurrent.scan"):
-        with pytest.raises(UsageError, match="does not make a Linen module"):
+        with pytest.raises(UsageError, match="must return a Linen module"):
             build.model({"name": name})
 
 
-def test_messages_are_one_printable_line():
+def test_one_line_escapes_and_shortens():
     assert one_line("a\nb\x1b[2J\u2028c\u202e\udcff") == "a b\\x1b[2J c\\u202e\\xff"
     assert one_line("y" * 10**6, 100).startswith("yyy")
     assert len(one_line("\x1b" * 10**6, 100)) <= 100
     assert one_line("short") == "short"
 
 
-def test_the_security_page_lists_all_limits():
+def test_security_page_lists_all_limits():
     page = (ROOT / "docs" / "security.md").read_text()
     for limit in (
-        run_files.MAX_CONFIG_BYTES,
-        run_files.MAX_BYTES,
+        run_files.LARGEST_CONFIG,
+        run_files.LARGEST,
         exported.LARGEST,
-        metrics.MAX_METRICS_BYTES,
-        file_digests.MAX_LIST_BYTES,
+        metrics.LARGEST,
+        file_digests.LARGEST_LIST,
         checks.MAX_LAYERS,
-        descriptions.MAX_ELEMENTS,
+        descriptions.MOST_NUMBERS,
         image_decoding.MAX_BYTES,
         image_decoding.MAX_SCANNED,
         compressed.BLOCK_SIZE,
@@ -275,8 +276,8 @@ def test_the_security_page_lists_all_limits():
     ):
         assert f"{limit:,}" in page, limit
     for text in (
-        f"{run_files.MAX_DEPTH} levels",
-        f"| {descriptions.MAX_ARRAYS}, of {descriptions.MAX_AXES} axes",
+        f"{run_files.DEEPEST} levels",
+        f"| {descriptions.MOST_ARRAYS}, of {descriptions.MOST_AXES} axes",
         f"at most {LONGEST} characters",
     ):
         assert text in page, text

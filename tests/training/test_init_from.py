@@ -118,25 +118,20 @@ WRONG = {
         UsageError,
         "--config.train.init_step must be best, last or one of 3, 6, got 4",
     ),
-    "expression": ("", ("--config.train.init_exclude=he(ad",), UsageError, "not a regular expression: missing"),
+    "expression": (
+        "",
+        ("--config.train.init_exclude=he(ad",),
+        UsageError,
+        "must be a regular expression, got he(ad: mis",
+    ),
     "no match": (
         "",
         ("--config.train.init_exclude=tail",),
         UsageError,
-        "variables in none of the paths: params/head/bias",
+        "matches none of params/head/bias",
     ),
-    "frozen nothing": (
-        "",
-        ("--config.optimizer.frozen=tail",),
-        UsageError,
-        "frozen=tail: it is variables in none of the",
-    ),
-    "frozen all": (
-        "",
-        ("--config.optimizer.frozen=^params/",),
-        UsageError,
-        "variables in all of the paths: params/head/b",
-    ),
+    "frozen nothing": ("", ("--config.optimizer.frozen=tail",), UsageError, "got tail, which matches none of"),
+    "frozen all": ("", ("--config.optimizer.frozen=^params/",), UsageError, "which matches all of params/head/b"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Configs that use a user's package or another run."""
+"""Configs that name a user's package, and runs that use the trained model of another run."""
 
 import json
 import os
@@ -30,23 +30,23 @@ class Net(nn.Module):
     cell: object
     activation: object
     @nn.compact
-    def __call__(self, xs, train=False, **options):
+    def __call__(self, xs, train=False, **mask):
         ys = recurrent.RNN(self.cell(4))(xs)[1]
         return nn.Dense(self.num_classes)(self.activation(ys[:, -1]))
 
 def points(batch_size: int = 4, seed: int = 0) -> Dataset:
     return data.digits(batch_size=batch_size, seed=seed)
 
-def task(model, spec, make_learner, *, weight: float = 1.0) -> tasks.Task:
-    built = tasks.classification(model, spec, make_learner)
+def task(model, spec, learn, *, weight: float = 1.0) -> tasks.Task:
+    built = tasks.classification(model, spec, learn)
     return built._replace(units={"loss": f"{weight} nats"})
 
 def chain(steps: int, schedule, clip: float = 1.0) -> optax.GradientTransformation:
     return optax.chain(optax.clip(clip), optax.sgd(schedule))
 
-def right(predict, among: int = 1) -> learning.Evaluator:
+def count_rows(predict, factor: int = 1) -> learning.Evaluator:
     def measure(variables, batch, key, carry):
-        return {"rows": learning.Mean(among * jnp.sum(batch["mask"], dtype=jnp.float32), jnp.float32(1))}, ()
+        return {"rows": learning.Mean(factor * jnp.sum(batch["mask"], dtype=jnp.float32), jnp.float32(1))}, ()
     assert callable(predict)
     return learning.means(measure)
 
@@ -65,7 +65,9 @@ CONFIG = {
         "name": "own_package.chain",
         "schedule": {"name": "optax.linear_schedule", "init_value": 0.1, "end_value": 0.0, "transition_steps": 3},
     },
-    "evaluators": {"rows": {"name": "own_package.right", "among": 2, "splits": ("validation", "test"), "every": 3}},
+    "evaluators": {
+        "rows": {"name": "own_package.count_rows", "factor": 2, "splits": ("validation", "test"), "every": 3}
+    },
     "reports": {"title": {"factory": "own_package.report", "title": "A picture"}},
     "train": {"steps": 3, "evaluate_every": 3},
 }
@@ -73,31 +75,34 @@ CONFIG = {
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """The path of a config that uses only names of a user's package."""
+    """The path of a config that names only a user's package."""
     (tmp_path / "own_package.py").write_text(OWN)
     (tmp_path / "own.py").write_text(f"def get_config():\n    return {CONFIG!r}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     return str(tmp_path / "own.py")
 
 
-def test_a_user_package_can_be_trained_and_opened_if_trusted(own, tmp_path):
+def test_run_of_a_user_package_is_trained_and_opened_if_trusted(own, tmp_path):
     settings, dataset, task, _ = ready(name=own)
     workdir = tmp_path / "run"
     rundir.claim(workdir, settings, dataset)
     trained(workdir, name=own)
     assert task.units == {"loss": "2.0 nats"}
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert (rows[-1]["validation/rows"], rows[-1]["test/rows"]) == (2 * 4, pytest.approx(2 * 4, abs=1))  # by batch
+    assert (rows[-1]["validation/rows"], rows[-1]["test/rows"]) == (
+        2 * 4,
+        pytest.approx(2 * 4, abs=1),
+    )  # mean over batches
     assert (workdir / "samples" / "title.txt").read_text().strip() == "A picture of Net"
     opened = restore.open_run(workdir, trusted=("own_package",))
     assert (opened.model.num_classes, opened.step) == (10, 3)
-    with pytest.raises(UsageError, match="to import own_package, say --trust=own_package"):
+    with pytest.raises(UsageError, match="use --trust=own_package to import own_package"):
         restore.open_run(workdir)
 
 
 @pytest.fixture
 def teacher(tmp_path):
-    """The folder of a run that another run can use."""
+    """The folder of a trained run."""
     settings, dataset, *_ = ready(*SMALL, name="digits")
     rundir.claim(tmp_path / "teacher", settings, dataset)
     trained(tmp_path / "teacher", *SMALL, name="digits")
@@ -112,9 +117,9 @@ SMALL = (
 )
 DISTILLED = """
 from jaxnets import tasks
-def distilled(model, spec, make_learner, *, teacher: tasks.Trained) -> tasks.Task:
+def distilled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
     assert set(teacher.variables) == {"params"}
-    return tasks.classification(model, spec, make_learner)._replace(units={"loss": type(teacher.model).__name__})
+    return tasks.classification(model, spec, learn)._replace(units={"loss": type(teacher.model).__name__})
 """
 
 
@@ -123,13 +128,13 @@ def using(settings, folder, **more):
     return settings
 
 
-def test_a_run_can_use_the_model_of_another(teacher, tmp_path, monkeypatch):
+def test_run_uses_the_model_of_another_run(teacher, tmp_path, monkeypatch):
     (tmp_path / "distilling.py").write_text(DISTILLED)
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = using(config.load("digits"), teacher)
     dataset = build.dataset(settings)
-    built = build.task(settings, build.model(settings.model), dataset.spec, trusted=None)
-    assert built.units == {"loss": "SequenceModel"}
+    made = build.task(settings, build.model(settings.model), dataset.spec, trusted=None)
+    assert made.units == {"loss": "SequenceModel"}
     rundir.claim(tmp_path / "run", settings, dataset)
     (tmp_path / "run" / "checkpoints" / "2").mkdir(parents=True)
     rundir.check(tmp_path / "run", settings, dataset)
@@ -143,26 +148,26 @@ def test_a_run_can_use_the_model_of_another(teacher, tmp_path, monkeypatch):
     ):
         with pytest.raises(UsageError, match=message):
             build.task(using(settings, teacher, **wrong), build.model(settings.model), dataset.spec, trusted=None)
-    with pytest.raises(UsageError, match="no run in nowhere: the folder does not exist"):
+    with pytest.raises(UsageError, match="no run in nowhere: there is no such folder"):
         build.task(using(settings, "nowhere"), build.model(settings.model), dataset.spec, trusted=None)
 
 
 PULLED = """
 import jax
 from jaxnets import tasks
-def pulled(model, spec, make_learner, *, teacher: tasks.Trained) -> tasks.Task:
-    def near(init, loss):
+def pulled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+    def learn_near_teacher(init, loss):
         def with_teacher(variables, batch, context):
             value, aux = loss(variables, batch, context)
             logits = teacher.model.apply(teacher.variables, batch["inputs"])
             return value + (logits ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
-        return make_learner(init, with_teacher)
-    return tasks.classification(model, spec, near)
+        return learn(init, with_teacher)
+    return tasks.classification(model, spec, learn_near_teacher)
 """
 
 
 @pytest.mark.slow
-def test_using_a_run_does_not_depend_on_the_number_of_processes(teacher, tmp_path, monkeypatch, start_processes):
+def test_two_processes_use_another_run_like_one_process(teacher, tmp_path, monkeypatch, start_processes):
     (tmp_path / "pulling.py").write_text(PULLED)
     task = {"name": "pulling.pulled", "teacher": {"run": str(teacher)}}
     lines = ["from jaxnets.training.config import load", "def get_config():", "    settings = load('digits').to_dict()"]
@@ -175,24 +180,24 @@ def test_using_a_run_does_not_depend_on_the_number_of_processes(teacher, tmp_pat
     for count in (1, 2):
         workdir = tmp_path / f"run-{count}"
         for process in start_processes(count, 1, f"--workdir={workdir}", *flags):
-            message = process.communicate(timeout=200)[1]
-            assert process.returncode == 0, message
+            errors = process.communicate(timeout=200)[1]
+            assert process.returncode == 0, errors
         rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["train/loss"] for row in rows if "train/loss" in row])
         assert json.loads((workdir / "data.json").read_text())["runs"].keys() == {f"{teacher}:best"}
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-def test_cyclic_uses_of_runs_are_rejected(teacher, tmp_path, monkeypatch):
+def test_run_that_uses_itself_is_rejected(teacher, tmp_path, monkeypatch):
     (tmp_path / "distilling.py").write_text(DISTILLED)
     monkeypatch.syspath_prepend(str(tmp_path))
     path = teacher / "config.json"
     path.write_text(json.dumps(using(ConfigDict(json.loads(path.read_text())), teacher).to_dict()))
-    with pytest.raises(UsageError, match="runs that use each other: .*teacher -> .*teacher$"):
+    with pytest.raises(UsageError, match="runs use each other: .*teacher -> .*teacher$"):
         restore.open_run(teacher, trusted=("distilling",))
 
 
-def test_a_resumed_run_keeps_the_length_of_its_schedule(tmp_path):
+def test_schedule_keeps_the_length_of_the_first_start(tmp_path):
     first = lambda *flags: ready(*SMALL, *flags, name="digits")[:2]
     settings, dataset = first()
     rundir.keep_schedule(tmp_path, settings)
@@ -200,7 +205,7 @@ def test_a_resumed_run_keeps_the_length_of_its_schedule(tmp_path):
     rundir.claim(tmp_path, settings, dataset)
     longer, _ = first("--config.train.steps=9")
     rundir.keep_schedule(tmp_path, longer)
-    assert longer.train.schedule_steps == 9  # a run without checkpoints is ignored
+    assert longer.train.schedule_steps == 9  # without a checkpoint, the length is not fixed
     (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     longer, _ = first("--config.train.steps=9")
     rundir.keep_schedule(tmp_path, longer)
@@ -219,19 +224,19 @@ def _update(optimizer):
     params = {"w": jnp.ones((2, 2))}
     state = optimizer.init(params)
     for _ in range(2):
-        updates, state = learning.optimizers.with_standard_promotion(optimizer).update(params, state, params)
+        updates, state = learning.optimizers.promoting(optimizer).update(params, state, params)
     return updates
 
 
-def test_a_config_can_wrap_a_cell():
+def test_config_names_a_cell_with_wrappers():
     cell = {
         "factory": "recurrent.wrapped",
         "cell": {"factory": "recurrent.gru", "reset": "after"},
         "wrappers": ["recurrent.residual", {"factory": "recurrent.zoneout", "rate": 0.25}],
     }
-    built = build.model({"name": "recurrent.CharRNN", "hidden_size": 5, "embed_dim": 5, "cell": cell})(vocab_size=7)
+    made = build.model({"name": "recurrent.CharRNN", "hidden_size": 5, "embed_dim": 5, "cell": cell})(vocab_size=7)
     direct = lambda hidden_size: recurrent.zoneout(recurrent.residual(recurrent.gru(hidden_size, reset="after")), 0.25)
     expected = recurrent.CharRNN(7, direct, hidden_size=5, embed_dim=5)
     tokens = jnp.array([[1, 2, 6, 0]])
     variables = expected.init(jax.random.key(0), tokens)
-    np.testing.assert_array_equal(built.apply(variables, tokens)[1], expected.apply(variables, tokens)[1])
+    np.testing.assert_array_equal(made.apply(variables, tokens)[1], expected.apply(variables, tokens)[1])

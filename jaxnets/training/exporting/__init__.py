@@ -1,1 +1,1 @@
-"""Exported functions: artifacts, their folder, preprocessing of raw inputs."""
+"""Export of trained runs: functions, their folder, and the preprocessing of raw inputs."""

@@ -1,7 +1,7 @@
-"""A trained run as functions of its weights, lowered so that jax alone runs them, on any of its platforms.
+"""Functions of a trained run and its weights, exported with ``jax.export`` for several platforms.
 
-All functions are those of one row, mapped over rows: what a model chooses by the number of rows is chosen for one, and
-that number stays open.
+Every function is written for one row and mapped over rows with ``jax.vmap``, so that the batch size can be symbolic. A
+model that chooses an algorithm by the batch size chooses it for one row.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,12 +25,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class Artifacts(NamedTuple):
-    """Attributes:
-    weights: Of the model, by their paths, and the statistics that raw inputs are standardized by.
-    functions: ``forward (weights, inputs) -> answers``; where the model writes token by token also ``begin (weights,
-        inputs) -> carry`` (of one row without an axis of rows, where it reads nothing) and ``step (weights, carry,
-        token) -> (carry, logits)``. Weights, inputs and carries are dicts of arrays. ``forward`` takes raw inputs.
-    limits: Largest sizes of the functions' named axes, where there are any.
+    """The exported functions of a run and their weights.
+
+    Attributes:
+        weights: The variables of the model by path, and the statistics that standardize raw inputs.
+        functions: ``forward (weights, inputs) -> outputs``, which takes raw inputs. A model that generates token by
+            token also has ``begin (weights, inputs) -> carry`` and ``step (weights, carry, token) -> (carry, logits)``.
+            If ``begin`` has no inputs, its carry is of one row and has no batch axis. Weights, inputs and carries are
+            dicts of arrays.
+        limits: The maximum sizes of named axes.
     """
 
     weights: dict[str, jax.Array]
@@ -39,42 +42,46 @@ class Artifacts(NamedTuple):
 
 
 def of_run(run: Run) -> Artifacts:
-    """The functions of a run, as its task uses the model.
+    """Exports the functions of a run's task.
 
-    All sizes that the task names stay open. Where a model cannot be traced so, only the number of rows does, and the
-    others are those of the run's batches.
+    All sizes that the task names are symbolic. If the model cannot be traced with symbolic lengths, only the batch size
+    is symbolic, and the lengths are those of the run's batches.
     """
     try:
-        return _of_run(run, open_lengths=True)
-    except Exception:  # whatever a model that is not ours makes of a length that is only a name
-        return _of_run(run, open_lengths=False)
+        return _of_run(run, symbolic_lengths=True)
+    except Exception:  # a user's model may raise anything for a symbolic length
+        return _of_run(run, symbolic_lengths=False)
 
 
-def _of_run(run: Run, open_lengths: bool) -> Artifacts:
+def _of_run(run: Run, symbolic_lengths: bool) -> Artifacts:
     task = build.task(run.config, _portable(run.model), run.spec, run.trusted)
     batch = rundir.data(run.workdir)[1]
     raw = run.inputs()
-    longest = max_length(run.model)
+    max_len = max_length(run.model)
     weights = {**named(run.variables), **raw_inputs.constants(raw)}
 
-    def lower(function: Callable, *given: Any, prepared: Callable = lambda weights, given: given) -> export.Exported:
-        def by_name(weights: dict[str, jax.Array], first: Any, *others: Any) -> Any:
-            return function(unnamed(weights, run.variables), prepared(weights, first), *others)
+    def lower(
+        function: Callable, *shapes: Any, preprocess: Callable = lambda weights, inputs: inputs
+    ) -> export.Exported:
+        def of_weights(weights: dict[str, jax.Array], first: Any, *others: Any) -> Any:
+            return function(unnamed(weights, run.variables), preprocess(weights, first), *others)
 
-        return export.export(jax.jit(by_name), platforms=PLATFORMS)(_shapes(weights), *given)
+        return export.export(jax.jit(of_weights), platforms=PLATFORMS)(_shapes(weights), *shapes)
 
     predict, stream = task.endpoints.get("predict"), task.endpoints.get("stream")
     if predict is None:
-        raise UsageError(f"{build.task_name(run.config)} has no endpoint predict: there is nothing to export")
+        raise UsageError(
+            f"a run to export must have an endpoint predict, got {build.task_name(run.config)} without one"
+        )
     reads, raw_batch = raw_inputs.reads(raw, predict.inputs, batch)
-    sizes, limits = _sizes(reads if open_lengths else {}, longest)
+    sizes, limits = _sizes(reads if symbolic_lengths else {}, max_len)
     functions = {
         "forward": lower(
-            _forward(predict.function), _inputs(reads, raw_batch, sizes), prepared=raw_inputs.function(raw)
+            _forward(predict.function), _inputs(reads, raw_batch, sizes), preprocess=raw_inputs.function(raw)
         )
     }
     if stream is not None:
-        sizes, _ = _sizes(stream.inputs if open_lengths else {}, longest)
+        sizes, _ = _sizes(stream.inputs if symbolic_lengths else {}, max_len)
         inputs = _inputs(stream.inputs, batch, sizes)
         begin, step, carry = _streaming(stream, run.variables, inputs, sizes["batch"])
         functions["begin"] = lower(begin, inputs)
@@ -83,30 +90,30 @@ def _of_run(run: Run, open_lengths: bool) -> Artifacts:
 
 
 def unnamed(leaves: Mapping[str, Any], like: Any) -> Any:
-    """The tree of leaves that ``named`` made of one like that."""
+    """Returns the pytree with the structure of ``like`` and these leaves; the inverse of ``named``."""
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in named(like)])
 
 
 def _portable(model: nn.Module) -> nn.Module:
-    """The model without a choice of how it is computed that one device alone has, or that needs to know lengths."""
-    anew: dict[str, Any] = {}
+    """Returns the model without algorithms that need a certain platform or known lengths."""
+    changes: dict[str, Any] = {}
     if is_method(getattr(model, "method", None)):
-        anew["method"] = "auto"
+        changes["method"] = "auto"
     if getattr(model, "implementation", None) in ("chunked", "cudnn"):
-        anew["implementation"] = "auto"
-    return model.clone(**anew)
+        changes["implementation"] = "auto"
+    return model.clone(**changes)
 
 
-def _sizes(reads: Mapping[str, tuple[str, ...]], longest: int | None) -> tuple[dict[str, Any], dict[str, int]]:
-    """Symbolic sizes by the names of axes, and the largest that the model allows."""
+def _sizes(reads: Mapping[str, tuple[str, ...]], max_len: int | None) -> tuple[dict[str, Any], dict[str, int]]:
+    """Returns symbolic sizes by axis name, and the maximum sizes that the model supports."""
     lengths = sorted({axis for axes in reads.values() for axis in axes} - {"batch"})
-    limits = {} if longest is None else dict.fromkeys(lengths, longest)
-    scope = export.SymbolicScope([f"{axis} <= {most}" for axis, most in limits.items()])
+    limits = {} if max_len is None else dict.fromkeys(lengths, max_len)
+    scope = export.SymbolicScope([f"{axis} <= {limit}" for axis, limit in limits.items()])
     return {axis: export.symbolic_shape(axis, scope=scope)[0] for axis in ("batch", *lengths)}, limits
 
 
 def _inputs(reads: Mapping[str, tuple[str, ...]], batch: Mapping[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Shapes of the arrays that are read, and that the run's batches have; sizes that are not named as in those."""
+    """Returns the shapes of the inputs that batches have, with symbolic sizes for named axes."""
 
     def one(axes: tuple[str, ...], like: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         first = [sizes.get(axis, size) for axis, size in zip(axes, like.shape, strict=False)]
@@ -117,14 +124,14 @@ def _inputs(reads: Mapping[str, tuple[str, ...]], batch: Mapping[str, Any], size
 
 def _forward(predict: Callable) -> Callable:
     def forward(variables: Any, inputs: Any) -> Any:
-        alone = lambda row: predict(variables, jax.tree.map(lambda a: a[None], row))
-        return jax.vmap(lambda row: jax.tree.map(lambda a: a[0], alone(row)))(inputs)
+        of_one = lambda row: predict(variables, jax.tree.map(lambda a: a[None], row))
+        return jax.vmap(lambda row: jax.tree.map(lambda a: a[0], of_one(row)))(inputs)
 
     return forward
 
 
 def _streaming(stream: Stream, variables: Any, inputs: dict[str, Any], batch: Any) -> tuple[Callable, Callable, Any]:
-    """Both functions of a stream over rows, and the shapes of the carry between them."""
+    """Returns the functions begin and step of a stream, mapped over rows, and the shapes of the carry."""
     row = jax.tree.map(lambda spec: jax.ShapeDtypeStruct(spec.shape[1:], spec.dtype), inputs)
     prepared = jax.eval_shape(stream.prepare, variables)
     carry = jax.eval_shape(stream.begin, prepared, row)
@@ -136,9 +143,9 @@ def _streaming(stream: Stream, variables: Any, inputs: dict[str, Any], batch: An
 
     def step(variables: Any, leaves: Any, token: Any) -> Any:
         prepared = stream.prepare(variables)
-        further = lambda carry, token: stream.step(prepared, carry, token)
-        after, logits = jax.vmap(further, (axes, 0), (axes, 0))(unnamed(leaves, carry), token)
-        return named(after), logits
+        of_row = lambda carry, token: stream.step(prepared, carry, token)
+        next_carry, logits = jax.vmap(of_row, (axes, 0), (axes, 0))(unnamed(leaves, carry), token)
+        return named(next_carry), logits
 
     def of_rows(axis: int | None, leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape if axis is None else (batch, *leaf.shape), leaf.dtype)

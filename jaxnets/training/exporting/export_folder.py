@@ -1,4 +1,4 @@
-"""The folder of an exported run: written whole or not at all, and only in place of an export of the same run."""
+"""Export folders, written atomically. By default an export replaces only an export of the same run."""
 
 import contextlib
 import hashlib
@@ -20,31 +20,31 @@ from jaxnets.training.exporting.artifacts import PLATFORMS, Artifacts
 from jaxnets.training.restore import Run
 from jaxnets.training.run_files import read_json
 
-# All that an export writes.
-OURS = {"config.json", "load", "model.json", "weights.safetensors", "flatbuffers"}
-OURS |= {f"{name}.jax_export" for name in exported.FUNCTIONS}
+# Names of all files and folders of an export.
+EXPORTED_NAMES = {"config.json", "load", "model.json", "weights.safetensors", "flatbuffers"}
+EXPORTED_NAMES |= {f"{name}.jax_export" for name in exported.FUNCTIONS}
 
 
-def check_free(folder: Path, run: Run, overwrite: bool) -> None:
-    """A ``UsageError`` where the folder holds what must stay: anything but an export, or one of another run.
+def check_replaceable(folder: Path, run: Run, overwrite: bool) -> None:
+    """Raises a ``UsageError`` if an export must not replace the content of a folder.
 
     Args:
-        folder: Where the run is to be written.
-        run: The run.
-        overwrite: Whether an export of another run may be replaced.
+        folder: The folder to write.
+        run: The run to export.
+        overwrite: If True, an export of another run may be replaced.
     """
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UsageError(f"--output must be a folder, got the file {folder}")
     names = {path.name for path in folder.iterdir()}
-    others = sorted(names - OURS)
+    others = sorted(names - EXPORTED_NAMES)
     if others or (names and "model.json" not in names):
         raise UsageError(
-            f"--output={folder}: it holds {', '.join(others or sorted(names))}; choose a folder of its own"
+            f"--output must be a new folder or an export, got {folder} with {', '.join(others or sorted(names))}"
         )
     if names and not overwrite and not _is_of(folder, run):
-        raise UsageError(f"--output={folder}: it holds the export of another run; --overwrite replaces it")
+        raise UsageError(f"--output={folder} holds the export of another run; --overwrite replaces it")
 
 
 def _is_of(folder: Path, run: Run) -> bool:
@@ -59,29 +59,32 @@ def _is_of(folder: Path, run: Run) -> bool:
 
 
 def write(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
-    """Writes a run's artifacts, and returns the bytes of each file.
+    """Writes an export folder.
+
+    Returns:
+        The size of each file in bytes.
 
     Raises:
-        RunError: It cannot be written; what was there is as it was.
+        RunError: The folder cannot be written. An existing export is unchanged.
     """
-    whole = folder.absolute()  # "." has no name
-    fresh, before = (whole.with_name(f".{whole.name}.{kind}") for kind in ("tmp", "old"))
+    target = folder.absolute()  # "." has no name
+    temporary, old = (target.with_name(f".{target.name}.{kind}") for kind in ("tmp", "old"))
     try:
-        for left in (fresh, before):  # of a kill
-            if left.is_symlink():
-                left.unlink()  # what it points to stays
-            elif left.exists():
-                shutil.rmtree(left)
-        fresh.mkdir(parents=True)
-        with _removed_on_error(fresh):
-            sizes = _fill(fresh, run, artifacts)
-            if whole.exists():
-                whole.rename(before)
-            fresh.rename(whole)
-        shutil.rmtree(before, ignore_errors=True)
+        for leftover in (temporary, old):  # a killed export may leave them
+            if leftover.is_symlink():
+                leftover.unlink()  # keeps the target of the link
+            elif leftover.exists():
+                shutil.rmtree(leftover)
+        temporary.mkdir(parents=True)
+        with _removed_on_error(temporary):
+            sizes = _fill(temporary, run, artifacts)
+            if target.exists():
+                target.rename(old)
+            temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        if before.exists() and not whole.exists():
-            before.rename(whole)
+        if old.exists() and not target.exists():
+            old.rename(target)
         raise RunError(f"cannot write to {folder}: {getattr(error, 'strerror', None) or error}") from error
     return sizes
 
@@ -100,13 +103,13 @@ def _fill(folder: Path, run: Run, artifacts: Artifacts) -> dict[str, int]:
     for name, function in artifacts.functions.items():
         (folder / f"{name}.jax_export").write_bytes(function.serialize())
     _copy_package(exported, folder / "load")
-    # What jax reads functions with, and what does not come with jax: Python files, Apache License 2.0.
+    # jax needs flatbuffers to deserialize functions, but does not install it. License: Apache 2.0.
     _copy_package(flatbuffers, folder / "flatbuffers")
     (folder / "config.json").write_text(json.dumps(run.config.to_dict(), indent=2) + "\n", encoding="utf-8")
     files = {path.name: _digest(path) for path in _files(folder)}
-    noted = {**_about_run(run, artifacts), "files": files}
-    text = json.dumps(noted, ensure_ascii=False, indent=2)
-    (folder / "model.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # valid JSON too
+    description = {**_describe_run(run, artifacts), "files": files}
+    text = json.dumps(description, ensure_ascii=False, indent=2)
+    (folder / "model.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")  # remains valid JSON
     return {path.name: path.stat().st_size for path in _files(folder)}
 
 
@@ -124,7 +127,7 @@ def _digest(path: Path) -> dict[str, Any]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def _about_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
+def _describe_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
     data = rundir.described(run.workdir)
     return {
         "model": run.config.model.name,
@@ -136,16 +139,16 @@ def _about_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
         "targets": data["targets"],
         "data": {name: data[name] for name in ("source", "fingerprint")},
         "limits": artifacts.limits,
-        "functions": {name: about(function) for name, function in artifacts.functions.items()},
+        "functions": {name: describe(function) for name, function in artifacts.functions.items()},
         "weights": [{"name": name, **_array(artifacts.weights[name])} for name in sorted(artifacts.weights)],
     }
 
 
-def about(function: jax.export.Exported) -> dict[str, Any]:
-    """What a function reads beside its weights, and what it answers."""
-    (_, *given), _ = jax.tree.unflatten(function.in_tree, function.in_avals)
-    answers = jax.tree.unflatten(function.out_tree, function.out_avals)
-    return {"reads": jax.tree.map(_array, given), "answers": jax.tree.map(_array, answers)}
+def describe(function: jax.export.Exported) -> dict[str, Any]:
+    """Describes the inputs of an exported function, without its weights, and its outputs."""
+    (_, *inputs), _ = jax.tree.unflatten(function.in_tree, function.in_avals)
+    outputs = jax.tree.unflatten(function.out_tree, function.out_avals)
+    return {"reads": jax.tree.map(_array, inputs), "answers": jax.tree.map(_array, outputs)}
 
 
 def _array(array: Any) -> dict[str, Any]:

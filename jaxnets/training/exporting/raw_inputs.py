@@ -1,7 +1,7 @@
-"""What a reader makes of raw inputs, as a function that is exported with the model.
+"""Preprocessing of raw inputs as a function that is exported with the model.
 
-A float32 holds 24 bits: of 1,700,000,000.25 it keeps 1,700,000,000 +- 64. So rows that are standardized come as three
-float32 of which each is what those before leave, and the mean is subtracted from their sum exactly.
+float32 has 24 bits: the number 1,700,000,000.25 is rounded to a multiple of 128. Rows to be standardized are therefore
+sums of three float32, each the rounding error of the previous ones, and the mean is subtracted from the exact sum.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,17 +18,21 @@ from jaxnets.training.errors import RunError
 
 MEAN, STD = "inputs/mean", "inputs/std"
 
-# Larger and smaller ones would leave the range of float32 while they are added.
+# Range of standard deviations and means. Beyond it, sums in float32 would overflow or underflow.
 SCALES = (1e-30, 1e37)
 
 Arrays = dict[str, Any]
 
 
 def constants(inputs: Inputs | None) -> dict[str, jax.Array]:
-    """What the function takes beside the model's weights: a mean as float32 ``[D, 4]`` to be added up, and std ``[D]``.
+    """Returns the statistics that ``function`` needs as weights.
+
+    Returns:
+        The mean as sums of four float32, ``[D, 4]``, and the standard deviation ``[D]``; empty if inputs are not
+        standardized.
 
     Raises:
-        RunError: float32 does not hold them.
+        RunError: The statistics are outside the range of float32.
     """
     if not isinstance(inputs, Rows | Columns):
         return {}
@@ -38,21 +42,21 @@ def constants(inputs: Inputs | None) -> dict[str, jax.Array]:
     for feature, (mean, std) in enumerate(zip(means, inputs.std, strict=True)):
         if not (SCALES[0] <= std <= SCALES[1] and abs(mean) <= SCALES[1]):
             raise RunError(
-                f"feature {feature} of the data: the standard deviation of an exported run must be from {SCALES[0]:g} "
-                f"to {SCALES[1]:g}, got {std:g}, with mean {float(mean):g}; change the feature's unit"
+                f"feature {feature} of the data must have a standard deviation from {SCALES[0]:g} to {SCALES[1]:g} and "
+                f"a mean up to {SCALES[1]:g} for an export, got {std:g} and {float(mean):g}; change its unit"
             )
-    return {MEAN: jnp.asarray([_parts(mean, 4) for mean in means]), STD: jnp.asarray(inputs.std, jnp.float32)}
+    return {MEAN: jnp.asarray([_split(mean, 4) for mean in means]), STD: jnp.asarray(inputs.std, jnp.float32)}
 
 
 def reads(
     inputs: Inputs | None, reads: Mapping[str, tuple[str, ...]], batch: Mapping[str, jax.ShapeDtypeStruct]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, jax.ShapeDtypeStruct]]:
-    """What is read when inputs are raw: the names of first axes, and the shapes in a batch of the run.
+    """Returns the names of the first axes, and the shapes in a batch, of raw inputs.
 
     Args:
-        inputs: What becomes of raw inputs.
-        reads: Of the task.
-        batch: As the reader makes it.
+        inputs: The preprocessing of raw inputs.
+        reads: The names of the first axes of the endpoint's inputs.
+        batch: The shapes of a preprocessed batch.
     """
     axes, shapes = dict(reads), dict(batch)
     like = batch["inputs"]
@@ -63,7 +67,7 @@ def reads(
             axes["inputs"] = ("batch", "height")
         shapes["inputs"] = jax.ShapeDtypeStruct(shape, jnp.float32)
     if isinstance(inputs, Columns):
-        axes["inputs"] = ("batch",)  # the number of features is that of the model
+        axes["inputs"] = ("batch",)  # the model fixes the number of features
     if constants(inputs):
         axes[REST] = axes["inputs"]
         shapes[REST] = jax.ShapeDtypeStruct((*like.shape, 2), jnp.float32)
@@ -71,7 +75,7 @@ def reads(
 
 
 def function(inputs: Inputs | None) -> Callable[[Mapping[str, jax.Array], Arrays], Arrays]:
-    """``(constants, raw arrays) -> arrays that the model reads``."""
+    """Returns the function ``(constants, raw arrays) -> inputs of the model``."""
     if isinstance(inputs, Rows):
         return _rows
     if isinstance(inputs, Columns):
@@ -93,34 +97,34 @@ def _pixels(inputs: Pixels, raw: jax.Array) -> jax.Array:
 
 
 def _rows(constants: Mapping[str, jax.Array], raw: Arrays) -> Arrays:
-    """Rows that end in NaN are that much shorter, whatever their ``lengths`` or ``valid`` say."""
-    given = {name: array for name, array in raw.items() if name != REST}
+    """Standardizes padded rows. Trailing NaN steps are padding, regardless of ``lengths`` and ``valid``."""
+    arrays = {name: array for name, array in raw.items() if name != REST}
     inputs = raw["inputs"]
     steps = jax.lax.broadcasted_iota(jnp.int32, inputs.shape[:2], 1)
-    known = jnp.any(~jnp.isnan(inputs), axis=-1)
-    end = jnp.max(jnp.where(known, steps + 1, 0), axis=1)
+    has_number = jnp.any(~jnp.isnan(inputs), axis=-1)
+    end = jnp.max(jnp.where(has_number, steps + 1, 0), axis=1)
     if "lengths" in raw:
-        given["lengths"] = jnp.minimum(raw["lengths"], end)
-        real = steps < given["lengths"][:, None]
+        arrays["lengths"] = jnp.minimum(raw["lengths"], end)
+        valid = steps < arrays["lengths"][:, None]
     elif "valid" in raw:
-        given["valid"] = real = raw["valid"] & (steps < end[:, None])
+        arrays["valid"] = valid = raw["valid"] & (steps < end[:, None])
     else:
-        real = jnp.ones_like(known)
-    return {**given, "inputs": jnp.where(real[..., None], _standardized(constants, raw), 0)}
+        valid = jnp.ones_like(has_number)
+    return {**arrays, "inputs": jnp.where(valid[..., None], _standardized(constants, raw), 0)}
 
 
 def _standardized(constants: Mapping[str, jax.Array], raw: Arrays) -> jax.Array:
-    """Inputs ``[..., D]``, standardized where there is a rest of them."""
+    """Standardizes inputs ``[..., D]`` if the raw arrays include their rounding errors ``REST``."""
     inputs = raw["inputs"]
     if REST not in raw:
         return inputs
-    wide = lambda constant: jnp.broadcast_to(constant, inputs.shape)
-    mean = [-wide(constants[MEAN][:, part]) for part in range(4)]
-    return _total([inputs, raw[REST][..., 0], raw[REST][..., 1], *mean]) / wide(constants[STD])
+    broadcast = lambda constant: jnp.broadcast_to(constant, inputs.shape)
+    negative_mean = [-broadcast(constants[MEAN][:, i]) for i in range(4)]
+    return _total([inputs, raw[REST][..., 0], raw[REST][..., 1], *negative_mean]) / broadcast(constants[STD])
 
 
 def _total(terms: list[jax.Array]) -> jax.Array:
-    """A sum as if it were computed with four times the digits (Ogita, Rump and Oishi 2005, algorithm 4.8, K = 4)."""
+    """Sums terms as in fourfold precision (Ogita, Rump and Oishi 2005, algorithm 4.8, K = 4)."""
     terms = list(terms)
     for _ in range(3):
         for i in range(1, len(terms)):
@@ -129,16 +133,16 @@ def _total(terms: list[jax.Array]) -> jax.Array:
 
 
 def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """A sum, and what it lacks by rounding (Knuth)."""
+    """Returns the rounded sum and its rounding error (Knuth)."""
     total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
+    rounded_b = total - a
+    return total, (a - (total - rounded_b)) + (b - rounded_b)
 
 
-def _parts(value: Fraction, count: int) -> list[np.float32]:
-    """float32 numbers whose sum is ``value``, each the nearest to what those before leave."""
-    found = []
+def _split(value: Fraction, count: int) -> list[np.float32]:
+    """Splits ``value`` into a sum of ``count`` float32, each nearest to the remainder."""
+    terms = []
     for _ in range(count):
-        found.append(np.float32(float(value)))
-        value -= Fraction(float(found[-1]))
-    return found
+        terms.append(np.float32(float(value)))
+        value -= Fraction(float(terms[-1]))
+    return terms

@@ -1,1 +1,1 @@
-"""Trained models applied to files: what is read, computed batch by batch, and written."""
+"""Predictions of trained models for files: input, computation in batches, and output."""

@@ -1,4 +1,4 @@
-"""``Predictor``: an endpoint of a run or of an export as a function of raw rows."""
+"""Predictors: endpoints of a run or an export as functions of raw rows."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,19 +15,21 @@ from jaxnets.training import build, descriptions, restore, rundir
 from jaxnets.training.config import nearest
 from jaxnets.training.errors import RunError, UsageError
 
-LENGTH = 256  # tokens of a window, of an export that does not say
+MAX_WINDOW = 256  # tokens per window of an export
 
 
 class Predictor(NamedTuple):
-    """Attributes:
-    call: ``raw arrays -> outputs``, jitted; rows come first in all arrays.
-    reads: The names of the arrays, and of their first axes.
-    inputs: What becomes of raw inputs; None: nothing does.
-    spec: The meaning of the numbers in the data.
-    shapes: Of the arrays of a training batch, where they are known.
-    read: ``text -> raw arrays``, where the endpoint reads text.
-    present: ``outputs -> {name: artifact}``; None: outputs are arrays.
-    identity: Says what is computed: the model, its step and the endpoint.
+    """An endpoint as a function of raw rows.
+
+    Attributes:
+        call: ``raw arrays -> outputs``, jitted. The first axis of every array is rows.
+        reads: The names of the input arrays and of their first axes.
+        inputs: The preprocessing of raw inputs, or None.
+        spec: The spec of the data.
+        shapes: The shapes of the arrays of a training batch, if they are known.
+        read: ``text -> raw arrays``, or None if the inputs are not text.
+        present: ``outputs -> {name: artifact}``, or None if the outputs are only arrays.
+        identity: All that the outputs depend on: the model, the step and the endpoint.
     """
 
     call: Callable[[dict[str, Any]], Any]
@@ -41,10 +43,14 @@ class Predictor(NamedTuple):
 
 
 def of_run(run: restore.Run, name: str) -> Predictor:
-    """The endpoint of a run; ``""`` is ``score`` where there is one, else ``predict``.
+    """Returns the predictor of an endpoint of a run.
+
+    Args:
+        run: The run.
+        name: The name of the endpoint; ``""`` is ``score`` if the task has it, else ``predict``.
 
     Raises:
-        UsageError: The task has no such endpoint, or it reads no rows.
+        UsageError: The task has no such endpoint, or its inputs are not rows.
     """
     endpoint, name = _endpoint(run, name)
     shapes = rundir.data(run.workdir)[1]
@@ -53,8 +59,8 @@ def of_run(run: restore.Run, name: str) -> Predictor:
     compute = jax.jit(endpoint.function)
 
     def call(raw: dict[str, Any]) -> Any:
-        given = preprocess(inputs, raw, shapes)
-        return compute(run.variables, {array: given[array] for array in reads if array in given})
+        arrays = preprocess(inputs, raw, shapes)
+        return compute(run.variables, {array: arrays[array] for array in reads if array in arrays})
 
     return Predictor(
         call=call,
@@ -69,7 +75,7 @@ def of_run(run: restore.Run, name: str) -> Predictor:
 
 
 def named(outputs: Any) -> dict[str, np.ndarray]:
-    """Outputs as arrays by name: their own, or ``outputs`` of one array, or ``outputs_0`` and so on of a tuple."""
+    """Returns outputs as a dict of arrays: a single array is ``outputs``, and a tuple ``outputs_0``, ``outputs_1``."""
     if not isinstance(outputs, dict):
         outputs = (
             {f"outputs_{i}": each for i, each in enumerate(outputs)}
@@ -81,7 +87,7 @@ def named(outputs: Any) -> dict[str, np.ndarray]:
 
 
 def unnamed(arrays: dict[str, np.ndarray]) -> Any:
-    """The outputs that ``named`` was given, for the endpoint's ``present``."""
+    """Inverts ``named``, for the endpoint's ``present``."""
     if arrays.keys() == {"outputs"}:
         return arrays["outputs"]
     return tuple(arrays.values()) if "outputs_0" in arrays else arrays
@@ -94,20 +100,22 @@ def _endpoint(run: restore.Run, name: str) -> tuple[Endpoint, str]:
     if name not in usable:
         listed = ", ".join(usable) or "none"
         raise UsageError(
-            f"--endpoint must be one that reads rows, {listed}, got {name!r}{nearest(name, usable, '--endpoint=')}"
+            f"--endpoint must be one with rows as inputs: {listed}, got {name!r}{nearest(name, usable, '--endpoint=')}"
         )
     return usable[name], name
 
 
 def of_export(folder: Path, name: str, trusted: tuple[str, ...]) -> Predictor:
-    """An exported model, with the presentation of its task if that is part of jaxnets or trusted.
+    """Returns the predictor of an export.
+
+    The outputs are presented as by the task if the config names only jaxnets and trusted packages.
 
     Raises:
-        UsageError: Another endpoint is asked for.
-        RunError: It cannot be read.
+        UsageError: The endpoint is not ``predict``.
+        RunError: The export cannot be read.
     """
     if name not in ("", "predict"):
-        raise UsageError(f"--endpoint must be predict, of an export, got {name!r}")
+        raise UsageError(f"--endpoint must be predict for an export, got {name!r}")
     try:
         model = exported.load(folder)
         spec, inputs = descriptions.targets(model.about["targets"]), descriptions.inputs(model.about.get("inputs"))
@@ -117,12 +125,12 @@ def of_export(folder: Path, name: str, trusted: tuple[str, ...]) -> Predictor:
     reads = {name: tuple(filter(lambda axis: isinstance(axis, str), like["shape"])) for name, like in expected.items()}
     try:
         present = build.described(rundir.load(folder), spec, trusted)[1].endpoints["predict"].present
-    except (UsageError, RunError):  # a package that is not trusted: then predictions are arrays
+    except (UsageError, RunError):  # a package is not trusted: outputs are only arrays
         present = None
-    windows = (1, min(model.about["limits"].get("length", LENGTH), LENGTH))
-    tokens = {"inputs": jax.ShapeDtypeStruct(windows, np.dtype(np.int32))}
+    shape = (1, min(model.about["limits"].get("length", MAX_WINDOW), MAX_WINDOW))
+    tokens = {"inputs": jax.ShapeDtypeStruct(shape, np.dtype(np.int32))}
     return Predictor(
-        call=lambda given: model(**{name: array for name, array in given.items() if name in reads}),
+        call=lambda raw: model(**{name: array for name, array in raw.items() if name in reads}),
         reads={name: axes for name, axes in reads.items() if name != exported.REST},
         inputs=inputs,
         spec=spec,

@@ -1,44 +1,54 @@
-"""Rows computed batch by batch; what was computed before is not computed again."""
+"""Prediction of rows batch by batch, without recomputing saved batches."""
 
 from collections.abc import Callable
 
 import numpy as np
 from tqdm import tqdm
 
-from jaxnets.training.prediction.parts import Parts
 from jaxnets.training.prediction.predictor import Predictor, named
+from jaxnets.training.prediction.saved_batches import SavedBatches
 
 Check = Callable[[dict[str, np.ndarray]], None]
 
 
 def compute(
-    predictor: Predictor, arrays: dict[str, np.ndarray], begin: int, end: int, batch: int, parts: Parts, check: Check
+    predictor: Predictor,
+    arrays: dict[str, np.ndarray],
+    begin: int,
+    end: int,
+    batch_size: int,
+    saved: SavedBatches,
+    check: Check,
 ) -> dict[str, np.ndarray]:
-    """The outputs of the rows from ``begin`` to before ``end``, by name.
+    """Computes the outputs of the rows ``begin`` to ``end - 1``.
 
     Args:
-        predictor: What is computed.
-        arrays: Raw arrays, rows first.
-        begin, end: Which rows.
-        batch: Rows of one call; the last one is filled up, so that all have one shape.
-        parts: Where the outputs of every call are kept.
-        check: Is called with those of the first; what it raises ends the computation.
+        predictor: The predictor.
+        arrays: Raw arrays. The first axis of every array is rows.
+        begin: The first row.
+        end: The row after the last one.
+        batch_size: Rows per call. The last batch repeats its last row, so that all batches have the same shape.
+        saved: The storage of the outputs of every batch.
+        check: A function that is called with the outputs of the first batch and may raise an error.
+
+    Returns:
+        The outputs by name.
 
     Raises:
-        ValueError: The arrays do not fit the model.
+        ValueError: The arrays do not match the model.
     """
 
     def rows(first: int) -> dict[str, np.ndarray]:
-        at = np.minimum(np.arange(first, first + batch), end - 1)
+        at = np.minimum(np.arange(first, first + batch_size), end - 1)
         return {name: array[at] for name, array in arrays.items()}
 
-    firsts = range(begin, end, batch)
-    for first in tqdm(firsts, unit="batch", leave=False, disable=None):
-        if first not in parts:
+    starts = range(begin, end, batch_size)
+    for first in tqdm(starts, unit="batch", leave=False, disable=None):
+        if first not in saved:
             computed = named(predictor.call(rows(first)))
             computed = {name: array[: end - first] for name, array in computed.items()}
             if first == begin:
                 check(computed)
-            parts.save(first, computed)
-    found = [parts.read(first) for first in firsts]
+            saved.save(first, computed)
+    found = [saved.read(first) for first in starts]
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}

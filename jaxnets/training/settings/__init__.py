@@ -1,1 +1,1 @@
-"""Settings of a config: the things they name, the arguments these take, and values from a command line."""
+"""Settings of configs: names of functions and classes, their arguments, and overrides from the command line."""

@@ -1,4 +1,4 @@
-"""Settings by their keys, ``model.hidden_size``."""
+"""Flat dicts of settings, with keys such as ``model.hidden_size``."""
 
 import math
 from collections.abc import Mapping
@@ -10,11 +10,14 @@ from jaxnets.training.errors import UsageError
 
 
 def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-    """``{"model.hidden_size": 256, ...}``; elements of a list that are dicts too, ``optimizer.args.0.max_norm``."""
+    """Flattens a nested config: ``{"model.hidden_size": 256, ...}``.
+
+    Lists of dicts are flattened by index: ``optimizer.args.0.max_norm``.
+    """
     flat = {}
     for key, value in config.items():
         if isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
-            value = {str(number): each for number, each in enumerate(value)}
+            value = {str(index): each for index, each in enumerate(value)}
         if isinstance(value, ConfigDict | Mapping):
             flat.update({f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()})
         else:
@@ -23,9 +26,9 @@ def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_numbers(key: str, value: Any) -> None:
-    """A ``UsageError`` where a number in a setting is not finite, or is larger than JSON's readers take."""
+    """Raises a ``UsageError`` if a number in a setting is not finite, or too large for JSON parsers."""
     if isinstance(value, list | tuple | Mapping):
         for each in value.values() if isinstance(value, Mapping) else value:
             check_numbers(key, each)
     if (isinstance(value, float) and not math.isfinite(value)) or (isinstance(value, int) and abs(value) >= 2**63):
-        raise UsageError(f"{key} must be a finite number of at most 63 bits, got {value}")
+        raise UsageError(f"{key} must be finite and of at most 63 bits, got {value}")

@@ -1,8 +1,8 @@
-"""The three forms in which a config names things, at any depth of its dicts and lists.
+"""Forms of named functions and runs in a config, at any depth of its dicts and lists.
 
-``{"name": f, **arguments}`` is what f returns. ``{"factory": f, **arguments}`` is f with these arguments, to be called
-with the others by whoever gets it. ``{"run": folder, "step": "best"}`` is what another run has learned, a
-``tasks.Trained``. A text that names something public, such as ``recurrent.lstm``, is that thing.
+``{"name": f, **arguments}`` is the result of calling f. ``{"factory": f, **arguments}`` is a partial of f, which its
+receiver calls with the remaining arguments. ``{"run": folder, "step": "best"}`` is the trained model of another run, a
+``tasks.Trained``. A string that is a public name, such as ``recurrent.lstm``, is that function or class.
 """
 
 import dataclasses
@@ -19,121 +19,134 @@ from jaxnets.training.settings import calls, names
 from jaxnets.training.settings.names import Trusted
 
 FORMS = ("name", "factory")
-MAKERS = ("jaxnets.", "flax.", "optax.")  # whose classes functions of jaxnets may make where they are arguments
+RESULT_PACKAGES = (
+    "jaxnets.",
+    "flax.",
+    "optax.",
+)  # packages of the results that functions of jaxnets may return for an argument
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Named:
-    """Attributes:
-    name: As the config has it.
-    function: What is called.
-    arguments: Those that the config gives, built.
-    what, kinds: What calling it must make, in words and as types.
+    """A function that a config names, with its arguments.
+
+    Attributes:
+        name: The name in the config.
+        function: The function or class.
+        arguments: The arguments in the config, built.
+        description: Description of the result, for error messages.
+        types: Types of the result.
     """
 
     name: str
     function: Callable
     arguments: dict[str, Any]
-    what: str = "it"
-    kinds: tuple[type, ...] = (object,)
+    description: str = "it"
+    types: tuple[type, ...] = (object,)
 
     def __call__(self, **more: Any) -> Any:
-        """What the function returns for these arguments too; the config's own count where both have one."""
+        """Calls the function with further arguments; those of the config take precedence."""
         made = calls.call(self.name, self.function, {**more, **self.arguments})
-        if not isinstance(made, self.kinds):
-            raise UsageError(f"{self.name} must make {self.what}, got {type(made).__name__}")
+        if not isinstance(made, self.types):
+            raise UsageError(f"{self.name} must return {self.description}, got {type(made).__name__}")
         return made
 
     @property
     def __signature__(self) -> inspect.Signature:
         known = calls.parameters_of(self.name, self.function) or {}
-        # By name only: the order of parameters and of their defaults is not that of a function.
+        # Keyword-only, because parameters with and without defaults may be in any order.
         return inspect.Signature([each.replace(kind=each.KEYWORD_ONLY) for each in known.values()])
 
     def accepts(self, name: str) -> bool:
-        """Whether the function has a parameter of this name."""
+        """Returns True if the function has a parameter of this name."""
         return name in (calls.parameters_of(self.name, self.function) or {})
 
 
 class Builder(NamedTuple):
-    """Attributes:
-    trusted: As in ``names.resolve``.
-    run: What ``{"run": folder, ...}`` is.
+    """A builder of the values that a config describes.
+
+    Attributes:
+        trusted: See ``names.resolve``.
+        run: A function that opens ``{"run": folder, ...}``.
     """
 
     trusted: Trusted
     run: Callable[[Mapping[str, Any]], Any]
 
-    def named(self, given: Any, what: str, kinds: tuple[type, ...], places: Iterable[str]) -> Named:
-        """The function of a setting, and its arguments built.
+    def named(self, setting: Any, description: str, types: tuple[type, ...], namespaces: Iterable[str]) -> Named:
+        """Resolves the function of a setting and builds its arguments.
 
         Args:
-            given: A name, or one of the first two forms.
-            what: The kind of thing, for messages.
-            kinds: What the function must make, by its annotation: nobody knows what calling another one would do.
-            places: Words that names within the arguments may begin with, beside packages that are trusted.
+            setting: A name, or a dict with "name" or "factory".
+            description: Description of the result, for error messages.
+            types: Types of the result. The return annotation must be one of them, so that no other function is called.
+            namespaces: First words of the names that arguments may use, in addition to trusted packages.
 
         Raises:
-            UsageError: It is none of the forms, or makes something else.
+            UsageError: ``setting`` has none of the forms, or its function returns another type.
         """
-        form = form_of(given)
-        if form is None and not isinstance(given, str):
-            raise UsageError(f"what makes {what} must be a name or have one, got {given!r}")
-        arguments = {} if isinstance(given, str) else dict(given)
-        name = given if form is None else arguments.pop(form)
-        function = self._part(name, (*names.PLACES,) if kinds else places)
-        if kinds and not issubclass(returned(function) or object, kinds):
-            hint = "" if inspect.isclass(function) else f"; a function must be annotated so: -> {kinds[0].__name__}"
-            raise UsageError(f"{name} does not make {what}{hint}")
+        form = form_of(setting)
+        if form is None and not isinstance(setting, str):
+            raise UsageError(f"the setting of {description} must be a name or a dict with a name, got {setting!r}")
+        arguments = {} if isinstance(setting, str) else dict(setting)
+        name = setting if form is None else arguments.pop(form)
+        function = self._resolve(name, (*names.NAMESPACES,) if types else namespaces)
+        if types and not issubclass(returned(function) or object, types):
+            hint = "" if inspect.isclass(function) else f"; a function must have the annotation -> {types[0].__name__}"
+            raise UsageError(f"{name} must return {description}{hint}")
         calls.check(name, function, {})
         known = calls.parameters_of(name, function) or {}
-        built = {key: self.value(each, places, known.get(key)) for key, each in arguments.items()}
+        built = {key: self.value(each, namespaces, known.get(key)) for key, each in arguments.items()}
         calls.check(name, function, built)
-        return Named(name, function, built, what, kinds or (object,))
+        return Named(name, function, built, description, types or (object,))
 
-    def value(self, given: Any, places: Iterable[str], parameter: inspect.Parameter | None = None) -> Any:
-        """An argument with all forms in it replaced by what they stand for."""
-        if isinstance(given, ConfigDict):
-            given = given.to_dict()
-        if isinstance(given, list | tuple):
-            return type(given)(self.value(each, places, parameter) for each in given)
-        if isinstance(given, str):
-            if parameter is not None and calls.is_text(parameter.annotation):
-                return given
-            stands = names.is_ours(given, places) or ("." in given and calls.takes_function(parameter))
-            return self._part(given, places) if stands else given
-        if not isinstance(given, dict):
-            return given
-        form = form_of(given)
-        if "run" in given:
-            return self.run(given)
+    def value(self, setting: Any, namespaces: Iterable[str], parameter: inspect.Parameter | None = None) -> Any:
+        """Builds an argument: replaces all names and forms in it by the values that they describe."""
+        if isinstance(setting, ConfigDict):
+            setting = setting.to_dict()
+        if isinstance(setting, list | tuple):
+            return type(setting)(self.value(each, namespaces, parameter) for each in setting)
+        if isinstance(setting, str):
+            if parameter is not None and calls.is_string(parameter.annotation):
+                return setting
+            is_name = names.is_public_name(setting, namespaces) or ("." in setting and calls.takes_function(parameter))
+            return self._resolve(setting, namespaces) if is_name else setting
+        if not isinstance(setting, dict):
+            return setting
+        form = form_of(setting)
+        if "run" in setting:
+            return self.run(setting)
         if form is None:
-            return {key: self.value(each, places) for key, each in given.items()}
-        named = self.named(given, "it", (), places)
+            return {key: self.value(each, namespaces) for key, each in setting.items()}
+        named = self.named(setting, "it", (), namespaces)
         if form == "factory":
-            positional, by_name = calls.separate(named.name, named.function, named.arguments)
+            positional, by_name = calls.split_arguments(named.name, named.function, named.arguments)
             return functools.partial(named.function, *positional, **by_name)
         made = returned(named.function)
-        if named.name.partition(".")[0] in names.PLACES and not (made and made.__module__.startswith(MAKERS)):
-            raise UsageError(f"{named.name} makes nothing that a config can name, as far as its annotation says")
-        missing = [name for name in calls.required(named.name, named.function) if name not in named.arguments]
+        if named.name.partition(".")[0] in names.NAMESPACES and not (
+            made and made.__module__.startswith(RESULT_PACKAGES)
+        ):
+            raise UsageError(
+                f"{named.name} must be annotated to return a class of jaxnets, flax or optax to be used in a config"
+            )
+        missing = [name for name in calls.required_arguments(named.name, named.function) if name not in named.arguments]
         if missing:
-            hint = f'{{"factory": "{named.name}", ...}} leaves that to what it is given to'
+            hint = f'use {{"factory": "{named.name}", ...}} for a function that is called later'
             raise UsageError(f"{named.name} needs {', '.join(missing)}; {hint}")
         return named()
 
-    def _part(self, name: Any, places: Iterable[str]) -> Callable:
-        """What is named within the arguments of something."""
+    def _resolve(self, name: Any, namespaces: Iterable[str]) -> Callable:
+        """Resolves a name whose first word must be in ``namespaces`` or a trusted package."""
         top = name.partition(".")[0] if isinstance(name, str) else ""
-        if top in names.PLACES and top not in places:
-            raise UsageError(f"an argument here must be of {', '.join(places)}, got {name!r}")
+        if top in names.NAMESPACES and top not in namespaces:
+            raise UsageError(f"an argument here must be from {', '.join(namespaces)}, got {name!r}")
         function = names.resolve(name, self.trusted)
         if not callable(function):
-            raise UsageError(f"{name} must be something that can be called, got {function!r}")
+            raise UsageError(f"{name} must be callable, got {function!r}")
         return function
 
 
-def form_of(given: Any) -> str | None:
-    """``"name"`` or ``"factory"``, whichever a mapping has."""
-    is_mapping = isinstance(given, ConfigDict | Mapping)
-    return next((form for form in FORMS if is_mapping and form in given), None)
+def form_of(setting: Any) -> str | None:
+    """Returns ``"name"`` or ``"factory"``, whichever is a key of a mapping, or None."""
+    is_mapping = isinstance(setting, ConfigDict | Mapping)
+    return next((form for form in FORMS if is_mapping and form in setting), None)

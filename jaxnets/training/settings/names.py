@@ -1,4 +1,4 @@
-"""Names that a config may use: public ones of jaxnets, of a few libraries, and of packages that are trusted."""
+"""Names that a config may use: public names of jaxnets and a few libraries, and names of trusted packages."""
 
 import difflib
 import importlib
@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxnets.training.errors import UsageError
 
-# Whose names a model may have.
+# Packages of models and their arguments.
 FAMILIES = (
     "attention",
     "convolution",
@@ -19,47 +19,47 @@ FAMILIES = (
     "sets",
 )
 
-# Where the names that begin with a word are: only those in a module's ``__all__`` may be used.
-PLACES = {
+# Modules by the first word of a name; only names in the ``__all__`` of a module may be used.
+NAMESPACES = {
     **{family: f"jaxnets.{family}" for family in (*FAMILIES, "data", "tasks", "reports")},
     "optimizers": "jaxnets.learning.optimizers",
     "evaluators": "jaxnets.learning.evaluators",
 }
 
-# Modules of pure functions that a config of anybody may use.
+# Modules of pure functions that every config may use, including untrusted ones.
 LIBRARIES = ("optax", "optax.contrib", "jax.nn", "jax.nn.initializers", "flax.linen.initializers")
 
 Trusted = tuple[str, ...] | None
 
 
 def resolve(name: Any, trusted: Trusted = ()) -> Any:
-    """The public thing of a name: ``recurrent.CharRNN`` of jaxnets, ``optax.adam``, or ``my_package.MyNet``.
+    """Returns the function or class of a name: ``recurrent.CharRNN``, ``optax.adam`` or ``my_package.MyNet``.
 
     Args:
         name: ``module.attribute``.
-        trusted: Top-level packages of others that may be imported; None: all of them, for a config that the user wrote.
+        trusted: Top-level packages outside jaxnets that may be imported. None allows all, for a config of the user.
 
     Raises:
-        UsageError: There is no such module or attribute, or the module must not be imported.
+        UsageError: The module or attribute does not exist, or the package is not trusted.
     """
     module_name, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
     if not module_name:
-        raise UsageError(f"{name!r}: expected where it lives, such as recurrent.CharRNN or my_package.MyNet")
+        raise UsageError(f"a name must include its module, such as recurrent.CharRNN or my_package.MyNet, got {name!r}")
     top = module_name.partition(".")[0]
-    if top in PLACES:
-        if module_name != top:  # public names are in the package itself
+    if top in NAMESPACES:
+        if module_name != top:  # the package itself exports all public names
             raise UsageError(f"no jaxnets.{module_name} for {name}; public names are in jaxnets.{top}")
-        module = importlib.import_module(PLACES[top])
+        module = importlib.import_module(NAMESPACES[top])
         public: Iterable[str] = module.__all__
     elif module_name in LIBRARIES:
         module = importlib.import_module(module_name)
         public = [each for each, thing in vars(module).items() if _is_public(each, thing)]
     else:
         if trusted is not None and top not in trusted:
-            raise UsageError(f"{name} is not part of jaxnets; to import {top}, say --trust={top}")
+            raise UsageError(f"{name} is not part of jaxnets; use --trust={top} to import {top}")
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # whatever a user's module does
+        except Exception as error:  # a user's module may raise anything
             raise UsageError(f"cannot import {module_name} for {name}: {error}") from error
         public = vars(module)
     if attribute not in public:
@@ -68,28 +68,28 @@ def resolve(name: Any, trusted: Trusted = ()) -> Any:
 
 
 def _is_public(name: str, thing: Any) -> bool:
-    """Whether something is a function or class of one of these libraries, not a module or what it imports."""
+    """Returns True for public functions and classes of these libraries, excluding modules and imported objects."""
     own = str(getattr(thing, "__module__", "")).partition(".")[0] in ("optax", "jax", "flax")
     return own and callable(thing) and not name.startswith("_") and not inspect.ismodule(thing)
 
 
-def is_ours(text: Any, places: Iterable[str] = FAMILIES) -> bool:
-    """Whether a text is a name in one of these places, or in a library."""
+def is_public_name(text: Any, namespaces: Iterable[str] = FAMILIES) -> bool:
+    """Returns True if a string is a name in one of these namespaces or libraries."""
     module, _, attribute = text.rpartition(".") if isinstance(text, str) else ("", "", "")
-    return bool(attribute) and (module.partition(".")[0] in (*places,) or module in LIBRARIES)
+    return bool(attribute) and (module.partition(".")[0] in (*namespaces,) or module in LIBRARIES)
 
 
-def name_of(thing: Any) -> str | None:
-    """The public name of a class or function of jaxnets, as ``resolve`` takes it; None where it has none."""
+def public_name(thing: Any) -> str | None:
+    """Returns the public name of a function or class of jaxnets, the inverse of ``resolve``; None if it has none."""
     package, _, rest = str(getattr(thing, "__module__", "")).partition(".")
-    place, name = rest.partition(".")[0], getattr(thing, "__name__", None)
-    if package != "jaxnets" or place not in FAMILIES or name is None:
+    namespace, name = rest.partition(".")[0], getattr(thing, "__name__", None)
+    if package != "jaxnets" or namespace not in FAMILIES or name is None:
         return None
-    public = getattr(importlib.import_module(PLACES[place]), name, None)
-    return f"{place}.{name}" if public is thing else None
+    public = getattr(importlib.import_module(NAMESPACES[namespace]), name, None)
+    return f"{namespace}.{name}" if public is thing else None
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """``"; the nearest is ..."`` for an error message, or nothing where nothing is near."""
+    """Returns ``"; the nearest is ..."`` for an error message, or ``""`` if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; the nearest is {prefix}{close[0]}" if close else ""

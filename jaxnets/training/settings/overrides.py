@@ -1,4 +1,4 @@
-"""Settings from a command line: any argument that the thing accepts which a config names there."""
+"""Overrides of settings from the command line: any argument of a function or class that the config names."""
 
 import ast
 import copy
@@ -15,26 +15,26 @@ from jaxnets.training.settings import calls, names
 from jaxnets.training.settings.flat import flatten
 from jaxnets.training.settings.forms import FORMS, form_of
 
-SECTIONS = ("model", "data", "optimizer")  # which have a name and are never replaced whole
-OF_TASKS = ("model", "spec", "make_learner")  # arguments of a task that other settings make
+SECTIONS = ("model", "data", "optimizer")  # always a dict with a name
+TASK_INPUTS = ("model", "spec", "make_learner")  # arguments of a task that come from other settings
 
 
 def override(config: ConfigDict, assignments: Iterable[tuple[str, str]], keep: dict[str, tuple[str, ...]]) -> None:
-    """Sets ``model.hidden_size`` and the like from the text of a command line, in place.
+    """Applies overrides such as ``("model.hidden_size", "512")`` in place.
 
-    Another name (``model.name``, ``task``, ``model.cell``) drops the arguments of the one before; those that are
-    assigned too are set after it.
+    A new name (``model.name``, ``task``, ``model.cell``) drops the arguments of the old one. Names are set before
+    arguments, regardless of the order of ``assignments``.
 
     Args:
-        config: Has all sections.
-        assignments: Keys and texts.
-        keep: Settings by section that are no arguments of what is named there.
+        config: A complete config.
+        assignments: Pairs of a key and the text of its value.
+        keep: For each section, the settings that a new name does not drop.
 
     Raises:
-        UsageError: No such key (the nearest is named), or a value of another type.
+        UsageError: The key does not exist, or the value has a wrong type.
     """
     tree = copy.deepcopy(config.to_dict())
-    depth = lambda key: key.count(".") - (key.rpartition(".")[2] in FORMS)  # names before their arguments
+    depth = lambda key: key.count(".") - (key.rpartition(".")[2] in FORMS)  # names come before their arguments
     for key, text in sorted(assignments, key=lambda each: depth(each[0])):
         _assign(tree, key, text, keep)
     for section in list(config):
@@ -53,7 +53,7 @@ def _assign(tree: dict[str, Any], key: str, text: str, keep: dict[str, tuple[str
             node.setdefault(section, _default_name(node, section))
         else:
             raise _unknown(tree, key)
-        if isinstance(node[index], str) and names.is_ours(node[index]):  # a name that gets arguments
+        if isinstance(node[index], str) and names.is_public_name(node[index]):  # a plain name that now has arguments
             node[index] = {"factory": node[index]}
         elif isinstance(node[index], tuple):
             node[index] = list(node[index])
@@ -75,13 +75,13 @@ def _assign(tree: dict[str, Any], key: str, text: str, keep: dict[str, tuple[str
         is_function = calls.takes_function(parameter) and isinstance(current, str)
         node[last] = _name(text, "factory") if is_function else parse(key, text, _typed(current, parameter))
     elif last in (known := _parameters(node, sections)):
-        node[last] = _unspelled(key, text, known[last])
+        node[last] = _parse_argument(key, text, known[last])
     else:
         raise _unknown(tree, key)
 
 
 def _rename(node: dict[str, Any], form: str, text: str, keep: tuple[str, ...]) -> None:
-    """Names another thing, without the arguments of the one before."""
+    """Sets a new name and drops the arguments of the old one."""
     if "optimizers." in str(node[form]) and "." not in text:
         text = f"optimizers.{text}"
     if text != node[form]:
@@ -91,30 +91,30 @@ def _rename(node: dict[str, Any], form: str, text: str, keep: tuple[str, ...]) -
 
 
 def _name(text: str, form: str) -> Any:
-    """A name as it stands in a config: that of a user's package has a form, or else it would be a text."""
-    return {form: text} if "." in text and not names.is_ours(text, names.PLACES) else text
+    """Returns a name as a config holds it. A name of a user's package needs a form, or it would be a plain string."""
+    return {form: text} if "." in text and not names.is_public_name(text, names.NAMESPACES) else text
 
 
 def _default_name(node: dict[str, Any], argument: str) -> str | None:
-    """The public name of the function that is the default of an argument."""
+    """Returns the public name of the function that is an argument's default, or None."""
     parameter = _parameters(node, []).get(argument)
-    return names.name_of(parameter.default) if parameter is not None and callable(parameter.default) else None
+    return names.public_name(parameter.default) if parameter is not None and callable(parameter.default) else None
 
 
 def _parameters(node: dict[str, Any], sections: list[str]) -> dict[str, inspect.Parameter]:
-    """The parameters of what is named, that a config may give; nothing where nothing is named."""
+    """Returns the parameters of the function that ``node`` names and a config may set; empty if it names none."""
     form = form_of(node)
     if form is None:
         return {}
     name = node[form]
     known = calls.parameters_of(str(name), names.resolve(name, None)) or {}
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
-    others = OF_TASKS if sections == ["task"] else ()
+    others = TASK_INPUTS if sections == ["task"] else ()
     return {name: each for name, each in known.items() if each.kind not in kinds and name not in others}
 
 
 def _unknown(tree: dict[str, Any], key: str) -> UsageError:
-    """The error of a key that nothing reads, with the nearest that something does."""
+    """Returns the error for an unknown key, with the nearest known key."""
     known = [*flatten(tree)]
     node: Any = tree
     for depth, section in enumerate(sections := key.split(".")):
@@ -124,18 +124,18 @@ def _unknown(tree: dict[str, Any], key: str) -> UsageError:
         if isinstance(node, dict):
             known += [".".join((*sections[: depth + 1], name)) for name in _parameters(node, sections[: depth + 1])]
     if inside := sorted({each for each in known if each.startswith(f"{key}.")}):
-        return UsageError(f"no setting --config.{key}; it has {', '.join(inside)}")
+        return UsageError(f"no setting --config.{key}; settings in it are {', '.join(inside)}")
     return UsageError(f"no setting --config.{key}{names.nearest(key, known, '--config.')}")
 
 
 def _typed(current: Any, parameter: inspect.Parameter | None) -> Any:
-    """The value of a setting, as a float where its argument is one."""
+    """Casts the integer value of a setting to float if its parameter is a float."""
     is_float = parameter is not None and parameter.annotation is float and type(current) is int
     return float(current) if is_float else current
 
 
-def _unspelled(key: str, text: str, parameter: inspect.Parameter) -> Any:
-    """The value of an argument that a config does not have: of the type of its default, or of its annotation."""
+def _parse_argument(key: str, text: str, parameter: inspect.Parameter) -> Any:
+    """Parses an argument that the config does not list, by the type of its default or its annotation."""
     default, annotation = parameter.default, parameter.annotation
     if calls.takes_function(parameter):
         return _name(text, "factory") if "." in text else text
@@ -145,11 +145,10 @@ def _unspelled(key: str, text: str, parameter: inspect.Parameter) -> Any:
 
 
 def parse(key: str, text: str, current: Any) -> Any:
-    """The text of a setting as a value of the type of ``current``; where ``current`` is text, the text itself.
+    """Parses the text of a setting as a value of the type of ``current``.
 
     Raises:
-        UsageError: The value is of another type, is not finite, or has elements of another type than those of
-            ``current``.
+        UsageError: The value has another type, is not finite, or has elements of another type than ``current``.
     """
     kind = type(current)
     if current is None:
@@ -161,23 +160,23 @@ def parse(key: str, text: str, current: Any) -> Any:
     if len(elements) == 1 and type(value) is kind:
         (element,) = elements
         value = kind(_as_kind(each, element) for each in value)
-        fits = all(type(each) is element for each in value)
+        has_type = all(type(each) is element for each in value)
     else:
-        fits = type(value) is kind
-    if not fits or (isinstance(value, float) and not math.isfinite(value)) or (kind is int and abs(value) >= 2**63):
-        raise UsageError(f"--config.{key}: {kind.__name__} expected, such as {current!r}; given {text!r}")
+        has_type = type(value) is kind
+    if not has_type or (isinstance(value, float) and not math.isfinite(value)) or (kind is int and abs(value) >= 2**63):
+        raise UsageError(f"--config.{key} must be {kind.__name__}, such as {current!r}, got {text!r}")
     return value
 
 
 def _as_kind(value: Any, kind: type) -> Any:
-    """An int where a float is expected, or a list where a tuple is, as that; other values as they are."""
+    """Casts an int to float or a list to tuple if that is the expected type; returns other values unchanged."""
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     return tuple(value) if kind is tuple and isinstance(value, list) else value
 
 
 def literal(text: str) -> Any:
-    """The Python literal of a text, or the text itself where it is not one."""
+    """Parses a Python literal, or returns the text itself if it is not a literal."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

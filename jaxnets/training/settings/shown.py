@@ -1,4 +1,4 @@
-"""The whole config: every setting, with the defaults of what it names."""
+"""Complete configs, with the default arguments of all functions and classes that they name."""
 
 import sys
 import typing
@@ -15,8 +15,8 @@ from jaxnets.training.settings import names
 from jaxnets.training.settings.flat import flatten
 from jaxnets.training.settings.forms import form_of
 
-# Arguments by section that somebody else gives: other settings, the data, the task.
-GIVEN: dict[str, tuple[str, ...]] = {
+# Arguments by section that are not settings: they come from other settings, the data or the task.
+EXTERNAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "data": ("seed",),
     "model": (*SIZES, *(kind.__name__.lower() for kind in typing.get_args(Spec))),
     "optimizer": ("steps",),
@@ -26,63 +26,65 @@ GIVEN: dict[str, tuple[str, ...]] = {
 
 
 def with_defaults(config: ConfigDict, imports: bool = False) -> ConfigDict:
-    """A config with the defaults of all arguments that it leaves out, as far as a config can hold them.
+    """Returns a config with the defaults of all arguments that it omits and that a config can hold.
 
     Args:
-        config: May name the user's packages.
-        imports: Whether these are imported; else only what is imported already has its defaults filled in.
+        config: The config. It may name packages of the user.
+        imports: If True, import these packages. If False, add only defaults of modules that are already imported.
     """
-    return ConfigDict({key: _filled(value, imports, GIVEN.get(key, ())) for key, value in config.to_dict().items()})
+    return ConfigDict(
+        {key: _filled(value, imports, EXTERNAL_ARGUMENTS.get(key, ())) for key, value in config.to_dict().items()}
+    )
 
 
 def lines(config: ConfigDict) -> list[str]:
-    """All settings, as they are written on a command line or in a file for ``--flagfile``."""
+    """Formats all settings as flags, for the command line or a file for ``--flagfile``."""
     return [f"--config.{key}={value}" for key, value in flatten(with_defaults(config, imports=True)).items()]
 
 
-def _filled(value: Any, imports: bool, without: tuple[str, ...] = ()) -> Any:
+def _filled(value: Any, imports: bool, exclude: tuple[str, ...] = ()) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_filled(each, imports) for each in value)
     if not isinstance(value, Mapping):
         return value
     form = form_of(value)
     if form is None:
-        return {key: _filled(each, imports, without) for key, each in value.items()}
-    more = dict(_defaults(value[form], imports))
-    if form == "factory":  # whoever calls it may give the first argument
-        more.pop(next(iter(more), ""), None)
-    rest = {key: _filled(each, imports) for key, each in {**more, **value}.items() if key != form}
-    plain = {key: each for key, each in rest.items() if key in value or (key not in without and _is_plain(each))}
+        return {key: _filled(each, imports, exclude) for key, each in value.items()}
+    defaults = dict(_defaults(value[form], imports))
+    if form == "factory":  # the caller may pass the first argument
+        defaults.pop(next(iter(defaults), ""), None)
+    rest = {key: _filled(each, imports) for key, each in {**defaults, **value}.items() if key != form}
+    plain = {key: each for key, each in rest.items() if key in value or (key not in exclude and _is_plain(each))}
     return {form: value[form], **plain}
 
 
 def _defaults(name: Any, imports: bool) -> Iterator[tuple[str, Any]]:
-    """The parameters of the function of a name, and their defaults as a config holds them."""
+    """Yields the parameters of a named function with their defaults as a config holds them."""
     try:
         parameters = signature(_function(name, imports)).parameters.values()
     except (UsageError, TypeError, ValueError):
         return
     for each in parameters:
         if each.name not in LINEN:
-            default = names.name_of(each.default) or _dtype(each.default)
+            default = names.public_name(each.default) or _dtype(each.default)
             yield each.name, each.default if default is None else default
 
 
 def _function(name: Any, imports: bool) -> Any:
-    """What is named; of a package outside jaxnets that is not to be imported, only what is there already."""
+    """Resolves a name. Without ``imports``, a module of another package is used only if it is already imported."""
     module, _, attribute = name.rpartition(".") if isinstance(name, str) else ("", "", "")
-    if imports or module.partition(".")[0] in names.PLACES or module in names.LIBRARIES:
+    if imports or module.partition(".")[0] in names.NAMESPACES or module in names.LIBRARIES:
         return names.resolve(name, None)
     return vars(sys.modules[module]).get(attribute) if module in sys.modules else None
 
 
 def _dtype(value: Any) -> str | None:
-    """The name of a type of numbers of JAX."""
+    """Returns the name of a JAX dtype such as ``jnp.float32``, or None for other values."""
     return str(value.dtype) if hasattr(value, "dtype") and callable(value) else None
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a config can hold a value."""
+    """Returns True if a config can hold a value."""
     if isinstance(value, list | tuple):
         return all(_is_plain(each) for each in value)
     return value is None or type(value) in (bool, int, float, str)
