@@ -45,8 +45,8 @@ def images(
         on_corrupt: ``"refuse"``: a file that cannot be read or decoded is an error that names it; ``"skip"``: it is
             left out and counted in the description.
         memory_limit: In gigabytes. If all images fit, they are decoded once, at the start. Else every batch decodes
-            its own: at the start only headers are read, and a body that is corrupt is an error when it is met; with ``"skip"``
-            all are decoded at the start too, to find those.
+            its own: at the start only headers are read, and a body that is corrupt is an error when it is met; with
+            ``"skip"`` all are decoded at the start too, to find those.
         seed: Of the order and of what is held out.
 
     Raises:
