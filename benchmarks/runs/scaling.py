@@ -36,7 +36,9 @@ FLAGS = flags.FLAGS
 HERE = Path(__file__).parent.parent
 flags.DEFINE_integer("rounds", 5, "How often each number of devices gets its turn.", lower_bound=1)
 flags.DEFINE_string("topology", None, "Compile for these TPUs instead, such as v5e:2x4, and run nothing.")
-flags.DEFINE_string("json", None, "Write the result to this file; benchmarks/results/runs/scaling.json or scaling_tpu.json.")
+flags.DEFINE_string(
+    "json", None, "Write the result to this file; benchmarks/results/runs/scaling.json or scaling_tpu.json."
+)
 flags.DEFINE_string("page", str(HERE.parent / "docs" / "scaling.md"), "Make the tables of this page anew.")
 
 DEVICES = 8

@@ -6,7 +6,7 @@ A type states the dtype and the axes of an array. Equal names within one signatu
 
 A type of one axis begins with a space, ``Float[Array, " D"]``: linters take a lone word in quotes for the name of a
 class. A scalar is ``Float[Array, ""]``. ``Integer`` takes unsigned integers too, which ``Int`` does not; ``ArrayLike``
-takes NumPy arrays and Python numbers.
+takes Python numbers too, and ``Array``, when types are checked at run time, NumPy arrays: so do all functions.
 
 ==============  ========================================================================
 axis            meaning
@@ -37,6 +37,15 @@ An axis without a name of its own is spelled out in lower case (``layers``, ``po
 size be 1 (``Bool[Array, "*#batch #heads T S"]``); a mask that may have fewer axes is ``Bool[Array, "..."]``.
 """
 
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Integer, Key, Num, PyTree, Shaped
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from jaxtyping import ArrayLike, Bool, Float, Inexact, Int, Integer, Key, Num, PyTree, Shaped
+
+if TYPE_CHECKING:
+    from jax import Array
+else:
+    Array = jax.Array | np.ndarray
 
 __all__ = ["Array", "ArrayLike", "Bool", "Float", "Inexact", "Int", "Integer", "Key", "Num", "PyTree", "Shaped"]

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from jaxnets.ops.array_types import Array, Bool, Float, Inexact, Integer, Shaped
+from jaxnets.ops.array_types import Array, Bool, Float, Inexact, Shaped
 from jaxnets.ops.checks import check_floating, check_integer, described
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import masked_sum
@@ -27,7 +27,7 @@ class Segments:
         count: How many sets there are, S: results are ``[S, ...]``. Static within ``jax.jit``.
     """
 
-    ids: Integer[Array, " M"]
+    ids: Shaped[Array, " M"]  # integers, but for derivatives by them
     count: int
 
 
