@@ -1,4 +1,4 @@
-"""Checks of what a user gives to the readers of data."""
+"""Checks of arguments and paths for data readers."""
 
 import errno
 import functools
@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 
 def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
-    """A reader of foreign files whose errors are one line of at most ``LONGEST_MESSAGE`` characters.
+    """Wraps a reader so that its errors have one line of at most ``LONGEST_MESSAGE`` characters.
 
-    What the files hold, such as names and labels, is in its messages. Where memory is too small for a file, that is a
-    ``ValueError``, too.
+    Error messages quote the content of files, such as names and labels, and must be escaped and shortened. A
+    ``MemoryError`` becomes a ``ValueError``.
     """
 
     @functools.wraps(reader)
@@ -27,27 +27,27 @@ def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
         try:
             return reader(*args, **kwargs)
         except ValueError as error:
-            message = printable(error, MAX_MESSAGE_LENGTH - 1)  # and one that stands for what is left out
+            message = printable(error, MAX_MESSAGE_LENGTH - 1)  # leaves room for the ellipsis
             if message == str(error):
                 raise
             raise ValueError(message) from error
         except MemoryError as error:
             path = args[0] if args else kwargs.get("path", "the data")
-            raise ValueError(f"{printable(path)} must fit into memory; it does not") from error
+            raise ValueError(f"{printable(path)} must fit into memory, got a file that is too large") from error
 
     return reads
 
 
 def check_arguments(seed: int, validation_fraction: float = 0.5, **sizes: int) -> None:
-    """Checks arguments that many readers have.
+    """Checks common arguments of readers.
 
     Args:
-        seed: Must be an integer, not below 0.
-        validation_fraction: Must be between 0 and 1.
-        **sizes: Such as ``batch``: must be integers of at least 1.
+        seed: An integer of at least 0.
+        validation_fraction: A number strictly between 0 and 1.
+        **sizes: Integers of at least 1, such as ``batch_size``.
 
     Raises:
-        ValueError: One is not; it is named.
+        ValueError: An argument is out of range.
     """
     check_integer("seed", seed, minimum=0)
     for name, size in sizes.items():
@@ -67,14 +67,14 @@ def check_range(min_size: int, max_size: int) -> None:
 
 
 def path_of(path: str | os.PathLike) -> Path:
-    """The file or folder that a user names, ``~`` expanded.
+    """Converts an argument to a path and expands ``~``.
 
     Raises:
-        ValueError: It is neither text nor a path, empty, or in the home folder of nobody.
+        ValueError: The argument is not a path or is empty, or its home folder does not exist.
     """
     given: Any = path
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-        raise ValueError(f"path must be the name of a file or folder, got {path!r}")
+        raise ValueError(f"`path` must be the name of a file or folder, got {path!r}")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -82,10 +82,10 @@ def path_of(path: str | os.PathLike) -> Path:
 
 
 def open_data(path: str | os.PathLike) -> IO[bytes]:
-    """The regular file at a path, or at the end of a link, open to be read.
+    """Opens a regular file, or the target of a link to one, for reading.
 
     Raises:
-        ValueError: There is none, it is something else (a named pipe, a device, ...), or it cannot be read.
+        ValueError: The file does not exist, is not regular (such as a pipe or a device), or cannot be read.
     """
     file = path_of(path)
     try:
@@ -97,5 +97,5 @@ def open_data(path: str | os.PathLike) -> IO[bytes]:
 
 
 def size_of(file: IO[bytes]) -> int:
-    """The size of an open file in bytes."""
+    """Returns the size of an open file in bytes."""
     return os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""Encoded images (JPEG, PNG, ...) and what decodes them: at once, or when a batch asks for them."""
+"""Encoded images (JPEG, PNG, ...), decoded all at once or batch by batch."""
 
 import hashlib
 import math
@@ -16,21 +16,21 @@ from jaxnets.data.formats.image_decoding import MODES, check_header, decode, ope
 from jaxnets.ops.printable import printable
 
 THREADS = os.cpu_count() or 1
-BLOCK = 16  # images that a thread takes at a time
+BLOCK = 16  # images per task of a thread
 
 
 class EncodedImages:
-    """Images that are decoded when they are asked for: indexed by numbers like an array uint8 ``[N, H, W, C]``.
+    """A lazily decoded array of images, uint8 ``[N, H, W, C]``, indexed by arrays of rows.
 
     Args:
         count: N.
-        name: ``i -> text``, what an error calls one.
-        content: ``i -> bytes``, what its file holds.
-        size: H and W; 0: of the first that can be decoded, and the others must be like it.
+        name: ``i -> name`` of an image in error messages.
+        content: ``i -> bytes`` of an encoded image.
+        size: H and W; 0 for the size of the first valid image, which all others must have.
         channels: C, 1 or 3.
 
     Raises:
-        ValueError: ``channels`` is out of range, or ``size`` is 0 and there is none that can be decoded.
+        ValueError: ``channels`` is not 1 or 3, or ``size`` is 0 and no image can be decoded.
     """
 
     dtype = np.dtype(np.uint8)
@@ -39,7 +39,7 @@ class EncodedImages:
         self, count: int, name: Callable[[int], str], content: Callable[[int], bytes], size: int, channels: int
     ):
         if channels not in MODES:
-            raise ValueError(f"channels: 1 or 3; given {channels}")
+            raise ValueError(f"`channels` must be 1 or 3, got {channels}")
         self._name, self._content, self._size = name, content, size
         self.shape = (count, size, size, channels)
         if not size:
@@ -52,7 +52,7 @@ class EncodedImages:
                 return decode(self._content(i), 0, self.shape[3])
             except ValueError as error:
                 failure = failure if i else f"cannot decode {self._name(i)}: {error}"
-        raise ValueError(f"none of {len(self)} images can be decoded; {failure}")
+        raise ValueError(f"none of {len(self)} images can be decoded: {failure}")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -63,21 +63,21 @@ class EncodedImages:
         return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
     def decoded(self, i: int, content: bytes) -> np.ndarray:
-        """Image ``i``; a ``ValueError`` that names it where that cannot be."""
+        """Decodes the content of image ``i``, which an error names."""
         try:
             return decode(content, self._size, self.shape[3])
         except ValueError as error:
             raise ValueError(f"cannot decode {self._name(i)}: {error}") from error
 
     def all(self, corrupt: str) -> "Decoded":
-        """All of them.
+        """Decodes all images.
 
         Args:
-            corrupt: What to do with one that cannot be decoded: ``"refuse"`` or ``"skip"`` it.
+            corrupt: ``"refuse"`` raises an error for a corrupt image, ``"skip"`` leaves it out.
 
         Raises:
-            ValueError: One cannot be decoded and is not skipped (it is named), none can, ``size`` is 0 and one is of
-                another size, or ``corrupt`` is neither.
+            ValueError: An image is corrupt and not skipped, all are corrupt, ``size`` is 0 and an image has another
+                size, or ``corrupt`` has another value.
         """
         _check_choice(corrupt)
         images = self._empty()
@@ -93,7 +93,10 @@ class EncodedImages:
                 return hashlib.sha256(content).digest(), str(error)
             if image.shape != images.shape[1:]:
                 own, others = (" x ".join(map(str, shape[:2])) for shape in (image.shape, images.shape[1:]))
-                raise ValueError(f"{self._name(i)} is of {own}, others of {others}; size= makes them equal")
+                raise ValueError(
+                    f"{self._name(i)} must have the size of the first image, {others}, got {own}; "
+                    "`size` resizes all images"
+                )
             images[i] = image
             return hashlib.sha256(content).digest(), ""
 
@@ -104,29 +107,31 @@ class EncodedImages:
                 failures[i] = failure
         kept = _kept(failures, len(self))
         if failures:
-            for new, old in enumerate(kept):  # in place: there may be no room for a copy
+            for new, old in enumerate(kept):  # in place: memory may not suffice for a copy
                 images[new] = images[old]
         return Decoded(images[: len(kept)], kept, list(failures.values()), digest.digest())
 
     def _empty(self) -> np.ndarray:
         needed, there = math.prod(self.shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         try:
-            if needed > there:  # the system would give it, and end the process when it is filled
+            if needed > there:  # the system would overcommit, and kill the process later
                 raise MemoryError
             return np.empty(self.shape, np.uint8)
         except MemoryError as error:
             shape = " x ".join(map(str, self.shape))
             raise ValueError(
-                f"{shape} bytes of decoded images: {needed / 1e9:,.1f} GB; must fit into memory, {there / 1e9:,.1f} GB"
+                f"decoded images must fit into memory, {there / 1e9:,.1f} GB, got {shape} bytes, {needed / 1e9:,.1f} GB"
             ) from error
 
 
 class Decoded(NamedTuple):
-    """Attributes:
-    images: uint8 ``[K, H, W, C]``.
-    kept: Their numbers among all.
-    failures: What is wrong with the others.
-    digest: SHA-256 of all of them as they were encoded.
+    """Decoded images.
+
+    Attributes:
+        images: uint8 ``[K, H, W, C]``.
+        kept: Indices of the K images among all.
+        failures: Error messages of the corrupt images.
+        digest: SHA-256 of all encoded images.
     """
 
     images: Any
@@ -136,7 +141,7 @@ class Decoded(NamedTuple):
 
 
 def told(failures: list[str]) -> str:
-    """What a description says of images that were skipped."""
+    """Describes the skipped images, for the description of a dataset."""
     if not failures:
         return ""
     count = "1 corrupt image" if len(failures) == 1 else f"{len(failures):,} corrupt images"
@@ -144,15 +149,15 @@ def told(failures: list[str]) -> str:
 
 
 def check_classes(source: str, labels: np.ndarray, left: np.ndarray, names: Sequence[str], failures: list[str]) -> None:
-    """Raises a ``ValueError`` if, without what is corrupt, a class of ``labels`` has nothing left to learn from."""
+    """Raises a ``ValueError`` if all training images of a class are corrupt."""
     lost = np.setdiff1d(labels, left)
     if len(lost):
         called = printable(names[lost[0]] if names else lost[0])
-        raise ValueError(f"{printable(source)}: no image of class {called} to learn from can be decoded; {failures[0]}")
+        raise ValueError(f"{printable(source)}: no training image of class {called} can be decoded: {failures[0]}")
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of an image's file; a ``ValueError`` that names it where it cannot be read."""
+    """Reads the bytes of an image file, which an error names."""
     try:
         with open_file(path) as file:
             return file.read()
@@ -161,12 +166,15 @@ def read_file(path: Path) -> bytes:
 
 
 def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> tuple[np.ndarray, list[str], bytes]:
-    """The numbers of the files that begin as images do, what is wrong with the others, and a digest of all sizes.
+    """Checks the headers of image files.
 
-    Where corrupt ones are to be skipped, all are decoded once to find them, for later would be too late.
+    With ``corrupt="skip"`` all files are decoded once, because corrupt images must be known before training.
+
+    Returns:
+        Indices of the valid files, error messages of the others, and a digest of all file sizes.
 
     Raises:
-        ValueError: One does not and ``corrupt`` is not ``"skip"``, or none does.
+        ValueError: A file is not an image and ``corrupt`` is ``"refuse"``, or no file is an image.
     """
     _check_choice(corrupt)
 
@@ -186,7 +194,7 @@ def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> 
             return length, failure
         return length, ""
 
-    found = list(_each(work, len(files), "looking at"))
+    found = list(_each(work, len(files), "checking"))
     failures = {i: failure for i, (_, failure) in enumerate(found) if failure}
     digest = hashlib.sha256(np.array([length for length, _ in found], np.int64).tobytes()).digest()
     return _kept(failures, len(files)), list(failures.values()), digest
@@ -194,17 +202,17 @@ def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> 
 
 def _check_choice(corrupt: str) -> None:
     if corrupt not in ("refuse", "skip"):
-        raise ValueError(f"corrupt: refuse or skip; given {corrupt!r}")
+        raise ValueError(f"`on_corrupt` must be refuse or skip, got {corrupt!r}")
 
 
 def _kept(failures: dict[int, str], count: int) -> np.ndarray:
     if len(failures) == count:
-        raise ValueError(f"none of {count} images can be decoded; {failures.get(0, 'no images')}")
+        raise ValueError(f"none of {count} images can be decoded: {failures.get(0, 'no images')}")
     return np.setdiff1d(np.arange(count), list(failures))
 
 
 def _each(work: Callable[[int], Any], count: int, doing: str) -> Iterator[Any]:
-    """``work(i)`` for each ``i`` in order, done in threads; shown on a terminal where it takes long."""
+    """Yields ``work(i)`` in order, computed in threads, with a progress bar on a terminal."""
 
     def block(begin: int) -> list[Any]:
         return [work(i) for i in range(begin, min(begin + BLOCK, count))]

@@ -1,4 +1,4 @@
-"""Labels of examples, numbers or text, as the numbers of classes."""
+"""Class indices of labels that are numbers or text."""
 
 import functools
 import unicodedata
@@ -8,42 +8,40 @@ import numpy as np
 
 from jaxnets.ops.printable import printable
 
-LONGEST_LABEL = 1000  # characters: classes' names are saved and shown, and NumPy pads all to the longest
-MAX_CLASSES = 2**20  # a model has an output for each; the largest data sets of faces and products have as many
+LONGEST_LABEL = 1000  # characters; NumPy pads all names to the longest one
+MAX_CLASSES = 2**20  # about the size of the largest datasets of faces and products
 
 
 def number_labels(
     source: str, labels: Mapping[str, np.ndarray], names: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Numbers the classes of the labels of a dataset's parts.
+    """Maps the labels of all splits to class indices.
 
-    The classes are the labels that occur in the first part, in order. Numbers are compared as integers, whatever their
-    dtypes: int64 and uint64 beyond 2^53 too, -0.0 and 0.0 are one class. Text is compared as it is, character by
-    character.
+    The classes are the sorted labels of the first split, the training split. Numbers are compared as integers of any
+    size, independent of the dtype; -0.0 equals 0.0. Text is compared character by character.
 
     Args:
-        source: What the data is called.
-        labels: ``[N]`` of each part by its name: integers, bools, whole floating-point numbers, or text; bytes are
-            text in UTF-8. The first part is that to learn from.
-        names: Of the classes, where the labels are their numbers.
+        source: The name of the data in error messages.
+        labels: Labels ``[N]`` by split: integers, bools, integral floating-point numbers, or text (bytes in UTF-8).
+        names: Names of the classes, if labels are their indices.
 
     Returns:
-        The names of the classes, and their numbers int32 ``[N]`` by part.
+        The names of the classes, and indices int32 ``[N]`` by split.
 
     Raises:
-        ValueError: A part has no examples, its labels are none of these, parts have numbers and text, a class is not in
-            the first part, there are more than ``MAX_CLASSES``, or a label or name has more than ``LONGEST_LABEL``
-            characters.
+        ValueError: A split is empty, its labels have another type, splits mix numbers and text, a class does not occur
+            in the training split, there are more than ``MAX_CLASSES`` classes, or a label or name has more than
+            ``LONGEST_LABEL`` characters.
     """
     check_lengths(f"{source}: names of classes", names)
     plain = {part: _plain(source, part, array) for part, array in labels.items()}
     first, *others = plain
     for part in others:
         if _is_text(plain[first]) != _is_text(plain[part]):
-            kinds = " and ".join(f"{_kind(labels[part])} in the {part} part" for part in (first, part))
+            kinds = " and ".join(f"{_kind(labels[part])} in the {part} split" for part in (first, part))
             raise ValueError(
                 f"{source}: labels must be all numbers or all text, got {kinds}; "
-                "convert those of one part by .astype(str) or .astype(int)"
+                "convert one of them with .astype(str) or .astype(int)"
             )
     found, inverse = np.unique(plain[first], return_inverse=True)
     if len(found) > MAX_CLASSES:
@@ -56,27 +54,29 @@ def number_labels(
         if strange:
             called = printable(names[strange[0]] if names else strange[0], 60)
             hint = (
-                "; it is one of the training part in another Unicode normalization (unicodedata.normalize)"
-                if _looks_like_one(strange[0], found)
+                "; the training split has it in another Unicode normalization (unicodedata.normalize)"
+                if _is_denormalized(strange[0], found)
                 else ""
             )
-            raise ValueError(f"{source}: class {called} is in the {part} part only{hint}")
+            raise ValueError(
+                f"{source}: class {called} must occur in the training split, got it only in the {part} split{hint}"
+            )
         numbers[part] = np.array([number[_key(label)] for label in here], np.int32)[inverse]
     return tuple(names[label] if names else str(label) for label in found), numbers
 
 
 def _plain(source: str, part: str, labels: np.ndarray) -> np.ndarray:
-    """Labels as text, integers, bools or finite whole numbers."""
+    """Returns labels as text, integers, bools or finite integral numbers."""
     if not len(labels):
-        raise ValueError(f"{source}: no examples in the {part} part")
-    kind, where = labels.dtype.kind, f"{source}: labels of the {part} part"
-    text = kind == "O" and all(isinstance(label, str) for label in labels)  # as pandas has it
+        raise ValueError(f"{source}: the {part} split must have examples, got none")
+    kind, where = labels.dtype.kind, f"{source}: labels of the {part} split"
+    text = kind == "O" and all(isinstance(label, str) for label in labels)  # as in pandas
     if text or kind in "SUT":
         lengths = _lengths(labels) if text else np.strings.str_len(labels)
         _check_lengths(where, lengths)
         if text:
             return labels.astype(str)
-        if kind in "SU":  # without the padding of a longer dtype
+        if kind in "SU":  # removes padding of a longer dtype
             labels = labels.astype(f"{kind}{max(1, lengths.max())}", copy=False)
         return _decoded(where, labels) if kind == "S" else labels
     if kind not in "biufUT":
@@ -84,19 +84,19 @@ def _plain(source: str, part: str, labels: np.ndarray) -> np.ndarray:
     if kind == "f":
         nan = np.flatnonzero(np.isnan(labels))
         if len(nan):
-            raise ValueError(f"{source}: label {labels[nan[0]]} of example {nan[0]} in the {part} part")
+            raise ValueError(f"{where} must not be NaN, got {labels[nan[0]]} in example {nan[0]}")
         broken = np.flatnonzero(~np.isfinite(labels) | (labels != np.round(labels)))
         if len(broken):
             raise ValueError(
-                f"{where} must be the numbers or names of classes (integers, bools or text), got {labels.dtype} with "
-                f"{labels[broken[0]]} in example {broken[0]}; np.digitize divides quantities into classes"
+                f"{where} must be indices or names of classes (integers, bools or text), got {labels.dtype} with "
+                f"{labels[broken[0]]} in example {broken[0]}; np.digitize converts quantities to classes"
             )
         return labels + labels.dtype.type(0)  # -0.0 becomes 0.0
     return labels
 
 
 def check_lengths(what: str, names: Sequence[str]) -> None:
-    """Raises a ``ValueError`` where a name has more than ``LONGEST_LABEL`` characters."""
+    """Raises a ``ValueError`` if a name has more than ``LONGEST_LABEL`` characters."""
     _check_lengths(what, _lengths(names))
 
 
@@ -107,7 +107,7 @@ def _lengths(texts: Iterable[str]) -> np.ndarray:
 def _check_lengths(what: str, lengths: np.ndarray) -> None:
     long = np.flatnonzero(lengths > LONGEST_LABEL)
     if len(long):
-        given = f"{lengths[long[0]]:,} in number {long[0]}"
+        given = f"{lengths[long[0]]:,} in example {long[0]}"
         raise ValueError(f"{what} must have at most {LONGEST_LABEL:,} characters, got {given}")
 
 
@@ -117,12 +117,12 @@ def _decoded(where: str, labels: np.ndarray) -> np.ndarray:
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{where} must be text in UTF-8, got {printable(repr(error.object), 60)}; "
-            "decode them first, for example by np.char.decode(labels, 'latin-1')"
+            "decode them first, for example with np.char.decode(labels, 'latin-1')"
         ) from error
 
 
-def _looks_like_one(label: np.generic | str, found: np.ndarray) -> bool:
-    """Whether a class differs from one of ``found`` in its Unicode normalization alone."""
+def _is_denormalized(label: np.generic | str, found: np.ndarray) -> bool:
+    """Returns whether a label equals one of ``found`` up to Unicode normalization."""
     same = functools.partial(unicodedata.normalize, "NFC")
     return isinstance(label, str) and same(label) in map(same, map(str, found))
 
@@ -136,4 +136,4 @@ def _kind(labels: np.ndarray) -> str:
 
 
 def _key(label: np.generic | str) -> str | int:
-    return str(label) if isinstance(label, str) else int(label)  # Python's integers are exact
+    return str(label) if isinstance(label, str) else int(label)  # Python integers are exact

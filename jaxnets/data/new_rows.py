@@ -1,4 +1,4 @@
-"""A user's new file, read as the file that a run learned from: raw inputs, with targets or without."""
+"""New files in the format of the training data: raw inputs, with or without targets."""
 
 from collections.abc import Sequence
 
@@ -23,21 +23,21 @@ Arrays = dict[str, np.ndarray]
 
 @one_line_errors
 def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
-    """Raw inputs of a new file, a row each; ``preprocess`` makes of them what a model reads.
+    """Reads raw inputs from a file, for ``preprocess``.
 
-    An npz file has the array ``x`` or ``x_test``, or one array alone.
+    An npz file must have the array ``x`` or ``x_test``, or a single array.
 
     Args:
         path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file; for ``Pixels`` an
             npz or IDX file; for ``Images`` a folder of images, one image, or an npz file.
-        inputs: What becomes of raw inputs, as a dataset has it.
+        inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
-        ``inputs``: ``[N, D]``, ``[N, T, D]``, ``[N, H, W]``, or uint8 ``[N, H, W, C]``; and ``file``, names of files,
-        where these are of images.
+        ``inputs``: ``[N, D]``, ``[N, T, D]``, ``[N, H, W]``, or uint8 ``[N, H, W, C]``. For image files also ``file``,
+        their names.
 
     Raises:
-        ValueError: The file cannot be read, or a row is not like those of the training data; it is named.
+        ValueError: The file cannot be read, or a row does not match the training data.
     """
     if isinstance(inputs, Images) and not _is_archive(path):
         return _images(files_below(path), inputs)
@@ -50,24 +50,24 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     name = next((name for name in ("x", "x_test") if name in held), held[0] if len(held) == 1 else "")
     if not name:
         shown = ", ".join(printable(name, 40) for name in held[:10]) or "nothing"
-        raise ValueError(f"{printable(path)} must have the array x or x_test, or one array alone, got {shown}")
+        raise ValueError(f"{printable(path)} must have the array x or x_test, or a single array, got {shown}")
     return {"inputs": _checked(path, name, read_arrays(path, (name,))[name], inputs)}
 
 
 @one_line_errors
 def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
-    """Raw inputs of a new file, as ``read_inputs`` gives them, and ``targets`` as a batch has them.
+    """Reads raw inputs as ``read_inputs`` does, and ``targets`` in the format of a batch.
 
-    An npz file has ``x`` and ``y``, or ``x_test`` and ``y_test``; a CSV file the columns of the targets; a folder of
-    images a folder for each class; a folder of IDX files is in MNIST's layout, of which the test part is read.
+    An npz file must have ``x`` and ``y``, or ``x_test`` and ``y_test``; a CSV file the target columns; a folder of
+    images one folder per class. In a folder of IDX files in the layout of MNIST, the test split is read.
 
     Args:
-        path: As in ``read_inputs``.
-        inputs: What becomes of raw inputs, as a dataset has it.
-        spec: What the targets of the training data mean.
+        path: A path as in ``read_inputs``.
+        inputs: Description of the preprocessing, such as ``dataset.inputs``.
+        spec: Spec of the targets, such as ``dataset.spec``.
 
     Raises:
-        ValueError: As ``read_inputs``, or a target is none of the training data's; it is named.
+        ValueError: As in ``read_inputs``, or a target does not occur in the training data.
     """
     shown = printable(path)
     if isinstance(inputs, Images) and not _is_archive(path):
@@ -77,7 +77,7 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
         return {**_images([file for files in classes.values() for file in files], inputs), "targets": targets}
     if isinstance(inputs, Columns) and not is_npz(path):
         if not inputs.targets:
-            raise ValueError(f"{shown} must be an npz file as that of the training data, got CSV")
+            raise ValueError(f"{shown} must be an npz file like the training data, got CSV")
         table, cells = _cells(path, inputs, isinstance(spec, Classes))
         y, known = targets_of(cells, inputs.targets, isinstance(spec, Classes))
         return {"inputs": features_of(table, cells, inputs), "targets": encoded_as(shown, spec, y, known)}
@@ -90,17 +90,17 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     arrays = read_arrays(path, (f"x{part}", f"y{part}"), (key,))
     x, y = _checked(path, f"x{part}", arrays[f"x{part}"], inputs), arrays[f"y{part}"]
     if y.shape[:1] != x.shape[:1]:
-        raise ValueError(f"{shown}: y{part} must have {len(x)} rows as x{part} has, got shape {y.shape}")
-    if isinstance(spec, Classes) and y.ndim == 2 and y.shape[1] == 1:  # as Keras has them
+        raise ValueError(f"{shown}: y{part} must have {len(x)} rows like x{part}, got shape {y.shape}")
+    if isinstance(spec, Classes) and y.ndim == 2 and y.shape[1] == 1:  # as in Keras
         y = y[:, 0]
     names = names_of(path, arrays, key) if isinstance(spec, Classes) and y.dtype.kind in "iu" else ()
     return {"inputs": x, "targets": encoded_as(shown, spec, y, _in_range(shown, y, names))}
 
 
 def _in_range(shown: str, y: np.ndarray, names: Sequence[str]) -> Sequence[str]:
-    """Names of classes, whose numbers must be those of ``names``."""
+    """Checks that class indices are in the range of ``names``, and returns these."""
     if names and len(y) and not 0 <= y.min() <= y.max() < len(names):
-        raise ValueError(f"{shown}: y must be numbers of {len(names)} classes, got {y.min()} to {y.max()}")
+        raise ValueError(f"{shown}: y must be indices of {len(names)} classes, got {y.min()} to {y.max()}")
     return names
 
 
@@ -109,17 +109,17 @@ def _is_archive(path: str) -> bool:
 
 
 def _images(files: Sequence, inputs: Images) -> Arrays:
-    """Images of files, brought to the size of those of the training data."""
+    """Decodes image files and resizes them to the size of the training images."""
     size = inputs.height if inputs.height == inputs.width else 0
     images = encoded(list(files), size, inputs.channels).all("refuse").images
     if images.shape[1:3] != (inputs.height, inputs.width):
         like, given = f"{inputs.height} x {inputs.width}", f"{images.shape[1]} x {images.shape[2]}"
-        raise ValueError(f"{printable(files[0])} must be of {like}, got {given}")
+        raise ValueError(f"{printable(files[0])} must have the size {like}, got {given}")
     return {"inputs": images, "file": np.array([str(file) for file in files])}
 
 
 def _cells(path: str, inputs: Columns, classes: bool | None = None) -> tuple[Table, Cells]:
-    """The columns of a CSV file that are features, and those that are targets unless ``classes`` is None."""
+    """Reads the feature columns of a CSV file, and the target columns unless ``classes`` is None."""
     table = read_table(path)
     targets = () if classes is None else inputs.targets
     check_columns(table, (*inputs.names, *targets))
@@ -134,7 +134,7 @@ def _cells(path: str, inputs: Columns, classes: bool | None = None) -> tuple[Tab
 
 
 def _checked(path: str, name: str, x: np.ndarray, inputs: Inputs | None) -> np.ndarray:
-    """An array of raw inputs; a ``ValueError`` where it is not like those of the training data."""
+    """Checks that raw inputs match the training data, and returns them in their full shape."""
     shown = f"{printable(path)}: {name}"
     if isinstance(inputs, Columns):
         table_array(path, x, name)
@@ -166,16 +166,18 @@ def _checked(path: str, name: str, x: np.ndarray, inputs: Inputs | None) -> np.n
             _check_size(shown, "[N, T, D]", x, x.shape[2], len(inputs.std))
         _check_finite(shown, x, lengths_of(x))
         return x
-    raise ValueError(f"{printable(path)} must be a file of a run whose inputs are read from files, got one of others")
+    raise ValueError(f"{printable(path)} cannot be read: the data of this run are generated, not read from files")
 
 
 def _check_size(shown: str, axes: str, x: np.ndarray, size: int, wanted: int) -> None:
     if size != wanted:
-        raise ValueError(f"{shown} must be {axes} with a last axis of {wanted} as in training, got shape {x.shape}")
+        raise ValueError(
+            f"{shown} must have shape {axes} with a last axis of {wanted} as in training, got shape {x.shape}"
+        )
 
 
 def _check_finite(shown: str, x: np.ndarray, lengths: np.ndarray) -> None:
-    """Raises a ``ValueError`` where a number within a row is not finite; NaN beyond its length is padding."""
+    """Raises a ``ValueError`` for a non-finite number within the length of a row."""
     wrong = np.argwhere(~np.isfinite(x) & (np.arange(x.shape[1]) < lengths[:, None])[..., None])
     if len(wrong):
         row, *place = wrong[0]

@@ -1,7 +1,8 @@
-"""Pieces of words: a tokenizer of the ``tokenizers`` library that is learned, checked and applied.
+"""Subword units: training, validation and use of a tokenizer of the ``tokenizers`` library.
 
-The library's own JSON describes tokenizers of many kinds, some of them slow; what is wrong in it can end in a panic. So
-a foreign one is never given to its parser: its pieces and merges are checked, and the tokenizer is built from them.
+The JSON format of the library describes many kinds of tokenizers, some of them slow, and invalid JSON can cause a
+panic. Therefore saved JSON is never passed to its parser: units and merges are checked, and the tokenizer is built from
+them.
 """
 
 import functools
@@ -16,16 +17,16 @@ from jaxnets.ops import extras
 from jaxnets.ops.printable import printable
 
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-_LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # where str.splitlines ends a line
+_LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # line ends of str.splitlines
 
-# The time to learn from a word grows with the square of its length: 0.4 s for 20,000 characters, 45 s for 200,000.
-# Of words this long a text has no more than of noise, such as one line of base64.
-LONGEST_WORD = 1024  # characters; longer ones are cut
-_BLOCK = 8 * LONGEST_WORD  # characters that are given to the library at once: it takes 200 bytes for each
+# The training time grows with the square of the length of a word: 0.4 s for 20,000 characters, 45 s for 200,000. Words
+# of this length are noise, such as a line of base64.
+LONGEST_WORD = 1024  # characters; longer words are split
+_BLOCK = 8 * LONGEST_WORD  # characters per call; the library needs 200 bytes for each
 
-MAX_PIECES = 2**20  # the library reserves memory for all beforehand; models with the most have 2**18
-MAX_JSON = 2**26  # characters: 60 for each of so many pieces
-MAX_PIECE = 2**14  # bytes; those learned have LONGEST_WORD characters at most, of up to 4 bytes
+MAX_PIECES = 2**20  # the library reserves memory for all of them; the largest models have 2**18
+MAX_JSON = 2**26  # characters: 60 per piece
+MAX_PIECE = 2**14  # bytes; a trained piece has at most LONGEST_WORD characters of up to 4 bytes
 MAX_SYMBOLS = 256
 _FIXED = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None}
 _MODEL = {
@@ -43,26 +44,26 @@ _SYMBOL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized":
 
 @functools.cache
 def byte_of() -> dict[str, int]:
-    """The bytes by the characters that GPT-2 writes them with: those that can be printed as they are."""
+    """Returns the byte of each character in the printable encoding of GPT-2."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]
     return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool) -> str:
-    """The JSON of a tokenizer that is learned from texts; arguments and errors are those of ``learn_pieces``."""
+    """Returns the JSON of a tokenizer trained on texts; arguments and errors are those of ``learn_pieces``."""
     extras.require(__name__, "text")
     from tokenizers import models, trainers
     from tokenizers.pre_tokenizers import ByteLevel
 
-    check_arguments(0, pieces=size)
+    check_arguments(0, vocab_size=size)
     if size < 256:
-        raise ValueError(f"pieces: at least the 256 bytes; given {size}")
+        raise ValueError(f"`vocab_size` must be at least 256, the number of bytes, got {size}")
     if size > MAX_PIECES:
-        raise ValueError(f"pieces must be at most {MAX_PIECES:,}, got {size:,}")
+        raise ValueError(f"`vocab_size` must be at most {MAX_PIECES:,}, got {size:,}")
     odd = [name for name in symbols if not name or not set(name) <= set(map(chr, range(33, 127)))]
     if odd:
-        raise ValueError(f"symbols must be of printable ASCII, got {printable(repr(odd[0]), 60)}")
+        raise ValueError(f"`symbols` must be printable ASCII, got {printable(repr(odd[0]), 60)}")
     tokenizer = _tokenizer(models.BPE(), by_line)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -70,18 +71,18 @@ def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool
         special_tokens=list(symbols),
         show_progress=False,
     )
-    divide = _divider(by_line)  # its own: that of the tokenizer is locked while it learns
+    divide = _divider(by_line)  # a second instance: that of the tokenizer is locked during training
     tokenizer.train_from_iterator((part for text in texts for part in parts(divide, text)), trainer)
     return tokenizer.to_str()
 
 
 def parts(divide: Any, text: str) -> Iterator[str]:
-    """A text in parts of whole words, which have the same pieces by themselves; words that are too long are cut.
+    """Yields segments of a text that consist of whole words and can be encoded separately.
 
-    A word that is cut begins anew after ``LONGEST_WORD`` characters.
+    Words of more than ``LONGEST_WORD`` characters are split.
 
     Args:
-        divide: What divides a text into words, a pre-tokenizer of the library.
+        divide: A pre-tokenizer of the library, which splits text into words.
         text: The text.
     """
     from tokenizers import pre_tokenizers
@@ -92,12 +93,12 @@ def parts(divide: Any, text: str) -> Iterator[str]:
         block = text[begin : begin + _BLOCK]
         words = [place for _, place in divide.pre_tokenize_str(block)]
         end = begin + len(block)
-        if end < len(text):  # the last word may go on
+        if end < len(text):  # the last word may be incomplete
             end = begin + next(
                 (first for first, _ in reversed(words) if first and _is_safe(block[first - 1], lines)), LONGEST_WORD
             )
         long = next((first for first, last in words if last - first > LONGEST_WORD), None)
-        if long is not None:  # as it is in every block that has no place to be divided at
+        if long is not None:  # true for every block without a word boundary
             end = begin + long + LONGEST_WORD
         yield text[begin:end]
         begin = end
@@ -123,27 +124,27 @@ def encode(tokenizer: Any, text: str) -> np.ndarray:
 
 
 def checked(text: str) -> dict[str, Any]:
-    """The JSON of a tokenizer as ``learn`` writes it, as what it stands for.
+    """Parses and checks the JSON of a tokenizer written by ``learn``.
 
     Raises:
         ValueError: It has another form, or exceeds a limit.
     """
     if not isinstance(text, str):
-        raise ValueError(f"pieces must be the JSON of a tokenizer, got {type(text).__name__}")
+        raise ValueError(f"`pieces` must be the JSON of a tokenizer, got {type(text).__name__}")
     if len(text) > MAX_JSON:
         raise ValueError(f"the JSON of a tokenizer must have at most {MAX_JSON:,} characters, got {len(text):,}")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"pieces must be the JSON of a tokenizer, got {printable(text, 60)!r}") from error
+        raise ValueError(f"`pieces` must be the JSON of a tokenizer, got {printable(text, 60)!r}") from error
     _check(isinstance(found, dict), "an object", found)
     model, symbols = found.pop("model", None), found.pop("added_tokens", [])
     words, decoder = found.pop("pre_tokenizer", None), found.pop("decoder", None)
     _check(isinstance(model, dict), "a model", model)
     vocabulary, merges = model.pop("vocab", None), model.pop("merges", None)
     by_line = next((each for each in (False, True) if words == _words(each)), None)
-    _check(by_line is not None, "words as learn_pieces divides texts into", words)
-    _check(decoder == _byte_level(add_prefix_space=True), "the decoder of bytes", decoder)
+    _check(by_line is not None, "the pre-tokenizer of learn_pieces", words)
+    _check(decoder == _byte_level(add_prefix_space=True), "the byte-level decoder", decoder)
     for given, expected in ((found, _FIXED), (model, _MODEL)):
         for name, value in given.items():
             right = (
@@ -161,10 +162,10 @@ def checked(text: str) -> dict[str, Any]:
 
 
 def tokenizer_of(text: str) -> Any:
-    """The tokenizer of a JSON that ``learn`` wrote.
+    """Builds the tokenizer of JSON written by ``learn``.
 
     Raises:
-        ValueError: As ``checked``.
+        ValueError: As in ``checked``.
     """
     extras.require(__name__, "text")
     from tokenizers import AddedToken, models
@@ -175,9 +176,9 @@ def tokenizer_of(text: str) -> Any:
         tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in found["symbols"]])
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # a panic of the library, which is no Exception
-        raise ValueError(f"pieces must be those of a tokenizer, got {printable(error, 100)}") from error
-    tokenizer.encode_special_tokens = True  # a symbol's name within a text is text
+    except BaseException as error:  # a panic of the library is not an Exception
+        raise ValueError(f"`pieces` must be a valid tokenizer, got {printable(error, 100)}") from error
+    tokenizer.encode_special_tokens = True  # the name of a symbol within a text is ordinary text
     return tokenizer
 
 
@@ -191,7 +192,7 @@ def _tokenizer(model: Any, by_line: bool) -> Any:
 
 
 def _divider(by_line: bool) -> Any:
-    """The pre-tokenizer that divides a text into words."""
+    """Returns the pre-tokenizer that splits text into words."""
     from tokenizers import Regex, pre_tokenizers
 
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -204,7 +205,7 @@ def _byte_level(add_prefix_space: bool) -> dict[str, Any]:
 
 
 def _words(by_line: bool) -> dict[str, Any]:
-    """The JSON of the pre-tokenizer that ``_divider`` returns."""
+    """Returns the JSON of the pre-tokenizer of ``_divider``."""
     words = _byte_level(add_prefix_space=False)
     if not by_line:
         return words
@@ -223,30 +224,30 @@ def _check_vocabulary(vocabulary: Any) -> None:
     _check(right, f"a vocabulary of at most {MAX_PIECES:,} pieces", vocabulary)
     right = all(type(number) is int for number in vocabulary.values())
     right = right and sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    _check(right, "pieces with numbers from 0 on", "others")
+    _check(right, "consecutive ids from 0", "others")
     known = byte_of()
-    _check(known.keys() <= vocabulary.keys(), "a piece for each of the 256 bytes", "fewer")
+    _check(known.keys() <= vocabulary.keys(), "all 256 bytes", "fewer")
     for piece in vocabulary:
         if not 0 < len(piece) <= MAX_PIECE or not known.keys() >= set(piece):
-            _check(False, f"pieces of at most {MAX_PIECE:,} bytes, as GPT-2 writes them", piece)
+            _check(False, f"pieces of at most {MAX_PIECE:,} bytes in the encoding of GPT-2", piece)
 
 
 def _symbol(given: Any, vocabulary: dict[str, int]) -> str:
     name = given.get("content") if isinstance(given, dict) else None
     right = isinstance(name, str) and name in vocabulary
     right = right and given == {"id": vocabulary[str(name)], "content": name, **_SYMBOL}
-    _check(right, "symbols that are special pieces of its vocabulary", given)
+    _check(right, "special symbols from its vocabulary", given)
     return str(name)
 
 
 def _merges(merges: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """Pairs of pieces; earlier versions of the library write them as ``"a b"``."""
+    """Returns pairs of pieces; earlier versions of the library write them as ``"a b"``."""
     _check(isinstance(merges, list) and len(merges) <= MAX_PIECES, f"at most {MAX_PIECES:,} merges", merges)
     found = [tuple(each.split(" ")) if isinstance(each, str) else each for each in merges]
     for pair in found:
         right = isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(side, str) for side in pair)
         right = right and {*pair, "".join(pair)} <= vocabulary.keys()
-        _check(right, "merges of two pieces into one of its vocabulary", pair)
+        _check(right, "merges of two pieces into a third one of its vocabulary", pair)
     pairs = [(pair[0], pair[1]) for pair in found]
-    _check(len(set(pairs)) == len(pairs), "merges that differ", "two that are the same")
+    _check(len(set(pairs)) == len(pairs), "different merges", "a duplicate")
     return pairs

@@ -1,4 +1,4 @@
-"""Raw inputs as a reader makes batches of them, by what was saved with a run."""
+"""Preprocessing of raw inputs as in training, from its saved description."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,19 +11,19 @@ from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows
 def preprocess(
     inputs: Inputs | None, raw: Mapping[str, np.ndarray], arrays: Collection[str] = ("inputs",)
 ) -> dict[str, np.ndarray]:
-    """The arrays of a batch, of raw ones such as ``read_inputs`` gives.
+    """Converts raw arrays, such as those of ``read_inputs``, to the arrays of a batch.
 
     Args:
-        inputs: What becomes of raw inputs, as a dataset has it; None: nothing.
-        raw: ``inputs``, a row each, and others, which stay as they are.
-        arrays: Names of the arrays of a training batch: ``lengths``, ``valid`` and ``width`` are made where they are
+        inputs: Description of the preprocessing, such as ``dataset.inputs``; None for none.
+        raw: Raw ``inputs`` with one row per example; other arrays are returned unchanged.
+        arrays: Names of the arrays of a training batch. ``lengths``, ``valid`` and ``width`` are added if they are
             among them.
 
     Returns:
-        ``inputs`` as in a batch, float32, or bytes where they are images.
+        The arrays of a batch: ``inputs`` in float32, or in uint8 for images.
 
     Raises:
-        ValueError: A number is not finite in float32; its row is named.
+        ValueError: A number is not finite in float32.
     """
     given = {**raw}
     values = raw["inputs"]
@@ -52,13 +52,13 @@ def preprocess(
 
 
 def standardized_features(values: np.ndarray, fitted: statistics.Statistics | None) -> np.ndarray:
-    """Features ``[N, D]`` as ``(values - mean) / std``, float32."""
+    """Returns features ``[N, D]`` as ``(values - mean) / std`` in float32."""
     every = np.ones((len(values), 1), bool)
     return statistics.standardized(values[:, None].copy(), every, fitted)[:, 0]
 
 
 def lengths_of(values: np.ndarray) -> np.ndarray:
-    """The lengths int32 ``[N]`` of rows ``[N, T, D]`` without the NaN at their ends."""
+    """Returns the lengths int32 ``[N]`` of rows ``[N, T, D]`` without trailing NaNs."""
     if not values.shape[1]:
         return np.zeros(len(values), np.int32)
     known = np.ones(values.shape[:2], bool)

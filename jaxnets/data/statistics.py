@@ -1,8 +1,8 @@
-"""Mean and standard deviation of features in float64, and rows standardized by them, block by block.
+"""Means and standard deviations of features in float64, and standardization, block by block.
 
-One pass finds the smallest and the largest value of each feature. Another sums what is left of the values after the
-middle between both is subtracted, and joins the moments of blocks (Chan, Golub and LeVeque 1983, "Algorithms for
-Computing the Sample Variance"). Neither a far offset nor a large or small scale costs digits.
+The first pass computes the range of each feature. The second one subtracts the middle of the range, and combines the
+moments of blocks (Chan, Golub and LeVeque 1983, "Algorithms for Computing the Sample Variance"). Large offsets and
+extreme scales do not cost precision.
 """
 
 from collections.abc import Iterator
@@ -10,20 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BLOCK = 2**18  # numbers that are worked on at a time
+BLOCK = 2**18  # numbers per block
 EPSILON = np.finfo(np.float64).eps
-# scikit-learn's bound for nearly constant features grows with their number, as its rounding errors do. Those of blocks
-# do not: beyond this number the bound stays, or the differences of many timestamps would be taken for rounding errors.
+# The bound of scikit-learn for nearly constant features grows with the number of rows, like its rounding errors. Those
+# of blocks do not grow, so the bound is constant beyond this number. Otherwise the differences of many timestamps would
+# be taken for rounding errors.
 COUNTED = 10_000
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of D features; the mean is ``origin + offset``.
+    """Means ``origin + offset`` and standard deviations of D features.
 
     Attributes:
-        origin: ``[D]``, float64, or the data's integers: a value amid the data.
+        origin: ``[D]``, a value within the range of the data, in float64 or the integer type of the data.
         offset: float64 ``[D]``.
-        std: float64 ``[D]``, above 0: the population standard deviation, and 1 for features without one.
+        std: float64 ``[D]``, positive: the population standard deviation, or 1 for constant features.
     """
 
     origin: np.ndarray
@@ -32,54 +33,56 @@ class Statistics(NamedTuple):
 
 
 def check_moments(origin: Any, offset: Any, std: Any, size: int | None = None) -> None:
-    """Checks the fields of ``Statistics`` as a description has them: tuples of as many numbers, or all None.
+    """Checks the fields of saved ``Statistics``: tuples of equal length, or all None.
 
     Raises:
-        ValueError: They are neither, or not ``size`` numbers, or a standard deviation is not above 0.
+        ValueError: They have another form, do not have ``size`` numbers, or a standard deviation is not positive.
     """
     given = [values for values in (origin, offset, std) if values is not None]
     numbers = all(isinstance(value, int | float) for values in given for value in values)
     sizes = {len(values) for values in given} | ({size} if given and size is not None else set())
     if len(given) not in (0, 3) or len(sizes) > 1 or not numbers or not all(value > 0 for value in std or ()):
-        raise ValueError(f"origin, offset and std must be as many numbers, with std above 0, or None, got {given}")
+        raise ValueError(
+            f"`origin`, `offset` and `std` must be tuples of equal length, with positive std, or None, got {given}"
+        )
 
 
 def moments_of(statistics: Statistics | None) -> dict[str, tuple[float, ...]]:
-    """The fields of ``Statistics`` as a description has them; none where there are no statistics."""
+    """Returns the fields of ``Statistics`` as tuples; an empty dict for None."""
     return {} if statistics is None else {name: tuple(a.tolist()) for name, a in statistics._asdict().items()}
 
 
 def statistics_of(origin: Any, offset: Any, std: Any) -> Statistics | None:
-    """The statistics of fields that ``moments_of`` made; None where there are none."""
+    """Returns the ``Statistics`` of fields that ``moments_of`` made, or None."""
     if origin is None or offset is None or std is None:
         return None
     return Statistics(np.asarray(origin), np.asarray(offset, np.float64), np.asarray(std, np.float64))
 
 
 def fit(values: np.ndarray, valid: np.ndarray) -> Statistics:
-    r"""Statistics of the features of valid steps.
+    r"""Computes the statistics of each feature over all valid steps.
 
     .. math:: \mu_d = \frac{1}{n} \sum_i x_{id} \qquad \sigma_d = \sqrt{\frac{1}{n} \sum_i (x_{id} - \mu_d)^2}
 
-    As in scikit-learn's ``StandardScaler``, :math:`\sigma` is 1 where it is 0 or, for floating-point values, no larger
-    than the rounding errors that float64 sums of ``n`` such values may have, :math:`n \epsilon |\mu|`; here n counts up
-    to 10,000. A feature without a finite value has mean 0.
+    As in the ``StandardScaler`` of scikit-learn, :math:`\sigma` is replaced by 1 if it is 0 or, for floating-point
+    values, at most the rounding error of float64 sums, :math:`n \epsilon |\mu|`; here n is limited to 10,000. A feature
+    without a finite value has mean 0.
 
     Args:
-        values: Booleans, integers or floating-point numbers ``[N, T, D]``; those that are not finite do not count.
-        valid: bool ``[N, T]``, the steps that count.
+        values: Bools, integers or floating-point numbers ``[N, T, D]``; non-finite values are ignored.
+        valid: Mask of steps, bool ``[N, T]``.
     """
     low, high = _range(values, valid)
     origin, shift = _middle(low, high)
     count, mean, squares = (np.zeros(values.shape[2]) for _ in range(3))
     for block, real in _features(values, valid):
         away = np.where(real, np.ldexp(differences(block, origin), -shift), 0)
-        away, real = np.ascontiguousarray(away.T), real.T  # sums along the last axis lose the fewest digits
+        away, real = np.ascontiguousarray(away.T), real.T  # sums along the last axis are the most precise
         found = real.sum(1)
         share = 1 / np.maximum(found, 1)
         own = away.sum(1) * share
         rest = np.where(real, away - own[:, None], 0)
-        error = rest.sum(1) * share  # of the block's mean
+        error = rest.sum(1) * share  # of the mean of the block
         own += error
         both = count + found
         delta, part = own - mean, found / np.maximum(both, 1)
@@ -96,26 +99,26 @@ def fit(values: np.ndarray, valid: np.ndarray) -> Statistics:
 
 
 def standardized(values: np.ndarray, valid: np.ndarray, statistics: Statistics | None) -> np.ndarray:
-    """``(values - mean) / std`` as float32, computed in float64; 0 where a step is not valid.
+    """Returns ``(values - mean) / std`` as float32, computed in float64; 0 for invalid steps.
 
     Args:
-        values: ``[N, T, D]``. An array of float32 is overwritten: the result takes no memory of its own.
-        valid: bool ``[N, T]``.
-        statistics: Of the features; None: values are only cast.
+        values: ``[N, T, D]``. A float32 array is overwritten with the result to save memory.
+        valid: Mask of steps, bool ``[N, T]``.
+        statistics: Statistics of the features; None only casts the values.
     """
-    writeable = values.dtype == np.float32 and values.flags.writeable
-    made = values if writeable else np.empty(values.shape, np.float32)
+    in_place = values.dtype == np.float32 and values.flags.writeable
+    made = values if in_place else np.empty(values.shape, np.float32)
     for part in blocks(values.shape):
         block = values[part]
         if statistics is not None:
             block = (differences(block, statistics.origin) - statistics.offset) / statistics.std
-        with np.errstate(over="ignore"):  # becomes infinite, which is an error that names its place
+        with np.errstate(over="ignore"):  # infinities are reported later, with their position
             made[part] = np.where(valid[part][..., None], block, 0)
     return made
 
 
 def differences(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """``values - origin`` in float64, rounded once, also for integers that float64 does not hold."""
+    """Returns ``values - origin`` in float64, rounded once, also for integers beyond 2^53."""
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
         upper, lower = ((part(values), part(origin)) for part in (lambda a: a >> 32, lambda a: a & 0xFFFFFFFF))
         return _apart(*upper) * 2.0**32 + _apart(*lower)
@@ -124,7 +127,7 @@ def differences(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Slices of the first two axes that cover an array in pieces of about ``BLOCK`` numbers."""
+    """Yields slices of the first two axes that cover an array in blocks of about ``BLOCK`` numbers."""
     rows, steps = shape[:2]
     features = int(np.prod(shape[2:], dtype=np.int64))
     long = max(1, BLOCK // max(features, 1))
@@ -139,7 +142,7 @@ def _apart(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 
 def _features(values: np.ndarray, valid: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks ``[n, D]``, and which of their numbers count."""
+    """Yields blocks ``[n, D]`` and masks of their valid finite numbers."""
     for part in blocks(values.shape):
         real = valid[part].reshape(-1, 1)
         block = values[part].reshape(len(real), values.shape[2])
@@ -148,7 +151,7 @@ def _features(values: np.ndarray, valid: np.ndarray) -> Iterator[tuple[np.ndarra
 
 
 def _range(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value of each feature; 0 where it has none."""
+    """Returns the minimum and the maximum of each feature, or 0 without values."""
     kind = values.dtype if values.dtype.kind != "b" else np.dtype(np.uint8)
     limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
     low, high = (np.full(values.shape[2], limit, kind) for limit in (limits.max, limits.min))
@@ -161,7 +164,7 @@ def _range(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _middle(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A value between both, and the power of 2 above the larger distance from it, by feature."""
+    """Returns the middle of each range, and the exponent of the power of 2 above its half width."""
     if low.dtype.kind in "iu":
         middle = np.array([(int(a) + int(b)) // 2 for a, b in zip(low, high, strict=True)], low.dtype)
         return middle, np.zeros(len(low), int)

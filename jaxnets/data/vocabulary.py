@@ -1,4 +1,4 @@
-"""Text to token numbers and back."""
+"""Vocabularies: conversion between text and token ids."""
 
 import codecs
 import dataclasses
@@ -12,21 +12,21 @@ from jaxnets.data.encodings import BYTE_ORDER_MARK
 from jaxnets.data.pieces import byte_of, checked, encode, learn, tokenizer_of
 from jaxnets.ops.printable import printable
 
-_NEW_LINES = ("\n", "\r")  # where a text may begin, in the order of preference
+_NEW_LINES = ("\n", "\r")  # possible starts of a text, in order of preference
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens are the 256 bytes of UTF-8, or characters, or pieces of words.
+    """A vocabulary of the 256 bytes of UTF-8, of characters, or of subword units.
 
     Attributes:
-        characters: The known characters in the order of their numbers; None for bytes and pieces.
-        pieces: A tokenizer of the ``tokenizers`` library, as its JSON, such as ``learn_pieces`` makes; None for bytes
-            and characters.
+        characters: The characters in the order of their ids; None for bytes and subword units.
+        pieces: The JSON of a tokenizer of the ``tokenizers`` library, as made by ``learn_pieces``; None for bytes and
+            characters.
 
     Raises:
-        ValueError: Both are given, ``characters`` is not text of different characters, or ``pieces`` is not a tokenizer
-            of the form that ``learn_pieces`` makes. Nothing in it is executed.
+        ValueError: Both are given, ``characters`` is not text of different characters, or ``pieces`` does not have the
+            form that ``learn_pieces`` writes. Nothing in it is executed.
     """
 
     characters: str | None = None
@@ -35,7 +35,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if self.pieces is not None:
             if self.characters is not None:
-                raise ValueError("a vocabulary must have characters or pieces, got both")
+                raise ValueError("a vocabulary must have `characters` or `pieces`, got both")
             checked(self.pieces)
         elif self.characters is not None:
             _check_characters(self.characters)
@@ -50,51 +50,53 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
+        """The number of tokens."""
         if self.pieces is not None:
             return self._tokenizer.get_vocab_size()
         return 256 if self.characters is None else len(self.characters)
 
     @property
     def unit(self) -> str:
+        """The kind of token: ``"byte"``, ``"character"`` or ``"piece"``."""
         if self.pieces is not None:
             return "piece"
         return "byte" if self.characters is None else "character"
 
     @property
     def start(self) -> str:
-        """Where a text may begin: after a new line, where there are any."""
+        """The default prompt: a line end, if the vocabulary has one."""
         if self.characters is None:
             return _NEW_LINES[0]
         return next((end for end in _NEW_LINES if end in self.characters), self.characters[:1])
 
     def symbol(self, name: str) -> int:
-        """The number of a symbol that pieces were learned with, such as ``"<end>"``; it is part of no text.
+        """Returns the id of a special symbol, such as ``"<end>"``, which does not occur in text.
 
         Raises:
-            ValueError: There is none of this name.
+            ValueError: The vocabulary has no symbol of this name.
         """
         number = None if self.pieces is None else self._tokenizer.token_to_id(name)
         if number is None:
-            raise ValueError(f"no symbol {name} in this vocabulary of {self.unit}s")
+            raise ValueError(f"`name` must be a symbol of this vocabulary of {self.unit}s, got {name}")
         return number
 
     def encode(self, text: str) -> np.ndarray:
-        """``text`` as int32 ``[T]``, the tokens that ``data.read`` gives for a file of this text.
+        """Returns the token ids of ``text``, int32 ``[T]``, equal to those of ``data.read`` for a file.
 
-        Line ends are characters like all others. The byte order mark U+FEFF is left out, unless the units are bytes or
-        the vocabulary has it. Bytes of a command line or a file name that are not UTF-8 (``surrogateescape``) are
-        themselves where the units are bytes.
+        Line ends are ordinary characters. The byte order mark U+FEFF is dropped, unless tokens are bytes or the
+        vocabulary has it. A vocabulary of bytes preserves bytes that are not UTF-8 (``surrogateescape``), as they occur
+        in command lines and file names.
 
         Raises:
-            ValueError: It has characters outside the vocabulary; they are named.
+            ValueError: The text has characters outside the vocabulary.
         """
         if self.characters is not None:
             number = self._number
             unknown = sorted(set(text) - number.keys() - {BYTE_ORDER_MARK})
             if unknown:
                 raise ValueError(
-                    f"characters outside the vocabulary of this run: {printable(', '.join(map(repr, unknown)), 100)}; "
-                    f"it knows {printable(repr(self.characters), 100)}"
+                    f"characters must be in the vocabulary {printable(repr(self.characters), 100)}, "
+                    f"got {printable(', '.join(map(repr, unknown)), 100)}"
                 )
             return np.array([number[c] for c in text if c in number], np.int32)
         try:
@@ -103,17 +105,17 @@ class Vocabulary:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"text must be Unicode characters, got {text[error.start]!r} at place {error.start}, half a character "
-                "or a byte that is not UTF-8"
+                f"`text` must consist of Unicode characters, got {text[error.start]!r} at position {error.start}, a "
+                "surrogate or a byte that is not UTF-8"
             ) from error
         text = text.replace(BYTE_ORDER_MARK, "")
         return encode(self._tokenizer, text)
 
     def decode(self, tokens) -> str:
-        """The text of token numbers ``[T]``; bytes that are no UTF-8 become U+FFFD.
+        """Returns the text of token ids ``[T]``; invalid UTF-8 becomes U+FFFD.
 
         Raises:
-            ValueError: A number is outside the vocabulary.
+            ValueError: A token id is outside the vocabulary.
         """
         numbers = [self._checked(token) for token in tokens]
         if self.characters is None:
@@ -121,7 +123,7 @@ class Vocabulary:
         return "".join(self.characters[number] for number in numbers)
 
     def decoder(self):
-        """A function from one token to the text that is complete with it (a UTF-8 character has up to 4 bytes)."""
+        """Returns an incremental decoder, a function from a token to the text that it completes."""
         if self.characters is not None:
             return lambda token: self.decode([token])
         incremental = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -130,7 +132,7 @@ class Vocabulary:
     def _checked(self, token) -> int:
         number = int(token)
         if not 0 <= number < self._count:
-            raise ValueError(f"token must be from 0 to {self._count - 1}, the last {self.unit}, got {number}")
+            raise ValueError(f"token ids must be from 0 to {self._count - 1}, got {number}")
         return number
 
     @functools.cached_property
@@ -151,33 +153,32 @@ class Vocabulary:
 
 def _check_characters(characters: str) -> None:
     if not isinstance(characters, str):
-        raise ValueError(f"characters must be text, got {type(characters).__name__}")
+        raise ValueError(f"`characters` must be a string, got {type(characters).__name__}")
     if not characters or len(set(characters)) < len(characters):
-        raise ValueError(f"characters must be different ones, at least one, got {printable(repr(characters), 100)}")
+        raise ValueError(f"`characters` must be different, at least one, got {printable(repr(characters), 100)}")
     try:
         characters.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"characters must be Unicode, got {characters[error.start]!r} at place {error.start}"
+            f"`characters` must be Unicode, got {characters[error.start]!r} at position {error.start}"
         ) from error
 
 
 def learn_pieces(texts: Iterable[str], size: int, symbols: Sequence[str] = (), by_line: bool = False) -> Vocabulary:
-    """A vocabulary of the pieces that are most frequent in some texts, by merging pairs of bytes (BPE).
+    """Trains a vocabulary of subword units by byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909).
 
-    Sennrich et al. 2016 (arXiv:1508.07909), on bytes as in GPT-2: every text can be written with it.
+    Merges start from bytes, as in GPT-2, so every text can be encoded. Words of more than 1024 characters are split, in
+    training and encoding, because the training time grows with the square of the length of a word.
 
     Args:
-        texts: Such as the lines of a file.
-        size: How many pieces, 256 bytes and the symbols among them; fewer where the texts have not that many.
-        symbols: Pieces that are part of no text, such as ``"<end>"``.
-        by_line: Whether every line, as ``str.splitlines`` has it, is encoded by itself, so that a text has the same
-            pieces as a whole and line by line.
-
-    Words of more than 1024 characters are cut, to learn from and to be encoded: the time to learn from one grows with
-    the square of its length.
+        texts: Texts, such as the lines of a file.
+        size: The size of the vocabulary, with the 256 bytes and the symbols. It is smaller if the texts have fewer
+            merges.
+        symbols: Special symbols that do not occur in text, such as ``"<end>"``.
+        by_line: Whether lines (as in ``str.splitlines``) are encoded separately, so that a text has the same tokens as
+            its lines.
 
     Raises:
-        ValueError: ``size`` is below 256 or above 2^20, or a symbol has other characters than printable ones of ASCII.
+        ValueError: ``size`` is not from 256 to 2^20, or a symbol contains characters other than printable ASCII.
     """
     return Vocabulary(pieces=learn(texts, size, symbols, by_line))

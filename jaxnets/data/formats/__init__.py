@@ -1,1 +1,1 @@
-"""File formats: readers of one file each, which know nothing of data sets."""
+"""File formats: readers of single files, independent of datasets."""

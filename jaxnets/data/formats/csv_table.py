@@ -1,4 +1,4 @@
-"""CSV files with a header: which columns are numbers, their values, and categories of the others."""
+"""CSV files with a header: column types, numeric values, and categories."""
 
 import csv
 import re
@@ -12,17 +12,17 @@ from jaxnets.data.labels import LONGEST_LABEL
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.printable import printable
 
-MAX_BYTES = 2**31  # of text, unpacked
+MAX_BYTES = 2**31  # of uncompressed text
 MAX_ROWS = 2**26
 MAX_COLUMNS = 2**14
-MAX_RECORD = 2**23  # characters of a row, which may be of empty cells
-MEMORY = 8  # bytes for each of the text: itself twice, and a float64 for every second character
+MAX_RECORD = 2**23  # characters of a row, including those of empty cells
+MEMORY = 8  # bytes per byte of text: two copies, and a float64 for every second character
 DELIMITERS = ",;\t"
-BLOCK = 1024  # rows that are converted at a time
-MISSING = {"", "na", "n/a", "null", "none", "?", "-"}  # do not tell what a column is of
+BLOCK = 1024  # rows converted at once
+MISSING = {"", "na", "n/a", "null", "none", "?", "-"}  # ignored for the type of a column
 
 _LINE_END = re.compile("\r\n|\n|\r")
-# What is meant as a number, also where it is none that is read: with decimal commas or thousands apart, not finite.
+# Includes numbers that are rejected later: with decimal commas or thousands separators, or not finite.
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*(\.\d*)?|[.,]\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
@@ -31,12 +31,12 @@ class Table(NamedTuple):
     """A CSV file.
 
     Attributes:
-        path: As it is shown.
-        text: What it holds.
-        delimiter: Between cells.
+        path: The path, escaped for messages.
+        text: The content.
+        delimiter: The character between cells.
         header: Names of the columns.
-        rows: N, those below the header.
-        numeric: Whether most cells of a column that are not missing are meant as numbers.
+        rows: N, the number of rows below the header.
+        numeric: Whether most cells of each column, without missing ones, are numbers.
     """
 
     path: str
@@ -48,11 +48,11 @@ class Table(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """A column of texts.
+    """A categorical column.
 
     Attributes:
-        codes: int32 ``[N]``, places in ``known``.
-        known: The texts that occur, sorted.
+        codes: int32 ``[N]``, indices into ``known``.
+        known: The sorted categories.
     """
 
     codes: np.ndarray
@@ -63,9 +63,9 @@ class Cells(NamedTuple):
     """Columns of a table.
 
     Attributes:
-        numbers: float64 ``[N]``, by name.
-        texts: By name.
-        lines: int64 ``[N]``, the line on which each row begins.
+        numbers: Numeric columns by name, float64 ``[N]``.
+        texts: Categorical columns by name.
+        lines: int64 ``[N]``, the line at which each row begins.
     """
 
     numbers: dict[str, np.ndarray]
@@ -74,14 +74,14 @@ class Cells(NamedTuple):
 
 
 def read_table(path: str) -> Table:
-    """A CSV file with a header: UTF-8, or UTF-16 or UTF-32 with a byte order mark, plain or gzipped.
+    """Reads a CSV file with a header: UTF-8, or UTF-16 or UTF-32 with a byte order mark, plain or gzipped.
 
-    Cells are apart by commas, semicolons or tabs, whichever gives the header most columns, and may be in double quotes.
-    Lines end in LF, CRLF or CR. Empty lines are passed over, spaces around a cell too.
+    The delimiter is a comma, a semicolon or a tab, whichever gives the header the most columns. Cells may be in double
+    quotes. Lines end in LF, CRLF or CR. Empty lines, and spaces around cells, are ignored.
 
     Raises:
-        ValueError: It cannot be read, is not a regular file, exceeds a limit, has no header or no rows, quotes are not
-            balanced, or a row has another number of cells than the header (the line is named).
+        ValueError: The file cannot be read, is not regular, exceeds a limit, has no header or no rows, has unbalanced
+            quotes, or a row and the header differ in the number of cells.
     """
     shown = printable(path)
     text = read_text(path, MAX_BYTES)
@@ -111,16 +111,16 @@ def read_table(path: str) -> Table:
 
 
 def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int]) -> Cells:
-    """Some columns of a table.
+    """Parses columns of a table.
 
     Args:
-        table: As read.
-        numbers: Names of the columns that are numbers.
-        texts: Of those that are texts, how many different ones each may have.
+        table: The table.
+        numbers: Names of numeric columns.
+        texts: The maximum number of categories of each categorical column.
 
     Raises:
-        ValueError: A cell is empty, is not a finite number where it must be, or is too long; or a column has too many
-            different texts. Line and column are named.
+        ValueError: A cell is empty, is too long, or is not a finite number in a numeric column; or a column has too
+            many categories.
     """
     places = {name: i for i, name in enumerate(table.header)}
     values = {name: np.empty(table.rows) for name in numbers}
@@ -148,7 +148,7 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int]) -
 
 
 def place(table: Table, cells: Cells, row: int, name: str) -> str:
-    """A cell, for messages: ``"a.csv, line 7, column 'age'"``."""
+    """Returns the position of a cell for messages, such as ``"a.csv, line 7, column 'age'"``."""
     return _place(table.path, int(cells.lines[row]), name)
 
 
@@ -164,13 +164,13 @@ def _sorted(codes: np.ndarray, known: Mapping[str, int]) -> Texts:
 
 
 def _one_by_one(shown: str, name: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
-    """Cells as numbers; a ``ValueError`` that names the first that is not a finite one."""
+    """Converts cells to numbers; a ``ValueError`` gives the position of the first invalid one."""
     for line, cell in zip(lines, cells, strict=True):
         if not _PLAIN.fullmatch(cell.strip()):
-            hint = "; decimals must have a point" if re.fullmatch(r"[+-]?\d*,\d+", cell.strip()) else ""
+            hint = "; the decimal separator must be a point" if re.fullmatch(r"[+-]?\d*,\d+", cell.strip()) else ""
             raise ValueError(f"{_place(shown, line, name)} must be a number, got {printable(repr(cell), 60)}{hint}")
         if not np.isfinite(float(cell)):
-            raise ValueError(f"{_place(shown, line, name)} must be a number of float64, got {printable(cell, 60)}")
+            raise ValueError(f"{_place(shown, line, name)} must be finite in float64, got {printable(cell, 60)}")
     return list(map(float, cells))
 
 
@@ -179,11 +179,11 @@ def _check_texts(
 ) -> None:
     if len(known) > most:
         raise ValueError(
-            f"{shown}: column {printable(repr(name), 60)} must be numbers or at most {most:,} different texts, got more"
+            f"{shown}: column {printable(repr(name), 60)} must have numbers or at most {most:,} categories, got more"
         )
     if "" in known:
         line = next(line for line, cell in zip(lines, cells, strict=True) if not cell.strip())
-        raise ValueError(f"{_place(shown, line, name)} must be a text, got ''")
+        raise ValueError(f"{_place(shown, line, name)} must not be empty, got ''")
     for line, cell in zip(lines, cells, strict=True):
         if len(cell) > LONGEST_LABEL:
             raise ValueError(
@@ -192,12 +192,12 @@ def _check_texts(
 
 
 def _floats(cells: Sequence[str]) -> np.ndarray | None:
-    """Cells as float64; None where one is not a number that is written plainly."""
+    """Converts cells to float64; None if one is not a plain number."""
     try:
         values = np.array(list(map(float, cells)))
     except ValueError:
         return None
-    joined = "".join(cells)  # Python also reads 1_000, and the digits of other scripts
+    joined = "".join(cells)  # Python also accepts 1_000 and digits of other scripts
     return values if joined.isascii() and "_" not in joined else None
 
 
@@ -214,15 +214,15 @@ def _header(shown: str, line: int, cells: Sequence[str]) -> tuple[str, ...]:
         if not name or name in seen or len(name) > LONGEST_LABEL:
             problem = f"{printable(repr(name), 60)} twice" if name in seen else printable(repr(name), 60)
             raise ValueError(
-                f"{shown}, line {line}: names of columns must be different, of 1 to {LONGEST_LABEL:,} characters, got "
-                f"{problem} as number {number}"
+                f"{shown}, line {line}: column names must be different and have 1 to {LONGEST_LABEL:,} characters, got "
+                f"{problem} in column {number}"
             )
         seen.add(name)
     return header
 
 
 def _width(text: str, delimiter: str) -> int:
-    """The number of cells of the first record."""
+    """Returns the number of cells of the first record."""
     try:
         return len(next(_records("", text, delimiter), (1, []))[1])
     except ValueError:
@@ -230,8 +230,8 @@ def _width(text: str, delimiter: str) -> int:
 
 
 def _records(shown: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record begins, and its cells, without empty lines, which one column must not have."""
-    lines, width, blank = _Lines(shown, text), 0, 0  # of the header; of the first empty line below it
+    """Yields the line and the cells of each record. Empty lines are skipped, or rejected in a table of one column."""
+    lines, width, blank = _Lines(shown, text), 0, 0  # cells of the header; the first empty line below it
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         line, lines.taken = reader.line_num + 1, 0
@@ -239,7 +239,7 @@ def _records(shown: str, text: str, delimiter: str) -> Iterator[tuple[int, list[
             cells = next(reader, None)
         except csv.Error as error:
             raise ValueError(
-                f"{shown}, line {line:,} must be CSV with balanced double quotes, got: {printable(error, 100)}"
+                f"{shown}, line {line:,} must be CSV with balanced double quotes, got an error: {printable(error, 100)}"
             ) from error
         if cells is None:
             return
@@ -255,12 +255,12 @@ def _records(shown: str, text: str, delimiter: str) -> Iterator[tuple[int, list[
 def _blocks(
     shown: str, records: Iterator[tuple[int, list[str]]], width: int
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Rows, and the lines on which they begin, block by block."""
+    """Yields blocks of rows with their line numbers."""
     lines: list[int] = []
     rows: list[list[str]] = []
     for count, (line, cells) in enumerate(records, 1):
         if len(cells) != width:
-            raise ValueError(f"{shown}, line {line:,} must have {width:,} cells as the header has, got {len(cells):,}")
+            raise ValueError(f"{shown}, line {line:,} must have {width:,} cells like the header, got {len(cells):,}")
         if count > MAX_ROWS:
             raise ValueError(f"{shown} must have at most {MAX_ROWS:,} rows, got more")
         lines.append(line)
@@ -273,10 +273,10 @@ def _blocks(
 
 
 class _Lines:
-    """The lines of a text with their ends, one after the other: a list of them may take fifty times its memory.
+    """An iterator over the lines of a text, with their ends. A list of lines could need fifty times the memory.
 
     Attributes:
-        taken: Characters since it was last set to 0; at most ``MAX_RECORD``.
+        taken: The number of characters since the last reset to 0; at most ``MAX_RECORD``.
     """
 
     def __init__(self, shown: str, text: str):

@@ -1,4 +1,4 @@
-"""Features and targets of tables: columns of CSV files, arrays of npz files."""
+"""Features and targets of tables, from columns of CSV files or arrays of npz files."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ MAX_FEATURES = 2**16
 
 
 def is_npz(path: str) -> bool:
-    """Whether a file is an archive, as npz files are."""
+    """Returns whether a file is a zip archive, such as npz."""
     with open_data(path) as file:
         return file.read(2) == b"PK"
 
 
 def table_array(path: str, x: np.ndarray, name: str) -> np.ndarray:
-    """Features ``[N, D]`` of an npz file; a ``ValueError`` that names the first that is not a finite number."""
+    """Checks that an array of an npz file contains finite features ``[N, D]``, and returns it."""
     if x.ndim != 2 or x.dtype.kind not in "biuf" or not 0 < x.shape[1] <= MAX_FEATURES:
         raise ValueError(
             f"{printable(path)}: {name} must be numbers [N, D] of at most {MAX_FEATURES:,} features, got {x.dtype} "
@@ -35,10 +35,10 @@ def table_array(path: str, x: np.ndarray, name: str) -> np.ndarray:
 
 
 def features_of(found: Table, cells: Cells, columns: Columns) -> np.ndarray:
-    """Features float64 ``[N, D]`` of the columns of a table.
+    """Returns the features float64 ``[N, D]`` of the columns of a table.
 
     Raises:
-        ValueError: A text is none of a column's categories (line and column are named), or there are too many features.
+        ValueError: A value is not one of the categories of its column, or there are too many features.
     """
     if columns.features > MAX_FEATURES:
         raise ValueError(f"{found.path} must have at most {MAX_FEATURES:,} features, got {columns.features:,}")
@@ -56,8 +56,8 @@ def features_of(found: Table, cells: Cells, columns: Columns) -> np.ndarray:
         if len(wrong):
             text = known[cells.texts[name].codes[wrong[0]]]
             raise ValueError(
-                f"{place(found, cells, wrong[0], name)} must be one of {len(texts)} texts of the training part, got "
-                f"{printable(repr(text), 60)}"
+                f"{place(found, cells, wrong[0], name)} must be one of {len(texts)} categories of the training split, "
+                f"got {printable(repr(text), 60)}"
             )
         made[np.arange(found.rows), first + codes] = 1
         first += len(texts)
@@ -65,7 +65,7 @@ def features_of(found: Table, cells: Cells, columns: Columns) -> np.ndarray:
 
 
 def check_columns(found: Table, names: Sequence[str]) -> None:
-    """Raises a ``ValueError`` where a table lacks a column."""
+    """Raises a ``ValueError`` if a table lacks a column."""
     missing = [name for name in names if name not in found.header]
     if missing:
         held = ", ".join(printable(name, 30) for name in found.header[:10])
@@ -73,12 +73,12 @@ def check_columns(found: Table, names: Sequence[str]) -> None:
 
 
 def targets_of(cells: Cells, target: Sequence[str], classes: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Targets ``[N]`` or ``[N, C]`` of columns, and their names.
+    """Returns the targets ``[N]`` or ``[N, C]`` of columns, and their names.
 
     Args:
-        cells: Those of the columns.
-        target: Names of the columns.
-        classes: Whether the only one is of classes: texts, or whole numbers.
+        cells: The values of the columns.
+        target: Names of the target columns.
+        classes: Whether the single target column contains classes, as text or integers.
     """
     if target[0] in cells.texts:
         return cells.texts[target[0]].codes, cells.texts[target[0]].known
@@ -87,5 +87,5 @@ def targets_of(cells: Cells, target: Sequence[str], classes: bool) -> tuple[np.n
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    """Numbers as int64 where all are whole ones that float64 holds."""
+    """Converts numbers to int64 if all are integers that float64 represents."""
     return values.astype(np.int64) if np.all((values == np.round(values)) & (np.abs(values) <= 2**53)) else values

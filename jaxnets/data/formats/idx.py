@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives: a magic number, the sizes, the bytes; plain or gzipped."""
+"""IDX files, the format of MNIST: a magic number, the sizes and the values, plain or gzipped."""
 
 import math
 import struct
@@ -19,11 +19,11 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 @one_line_errors
 def read_idx(path: str | Path) -> np.ndarray:
-    """The array in an IDX file; no more is read, or unpacked, than its head promises.
+    """Reads the array of an IDX file, and no more bytes than its header declares.
 
     Raises:
-        ValueError: It cannot be read, is not a regular file, is no IDX file, is larger or smaller than its head
-            promises, or that is more than memory holds.
+        ValueError: The file cannot be read, is not regular or not IDX, its size differs from that in the header, or it
+            does not fit into memory.
     """
     shown = printable(path)
     with open_data(path) as file:
@@ -39,51 +39,55 @@ def _array(path: str, file: IO[bytes]) -> np.ndarray:
     content, source = bytearray(), read_blocks(file)
     append_blocks(content, source, _LARGEST_HEAD)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or content[3] == 0:
-        raise ValueError(f"{path} is no IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
+        raise ValueError(f"{path} must be an IDX file, got a file that begins with {content[:4].hex(' ') or 'nothing'}")
     kind, rank = np.dtype(_TYPES[content[2]]), content[3]
     begin = 4 + 4 * rank
     if len(content) < begin:
-        raise ValueError(f"{path} is cut short: {len(content)} bytes, its head alone has {begin}")
+        raise ValueError(f"{path} must have a header of {begin} bytes, got a file of {len(content)}")
     shape = struct.unpack(f">{rank}I", content[4:begin])
     expected = begin + kind.itemsize * math.prod(shape)
-    check_memory(path, 2 * expected)  # it is copied once
+    check_memory(path, 2 * expected)  # one copy is made
     append_blocks(content, source, expected + 1)
     if len(content) != expected:
         given = "more" if len(content) > expected else len(content)
-        raise ValueError(f"{path}: {expected} bytes expected for shape {shape}; it has {given}")
+        raise ValueError(f"{path} must have {expected} bytes for shape {shape}, got {given}")
     try:
         return np.frombuffer(content, kind, offset=begin).reshape(shape).astype(kind.newbyteorder("="))
-    except ValueError as error:  # NumPy's limits: 64 axes, and sizes that it cannot count
-        raise ValueError(f"{path} must be an array that NumPy can hold, got {rank} axes: {error}") from error
+    except ValueError as error:  # limits of NumPy: 64 axes, and the number of elements
+        raise ValueError(f"{path} must contain an array that NumPy supports, got {rank} axes: {error}") from error
 
 
 @one_line_errors
 def idx_folder(path: str) -> dict[str, np.ndarray]:
-    """The arrays of MNIST's layout in a folder: ``train-images``, ``train-labels``, ``t10k-images``, ``t10k-labels``.
+    """Reads a folder in the layout of MNIST: ``train-images``, ``train-labels``, ``t10k-images``, ``t10k-labels``.
 
     Raises:
-        ValueError: One is missing, cannot be read, or has another number of rows than its partner.
+        ValueError: A file is missing or cannot be read, or images and labels differ in number.
     """
     folder = path_of(path)
     if not folder.is_dir():
-        raise ValueError(f"no folder at {printable(path)}" + ("; it is a file" if folder.exists() else ""))
+        raise ValueError(
+            f"{printable(path)} must be a folder, got " + ("a file" if folder.exists() else "no such path")
+        )
     arrays = {}
     for part in ("train", "t10k"):
         for what, rank in (("images", 3), ("labels", 1)):
             file = _file(folder, f"{part}-{what}", rank)
             array = read_idx(file)
             if array.ndim != rank:
-                raise ValueError(f"{printable(file)}: {rank} axes expected; given shape {array.shape}")
+                raise ValueError(f"{printable(file)} must have {rank} axes, got shape {array.shape}")
             arrays[f"{part}-{what}"] = array
         images, labels = (len(arrays[f"{part}-{what}"]) for what in ("images", "labels"))
         if images != labels:
-            raise ValueError(f"{printable(path)}: {images} {part} images, but {labels} labels")
+            raise ValueError(
+                f"{printable(path)} must have one label per image, got {images} {part} images and {labels} labels"
+            )
     return arrays
 
 
 def _file(folder: Path, name: str, rank: int) -> Path:
-    """The file of an array: in the folder, or in a folder of the file's name in it, as Kaggle unpacks MNIST."""
-    # Both "train-images-idx3-ubyte" and "train-images.idx3-ubyte" are in circulation, with and without ".gz".
+    """Finds a file in the folder, or in a subfolder with the name of the file, as in the archive of Kaggle."""
+    # Both "train-images-idx3-ubyte" and "train-images.idx3-ubyte" are common, with and without ".gz".
     pattern = f"{name}[.-]idx{rank}-ubyte*"
     named = sorted(folder.glob(pattern))
     inside = [file for each in named if each.is_dir() for file in sorted(each.glob(pattern))]
@@ -91,7 +95,7 @@ def _file(folder: Path, name: str, rank: int) -> Path:
     if not files:
         held = sorted(printable(each.name, 60) for each in folder.iterdir())
         raise ValueError(
-            f"no {name}-idx{rank}-ubyte or .gz of it in {printable(folder)}; it holds "
+            f"{printable(folder)} must contain {name}-idx{rank}-ubyte or {name}-idx{rank}-ubyte.gz, got "
             + (", ".join(held[:10]) or "nothing")
             + (f" and {len(held) - 10} more" if len(held) > 10 else "")
         )

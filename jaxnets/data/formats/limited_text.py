@@ -1,4 +1,4 @@
-"""The text of a plain or gzipped file, read under a limit."""
+"""Text of plain or gzipped files, with a size limit."""
 
 import zlib
 
@@ -9,14 +9,14 @@ from jaxnets.ops.printable import printable
 
 
 def read_text(path: str, most: int) -> str:
-    """The text of a file, unpacked: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
+    """Reads text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Args:
-        path: Plain or gzipped.
-        most: Bytes, unpacked, that it may have.
+        path: A plain or gzipped file.
+        most: The maximum number of uncompressed bytes.
 
     Raises:
-        ValueError: It cannot be read, is not a regular file, has more bytes, or cannot be decoded.
+        ValueError: The file cannot be read, is not regular, is too large, or cannot be decoded.
     """
     content = bytearray()
     limit = f"{printable(path)} must have at most {most:,} bytes of text"

@@ -1,4 +1,4 @@
-"""Text of files, folders, or Python's own standard library, as token numbers."""
+"""Text files, folders of them, or the standard library of Python, as token ids."""
 
 import os
 import stat
@@ -16,22 +16,24 @@ from jaxnets.ops.files import FILE_TYPES
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.printable import printable
 
-BYTES_IN_MEMORY = 5  # for each byte of a text, which is held beside its token, an int32
+BYTES_IN_MEMORY = 5  # per byte of text, which is in memory together with its int32 token
 CODE_POINTS = 0x110000  # of Unicode
 _NOT_SOURCES = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
 def standard_library() -> list[Path]:
-    """The sources of Python's standard library, sorted, without tests and installed packages."""
+    """Returns the source files of the standard library, sorted, without tests and installed packages."""
     root = Path(sysconfig.get_path("stdlib"))
     found = (path for path in root.rglob("*.py") if not _NOT_SOURCES.intersection(path.relative_to(root).parts))
     return sorted(filter(Path.is_file, found), key=lambda path: path.relative_to(root).as_posix())
 
 
 class Found(NamedTuple):
-    """Attributes:
-    files: In order.
-    skipped: What was not read, for a description: ``"; 1 named pipe skipped; 2 hidden files skipped"``.
+    """Files to read.
+
+    Attributes:
+        files: The sorted files.
+        skipped: A description of skipped ones, such as ``"; 1 named pipe skipped; 2 hidden files skipped"``.
     """
 
     files: list[Path]
@@ -40,19 +42,19 @@ class Found(NamedTuple):
 
 @one_line_errors
 def find(path: str) -> Found:
-    """The file at ``path``, or the files below the folder at ``path`` in order.
+    """Returns the file ``path``, or the sorted files in the folder ``path`` and its subfolders.
 
-    Skipped and counted are files and folders that begin with ".", links to folders, and what is not a regular file:
-    broken links, named pipes, sockets, devices.
+    Names that begin with ".", links to folders, and everything that is not a regular file (broken links, named pipes,
+    sockets, devices) are skipped and counted.
 
     Raises:
-        ValueError: Nothing is there, the folder holds no file, or it or a folder below it cannot be read.
+        ValueError: The path does not exist, the folder has no files, or a folder cannot be read.
     """
     root = path_of(path)
     if root.is_file():
         return Found([root])
     if not root.exists():
-        raise ValueError(f"no text file or folder at {printable(path)}")
+        raise ValueError(f"{printable(path)} must be a text file or a folder of text files, got no such path")
     if not root.is_dir():
         raise ValueError(
             f"{printable(path)} must be a text file or a folder of text files, got neither a file nor a folder"
@@ -69,12 +71,12 @@ def find(path: str) -> Found:
         found += [Path(folder, name) for name in names if kinds[name] == "file"]
         skipped.update(kind for kind in kinds.values() if kind not in ("file", "folder"))
     if not found:
-        raise ValueError(f"the folder {printable(path)} holds no file{_described(skipped)}")
+        raise ValueError(f"the folder {printable(path)} must contain text files, got none{_described(skipped)}")
     return Found(sorted(found), _described(skipped))
 
 
 def _kind(path: Path) -> str:
-    """What a name in a folder is; a link to a file counts as one."""
+    """Returns the kind of a folder entry; a link to a file is a file."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -97,25 +99,23 @@ def _described(skipped: Counter[str]) -> str:
 
 
 def read(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[np.ndarray, Vocabulary]:
-    """Reads text as token numbers: that of all files, one after the other.
+    """Reads text files as one sequence of token ids.
 
-    Bytes are those of the files, whatever they are. For characters and pieces the files are decoded: UTF-8, or UTF-16
-    or UTF-32 with a byte order mark; the marks are removed. Line ends are kept as they are in the file (LF, CRLF or
-    CR), whatever the unit: ``vocabulary.encode`` gives the same tokens for the same text, and ``vocabulary.decode``
-    gives it back.
+    Bytes are read unchanged. For characters and subword units, files are decoded as UTF-8, or as UTF-16 or UTF-32 with
+    a byte order mark, which is removed. Line ends (LF, CRLF or CR) are preserved. ``vocabulary.encode`` gives the same
+    tokens for the same text, and ``vocabulary.decode`` is its inverse.
 
     Args:
-        path: A text file, a folder of text files, or "" for the standard library's sources.
-        unit: ``"byte"``; ``"character"`` (the vocabulary is the characters that occur); or ``"piece"``: pieces of
-            words, learned from the text by merging pairs of bytes.
-        pieces: How many of them.
+        path: A text file, a folder of text files, or "" for the sources of the standard library.
+        unit: ``"byte"``, ``"character"`` (the vocabulary consists of the characters in the text), or ``"piece"``
+            (subword units, trained on the text by byte pair encoding).
+        pieces: The number of subword units.
 
     Returns:
-        int32 ``[N]`` and the vocabulary.
+        Token ids int32 ``[N]``, and the vocabulary.
 
     Raises:
-        ValueError: Nothing is there, nothing is in it, it is larger than memory, it is not a regular file, or it cannot
-            be decoded (the file and the byte are named).
+        ValueError: The path does not exist, is empty, is not regular, does not fit into memory, or cannot be decoded.
     """
     texts, vocabulary, _ = read_files(path, unit, pieces)
     return np.concatenate(texts), vocabulary
@@ -123,9 +123,9 @@ def read(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[np.nda
 
 @one_line_errors
 def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[list[np.ndarray], Vocabulary, str]:
-    """As ``read``, the tokens of each file apart; the third is what was skipped, for a description."""
+    """Reads text files like ``read``, and returns the tokens of each file and a description of skipped files."""
     if unit not in ("byte", "character", "piece"):
-        raise ValueError(f"unit: byte, character or piece; given {unit!r}")
+        raise ValueError(f"`unit` must be byte, character or piece, got {unit!r}")
     files, skipped = find(path) if path else Found(standard_library())
     check_memory(printable(path), BYTES_IN_MEMORY * sum(file.stat().st_size for file in files))
     contents = [_content(file) for file in files]
@@ -134,7 +134,7 @@ def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[
         fix = "convert it to UTF-8, or read it as bytes with --config.data.unit=byte"
         texts = [decode_text(content, file, fix) for file, content in zip(files, contents, strict=True)]
     if not any(texts or contents):
-        raise ValueError(f"no text in {path or 'the standard library'}: {_count(files)}, all empty")
+        raise ValueError(f"{path or 'the standard library'} must contain text, got {_count(files)}, all empty")
     if unit == "byte":
         return [np.frombuffer(content, np.uint8).astype(np.int32) for content in contents], Vocabulary(), skipped
     contents.clear()
@@ -151,12 +151,13 @@ def read_files(path: str = "", unit: str = "byte", pieces: int = 4096) -> tuple[
 
 @one_line_errors
 def text_of(path: str, unit: str = "character") -> str:
-    """The text of a file, to be encoded by a ``Vocabulary`` of this unit.
+    """Reads the text of a file, for ``Vocabulary.encode``.
 
-    It is decoded as ``read`` does. Where the units are bytes, those that are not UTF-8 are kept (``surrogateescape``).
+    The file is decoded as in ``read``. For the unit ``"byte"``, bytes that are not UTF-8 are preserved
+    (``surrogateescape``).
 
     Raises:
-        ValueError: It cannot be read or decoded, or is larger than memory.
+        ValueError: The file cannot be read or decoded, or does not fit into memory.
     """
     content = _content(path_of(path))
     if unit == "byte":
