@@ -182,7 +182,7 @@ def test_learned_power_has_a_gradient_through_zero():
         (lambda xs: jax.jit(lambda q: sets.quantile_pool(xs, q))(0.5), "`quantile` must be a number from 0 to 1, got"),
         (lambda xs: sets.mean_pool(xs, sets.Segments(jnp.zeros(4, int), 1)), r"`xs` must be \[M, D\] with segments"),
         (lambda xs: sets.quantile_pool(xs, 1.5), "`quantile` must be a number from 0 to 1, got 1.5"),
-        (lambda xs: sets.softmax_pool(xs, xs[..., :2]), "`scores` must be"),
+        (lambda xs: sets.softmax_pool(xs, xs[..., :2]), "`scores` must have shape"),
         (lambda xs: sets.sorted_pool(xs, jnp.ones((2, 4))), r"`weights` must be \[3, K\]"),
         (lambda xs: sets.gaussian_pool(sets.gaussians_init(jax.random.key(0), 2, 4), xs), "`xs` must have 2 features"),
     ],
