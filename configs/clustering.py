@@ -10,7 +10,7 @@ mixtures have -1.47 (published: -1.50), in an hour on one CPU core.
 def get_config() -> dict:
     return {
         "task": "tasks.clustering",
-        "data": {"name": "data.mixture"},
+        "data": {"name": "data.gaussian_mixtures"},
         "model": {"name": "sets.SetTransformer", "num_seeds": 4, "num_inducing_points": 16, "num_decoder_blocks": 1},
         "optimizer": {"end_lr_factor": 0.1},
         "reports": {"inducing_points": "reports.inducing_points"},

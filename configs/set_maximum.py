@@ -20,7 +20,7 @@ VARIANTS: dict[str, dict] = {
 def get_config(variant: str = "") -> dict:
     return {
         "task": {"name": "tasks.regression", "error": "absolute"},
-        "data": {"name": "data.maximum"},
+        "data": {"name": "data.set_maximum"},
         "model": {"name": "sets.SetTransformer", "embed_dim": 64, "num_inducing_points": 0, "num_decoder_blocks": 0},
         "train": {"steps": 5000, "evaluate_every": 500, "log_every": 100},
         **VARIANTS.get(variant, {}),

@@ -16,7 +16,7 @@ from absl import flags
 
 from jaxnets import program
 from jaxnets.ops.files import write_atomically
-from jaxnets.reports.comparison import comparison as draw
+from jaxnets.reports.comparison import plot_curves as draw
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError
 from jaxnets.training.reporting import artifacts, comparison
@@ -38,17 +38,19 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the runs' configs 
 
 
 def main(overrides: program.Overrides) -> None:
-    restore.no_overrides(overrides)
+    restore.reject_overrides(overrides)
     if not FLAGS.runs:
         raise UsageError("--runs must name at least one run folder, got none")
     labels = _labels(FLAGS.runs, FLAGS.labels)
     trusted = tuple(FLAGS.trust)
-    runs = [comparison.open_trained(Path(run), label, trusted) for run, label in zip(FLAGS.runs, labels, strict=True)]
+    runs = [
+        comparison.open_for_comparison(Path(run), label, trusted) for run, label in zip(FLAGS.runs, labels, strict=True)
+    ]
     metric = comparison.main_metric(runs, FLAGS.metric)
     table = comparison.table(runs, metric)
     print(comparison.as_text(table, shutil.get_terminal_size().columns))
     if FLAGS.csv:
-        write_atomically(Path(FLAGS.csv), artifacts.csv_of(table))
+        write_atomically(Path(FLAGS.csv), artifacts.to_csv(table))
     if FLAGS.markdown:
         write_atomically(Path(FLAGS.markdown), comparison.as_markdown(table))
     if FLAGS.plot:
@@ -65,7 +67,7 @@ def _labels(runs: list[str], labels: list[str] | None) -> list[str]:
     return names if len(set(names)) == len(names) else runs
 
 
-def _plot(runs: list[comparison.Trained], metric: str, path: Path) -> None:
+def _plot(runs: list[comparison.ComparedRun], metric: str, path: Path) -> None:
     curves = [found for run in runs if (found := comparison.curve(run, metric)) is not None]
     if untimed := [curve.label for curve in curves if curve.seconds is None]:
         message = "not in the plot by time, because an earlier version that did not record time started it"

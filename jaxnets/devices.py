@@ -24,7 +24,7 @@ def device_count(mesh: Mesh, axis: str) -> int:
     return mesh.shape[axis]
 
 
-def divided(f: Callable, mesh: Mesh, axis: str, in_axes: tuple[int | None, ...], out_axes: Any) -> Callable:
+def shard_axis(f: Callable, mesh: Mesh, axis: str, in_axes: tuple[int | None, ...], out_axes: Any) -> Callable:
     """Maps a function over the shards of its arguments along one mesh axis.
 
     The result must be called under ``jax.jit``. XLA shards the computation along the other mesh axes.
@@ -51,7 +51,7 @@ def divided(f: Callable, mesh: Mesh, axis: str, in_axes: tuple[int | None, ...],
     )
 
 
-def padded(array: jax.Array, axis: int, size: int, value: Any = 0) -> jax.Array:
+def pad_axis(array: jax.Array, axis: int, size: int, value: Any = 0) -> jax.Array:
     """Pads an array at the end of one axis, up to ``size``."""
     if array.shape[axis] == size:
         return array

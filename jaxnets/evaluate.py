@@ -32,7 +32,7 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 
 
 def main(overrides: program.Overrides) -> None:
-    restore.no_overrides(overrides)
+    restore.reject_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     evaluators = list(run.task.evaluators)
     names = evaluators if FLAGS.evaluators is None else _chosen("evaluators", FLAGS.evaluators, evaluators)
@@ -43,7 +43,7 @@ def main(overrides: program.Overrides) -> None:
         raise UsageError("--split must not be used with --data, because a file has no splits")
     else:
         dataset, splits = labeled.dataset(run, FLAGS.data), [labeled.SPLIT]
-    with restore.built(run.workdir):
+    with restore.run_errors(run.workdir):
         found = compiled.evaluate_splits(run.task, run.variables, dataset, splits, names, run.config.seed)
     for split, measured in found.items():
         metrics = {name.removeprefix(f"{split}/"): value for name, value in measured.items()}

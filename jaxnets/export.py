@@ -28,11 +28,11 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 
 
 def main(overrides: program.Overrides) -> None:
-    restore.no_overrides(overrides)
+    restore.reject_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     folder = Path(FLAGS.output or run.workdir / "export")
     export_folder.check_replaceable(folder, run, FLAGS.overwrite)
-    with restore.built(run.workdir):
+    with restore.run_errors(run.workdir):
         made = artifacts.of_run(run)
     sizes = export_folder.write(folder, run, made)
     print(f"{run.config.model.name}, step {run.step}, for {', '.join(artifacts.PLATFORMS)}, in {folder}")

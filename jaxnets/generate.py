@@ -46,10 +46,10 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 
 
 def main(overrides: program.Overrides) -> None:
-    restore.no_overrides(overrides)
+    restore.reject_overrides(overrides)
     run = restore.open_run(Path(FLAGS.workdir), FLAGS.step, tuple(FLAGS.trust))
     _check_unicode(FLAGS.prompt or "")
-    with restore.built(run.workdir):
+    with restore.run_errors(run.workdir):
         if (generate := run.task.endpoints.get("generate")) is not None:
             _print_outputs(run, generate)
         elif "stream" in run.task.endpoints:

@@ -40,7 +40,7 @@ flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config m
 
 
 def main(overrides: program.Overrides) -> None:
-    restore.no_overrides(overrides)
+    restore.reject_overrides(overrides)
     workdir, output, trusted = Path(FLAGS.workdir), Path(FLAGS.output).expanduser(), tuple(FLAGS.trust)
     if (workdir / "model.json").is_file():
         used = predictor.of_export(workdir, FLAGS.endpoint, trusted)
@@ -58,7 +58,7 @@ def main(overrides: program.Overrides) -> None:
     check = lambda outputs: files.check(output, outputs, present(outputs))
     try:
         saved = SavedBatches(output, {**used.identity, **rows_of})
-        with restore.built(workdir):
+        with restore.run_errors(workdir):
             outputs = rows.compute(used, arrays, begin, end, batch, saved, check)
     except UsageError:  # the outputs do not suit the output file: do not resume from them
         saved.remove()

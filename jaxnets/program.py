@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from jaxnets.ops.extras import MissingExtraError
 from jaxnets.training.distributed import processes
-from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line, sentence
+from jaxnets.training.errors import MAX_MESSAGE_LENGTH, RunError, UsageError, format_error, format_message
 from jaxnets.training.interruption import Interrupted, raise_on_signals
 
 FLAGS = flags.FLAGS
@@ -124,7 +124,7 @@ def _guard(do: Callable[[], None]) -> None:
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized() or str(error).startswith(OWN_FAULTS):
             _fail(error)
-        _end(1, processes.ANOTHER_ENDED)
+        _end(1, processes.PROCESS_ENDED)
     except OSError as error:
         if error.filename is None:
             _fail(error)
@@ -136,7 +136,7 @@ def _guard(do: Callable[[], None]) -> None:
 
 
 def _fail(error: BaseException) -> NoReturn:
-    _end(1, f"{sentence(error)} (--debug shows the traceback)")
+    _end(1, f"{format_error(error)} (--debug shows the traceback)")
 
 
 def _quiet() -> None:
@@ -149,8 +149,8 @@ def _quiet() -> None:
 def _end(code: int, message: str, details: Sequence[str] = ()) -> NoReturn:
     if FLAGS.is_parsed() and FLAGS.debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    lines = [one_line(f"{name()}: {message}")]
-    lines += [f"  {one_line(line, LONGEST - 2)}" for line in details[:MAX_DETAILS]]
+    lines = [format_message(f"{name()}: {message}")]
+    lines += [f"  {format_message(line, MAX_MESSAGE_LENGTH - 2)}" for line in details[:MAX_DETAILS]]
     if len(details) > MAX_DETAILS:
         lines.append(f"  and {len(details) - MAX_DETAILS} more")
     print("\n".join(lines), file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxnets import program, tasks
 from jaxnets.training import build, config
-from jaxnets.training.errors import UsageError, sentence
+from jaxnets.training.errors import UsageError, format_error
 from jaxnets.training.reporting import flops
 
 FLAGS = flags.FLAGS
@@ -58,7 +58,7 @@ def main(overrides: program.Overrides) -> None:
     try:
         parts = flops.count(model, inputs)
     except Exception as error:  # models and JAX raise various errors for wrong shapes
-        message = str(error) if isinstance(error, ValueError) else sentence(error)
+        message = str(error) if isinstance(error, ValueError) else format_error(error)
         raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {message}") from error
     if FLAGS.json:
         print(

@@ -64,14 +64,14 @@ def main(overrides: program.Overrides) -> None:
         print("\n".join(shown.lines(settings)))
         return
     workdir = Path(FLAGS.workdir or Path("runs") / Path(FLAGS.config).name.removesuffix(".py").replace(":", "_"))
-    rundir.keep_schedule(workdir, settings)
+    rundir.set_schedule_steps(workdir, settings)
     dataset = build.dataset(settings, trusted=None)
     model = build.model(settings.model, trusted=None)
     task = build.task(settings, model, dataset.spec, trusted=None)
     compiled = compile_run(settings, dataset, task)
     if not rundir.has_checkpoint(workdir):
         init_from.check(settings.train, task.learner.variables(compiled.abstract.learner))
-    processes.check_same(rundir.identity(settings, dataset))
+    processes.check_same_config(rundir.run_digest(settings, dataset))
     used = used_runs.digests(settings)
     first = processes.is_first()
     if first:  # before lock creates the folder; claim checks again while it holds the lock
@@ -99,7 +99,7 @@ def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, task: Task,
             f"the batch cannot be divided over all devices: each row is computed on {copies} devices", file=sys.stderr
         )
     batch = dataset.train[0]
-    if parts := flops.of_task(task, batch):
+    if parts := flops.count_task(task, batch):
         shape = "x".join(map(str, jax.tree.leaves(batch)[0].shape))
         print(flops.table(parts, f"{settings.model.name}, one batch {shape}"), file=sys.stderr, flush=True)
 

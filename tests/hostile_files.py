@@ -7,7 +7,7 @@ import socket
 
 
 @contextlib.contextmanager
-def within(seconds):
+def time_limit(seconds):
     """Raises a ``TimeoutError`` after a number of seconds."""
 
     def late(*_):

@@ -12,14 +12,14 @@ def make_mesh(count):
     return jax.make_mesh((count,), ("time",), (AxisType.Auto,), devices=jax.devices()[:count])
 
 
-def messages(f, *arguments):
+def collectives(f, *arguments):
     """Returns the shapes and kinds of the collective operations of a compiled function."""
     text = jax.jit(f).lower(*arguments).compile().as_text()
     kinds = "all-gather|all-reduce|all-to-all|collective-broadcast|collective-permute|reduce-scatter"
     return sorted(set(re.findall(rf"= (.+?)(?:{{[\d,]*}})? ({kinds})(?:-start)?\(", text)))
 
 
-def same(got, wanted, tolerance):
+def assert_close(got, wanted, tolerance):
     """Asserts that two pytrees are equal up to a tolerance, relative to max(1, the largest magnitude of an array)."""
     got, wanted = jax.device_get((got, wanted))
     assert jax.tree.structure(got) == jax.tree.structure(wanted)

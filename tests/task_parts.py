@@ -8,7 +8,7 @@ import jax
 from jaxnets.learning import Aux, Context
 
 
-class Parts(NamedTuple):
+class LearnerParts(NamedTuple):
     """The arguments of ``make_learner``; with ``make_learner=Parts`` they are the ``learner`` of a task.
 
     Attributes:

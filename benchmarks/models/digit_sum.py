@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from benchmarks import harness
 from jaxnets import program
 from jaxnets.learning import Mean
-from jaxnets.learning.evaluators import Scheduled, means
+from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.training import build, restore
 from jaxnets.training.compiled import evaluate_run
 from jaxnets.training.errors import UsageError
@@ -41,7 +41,7 @@ def accuracies(run: restore.Run, lengths: list[int]) -> list[float]:
         correct = (abs(predictions - batch["targets"]) < 0.5).sum()
         return {"accuracy": Mean(correct, jnp.asarray(len(predictions)))}, ()
 
-    task, values = run.task._replace(evaluators={"accuracy": Scheduled(means(accuracy))}), []
+    task, values = run.task._replace(evaluators={"accuracy": ScheduledEvaluator(means(accuracy))}), []
     for length in lengths:
         config = copy.deepcopy(run.config)
         config.data.min_size = config.data.max_size = length

@@ -27,7 +27,7 @@ from benchmarks.runs.collectives import collectives
 from benchmarks.runs.scaling_runs import LAYOUTS, compiled_run, compiled_step, times
 from jaxnets import attention, program
 from jaxnets.learning import partitioning
-from jaxnets.tasks.task import rules_of
+from jaxnets.tasks.task import partition_rules_of
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.errors import UsageError
 
@@ -58,7 +58,7 @@ def least_bytes(run: Compiled, network: Any, batch: Any, fsdp: bool) -> float:
     """
     n, k = run.mesh.shape[partitioning.DATA], run.mesh.shape[partitioning.MODEL]
     params = run.abstract.learner.variables["params"]
-    places = partitioning.parameter_shardings(run.mesh, rules_of(network), params, fsdp=False)
+    places = partitioning.parameter_shardings(run.mesh, partition_rules_of(network), params, fsdp=False)
     size = lambda leaf, at: math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     sent = (3 if fsdp else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, places)))
     if k > 1:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.attention.masking import AttentionConfig, MaskArrays, apply_dropout, product, rows, scores, slice_block
-from jaxnets.devices import padded
+from jaxnets.devices import pad_axis
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -40,13 +40,13 @@ def in_blocks(
 
     def pad_mask(array):
         for axis, length in padded_sizes.items():
-            array = array if array.shape[axis] == 1 else padded(array, axis, length)
+            array = array if array.shape[axis] == 1 else pad_axis(array, axis, length)
         return array
 
     query, key, value = (
-        padded(query, 3, padded_sizes[3]),
-        padded(key, 2, padded_sizes[4]),
-        padded(value, 2, padded_sizes[4]),
+        pad_axis(query, 3, padded_sizes[3]),
+        pad_axis(key, 2, padded_sizes[4]),
+        pad_axis(value, 2, padded_sizes[4]),
     )
     bias, mask = (None if a is None else pad_mask(a) for a in (bias, masks.mask))
     return run(config, size, query, key, value, bias, masks._replace(mask=mask))[:, :, :, :t]

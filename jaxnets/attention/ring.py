@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from jaxnets.attention.chunked import backward, finite_max, forward, in_blocks
 from jaxnets.attention.masking import AttentionConfig, MaskArrays
-from jaxnets.devices import device_count, divided, padded
+from jaxnets.devices import device_count, pad_axis, shard_axis
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -66,8 +66,8 @@ def in_ring(
     count = device_count(ring.mesh, ring.axis)
     t, s = query.shape[3], key.shape[2]
     shards = Shards(ring.axis, count, -(-t // count), -(-s // count))
-    query = padded(query, 3, shards.num_queries * count)
-    key, value = (padded(a, 2, shards.num_keys * count) for a in (key, value))
+    query = pad_axis(query, 3, shards.num_queries * count)
+    key, value = (pad_axis(a, 2, shards.num_keys * count) for a in (key, value))
     return _run(ring.mesh, shards, config, blocks, query, key, value, masks)[:, :, :, :t]
 
 
@@ -76,7 +76,7 @@ def _run(mesh, shards, config, blocks, query, key, value, masks):
     def on_device(query, key, value, masks):
         return in_blocks(functools.partial(_ring, shards), config, masks, None, query, key, value, blocks)
 
-    return divided(on_device, mesh, shards.axis, (3, 2, 2, None), 3)(query, key, value, masks)
+    return shard_axis(on_device, mesh, shards.axis, (3, 2, 2, None), 3)(query, key, value, masks)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

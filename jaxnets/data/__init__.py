@@ -16,8 +16,15 @@ from jaxnets.data.sources.labeled_series import digits, idx, mnist1d, series
 from jaxnets.data.sources.labeled_sets import labeled_sets
 from jaxnets.data.sources.pairs import pairs, read_pairs
 from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
-from jaxnets.data.sources.problems.points import ring
-from jaxnets.data.sources.problems.sets import digit_sum, maximum, mixture, odd_one_out, prevalence, set_statistics
+from jaxnets.data.sources.problems.points import gaussian_ring
+from jaxnets.data.sources.problems.sets import (
+    digit_sum,
+    gaussian_mixtures,
+    odd_one_out,
+    prevalence,
+    set_maximum,
+    set_statistics,
+)
 from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.table import table
@@ -37,6 +44,8 @@ __all__ = [
     "copying",
     "digit_sum",
     "digits",
+    "gaussian_mixtures",
+    "gaussian_ring",
     "idx",
     "image_arrays",
     "images",
@@ -44,8 +53,6 @@ __all__ = [
     "jpeg_images",
     "labeled_sets",
     "learn_pieces",
-    "maximum",
-    "mixture",
     "mnist1d",
     "odd_one_out",
     "once",
@@ -57,8 +64,8 @@ __all__ = [
     "read_inputs",
     "read_labeled",
     "read_pairs",
-    "ring",
     "series",
+    "set_maximum",
     "set_statistics",
     "shuffled",
     "solids",

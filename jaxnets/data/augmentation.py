@@ -94,7 +94,7 @@ def random_resized_crop(
     return resized.astype(images.dtype)
 
 
-def random_flip(key: jax.Array, images: jax.Array, probability: float = 0.5) -> jax.Array:
+def random_horizontal_flip(key: jax.Array, images: jax.Array, probability: float = 0.5) -> jax.Array:
     """Flips images horizontally with a given probability.
 
     Args:

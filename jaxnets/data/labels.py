@@ -12,7 +12,7 @@ LONGEST_LABEL = 1000  # characters; NumPy pads all names to the longest one
 MAX_CLASSES = 2**20  # about the size of the largest datasets of faces and products
 
 
-def number_labels(
+def encode_labels(
     source: str, labels: Mapping[str, np.ndarray], names: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """Maps the labels of all splits to class indices.

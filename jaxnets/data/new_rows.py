@@ -13,8 +13,8 @@ from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.image_folder import classes_below, files_below
-from jaxnets.data.sources.labeled_images import encoded
-from jaxnets.data.target_arrays import encoded_as
+from jaxnets.data.sources.labeled_images import encoded_files
+from jaxnets.data.target_arrays import encode_with_spec
 from jaxnets.data.targets import Classes, Quantities, Spec
 from jaxnets.ops.printable import printable
 
@@ -73,18 +73,18 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     if isinstance(inputs, Images) and not _is_archive(path):
         classes = classes_below(path)
         given = [name for name, files in classes.items() for _ in files]
-        targets = encoded_as(shown, spec, np.array(given, object))
+        targets = encode_with_spec(shown, spec, np.array(given, object))
         return {**_images([file for files in classes.values() for file in files], inputs), "targets": targets}
     if isinstance(inputs, Columns) and not is_npz(path):
         if not inputs.targets:
             raise ValueError(f"{shown} must be an npz file like the training data, got CSV")
         table, cells = _cells(path, inputs, isinstance(spec, Classes))
         y, known = targets_of(cells, inputs.targets, isinstance(spec, Classes))
-        return {"inputs": features_of(table, cells, inputs), "targets": encoded_as(shown, spec, y, known)}
+        return {"inputs": features_of(table, cells, inputs), "targets": encode_with_spec(shown, spec, y, known)}
     if isinstance(inputs, Pixels) and path_of(path).is_dir():
         arrays = idx_folder(path)
         images = _checked(path, "t10k-images", arrays["t10k-images"], inputs)
-        return {"inputs": images, "targets": encoded_as(shown, spec, arrays["t10k-labels"])}
+        return {"inputs": images, "targets": encode_with_spec(shown, spec, arrays["t10k-labels"])}
     part = "" if "x" in member_names(path) else "_test"
     key = "quantities" if isinstance(spec, Quantities) else "classes"
     arrays = read_arrays(path, (f"x{part}", f"y{part}"), (key,))
@@ -94,7 +94,7 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     if isinstance(spec, Classes) and y.ndim == 2 and y.shape[1] == 1:  # as in Keras
         y = y[:, 0]
     names = names_of(path, arrays, key) if isinstance(spec, Classes) and y.dtype.kind in "iu" else ()
-    return {"inputs": x, "targets": encoded_as(shown, spec, y, _in_range(shown, y, names))}
+    return {"inputs": x, "targets": encode_with_spec(shown, spec, y, _in_range(shown, y, names))}
 
 
 def _in_range(shown: str, y: np.ndarray, names: Sequence[str]) -> Sequence[str]:
@@ -111,7 +111,7 @@ def _is_archive(path: str) -> bool:
 def _images(files: Sequence, inputs: Images) -> Arrays:
     """Decodes image files and resizes them to the size of the training images."""
     size = inputs.height if inputs.height == inputs.width else 0
-    images = encoded(list(files), size, inputs.channels).all("refuse").images
+    images = encoded_files(list(files), size, inputs.channels).all("refuse").images
     if images.shape[1:3] != (inputs.height, inputs.width):
         like, given = f"{inputs.height} x {inputs.width}", f"{images.shape[1]} x {images.shape[2]}"
         raise ValueError(f"{printable(files[0])} must have the size {like}, got {given}")

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data import statistics
-from jaxnets.data.labels import check_lengths, number_labels
+from jaxnets.data.labels import check_lengths, encode_labels
 from jaxnets.data.targets import Classes, Labels, Quantities, Spec, Unlabeled
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.printable import printable
 
-KINDS = ("classes", "quantities", "labels", "none")
+TARGET_TYPES = ("classes", "quantities", "labels", "none")
 
 
 class EncodedTargets(NamedTuple):
@@ -28,7 +28,7 @@ class EncodedTargets(NamedTuple):
     summary: str
 
 
-def encoded(
+def encode_targets(
     target_type: str,
     source: str,
     targets: Mapping[str, np.ndarray | None],
@@ -52,7 +52,7 @@ def encoded(
         ValueError: If ``target_type`` is unknown, a split has no examples or another number of targets, or the targets
             do not have this type. The message names the example.
     """
-    check_choice("target_type", target_type, KINDS)
+    check_choice("target_type", target_type, TARGET_TYPES)
     if target_type == "none":
         for split, count in counts.items():
             if not count:
@@ -60,7 +60,7 @@ def encoded(
         return EncodedTargets(Unlabeled(features), dict.fromkeys(targets), "")
     arrays = {split: _checked(source, split, array, counts[split], target_type) for split, array in targets.items()}
     if target_type == "classes":
-        classes, indices = number_labels(source, arrays, names)
+        classes, indices = encode_labels(source, arrays, names)
         return EncodedTargets(Classes(classes), {**indices}, f"{len(classes)} classes")
     arrays = {split: array[:, None] if array.ndim == 1 else array for split, array in arrays.items()}
     column_names = _column_names(source, target_type, names, {split: array.shape for split, array in arrays.items()})
@@ -76,7 +76,7 @@ def encoded(
     return EncodedTargets(spec, {**quantities}, _counted(len(column_names), "quantity", "quantities"))
 
 
-def encoded_as(source: str, spec: Spec, targets: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+def encode_with_spec(source: str, spec: Spec, targets: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     """Encodes the targets of new examples by the spec of a trained model.
 
     Args:
@@ -92,7 +92,7 @@ def encoded_as(source: str, spec: Spec, targets: np.ndarray, names: Sequence[str
     if isinstance(spec, Classes):
         if targets.ndim != 1:
             raise ValueError(f"{source}: classes must be [{len(targets)}], got shape {targets.shape}")
-        found, indices = number_labels(source, {"given": targets}, names)
+        found, indices = encode_labels(source, {"given": targets}, names)
         index_of = {name: i for i, name in enumerate(spec.names)}
         if targets.dtype.kind in "biuf" and not names:  # 3, 3.0 and the name "3" are one class
             index_of = {_as_integer(name): i for name, i in index_of.items()}

@@ -3,7 +3,7 @@
 from jaxnets.learning.alternating import AlternatingState, Player, alternating
 from jaxnets.learning.closed_form import ClosedFormState, closed_form
 from jaxnets.learning.contract import Aux, Context, Learner, MakeLearner, Mean
-from jaxnets.learning.evaluators import Evaluator, Scheduled, auroc, means
+from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, auroc, means
 from jaxnets.learning.gradient import Gradient, GradientState, gradient
 from jaxnets.learning.wrappers import skip_nonfinite, with_ema
 
@@ -19,7 +19,7 @@ __all__ = [
     "MakeLearner",
     "Mean",
     "Player",
-    "Scheduled",
+    "ScheduledEvaluator",
     "alternating",
     "auroc",
     "closed_form",

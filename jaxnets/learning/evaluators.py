@@ -10,7 +10,7 @@ import numpy as np
 from jaxnets.learning.contract import Mean, zeros_like_shapes
 from jaxnets.ops import extras
 
-__all__ = ["Evaluator", "Scheduled", "auroc", "means"]
+__all__ = ["Evaluator", "ScheduledEvaluator", "auroc", "means"]
 
 
 class Evaluator(NamedTuple):
@@ -32,7 +32,7 @@ class Evaluator(NamedTuple):
     compute: Callable[[dict[str, Any]], dict[str, float]]
 
 
-class Scheduled(NamedTuple):
+class ScheduledEvaluator(NamedTuple):
     """An evaluator with its splits and its interval.
 
     Attributes:

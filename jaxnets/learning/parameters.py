@@ -14,7 +14,7 @@ def path_name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def named(tree: Any) -> dict[str, Any]:
+def leaves_by_path(tree: Any) -> dict[str, Any]:
     """Returns the leaves of a tree by path."""
     return {path_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 

@@ -91,7 +91,7 @@ def row_shardings(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(place, tree)
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of arrays that are replicated on all devices."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -101,7 +101,7 @@ def layout_shardings(mesh: Mesh, rules: Rules, layout: Any, tree: Any, fsdp: boo
     shardings = {
         "parameters": lambda subtree: parameter_shardings(mesh, rules, subtree, fsdp),
         "rows": lambda subtree: row_shardings(mesh, subtree),
-        "replicated": lambda subtree: jax.tree.map(lambda _: everywhere(mesh), subtree),
+        "replicated": lambda subtree: jax.tree.map(lambda _: replicated(mesh), subtree),
     }
     return jax.tree.map(lambda name, subtree: shardings[name](subtree), layout, tree)
 

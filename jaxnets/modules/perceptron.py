@@ -40,6 +40,6 @@ def perceptron(
     return _dense(last, xs, at_least_float32(dtype))
 
 
-def _dense(layer: Layer, xs: jax.Array | np.ndarray, dtype: DTypeLike) -> jax.Array:
+def _dense(layer: Layer, xs: jax.Array, dtype: DTypeLike) -> jax.Array:
     ys = linear(jnp.asarray(xs, dtype), layer["kernel"].astype(dtype))
     return ys + jnp.broadcast_to(layer["bias"].astype(dtype), ys.shape)

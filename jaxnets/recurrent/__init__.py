@@ -12,7 +12,7 @@ from jaxnets.recurrent.cells.wrappers import (
     recurrent_dropout,
     recurrent_dropout_masks,
     residual,
-    wrapped,
+    wrap,
     zoneout,
     zoneout_masks,
 )
@@ -76,7 +76,7 @@ __all__ = [
     "scan_over_devices",
     "stacked",
     "step",
-    "wrapped",
+    "wrap",
     "zoneout",
     "zoneout_masks",
 ]

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
 
-from jaxnets.devices import device_count, divided, padded
+from jaxnets.devices import device_count, pad_axis, shard_axis
 from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
 from jaxnets.recurrent.cell import Carry, Cell, LinearStep, Params, main_input
 from jaxnets.recurrent.checking import as_array, as_arrays, check_cell, resolve_carry, time_axis, zeros_for_step
@@ -80,7 +80,7 @@ def scan_over_devices(
     size = -(-length // count)
     if length != size * count:
         lengths = jnp.full(batch, length) if lengths is None else lengths
-        xs, resets = jax.tree.map(lambda a: padded(a, time, size * count), (xs, resets))
+        xs, resets = jax.tree.map(lambda a: pad_axis(a, time, size * count), (xs, resets))
     last, ys = _sharded_scan(cell, mesh, axis, time, tuple(options.items()), params, xs, carry, lengths, resets)
     return last, lax.slice_in_dim(ys, 0, length, axis=time)
 
@@ -111,7 +111,7 @@ def _sharded_scan(cell, mesh, axis, time, scan_options, params, xs, carry, lengt
         before = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b])[index], carry, after)
         return jax.tree.map(lambda a: a[-1], after), scan(cell, params, xs, before, **options)[1]
 
-    run = divided(scan_shard, mesh, axis, (None, time, None, None, time), (None, time))
+    run = shard_axis(scan_shard, mesh, axis, (None, time, None, None, time), (None, time))
     return run(params, xs, carry, lengths, resets)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxnets.reports.figures import literal
+from jaxnets.reports.figures import escape_text
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ class Curve(NamedTuple):
     values: Sequence[float]
 
 
-def comparison(curves: Sequence[Curve], ylabel: str) -> "Figure":
+def plot_curves(curves: Sequence[Curve], ylabel: str) -> "Figure":
     """Returns a figure of curves in two panels: over training steps, and over training time."""
     from matplotlib.figure import Figure
 
@@ -35,10 +35,10 @@ def comparison(curves: Sequence[Curve], ylabel: str) -> "Figure":
     unit, size = ("minutes", 60) if max_seconds >= 60 else ("seconds", 1)
     for index, curve in enumerate(curves):
         style = {"marker": "o", "ms": 3, "color": f"C{index % 10}"}
-        by_step.plot(curve.steps, curve.values, label=f"{literal(curve.label)}: {curve.values[-1]:.3f}", **style)
+        by_step.plot(curve.steps, curve.values, label=f"{escape_text(curve.label)}: {curve.values[-1]:.3f}", **style)
         if curve.seconds is not None:
             by_time.plot([seconds / size for seconds in curve.seconds], curve.values, **style)
-    by_step.set(xlabel="step", ylabel=literal(ylabel))
+    by_step.set(xlabel="step", ylabel=escape_text(ylabel))
     by_time.set(xlabel=f"training time ({unit})")
     by_step.legend()
     for axes in (by_step, by_time):

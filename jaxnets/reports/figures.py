@@ -14,7 +14,7 @@ MAX_NAME = 30  # characters of a class name in a figure
 MAX_CELLS = 1000  # rows and columns of a confusion matrix; memory is quadratic in their number
 
 
-def literal(text: str) -> str:
+def escape_text(text: str) -> str:
     """Makes text from data printable and escapes its dollar signs, which delimit formulas in matplotlib."""
     return printable(text).replace("$", r"\$")
 
@@ -31,7 +31,7 @@ def confusion_matrix(targets: np.ndarray, predicted: np.ndarray, mask: np.ndarra
 
     classes = len(names)
     size = min(classes, MAX_CELLS)  # if there are more classes, adjacent classes share a row
-    names = [literal(printable(name, MAX_NAME)) for name in names[:size]]
+    names = [escape_text(printable(name, MAX_NAME)) for name in names[:size]]
     targets, predicted = targets[mask].astype(int), predicted[mask].astype(int)
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets * size // classes, predicted * size // classes), 1)
@@ -66,7 +66,7 @@ def mistakes(logits: np.ndarray, batch: dict[str, np.ndarray], names: Sequence[s
     """
     from matplotlib.figure import Figure
 
-    names = [literal(printable(name, MAX_NAME)) for name in names]
+    names = [escape_text(printable(name, MAX_NAME)) for name in names]
     shifted = logits - logits.max(-1, keepdims=True)
     probabilities = np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
     true_probability = np.take_along_axis(probabilities, batch["targets"][:, None], -1)[:, 0]
@@ -150,7 +150,7 @@ def predicted_vs_true(predictions: np.ndarray, targets: np.ndarray, names: Seque
         axes.set(
             xlabel="true",
             ylabel="predicted",
-            title=f"{literal(name)}: root mean squared error {error:.3g}",
+            title=f"{escape_text(name)}: root mean squared error {error:.3g}",
             aspect="equal",
         )
         axes.grid(alpha=0.3)

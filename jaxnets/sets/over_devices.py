@@ -6,7 +6,7 @@ import jax
 from jax import lax
 from jax.sharding import Mesh
 
-from jaxnets.devices import device_count, divided, padded
+from jaxnets.devices import device_count, pad_axis, shard_axis
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.set_reductions import Segments, Validity, check_valid
 from jaxnets.sets.streaming import Fold
@@ -41,10 +41,10 @@ def fold_over_devices(
         return fold.result(fold.init(xs, valid))
     size = length + -length % count
     if isinstance(valid, Segments):
-        valid = Segments(padded(valid.ids, 0, size, valid.num_segments), valid.num_segments)
+        valid = Segments(pad_axis(valid.ids, 0, size, valid.num_segments), valid.num_segments)
     else:
-        valid = padded(valid, valid.ndim - 1, size, False)
-    return _run(fold, mesh, axis, padded(xs, xs.ndim - 2, size), valid)
+        valid = pad_axis(valid, valid.ndim - 1, size, False)
+    return _run(fold, mesh, axis, pad_axis(xs, xs.ndim - 2, size), valid)
 
 
 @functools.partial(jax.jit, static_argnums=range(3))
@@ -54,4 +54,4 @@ def _run(fold, mesh, axis, xs, valid):
         first, others = (jax.tree.map(lambda a, index=index: a[index], carries) for index in (0, slice(1, None)))
         return fold.result(lax.scan(lambda carry, other: (fold.merge(carry, other), None), first, others)[0])
 
-    return divided(on_device, mesh, axis, (xs.ndim - 2, xs.ndim - 2), None)(xs, valid)
+    return shard_axis(on_device, mesh, axis, (xs.ndim - 2, xs.ndim - 2), None)(xs, valid)

@@ -8,8 +8,8 @@ from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.image_classification import image_classification
-from jaxnets.tasks.language_model import language_model, step_of
-from jaxnets.tasks.models import Trained, check_spec, complete
+from jaxnets.tasks.language_model import language_model, step_function
+from jaxnets.tasks.models import TrainedModel, check_spec, complete
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation
@@ -20,7 +20,7 @@ __all__ = [
     "Items",
     "Stream",
     "Task",
-    "Trained",
+    "TrainedModel",
     "adversarial",
     "check_spec",
     "choice",
@@ -31,7 +31,7 @@ __all__ = [
     "language_model",
     "multilabel_classification",
     "regression",
-    "step_of",
+    "step_function",
     "translation",
     "variational",
 ]

@@ -8,10 +8,10 @@ import numpy as np
 from jaxnets.data.sources.problems.points import ring_modes
 from jaxnets.data.targets import Quantities
 from jaxnets.generative import nonsaturating_losses
-from jaxnets.learning import Aux, Evaluator, Gradient, Player, Scheduled, alternating
+from jaxnets.learning import Aux, Evaluator, Gradient, Player, ScheduledEvaluator, alternating
 from jaxnets.reports import Arrays
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def adversarial(
     radius: float = 1.0,
     std: float = 0.01,
 ) -> Task:
-    """Returns the task of a ``generative.GAN`` on the points of ``data.ring``.
+    """Returns the task of a ``generative.GAN`` on the points of ``data.gaussian_ring``.
 
     Metrics are ``high_quality``, the fraction of samples within 3 standard deviations of the nearest mode, and
     ``modes``, the number of modes with at least one such sample (Lin et al. 2018, arXiv:1712.04086). They use up to
@@ -40,7 +40,7 @@ def adversarial(
         spec: Names of the coordinates.
         make_learner: Its optimizer trains both players, with separate states.
         discriminator_steps: Discriminator steps per update, each on an equal fraction of the batch.
-        modes, radius, std: Parameters of ``data.ring``.
+        modes, radius, std: Parameters of ``data.gaussian_ring``.
 
     Raises:
         ValueError: If ``make_learner`` has other options than an optimizer.
@@ -92,7 +92,7 @@ def adversarial(
             {"discriminator": player(0, "discriminator", discriminator_steps), "generator": player(1, "generator")},
         ),
         evaluators={
-            "coverage": Scheduled(
+            "coverage": ScheduledEvaluator(
                 Evaluator(
                     init=lambda variables, batch: (),
                     measure=sample,
@@ -108,7 +108,7 @@ def adversarial(
         },
         items=Items(lambda batch: len(batch["inputs"]), "point"),
         units={},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 

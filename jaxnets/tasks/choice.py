@@ -8,13 +8,13 @@ import numpy as np
 
 from jaxnets.data.targets import Quantities
 from jaxnets.learning import Aux, MakeLearner, Mean
-from jaxnets.learning.evaluators import Scheduled, means
+from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.supervised import INPUT_AXES
-from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def choice(model: Model, spec: Quantities, make_learner: MakeLearner) -> Task:
 
     return Task(
         learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1], valid=batch["valid"][:1]), loss),
-        evaluators={"metrics": Scheduled(means(measure))},
+        evaluators={"metrics": ScheduledEvaluator(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw},
         endpoints={
@@ -71,7 +71,7 @@ def choice(model: Model, spec: Quantities, make_learner: MakeLearner) -> Task:
         },
         items=Items(lambda batch: len(batch["inputs"]), "set"),
         units={"loss": "nats per set"},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from jaxnets.data.targets import Quantities
 from jaxnets.learning import Aux, MakeLearner, Mean
-from jaxnets.learning.evaluators import Scheduled, means
+from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_sum
 from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.supervised import INPUT_AXES
-from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -83,13 +83,13 @@ def clustering(model: Model, spec: Quantities, make_learner: MakeLearner) -> Tas
 
     return Task(
         learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1], valid=batch["valid"][:1]), loss),
-        evaluators={"metrics": Scheduled(means(measure, {"log_likelihood": lambda found: -found["loss"]}))},
+        evaluators={"metrics": ScheduledEvaluator(means(measure, {"log_likelihood": lambda found: -found["loss"]}))},
         objective=("validation/loss", "min"),
         reports={"figures": draw},
         endpoints={"predict": Endpoint(predict, INPUT_AXES)},
         items=Items(lambda batch: len(batch["inputs"]), "set"),
         units={"loss": "nats per point"},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 

@@ -83,7 +83,7 @@ def image_classification(
         if scale < 1:
             images = augmentation.random_resized_crop(resize_key, images, (scale, 1.0))
         if flip:
-            images = augmentation.random_flip(flip_key, images)
+            images = augmentation.random_horizontal_flip(flip_key, images)
         if rotation:
             images = augmentation.random_rotation(rotation_key, images, rotation)
         if cutout:

@@ -14,16 +14,16 @@ from flax import linen as nn
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
 from jaxnets.learning import Aux, MakeLearner, Mean
-from jaxnets.learning.evaluators import Scheduled, means
+from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.modules.stepwise import Stepwise, of_language_model
 from jaxnets.ops.embedding import fill_padding
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Text
-from jaxnets.reports.figures import literal
+from jaxnets.reports.figures import escape_text
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.task import Endpoint, Items, Stream, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Stream, Task, partition_rules_of
 
 SAMPLE_LENGTH = 400
 
@@ -72,7 +72,7 @@ def language_model(model: Model, spec: Vocabulary, make_learner: MakeLearner) ->
 
     def sample(variables, splits, key):
         prompt = vocabulary.encode(vocabulary.start)
-        tokens = decoding.stream(step_of(model, variables), None, prompt, key, temperature=0.8)
+        tokens = decoding.stream(step_function(model, variables), None, prompt, key, temperature=0.8)
         return {"sample": Text(vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)]))}
 
     def score(variables, inputs):
@@ -94,7 +94,7 @@ def language_model(model: Model, spec: Vocabulary, make_learner: MakeLearner) ->
     }
     return Task(
         learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1, :1]), loss),
-        evaluators={"metrics": Scheduled(means(measure, derived))},
+        evaluators={"metrics": ScheduledEvaluator(means(measure, derived))},
         objective=("validation/loss", "min"),
         reports={"figures": draw, "sample": sample},
         endpoints={
@@ -116,7 +116,7 @@ def language_model(model: Model, spec: Vocabulary, make_learner: MakeLearner) ->
         },
         items=Items(lambda batch: batch["inputs"].size, vocabulary.unit),
         units={"loss": f"nats per {vocabulary.unit}"},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 
@@ -126,7 +126,7 @@ def stepwise(model: nn.Module) -> Stepwise:
     return of_language_model(model) if method is None else method()
 
 
-def step_of(model: nn.Module, variables: Any) -> Callable[[Any, jax.Array], tuple[Any, jax.Array]]:
+def step_function(model: nn.Module, variables: Any) -> Callable[[Any, jax.Array], tuple[Any, jax.Array]]:
     """Returns the step function of a model for ``decoding``: ``(carry, token []) -> (carry, logits [V])``.
 
     The carry None starts a new text.
@@ -151,7 +151,9 @@ def _surprisal(vocabulary: Vocabulary, targets, nats):
         shown = vocabulary.show(int(token)).removeprefix("0x")
         shown = shown[1:-1] if shown[0] in "'\"" else shown
         color = "white" if nats[i] > 3.5 else "black"
-        axes.text(i % columns, i // columns, literal(shown), ha="center", va="center", family="monospace", color=color)
+        axes.text(
+            i % columns, i // columns, escape_text(shown), ha="center", va="center", family="monospace", color=color
+        )
     axes.set(xticks=[], yticks=[], title=f"surprisal of each {vocabulary.unit} of held-out text, in nats")
     figure.colorbar(image, ax=axes, pad=0.01)
     figure.tight_layout()

@@ -5,16 +5,16 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from jaxnets.tasks.signatures import accepted
+from jaxnets.tasks.signatures import accepted_parameters
 
 Model = nn.Module | Callable[..., nn.Module]
 
 
 # Names of the argument for the number of outputs, tried after the name that belongs to the spec.
-SIZES = ("num_outputs", "num_classes", "vocab_size")
+SIZE_ARGUMENTS = ("num_outputs", "num_classes", "vocab_size")
 
 
-class Trained(NamedTuple):
+class TrainedModel(NamedTuple):
     """A trained model of another run.
 
     Attributes:
@@ -41,8 +41,8 @@ def complete(model: Model, spec: Any) -> nn.Module:
     """
     if isinstance(model, nn.Module):
         return model
-    parameters = accepted(model) or {}
-    names = (f"num_{type(spec).__name__.lower()}", *SIZES)
+    parameters = accepted_parameters(model) or {}
+    names = (f"num_{type(spec).__name__.lower()}", *SIZE_ARGUMENTS)
     name = next((name for name in names if name in parameters), None)
     module = model(**{name: spec.size}) if name else model()
     if not isinstance(module, nn.Module):

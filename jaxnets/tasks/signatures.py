@@ -20,7 +20,7 @@ def signature(function: Callable) -> inspect.Signature:
         return inspect.signature(function)
 
 
-def accepted(function: Callable) -> dict[str, inspect.Parameter] | None:
+def accepted_parameters(function: Callable) -> dict[str, inspect.Parameter] | None:
     """Returns the parameters of a function by name; None if it accepts any keyword.
 
     ``**options`` stand for the parameters of the class in the return annotation.
@@ -35,11 +35,11 @@ def accepted(function: Callable) -> dict[str, inspect.Parameter] | None:
     annotation = found.return_annotation
     if not inspect.isclass(annotation) or annotation is inspect.Signature.empty:
         return None
-    others = accepted(annotation)
+    others = accepted_parameters(annotation)
     return None if others is None else {**others, **parameters}
 
 
-def returned(function: Callable) -> type | None:
+def return_type(function: Callable) -> type | None:
     """Returns a class itself, or the class that a function returns by its annotation; None if it is not a class."""
     if inspect.isclass(function):
         return function

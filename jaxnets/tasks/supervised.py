@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Labels, Quantities
 from jaxnets.learning import Aux, MakeLearner, Mean
-from jaxnets.learning.evaluators import Scheduled, auroc, means, multilabel
+from jaxnets.learning.evaluators import ScheduledEvaluator, auroc, means, multilabel
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.ops.printable import printable
@@ -28,7 +28,7 @@ from jaxnets.reports import Table, figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 # Weight of the loss of each auxiliary head (Szegedy et al. 2015, arXiv:1409.4842, section 5).
 AUXILIARY_WEIGHT = 0.3
@@ -155,7 +155,7 @@ def multilabel_classification(model: Model, spec: Labels, make_learner: MakeLear
     )
     predict = task.endpoints["predict"].function
     score = lambda variables, batch: (predict(variables, batch), _filled(batch), batch["mask"])
-    return task._replace(evaluators={**task.evaluators, "multilabel": Scheduled(multilabel(score))})
+    return task._replace(evaluators={**task.evaluators, "multilabel": ScheduledEvaluator(multilabel(score))})
 
 
 def supervised(
@@ -229,7 +229,7 @@ def supervised(
     present = None if table is None else lambda outputs: {"predictions": table(outputs)}
     return Task(
         learner=make_learner(init, loss),
-        evaluators={"metrics": Scheduled(means(measure))},
+        evaluators={"metrics": ScheduledEvaluator(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw_all},
         endpoints={
@@ -239,7 +239,7 @@ def supervised(
         },
         items=Items(lambda batch: len(batch["inputs"]), "example"),
         units={"loss": unit},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 
@@ -252,7 +252,7 @@ def _with_auroc(task: Task) -> Task:
         flat = lambda array: jnp.reshape(array, -1)
         return flat(logits[..., 1] - logits[..., 0]), flat(_filled(batch)), flat(mask)
 
-    return task._replace(evaluators={**task.evaluators, "auroc": Scheduled(auroc(score))})
+    return task._replace(evaluators={**task.evaluators, "auroc": ScheduledEvaluator(auroc(score))})
 
 
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 from flax import linen as nn
 
 from jaxnets.learning import Learner
-from jaxnets.learning.evaluators import Scheduled
+from jaxnets.learning.evaluators import ScheduledEvaluator
 from jaxnets.learning.partitioning import HEAD_RULES, Rules
 
 Report = Callable[[Any, Mapping[str, Any], jax.Array], dict[str, Any]]
@@ -83,7 +83,7 @@ class Task(NamedTuple):
     """
 
     learner: Learner
-    evaluators: dict[str, Scheduled]
+    evaluators: dict[str, ScheduledEvaluator]
     objective: tuple[str, str] | None
     reports: dict[str, Report]
     endpoints: dict[str, Any]
@@ -92,11 +92,11 @@ class Task(NamedTuple):
     partition_rules: Rules = HEAD_RULES
 
 
-def rules_of(model: nn.Module) -> Rules:
+def partition_rules_of(model: nn.Module) -> Rules:
     """Returns the partition rules of the family of a model."""
     return getattr(model, "partition_rules", HEAD_RULES)
 
 
-def max_length(model: nn.Module) -> int | None:
+def max_seq_len_of(model: nn.Module) -> int | None:
     """Returns the maximum sequence length of a model, its attribute ``max_seq_len``; None if it has no limit."""
     return getattr(model, "max_seq_len", None)

@@ -12,15 +12,15 @@ from jaxnets import decoding
 from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, LINE_END, START
 from jaxnets.learning import Aux, MakeLearner, Mean
-from jaxnets.learning.evaluators import Evaluator, Scheduled, means
+from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, means
 from jaxnets.ops import extras
 from jaxnets.ops.checks import check_probability
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
-from jaxnets.reports.figures import literal
+from jaxnets.reports.figures import escape_text
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.task import Endpoint, Items, Stream, Task, max_length, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Stream, Task, max_seq_len_of, partition_rules_of
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def translation(
     start, end = vocabulary.symbol(START), vocabulary.symbol(END)
     training = model.clone(train=True)
     stepper = model.stepwise()
-    limit = max_length(model)
+    limit = max_seq_len_of(model)
 
     def decoder_inputs(batch):
         """The start symbol, then the target without its last token."""
@@ -203,8 +203,8 @@ def translation(
     return Task(
         learner=make_learner(lambda key, batch: model.init(key, batch["inputs"][:1], batch["targets"][:1]), loss),
         evaluators={
-            "metrics": Scheduled(means(measure)),
-            "bleu": Scheduled(bleu_evaluator, every=0),
+            "metrics": ScheduledEvaluator(means(measure)),
+            "bleu": ScheduledEvaluator(bleu_evaluator, every=0),
         },
         objective=("validation/loss", "min"),
         reports={"figures": draw, "examples": examples},
@@ -223,7 +223,7 @@ def translation(
         },
         items=Items(lambda batch: batch["targets"].size, vocabulary.unit),
         units={"loss": f"nats per {vocabulary.unit}"},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 
@@ -234,7 +234,7 @@ def _attention_map(vocabulary: Vocabulary, source, target, weights) -> "Figure":
     figure = Figure(figsize=(1.5 + 0.28 * len(source), 1.5 + 0.24 * len(target)))
     axes = figure.subplots()
     axes.imshow(weights, cmap="Blues", vmin=0, aspect="auto")
-    text_of = lambda token: literal(vocabulary.decode([token]).replace("\n", "\\n"))
+    text_of = lambda token: escape_text(vocabulary.decode([token]).replace("\n", "\\n"))
     axes.set_xticks(range(len(source)), [text_of(token) for token in source], rotation=90)
     axes.set_yticks(range(len(target)), [text_of(token) for token in target])
     axes.xaxis.tick_top()

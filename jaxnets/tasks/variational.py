@@ -8,11 +8,11 @@ import numpy as np
 
 from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bernoulli_log_prob, standard_normal_kl
-from jaxnets.learning import Aux, MakeLearner, Mean, Scheduled, means
+from jaxnets.learning import Aux, MakeLearner, Mean, ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Arrays, ImageGrid
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.task import Endpoint, Items, Task, rules_of
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 NUM_SAMPLES = 64  # in a report
 
@@ -73,7 +73,7 @@ def variational(model: Model, spec: Classes | Unlabeled, make_learner: MakeLearn
 
     return Task(
         learner=make_learner(init, loss),
-        evaluators={"metrics": Scheduled(means(measure))},
+        evaluators={"metrics": ScheduledEvaluator(means(measure))},
         objective=("validation/loss", "min"),
         reports={"samples": sample},
         endpoints={
@@ -89,7 +89,7 @@ def variational(model: Model, spec: Classes | Unlabeled, make_learner: MakeLearn
         },
         items=Items(lambda batch: len(batch["inputs"]), "image"),
         units={"loss": "nats per image"},
-        partition_rules=rules_of(model),
+        partition_rules=partition_rules_of(model),
     )
 
 

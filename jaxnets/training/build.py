@@ -18,16 +18,16 @@ from ml_collections import ConfigDict
 from jaxnets import tasks
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs
-from jaxnets.learning import Evaluator, Scheduled, partitioning
+from jaxnets.learning import Evaluator, ScheduledEvaluator, partitioning
 from jaxnets.ops.extras import MissingExtraError
 from jaxnets.tasks import Task
 from jaxnets.training import learners, rundir, used_runs
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
 from jaxnets.training.config import OPTIMIZER_SETTINGS
-from jaxnets.training.errors import RunError, UsageError, sentence
+from jaxnets.training.errors import RunError, UsageError, format_error
 from jaxnets.training.settings.forms import Builder
 from jaxnets.training.settings.names import FAMILIES, Trusted
-from jaxnets.training.state import first_variables
+from jaxnets.training.state import initial_variables
 
 TASK_NAMESPACES = (*FAMILIES, "tasks", "reports", "optimizers", "evaluators")  # names in the arguments of a task
 
@@ -92,21 +92,21 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
     """
     build = _builder(trusted)
     made = build.named(config.task, "a task", (Task,), TASK_NAMESPACES)
-    built = made(model=network, spec=spec, make_learner=learners.learn(config, optimizer(config, trusted)))
+    built = made(model=network, spec=spec, make_learner=learners.gradient_learner(config, optimizer(config, trusted)))
     added: dict[str, Any] = {"spec": spec}
     if config.get("evaluators") or config.get("reports"):
         added["model"] = tasks.complete(network, spec)
     if "predict" in built.endpoints:
         added["predict"] = built.endpoints["predict"].function
 
-    def evaluator(setting: Any) -> Scheduled:
+    def evaluator(setting: Any) -> ScheduledEvaluator:
         arguments = setting.to_dict() if isinstance(setting, ConfigDict) else setting
         names = [name for name in ("splits", "every") if arguments is not setting and name in arguments]
         schedule = {name: arguments.pop(name) for name in names}
         _check_schedule(schedule)
-        made = build.named(arguments, "an evaluator", (Evaluator, Scheduled), TASK_NAMESPACES)
+        made = build.named(arguments, "an evaluator", (Evaluator, ScheduledEvaluator), TASK_NAMESPACES)
         found = made(**{name: value for name, value in added.items() if made.accepts(name)})
-        return (found if isinstance(found, Scheduled) else Scheduled(found))._replace(**schedule)
+        return (found if isinstance(found, ScheduledEvaluator) else ScheduledEvaluator(found))._replace(**schedule)
 
     def report(setting: Any) -> Any:
         made = build.named(setting, "a report", (), TASK_NAMESPACES)
@@ -120,7 +120,7 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
 
     evaluators = {name: evaluator(each) for name, each in config.get("evaluators", {}).items()}
     reports = {name: report(each) for name, each in config.get("reports", {}).items()}
-    return learners.wrapped(
+    return learners.with_wrappers(
         config,
         built._replace(evaluators={**built.evaluators, **evaluators}, reports={**built.reports, **reports}),
     )
@@ -139,11 +139,11 @@ def _builder(trusted: Trusted) -> Builder:
     return Builder(trusted, lambda setting: _trained(setting, trusted))
 
 
-def _trained(setting: Mapping[str, Any], trusted: Trusted) -> tasks.Trained:
+def _trained(setting: Mapping[str, Any], trusted: Trusted) -> tasks.TrainedModel:
     """Opens a run that a config refers to, as a model with its variables."""
     folder, step = used_runs.read(setting)
     run = open_run(folder, step, trusted, "the step of a run in the config")
-    return tasks.Trained(run.model, jax.device_get(run.variables))  # on the host, so that any devices can use them
+    return tasks.TrainedModel(run.model, jax.device_get(run.variables))  # on the host, so that any devices can use them
 
 
 class Run(NamedTuple):
@@ -183,8 +183,8 @@ class Run(NamedTuple):
 
         Earlier versions did not save it. For their runs, the data is read again.
         """
-        saved = "inputs" in rundir.described(self.workdir)
-        return rundir.inputs(self.workdir) if saved else self.dataset().inputs
+        saved = "inputs" in rundir.read_description(self.workdir)
+        return rundir.read_inputs(self.workdir) if saved else self.dataset().inputs
 
 
 # Folders of the runs that are being opened, outermost first.
@@ -209,32 +209,32 @@ def open_run(workdir: Path, step: str = "best", trusted: Trusted = (), flag: str
     if not (workdir / "checkpoints").is_dir():
         raise RunError(f"no checkpoint in {workdir}: train there first")
     with _not_recursive(workdir):
-        network, made = described(config, spec, trusted)
-    with built(workdir):
-        shapes = jax.eval_shape(lambda batch: first_variables(made.learner, batch, config.seed), batch)
+        network, made = model_and_task(config, spec, trusted)
+    with run_errors(workdir):
+        shapes = jax.eval_shape(lambda batch: initial_variables(made.learner, batch, config.seed), batch)
     if jax.process_count() > 1:  # every process reads the checkpoint
-        replicated = partitioning.everywhere(Mesh(jax.devices(), ("all",)))
+        replicated = partitioning.replicated(Mesh(jax.devices(), ("all",)))
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes, flag)
     return Run(workdir, config, spec, network, made, chosen, variables, trusted)
 
 
-def described(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:
+def model_and_task(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:
     """Builds the model and the task of a config for a dataset with this spec."""
     network = tasks.complete(model(config.model, trusted), spec)
     return network, task(config, network, spec, trusted)
 
 
 @contextlib.contextmanager
-def built(workdir: Path) -> Iterator[None]:
+def run_errors(workdir: Path) -> Iterator[None]:
     """Converts errors of a model, or of JAX in it, to ``RunError``, because the config may come from another person."""
     try:
         yield
     except (UsageError, RunError, MissingExtraError, OSError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:
-        raise RunError(f"the model of the run in {workdir} cannot be used: {sentence(error)}") from error
+        raise RunError(f"the model of the run in {workdir} cannot be used: {format_error(error)}") from error
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from jaxnets.tasks import Task
 from jaxnets.training import learners
 from jaxnets.training.distributed import sharding
 from jaxnets.training.distributed.sharding import ProcessBatches
-from jaxnets.training.errors import RunError, UsageError, sentence
+from jaxnets.training.errors import RunError, UsageError, format_error
 from jaxnets.training.nan_policy import POLICIES
 from jaxnets.training.state import MEASURE, State, create, key_for, make_step
 
@@ -68,14 +68,14 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     except (UsageError, RunError):
         raise
     except Exception as error:  # an invalid size can raise any error of NumPy or JAX
-        raise UsageError(f"{config.model.name}: {sentence(error)}") from error
+        raise UsageError(f"{config.model.name}: {format_error(error)}") from error
     learners.check_frozen(config, learner.variables(shapes.learner))
     layout: Any = State(
         "replicated",  # type: ignore[arg-type]
         learner.layout(shapes.learner),
     )
     shardings = partitioning.layout_shardings(mesh, task.partition_rules, layout, shapes, config.devices.fsdp)
-    replicated = partitioning.everywhere(mesh)
+    replicated = partitioning.replicated(mesh)
     train, splits = _process_batches(dataset, mesh)
     with_rules = lambda f: partitioning.with_partition_rules(task.partition_rules, f)
     step = with_rules(make_step(learner, config.seed))
@@ -121,7 +121,7 @@ def compile_evaluator(
         return init_by_shape[key](variables, batch)
 
     measure = with_rules(partitioning.with_row_sharding(evaluator.measure))
-    jitted = jax.jit(measure, out_shardings=(partitioning.everywhere(mesh), None))
+    jitted = jax.jit(measure, out_shardings=(partitioning.replicated(mesh), None))
     return CompiledEvaluator(evaluator, init, lambda *arguments: sharding.block_if_simulated(jitted(*arguments)))
 
 

@@ -170,7 +170,7 @@ def override(config: ConfigDict, assignments: Iterable[tuple[str, str]]) -> None
     overrides.override(config, assignments, {"optimizer": OPTIMIZER_SETTINGS})
 
 
-def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     """Describes the differences of two configs, such as ``model.hidden_size: 256 there, 512 here``.
 
     A setting that equals its default and a missing setting are the same.
@@ -188,7 +188,7 @@ def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
 MAX_LISTED = 8  # paths in an error message
 
 
-def expression(key: str, pattern: str) -> re.Pattern[str]:
+def compile_pattern(key: str, pattern: str) -> re.Pattern[str]:
     """Compiles the regular expression of ``--config.key``, or raises a ``UsageError``."""
     try:
         return re.compile(pattern)
@@ -196,7 +196,7 @@ def expression(key: str, pattern: str) -> re.Pattern[str]:
         raise UsageError(f"--config.{key} must be a regular expression, got {pattern}: {error}") from error
 
 
-def matching(key: str, pattern: str, paths: Iterable[str]) -> set[str]:
+def match_paths(key: str, pattern: str, paths: Iterable[str]) -> set[str]:
     """Returns the paths that the regular expression of ``--config.key`` matches; none for an empty pattern.
 
     Raises:
@@ -204,7 +204,7 @@ def matching(key: str, pattern: str, paths: Iterable[str]) -> set[str]:
     """
     if not pattern:
         return set()
-    compiled = expression(key, pattern)
+    compiled = compile_pattern(key, pattern)
     ordered = sorted(paths)
     found = {path for path in ordered if compiled.search(path)}
     if not found or len(found) == len(ordered):

@@ -18,18 +18,18 @@ TYPES = {"bool", "bfloat16"} | {f"{kind}{bits}" for kind in ("int", "uint") for 
 TYPES |= {f"float{bits}" for bits in (16, 32, 64)}
 
 
-def of(dataset: Dataset) -> dict[str, Any]:
+def describe(dataset: Dataset) -> dict[str, Any]:
     """Describes a dataset as a value that JSON can represent."""
     return {
         "fingerprint": dataset.fingerprint,
         "source": dataset.description,
-        "targets": of_targets(dataset.spec),
-        "inputs": of_inputs(dataset.inputs),
+        "targets": describe_targets(dataset.spec),
+        "inputs": describe_inputs(dataset.inputs),
         "batch": {name: [list(like.shape), str(like.dtype)] for name, like in shapes(dataset).items()},
     }
 
 
-def of_targets(spec: Spec) -> dict[str, Any]:
+def describe_targets(spec: Spec) -> dict[str, Any]:
     """Describes targets, with the statistics of quantities if there are any."""
     fields = dataclasses.asdict(spec)
     if isinstance(spec, Quantities) and spec.std is None:
@@ -37,7 +37,7 @@ def of_targets(spec: Spec) -> dict[str, Any]:
     return {"kind": type(spec).__name__, **fields}
 
 
-def of_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
+def describe_inputs(inputs: Inputs | None) -> dict[str, Any] | None:
     """Describes the preprocessing of raw inputs."""
     return None if inputs is None else {"kind": type(inputs).__name__, **dataclasses.asdict(inputs)}
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jaxnets.ops.printable import printable
 
-LONGEST = 300  # characters
+MAX_MESSAGE_LENGTH = 300  # characters
 
 
 class _Error(Exception):
@@ -33,12 +33,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def sentence(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Formats an error of another library on one line, with its type and its message."""
-    return one_line(f"{type(error).__name__}: {error}")
+    return format_message(f"{type(error).__name__}: {error}")
 
 
-def one_line(message: str, max_length: int = LONGEST) -> str:
+def format_message(message: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
     """Formats a message on one line without control characters. Long messages are shortened in the middle.
 
     Messages can contain names and texts from untrusted files, which must neither move the cursor of a terminal nor fill

@@ -8,16 +8,16 @@ from ml_collections import ConfigDict
 
 from jaxnets.learning import Gradient, skip_nonfinite, with_ema
 from jaxnets.learning.optimizers import reduce_on_plateau
-from jaxnets.learning.parameters import named
+from jaxnets.learning.parameters import leaves_by_path
 from jaxnets.tasks import Task
-from jaxnets.training.config import expression, matching
+from jaxnets.training.config import compile_pattern, match_paths
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings.calls import call
 
 PLATEAU = "validation/loss"  # the metric whose plateaus reduce the learning rate
 
 
-def learn(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradient:
+def gradient_learner(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradient:
     """Returns the arguments of ``learning.gradient`` that a config sets."""
     settings, observe = config.optimizer, None
     if settings.plateau_factor:
@@ -26,7 +26,7 @@ def learn(config: ConfigDict, optimizer: optax.GradientTransformation) -> Gradie
     return Gradient(optimizer, _trainable(settings.frozen), config.train.grad_accum_steps, observe)
 
 
-def wrapped(config: ConfigDict, task: Task) -> Task:
+def with_wrappers(config: ConfigDict, task: Task) -> Task:
     """Wraps the learner of a task in a moving average and in skipping of updates, as the config requests."""
     learner, decay = task.learner, config.optimizer.ema_decay
     if not 0 <= decay < 1:
@@ -46,10 +46,10 @@ def wrapped(config: ConfigDict, task: Task) -> Task:
 def _trainable(frozen: str) -> Callable[[str], bool] | None:
     if not frozen:
         return None
-    pattern = expression("optimizer.frozen", frozen)
+    pattern = compile_pattern("optimizer.frozen", frozen)
     return lambda path: not pattern.search(path)
 
 
 def check_frozen(config: ConfigDict, variables: Any) -> None:
     """Raises a ``UsageError`` if ``config.optimizer.frozen`` matches no parameter or all parameters."""
-    matching("optimizer.frozen", config.optimizer.frozen, named({"params": variables.get("params", {})}))
+    match_paths("optimizer.frozen", config.optimizer.frozen, leaves_by_path({"params": variables.get("params", {})}))

@@ -17,7 +17,7 @@ from jaxnets.data.inputs import Inputs, Rows
 from jaxnets.ops.files import open_for_append, write_atomically
 from jaxnets.training import descriptions, used_runs
 from jaxnets.training.config import check as check_config
-from jaxnets.training.config import complete, difference
+from jaxnets.training.config import complete, differences
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.run_files import MAX_CONFIG_BYTES, check_folder, create_run_id, read_json
 from jaxnets.training.settings.shown import with_defaults
@@ -65,7 +65,7 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, s
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         write_atomically(workdir / "config.json", _config_json(config))
-        described = {**descriptions.of(dataset), "runs": used}
+        described = {**descriptions.describe(dataset), "runs": used}
         write_atomically(workdir / "data.json", json.dumps(described, ensure_ascii=False, indent=2))
         create_run_id(workdir)
     except OSError as error:
@@ -85,7 +85,7 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, s
     if (workdir / "config.json").exists():
         for name in ("figures", "samples", "tensorboard", "profile", "damaged"):  # Checkpoints checks its own folder
             check_folder(workdir / name)
-        if started and (differences := changes(load(workdir), config)):
+        if started and (differences := incompatible_changes(load(workdir), config)):
             suggestion = f"choose another folder, such as --workdir={_unused_name(workdir)}"
             raise UsageError(f"{workdir} contains a run with another config; {suggestion}:", differences)
     elif workdir.is_dir() and any(not path.name.startswith(".") for path in workdir.iterdir()):
@@ -97,7 +97,7 @@ def check(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, s
 
 def _check_used(workdir: Path, used: dict[str, str]) -> None:
     """Raises a ``RunError`` if runs that the run in a folder uses have changed."""
-    before = described(workdir).get("runs", used) if (workdir / "data.json").exists() else used
+    before = read_description(workdir).get("runs", used) if (workdir / "data.json").exists() else used
     if before != used:
         changed = [name for name in used if not (isinstance(before, dict) and before.get(name) == used[name])]
         raise RunError(f"the run in {workdir} uses runs that have changed: {', '.join(changed)}")
@@ -114,7 +114,10 @@ def _holds_other_run(workdir: Path, config: ConfigDict, dataset: Dataset) -> boo
     """Returns whether a folder contains a run with another config or other data."""
     if not ((workdir / "config.json").exists() and (workdir / "data.json").exists()):
         return False
-    return bool(changes(load(workdir), config)) or described(workdir).get("fingerprint") != dataset.fingerprint
+    return (
+        bool(incompatible_changes(load(workdir), config))
+        or read_description(workdir).get("fingerprint") != dataset.fingerprint
+    )
 
 
 def _config_json(config: ConfigDict) -> str:
@@ -125,23 +128,23 @@ def _config_json(config: ConfigDict) -> str:
         raise UsageError(f"a config must contain only numbers, strings, booleans and tuples: {error}") from error
 
 
-def changes(before: ConfigDict, config: ConfigDict) -> list[str]:
+def incompatible_changes(before: ConfigDict, config: ConfigDict) -> list[str]:
     """Returns the differences between two configs that make them different runs, one line per setting."""
     return [
         line
-        for line in difference(before, config)
+        for line in differences(before, config)
         if not line.startswith(tuple(f"{key}{end}" for key in CHANGEABLE for end in ":."))
     ]
 
 
-def keep_schedule(workdir: Path, config: ConfigDict) -> None:
+def set_schedule_steps(workdir: Path, config: ConfigDict) -> None:
     """Sets ``train.schedule_steps`` if it is 0: to its value in the run to resume, or to ``train.steps``."""
     if not config.train.schedule_steps:
         before = load(workdir).train if has_checkpoint(workdir) else config.train
         config.train.schedule_steps = before.schedule_steps or before.steps
 
 
-def identity(config: ConfigDict, dataset: Dataset) -> bytes:
+def run_digest(config: ConfigDict, dataset: Dataset) -> bytes:
     """Returns a digest of the config and the data of a run."""
     return hashlib.sha256(repr((config.to_json_best_effort(), dataset.fingerprint)).encode()).digest()
 
@@ -220,26 +223,26 @@ def data(workdir: Path) -> tuple[Any, dict[str, jax.ShapeDtypeStruct]]:
     Raises:
         RunError: ``data.json`` cannot be read.
     """
-    content = described(workdir)
+    content = read_description(workdir)
     try:
         return descriptions.targets(content.get("targets")), descriptions.batch(content.get("batch"))
     except ValueError as error:
         raise RunError(f"{workdir / 'data.json'} cannot be read: {error}") from error
 
 
-def inputs(workdir: Path) -> Inputs | None:
+def read_inputs(workdir: Path) -> Inputs | None:
     """Reads the preprocessing of raw inputs of the run in a folder. None means no preprocessing.
 
     Raises:
         RunError: ``data.json`` cannot be read.
     """
     try:
-        return descriptions.inputs(described(workdir).get("inputs"))
+        return descriptions.inputs(read_description(workdir).get("inputs"))
     except ValueError as error:
         raise RunError(f"{workdir / 'data.json'} cannot be read: {error}") from error
 
 
-def described(workdir: Path) -> dict[str, Any]:
+def read_description(workdir: Path) -> dict[str, Any]:
     """Reads ``data.json`` of a run: fingerprint, source, targets, inputs and the shapes of a batch."""
     return read_json(workdir / "data.json")
 

@@ -34,7 +34,7 @@ def create(learner: Learner, batch: Any, seed: int, variables: Any = None) -> St
     return State(jnp.zeros((), jnp.int32), learner.init(key_for(seed, 0, INITIALIZE), batch, variables))
 
 
-def first_variables(learner: Learner, batch: Any, seed: int) -> Any:
+def initial_variables(learner: Learner, batch: Any, seed: int) -> Any:
     """Returns the initial variables of the model."""
     return learner.variables(create(learner, batch, seed).learner)
 

@@ -103,7 +103,7 @@ def _shape(value: Any) -> Any:
     return tuple(value.shape) if hasattr(value, "shape") else f"({type(value).__name__})"
 
 
-def renamed(items: Mapping[str, Any], rename: Callable[[str], str], source: str) -> dict[str, Any]:
+def rename_keys(items: Mapping[str, Any], rename: Callable[[str], str], source: str) -> dict[str, Any]:
     """Returns the items with new names.
 
     Args:

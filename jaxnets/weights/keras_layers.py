@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxnets.weights.check import compare, listed, lists_to_arrays, renamed
+from jaxnets.weights.check import compare, listed, lists_to_arrays, rename_keys
 
 Layer = Any  # a dict of arrays, or a Keras layer
 
@@ -86,7 +86,7 @@ def arrays_by_name(layer: Layer, source: str) -> dict[str, Any]:
     not_strings = [repr(key) for key in arrays if not isinstance(key, str)]
     if not_strings:
         raise ValueError(f"{source}: names of arrays must be strings, got {listed(not_strings)}")
-    return renamed(lists_to_arrays(arrays), lambda name: name.rsplit("/", 1)[-1].split(":")[0], source)
+    return rename_keys(lists_to_arrays(arrays), lambda name: name.rsplit("/", 1)[-1].split(":")[0], source)
 
 
 def _check_is_layer(layer: Layer, source: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
-from jaxnets.weights.check import listed, lists_to_arrays, renamed
+from jaxnets.weights.check import listed, lists_to_arrays, rename_keys
 from jaxnets.weights.files import read_flat
 
 # Names of wrapper modules: those of DataParallel, torch.compile, FSDP and activation checkpointing.
@@ -43,7 +43,7 @@ def read_state_dict(state_dict: Mapping[str, Any] | str | PathLike[str]) -> dict
     if not_strings:
         raise ValueError(f"keys of `state_dict` must be strings, got {listed(not_strings)}")
     weights = {name: value for name, value in state.items() if not COUNTERS.search(name)}
-    return renamed(lists_to_arrays(weights), _without_wrappers, "state dict")
+    return rename_keys(lists_to_arrays(weights), _without_wrappers, "state dict")
 
 
 def select_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

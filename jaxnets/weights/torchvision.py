@@ -17,7 +17,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxnets.weights.check import as_array, compare, listed, renamed
+from jaxnets.weights.check import as_array, compare, listed, rename_keys
 from jaxnets.weights.state_dicts import missing_hint, read_state_dict, select_prefix
 from jaxnets.weights.torchvision_names import NAMES, Rules, current_name, is_unused
 
@@ -63,7 +63,7 @@ def from_torchvision(
     kind = type(model).__name__
     source = f"weights of torchvision for {kind}"
     selected = {name: value for name, value in select_prefix(state, prefix).items() if not is_unused(model, name)}
-    found = renamed(selected, lambda name: current_name(kind, name), source)
+    found = rename_keys(selected, lambda name: current_name(kind, name), source)
     shapes = _shapes(model, images)
     names = _names(rules, shapes, kind)
     expected = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from on_devices import make_mesh, messages, same
+from on_devices import assert_close, collectives, make_mesh
 
 from jaxnets import attention as at
 
@@ -28,7 +28,9 @@ def gradients_and_outputs(**options):
 
 def check(arguments, count, tolerance=1e-12, blocks=None, **options):
     got = gradients_and_outputs(implementation=at.Ring(make_mesh(count), "time"), blocks=blocks, **options)(*arguments)
-    same(jax.block_until_ready(got), gradients_and_outputs(implementation="xla", **options)(*arguments), tolerance)
+    assert_close(
+        jax.block_until_ready(got), gradients_and_outputs(implementation="xla", **options)(*arguments), tolerance
+    )
 
 
 def options_of(length):
@@ -78,14 +80,14 @@ def nan_in_padding_has_no_effect():
     valid = (jnp.arange(16)[None] < lengths[:, None])[..., None, None]
     run = gradients_and_outputs(implementation=at.Ring(make_mesh(8), "time"), lengths=lengths)
     with_nan = jax.block_until_ready(run(query, *(jnp.where(valid, a, jnp.nan) for a in (key, value))))
-    same(with_nan, run(query, key, value), 0)
+    assert_close(with_nan, run(query, key, value), 0)
     assert not with_nan[1][1].any()
 
 
 def half_precision():
     arguments = problem(32, 32, dtype=jnp.bfloat16)
     ys = at.attention(*arguments, causal=True, implementation=at.Ring(make_mesh(4), "time"))
-    same(ys, at.attention(*arguments, causal=True, implementation="chunked"), 0.02)
+    assert_close(ys, at.attention(*arguments, causal=True, implementation="chunked"), 0.02)
 
 
 def dropout_rate_and_gradient():
@@ -98,7 +100,7 @@ def dropout_rate_and_gradient():
     full = run(query, key, value)
     dropped = np.asarray(weights == 0)
     assert abs(dropped.mean() - 0.25) < 0.02
-    same(weights, jnp.where(dropped, 0, full / 0.75), 1e-12)
+    assert_close(weights, jnp.where(dropped, 0, full / 0.75), 1e-12)
     shards = dropped.reshape(2, 4, 16, 2, 4, 16).transpose(1, 4, 0, 2, 3, 5).reshape(16, -1)
     assert len(np.unique(shards, axis=0)) == 16  # dropout masks of shards differ
     f = lambda value: jnp.sum(jnp.sin(run(query, key, value, dropout=0.25, rng=jax.random.key(3))))
@@ -112,7 +114,7 @@ def only_shards_are_sent():
     sharding = jax.NamedSharding(mesh, P(None, "time"))
     shapes = jax.eval_shape(lambda: problem(256, 256, dtype=jnp.float32))
     run = gradients_and_outputs(implementation=at.Ring(mesh, "time"), causal=True)
-    found = messages(run, *(jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for a in shapes))
+    found = collectives(run, *(jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding) for a in shapes))
     assert {kind for _, kind in found} == {"collective-permute"}, found
     assert {shape for shape, _ in found} == {"f32[2,2,32,3]", "f32[2,2,32,5]"}, found  # 32 of 256 keys and values
 
@@ -137,11 +139,11 @@ def batch_and_heads_stay_sharded():
     sharded = [jax.device_put(a, sharding) for a in arguments]
     run = gradients_and_outputs(implementation=at.Ring(mesh, "time"), causal=True)
     (gradients, ys) = jax.block_until_ready(run(*sharded))
-    same((gradients, ys), gradients_and_outputs(implementation="xla", causal=True)(*arguments), 1e-5)
+    assert_close((gradients, ys), gradients_and_outputs(implementation="xla", causal=True)(*arguments), 1e-5)
     for array in (*gradients, ys):
         assert array.addressable_shards[0].data.shape[:3] == (1, 8, 2), array.sharding
     # Maxima of lengths and offsets are int32 messages.
-    assert {kind for shape, kind in messages(run, *sharded) if "f32" in shape} == {"collective-permute"}
+    assert {kind for shape, kind in collectives(run, *sharded) if "f32" in shape} == {"collective-permute"}
     ys = at.attention(*sharded, implementation=at.Ring(mesh, "time"))  # not in jit
     assert np.isfinite(ys).all()
 
@@ -157,4 +159,4 @@ def language_model():
         return jnp.sum(jnp.sin(model.apply(variables, tokens)[1]))
 
     run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
-    same(jax.block_until_ready(run(variables, model)), run(variables, plain), 1e-5)
+    assert_close(jax.block_until_ready(run(variables, model)), run(variables, plain), 1e-5)

@@ -19,7 +19,7 @@ AUGMENTATIONS = {
     "crop": crop,
     "crop, reflected": functools.partial(crop, mode="reflect"),
     "resized crop": augmentation.random_resized_crop,
-    "flip": augmentation.random_flip,
+    "flip": augmentation.random_horizontal_flip,
     "rotation": functools.partial(augmentation.random_rotation, degrees=30),
     "cutout": functools.partial(augmentation.cutout, size=3),
     "mixup": lambda key, images: augmentation.mixup(key, images, jnp.zeros((len(images), 2)), 1.0)[0],
@@ -27,7 +27,7 @@ AUGMENTATIONS = {
 IDENTITIES = {
     "crop": functools.partial(augmentation.random_crop, padding=0),
     "crop, reflected": functools.partial(augmentation.random_crop, padding=0, mode="reflect"),
-    "flip": functools.partial(augmentation.random_flip, probability=0.0),
+    "flip": functools.partial(augmentation.random_horizontal_flip, probability=0.0),
     "rotation": functools.partial(augmentation.random_rotation, degrees=0),
     "cutout": functools.partial(augmentation.cutout, size=0),
     "mixup": lambda key, images: augmentation.mixup(key, images, jnp.zeros((len(images), 2)), 0)[0],
@@ -89,7 +89,7 @@ def test_crops_are_slices_of_the_padded_image(mode):
 
 
 def test_flips_are_horizontal_with_the_given_probability():
-    mirrored = jax.jit(functools.partial(augmentation.random_flip, probability=1.0))(KEY, IMAGES)
+    mirrored = jax.jit(functools.partial(augmentation.random_horizontal_flip, probability=1.0))(KEY, IMAGES)
     np.testing.assert_array_equal(mirrored, np.asarray(IMAGES)[:, :, ::-1])
     half = np.asarray(jitted(AUGMENTATIONS["flip"])(KEY, IMAGES))
     flipped = (half == np.asarray(mirrored)).all((1, 2, 3))
@@ -195,7 +195,10 @@ WRONG = {
         lambda: augmentation.random_resized_crop(KEY, IMAGES, ratio=(2, 1)),
         "`ratio` must be a minimum and a maximum above 0",
     ),
-    "probability": (lambda: augmentation.random_flip(KEY, IMAGES, 1.5), "`probability` must be from 0 to 1, got 1.5"),
+    "probability": (
+        lambda: augmentation.random_horizontal_flip(KEY, IMAGES, 1.5),
+        "`probability` must be from 0 to 1, got 1.5",
+    ),
     "degrees": (lambda: augmentation.rotate(IMAGES, 30.0), r"`degrees` must have shape \(40,\), got \(\)"),
     "size": (lambda: augmentation.cutout(KEY, IMAGES, -1), "`size` must be at least 0, got -1"),
     "alpha": (lambda: augmentation.mixup(KEY, IMAGES, jnp.eye(40), -1.0), "`alpha` must be at least 0"),
@@ -224,7 +227,7 @@ def test_empty_batches_stay_empty():
     for augment in (
         augmentation.random_crop,
         augmentation.random_resized_crop,
-        augmentation.random_flip,
+        augmentation.random_horizontal_flip,
         lambda key, images: augmentation.random_rotation(key, images, 10.0),
         lambda key, images: augmentation.cutout(key, images, 2),
     ):

@@ -20,8 +20,8 @@ WITH_PATH = [
     data.read_idx,
 ]
 WITHOUT_PATH = [
-    data.digits, data.adding, data.copying, data.temporal_order, data.set_statistics, data.maximum, data.digit_sum,
-    data.mixture, data.odd_one_out, data.prevalence, data.solids,
+    data.digits, data.adding, data.copying, data.temporal_order, data.set_statistics, data.set_maximum, data.digit_sum,
+    data.gaussian_mixtures, data.odd_one_out, data.prevalence, data.solids,
 ]  # fmt: skip
 RANDOM = np.random.default_rng(0)
 

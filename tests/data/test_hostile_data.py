@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile_files import listening, within
+from hostile_files import listening, time_limit
 
 from jaxnets import data
 from jaxnets.data import pieces
@@ -62,7 +62,7 @@ READERS = {
 @pytest.mark.parametrize("reader", READERS)
 def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, kind, reader):
     SPECIAL[kind](tmp_path / "a")
-    with within(5), pytest.raises(ValueError, match="/a") as error:
+    with time_limit(5), pytest.raises(ValueError, match="/a") as error:
         READERS[reader](str(tmp_path / "a"))
     assert is_one_sentence(str(error.value))
 
@@ -70,7 +70,7 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path, kind, reader):
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
 def test_special_files_in_a_folder_of_idx_files(tmp_path, kind):
     SPECIAL[kind](tmp_path / "train-images-idx3-ubyte")
-    with within(5), pytest.raises(ValueError, match="train-images-idx3-ubyte must be a regular file, got a "):
+    with time_limit(5), pytest.raises(ValueError, match="train-images-idx3-ubyte must be a regular file, got a "):
         data.idx(str(tmp_path))
 
 
@@ -85,7 +85,7 @@ def test_what_a_folder_of_texts_has_beside_texts_is_counted(tmp_path):
     (tmp_path / "folder").symlink_to("below")
     (tmp_path / ".hidden").write_text("no")
     (tmp_path / ".git").mkdir()
-    with within(5):
+    with time_limit(5):
         made = data.text(str(tmp_path), batch_size=2, seq_len=8)
     assert made.description.endswith(
         "held out, the ends of 3 files; 2 broken links skipped; 1 device skipped; 1 hidden file skipped; "
@@ -172,7 +172,7 @@ def test_archives_whose_parts_disagree(tmp_path):
         broken = bytearray(whole)
         broken[entry + at : entry + at + 4] = value.to_bytes(4, "little")
         (tmp_path / "b.npz").write_bytes(broken)
-        with within(5), pytest.raises(ValueError, match=r"b\.npz is no npz file of plain arrays") as error:
+        with time_limit(5), pytest.raises(ValueError, match=r"b\.npz is no npz file of plain arrays") as error:
             data.series(str(tmp_path / "b.npz"))
         assert is_one_sentence(str(error.value))
 
@@ -205,7 +205,7 @@ def test_arrays_that_hold_something_else(tmp_path, name, reader):
 def test_labels_of_any_number_and_length_have_limits(monkeypatch):
     from jaxnets.data import labels
 
-    numbered = lambda array, names=(): labels.number_labels("here", {"training": np.asarray(array)}, names)[0]
+    numbered = lambda array, names=(): labels.encode_labels("here", {"training": np.asarray(array)}, names)[0]
     longest = "a" * labels.LONGEST_LABEL
     padded = np.zeros(2, "U1100")
     padded[:] = ["a", longest]
@@ -308,7 +308,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_foreign_tokenizers_are_refused_before_they_are_built(name, capfd):
-    with within(5), pytest.raises(ValueError, match="tokenizer") as error:
+    with time_limit(5), pytest.raises(ValueError, match="tokenizer") as error:
         data.Vocabulary(pieces=WRONG[name])
     assert is_one_sentence(str(error.value))
     assert capfd.readouterr() == ("", "")  # a panic would be on standard error
@@ -343,7 +343,7 @@ def test_a_panic_of_the_tokenizer_is_a_value_error(monkeypatch):
 
 @pytest.mark.parametrize("characters", [5, ["a"], "", "aa", "a\ud800", "ab" * 10**6, HARMFUL * 10**5])
 def test_foreign_characters_are_refused(characters):
-    with within(5), pytest.raises(ValueError, match="characters must be") as error:
+    with time_limit(5), pytest.raises(ValueError, match="characters must be") as error:
         data.Vocabulary(characters)
     assert is_one_sentence(str(error.value))
     with pytest.raises(ValueError, match="got both"):

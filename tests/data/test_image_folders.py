@@ -143,7 +143,7 @@ def test_folder_names_may_have_any_encoding(tmp_path):
     }
     assert dataset.description.startswith(f"{tmp_path}/\\xe9\\n: 6 classes, ")
     dataset.description.encode()
-    write_atomically(tmp_path / "data.json", json.dumps(descriptions.of(dataset), ensure_ascii=False))
+    write_atomically(tmp_path / "data.json", json.dumps(descriptions.describe(dataset), ensure_ascii=False))
     assert json.loads((tmp_path / "data.json").read_text("utf-8"))["targets"]["names"] == list(dataset.spec.names)
     with open(os.path.join(root, NAMES[0], b"\xff\n0.png"), "wb") as file:
         file.write(b"no image")

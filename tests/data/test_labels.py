@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import LabelEncoder
 
 from jaxnets import data
-from jaxnets.data.labels import number_labels
+from jaxnets.data.labels import encode_labels
 
 X = np.random.default_rng(0).normal(size=(48, 5, 2)).astype(np.float32)
 Y = np.arange(48) % 12
@@ -36,7 +36,7 @@ LOSSLESS = [
 @pytest.mark.parametrize("dtype", LOSSLESS)
 def test_labels_of_every_kind_are_those_of_scikit_learn(dtype):
     labels = (Y % 2 if dtype == "bool" else 3 * Y - 30 * (np.dtype(dtype).kind in "if")).astype(dtype)
-    names, numbers = number_labels("some data", {"training": labels, "test": labels[5:17]})
+    names, numbers = encode_labels("some data", {"training": labels, "test": labels[5:17]})
     text = labels.astype(str) if dtype == "S" else labels
     encoder = LabelEncoder().fit(text.astype(text.dtype.newbyteorder("=")))
     assert names == tuple(map(str, encoder.classes_))
@@ -52,24 +52,24 @@ def test_labels_of_every_kind_are_those_of_scikit_learn(dtype):
 def test_integers_are_exact_whatever_their_dtypes(offset, first, second):
     exact = np.array([offset + int(i) for i in Y], object)
     labels = {"training": exact.astype(first), "test": exact[3:9].astype(second)}
-    names, numbers = number_labels("some data", labels)
+    names, numbers = encode_labels("some data", labels)
     np.testing.assert_array_equal(numbers["training"], Y)
     np.testing.assert_array_equal(numbers["test"], Y[3:9])
     assert first == "longdouble" or names == tuple(str(offset + i) for i in range(12))
 
 
 def test_text_of_objects_is_text():
-    names, numbers = number_labels(
+    names, numbers = encode_labels(
         "some data", {"training": np.array(["b", "a", "b"], object), "test": np.array(["b"])}
     )
     assert names == ("a", "b")
     np.testing.assert_array_equal(numbers["training"], [1, 0, 1])
     with pytest.raises(ValueError, match="must be integers, bools or text, got object"):
-        number_labels("some data", {"training": np.array(["b", 1], object)})
+        encode_labels("some data", {"training": np.array(["b", 1], object)})
 
 
 def test_minus_zero_is_zero():
-    names, numbers = number_labels("some data", {"training": np.array([-0.0, 1.0, 0.0]), "test": np.array([0, 1])})
+    names, numbers = encode_labels("some data", {"training": np.array([-0.0, 1.0, 0.0]), "test": np.array([0, 1])})
     assert names == ("0.0", "1.0")
     np.testing.assert_array_equal(numbers["training"], [0, 1, 0])
     np.testing.assert_array_equal(numbers["test"], [0, 1])
@@ -155,6 +155,6 @@ def test_inputs_that_are_no_real_numbers_are_told(tmp_path, reader, dtype):
 def test_a_class_in_another_normalization_is_told():
     composed, apart = np.array(["\xe9", "b"]), np.array(["e\u0301", "b"])
     with pytest.raises(ValueError, match="is in the test part only; it is one of the training part in another Unicode"):
-        number_labels("some data", {"training": composed, "test": apart})
+        encode_labels("some data", {"training": composed, "test": apart})
     with pytest.raises(ValueError, match="class c is in the test part only$"):
-        number_labels("some data", {"training": composed, "test": np.array(["c"])})
+        encode_labels("some data", {"training": composed, "test": np.array(["c"])})

@@ -9,9 +9,9 @@ from jaxnets.data.sources.problems.solids import SURFACES
 PROBLEMS = {
     "mean": lambda **o: data.set_statistics("mean", size=30, batch_size=5, **o),
     "median": lambda **o: data.set_statistics("median", size=30, batch_size=5, **o),
-    "maximum": lambda **o: data.maximum(6, batch_size=5, **o),
+    "maximum": lambda **o: data.set_maximum(6, batch_size=5, **o),
     "digit_sum": lambda **o: data.digit_sum(2, 7, batch_size=5, **o),
-    "mixture": lambda **o: data.mixture(3, 20, 40, batch_size=5, **o),
+    "mixture": lambda **o: data.gaussian_mixtures(3, 20, 40, batch_size=5, **o),
     "odd_one_out": lambda **o: data.odd_one_out(6, batch_size=5, **o),
     "prevalence": lambda **o: data.prevalence(50, batch_size=5, **o),
     "solids": lambda **o: data.solids(20, 40, batch_size=5, **o),
@@ -41,7 +41,7 @@ def test_targets_are_statistics_of_the_valid_elements():
 
 
 def test_the_oracle_of_mixtures_equals_the_published_one():
-    problem = data.mixture(batch_size=200)
+    problem = data.gaussian_mixtures(batch_size=200)
     oracle = np.mean([problem.splits["validation"][step]["oracle"].mean() for step in range(10)])
     np.testing.assert_allclose(oracle, -1.4726, atol=0.02)  # Lee et al. 2019, table 4
 
@@ -121,7 +121,7 @@ def test_clouds_are_centered_and_scaled():
         (lambda: data.set_statistics("mode"), "`statistic` must be one of mean, median, maximum, variance, got 'mode'"),
         (lambda: data.digit_sum(5, 4), "`max_size` must be at least `min_size`, 5, got 4"),
         (lambda: data.digit_sum(read_as="list"), "`read_as` must be one of set, sequence, got 'list'"),
-        (lambda: data.mixture(std=0), "`std` must be positive, got 0"),
+        (lambda: data.gaussian_mixtures(std=0), "`std` must be positive, got 0"),
         (lambda: data.odd_one_out(1), "`size` must be an integer of at least 2, got 1"),
         (lambda: data.prevalence(0), "`size` must be an integer of at least 1, got 0"),
         (lambda: data.solids(5, 4), "`max_size` must be at least `min_size`, 5, got 4"),

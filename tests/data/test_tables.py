@@ -74,11 +74,11 @@ def test_predictions_of_a_linear_model_have_the_units_of_the_data(tmp_path):
     standard = lambda rows: (y[rows] - mean) / std
     fitted = Ridge(1.0).fit(scaler.transform(x[train]), standard(train))
     wanted = Ridge(1.0).fit(scaler.transform(x[train]), y[train]).predict(scaler.transform(x[test]))
-    from task_parts import Parts
+    from task_parts import LearnerParts
 
     from jaxnets import modules, tasks
 
-    task = tasks.regression(modules.MLP(2, hidden_sizes=()), dataset.spec, make_learner=Parts)
+    task = tasks.regression(modules.MLP(2, hidden_sizes=()), dataset.spec, make_learner=LearnerParts)
     head = {"kernel": fitted.coef_.T.astype(np.float32), "bias": fitted.intercept_.astype(np.float32)}
     predicted = task.endpoints["predict"].function({"params": {"head": head}}, {"inputs": found["inputs"]})
     np.testing.assert_allclose(predicted, wanted, rtol=1e-4)

@@ -16,7 +16,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from jaxnets import data, learning
-from jaxnets.learning import Aux, Mean, Scheduled, means
+from jaxnets.learning import Aux, Mean, ScheduledEvaluator, means
 from jaxnets.tasks import Endpoint, Items, Task
 from jaxnets.training import config
 from jaxnets.training.compiled import compile_run, evaluate
@@ -87,7 +87,7 @@ def graphs_task() -> Task:
         learner=learning.gradient(
             lambda key, batch: model.init(key, batch["nodes"], links(batch)), loss, optax.adam(1e-2)
         ),
-        evaluators={"metrics": Scheduled(means(measure))},
+        evaluators={"metrics": ScheduledEvaluator(means(measure))},
         objective=("validation/loss", "min"),
         reports={},
         endpoints={"predict": Endpoint(predict, {"nodes": ("shard", "node"), **GRAPH})},

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnets import attention, data, decoding, recurrent, sets
 from jaxnets.ops.embedding import check_ids, embed, fill_padding, in_range, one_hot
-from jaxnets.tasks import step_of
+from jaxnets.tasks import step_function
 from jaxnets.tasks.cross_entropy import cross_entropy
 
 TABLE = jax.random.normal(jax.random.key(0), (7, 3))
@@ -242,7 +242,7 @@ def test_language_model_task_ignores_tokens_in_padding(made):
         found = loss(variables, {**batch, "inputs": filled, "targets": filled})
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
         assert jnp.isnan(loss(variables, {**batch, "targets": tokens.at[0, 1].set(number)})[0])
-    assert step_of(model, variables)(None, jnp.int32(2))[1].shape == (7,)
+    assert step_function(model, variables)(None, jnp.int32(2))[1].shape == (7,)
 
 
 def test_embed_accepts_numpy_tables():

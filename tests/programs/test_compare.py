@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxnets.reports.comparison import comparison as draw
+from jaxnets.reports.comparison import plot_curves as draw
 from jaxnets.training import build, config, rundir
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.reporting import comparison
@@ -33,7 +33,7 @@ def runs(tmp_path_factory):
     first = finished(folder / "a", LOSSES)
     slower = [{**row, "seconds": 2 * row["seconds"]} for row in LOSSES[:2]]
     second = finished(folder / "b", slower, ("seed", "1"), ("model.hidden_size", "32"))
-    return [comparison.open_trained(path, path.name) for path in (first, second)]
+    return [comparison.open_for_comparison(path, path.name) for path in (first, second)]
 
 
 def test_table_has_different_settings_and_metrics(runs):
@@ -63,7 +63,7 @@ def test_curves_are_plotted_by_step_and_by_time(runs):
 
 def test_run_without_seconds_is_not_plotted_by_time(tmp_path, runs):
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in LOSSES]
-    run = comparison.open_trained(finished(tmp_path / "old", rows), "old")
+    run = comparison.open_for_comparison(finished(tmp_path / "old", rows), "old")
     assert comparison.table([run], "validation/loss").rows[0][2] is None  # minutes
     old = comparison.curve(run, "validation/loss")
     figure = draw([old, comparison.curve(runs[0], "validation/loss")], "loss")
@@ -72,7 +72,7 @@ def test_run_without_seconds_is_not_plotted_by_time(tmp_path, runs):
 
 def test_runs_of_different_tasks_can_be_compared(tmp_path, runs):
     modes = [{"step": n, "validation/high_quality": high, "seconds": 1.0} for n, high in ((1, 0.1), (2, 0.3), (3, 0.2))]
-    ring = comparison.open_trained(finished(tmp_path / "ring", modes, name="gan"), "ring")
+    ring = comparison.open_for_comparison(finished(tmp_path / "ring", modes, name="gan"), "ring")
     assert ring.best_step() == 2
     both = [runs[0], ring]
     assert comparison.main_metric(both, None) == "validation/loss"
@@ -88,9 +88,9 @@ def test_wrong_metric_and_missing_runs_are_rejected(tmp_path, runs):
     with pytest.raises(UsageError, match="got validation/los; the nearest is validation/loss"):
         comparison.main_metric(runs, "validation/los")
     with pytest.raises(RunError, match="no run in"):
-        comparison.open_trained(tmp_path, "x")
+        comparison.open_for_comparison(tmp_path, "x")
     with pytest.raises(RunError, match="no metrics in"):
-        comparison.open_trained(finished(tmp_path / "empty", []), "x")
+        comparison.open_for_comparison(finished(tmp_path / "empty", []), "x")
 
 
 def test_table_text_is_aligned_or_transposed(runs):

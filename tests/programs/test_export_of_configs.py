@@ -18,7 +18,7 @@ from jaxnets.training import build, config, restore, rundir
 from jaxnets.training.compiled import evaluate_run
 from jaxnets.training.errors import UsageError
 from jaxnets.training.exporting import artifacts, export_folder
-from jaxnets.training.state import first_variables
+from jaxnets.training.state import initial_variables
 
 RANDOM = np.random.default_rng(0)
 
@@ -38,7 +38,7 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
     network = tasks.complete(build.model(settings.model), dataset.spec)
     task = build.task(settings, network, dataset.spec)
     rundir.claim(workdir, settings, dataset)
-    variables = first_variables(task.learner, dataset.train[0], 0)
+    variables = initial_variables(task.learner, dataset.train[0], 0)
     noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
     return restore.Run(workdir, settings, dataset.spec, network, task, 0, noisy), dataset
 
@@ -177,7 +177,7 @@ def test_lengths_are_fixed_if_the_model_does_not_support_symbolic_ones(tmp_path,
     network = tasks.complete(build.model(settings.model, None), dataset.spec)
     task = build.task(settings, network, dataset.spec)
     rundir.claim(tmp_path / "run", settings, dataset)
-    variables = first_variables(task.learner, dataset.train[0], 0)
+    variables = initial_variables(task.learner, dataset.train[0], 0)
     run = restore.Run(tmp_path / "run", settings, dataset.spec, network, task, 0, variables)
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")
@@ -221,7 +221,7 @@ def test_export_standardizes_raw_rows(tmp_path, monkeypatch, x):
     network = tasks.complete(build.model(settings.model, None), dataset.spec)
     rundir.claim(tmp_path / "run", settings, dataset)
     task = build.task(settings, network, dataset.spec)
-    variables = first_variables(task.learner, dataset.train[0], 0)
+    variables = initial_variables(task.learner, dataset.train[0], 0)
     run = restore.Run(tmp_path / "run", settings, dataset.spec, network, task, 0, variables)
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))
     model = exported.load(tmp_path / "export")

@@ -46,7 +46,7 @@ def test_regression_learns_and_predicts_in_the_units_of_the_table(table, tmp_pat
     last = read_metrics(workdir)[-1]
     assert 300 < last["validation/absolute_error"] < 600  # 660 for constant predictions of the mean
     assert last["validation/loss"] < 0.7
-    raw = data.read_inputs(str(path), rundir.inputs(workdir))
+    raw = data.read_inputs(str(path), rundir.read_inputs(workdir))
     batch = data.preprocess(run.inputs(), raw)
     outputs = run.task.endpoints["predict"].function(run.variables, batch)
     assert np.abs(np.asarray(outputs)[:, 0] - y).mean() < 500

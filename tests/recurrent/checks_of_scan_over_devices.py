@@ -6,7 +6,7 @@ import numpy as np
 from all_cells import CELLS, problem, wide
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from on_devices import make_mesh, messages, same
+from on_devices import assert_close, collectives, make_mesh
 
 from jaxnets import recurrent
 
@@ -33,7 +33,7 @@ def check(cell, arguments, count, tolerance, **options):
         results_and_gradients(recurrent.scan_over_devices, cell, mesh=make_mesh(count), axis="time", **options)
     )
     wanted = jax.jit(results_and_gradients(recurrent.scan, cell, **whole))(*arguments)
-    same(jax.block_until_ready(got(*arguments)), wanted, tolerance)
+    assert_close(jax.block_until_ready(got(*arguments)), wanted, tolerance)
 
 
 def scan_options(length):
@@ -83,7 +83,7 @@ def nan_padding_has_no_effect():
     run = results_and_gradients(
         recurrent.scan_over_devices, CELLS["lru"], mesh=make_mesh(8), axis="time", lengths=lengths
     )
-    same(jax.block_until_ready(jax.jit(run)(params, nan_padded, carry)), jax.jit(run)(params, xs, carry), 0)
+    assert_close(jax.block_until_ready(jax.jit(run)(params, nan_padded, carry)), jax.jit(run)(params, xs, carry), 0)
 
 
 def half_precision():
@@ -92,8 +92,8 @@ def half_precision():
         CELLS["lru"], params, xs.astype(jnp.bfloat16), carry, mesh=make_mesh(4), axis="time"
     )
     same_last, same_ys = recurrent.scan(CELLS["lru"], params, xs.astype(jnp.bfloat16), carry)
-    same(last, same_last, 1e-5)
-    same(ys, same_ys, 0.02)
+    assert_close(last, same_last, 1e-5)
+    assert_close(ys, same_ys, 0.02)
 
 
 def custom_cells():
@@ -121,7 +121,7 @@ def messages_do_not_grow_with_time():
         params, xs, carry = jax.eval_shape(lambda length=length: problem(cell, length))
         xs = jax.ShapeDtypeStruct(xs.shape, xs.dtype, sharding=jax.NamedSharding(mesh, P(None, "time")))
         run = results_and_gradients(recurrent.scan_over_devices, cell, mesh=mesh, axis="time")
-        found.append(messages(run, params, xs, carry))
+        found.append(collectives(run, params, xs, carry))
     assert found[0] == found[1], found
     # The states and decays of 3 rows and 4 units are gathered from 8 devices, for real and imaginary parts each.
     assert ("f32[8,3,2,4]", "all-gather") in found[0], found
@@ -149,7 +149,7 @@ def batch_stays_sharded():
     placed = jax.device_put(xs, jax.NamedSharding(mesh, P("data", "time")))
     run = results_and_gradients(recurrent.scan_over_devices, CELLS["min gru"], mesh=mesh, axis="time")
     got = jax.block_until_ready(jax.jit(run)(params, placed, carry))
-    same(got, jax.jit(results_and_gradients(recurrent.scan, CELLS["min gru"]))(params, xs, carry), 1e-5)
+    assert_close(got, jax.jit(results_and_gradients(recurrent.scan, CELLS["min gru"]))(params, xs, carry), 1e-5)
     (_, xs_gradient, _), (_, ys) = got
     for array in (xs_gradient, ys):
         assert array.addressable_shards[0].data.shape[:2] == (2, 4)

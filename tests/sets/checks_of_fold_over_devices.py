@@ -8,7 +8,7 @@ import numpy as np
 from folds import BINS, FOLDS
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from on_devices import make_mesh, messages, same
+from on_devices import assert_close, collectives, make_mesh
 
 from jaxnets import sets
 
@@ -42,7 +42,7 @@ def check(name, count, xs, valid, tolerance=1e-12):
     fold, pool = ALL_FOLDS[name]
     over = functools.partial(sets.fold_over_devices, fold, mesh=make_mesh(count), axis="time")
     got = jax.block_until_ready(gradient_and_summary(over, xs, valid))
-    same(got, gradient_and_summary(pool, xs, valid), tolerance)
+    assert_close(got, gradient_and_summary(pool, xs, valid), tolerance)
 
 
 def some_folds():
@@ -89,8 +89,8 @@ def gradients_of_bins():
         return weighted_sum(sets.fold_over_devices(fold, xs, mask, mesh=make_mesh(8), axis="time"))
 
     expected = jax.grad(lambda bins: weighted_sum(sets.histogram(xs, bins, mask, kind="soft")))(bins)
-    same(jax.block_until_ready(jax.jit(jax.grad(over))(bins)), expected, 1e-12)
-    same(jax.block_until_ready(jax.grad(over)(bins)), expected, 1e-12)
+    assert_close(jax.block_until_ready(jax.jit(jax.grad(over))(bins)), expected, 1e-12)
+    assert_close(jax.block_until_ready(jax.grad(over)(bins)), expected, 1e-12)
 
 
 def messages_do_not_grow_with_the_set():
@@ -103,7 +103,7 @@ def messages_do_not_grow_with_the_set():
         for count in (64, 8192):
             place = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=jax.NamedSharding(mesh, P(None, "time")))
             shapes = jax.eval_shape(lambda count=count: problem(count, jnp.float32))
-            found.append(messages(f, *map(place, shapes)))
+            found.append(collectives(f, *map(place, shapes)))
         assert found[0] == found[1], found
         assert (summary, "all-gather") in found[0], found
 
@@ -114,6 +114,6 @@ def batch_stays_sharded():
     sharded = jax.device_put((xs, mask), jax.NamedSharding(mesh, P("data", "time")))
     over = functools.partial(sets.fold_over_devices, sets.mean_fold, mesh=mesh, axis="time")
     gradient, found = jax.block_until_ready(gradient_and_summary(over, *sharded))
-    same((gradient, found), gradient_and_summary(sets.mean_pool, xs, mask), 1e-6)
+    assert_close((gradient, found), gradient_and_summary(sets.mean_pool, xs, mask), 1e-6)
     assert gradient.addressable_shards[0].data.shape == (1, 4, 3)
     assert np.isfinite(over(*sharded)).all()  # not in jit

@@ -12,7 +12,7 @@ from jaxnets import data, generative, learning, tasks
 from jaxnets.learning import Aux, Player
 from jaxnets.training.state import create, make_step
 
-RING = data.ring(batch_size=20)
+RING = data.gaussian_ring(batch_size=20)
 
 
 def task_of(steps=1):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from task_parts import Parts, loss_of, means, measured
+from task_parts import LearnerParts, loss_of, means, measured
 from task_parts import figures as drawn
 
 from jaxnets import tasks
@@ -52,7 +52,9 @@ def nats(logits, targets):
 
 
 def test_metrics_are_those_of_standardized_images():
-    task = tasks.image_classification(FirstPixels(), CLASSES, make_learner=Parts, mean=(0.1, 0.2, 0.3), std=(0.5,))
+    task = tasks.image_classification(
+        FirstPixels(), CLASSES, make_learner=LearnerParts, mean=(0.1, 0.2, 0.3), std=(0.5,)
+    )
     found = means(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - [0.1, 0.2, 0.3]) / 0.5).reshape(12, -1)[:, :7]
     mask = BATCH["mask"]
@@ -66,7 +68,7 @@ def test_metrics_are_those_of_standardized_images():
 
 
 def test_label_smoothing_equals_its_formula():
-    task = tasks.image_classification(FirstPixels(), CLASSES, make_learner=Parts, label_smoothing=0.3)
+    task = tasks.image_classification(FirstPixels(), CLASSES, make_learner=LearnerParts, label_smoothing=0.3)
     loss, _ = loss_of(task, task.learner.init(jax.random.key(0), BATCH), BATCH)
     logits = ((BATCH["inputs"] / 255 - 0.5) / 0.25).reshape(12, -1)[:, :7]
     losses = 0.7 * nats(logits, BATCH["targets"]) + 0.3 * np.mean([nats(logits, np.full(12, c)) for c in range(7)], 0)
@@ -74,17 +76,17 @@ def test_label_smoothing_equals_its_formula():
 
 
 def test_augmentation_depends_on_the_key_and_is_off_in_evaluation():
-    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts, **AUGMENTED)
+    task = tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts, **AUGMENTED)
     variables = task.learner.init(jax.random.key(0), BATCH)
     loss = jax.jit(lambda key: loss_of(task, variables, BATCH, key)[0])
     losses = [float(loss(jax.random.key(seed))) for seed in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
-    plain = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
+    plain = tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts)
     assert measured(task, variables, BATCH) == measured(plain, variables, BATCH)
 
 
 def test_training_updates_batch_statistics_and_the_average_of_parameters():
-    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
+    task = tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts)
     learner = with_ema(gradient(*task.learner, sgd(10, 0.5, momentum=0.9, nesterov=True)), 0.99)
     state = create(learner, BATCH, 0)
     step = jax.jit(make_step(learner, 0))
@@ -103,7 +105,7 @@ def test_training_updates_batch_statistics_and_the_average_of_parameters():
 
 
 def test_batch_statistics_are_updated_in_every_accumulation_step():
-    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
+    task = tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts)
     learner = gradient(*task.learner, sgd(10, 0.1), grad_accum_steps=2)
     batch = {**BATCH, "mask": np.ones(12, bool)}
     state = create(learner, batch, 0)
@@ -118,7 +120,7 @@ def test_batch_statistics_are_updated_in_every_accumulation_step():
 
 
 def test_auxiliary_heads_have_a_weight_of_three_tenths():
-    task = tasks.image_classification(Small(auxiliary=True), CLASSES, make_learner=Parts)
+    task = tasks.image_classification(Small(auxiliary=True), CLASSES, make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), BATCH)
     loss, _ = loss_of(task, variables, BATCH)
     images = (BATCH["inputs"] / np.float32(255) - 0.5) / 0.25
@@ -128,7 +130,7 @@ def test_auxiliary_heads_have_a_weight_of_three_tenths():
 
 
 def test_figures_are_drawn():
-    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
+    task = tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts)
     found = drawn(task, task.learner.init(jax.random.key(0), BATCH), [BATCH, BATCH])
     assert set(found) == {"confusion", "mistakes", "filters"}
     assert len(found["filters"].axes) == 4
@@ -147,13 +149,13 @@ def test_figures_are_drawn():
 )
 def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
-        tasks.image_classification(Small(), CLASSES, make_learner=Parts, **options).learner.init(
+        tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts, **options).learner.init(
             jax.random.key(0), BATCH
         )
 
 
 def test_data_without_images_is_rejected():
-    task = tasks.image_classification(Small(), CLASSES, make_learner=Parts)
+    task = tasks.image_classification(Small(), CLASSES, make_learner=LearnerParts)
     with pytest.raises(ValueError, match=r"must be uint8 \[B, H, W, channels\], got float32 of shape"):
         task.learner.init(jax.random.key(0), {**BATCH, "inputs": jnp.zeros((2, 5, 5))})
 

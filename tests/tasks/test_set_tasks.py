@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.mixture import GaussianMixture
-from task_parts import Parts, figures, loss_of, means, measured
+from task_parts import LearnerParts, figures, loss_of, means, measured
 
 from jaxnets import data, reports, sets, tasks
 
@@ -49,7 +49,7 @@ def test_clustering_metrics_equal_those_of_scikit_learn():
         logs.append(model.score_samples(points[real]))
     expected = -np.concatenate(logs).mean()
     task = tasks.clustering(
-        Constant(tuple(map(tuple, OUTPUTS.tolist()))), data.Quantities(tuple("abcde")), make_learner=Parts
+        Constant(tuple(map(tuple, OUTPUTS.tolist()))), data.Quantities(tuple("abcde")), make_learner=LearnerParts
     )
     variables = task.learner.init(jax.random.key(0), batch)
     assert means(task, variables, batch)["loss"] == pytest.approx(expected, rel=1e-5)
@@ -72,7 +72,7 @@ def test_choice_metrics_equal_those_of_scikit_learn():
         "targets": RANDOM.integers(0, 4, 50).astype(np.int32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.choice(FirstFeature(), data.Quantities(("score",)), make_learner=Parts)
+    task = tasks.choice(FirstFeature(), data.Quantities(("score",)), make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), batch)
     found = means(task, variables, batch)
     scores = np.where(valid, inputs[..., 0].astype(np.float64), -np.inf)[batch["mask"]]

@@ -19,7 +19,7 @@ from sklearn.metrics import (
     mean_absolute_error,
     mean_squared_error,
 )
-from task_parts import Parts, loss_of, means, measured
+from task_parts import LearnerParts, loss_of, means, measured
 from task_parts import figures as drawn
 
 from jaxnets import data, tasks
@@ -56,7 +56,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
 def test_classification_metrics_equal_those_of_scikit_learn(batch):
-    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
+    task = tasks.classification(Shift(), CLASSES, make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), batch)
     logits, targets = batch["inputs"][batch["mask"]], batch["targets"][batch["mask"]]
     probabilities = np.asarray(jax.nn.softmax(logits.astype(np.float64)))
@@ -76,7 +76,7 @@ def test_regression_metrics_equal_those_of_scikit_learn():
         "targets": RANDOM.normal(size=(50, 2)).astype(np.float32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.regression(Shift(), data.Quantities(("x", "y")), make_learner=Parts)
+    task = tasks.regression(Shift(), data.Quantities(("x", "y")), make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), batch)
     valid = [batch[name][batch["mask"]] for name in ("targets", "inputs")]
     found = means(task, variables, batch)
@@ -89,7 +89,7 @@ def test_regression_metrics_equal_those_of_scikit_learn():
 def test_masked_nan_has_no_effect():
     batch = BATCHES["target per example"]
     with_nan = {**batch, "inputs": np.where(batch["mask"][:, None], batch["inputs"], np.nan)}
-    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
+    task = tasks.classification(Shift(), CLASSES, make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), batch)
     for metric, expected in zip(
         jax.tree.leaves(measured(task, variables, with_nan)),
@@ -104,7 +104,7 @@ def test_masked_nan_has_no_effect():
 def test_the_confusion_matrix_shows_counts():
     batch = BATCHES["target per example"]
     series = {**batch, "inputs": RANDOM.normal(size=(50, 3)).astype(np.float32)}
-    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
+    task = tasks.classification(Shift(), CLASSES, make_learner=LearnerParts)
     found = drawn(task, task.learner.init(jax.random.key(0), series), [series])
     counts = np.zeros((3, 3), int)
     logits = series["inputs"]
@@ -144,7 +144,7 @@ def test_pixel_series_with_a_width_are_drawn_as_images():
 
 def test_a_wrong_number_of_logits_is_rejected():
     batch = BATCHES["target per example"]
-    task = tasks.classification(Shift(), data.Classes(("a", "b")), make_learner=Parts)
+    task = tasks.classification(Shift(), data.Classes(("a", "b")), make_learner=LearnerParts)
     with pytest.raises(AssertionError, match="3"):
         jax.eval_shape(functools.partial(measured, task), task.learner.init(jax.random.key(0), batch), batch)
     assert jnp.isfinite(batch["inputs"]).all()
@@ -160,7 +160,7 @@ def test_the_error_in_a_figure_is_exact_at_every_scale(scale):
 
 def test_rows_of_features_are_drawn_as_bars():
     batch = BATCHES["target per example"]
-    task = tasks.classification(Shift(), CLASSES, make_learner=Parts)
+    task = tasks.classification(Shift(), CLASSES, make_learner=LearnerParts)
     found = drawn(task, task.learner.init(jax.random.key(0), batch), [batch])
     shown = [bar.get_height() for bar in found["mistakes"].axes[0].patches]
     assert any(np.allclose(shown, row) for row in batch["inputs"][batch["mask"]])
@@ -175,7 +175,7 @@ def test_standardized_quantities_have_metrics_and_predictions_in_their_units():
         "targets": ((true - mean) / std).astype(np.float32),
         "mask": RANDOM.random(50) < 0.8,
     }
-    task = tasks.regression(Shift(), spec, make_learner=Parts)
+    task = tasks.regression(Shift(), spec, make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), batch)
     mask = batch["mask"]
     predictions = batch["inputs"] * std + mean
@@ -199,7 +199,7 @@ def test_multilabel_metrics_equal_those_of_scikit_learn():
         for i, mask in zip((0, 30), masks, strict=True)
     ]
     with_nan = {**batches[1], "inputs": np.where(masks[1][:, None], batches[1]["inputs"], np.nan)}
-    task = tasks.multilabel_classification(Shift(), data.Labels(tuple("abcd")), make_learner=Parts)
+    task = tasks.multilabel_classification(Shift(), data.Labels(tuple("abcd")), make_learner=LearnerParts)
     variables = task.learner.init(jax.random.key(0), batches[0])
     found = means(task, variables, batches[0])
     predicted, true = logits[:30] > 0, targets[:30]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from task_parts import Parts, figures, loss_of, measured
+from task_parts import LearnerParts, figures, loss_of, measured
 
 from jaxnets import attention, data, recurrent
 from jaxnets.data.sources.pairs import START
@@ -39,7 +39,7 @@ MODELS = {
 def make_task(name, pairs, **options):
     """The model, its task and its initial variables."""
     model = MODELS[name](pairs.spec.size)
-    task = translation(model, pairs.spec, make_learner=Parts, **options)
+    task = translation(model, pairs.spec, make_learner=LearnerParts, **options)
     return model, task, jax.jit(task.learner.init)(jax.random.key(0), pairs.train[0])
 
 

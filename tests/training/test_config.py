@@ -101,7 +101,7 @@ def test_override_sets_an_element_of_a_list():
     settings = before.copy_and_resolve_references()
     config.override(settings, [("optimizer.args.1.learning_rate", "0.5"), ("optimizer.args.1.momentum", "0.9")])
     assert settings.optimizer.args[1] == {"name": "optax.sgd", "learning_rate": 0.5, "momentum": 0.9}
-    assert sorted(config.difference(before, settings)) == [
+    assert sorted(config.differences(before, settings)) == [
         "optimizer.args.1.learning_rate: 0.1 there, 0.5 here",
         "optimizer.args.1.momentum: None there, 0.9 here",
     ]
@@ -190,7 +190,7 @@ def test_error_for_a_missing_config_names_the_nearest(tmp_path):
 
 def test_differences_are_listed_by_key():
     old, new = ConfigDict({"a": {"x": 1, "y": (1, 2)}}), ConfigDict({"a": {"x": 2, "y": (1, 2), "z": 3}})
-    assert config.difference(old, new) == ["a.x: 1 there, 2 here", "a.z: not set there, 3 here"]
+    assert config.differences(old, new) == ["a.x: 1 there, 2 here", "a.z: not set there, 3 here"]
 
 
 def test_variant_follows_the_name_after_a_colon(tmp_path):
@@ -234,9 +234,9 @@ def test_another_optimizer_does_not_get_the_defaults_of_adamw():
 def test_explicit_default_is_not_a_difference():
     old, new = config.load("char_lm"), config.load("char_lm")
     new.model.tie_embeddings, new.model.num_layers = False, 1
-    assert config.difference(old, new) == []
+    assert config.differences(old, new) == []
     new.model.tie_embeddings = True
-    assert config.difference(old, new) == ["model.tie_embeddings: False there, True here"]
+    assert config.differences(old, new) == ["model.tie_embeddings: False there, True here"]
 
 
 def test_settings_page_lists_all_common_settings():

@@ -3,7 +3,7 @@
 import numpy as np
 from in_process import ready
 
-from jaxnets.learning import Evaluator, Scheduled
+from jaxnets.learning import Evaluator, ScheduledEvaluator
 from jaxnets.training.compiled import evaluate_run, evaluate_splits
 
 ROWS = Evaluator(
@@ -16,7 +16,7 @@ ROWS = Evaluator(
 
 def test_chosen_evaluators_run_on_chosen_splits():
     _, dataset, task, compiled = ready(name="digits")
-    task = task._replace(evaluators={**task.evaluators, "rows": Scheduled(ROWS, every=0)})
+    task = task._replace(evaluators={**task.evaluators, "rows": ScheduledEvaluator(ROWS, every=0)})
     variables = task.learner.variables(compiled.create(None).learner)
     by_split = evaluate_splits(task, variables, dataset, ["test", "validation"], ["rows"], 0)
     assert list(by_split) == ["test", "validation"]

@@ -21,7 +21,7 @@ from jaxnets.training import build, descriptions, loop, restore, run_files, rund
 from jaxnets.training.checkpointing import file_digests
 from jaxnets.training.config import load
 from jaxnets.training.distributed import sharding
-from jaxnets.training.errors import LONGEST, RunError, UsageError, one_line
+from jaxnets.training.errors import MAX_MESSAGE_LENGTH, RunError, UsageError, format_message
 from jaxnets.training.reporting import metrics
 from jaxnets.weights import files as weight_files
 
@@ -84,9 +84,9 @@ def test_any_value_of_any_key_gives_a_usage_or_run_error(workdir, name):
         change(path, keys, value)
         with pytest.raises((UsageError, RunError)) as caught:
             restore.open_run(workdir)
-        message = one_line(str(caught.value))
+        message = format_message(str(caught.value))
         assert message.isprintable()
-        assert len(message) <= LONGEST
+        assert len(message) <= MAX_MESSAGE_LENGTH
 
 
 WRONG = {
@@ -234,10 +234,10 @@ def test_functions_without_the_return_annotation_are_not_called():
 
 
 def test_one_line_escapes_and_shortens():
-    assert one_line("a\nb\x1b[2J\u2028c\u202e\udcff") == "a b\\x1b[2J c\\u202e\\xff"
-    assert one_line("y" * 10**6, 100).startswith("yyy")
-    assert len(one_line("\x1b" * 10**6, 100)) <= 100
-    assert one_line("short") == "short"
+    assert format_message("a\nb\x1b[2J\u2028c\u202e\udcff") == "a b\\x1b[2J c\\u202e\\xff"
+    assert format_message("y" * 10**6, 100).startswith("yyy")
+    assert len(format_message("\x1b" * 10**6, 100)) <= 100
+    assert format_message("short") == "short"
 
 
 def test_security_page_lists_all_limits():
@@ -278,6 +278,6 @@ def test_security_page_lists_all_limits():
     for text in (
         f"{run_files.DEEPEST} levels",
         f"| {descriptions.MOST_ARRAYS}, of {descriptions.MOST_AXES} axes",
-        f"at most {LONGEST} characters",
+        f"at most {MAX_MESSAGE_LENGTH} characters",
     ):
         assert text in page, text

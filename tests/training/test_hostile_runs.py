@@ -7,7 +7,7 @@ import pytest
 
 from jaxnets import data
 from jaxnets.training import run_files, rundir
-from jaxnets.training.config import difference, load
+from jaxnets.training.config import differences, load
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting import metrics
 
@@ -91,7 +91,7 @@ def test_links_with_the_name_of_a_temporary_file_are_not_followed(run, victim, n
     (run / name).symlink_to(victim)
     rundir.claim(run, load("adding"), DATA)
     metrics.MetricWriter(run, 0).__exit__(None, None, None)
-    assert difference(rundir.load(run), load("adding")) == []
+    assert differences(rundir.load(run), load("adding")) == []
     assert not (run / name).is_symlink()
 
 

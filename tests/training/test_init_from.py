@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from flax.traverse_util import flatten_dict
 from in_process import ready, trained
-from task_parts import Parts, loss_of
+from task_parts import LearnerParts, loss_of
 
 from jaxnets import convolution, data, tasks, weights
 from jaxnets.learning import gradient
@@ -178,7 +178,9 @@ def test_frozen_parameters_are_unchanged_and_others_are_trained(source, tmp_path
 
 
 def test_frozen_parameters_have_no_optimizer_state_and_do_not_count_in_the_gradient_norm():
-    task = tasks.classification(convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")), make_learner=Parts)
+    task = tasks.classification(
+        convolution.SeriesCNN(2, (4, 4), (3, 3)), data.Classes(("a", "b")), make_learner=LearnerParts
+    )
     inputs = np.random.default_rng(0).normal(size=(4, 12, 1)).astype(np.float32)
     batch = {"inputs": inputs, "targets": np.arange(4) % 2, "mask": np.ones(4, bool)}
     learn = functools.partial(gradient, *task.learner, adamw(10, 0.1, weight_decay=0.1, clip_norm=1e-3))

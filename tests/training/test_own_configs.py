@@ -200,19 +200,19 @@ def test_run_that_uses_itself_is_rejected(teacher, tmp_path, monkeypatch):
 def test_schedule_keeps_the_length_of_the_first_start(tmp_path):
     first = lambda *flags: ready(*SMALL, *flags, name="digits")[:2]
     settings, dataset = first()
-    rundir.keep_schedule(tmp_path, settings)
+    rundir.set_schedule_steps(tmp_path, settings)
     assert settings.train.schedule_steps == 2
     rundir.claim(tmp_path, settings, dataset)
     longer, _ = first("--config.train.steps=9")
-    rundir.keep_schedule(tmp_path, longer)
+    rundir.set_schedule_steps(tmp_path, longer)
     assert longer.train.schedule_steps == 9  # without a checkpoint, the length is not fixed
     (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     longer, _ = first("--config.train.steps=9")
-    rundir.keep_schedule(tmp_path, longer)
+    rundir.set_schedule_steps(tmp_path, longer)
     rundir.check(tmp_path, longer, dataset)
     assert longer.train.schedule_steps == 2
     own, _ = first("--config.train.steps=9", "--config.train.schedule_steps=7")
-    rundir.keep_schedule(tmp_path, own)
+    rundir.set_schedule_steps(tmp_path, own)
     rundir.check(tmp_path, own, dataset)
     assert own.train.schedule_steps == 7
     rates = [optax.tree.norm(_update(build.optimizer(each))) for each in (settings, longer, own)]
@@ -230,7 +230,7 @@ def _update(optimizer):
 
 def test_config_names_a_cell_with_wrappers():
     cell = {
-        "factory": "recurrent.wrapped",
+        "factory": "recurrent.wrap",
         "cell": {"factory": "recurrent.gru", "reset": "after"},
         "wrappers": ["recurrent.residual", {"factory": "recurrent.zoneout", "rate": 0.25}],
     }

@@ -172,7 +172,7 @@ def test_the_death_of_a_process_ends_all_with_one_sentence(killed, start_process
     assert time.monotonic() - since < 60
     assert started[1 - killed].returncode != 0
     sentences = [line for line in stderr.splitlines() if "process" in line and "x cpu" not in line]
-    assert [line.removeprefix("train: ") for line in sentences] == [processes.ANOTHER_ENDED], stderr
+    assert [line.removeprefix("train: ") for line in sentences] == [processes.PROCESS_ENDED], stderr
     assert stderr.splitlines()[-1] == sentences[0]
 
     goal = steps_of(tmp_path)[-1] + 10

@@ -8,7 +8,7 @@ import pytest
 from jaxnets import data
 from jaxnets.data.inputs import Columns, Images, Pixels, Rows
 from jaxnets.training import build, restore, rundir
-from jaxnets.training.config import defaults, difference, flatten, load
+from jaxnets.training.config import defaults, differences, flatten, load
 from jaxnets.training.errors import RunError, UsageError
 
 SPECS = [
@@ -48,7 +48,7 @@ def test_a_run_of_a_version_with_fewer_settings_can_be_resumed(tmp_path):
     before["model"]["cell"]["name"] = before["model"]["cell"].pop("factory")
     path.write_text(json.dumps({name: section for name, section in before.items() if section != {}}))
     rundir.claim(tmp_path, load("adding"), dataset)
-    assert difference(rundir.load(tmp_path), load("adding")) == []
+    assert differences(rundir.load(tmp_path), load("adding")) == []
 
 
 def test_a_run_with_another_config_is_rejected_with_the_differences(tmp_path, capsys):
@@ -130,7 +130,7 @@ INPUTS = [
 def test_inputs_survive_saving(tmp_path, inputs):
     dataset = data.adding(length=5, batch_size=3)._replace(inputs=inputs)
     rundir.claim(tmp_path / "run", load("adding"), dataset)
-    assert rundir.inputs(tmp_path / "run") == inputs
+    assert rundir.read_inputs(tmp_path / "run") == inputs
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_invalid_inputs_are_rejected(tmp_path, damage):
     path = tmp_path / "run" / "data.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": damage}))
     with pytest.raises(RunError, match="data.json cannot be read"):
-        rundir.inputs(tmp_path / "run")
+        rundir.read_inputs(tmp_path / "run")
 
 
 def remove_inputs(workdir, **changes):
@@ -174,7 +174,7 @@ def test_inputs_that_an_earlier_version_did_not_save_are_computed_again(tmp_path
     remove_inputs(tmp_path)
     assert run.inputs() == dataset.inputs == Pixels(16.0, None, True)
     rundir.claim(tmp_path, load("digits"), dataset)
-    assert rundir.inputs(tmp_path) == dataset.inputs
+    assert rundir.read_inputs(tmp_path) == dataset.inputs
 
 
 def test_runs_standardized_in_float32_are_rejected(tmp_path):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from task_parts import Parts
+from task_parts import LearnerParts
 
 from jaxnets import data, recurrent, tasks
 from jaxnets.attention import Transformer, gpt2
@@ -58,7 +58,7 @@ def specs(tree, fsdp=False, data=1, model=1):
 
 
 MODEL = gpt2(vocab_size=64, embed_dim=32, num_layers=2, num_heads=4, max_seq_len=16)
-RULES = tasks.language_model(MODEL, data.Vocabulary("ab"), make_learner=Parts).partition_rules
+RULES = tasks.language_model(MODEL, data.Vocabulary("ab"), make_learner=LearnerParts).partition_rules
 DECODER = jax.eval_shape(lambda: MODEL.init(jax.random.key(0), jnp.zeros((1, 8), jnp.int32)))
 
 
@@ -76,7 +76,7 @@ def test_model_parallelism_splits_heads_and_hidden_units():
 def test_transformers_have_partition_rules_and_recurrent_models_the_default():
     assert Transformer(64).partition_rules == RULES
     model = recurrent.CharRNN(64, hidden_size=6)
-    rules = tasks.language_model(model, data.Vocabulary("ab"), make_learner=Parts).partition_rules
+    rules = tasks.language_model(model, data.Vocabulary("ab"), make_learner=LearnerParts).partition_rules
     assert rules == partitioning.HEAD_RULES and set(rules) < set(RULES)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from task_parts import Parts, loss_of
+from task_parts import LearnerParts, loss_of
 
 from jaxnets import data, recurrent, tasks
 from jaxnets.learning import gradient
@@ -20,7 +20,7 @@ TOKENS = np.random.default_rng(0).integers(0, 8, 2000).astype(np.int32)
 def setup(dropout=0.0, rate=0.1, grad_accum_steps=1, **model):
     """Returns a language model task, its learner, batches and the initial state."""
     network = recurrent.CharRNN(8, hidden_size=6, num_layers=2, embed_dim=4, dropout=dropout, **model)
-    task = tasks.language_model(network, VOCABULARY, make_learner=Parts)
+    task = tasks.language_model(network, VOCABULARY, make_learner=LearnerParts)
     learner = gradient(*task.learner, optax.sgd(rate), grad_accum_steps=grad_accum_steps)
     batches = data.streams(TOKENS, 4, 10, 0)
     return task, learner, batches, create(learner, batches[0], seed=0)

@@ -13,7 +13,7 @@ from jaxnets.data.checks import one_line_errors, open_data, path_of
 from jaxnets.data.dataset import Examples
 from jaxnets.data.inputs import Rows
 from jaxnets.data.preprocessing import lengths_of
-from jaxnets.data.target_arrays import KINDS
+from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.compressed import BLOCK_SIZE, open_archive
 from jaxnets.ops.memory import check_memory
@@ -71,7 +71,7 @@ def labeled_arrays(
     Raises:
         ValueError: The file cannot be read, an array is missing, or the names are not text ``[C]``.
     """
-    check_choice("target_type", target_type, KINDS)
+    check_choice("target_type", target_type, TARGET_TYPES)
     letters = "x" if target_type == "none" else "xy"
     names = {"quantities": ("quantities",), "labels": ("classes",)}.get(target_type, ())
     arrays = read_arrays(path, tuple(f"{letter}_{part}" for part in parts for letter in letters), names)

@@ -10,7 +10,7 @@ from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.inputs import Images, Inputs
 from jaxnets.data.sources.parts import ADJECTIVES, Split, assemble, check_shapes, describe, digest, random_split
 from jaxnets.data.statistics import BLOCK
-from jaxnets.data.target_arrays import encoded
+from jaxnets.data.target_arrays import encode_targets
 
 
 def from_examples(
@@ -52,7 +52,7 @@ def from_examples(
     shown = {name: ADJECTIVES.get(name, name) for name in examples}
     counts = {shown[name]: len(split.inputs) for name, split in examples.items()}
     raw_targets = {shown[name]: split.targets for name, split in examples.items()}
-    spec, targets, summary = encoded(target_type, source, raw_targets, counts, names, train.inputs.shape[-1])
+    spec, targets, summary = encode_targets(target_type, source, raw_targets, counts, names, train.inputs.shape[-1])
     check_shapes(source, {name: split.inputs.shape[1:] for name, split in examples.items()})
     rows: dict[str, np.ndarray | None] = dict.fromkeys(examples)
     if not isinstance(validation, Examples):

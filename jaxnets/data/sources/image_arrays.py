@@ -10,7 +10,7 @@ from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.npz import names_of, read_arrays
 from jaxnets.data.image_files import EncodedImages, check_classes, told
 from jaxnets.data.sources.examples import from_examples
-from jaxnets.data.target_arrays import KINDS
+from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.printable import printable
 
@@ -32,7 +32,7 @@ def image_arrays(
     Raises:
         ValueError: If the file cannot be read or lacks an array, or an argument is out of range.
     """
-    check_choice("target_type", target_type, KINDS)
+    check_choice("target_type", target_type, TARGET_TYPES)
     letters = "x" if target_type == "none" else "xy"
     keys = tuple(f"{letter}_{split}" for split in ("train", "test") for letter in letters)
     names_key = "quantities" if target_type == "quantities" else "classes"

@@ -94,16 +94,16 @@ def images(
     return result._replace(description=result.description + note + told(failures) + skipped)
 
 
-def encoded(files: list[Path], size: int, channels: int) -> EncodedImages:
+def encoded_files(files: list[Path], size: int, channels: int) -> EncodedImages:
     """Images in files, decoded on demand."""
     return EncodedImages(len(files), lambda i: printable(files[i]), lambda i: read_file(files[i]), size, channels)
 
 
 def _decoded(files: list[Path], size: int, channels: int, on_corrupt: str) -> Decoded:
-    return encoded(files, size, channels).all(on_corrupt)
+    return encoded_files(files, size, channels).all(on_corrupt)
 
 
 def _headers(files: list[Path], size: int, channels: int, on_corrupt: str) -> Decoded:
     """As ``_decoded``, but images are decoded on demand, and the digest covers the file sizes only."""
     kept, failures, digest = check_headers(files, size, channels, on_corrupt)
-    return Decoded(encoded([files[i] for i in kept], size, channels), kept, failures, digest)
+    return Decoded(encoded_files([files[i] for i in kept], size, channels), kept, failures, digest)

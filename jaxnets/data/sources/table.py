@@ -17,7 +17,7 @@ from jaxnets.data.preprocessing import standardized_features
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.data.sources.image_folder import SPLIT_NAMES
 from jaxnets.data.sources.parts import random_split
-from jaxnets.data.target_arrays import KINDS
+from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.printable import printable
 
@@ -85,7 +85,7 @@ def table(
             or an argument is out of range.
     """
     check_arguments(seed, validation_fraction, batch_size=batch_size)
-    check_choice("target_type", target_type, KINDS)
+    check_choice("target_type", target_type, TARGET_TYPES)
     check_fraction("test_fraction", test_fraction)
     if test_fraction >= 1 - validation_fraction:
         raise ValueError(

@@ -236,7 +236,7 @@ def learned_carry(cell: Cell) -> Cell:
     return cell._replace(init=init, carry=carry)
 
 
-def wrapped(hidden_size: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
+def wrap(hidden_size: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
     """Makes a cell and applies wrappers to it, the first one innermost.
 
     ``functools.partial(wrapped, cell=..., wrappers=...)`` is a function from ``hidden_size`` to a cell, for the

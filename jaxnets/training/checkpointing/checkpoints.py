@@ -24,7 +24,7 @@ from jaxnets.training.checkpointing.digests import check_digests, digests
 from jaxnets.training.checkpointing.file_digests import TemporaryStep, check_files
 from jaxnets.training.checkpointing.retention import PreservationPolicy
 from jaxnets.training.distributed import processes
-from jaxnets.training.errors import RunError, UsageError, one_line
+from jaxnets.training.errors import RunError, UsageError, format_message
 from jaxnets.training.run_files import check_folder, read_run_id
 
 
@@ -293,4 +293,4 @@ def _reason(error: BaseException) -> str:
     """Returns the cause of an error without the text that libraries add to it."""
     text = " ".join(str(error).split())
     reason = re.search(r"No space left on device|Permission denied|Read-only file system|File too large", text)
-    return reason.group(0) if reason else one_line(text, 200) or type(error).__name__
+    return reason.group(0) if reason else format_message(text, 200) or type(error).__name__

@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets.learning.parameters import named
+from jaxnets.learning.parameters import leaves_by_path
 
 
 def digests(tree: Any) -> dict[str, str]:
     """Returns ``{path: digest}`` for the arrays of a tree. A digest has 16 hexadecimal digits."""
-    pairs = jax.device_get(jax.tree.map(_two_digests, named(tree)))
+    pairs = jax.device_get(jax.tree.map(_two_digests, leaves_by_path(tree)))
     return {path: "".join(f"{int(half):08x}" for half in pair) for path, pair in pairs.items()}
 
 

@@ -9,11 +9,11 @@ import jax
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from jaxnets.learning.parameters import named
+from jaxnets.learning.parameters import leaves_by_path
 from jaxnets.training.checkpointing.checkpoints import Checkpoints
-from jaxnets.training.config import matching
+from jaxnets.training.config import match_paths
 from jaxnets.training.errors import RunError, UsageError
-from jaxnets.weights.check import as_array, compare, renamed
+from jaxnets.weights.check import as_array, compare, rename_keys
 from jaxnets.weights.files import read_flat
 
 Flat = dict[str, Any]  # the keys are paths, such as params/head/kernel
@@ -61,7 +61,7 @@ def load(settings: ConfigDict, abstract: Any, fresh: Any) -> Any:
     source, wanted = _matching_source(settings, abstract)
     # Buffers of orbax may be shared, and the training step donates its buffers.
     loaded = {path: jax.numpy.copy(leaf).astype(wanted[path].dtype) for path, leaf in source.read(wanted).items()}
-    return unflatten_dict({**named(fresh), **loaded}, sep="/")
+    return unflatten_dict({**leaves_by_path(fresh), **loaded}, sep="/")
 
 
 def _matching_source(settings: ConfigDict, abstract: Any) -> tuple[Source, Flat]:
@@ -69,8 +69,8 @@ def _matching_source(settings: ConfigDict, abstract: Any) -> tuple[Source, Flat]
     path = Path(settings.init_from).expanduser()
     # Unlike pathlib's, these functions of os.path return False for names that the file system refuses.
     source = _file_source(path) if os.path.isfile(path) else _run_source(path, settings.init_step)
-    variables = named(abstract)
-    excluded = matching("train.init_exclude", settings.init_exclude, {**variables, **source.shapes})
+    variables = leaves_by_path(abstract)
+    excluded = match_paths("train.init_exclude", settings.init_exclude, {**variables, **source.shapes})
     wanted = {path: leaf for path, leaf in variables.items() if path not in excluded}
     available = {path: leaf for path, leaf in source.shapes.items() if path not in excluded}
     try:
@@ -94,15 +94,15 @@ def _run_source(folder: Path, which: str) -> Source:
         }
         with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
             _, variables = checkpoints.restore_variables(which, unflatten_dict(like), "--config.train.init_step")
-        return named(variables)
+        return leaves_by_path(variables)
 
-    stored = named(shapes)
+    stored = leaves_by_path(shapes)
     return Source(stored, read)
 
 
 def _file_source(path: Path) -> Source:
     try:
-        arrays = renamed(read_flat(path), lambda name: name.replace(".", "/"), str(path))
+        arrays = rename_keys(read_flat(path), lambda name: name.replace(".", "/"), str(path))
         arrays = {name: as_array(value, name) for name, value in arrays.items()}
     except ValueError as error:
         raise RunError(f"--config.train.init_from: {error}") from error

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.interruption import ended_by_signals
 
-ANOTHER_ENDED = (
+PROCESS_ENDED = (
     "another process of this run has ended, so this process ends too; start all processes again to resume from the "
     "last checkpoint"
 )
@@ -116,7 +116,7 @@ def run_on_all(work: Callable[[], Any]) -> Any:
     return result
 
 
-def check_same(digest: bytes) -> None:
+def check_same_config(digest: bytes) -> None:
     """Raises a ``RunError`` in all processes if a process has another config or other data than process 0."""
     if jax.process_count() == 1:
         return
@@ -164,7 +164,7 @@ def _filter_runtime_messages() -> None:
     """
     faulthandler.disable()  # absl's handler would print the stacks of all threads
     reader = subprocess.Popen(
-        [sys.executable, "-I", str(Path(__file__).with_name("runtime_messages.py")), NOT_ALL_JOINED, ANOTHER_ENDED],
+        [sys.executable, "-I", str(Path(__file__).with_name("runtime_messages.py")), NOT_ALL_JOINED, PROCESS_ENDED],
         stdin=subprocess.PIPE,
         stdout=sys.stderr,
         start_new_session=True,  # Ctrl-C must not end it

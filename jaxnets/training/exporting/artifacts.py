@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import export
 
-from jaxnets.learning.parameters import named
+from jaxnets.learning.parameters import leaves_by_path
 from jaxnets.recurrent.methods import is_method
 from jaxnets.tasks import Stream
-from jaxnets.tasks.task import max_length
+from jaxnets.tasks.task import max_seq_len_of
 from jaxnets.training import build, rundir
 from jaxnets.training.errors import UsageError
 from jaxnets.training.exporting import raw_inputs
@@ -57,8 +57,8 @@ def _of_run(run: Run, symbolic_lengths: bool) -> Artifacts:
     task = build.task(run.config, _portable(run.model), run.spec, run.trusted)
     batch = rundir.data(run.workdir)[1]
     raw = run.inputs()
-    max_len = max_length(run.model)
-    weights = {**named(run.variables), **raw_inputs.constants(raw)}
+    max_len = max_seq_len_of(run.model)
+    weights = {**leaves_by_path(run.variables), **raw_inputs.constants(raw)}
 
     def lower(
         function: Callable, *shapes: Any, preprocess: Callable = lambda weights, inputs: inputs
@@ -91,7 +91,7 @@ def _of_run(run: Run, symbolic_lengths: bool) -> Artifacts:
 
 def unnamed(leaves: Mapping[str, Any], like: Any) -> Any:
     """Returns the pytree with the structure of ``like`` and these leaves; the inverse of ``named``."""
-    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in named(like)])
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in leaves_by_path(like)])
 
 
 def _portable(model: nn.Module) -> nn.Module:
@@ -139,18 +139,18 @@ def _streaming(stream: Stream, variables: Any, inputs: dict[str, Any], batch: An
 
     def begin(variables: Any, inputs: Any) -> Any:
         of_row = lambda row: stream.begin(stream.prepare(variables), row)
-        return named(jax.vmap(of_row, out_axes=axes)(inputs) if inputs else of_row(inputs))
+        return leaves_by_path(jax.vmap(of_row, out_axes=axes)(inputs) if inputs else of_row(inputs))
 
     def step(variables: Any, leaves: Any, token: Any) -> Any:
         prepared = stream.prepare(variables)
         of_row = lambda carry, token: stream.step(prepared, carry, token)
         next_carry, logits = jax.vmap(of_row, (axes, 0), (axes, 0))(unnamed(leaves, carry), token)
-        return named(next_carry), logits
+        return leaves_by_path(next_carry), logits
 
     def of_rows(axis: int | None, leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape if axis is None else (batch, *leaf.shape), leaf.dtype)
 
-    return begin, step, named(jax.tree.map(of_rows, axes, carry, is_leaf=lambda axis: axis is None))
+    return begin, step, leaves_by_path(jax.tree.map(of_rows, axes, carry, is_leaf=lambda axis: axis is None))
 
 
 def _shapes(tree: Any) -> Any:

@@ -51,8 +51,8 @@ def _is_of(folder: Path, run: Run) -> bool:
     try:
         source = read_json(folder / "model.json")["data"]["fingerprint"]
         return (
-            not rundir.changes(rundir.load(folder), run.config)
-            and source == rundir.described(run.workdir)["fingerprint"]
+            not rundir.incompatible_changes(rundir.load(folder), run.config)
+            and source == rundir.read_description(run.workdir)["fingerprint"]
         )
     except (TypeError, KeyError, RunError):
         return False
@@ -128,14 +128,14 @@ def _digest(path: Path) -> dict[str, Any]:
 
 
 def _describe_run(run: Run, artifacts: Artifacts) -> dict[str, Any]:
-    data = rundir.described(run.workdir)
+    data = rundir.read_description(run.workdir)
     return {
         "model": run.config.model.name,
         "task": run.config.task.name,
         "step": run.step,
         "jax": jax.__version__,
         "platforms": PLATFORMS,
-        "inputs": descriptions.of_inputs(run.inputs()),
+        "inputs": descriptions.describe_inputs(run.inputs()),
         "targets": data["targets"],
         "data": {name: data[name] for name in ("source", "fingerprint")},
         "limits": artifacts.limits,

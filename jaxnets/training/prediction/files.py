@@ -112,7 +112,7 @@ def write(
             write_atomically(output, npz_of(arrays))
         elif output.suffix == ".csv":
             tables = [each for each in presented.values() if isinstance(each, Table)]
-            write_atomically(output, artifacts.csv_of(tables[0] if tables else _table(arrays, first)))
+            write_atomically(output, artifacts.to_csv(tables[0] if tables else _table(arrays, first)))
         elif output.suffix == ".txt":
             write_atomically(output, next(each.text for each in presented.values() if isinstance(each, Text)) + "\n")
         else:

@@ -70,7 +70,12 @@ def of_run(run: restore.Run, name: str) -> Predictor:
         shapes=shapes,
         read=endpoint.read,
         present=endpoint.present,
-        identity={"step": run.step, "endpoint": name, **rundir.described(run.workdir), "config": run.config.to_dict()},
+        identity={
+            "step": run.step,
+            "endpoint": name,
+            **rundir.read_description(run.workdir),
+            "config": run.config.to_dict(),
+        },
     )
 
 
@@ -124,7 +129,7 @@ def of_export(folder: Path, name: str, trusted: tuple[str, ...]) -> Predictor:
     (expected,) = model.about["functions"]["forward"]["reads"]
     reads = {name: tuple(filter(lambda axis: isinstance(axis, str), like["shape"])) for name, like in expected.items()}
     try:
-        present = build.described(rundir.load(folder), spec, trusted)[1].endpoints["predict"].present
+        present = build.model_and_task(rundir.load(folder), spec, trusted)[1].endpoints["predict"].present
     except (UsageError, RunError):  # a package is not trusted: outputs are only arrays
         present = None
     shape = (1, min(model.about["limits"].get("length", MAX_WINDOW), MAX_WINDOW))

@@ -30,7 +30,7 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
         _save(workdir / "samples" / f"{name}.txt", encoded)
         return summary.text(name, encoded.decode())
     if isinstance(artifact, Table):
-        _save(workdir / "samples" / f"{name}.csv", csv_of(artifact))
+        _save(workdir / "samples" / f"{name}.csv", to_csv(artifact))
         return None
     if isinstance(artifact, ImageGrid):
         pixels = grid(artifact)
@@ -68,7 +68,7 @@ def grid(artifact: ImageGrid) -> np.ndarray:
     return pixels[..., 0] if images.shape[3] == 1 else pixels
 
 
-def csv_of(table: Table) -> bytes:
+def to_csv(table: Table) -> bytes:
     """Formats a table as CSV with a header row.
 
     Raises:

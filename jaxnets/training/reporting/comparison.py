@@ -18,7 +18,7 @@ from jaxnets.training.reporting.metrics import is_number, read_metrics
 MAX_SETTING_LENGTH = 40  # characters in a table
 
 
-class Trained(NamedTuple):
+class ComparedRun(NamedTuple):
     """A run to compare with others.
 
     Attributes:
@@ -54,7 +54,7 @@ class Trained(NamedTuple):
         return min(points, key=lambda point: sign * point[1])[0]
 
 
-def open_trained(workdir: Path, label: str, trusted: tuple[str, ...] = ()) -> Trained:
+def open_for_comparison(workdir: Path, label: str, trusted: tuple[str, ...] = ()) -> ComparedRun:
     """Opens a run for a comparison.
 
     Args:
@@ -69,8 +69,8 @@ def open_trained(workdir: Path, label: str, trusted: tuple[str, ...] = ()) -> Tr
     settings = rundir.load(workdir)
     rows = read_metrics(workdir)
     spec, _ = rundir.data(workdir)
-    task = build.described(settings, spec, trusted)[1]
-    found = Trained(label, config.flatten(settings), rows, task.objective, task.units, _parameters(workdir))
+    task = build.model_and_task(settings, spec, trusted)[1]
+    found = ComparedRun(label, config.flatten(settings), rows, task.objective, task.units, _parameters(workdir))
     if not found.metrics():
         raise RunError(f"no metrics in {workdir / 'metrics.jsonl'}: train there first")
     return found
@@ -85,7 +85,7 @@ def _parameters(workdir: Path) -> int | None:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
 
 
-def main_metric(runs: Sequence[Trained], requested: str | None) -> str:
+def main_metric(runs: Sequence[ComparedRun], requested: str | None) -> str:
     """Returns the metric to compare: the requested one, or the objective of the first run that has an objective.
 
     Raises:
@@ -99,7 +99,7 @@ def main_metric(runs: Sequence[Trained], requested: str | None) -> str:
     return name
 
 
-def curve(run: Trained, metric: str) -> Curve | None:
+def curve(run: ComparedRun, metric: str) -> Curve | None:
     """Returns a metric over the steps and seconds of a run, or None if the run does not have it."""
     rows = [row for row in run.rows if is_number(row.get(metric))]
     if not rows:
@@ -109,7 +109,7 @@ def curve(run: Trained, metric: str) -> Curve | None:
     return Curve(run.label, [row["step"] for row in rows], seconds, [row[metric] for row in rows])
 
 
-def table(runs: Sequence[Trained], metric: str) -> Table:
+def table(runs: Sequence[ComparedRun], metric: str) -> Table:
     """Returns a table with one row per run: the settings that differ, the training time and the metrics.
 
     The best step is the one with the best objective of the run. ``metric`` is listed at the best and at the last step,
@@ -148,7 +148,7 @@ def _setting(settings: dict[str, Any], key: str) -> str | None:
     return printable(value if isinstance(value, str) else json.dumps(value), MAX_SETTING_LENGTH)
 
 
-def _value_at(run: Trained, metric: str, step: int) -> float | None:
+def _value_at(run: ComparedRun, metric: str, step: int) -> float | None:
     """Returns the last value of a metric up to a step."""
     values = [value for metric_step, value in run.points(metric) if metric_step <= step]
     return values[-1] if values else None

@@ -53,7 +53,7 @@ def count(model: nn.Module, given: Any) -> list[ModuleCost]:
     return _costs(names, jax.eval_shape(init, *inputs), model.apply, *inputs)
 
 
-def of_task(task: Task, batch: Any) -> list[ModuleCost]:
+def count_task(task: Task, batch: Any) -> list[ModuleCost]:
     """Computes the costs of a task's model from its endpoint ``predict``. Without this endpoint the list is empty."""
     predict = task.endpoints.get("predict")
     if predict is None:

@@ -14,7 +14,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from jaxnets.ops.files import open_for_append, read_regular, write_atomically
-from jaxnets.reports.figures import literal
+from jaxnets.reports.figures import escape_text
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting import artifacts
@@ -179,7 +179,7 @@ def draw_curves(workdir: Path, task: Task) -> None:
     for panel, name in zip(panels[1:, 0], others, strict=True):
         best = max if name.endswith(HIGHER_IS_BETTER) else min
         _curve(panel, rows, name, best, {**(_TRAINING if name == training else _VALIDATION), "color": "C1"})
-        panel.set_ylabel(literal(_without_split(name).replace("_", " ")))
+        panel.set_ylabel(escape_text(_without_split(name).replace("_", " ")))
     for axes in panels[:, 0]:
         if axes.lines:
             axes.legend()
@@ -214,7 +214,7 @@ def _curve(axes: Any, rows: list[dict[str, Any]], name: str, best: Callable, sty
     points = [(row["step"], row[name]) for row in rows if name in row]
     if points:
         steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=f"{literal(name)} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
+        axes.plot(steps, values, label=f"{escape_text(name)} (last {values[-1]:.3f}, best {best(values):.3f})", **style)
 
 
 def save_figure(workdir: Path, name: str, figure: "Figure") -> None:

@@ -7,8 +7,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from jaxnets.ops.extras import MissingExtraError
-from jaxnets.tasks.signatures import accepted
-from jaxnets.training.errors import RunError, UsageError, sentence
+from jaxnets.tasks.signatures import accepted_parameters
+from jaxnets.training.errors import RunError, UsageError, format_error
 from jaxnets.training.settings.names import nearest
 
 
@@ -35,10 +35,10 @@ def call(function_name: str, function: Callable, arguments: Mapping[str, Any]) -
         raise UsageError(str(error)) from error
     except TypeError as error:
         if "multiple values" not in str(error):  # "multiple values" means an argument that a builder sets itself
-            raise UsageError(f"{function_name}: {sentence(error)}") from error
+            raise UsageError(f"{function_name}: {format_error(error)}") from error
         raise UsageError(f"{function_name}: {str(error).partition(') ')[2] or error}") from error
     except Exception as error:  # NumPy and JAX raise various errors for invalid arguments
-        raise UsageError(f"{function_name}: {sentence(error)}") from error
+        raise UsageError(f"{function_name}: {format_error(error)}") from error
 
 
 def check(function_name: str, function: Callable, arguments: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ def parameters_of(function_name: str, function: Callable) -> dict[str, inspect.P
         UsageError: The function has no signature.
     """
     try:
-        return accepted(function)
+        return accepted_parameters(function)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{function_name} must be a function with a signature: {error}") from error
 

@@ -2,7 +2,7 @@
 
 ``{"name": f, **arguments}`` is the result of calling f. ``{"factory": f, **arguments}`` is a partial of f, which its
 receiver calls with the remaining arguments. ``{"run": folder, "step": "best"}`` is the trained model of another run, a
-``tasks.Trained``. A string that is a public name, such as ``recurrent.lstm``, is that function or class.
+``tasks.TrainedModel``. A string that is a public name, such as ``recurrent.lstm``, is that function or class.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxnets.tasks.signatures import returned
+from jaxnets.tasks.signatures import return_type
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import calls, names
 from jaxnets.training.settings.names import Trusted
@@ -91,7 +91,7 @@ class Builder(NamedTuple):
         arguments = {} if isinstance(setting, str) else dict(setting)
         name = setting if form is None else arguments.pop(form)
         function = self._resolve(name, (*names.NAMESPACES,) if types else namespaces)
-        if types and not issubclass(returned(function) or object, types):
+        if types and not issubclass(return_type(function) or object, types):
             hint = "" if inspect.isclass(function) else f"; a function must have the annotation -> {types[0].__name__}"
             raise UsageError(f"{name} must return {description}{hint}")
         calls.check(name, function, {})
@@ -122,7 +122,7 @@ class Builder(NamedTuple):
         if form == "factory":
             positional, by_name = calls.split_arguments(named.name, named.function, named.arguments)
             return functools.partial(named.function, *positional, **by_name)
-        made = returned(named.function)
+        made = return_type(named.function)
         if named.name.partition(".")[0] in names.NAMESPACES and not (
             made and made.__module__.startswith(RESULT_PACKAGES)
         ):

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxnets.data.targets import Spec
-from jaxnets.tasks.models import SIZES
+from jaxnets.tasks.models import SIZE_ARGUMENTS
 from jaxnets.tasks.signatures import LINEN, signature
 from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import names
@@ -18,7 +18,7 @@ from jaxnets.training.settings.forms import form_of
 # Arguments by section that are not settings: they come from other settings, the data or the task.
 EXTERNAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "data": ("seed",),
-    "model": (*SIZES, *(kind.__name__.lower() for kind in typing.get_args(Spec))),
+    "model": (*SIZE_ARGUMENTS, *(kind.__name__.lower() for kind in typing.get_args(Spec))),
     "optimizer": ("steps",),
     "task": ("model", "spec", "make_learner"),
     **dict.fromkeys(("evaluators", "reports"), ("model", "predict", "spec")),

@@ -11,7 +11,9 @@ from jaxnets.data.targets import Quantities
 
 
 @one_line_errors
-def ring(modes: int = 8, radius: float = 1.0, std: float = 0.01, batch_size: int = 128, seed: int = 0) -> Dataset:
+def gaussian_ring(
+    modes: int = 8, radius: float = 1.0, std: float = 0.01, batch_size: int = 128, seed: int = 0
+) -> Dataset:
     """Mixture of Gaussians at equal angles on a circle, as ``inputs`` ``[B, 2]`` (Metz et al. 2016, arXiv:1611.02163).
 
     Args:

@@ -45,7 +45,7 @@ def set_statistics(statistic: str = "mean", size: int = 100, batch_size: int = 2
     return generated(make, Quantities((statistic,)), seed, f"{statistic} of {size} numbers, {batch_size} sets a batch")
 
 
-def maximum(max_size: int = 10, scale: float = 100.0, batch_size: int = 128, seed: int = 0) -> Dataset:
+def set_maximum(max_size: int = 10, scale: float = 100.0, batch_size: int = 128, seed: int = 0) -> Dataset:
     """Regression of the maximum of a set of numbers (Lee et al. 2019, section 5.1).
 
     A set has 1 to ``max_size`` numbers, uniform in [0, ``scale``].
@@ -108,7 +108,7 @@ def digit_sum(
     return generated(make, Quantities(("sum",)), seed, source)
 
 
-def mixture(
+def gaussian_mixtures(
     components: int = 4,
     min_size: int = 100,
     max_size: int = 500,
