@@ -123,19 +123,19 @@ WRONG = {
         "",
         ("--config.train.init_exclude=tail",),
         UsageError,
-        "variables in none of the paths: params/head/bias",
+        "found in none of the paths: params/head/bias",
     ),
     "frozen nothing": (
         "",
         ("--config.optimizer.frozen=tail",),
         UsageError,
-        "frozen=tail: it is variables in none of the",
+        "frozen=tail: it is found in none of the",
     ),
     "frozen all": (
         "",
         ("--config.optimizer.frozen=^params/",),
         UsageError,
-        "variables in all of the paths: params/head/b",
+        "found in all of the paths: params/head/b",
     ),
 }
 
