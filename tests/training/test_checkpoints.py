@@ -133,7 +133,7 @@ def test_a_changed_array_is_detected_by_its_digest(run, capsys):
     damage(largest_file(run, 8), "flipped")
     list_files(run / "checkpoints" / "8")
     assert read(run) == 4
-    assert "differs from what was save_steps; step 4 is used" in capsys.readouterr().err
+    assert "differs from what was saved; step 4 is used" in capsys.readouterr().err
 
 
 def test_a_step_is_not_committed_before_its_list_of_files(tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_restored_arrays_are_verified_by_their_digests(tmp_path, monkeypatch, ca
         patched.setattr(checkpoints_module, "digests", wrong)
         save_steps(tmp_path, {8: 0.25})
     assert read(run) == 4
-    assert "variables/params/dense/bias differs from what was save_steps; step 4 is used" in capsys.readouterr().err
+    assert "variables/params/dense/bias differs from what was saved; step 4 is used" in capsys.readouterr().err
 
 
 def test_an_explicit_step_is_not_replaced_by_another(run):
@@ -174,7 +174,7 @@ def test_an_explicit_step_is_not_replaced_by_another(run):
         assert checkpoints.restore_variables("4", LIKE["variables"])[0] == 4
         with pytest.raises(RunError, match="checkpoint of step 8 .* cannot be read"):
             checkpoints.restore_variables("8", LIKE["variables"])
-        with pytest.raises(UsageError, match="--step must be best, last or first of 4, 8, got 5"):
+        with pytest.raises(UsageError, match="--step must be best, last or one of 4, 8, got 5"):
             checkpoints.restore_variables("5", LIKE["variables"])
 
 
