@@ -1,4 +1,4 @@
-"""Convolutional networks: the landmarks, exact to the parameter, and the blocks they share."""
+"""Convolutional networks with the published parameter counts, and the blocks they share."""
 
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth

@@ -1,4 +1,4 @@
-"""Batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167), with statistics in float32 at least."""
+"""Batch normalization, with statistics in at least float32."""
 
 import jax
 import jax.numpy as jnp
@@ -7,34 +7,37 @@ from flax.typing import Dtype, Initializer
 from jax import lax
 
 from jaxnets.convolution.normalization import batch_statistics, normalize
+from jaxnets.ops.array_types import Array, Bool, Float
 from jaxnets.ops.dtypes import at_least_float32
 
 
 class BatchNorm(nn.Module):
-    r"""Normalizes every channel over batch and space:
+    r"""Batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
+    Normalizes each channel over the batch and all spatial axes:
 
     .. math::
         y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
-    with the batch's own mean and (biased) variance while training, and the running ones otherwise. The running variance
-    is made of unbiased ones, as in the paper and in torch; Linen's own is made of biased ones, and its weights do not
-    agree with torch's after a step.
+    In training, the mean and the biased variance are those of the batch. In evaluation, they are the running
+    statistics. The running variance averages unbiased variances, as in the paper and in torch. ``flax.linen.BatchNorm``
+    averages biased ones, so its weights differ from torch's after one step.
 
-    Data may lie far from zero: what is squared are differences from a value near the mean, which is taken from the
-    batch itself. The result does not depend on the running statistics while training.
+    The variance is stable for data far from zero: the squares are those of differences from a value near the mean,
+    which is computed from the same batch. In training, the output does not depend on the running statistics.
 
-    Where a jitted program's batch lies on several devices the statistics are those of the whole batch. A module that is
-    called more than once in a step (siamese networks) moves its running statistics at each call.
-    Where a mask is given, only what is real counts.
+    Under ``jax.jit``, a batch sharded over several devices is normalized by the statistics of the whole batch. A module
+    that is called several times in one step (as in siamese networks) updates its running statistics at each call.
+    With a mask, only valid positions enter the statistics.
 
     Parameters: ``scale [C]`` and ``bias [C]``; collection ``batch_stats``: ``mean [C]`` and ``var [C]``.
 
     Attributes:
-        momentum: What is kept of the running statistics in a step: 1 minus what torch calls so.
-        epsilon: As above.
-        scale_init: Of ``scale``.
-        axis_name: Of the devices to average over inside ``jax.shard_map``; None elsewhere.
-        dtype: Of the result.
+        momentum: Decay of the running statistics; 1 minus torch's ``momentum``.
+        epsilon: The constant added to the variance.
+        scale_init: Initializer of ``scale``.
+        axis_name: Name of the device axis to average over inside ``jax.shard_map``; None elsewhere.
+        dtype: Dtype of the output.
     """
 
     momentum: float = 0.9
@@ -44,16 +47,21 @@ class BatchNorm(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """``[B, ..., C]`` normalized; ``train`` takes the batch's statistics and moves the running ones.
+    def __call__(
+        self, x: Float[Array, "*batch C"], train: bool = False, mask: Bool[Array, "..."] | None = None
+    ) -> Float[Array, "*batch C"]:
+        """Normalizes ``x``.
 
         Args:
-            x: As above.
-            train: As above.
-            mask: bool, broadcast to ``[B, ...]``, False where padding is; None: all is real.
+            x: ``[B, ..., C]``.
+            train: Whether to normalize by the statistics of the batch and to update the running statistics.
+            mask: bool, broadcastable to ``[B, ...]``, True = valid; None: all positions are valid.
+
+        Returns:
+            ``[B, ..., C]``.
 
         Raises:
-            ValueError: The mask is not bool, or ``"batch_stats"`` is not mutable while training.
+            ValueError: If the mask is not bool, or if ``"batch_stats"`` is not mutable in training.
         """
         channels = x.shape[-1]
         if train and not self.is_initializing() and not self.is_mutable_collection("batch_stats"):
@@ -62,23 +70,25 @@ class BatchNorm(nn.Module):
             if mask.dtype != bool:
                 raise ValueError(f"`mask` must be bool, got {mask.dtype}")
             mask = jnp.broadcast_to(mask, x.shape[:-1])
-            x = jnp.where(mask[..., None], x, 0)  # else padding that is not finite would be in the gradient of scale
+            x = jnp.where(mask[..., None], x, 0)  # NaN in the padding would reach the gradient of scale
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
         if train:
-            found = batch_statistics(x.astype(at_least_float32(x.dtype)), mask, self.axis_name)
+            stats = batch_statistics(x.astype(at_least_float32(x.dtype)), mask, self.axis_name)
             if not self.is_initializing():
-                self._move(running_mean, found.near + found.offset, found.number)
-                self._move(running_var, found.var * found.number / jnp.maximum(found.number - 1, 1), found.number)
-            means, var = [found.near, found.offset], found.var
+                self._update(running_mean, stats.shift + stats.offset, stats.num_values)
+                self._update(
+                    running_var, stats.var * stats.num_values / jnp.maximum(stats.num_values - 1, 1), stats.num_values
+                )
+            means, var = [stats.shift, stats.offset], stats.var
         else:
             means, var = [running_mean.value], running_var.value
         return normalize(x, means, var, scale, bias, epsilon=self.epsilon, dtype=self.dtype)
 
-    def _move(self, running: nn.Variable, batch: jax.Array, count: jax.Array) -> None:
-        """A step of the running statistic toward the batch's, if there is anything in the batch."""
-        kept = running.value.astype(batch.dtype)
-        moved = jnp.where(count > 0, 1 - self.momentum, 0)
-        running.value += (moved * lax.stop_gradient(batch - kept)).astype(running.value.dtype)
+    def _update(self, running: nn.Variable, batch: jax.Array, count: jax.Array) -> None:
+        """Updates a running statistic, unless the batch has no valid positions."""
+        old = running.value.astype(batch.dtype)
+        step_size = jnp.where(count > 0, 1 - self.momentum, 0)
+        running.value += (step_size * lax.stop_gradient(batch - old)).astype(running.value.dtype)

@@ -1,8 +1,7 @@
-"""Blocks that several of the papers share."""
+"""Blocks shared by several architectures."""
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, Initializer
@@ -12,10 +11,11 @@ from jaxnets.convolution.branches import stochastic_depth
 from jaxnets.convolution.conv import Conv
 from jaxnets.convolution.pooling import global_average
 from jaxnets.ops.activations import Activation
+from jaxnets.ops.array_types import Array, Float
 
-# He et al. 2015, arXiv:1502.01852: the deviation that keeps the size of gradients through ReLU.
+# He et al. 2015, arXiv:1502.01852. With fan_out, ReLU layers preserve the variance of gradients.
 HE_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-HE_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # the same of activations
+HE_IN = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # preserves the variance of activations
 
 
 def unbiased_conv(
@@ -28,7 +28,7 @@ def unbiased_conv(
     dtype: Dtype = jnp.float32,
     name: str,
 ) -> nn.Conv:
-    """A convolution without bias, beside a norm, padded alike on all sides by ``(kernel - 1) / 2``."""
+    """Returns a convolution without bias, for use with a norm, with padding ``(kernel_size - 1) / 2`` on all sides."""
     return Conv(
         features,
         (kernel_size, kernel_size),
@@ -43,22 +43,22 @@ def unbiased_conv(
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, batch norm, and an activation.
+    """A convolution without bias, followed by batch normalization and an activation.
 
-    Padding is the same on both sides, ``(kernel - 1) / 2``, as in the published models; "SAME" pads a strided
-    convolution on the far side more.
+    The padding is symmetric, ``(kernel_size - 1) / 2``, as in the published models. ``"SAME"`` would pad a strided
+    convolution more on the far side.
 
     Parameters: ``conv/kernel [k, k, C / groups, features]``, ``norm``.
 
     Attributes:
         features: Output channels.
-        kernel_size: k.
-        stride: Between outputs.
-        groups: Into which channels are split.
-        activation: None leaves the norm's result as it is.
-        momentum, epsilon: Of the norm.
-        kernel_init: How the kernel begins.
-        dtype: Compute type.
+        kernel_size: Height and width k of the kernel.
+        stride: Stride of the convolution.
+        groups: Groups of channels.
+        activation: Activation after the norm; None: no activation.
+        momentum, epsilon: As in ``BatchNorm``.
+        kernel_init: Initializer of the kernel.
+        dtype: Compute dtype.
     """
 
     features: int
@@ -72,8 +72,10 @@ class ConvNorm(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H', W', features]``."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], train: bool = False
+    ) -> Float[Array, "B out_height out_width features"]:
+        """Maps ``[B, H, W, C]`` to ``[B, H', W', features]``."""
         x = unbiased_conv(
             self.features,
             self.kernel_size,
@@ -88,7 +90,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    r"""Channels gated by what the whole image is like (Hu et al. 2018, arXiv:1709.01507):
+    r"""Squeeze-and-excitation: gates of the channels, computed from their means (Hu et al. 2018, arXiv:1709.01507).
 
     .. math::
         y = x \odot \sigma(W_2\, a(W_1\, \mathrm{mean}_{hw}(x) + b_1) + b_2)
@@ -96,9 +98,9 @@ class SqueezeExcite(nn.Module):
     Parameters: ``squeeze`` and ``excite``, 1 x 1 convolutions with ``kernel`` and ``bias``, as in published weights.
 
     Attributes:
-        squeezed: Features between.
-        activation: a.
-        dtype: Compute type.
+        squeezed: Features between the two convolutions.
+        activation: Activation a between them.
+        dtype: Compute dtype.
     """
 
     squeezed: int
@@ -106,23 +108,26 @@ class SqueezeExcite(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """``[B, H, W, C]`` to the same."""
-        whole = global_average(x)[:, None, None, :]
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Maps ``[B, H, W, C]`` to the same shape."""
+        means = global_average(x)[:, None, None, :]
         conv = functools.partial(Conv, kernel_size=(1, 1), kernel_init=HE_OUT, dtype=self.dtype)
-        inner = self.activation(conv(self.squeezed, name="squeeze")(whole))
-        return x * nn.sigmoid(conv(x.shape[-1], name="excite")(inner))
+        hidden = self.activation(conv(self.squeezed, name="squeeze")(means))
+        return x * nn.sigmoid(conv(x.shape[-1], name="excite")(hidden))
 
 
 class StochasticDepth(nn.Module):
-    """``stochastic_depth`` with the key of the collection ``"dropout"``, while training.
+    """Stochastic depth as a layer: drops residual branches in training (Huang et al. 2016, arXiv:1603.09382).
+
+    Applies ``stochastic_depth`` with a key of the collection ``"dropout"``. The identity in evaluation.
 
     Attributes:
-        rate: Probability of dropping.
+        rate: Probability of dropping the branch of an example.
     """
 
     rate: float
 
     @nn.compact
-    def __call__(self, branch: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, branch: Float[Array, "*batch C"], train: bool = False) -> Float[Array, "*batch C"]:
+        """Maps ``[B, ..., C]`` to the same shape."""
         return stochastic_depth(self.make_rng("dropout"), branch, self.rate) if train and self.rate else branch

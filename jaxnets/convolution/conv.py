@@ -1,4 +1,4 @@
-"""Linen's convolution, computed by ``convolve``."""
+"""``flax.linen.Conv``, computed by ``convolve``."""
 
 import functools
 

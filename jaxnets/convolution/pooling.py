@@ -1,4 +1,4 @@
-"""Pooling of images: over windows, to a given size, and over all of space."""
+"""Pooling of images: over windows, to a given size, and over all pixels."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,26 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.dtypes import at_least_float32
 
 
-def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
-    """Means over windows that cover the image in ``size x size``, for an image of any size.
+def adaptive_average_pool(images: Float[Array, "B H W C"], size: int) -> Float[Array, "B {size} {size} C"]:
+    """Computes average pooling of images of any size to ``size x size`` windows.
 
-    Output i averages rows ``floor(i H / size)`` to ``ceil((i + 1) H / size)``; so do columns, as in torch's
-    ``AdaptiveAvgPool2d``: the identity where the image has that size. A pixel that is infinite or NaN has no part in
-    windows that do not hold it.
+    Output row i averages input rows ``floor(i H / size)`` to ``ceil((i + 1) H / size)``, and columns likewise, as in
+    torch's ``AdaptiveAvgPool2d``. It is the identity if the images have the given size. An infinite or NaN pixel
+    affects only the windows that contain it.
 
     Args:
         images: ``[B, H, W, C]``.
-        size: S.
+        size: Height and width S of the result.
 
     Returns:
-        ``[B, S, S, C]``, zeros where there is no pixel.
+        ``[B, S, S, C]``; zeros if H or W is 0.
 
     Raises:
-        ValueError: The images have other axes, or ``size`` is below 1.
+        ValueError: If the images do not have four axes, or if ``size`` is below 1.
     """
     _check(images, size=size)
     if images.shape[1:3] == (size, size):
@@ -39,75 +40,77 @@ def adaptive_average_pool(images: jax.Array, size: int) -> jax.Array:
 
 
 def _window_means(x: jax.Array, axis: int, size: int) -> jax.Array:
-    """Means over ``size`` windows that cover an axis of ``x``."""
+    """The means of ``size`` windows that cover an axis of ``x``."""
     length = x.shape[axis]
     if length == 0:
         return jnp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-    at = np.arange(size)
-    begin, end = at * length // size, -(-(at + 1) * length // size)
-    places = begin[:, None] + np.arange(max(end - begin))
-    around = [d for d in range(x.ndim + 1) if d not in (axis, axis + 1)]
-    inside = np.expand_dims(places < end[:, None], around)
-    parts = jnp.take(x, np.minimum(places, length - 1), axis, mode="clip")
-    counts = np.expand_dims(end - begin, [d for d in range(x.ndim) if d != axis])
-    return jnp.sum(jnp.where(inside, parts, 0), axis + 1) / jnp.asarray(counts, x.dtype)
+    window = np.arange(size)
+    start, end = window * length // size, -(-(window + 1) * length // size)
+    indices = start[:, None] + np.arange(max(end - start))
+    other_axes = [d for d in range(x.ndim + 1) if d not in (axis, axis + 1)]
+    inside = np.expand_dims(indices < end[:, None], other_axes)
+    values = jnp.take(x, np.minimum(indices, length - 1), axis, mode="clip")
+    counts = np.expand_dims(end - start, [d for d in range(x.ndim) if d != axis])
+    return jnp.sum(jnp.where(inside, values, 0), axis + 1) / jnp.asarray(counts, x.dtype)
 
 
-def max_pool(images: jax.Array, window: int, stride: int, padding: int = 0, ceil: bool = False) -> jax.Array:
-    """The largest value of each window ``[B, H, W, C]``, with the same padding on all sides.
+def max_pool(
+    images: Float[Array, "B H W C"], window: int, stride: int, padding: int = 0, ceil: bool = False
+) -> Float[Array, "B out_height out_width C"]:
+    """Computes max pooling over square windows, with symmetric padding.
 
-    A window that holds a NaN gives NaN.
+    The maximum of a window with a NaN is NaN.
 
     Args:
         images: ``[B, H, W, C]``.
-        window: Its side.
-        stride: Between windows.
-        padding: On every side, with what is smaller than anything; at most half of the window, as in torch.
-        ceil: Whether a last window that is cut short counts too, as in Caffe and torch's ``ceil_mode``.
+        window: Height and width of the window.
+        stride: Stride between windows.
+        padding: Padding with minus infinity on all sides; at most half of the window, as in torch.
+        ceil: Whether to round the size of the result up, as in Caffe and torch's ``ceil_mode``.
 
     Returns:
-        ``[B, H', W', C]``, zeros where there is no pixel.
+        ``[B, H', W', C]``; zeros if H or W is 0.
 
     Raises:
-        ValueError: The images have other axes, or an argument is out of range.
+        ValueError: If the images do not have four axes, or if an argument is out of range.
     """
     _check(images, window=window, stride=stride)
     if not 0 <= padding <= window // 2:
-        raise ValueError(f"`padding` must be in 0 ... {window // 2}, half of `window`, got {padding}")
+        raise ValueError(f"`padding` must be from 0 to {window // 2}, half of `window`, got {padding}")
     pads = []
     for length in images.shape[1:3]:
-        more = 0
+        extra = 0
         if ceil:
-            over = (length + 2 * padding - window) % stride
-            more = stride - over if over else 0
-            last = (length + 2 * padding - window + more) // stride * stride
-            if last >= length + padding:  # it would begin in the padding
-                more = 0
-        pads.append((padding, padding + more))
-    pooled = _windows(images, -jnp.inf, lax.max, window, stride, pads)
+            remainder = (length + 2 * padding - window) % stride
+            extra = stride - remainder if remainder else 0
+            last_start = (length + 2 * padding - window + extra) // stride * stride
+            if last_start >= length + padding:  # the last window would hold padding only
+                extra = 0
+        pads.append((padding, padding + extra))
+    pooled = _reduce_windows(images, -jnp.inf, lax.max, window, stride, pads)
     return pooled if images.size else jnp.zeros_like(pooled)
 
 
-def average_pool(images: jax.Array, window: int, stride: int) -> jax.Array:
-    """The mean of each window ``[B, H, W, C]``; what is left over at the far sides is not read."""
+def average_pool(images: Float[Array, "B H W C"], window: int, stride: int) -> Float[Array, "B out_height out_width C"]:
+    """Computes average pooling of ``[B, H, W, C]`` over square windows, without padding."""
     _check(images, window=window, stride=stride)
-    return _windows(images, 0.0, lax.add, window, stride, [(0, 0), (0, 0)]) / window**2
+    return _reduce_windows(images, 0.0, lax.add, window, stride, [(0, 0), (0, 0)]) / window**2
 
 
-def global_average(x: jax.Array) -> jax.Array:
-    """The mean over space, ``[B, H, W, C]`` to ``[B, C]``, accumulated in float32 at least; zeros without a pixel."""
+def global_average(x: Float[Array, "B H W C"]) -> Float[Array, "B C"]:
+    """Computes the mean over all pixels, accumulated in at least float32; zeros if H or W is 0."""
     chex.assert_rank(x, 4)
     if 0 in x.shape[1:3]:
         return jnp.zeros((x.shape[0], x.shape[3]), x.dtype)
     return jnp.mean(x, axis=(1, 2), dtype=at_least_float32(x.dtype)).astype(x.dtype)
 
 
-def _windows(
-    images: jax.Array, start: float, reduce: Callable, window: int, stride: int, pads: Sequence[tuple[int, int]]
+def _reduce_windows(
+    images: jax.Array, init: float, reduce: Callable, window: int, stride: int, pads: Sequence[tuple[int, int]]
 ) -> jax.Array:
-    """Each window of ``images [B, H, W, C]`` reduced to one number for each channel."""
-    sides, steps = (1, window, window, 1), (1, stride, stride, 1)
-    return lax.reduce_window(images, start, reduce, sides, steps, ((0, 0), *pads, (0, 0)))
+    """Reduces each window of ``images [B, H, W, C]`` to one value for each channel."""
+    window_shape, strides = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(images, init, reduce, window_shape, strides, ((0, 0), *pads, (0, 0)))
 
 
 def _check(images: jax.Array, **sizes: int) -> None:

@@ -1,40 +1,41 @@
-"""Images of another size: interpolation, and the transposed convolution of U-Net."""
+"""Resizing of images: bilinear interpolation, and the transposed convolution of U-Net."""
 
 import functools
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.convolution.convolve import on_any_mesh
+from jaxnets.ops.array_types import Array, Float
 
 
-def bilinear(images: jax.Array, height: int, width: int) -> jax.Array:
-    """Interpolates to a given size, the corners staying where they are, as Caffe's and torch's ``align_corners``.
+def bilinear(images: Float[Array, "B H W C"], height: int, width: int) -> Float[Array, "B {height} {width} C"]:
+    """Resizes images by bilinear interpolation with fixed corners, as Caffe and torch's ``align_corners=True`` do.
 
     Args:
         images: ``[B, H, W, C]``.
-        height, width: Of the result.
+        height: Height of the result.
+        width: Width of the result.
 
     Returns:
         ``[B, height, width, C]``.
     """
     chex.assert_rank(images, 4)
     rows, columns = (jnp.asarray(_weights(*sizes)) for sizes in zip(images.shape[1:3], (height, width), strict=True))
-    mix = functools.partial(jnp.einsum, precision="highest", preferred_element_type=jnp.float32)
-    resized = mix("ih,jw,bhwc->bijc", rows, columns, images)
+    einsum = functools.partial(jnp.einsum, precision="highest", preferred_element_type=jnp.float32)
+    resized = einsum("ih,jw,bhwc->bijc", rows, columns, images)
     return resized.astype(images.dtype)
 
 
 def _weights(length: int, size: int) -> np.ndarray:
-    """A matrix ``[size, length]`` that interpolates."""
-    at = np.arange(size) * (length - 1) / max(size - 1, 1)
-    return np.maximum(1 - abs(at[:, None] - np.arange(length)), 0).astype(np.float32)
+    """The interpolation matrix ``[size, length]``."""
+    positions = np.arange(size) * (length - 1) / max(size - 1, 1)
+    return np.maximum(1 - abs(positions[:, None] - np.arange(length)), 0).astype(np.float32)
 
 
-def upsample(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    r"""A transposed 2 x 2 convolution with stride 2: :math:`y_{2i + a, 2j + b} = W_{ab}\, x_{ij}`.
+def upsample(x: Float[Array, "B H W C"], kernel: Float[Array, "2 2 F C"]) -> Float[Array, "B out_height out_width F"]:
+    r"""Computes a transposed 2 x 2 convolution with stride 2, :math:`y_{2i + a, 2j + b} = W_{ab}\, x_{ij}`.
 
     Args:
         x: ``[B, H, W, C]``.

@@ -49,7 +49,7 @@ CALLS = {
     ),
     "shape of a gate": (
         lambda: convolution.attention_gate(IMAGES, IMAGES[..., :2]),
-        r"`mask` must be of the trunk's shape \(1, 32, 32, 2\), got \(1, 32, 32, 3\)",
+        r"`mask` must have the shape of `trunk`, \(1, 32, 32, 2\), got \(1, 32, 32, 3\)",
     ),
     "size of a sum": (
         lambda: convolution.local_response_norm(IMAGES, size=-1),

@@ -1,4 +1,4 @@
-"""Checks on 8 simulated devices."""
+"""Checks of sharding on 8 simulated devices."""
 
 import functools
 
@@ -14,7 +14,7 @@ EXPLICIT = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Explicit,))
 ROWS = NamedSharding(EXPLICIT, PartitionSpec("batch"))
 
 
-def everything_is_typed():
+def outputs_are_sharded_by_batch():
     with jax.set_mesh(EXPLICIT):
         for name in MODULES:
             y, later, _ = trace_module(name, jnp.float32, ROWS)
@@ -25,8 +25,8 @@ def everything_is_typed():
             assert y.sharding.spec[0] == "batch", name
 
 
-def batch_norm_far_from_zero():
-    """The same on one device, on an automatic and an explicit mesh, and by axis name."""
+def batch_norm_is_exact_far_from_zero():
+    """Batch norm is equal on one device, on automatic and explicit meshes, and with an axis name."""
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(16, 3, 4, 2)) + np.array([1e4, 1e6]) + rng.normal(size=(16, 1, 1, 1))).astype(np.float32)
     weights = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
@@ -35,8 +35,8 @@ def batch_norm_far_from_zero():
     def step(x, weights, axis_name=None):
         norm = BatchNorm(axis_name=axis_name)
         apply = lambda x: norm.apply(variables, x, train=True, mutable=["batch_stats"])
-        y, back, moved = jax.vjp(apply, x, has_aux=True)
-        return y, back(weights)[0], moved["batch_stats"]
+        y, vjp, updated = jax.vjp(apply, x, has_aux=True)
+        return y, vjp(weights)[0], updated["batch_stats"]
 
     wide = x.astype(np.float64)
     mean, std = wide.mean((0, 1, 2)), np.sqrt(wide.var((0, 1, 2)) + 1e-5)

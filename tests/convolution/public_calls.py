@@ -1,4 +1,4 @@
-"""Small forms of what ``jaxnets.convolution`` makes public, with inputs, for sweeps over all of it."""
+"""Small instances of all public names of ``jaxnets.convolution``, with input shapes."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import numpy as np
 from jaxnets import convolution as c
 from jaxnets.data import augmentation
 
-# name: a small form, and the shape of an input without its batch axis.
+# name: a small instance, and the shape of an input without the batch axis.
 MODELS = {
     "AlexNet": (c.AlexNet(3, published=True, grouped=True, dense=4), (63, 63, 2)),
     "CifarResNet": (c.CifarResNet(8, 3, width=2), (5, 4, 2)),
@@ -49,14 +49,14 @@ DEPTHWISE = jnp.ones((3, 3, 1, 2))
 
 
 def convolve(x: jax.Array) -> jax.Array:
-    """Every way in which a CPU computes a convolution."""
-    numbers = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "rhs_dilation": (1, 1)}
-    dense = lambda kernel: c.convolve(x, kernel.astype(x.dtype), (1, 1), "SAME", **numbers)
-    depthwise = c.convolve(x, DEPTHWISE.astype(x.dtype), (1, 1), "SAME", feature_group_count=2, **numbers)
+    """Computes a dense, a 1 x 1 and a depthwise convolution, which use different algorithms on a CPU."""
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "rhs_dilation": (1, 1)}
+    dense = lambda kernel: c.convolve(x, kernel.astype(x.dtype), (1, 1), "SAME", **options)
+    depthwise = c.convolve(x, DEPTHWISE.astype(x.dtype), (1, 1), "SAME", feature_group_count=2, **options)
     return jnp.concatenate([dense(KERNEL), dense(KERNEL[1:2, 1:2]), depthwise], axis=-1)
 
 
-# name: functions of one array, and the shape of it without its batch axis.
+# name: a function of one array, and the shape of the array without the batch axis.
 FUNCTIONS = {
     "adaptive_average_pool": (lambda x: c.adaptive_average_pool(x, 3), (5, 4, 2)),
     "attention_gate": (lambda x: c.attention_gate(x, x), (5, 4, 2)),
@@ -78,12 +78,12 @@ AUGMENTATIONS = {
     "random_rotation": (lambda x: augmentation.random_rotation(KEY, x, 10.0), IMAGES),
     "rotate": (lambda x: augmentation.rotate(x, jnp.ones(len(x), jnp.int32)), IMAGES),
 }
-# Functions that make a model of MODELS with other sizes.
+# Builders of the models in MODELS.
 BUILDERS = sorted(name for name in c.__all__ if name not in {*MODELS, *BLOCKS, *FUNCTIONS, "receptive_field"})
 
 
 def train(name: str):
-    """``(variables, x) -> (result, statistics)`` of a model or block, all that draws drawing from one key."""
+    """Returns a module, and its training step ``(variables, x) -> (result, updated statistics)`` with a fixed key."""
     module = {**MODELS, **BLOCKS}[name][0]
     options = {"train": True} if "train" in _arguments(module) else {}
 
@@ -98,12 +98,12 @@ def _arguments(module) -> tuple[str, ...]:
 
 
 def variables_of(module, *shape: int):
-    """Variables with which no activation vanishes, drawn by NumPy, which compiles nothing."""
+    """Random variables with nonzero activations; NumPy avoids compilation."""
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):
-        draw = (0.3 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
-        return jnp.asarray(1 + abs(draw) if path[-1].key in ("scale", "var") else draw)
+        sample = (0.3 * rng.normal(size=leaf.shape)).astype(leaf.dtype)
+        return jnp.asarray(1 + abs(sample) if path[-1].key in ("scale", "var") else sample)
 
     images = jax.ShapeDtypeStruct(shape, jnp.float32)
     return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(module.init, jax.random.key(0), images))

@@ -1,3 +1,5 @@
+"""Batch normalization: statistics, masks, gradients, devices, and data far from zero."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def run(x, train=True, variables=None, mask=None, **options):
     return y, {**variables, **changed}
 
 
-def test_training_normalizes_by_the_batch_and_moves_unbiased_statistics():
+def test_training_uses_batch_statistics_and_updates_running_ones():
     y, variables = run(X)
     mean, var = X.astype(np.float64).mean((0, 1, 2)), X.astype(np.float64).var((0, 1, 2))
     np.testing.assert_allclose(y, (X - mean) / np.sqrt(var + 1e-5), atol=1e-5)
@@ -26,52 +28,52 @@ def test_training_normalizes_by_the_batch_and_moves_unbiased_statistics():
     np.testing.assert_allclose(variables["batch_stats"]["var"], 0.9 + 0.1 * var * 120 / 119, rtol=1e-5)
 
 
-def test_evaluation_takes_the_running_statistics():
+def test_evaluation_uses_running_statistics():
     _, variables = run(X)
     y = run(X[:1], train=False, variables=variables)
     stats = jax.tree.map(np.asarray, variables["batch_stats"])
     np.testing.assert_allclose(y, (X[:1] - stats["mean"]) / np.sqrt(stats["var"] + 1e-5), atol=1e-5)
 
 
-def test_a_large_mean_does_not_cancel_the_variance():
+def test_variance_is_stable_for_large_means():
     far = X.astype(np.float64) + 3e4
-    _, near = run(far.astype(np.float32), momentum=0.0)  # once, so that the running mean is about right
-    y, variables = run(far.astype(np.float32), variables=near)
-    wanted = far.astype(np.float32).astype(np.float64)
-    wanted = (wanted - wanted.mean((0, 1, 2))) / wanted.std((0, 1, 2))
-    np.testing.assert_allclose(y, wanted, atol=2e-2)
+    _, first = run(far.astype(np.float32), momentum=0.0)  # sets the running mean to about the right value
+    y, variables = run(far.astype(np.float32), variables=first)
+    expected = far.astype(np.float32).astype(np.float64)
+    expected = (expected - expected.mean((0, 1, 2))) / expected.std((0, 1, 2))
+    np.testing.assert_allclose(y, expected, atol=2e-2)
     assert np.all(np.isfinite(y)) and np.all(variables["batch_stats"]["var"] > 0)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_statistics_are_float32_under_half_precision(dtype):
+def test_statistics_are_float32_for_half_precision_inputs(dtype):
     x = jnp.asarray(X, dtype)
     y, variables = run(x, dtype=dtype)
     assert y.dtype == dtype
-    wanted, others = run(x.astype(jnp.float32))
-    np.testing.assert_allclose(y.astype(np.float32), wanted, atol=3e-2)
+    expected, expected_variables = run(x.astype(jnp.float32))
+    np.testing.assert_allclose(y.astype(np.float32), expected, atol=3e-2)
     for name, leaf in variables["batch_stats"].items():
         assert leaf.dtype == jnp.float32
-        np.testing.assert_allclose(leaf, others["batch_stats"][name], rtol=1e-6)
+        np.testing.assert_allclose(leaf, expected_variables["batch_stats"][name], rtol=1e-6)
 
 
-def test_masked_rows_have_no_part_in_anything():
+def test_masked_positions_have_no_effect():
     mask = RANDOM.random((6, 4, 5)) < 0.6
-    rubbish = np.where(mask[..., None], X, np.nan).astype(np.float32)
-    y, variables = run(rubbish, mask=mask, variables=BatchNorm().init(jax.random.key(0), X))
-    real = X[mask].astype(np.float64)
-    np.testing.assert_allclose(y[mask], (real - real.mean(0)) / np.sqrt(real.var(0) + 1e-5), atol=1e-5)
-    np.testing.assert_allclose(variables["batch_stats"]["mean"], 0.1 * real.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(variables["batch_stats"]["var"], 0.9 + 0.1 * real.var(0, ddof=1), rtol=1e-5)
+    padded = np.where(mask[..., None], X, np.nan).astype(np.float32)
+    y, variables = run(padded, mask=mask, variables=BatchNorm().init(jax.random.key(0), X))
+    valid = X[mask].astype(np.float64)
+    np.testing.assert_allclose(y[mask], (valid - valid.mean(0)) / np.sqrt(valid.var(0) + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(variables["batch_stats"]["mean"], 0.1 * valid.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(variables["batch_stats"]["var"], 0.9 + 0.1 * valid.var(0, ddof=1), rtol=1e-5)
     objective = lambda variables, x: jnp.sum(jnp.where(mask[..., None], run(x, True, variables, mask)[0] ** 3, 0))
-    gradients = jax.grad(objective, (0, 1))(variables, rubbish)
+    gradients = jax.grad(objective, (0, 1))(variables, padded)
     jax.tree.map(np.testing.assert_array_equal, gradients, jax.grad(objective, (0, 1))(variables, X))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
-    _, untouched = run(X, mask=np.zeros((6, 4, 5), bool))
-    np.testing.assert_array_equal(untouched["batch_stats"]["var"], np.ones(3))
+    _, unchanged = run(X, mask=np.zeros((6, 4, 5), bool))
+    np.testing.assert_array_equal(unchanged["batch_stats"]["var"], np.ones(3))
 
 
-def test_one_value_per_channel_gives_the_bias_and_a_finite_gradient():
+def test_one_value_per_channel_has_a_finite_gradient():
     x = jnp.ones((1, 1, 1, 2))
     y, variables = run(x)
     np.testing.assert_allclose(y, 0, atol=1e-6)
@@ -80,20 +82,20 @@ def test_one_value_per_channel_gives_the_bias_and_a_finite_gradient():
     assert np.all(np.isfinite(gradient))
 
 
-def test_devices_share_their_statistics():
+def test_axis_name_averages_statistics_over_devices():
     norm = BatchNorm(axis_name="devices")
     variables = BatchNorm().init(jax.random.key(0), X)
-    apart = jax.vmap(
+    sharded = jax.vmap(
         lambda x: norm.apply(variables, x, train=True, mutable=["batch_stats"]), axis_name="devices", out_axes=(0, 0)
     )
-    y, changed = apart(X.reshape(2, 3, 4, 5, 3))
-    whole, moved = run(X)
-    np.testing.assert_allclose(y.reshape(X.shape), whole, atol=1e-5)
+    y, updated = sharded(X.reshape(2, 3, 4, 5, 3))
+    expected, variables = run(X)
+    np.testing.assert_allclose(y.reshape(X.shape), expected, atol=1e-5)
     for name in ("mean", "var"):
-        np.testing.assert_allclose(changed["batch_stats"][name][1], moved["batch_stats"][name], rtol=1e-5)
+        np.testing.assert_allclose(updated["batch_stats"][name][1], variables["batch_stats"][name], rtol=1e-5)
 
 
-def test_a_siamese_pair_moves_the_statistics_twice():
+def test_siamese_networks_update_statistics_at_each_call():
     norm = BatchNorm()
     variables = norm.init(jax.random.key(0), X)
 
@@ -106,16 +108,16 @@ def test_a_siamese_pair_moves_the_statistics_twice():
     np.testing.assert_allclose(changed["batch_stats"]["mean"], twice["batch_stats"]["mean"], rtol=1e-6)
 
 
-def test_the_gradient_is_that_of_the_formula(float64):
+def test_gradient_matches_the_equation(float64):
     weights = jnp.cos(jnp.arange(X.size, dtype=jnp.float64)).reshape(X.shape)
     x = jnp.asarray(X, jnp.float64)
-    ours = jax.grad(lambda x: jnp.sum(weights * run(x, dtype=jnp.float64)[0]))(x)
+    gradient = jax.grad(lambda x: jnp.sum(weights * run(x, dtype=jnp.float64)[0]))(x)
 
-    def plain(x):
+    def reference(x):
         mean, var = x.mean((0, 1, 2), keepdims=True), x.var((0, 1, 2), keepdims=True)
         return jnp.sum(weights * (x - mean) / jnp.sqrt(var + 1e-5))
 
-    np.testing.assert_allclose(ours, jax.grad(plain)(x), atol=1e-10)
+    np.testing.assert_allclose(gradient, jax.grad(reference)(x), atol=1e-10)
 
 
 FAR = {
@@ -124,7 +126,7 @@ FAR = {
     "1e4": 1e4 - X,
     "1e6": 1e6 + X,
     "minus 3e5": X - 3e5,
-    "a channel each": X * [1e-3, 1, 1e3] + [50, 1e5, 1e7],
+    "different channels": X * [1e-3, 1, 1e3] + [50, 1e5, 1e7],
     "one row in eight far away": np.where(np.arange(16).reshape(1, 16, 1, 1) % 8, 0, 1e4) + np.tile(X, (1, 4, 1, 1)),
     "one example far away": np.where(np.arange(6).reshape(6, 1, 1, 1), 0, 1e5) + X,
     "vectors": 1e5 + X[:, 0, 0],
@@ -133,25 +135,25 @@ FAR = {
 
 
 def normalized(x, mask=None):
-    """Result, mean and variance in float64, of what the mask leaves."""
-    kept = x.astype(np.float64)[np.ones(x.shape[:-1], bool) if mask is None else mask]
-    mean, var = kept.mean(0), kept.var(0)
-    return (x.astype(np.float64) - mean) / np.sqrt(var + 1e-5), mean, kept.var(0, ddof=1)
+    """The normalized values, and the mean and variance of valid positions, in float64."""
+    valid = x.astype(np.float64)[np.ones(x.shape[:-1], bool) if mask is None else mask]
+    mean, var = valid.mean(0), valid.var(0)
+    return (x.astype(np.float64) - mean) / np.sqrt(var + 1e-5), mean, valid.var(0, ddof=1)
 
 
 @jax.jit
 def first_step(x, cotangent, mask=None):
-    """The result, the statistics and the gradient of x of the first step; compiled once for all cases of a shape."""
+    """The output, the statistics and the gradient of x in the first step; compiled once for each shape."""
     variables = {"params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)}}
     variables["batch_stats"] = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
     apply = lambda x: BatchNorm().apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
-    y, back, moved = jax.vjp(apply, x, has_aux=True)
-    return y, moved["batch_stats"], back(cotangent)[0]
+    y, vjp, updated = jax.vjp(apply, x, has_aux=True)
+    return y, updated["batch_stats"], vjp(cotangent)[0]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
 @pytest.mark.parametrize("x", FAR.values(), ids=FAR)
-def test_the_first_step_is_right_far_from_zero(x, dtype):
+def test_first_step_is_exact_far_from_zero(x, dtype):
     x = x.astype(dtype)
     cotangent = np.cos(np.arange(x.size, dtype=np.float32)).reshape(x.shape)
     y, statistics, gradient = first_step(x.astype(np.float32), cotangent)
@@ -160,17 +162,17 @@ def test_the_first_step_is_right_far_from_zero(x, dtype):
     np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=2e-5)
     np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=1e-4)
     axes = tuple(range(x.ndim - 1))
-    toward = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
+    scaled_gradient = cotangent - cotangent.mean(axes) - expected * (cotangent * expected).mean(axes)
     std = np.sqrt(x.astype(np.float64).var(axes) + 1e-5)
-    np.testing.assert_allclose(np.asarray(gradient) * std, toward, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(np.asarray(gradient) * std, scaled_gradient, rtol=2e-4, atol=2e-4)
     if dtype != np.float32:
         np.testing.assert_array_equal(first_step(x, cotangent)[0], y)
 
 
 @pytest.mark.parametrize("offset", [0, 1e3, 1e6])
-def test_masked_statistics_are_right_far_from_zero(offset):
+def test_masked_statistics_are_exact_far_from_zero(offset):
     x, mask = (offset + X).astype(np.float32), RANDOM.random(X.shape[:-1]) < 0.4
-    mask[:, 0] = mask[0] = False  # nothing where an unmasked batch is looked at first
+    mask[:, 0] = mask[0] = False  # no valid position in the rows that are sampled without a mask
     cotangent = np.where(mask[..., None], np.cos(x), 0)
     y, statistics, gradient = first_step(np.where(mask[..., None], x, np.nan), cotangent, mask)
     expected, mean, var = normalized(x, mask)
@@ -181,21 +183,21 @@ def test_masked_statistics_are_right_far_from_zero(offset):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_devices_whose_parts_differ_share_their_statistics(masked):
-    """Parts with means far from each other; with a mask, with different numbers of values, and one with none."""
+def test_statistics_of_different_shards_are_averaged(masked):
+    """The shards have different means and, with a mask, different counts of valid positions, one of them zero."""
     offsets = np.array([1e4, 1e4, 1.005e4, 1.005e4, 2e4, 2e4]).reshape(6, 1, 1, 1)
     x = (X + offsets).astype(np.float32)
-    share = np.array([0.9, 0.9, 0, 0, 0.3, 0.3])[:, None, None]
-    mask = RANDOM.random(x.shape[:-1]) < (share if masked else 1)
+    valid_fraction = np.array([0.9, 0.9, 0, 0, 0.3, 0.3])[:, None, None]
+    mask = RANDOM.random(x.shape[:-1]) < (valid_fraction if masked else 1)
     cotangent = np.where(mask[..., None], np.sin(np.arange(x.size, dtype=np.float32)).reshape(x.shape), 0)
     norm, variables = BatchNorm(axis_name="devices"), BatchNorm().init(jax.random.key(0), X)
     split = lambda a: a.reshape(3, 2, *a.shape[1:])
 
     @jax.jit
     def step(x, mask, cotangent):
-        part = lambda x, mask: norm.apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
-        y, back, moved = jax.vjp(lambda x: jax.vmap(part, axis_name="devices")(x, mask), x, has_aux=True)
-        return y, moved["batch_stats"], back(cotangent)[0]
+        apply = lambda x, mask: norm.apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
+        y, vjp, updated = jax.vjp(lambda x: jax.vmap(apply, axis_name="devices")(x, mask), x, has_aux=True)
+        return y, updated["batch_stats"], vjp(cotangent)[0]
 
     y, statistics, gradient = step(split(x), split(mask) if masked else None, split(cotangent))
     expected, mean, var = normalized(x, mask)
@@ -203,5 +205,5 @@ def test_devices_whose_parts_differ_share_their_statistics(masked):
     for device in range(3):
         np.testing.assert_allclose(statistics["mean"][device], 0.1 * mean, rtol=1e-6)
         np.testing.assert_allclose(statistics["var"][device], 0.9 + 0.1 * var, rtol=1e-5)
-    whole = first_step(x, cotangent, mask if masked else None)[2]
-    np.testing.assert_allclose(gradient.reshape(x.shape), whole, rtol=1e-4, atol=1e-9)
+    expected_gradient = first_step(x, cotangent, mask if masked else None)[2]
+    np.testing.assert_allclose(gradient.reshape(x.shape), expected_gradient, rtol=1e-4, atol=1e-9)

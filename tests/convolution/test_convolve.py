@@ -1,4 +1,4 @@
-"""Our way to compute convolutions against XLA's own, values and gradients, and what it lowers to elsewhere."""
+"""Convolutions compared with those of XLA: values, gradients, accumulation, and lowering to other platforms."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ CASES = {
     "dense, few pixels, dilated": dict(features=5, kernel_size=(3, 2), kernel_dilation=(2, 3), strides=(2, 3)),
     "dense, no padding": dict(features=5, kernel_size=(7, 9), padding="VALID"),
     "dense, larger than the image": dict(features=5, kernel_size=(8, 9), padding="VALID"),
-    "dense, around": dict(features=5, kernel_size=(3, 3), padding="CIRCULAR"),
+    "dense, circular padding": dict(features=5, kernel_size=(3, 3), padding="CIRCULAR"),
     "dense, negative padding": dict(features=5, kernel_size=(3, 3), padding=((-1, 1), (1, -1))),
     "dense, groups": dict(features=6, kernel_size=(3, 3), feature_group_count=2),
     "dense, dilated input": dict(features=5, kernel_size=(3, 3), padding=1, input_dilation=2),
@@ -45,58 +45,58 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_convolution_and_its_gradients_are_those_of_linen(case, float64):
+def test_convolutions_and_gradients_match_linen(case, float64):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 7, 9, 8 if case.startswith("dense") else 4)))
-    ours, theirs = (make(**CASES[case], dtype=jnp.float64) for make in (Conv, nn.Conv))
-    variables = theirs.init(jax.random.key(0), x)
-    weigh = lambda y: jnp.sum(jnp.cos(jnp.arange(y.size)).reshape(y.shape) * y)
-    found, wanted = (
-        jax.jit(jax.value_and_grad(lambda v, x, module=module: weigh(module.apply(v, x)), (0, 1)))(variables, x)
-        for module in (ours, theirs)
+    conv, reference = (make(**CASES[case], dtype=jnp.float64) for make in (Conv, nn.Conv))
+    variables = reference.init(jax.random.key(0), x)
+    weighted_sum = lambda y: jnp.sum(jnp.cos(jnp.arange(y.size)).reshape(y.shape) * y)
+    actual, expected = (
+        jax.jit(jax.value_and_grad(lambda v, x, module=module: weighted_sum(module.apply(v, x)), (0, 1)))(variables, x)
+        for module in (conv, reference)
     )
-    assert ours.apply(variables, x).shape == theirs.apply(variables, x).shape
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), found, wanted)
+    assert conv.apply(variables, x).shape == reference.apply(variables, x).shape
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), actual, expected)
 
 
 DENSE = Conv(5, (3, 3))
 MANY = jnp.asarray(np.random.default_rng(1).normal(size=(6, 40, 41, 8)), jnp.float32)
 
 
-def test_gradients_of_many_large_images_are_summed_a_few_at_a_time():
+def test_kernel_gradients_of_many_images_are_summed_in_chunks():
     images = jnp.concatenate([MANY] * 3)
     variables = DENSE.init(jax.random.key(0), images)
     gradient = jax.jit(jax.grad(lambda v, conv: jnp.sum(conv.apply(v, images) ** 2)), static_argnums=1)
-    found, wanted = gradient(variables, DENSE), gradient(variables, nn.Conv(5, (3, 3)))
+    actual, expected = gradient(variables, DENSE), gradient(variables, nn.Conv(5, (3, 3)))
     assert "while" in gradient.lower(variables, DENSE).compile().as_text()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-2), found, wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-2), actual, expected)
 
 
-def test_forward_mode_second_derivatives_and_vmap_are_those_of_linen(float64):
+def test_forward_mode_second_derivatives_and_vmap_match_linen(float64):
     x = MANY[:2, :5, :6].astype(jnp.float64)
-    ours, theirs = (make(5, (3, 3), dtype=jnp.float64) for make in (Conv, nn.Conv))
-    v = theirs.init(jax.random.key(0), x)
-    along = jax.tree.map(jnp.cos, v)
+    conv, reference = (make(5, (3, 3), dtype=jnp.float64) for make in (Conv, nn.Conv))
+    v = reference.init(jax.random.key(0), x)
+    tangent = jax.tree.map(jnp.cos, v)
     for derive in (
-        lambda f: jax.jvp(f, (v, x), (along, jnp.sin(x)))[1],
-        lambda f: jax.jvp(lambda v: f(v, x), (v,), (along,))[1],
-        lambda f: jax.jvp(jax.grad(f), (v, x), (along, jnp.sin(x)))[1],
+        lambda f: jax.jvp(f, (v, x), (tangent, jnp.sin(x)))[1],
+        lambda f: jax.jvp(lambda v: f(v, x), (v,), (tangent,))[1],
+        lambda f: jax.jvp(jax.grad(f), (v, x), (tangent, jnp.sin(x)))[1],
         lambda f: jax.grad(lambda v: jax.jvp(lambda x: f(v, x), (x,), (jnp.sin(x),))[1])(v),
         lambda f: jax.grad(lambda x: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(jax.grad(f)(v, x))))(x),
         lambda f: jax.vmap(jax.grad(f), (None, 0))(v, jnp.stack([x, 2 * x])),
     ):
-        found, wanted = (derive(lambda v, x, m=m: jnp.sum(m.apply(v, x) ** 3)) for m in (ours, theirs))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), found, wanted)
+        actual, expected = (derive(lambda v, x, m=m: jnp.sum(m.apply(v, x) ** 3)) for m in (conv, reference))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), actual, expected)
 
 
-def test_the_gradient_of_a_half_precision_kernel_is_summed_in_float32():
-    images = jnp.ones((64, 32, 32, 8), jnp.bfloat16)  # 65536 ones: a sum in bfloat16 stays at 256
+def test_bfloat16_kernel_gradients_accumulate_in_float32():
+    images = jnp.ones((64, 32, 32, 8), jnp.bfloat16)  # a bfloat16 sum of 65536 ones would stop at 256
     conv = Conv(2, (3, 3), padding="VALID", dtype=jnp.bfloat16)
     gradient = jax.grad(lambda v: jnp.sum(conv.apply(v, images).astype(jnp.float32)))
     kernel = gradient(conv.init(jax.random.key(0), images))["params"]["kernel"]
     np.testing.assert_allclose(kernel, 64 * 30 * 30, rtol=2**-8)
 
 
-def test_few_pixels_of_half_precision_are_summed_in_float32():
+def test_bfloat16_patch_products_accumulate_in_float32():
     x = jnp.ones((1, 2, 2, 512), jnp.bfloat16)
     conv = Conv(1, (2, 2), padding="VALID", dtype=jnp.bfloat16, kernel_init=nn.initializers.constant(1 + 2**-7))
     y = conv.apply(conv.init(jax.random.key(0), x), x)
@@ -104,14 +104,14 @@ def test_few_pixels_of_half_precision_are_summed_in_float32():
     assert float(y[0, 0, 0, 0]) == float(jnp.bfloat16(2048 * (1 + 2**-7)))
 
 
-def test_what_a_gradient_keeps_is_the_images_themselves():
+def test_residuals_are_no_larger_than_inputs_and_parameters():
     v = DENSE.init(jax.random.key(0), MANY)
-    _, back = jax.vjp(lambda v, x: DENSE.apply(v, x), v, MANY)
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(back))
-    assert kept <= 1.1 * (MANY.nbytes + sum(leaf.nbytes for leaf in jax.tree.leaves(v)))
+    _, vjp = jax.vjp(lambda v, x: DENSE.apply(v, x), v, MANY)
+    residuals = sum(leaf.nbytes for leaf in jax.tree.leaves(vjp))
+    assert residuals <= 1.1 * (MANY.nbytes + sum(leaf.nbytes for leaf in jax.tree.leaves(v)))
 
 
-def test_half_precision_is_summed_in_float32():
+def test_bfloat16_depthwise_convolutions_accumulate_in_float32():
     x = jnp.ones((1, 8, 8, 2), jnp.bfloat16)
     conv = Conv(2, (7, 7), feature_group_count=2, dtype=jnp.bfloat16, kernel_init=nn.initializers.constant(1 + 2**-7))
     y = conv.apply(conv.init(jax.random.key(0), x), x)
@@ -119,13 +119,13 @@ def test_half_precision_is_summed_in_float32():
     assert float(y[0, 4, 4, 0]) == float(jnp.bfloat16(49 * (1 + 2**-7)))
 
 
-def test_no_kernel_gradient_is_a_product_on_other_devices():
+def test_kernel_gradients_are_convolutions_on_other_platforms():
     traced = jax.jit(jax.grad(lambda v: jnp.sum(DENSE.apply(v, MANY) ** 2))).trace(DENSE.init(jax.random.key(0), MANY))
     text = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda", "tpu")}
     assert [text[platform].count("stablehlo.convolution") for platform in text] == [1, 2, 2]
 
 
-def test_a_depthwise_one_stays_a_convolution_on_other_devices():
+def test_depthwise_convolutions_stay_convolutions_on_other_platforms():
     x, conv = jnp.ones((1, 8, 8, 2)), Conv(2, (3, 3), feature_group_count=2)
     traced = jax.jit(conv.apply).trace(conv.init(jax.random.key(0), x), x)
     text = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda", "tpu")}

@@ -1,4 +1,4 @@
-"""DenseNets: counts, shapes, what a dense block is, what does not fit."""
+"""DenseNets: parameter counts, shapes, dense blocks, and errors."""
 
 import jax
 import jax.numpy as jnp
@@ -20,23 +20,23 @@ TINY = densenet.DenseNet((2, 1), growth=4, width=6, num_classes=5)
 
 @pytest.fixture(scope="module")
 def tiny():
-    """Variables, and images of the smallest height and an odd width."""
+    """Variables, and images of minimum height and odd width."""
     images = np.random.default_rng(0).normal(size=(2, 5, 15, 3)).astype(np.float32)
     return filled(TINY, images), images
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts(name):
+def test_parameter_counts(name):
     model = getattr(densenet, name)()
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 29, 29, 3)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == COUNTS[name]
 
 
-def test_shapes_and_a_dense_block_keeps_what_it_was_given(tiny):
+def test_activation_shapes_and_concatenated_inputs(tiny):
     variables, images = tiny
     names = ("stem", "block_1", "transition_1", "block_2", "norm", "pooled", "logits")
-    found = jax.jit(lambda v, x: TINY.apply(v, x, features=names))(variables, images)
-    assert {name: a.shape[1:] for name, a in found.items()} == {
+    actual = jax.jit(lambda v, x: TINY.apply(v, x, features=names))(variables, images)
+    assert {name: a.shape[1:] for name, a in actual.items()} == {
         "stem": (3, 8, 6),
         "block_1": (2, 4, 14),
         "transition_1": (1, 2, 7),
@@ -45,11 +45,11 @@ def test_shapes_and_a_dense_block_keeps_what_it_was_given(tiny):
         "pooled": (11,),
         "logits": (5,),
     }
-    np.testing.assert_array_equal(found["block_1"][..., :6], max_pool(found["stem"], 3, 2, padding=1))
-    np.testing.assert_array_equal(found["block_2"][..., :7], found["transition_1"])
+    np.testing.assert_array_equal(actual["block_1"][..., :6], max_pool(actual["stem"], 3, 2, padding=1))
+    np.testing.assert_array_equal(actual["block_2"][..., :7], actual["transition_1"])
 
 
-def test_a_layer_is_its_equation(tiny):
+def test_layer_matches_its_equation(tiny):
     params, stats = (tiny[0][kind]["block_1_layer_1"] for kind in ("params", "batch_stats"))
     x = np.random.default_rng(2).normal(size=(2, 1, 1, 6)).astype(np.float32)
     layer = densenet.DenseLayer(4)
@@ -59,54 +59,54 @@ def test_a_layer_is_its_equation(tiny):
         scale, bias = params[n]["scale"], params[n]["bias"]
         return np.maximum((a - stats[n]["mean"]) / np.sqrt(stats[n]["var"] + 1e-5) * scale + bias, 0)
 
-    inner = normed("norm_1", x[:, 0, 0]) @ params["conv_1"]["kernel"][0, 0]
-    added = normed("norm_2", inner) @ params["conv_2"]["kernel"][1, 1]  # the middle: all around it is padding
+    hidden = normed("norm_1", x[:, 0, 0]) @ params["conv_1"]["kernel"][0, 0]
+    added = normed("norm_2", hidden) @ params["conv_2"]["kernel"][1, 1]  # the other pixels are padding
     np.testing.assert_allclose(y[:, 0, 0], np.concatenate([x[:, 0, 0], added], -1), rtol=1e-4, atol=1e-5)
 
 
-def test_training_moves_every_statistic_and_has_a_gradient_everywhere(tiny):
+def test_training_updates_all_statistics_and_has_finite_gradients(tiny):
     variables, images = tiny
 
     def loss(params):
-        logits, moved = TINY.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
-        return jnp.sum(logits * jnp.arange(5.0)[None]), moved
+        logits, updated = TINY.apply({**variables, "params": params}, images, train=True, mutable=["batch_stats"])
+        return jnp.sum(logits * jnp.arange(5.0)[None]), updated
 
-    gradient, moved = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    gradient, updated = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
     assert all(bool(g["kernel"].any()) for g in (gradient["stem"]["conv"], gradient["block_1_layer_1"]["conv_1"]))
-    before, after = (jax.tree.leaves(tree) for tree in (variables["batch_stats"], moved["batch_stats"]))
+    before, after = (jax.tree.leaves(tree) for tree in (variables["batch_stats"], updated["batch_stats"]))
     assert all(bool((a != b).any()) for a, b in zip(before, after, strict=True))
 
 
-def test_dropout_is_of_what_is_added():
+def test_dropout_applies_to_the_added_channels():
     layer, x = densenet.DenseLayer(40, dropout=0.5), np.cos(np.arange(48, dtype=np.float32)).reshape(4, 2, 2, 3)
     variables = filled(layer, x)
     run = jax.jit(lambda key: layer.apply(variables, x, True, rngs={"dropout": key}, mutable=["batch_stats"])[0])
-    one, other = run(jax.random.key(1)), run(jax.random.key(2))
-    np.testing.assert_array_equal(one[..., :3], x)
-    assert 0.4 < float((one[..., 3:] == 0).mean()) < 0.6 and bool((one != other).any())
+    first, second = run(jax.random.key(1)), run(jax.random.key(2))
+    np.testing.assert_array_equal(first[..., :3], x)
+    assert 0.4 < float((first[..., 3:] == 0).mean()) < 0.6 and bool((first != second).any())
 
 
-def test_bfloat16(tiny):
+def test_bfloat16_model_has_float32_logits_and_parameters(tiny):
     variables, images = tiny
     model = TINY.clone(dtype=jnp.bfloat16)
-    found = jax.jit(lambda v, x: model.apply(v, x, features=("block_2", "pooled", "logits")))(variables, images)
-    types = {name: a.dtype for name, a in found.items()}
+    actual = jax.jit(lambda v, x: model.apply(v, x, features=("block_2", "pooled", "logits")))(variables, images)
+    types = {name: a.dtype for name, a in actual.items()}
     assert types == {"block_2": jnp.bfloat16, "pooled": jnp.bfloat16, "logits": jnp.float32}
-    np.testing.assert_allclose(found["logits"], jax.jit(TINY.apply)(variables, images), atol=0.1)
+    np.testing.assert_allclose(actual["logits"], jax.jit(TINY.apply)(variables, images), atol=0.1)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
 
 
-def test_without_a_head_and_what_does_not_fit(tiny):
+def test_model_without_a_head_and_invalid_images(tiny):
     variables, images = tiny
     run = lambda images, model=TINY, **given: jax.eval_shape(lambda v: model.apply(v, images, **given), variables)
     assert run(images[:1], TINY.clone(num_classes=0)).shape == (1, 11)
     with pytest.raises(ValueError, match="at least 5 x 5, got 4 x 15"):
         run(images[:, :4])
-    with pytest.raises(ValueError, match="at least 29 x 29, got 28 x 29"):  # 29 x 29: in test_counts
+    with pytest.raises(ValueError, match="at least 29 x 29, got 28 x 29"):  # 29 x 29: in test_parameter_counts
         densenet.densenet121().init(jax.random.key(0), jnp.zeros((1, 28, 29, 3)))
-    with pytest.raises(ValueError, match="images must have 3 channels, got 1"):
+    with pytest.raises(ValueError, match="`images` must have 3 channels, got 1"):
         run(images[..., :1])
     with pytest.raises(ValueError, match="among stem, block_1.*, got 'block1'.*did you mean 'block_1'"):
         run(images, features=("block1",))

@@ -1,4 +1,4 @@
-"""LeNet-5, AlexNet, VGG and GoogLeNet: counts, sizes, names, and what does not fit. Shapes cost nothing to compute."""
+"""LeNet-5, AlexNet, VGG and GoogLeNet: parameter counts, image sizes, activations, and errors."""
 
 import functools
 import importlib
@@ -36,7 +36,7 @@ COUNTS = [
     (googlenet, {"variant": "published"}, LARGE, 6_998_552),
     (googlenet, {"variant": "published_bn"}, LARGE, 7_005_832),
 ]
-# One of each kind, the images that it is for, and the least it reads.
+# One builder of each kind, its options, the shape of its images, and its minimum image size.
 KINDS = [
     (lenet5, {}, DIGIT, 12),
     (lenet5_wide, {}, SMALL, 4),
@@ -47,10 +47,10 @@ KINDS = [
     (googlenet, {}, LARGE, 15),
     (googlenet, {"auxiliary": True, "variant": "published"}, LARGE, 31),
 ]
-each_kind = pytest.mark.parametrize("build, options, shape, smallest", KINDS)
+each_kind = pytest.mark.parametrize("build, options, shape, min_size", KINDS)
 
 
-def named(build, options):
+def case_id(build, options):
     return "-".join([build.__name__, *map(str, options.values())])
 
 
@@ -68,83 +68,82 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("build, options, shape, expected", COUNTS, ids=[named(*row[:2]) for row in COUNTS])
-def test_parameters_are_counted_to_the_unit(build, options, shape, expected):
+@pytest.mark.parametrize("build, options, shape, expected", COUNTS, ids=[case_id(*row[:2]) for row in COUNTS])
+def test_parameter_counts_are_exact(build, options, shape, expected):
     assert count(shapes_of_variables(build(**options), shape)["params"]) == expected
 
 
-def test_layers_of_the_wide_lenet():
+def test_parameter_counts_of_wide_lenet_layers():
     params = shapes_of_variables(lenet5_wide(), SMALL)["params"]
     counts = {name: count(layer) for name, layer in params.items()}
     assert counts == {"conv_1": 1_520, "conv_2": 25_050, "dense_1": 1_600_500, "head": 50_100}
 
 
 @each_kind
-def test_answers_are_float32_and_inner_activations_of_the_compute_type(build, options, shape, smallest):
+def test_logits_are_float32_and_activations_have_the_compute_dtype(build, options, shape, min_size):
     model = build(num_classes=7, dtype=jnp.bfloat16, **options)
     variables = shapes_of_variables(model, shape)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    answer = shapes(model, shape, batch=3)
-    assert answer.shape == (3, 7) and answer.dtype == jnp.float32
-    inner = shapes(model, shape, features=("pooled",))["pooled"]
-    assert inner.dtype == jnp.bfloat16
+    logits = shapes(model, shape, batch=3)
+    assert logits.shape == (3, 7) and logits.dtype == jnp.float32
+    assert shapes(model, shape, features=("pooled",))["pooled"].dtype == jnp.bfloat16
 
 
 @each_kind
-def test_without_a_head_the_last_activation_is_the_answer(build, options, shape, smallest):
+def test_without_a_head_the_output_is_the_last_activation(build, options, shape, min_size):
     model = build(num_classes=0, **{**options, "auxiliary": False} if "auxiliary" in options else options)
     assert "head" not in shapes_of_variables(model, shape)["params"]
     last = {"lenet5": 84, "lenet5_wide": 500, "googlenet": 1024}.get(build.__name__, 4096)
     assert shapes(model, shape).shape == (1, last)
 
 
-class Nothing(Exception):
-    """A pooling has nothing left to see."""
+class EmptyPoolingError(Exception):
+    """The output of a pooling is empty."""
 
 
 @each_kind
-def test_the_smallest_size_is_the_smallest(build, options, shape, smallest, monkeypatch):
-    def watched(*given, **named):
-        pooled = max_pool(*given, **named)
+def test_smaller_images_than_the_minimum_are_rejected(build, options, shape, min_size, monkeypatch):
+    def checked_max_pool(*args, **kwargs):
+        pooled = max_pool(*args, **kwargs)
         if not pooled.size:
-            raise Nothing
+            raise EmptyPoolingError
         return pooled
 
     model, channels = build(**options), shape[-1]
     init = lambda height, width: jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, height, width, channels)))
     module = importlib.import_module(model.__class__.__module__)
-    monkeypatch.setattr(module, "max_pool", watched)
-    init(smallest, smallest + 7)
-    with pytest.raises(ValueError, match=f"at least {smallest} x {smallest}, got {smallest} x {smallest - 1}"):
-        init(smallest, smallest - 1)
-    monkeypatch.setattr(module, "check_images", lambda *given: None)
-    with pytest.raises(Nothing):
-        init(smallest, smallest - 1)
+    monkeypatch.setattr(module, "max_pool", checked_max_pool)
+    init(min_size, min_size + 7)
+    with pytest.raises(ValueError, match=f"at least {min_size} x {min_size}, got {min_size} x {min_size - 1}"):
+        init(min_size, min_size - 1)
+    monkeypatch.setattr(module, "check_images", lambda *args: None)
+    with pytest.raises(EmptyPoolingError):
+        init(min_size, min_size - 1)
 
 
 @each_kind
-def test_what_does_not_fit_is_told(build, options, shape, smallest):
+def test_invalid_images_and_names_are_rejected(build, options, shape, min_size):
     model, name = build(**options), type(build()).__name__
     variables = shapes_of_variables(model, shape)
-    apply = lambda *given, **named: jax.eval_shape(lambda v: model.apply(v, *given, **named), variables)
+    apply = lambda *args, **kwargs: jax.eval_shape(lambda v: model.apply(v, *args, **kwargs), variables)
     height, width, channels = shape
-    with pytest.raises(ValueError, match=f"{name}: images must have {channels} channels, got 2"):
+    with pytest.raises(ValueError, match=f"{name}: `images` must have {channels} channels, got 2"):
         apply(jnp.zeros((1, height, width, 2)))
-    with pytest.raises(ValueError, match="images must be floating point, got uint8"):
+    with pytest.raises(ValueError, match="`images` must be floating point, got uint8"):
         apply(jnp.zeros((1, *shape), jnp.uint8))
     with pytest.raises(ValueError, match="among conv_1.*, got 'conv_9'"):
         apply(jnp.zeros((1, *shape)), features=("conv_9",))
 
 
-def test_lenet_reads_the_size_of_its_parameters():
+def test_lenet_rejects_images_of_another_size():
     variables = shapes_of_variables(lenet5(), DIGIT)
-    with pytest.raises(ValueError, match="must be of the size that its parameters were made with, got 32 x 28"):
+    with pytest.raises(ValueError, match="must have the size that the parameters were initialized with, got 32 x 28"):
         jax.eval_shape(lenet5().apply, variables, jnp.zeros((1, 32, 28, 1)))
 
 
-def test_lenet_is_what_its_layers_say(float64):
+def test_lenet_matches_its_equations(float64):
     model = lenet5(dtype=jnp.float64)
-    images = jax.random.normal(jax.random.key(0), (1, 13, 14, 2), jnp.float64)  # of odd size, pooled to 1 x 1
+    images = jax.random.normal(jax.random.key(0), (1, 13, 14, 2), jnp.float64)  # pooled to 1 x 1
     variables = jax.jit(model.init)(jax.random.key(1), images)
     params = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
 
@@ -162,18 +161,18 @@ def test_lenet_is_what_its_layers_say(float64):
     np.testing.assert_allclose(jax.jit(model.apply)(variables, images)[0], x, rtol=1e-10)
 
 
-def test_dense_layers_read_channel_by_channel():
+def test_features_are_flattened_channel_first():
     model = lenet5_wide(convolutions=(2, 3), dense=(4,), num_classes=2)
     images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     variables = jax.jit(model.init)(jax.random.key(1), images)
-    found = jax.jit(lambda *given: model.apply(*given, features=("pooled", "dense_1")))(variables, images)
-    assert found["pooled"].shape == (2, 2, 3, 3)
-    flat = np.asarray(found["pooled"]).transpose(0, 3, 1, 2).reshape(2, -1)
+    actual = jax.jit(lambda *given: model.apply(*given, features=("pooled", "dense_1")))(variables, images)
+    assert actual["pooled"].shape == (2, 2, 3, 3)
+    flat = np.asarray(actual["pooled"]).transpose(0, 3, 1, 2).reshape(2, -1)
     dense = jax.tree.map(np.asarray, variables["params"]["dense_1"])
-    np.testing.assert_allclose(found["dense_1"], np.maximum(flat @ dense["kernel"] + dense["bias"], 0), rtol=1e-5)
+    np.testing.assert_allclose(actual["dense_1"], np.maximum(flat @ dense["kernel"] + dense["bias"], 0), rtol=1e-5)
 
 
-def test_response_norm_is_torchs():
+def test_response_norm_matches_torch():
     # torch.nn.functional.local_response_norm(x, 3, alpha=0.3, beta=0.75, k=2.0)
     expected = [0.50297338, -0.79876822, 1.21836519, 0.16115955, 1.52257597]
     normed = local_response_norm(jnp.array([1.0, -2.0, 3.0, 0.5, 4.0]), 3, alpha=0.1)
@@ -181,17 +180,17 @@ def test_response_norm_is_torchs():
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 13])
-def test_response_norm_sums_over_near_channels(float64, size):
+def test_response_norm_matches_its_equation(float64, size):
     x = np.random.default_rng(0).normal(size=(2, 3, 9))
     expected = np.empty_like(x)
     for i in range(9):
-        near = x[..., max(0, i - size // 2) : i + (size - 1) // 2 + 1]
-        expected[..., i] = x[..., i] / (1.5 + 0.2 * (near**2).sum(-1)) ** 0.6
+        window = x[..., max(0, i - size // 2) : i + (size - 1) // 2 + 1]
+        expected[..., i] = x[..., i] / (1.5 + 0.2 * (window**2).sum(-1)) ** 0.6
     np.testing.assert_allclose(local_response_norm(jnp.array(x), size, 0.2, 0.6, 1.5), expected, rtol=1e-12)
 
 
-def test_response_norm_keeps_the_type_and_squares_in_float32():
-    x = jnp.full((1, 1, 1, 5), 300.0, jnp.float16)  # its square is not a float16
+def test_response_norm_squares_in_float32():
+    x = jnp.full((1, 1, 1, 5), 300.0, jnp.float16)  # the square overflows float16
     y = local_response_norm(x)
     assert y.dtype == jnp.float16
     np.testing.assert_allclose(np.float32(y[..., 2]), 300 / (2 + 1e-4 * 5 * 90_000) ** 0.75, rtol=1e-3)
@@ -208,7 +207,7 @@ STEPS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name != "lenet5_wide" else name for name in STEPS]
 )
-def test_a_step_of_a_single_image_has_finite_gradients_in_bfloat16(name):
+def test_gradients_of_one_image_are_finite_in_bfloat16(name):
     model, shape = STEPS[name]
     model = model.clone(dtype=jnp.bfloat16)
     images = jax.random.normal(jax.random.key(0), (1, *shape))
@@ -217,29 +216,29 @@ def test_a_step_of_a_single_image_has_finite_gradients_in_bfloat16(name):
 
     @jax.jit
     @jax.grad
-    def slope(params, key):
-        given = {"params": params, **rest}
-        logits, _ = model.apply(given, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
+    def gradient(params, key):
+        variables = {"params": params, **rest}
+        logits, _ = model.apply(variables, images, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
         return jnp.sum(logits**2)
 
-    first, second = slope(params, jax.random.key(2)), slope(params, jax.random.key(3))
+    first, second = gradient(params, jax.random.key(2)), gradient(params, jax.random.key(3))
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(first))
     assert {leaf.dtype for leaf in jax.tree.leaves(first)} == {jnp.dtype("float32")}
-    assert not np.allclose(first["head"]["bias"], second["head"]["bias"])  # dropout was another
+    assert not np.allclose(first["head"]["bias"], second["head"]["bias"])  # dropout depends on the key
 
 
-def test_auxiliary_heads_are_there_when_asked_for():
+def test_auxiliary_heads_are_optional():
     model = googlenet(auxiliary=True, num_classes=5)
     variables = shapes_of_variables(model, (32, 32, 3))
     assert {"auxiliary_1", "auxiliary_2"} <= set(variables["params"])
     assert {"auxiliary_1", "auxiliary_2"} <= set(variables["batch_stats"])
     rngs = {"dropout": jax.random.key(0)}
-    answers, moved = shapes(model, (32, 32, 3), 2, train=True, rngs=rngs, mutable=["batch_stats"])
-    assert isinstance(answers, tuple) and [a.shape for a in answers] == [(2, 5)] * 3
-    assert jax.tree.structure(moved["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
+    heads, updated = shapes(model, (32, 32, 3), 2, train=True, rngs=rngs, mutable=["batch_stats"])
+    assert isinstance(heads, tuple) and [logits.shape for logits in heads] == [(2, 5)] * 3
+    assert jax.tree.structure(updated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
     assert shapes(model, (32, 32, 3), 2).shape == (2, 5)
-    named = shapes(model, (32, 32, 3), features=("auxiliary_2", "logits"))
-    assert list(named) == ["auxiliary_2", "logits"] and named["auxiliary_2"].shape == (1, 5)
+    activations = shapes(model, (32, 32, 3), features=("auxiliary_2", "logits"))
+    assert list(activations) == ["auxiliary_2", "logits"] and activations["auxiliary_2"].shape == (1, 5)
     with pytest.raises(ValueError, match="`features` must be among .*got 'auxiliary_1'"):
         shapes(googlenet(), (32, 32, 3), features=("auxiliary_1",))
 
@@ -251,14 +250,14 @@ def test_auxiliary_heads_are_there_when_asked_for():
         ({"auxiliary": True, "num_classes": 0}, "`num_classes` must be at least 1 with auxiliary heads, got 0"),
     ],
 )
-def test_what_googlenet_cannot_be_is_told(options, message):
+def test_invalid_googlenet_attributes_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         shapes(googlenet(**options), (32, 32, 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["torchvision", "published_bn", "published"])
-def test_googlenet_learns_through_all_its_heads(variant):
+def test_each_googlenet_head_has_gradients(variant):
     model = googlenet(auxiliary=True, num_classes=3, variant=variant, dtype=jnp.bfloat16)
     images = jax.random.normal(jax.random.key(0), (2, 33, 31, 1))
     variables = jax.jit(model.init)(jax.random.key(1), images)
@@ -266,14 +265,14 @@ def test_googlenet_learns_through_all_its_heads(variant):
 
     @jax.jit
     @jax.grad
-    def slope(params, weights):
+    def gradient(params, weights):
         rngs = {"dropout": jax.random.key(2)}
         heads, _ = model.apply({"params": params, **rest}, images, train=True, rngs=rngs, mutable=["batch_stats"])
         return sum(weight * jnp.sum(head[:, 0]) for weight, head in zip(weights, heads, strict=True))
 
-    for head, reached in enumerate(("inception_5b", "inception_4a", "inception_4d")):
-        slopes = slope(variables["params"], jnp.eye(3)[head])
-        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(slopes))
-        reads = [name for name, part in slopes.items() if any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(part))]
-        inceptions = [name for name in reads if name.startswith("inception")]
-        assert max(inceptions) == reached and "conv_1" in reads
+    for head, last in enumerate(("inception_5b", "inception_4a", "inception_4d")):
+        gradients = gradient(variables["params"], jnp.eye(3)[head])
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradients))
+        nonzero = [name for name, g in gradients.items() if any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(g))]
+        inceptions = [name for name in nonzero if name.startswith("inception")]
+        assert max(inceptions) == last and "conv_1" in nonzero

@@ -1,4 +1,4 @@
-"""JAX's strict modes, all at once: x64, no rank or dtype promotion, no leaked tracers; and explicit meshes."""
+"""Modules and functions under the strict modes of JAX (x64, rank and dtype promotion, leaks), and explicit meshes."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ QUICK = ("LeNet5", "TCN", "BatchNorm", "ConvNorm", "ConvHighwayLayer", "DenseLay
 
 
 def trace_module(name, dtype, sharding=None):
-    """Types of what a module gives and moves while it trains, of its gradients, and of what it gives afterwards."""
+    """Shapes of a module's output in training, in evaluation, and of its gradients, statistics and variables."""
     module, apply = train(name)
     if "dtype" in vars(module):
         module = module.clone(dtype=dtype)
@@ -30,18 +30,18 @@ def trace_module(name, dtype, sharding=None):
     params = variables.pop("params", {})
 
     def loss(params, variables, x):
-        y, moved = apply({**variables, "params": params}, x)
-        return sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(y)), (y, moved)
+        y, updated = apply({**variables, "params": params}, x)
+        return sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(y)), (y, updated)
 
-    by_params, (y, moved) = jax.eval_shape(jax.grad(loss, has_aux=True), params, variables, x)
-    later = jax.eval_shape(module.apply, {**variables, "params": params}, x)
-    return y, later, (by_params, moved, params, variables)
+    gradients, (y, updated) = jax.eval_shape(jax.grad(loss, has_aux=True), params, variables, x)
+    evaluated = jax.eval_shape(module.apply, {**variables, "params": params}, x)
+    return y, evaluated, (gradients, updated, params, variables)
 
 
 def trace_function(name, dtype, sharding=None):
     function, shape = CALLS[name]
     x = jax.ShapeDtypeStruct((8, *shape), dtype, sharding=sharding)
-    return jax.eval_shape(lambda x: (lambda y, back: (y, *back(y)))(*jax.vjp(function, x)), x)
+    return jax.eval_shape(lambda x: (lambda y, vjp: (y, *vjp(y)))(*jax.vjp(function, x)), x)
 
 
 @pytest.fixture
@@ -55,45 +55,49 @@ def strict():
         yield
 
 
-types = lambda tree: {leaf.dtype for leaf in jax.tree.leaves(tree)}
-some = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MODULES]
+dtypes = lambda tree: {leaf.dtype for leaf in jax.tree.leaves(tree)}
+quick_first = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MODULES]
 
 
-@pytest.mark.parametrize("name", some)
+@pytest.mark.parametrize("name", quick_first)
 def test_modules_stay_in_float32(name, strict):
-    assert types(trace_module(name, jnp.float32)) == {jnp.dtype("float32")}
+    assert dtypes(trace_module(name, jnp.float32)) == {jnp.dtype("float32")}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_compute_in_bfloat16_with_float32_parameters(name, strict):
-    y, later, kept = trace_module(name, jnp.bfloat16)
-    assert types(y) == types(later) == {jnp.dtype("float32" if name in MODELS else "bfloat16")}
-    assert types(kept) <= {jnp.dtype("float32")}
+    y, evaluated, state = trace_module(name, jnp.bfloat16)
+    assert dtypes(y) == dtypes(evaluated) == {jnp.dtype("float32" if name in MODELS else "bfloat16")}
+    assert dtypes(state) <= {jnp.dtype("float32")}
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float64])
 @pytest.mark.parametrize("name", CALLS)
-def test_functions_keep_the_type(name, dtype, strict):
-    assert types(trace_function(name, dtype)) == {jnp.dtype(dtype)}
+def test_functions_preserve_the_dtype(name, dtype, strict):
+    assert dtypes(trace_function(name, dtype)) == {jnp.dtype(dtype)}
 
 
 @pytest.mark.slow
-def test_on_an_explicit_mesh(run_on_devices):
-    run_on_devices(Path(__file__).with_name("device_checks.py"), "everything_is_typed", "batch_norm_far_from_zero")
+def test_outputs_on_an_explicit_mesh(run_on_devices):
+    run_on_devices(
+        Path(__file__).with_name("device_checks.py"),
+        "outputs_are_sharded_by_batch",
+        "batch_norm_is_exact_far_from_zero",
+    )
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-def test_what_is_not_finite_stays_in_the_windows_that_hold_it(value):
+def test_nonfinite_pixels_affect_only_their_windows(value):
     x = np.random.default_rng(0).normal(size=(2, 7, 6, 2)).astype(np.float32)
     x[1, 3, 2, 0] = value
     clean = np.where(np.isfinite(x), x, 0)
-    # Rows 2 to 4 and columns 2 to 3 of 3 x 3 windows that overlap, as torch's AdaptiveAvgPool2d has them.
+    # The central window of 3 x 3 has rows 2 to 4 and columns 2 to 3, as in torch's AdaptiveAvgPool2d.
     found, expected = (np.array(adaptive_average_pool(jnp.asarray(a), 3)) for a in (x, clean))
     expected[1, 1, 1, 0] = value
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     found, expected = (np.array(max_pool(jnp.asarray(a), 2, 2)) for a in (x, clean))
-    expected[1, 1, 1, 0] = x[1, 2:4, 2:4, 0].max()  # of a NaN it is NaN
+    expected[1, 1, 1, 0] = x[1, 2:4, 2:4, 0].max()  # NaN for NaN
     np.testing.assert_array_equal(found, expected)
     gate = np.full_like(x, -np.inf)
     np.testing.assert_array_equal(attention_gate(gate, x), x)

@@ -115,7 +115,7 @@ CASES = {
     "images too small": (
         images(lambda root: None, "--config.model.name=convolution.vgg11"),
         2,
-        "VGG: images must be at least 32 x 32, got 8 x 8",
+        "VGG: `images` must be at least 32 x 32, got 8 x 8",
     ),
     "option fixed by a builder": (
         lambda folder: launch("summary", ["--model=convolution.resnet50", "--config.model.bottleneck=False"]),

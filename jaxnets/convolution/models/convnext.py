@@ -1,10 +1,9 @@
-"""ConvNeXt (Liu et al. 2022, arXiv:2201.03545): a residual network with the habits of vision transformers."""
+"""ConvNeXt (Liu et al. 2022, arXiv:2201.03545), a residual network with design choices of vision transformers."""
 
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -16,24 +15,25 @@ from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import global_average
 from jaxnets.modules.dense import Dense
 from jaxnets.modules.norms import LayerNorm
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depths
 
-# The published programs cut it at 2, a hundred deviations away.
+# The published code truncates at 2, which is 100 standard deviations and has no effect.
 INIT = nn.initializers.normal(0.02)
 
 
 class ConvNeXtBlock(nn.Module):
-    r"""A 7 x 7 convolution of each channel by itself, and two dense layers at every place, the middle four times wider:
+    r"""A residual block with a 7 x 7 depthwise convolution and two dense layers, with 4 C features between them.
 
     .. math::
         y = x + s \odot (W_2\, \mathrm{gelu}(W_1\, \mathrm{norm}(K * x) + b_1) + b_2)
 
-    Parameters: ``depthwise``, ``norm``, ``expand``, ``project``, and ``layer_scale [C]``, which is s.
+    Parameters: ``depthwise`` (K), ``norm``, ``expand``, ``project``, and ``layer_scale [C]`` (s).
 
     Attributes:
-        rate: Probability of dropping all but x for an example.
-        layer_scale: How s begins.
-        dtype: Compute type.
+        rate: Rate of stochastic depth.
+        layer_scale: Initial value of s.
+        dtype: Compute dtype.
     """
 
     rate: float = 0.0
@@ -41,8 +41,8 @@ class ConvNeXtBlock(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to the same."""
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W C"]:
+        """Maps ``[B, H, W, C]`` to the same shape."""
         channels = x.shape[-1]
         conv = partial(nn.Conv, kernel_init=INIT, dtype=self.dtype, conv_general_dilated=plain_convolve)
         dense = partial(Dense, kernel_init=INIT, dtype=self.dtype)
@@ -55,24 +55,27 @@ class ConvNeXtBlock(nn.Module):
 
 
 def _norm(dtype: Dtype, name: str) -> nn.LayerNorm:
-    """Over channels; no large mean cancels the variance."""
+    """Layer normalization over channels; the variance is computed from differences, stable for large means."""
     return LayerNorm(epsilon=1e-6, use_fast_variance=False, dtype=dtype, name=name)
 
 
 class ConvNeXt(ImageModel):
-    """Patches of 4 x 4, four stages with a 2 x 2 convolution of stride 2 between them, the mean, a norm, a dense layer.
+    """ConvNeXt: a stem of 4 x 4 patches, four stages of blocks, global average pooling, a norm, and a head.
 
-    Named activations, in order: ``stem``, ``stage_1`` to ``stage_4``, ``pooled``, ``norm`` (of ``pooled``), ``logits``.
+    A 2 x 2 convolution of stride 2 precedes each stage but the first. Rows and columns beyond the last complete patch
+    are ignored.
+
+    Activations, in order: ``stem``, ``stage_1`` to ``stage_4``, ``pooled``, ``norm`` (of ``pooled``), ``logits``.
     Parameters: ``stem``, ``stem_norm``; ``stage_<s>_norm`` and ``stage_<s>_downsample`` (not in the first stage);
     ``stage_<s>_block_<b>``; ``norm``; ``head``.
 
     Attributes:
-        blocks: How many in each stage.
+        blocks: Blocks of each stage.
         widths: Channels of each stage.
-        num_classes: C; 0: no head, the answer is ``norm``.
-        stochastic_depth: Probability of dropping the last block's branch; it grows evenly from 0 at the first.
-        layer_scale: How the scales of branches begin.
-        dtype: Compute type; the head's results are float32 at least.
+        num_classes: Classes; 0: no head, the output is ``norm``.
+        stochastic_depth: Rate of stochastic depth of the last block; it increases linearly from 0 at the first block.
+        layer_scale: Initial value of the layer scales.
+        dtype: Compute dtype; logits are at least float32.
     """
 
     blocks: Sequence[int] = (3, 3, 9, 3)
@@ -82,51 +85,50 @@ class ConvNeXt(ImageModel):
     layer_scale: float = 1e-6
     dtype: Dtype = jnp.float32
 
-    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-        """Rows and columns beyond the last whole patch are not read."""
+    def activations(self, images: Float[Array, "B H W C"], train: bool) -> dict[str, Float[Array, "B ..."]]:
         check_depths(blocks=self.blocks)
         check_images(self, images, 4 * 2 ** (len(self.blocks) - 1), ("stem",))
-        found = {}
+        activations = {}
         x = _norm(self.dtype, "stem_norm")(self._patches(self.widths[0], 4, "stem")(images))
-        found["stem"] = x
-        index, last = 0, max(1, sum(self.blocks) - 1)
+        activations["stem"] = x
+        index, last_index = 0, max(1, sum(self.blocks) - 1)
         for stage, (count, width) in enumerate(zip(self.blocks, self.widths, strict=True), start=1):
             if stage > 1:
                 x = _norm(self.dtype, f"stage_{stage}_norm")(x)
                 x = self._patches(width, 2, f"stage_{stage}_downsample")(x)
             for block in range(1, count + 1):
-                rate = self.stochastic_depth * index / last
+                rate = self.stochastic_depth * index / last_index
                 x = ConvNeXtBlock(rate, self.layer_scale, self.dtype, name=f"stage_{stage}_block_{block}")(x, train)
                 index += 1
-            found[f"stage_{stage}"] = x
-        found["pooled"] = global_average(x)
-        found["norm"] = _norm(self.dtype, "norm")(found["pooled"])
+            activations[f"stage_{stage}"] = x
+        activations["pooled"] = global_average(x)
+        activations["norm"] = _norm(self.dtype, "norm")(activations["pooled"])
         if self.num_classes:
-            found["logits"] = self.logits(found["norm"], kernel_init=INIT)
-        return found
+            activations["logits"] = self.logits(activations["norm"], kernel_init=INIT)
+        return activations
 
-    def _patches(self, features: int, side: int, name: str) -> nn.Conv:
-        sides = (side, side)
-        return Conv(features, sides, sides, padding="VALID", kernel_init=INIT, dtype=self.dtype, name=name)
+    def _patches(self, features: int, size: int, name: str) -> nn.Conv:
+        shape = (size, size)
+        return Conv(features, shape, shape, padding="VALID", kernel_init=INIT, dtype=self.dtype, name=name)
 
 
 def convnext_tiny(**options: Any) -> ConvNeXt:
-    """28,589,128 parameters. Options: ``classes``, ``stochastic_depth``, ``layer_scale``, ``dtype``."""
+    """ConvNeXt-T, 28,589,128 parameters. Options: ``num_classes``, ``stochastic_depth``, ``layer_scale``, ``dtype``."""
     return _sized((3, 3, 9, 3), 96, 0.1, options)
 
 
 def convnext_small(**options: Any) -> ConvNeXt:
-    """50,223,688 parameters. Options as for the tiny one."""
+    """ConvNeXt-S, 50,223,688 parameters. Options: as for ``convnext_tiny``."""
     return _sized((3, 3, 27, 3), 96, 0.4, options)
 
 
 def convnext_base(**options: Any) -> ConvNeXt:
-    """88,591,464 parameters. Options as for the tiny one."""
+    """ConvNeXt-B, 88,591,464 parameters. Options: as for ``convnext_tiny``."""
     return _sized((3, 3, 27, 3), 128, 0.5, options)
 
 
 def convnext_large(**options: Any) -> ConvNeXt:
-    """197,767,336 parameters. Options as for the tiny one."""
+    """ConvNeXt-L, 197,767,336 parameters. Options: as for ``convnext_tiny``."""
     return _sized((3, 3, 27, 3), 192, 0.5, options)
 
 

@@ -1,9 +1,8 @@
-"""Densely connected networks (Huang et al. 2017, arXiv:1608.06993): every layer reads all that came before it."""
+"""Densely connected networks (Huang et al. 2017, arXiv:1608.06993)."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -13,14 +12,15 @@ from jaxnets.convolution.blocks import HE_IN, ConvNorm, unbiased_conv
 from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import average_pool, global_average, max_pool
 from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depths
 
-# Torch's own of a linear layer, which the published program leaves alone: within 1 / sqrt(inputs).
+# The published code uses torch's default for linear layers: uniform within 1 / sqrt(fan_in).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class DenseLayer(nn.Module):
-    r"""A composite function with a bottleneck, whose result joins its input as more channels:
+    r"""A layer of a dense block: a bottleneck, concatenated with its input.
 
     .. math::
         y = [x, W_2 * \mathrm{relu}(\mathrm{norm}_2(W_1 * \mathrm{relu}(\mathrm{norm}_1(x))))]
@@ -28,10 +28,10 @@ class DenseLayer(nn.Module):
     Parameters: ``norm_1``, ``conv_1`` (1 x 1), ``norm_2``, ``conv_2`` (3 x 3), no biases.
 
     Attributes:
-        growth: k, channels that are added.
-        bottleneck: Channels between are so many times k.
-        dropout: Probability of dropping an element of what is added.
-        dtype: Compute type.
+        growth: Growth rate k, the channels that the layer adds.
+        bottleneck: Channels of the bottleneck, as a multiple of k.
+        dropout: Dropout rate of the added channels.
+        dtype: Compute dtype.
     """
 
     growth: int
@@ -40,8 +40,8 @@ class DenseLayer(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H, W, C + growth]``."""
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W F"]:
+        """Maps ``[B, H, W, C]`` to ``[B, H, W, C + growth]``."""
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
         y = unbiased_conv(self.bottleneck * self.growth, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv_1")(y)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(y, train))
@@ -51,41 +51,43 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Between dense blocks: norm, ReLU, a 1 x 1 convolution to fewer channels, means of 2 x 2.
+    """The transition between dense blocks: norm, ReLU, a 1 x 1 convolution, and 2 x 2 average pooling.
 
     Parameters: ``norm``, ``conv`` (no bias).
 
     Attributes:
         features: Output channels.
-        dtype: Compute type.
+        dtype: Compute dtype.
     """
 
     features: int
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H / 2, W / 2, features]``, rounded down."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], train: bool = False
+    ) -> Float[Array, "B out_height out_width features"]:
+        """Maps ``[B, H, W, C]`` to ``[B, floor(H / 2), floor(W / 2), features]``."""
         x = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
         x = unbiased_conv(self.features, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv")(x)
         return average_pool(x, 2, 2)
 
 
 class DenseNet(ImageModel):
-    """The ImageNet form with bottlenecks and compression by half (DenseNet-BC).
+    """DenseNet-BC for ImageNet: dense blocks with bottlenecks, and transitions that halve the channels.
 
-    Named activations, in order: ``stem``, ``block_1``, ``transition_1``, ``block_2``, ... (no transition after the last
-    block), ``norm`` (the last block's, normalized, after ReLU), ``pooled``, ``logits``.
+    Activations, in order: ``stem``, ``block_1``, ``transition_1``, ``block_2``, ... (no transition after the last
+    block), ``norm`` (after ReLU), ``pooled``, ``logits``.
     Parameters: ``stem``; ``block_<b>_layer_<l>``; ``transition_<b>``; ``norm``; ``head``.
 
     Attributes:
-        layers: How many in each dense block.
-        growth: k, channels that every layer adds.
+        layers: Layers of each dense block.
+        growth: Growth rate k, the channels that each layer adds.
         width: Channels of the stem.
-        num_classes: C; 0: no head, the answer is ``pooled``.
-        bottleneck: Channels inside a layer are so many times k.
-        dropout: Of every dense layer, while training; the paper uses 0.2 where images are not augmented.
-        dtype: Compute type; the head's results are float32 at least.
+        num_classes: Classes; 0: no head, the output is ``pooled``.
+        bottleneck: Channels of each bottleneck, as a multiple of k.
+        dropout: Dropout rate of each layer; the paper uses 0.2 without augmentation.
+        dtype: Compute dtype; logits are at least float32.
     """
 
     layers: Sequence[int] = (6, 12, 24, 16)
@@ -96,44 +98,44 @@ class DenseNet(ImageModel):
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
-    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+    def activations(self, images: Float[Array, "B H W C"], train: bool) -> dict[str, Float[Array, "B ..."]]:
         check_depths(layers=self.layers)
-        # Stem and pooling halve and round up, transitions halve and round down: 29 with four blocks.
+        # The stem and its pooling round up, the transitions round down. With four blocks, the minimum is 29.
         check_images(self, images, 4 * 2 ** (len(self.layers) - 1) - 3, ("stem", "conv"))
-        found = {}
+        activations = {}
         x = ConvNorm(self.width, 7, 2, kernel_init=HE_IN, dtype=self.dtype, name="stem")(images, train)
-        found["stem"] = x
+        activations["stem"] = x
         x = max_pool(x, 3, 2, padding=1)
-        for block, count in enumerate(self.layers, start=1):
-            for layer in range(1, count + 1):
+        for block, num_layers in enumerate(self.layers, start=1):
+            for layer in range(1, num_layers + 1):
                 name = f"block_{block}_layer_{layer}"
                 x = DenseLayer(self.growth, self.bottleneck, self.dropout, self.dtype, name=name)(x, train)
-            found[f"block_{block}"] = x
+            activations[f"block_{block}"] = x
             if block < len(self.layers):
                 x = Transition(x.shape[-1] // 2, self.dtype, name=f"transition_{block}")(x, train)
-                found[f"transition_{block}"] = x
-        found["norm"] = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
-        found["pooled"] = global_average(found["norm"])
+                activations[f"transition_{block}"] = x
+        activations["norm"] = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
+        activations["pooled"] = global_average(activations["norm"])
         if self.num_classes:
-            found["logits"] = self.logits(found["pooled"], kernel_init=HEAD)
-        return found
+            activations["logits"] = self.logits(activations["pooled"], kernel_init=HEAD)
+        return activations
 
 
 def densenet121(**options: Any) -> DenseNet:
-    """121 layers, 7,978,856 parameters. Options: ``classes``, ``dropout``, ``dtype``."""
+    """DenseNet-121, 7,978,856 parameters. Options: ``num_classes``, ``dropout``, ``dtype``."""
     return DenseNet((6, 12, 24, 16), **options)
 
 
 def densenet169(**options: Any) -> DenseNet:
-    """169 layers, 14,149,480 parameters. Options: ``classes``, ``dropout``, ``dtype``."""
+    """DenseNet-169, 14,149,480 parameters. Options: ``num_classes``, ``dropout``, ``dtype``."""
     return DenseNet((6, 12, 32, 32), **options)
 
 
 def densenet201(**options: Any) -> DenseNet:
-    """201 layers, 20,013,928 parameters. Options: ``classes``, ``dropout``, ``dtype``."""
+    """DenseNet-201, 20,013,928 parameters. Options: ``num_classes``, ``dropout``, ``dtype``."""
     return DenseNet((6, 12, 48, 32), **options)
 
 
 def densenet161(**options: Any) -> DenseNet:
-    """161 layers that add 48 channels each, 28,681,000 parameters. Options: ``classes``, ``dropout``, ``dtype``."""
+    """DenseNet-161, with growth rate 48, 28,681,000 parameters. Options: ``num_classes``, ``dropout``, ``dtype``."""
     return DenseNet((6, 12, 36, 24), growth=48, width=96, **options)

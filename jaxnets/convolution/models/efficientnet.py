@@ -1,6 +1,7 @@
-"""EfficientNet (Tan and Le 2019, arXiv:1905.11946): a small network, its depth, width and image size scaled as one.
+"""EfficientNet (Tan and Le 2019, arXiv:1905.11946), with compound scaling of depth, width and image size.
 
-The norms' constants are those of the published torch weights: B5 to B7 have the paper's, B0 to B4 torch's own.
+The momentum and epsilon of batch normalization are those of torchvision: the paper's values for B5 to B7, and torch's
+defaults for B0 to B4.
 """
 
 import math
@@ -8,7 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -17,14 +17,15 @@ from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth
 from jaxnets.convolution.images import ImageModel, check_images
 from jaxnets.convolution.pooling import global_average
 from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depths
 
-# Of the published torch program: within 1 / sqrt(classes).
+# As in torchvision: uniform within 1 / sqrt(num_classes).
 HEAD = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 
 
 class Stage(NamedTuple):
-    """A row of the paper's table 1: ``layers`` blocks, of which the first has the stride."""
+    """A row of table 1 of the paper: ``layers`` blocks, the first one with ``stride``."""
 
     expand: int
     kernel_size: int
@@ -46,23 +47,23 @@ STAGES = (
 
 
 class MBConv(nn.Module):
-    r"""The inverted bottleneck (Sandler et al. 2018, arXiv:1801.04381) with squeeze and excitation.
+    r"""An inverted bottleneck (Sandler et al. 2018, arXiv:1801.04381) with squeeze-and-excitation.
 
-    A 1 x 1 convolution to more channels, a convolution of each channel by itself, gates, and a 1 x 1 convolution back,
-    each with batch norm, swish but for the last; :math:`y = x + f(x)` where the stride is 1 and the channels stay, else
-    :math:`f(x)`.
+    The branch f is a 1 x 1 convolution that expands the channels, a depthwise convolution, squeeze-and-excitation, and
+    a 1 x 1 projection. Each convolution has batch normalization, and all but the last have swish. The output is
+    :math:`x + f(x)` if the stride is 1 and the channels do not change, and :math:`f(x)` otherwise.
 
-    Parameters: ``expand`` (if there is more than one times the channels), ``depthwise``, ``squeeze_excite``,
-    ``project``. Between ``squeeze`` and ``excite`` are a quarter as many features as the block's input has channels.
+    Parameters: ``expand`` (if the factor is above 1), ``depthwise``, ``squeeze_excite``, ``project``. The squeezed
+    features are a quarter of the input channels.
 
     Attributes:
         features: Output channels.
-        expand: Channels between are so many times the input's.
-        kernel_size: Side of the depthwise convolution.
-        stride: Of the depthwise convolution.
-        rate: Probability of dropping f for an example, where x is added.
-        momentum, epsilon: Of the norms.
-        dtype: Compute type.
+        expand: Expansion factor of the channels.
+        kernel_size: Height and width of the depthwise kernel.
+        stride: Stride of the depthwise convolution.
+        rate: Rate of stochastic depth, for blocks that add x.
+        momentum, epsilon: As in ``BatchNorm``.
+        dtype: Compute dtype.
     """
 
     features: int
@@ -75,15 +76,17 @@ class MBConv(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H / stride, W / stride, features]``, rounded up."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], train: bool = False
+    ) -> Float[Array, "B out_height out_width features"]:
+        """Maps ``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``."""
         layer = partial(ConvNorm, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype)
         channels = x.shape[-1]
-        middle, squeezed = channels * self.expand, max(1, channels // 4)
+        expanded, squeezed = channels * self.expand, max(1, channels // 4)
         y = x
         if self.expand > 1:
-            y = layer(middle, 1, activation=nn.silu, name="expand")(y, train)
-        y = layer(middle, self.kernel_size, self.stride, middle, activation=nn.silu, name="depthwise")(y, train)
+            y = layer(expanded, 1, activation=nn.silu, name="expand")(y, train)
+        y = layer(expanded, self.kernel_size, self.stride, expanded, activation=nn.silu, name="depthwise")(y, train)
         y = SqueezeExcite(squeezed, nn.silu, dtype=self.dtype, name="squeeze_excite")(y)
         y = layer(self.features, 1, activation=None, name="project")(y, train)
         if self.stride > 1 or self.features != channels:
@@ -92,20 +95,20 @@ class MBConv(nn.Module):
 
 
 class EfficientNet(ImageModel):
-    """A stem, stages of ``MBConv`` (seven), a 1 x 1 convolution to four times the channels, the mean, a dense layer.
+    """EfficientNet: a stem, seven stages of ``MBConv``, a 1 x 1 convolution to 4 C channels, pooling, and a head.
 
-    Named activations, in order: ``stem``, ``stage_1`` to ``stage_7``, ``last``, ``pooled``, ``logits``.
+    Activations, in order: ``stem``, ``stage_1`` to ``stage_7``, ``last``, ``pooled``, ``logits``.
     Parameters: ``stem``; ``stage_<s>_block_<b>``; ``last``; ``head``.
 
     Attributes:
-        width: Channels are so many times those of B0, rounded to eights.
-        depth: Blocks of a stage are so many times those of B0, rounded up.
-        stages: Those of B0; others make other networks of the kind.
-        num_classes: C; 0: no head, the answer is ``pooled``.
-        dropout: Probability of dropping an element before the head.
-        stochastic_depth: Probability of dropping a branch; a block after k of n has k / n of it.
-        momentum, epsilon: Of the norms.
-        dtype: Compute type; the head's results are float32 at least.
+        width: Width coefficient: the channels relative to B0, rounded to multiples of 8.
+        depth: Depth coefficient: the blocks of a stage relative to B0, rounded up.
+        stages: Stages before scaling; by default those of B0.
+        num_classes: Classes; 0: no head, the output is ``pooled``.
+        dropout: Dropout rate before the head.
+        stochastic_depth: Rate of stochastic depth; it is scaled by k / n for block k of n, counted from 0.
+        momentum, epsilon: As in ``BatchNorm``.
+        dtype: Compute dtype; logits are at least float32.
     """
 
     width: float = 1.0
@@ -118,35 +121,35 @@ class EfficientNet(ImageModel):
     epsilon: float = 1e-5
     dtype: Dtype = jnp.float32
 
-    def activations(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+    def activations(self, images: Float[Array, "B H W C"], train: bool) -> dict[str, Float[Array, "B ..."]]:
         check_depths(stages=[stage.layers for stage in self.stages])
         check_images(self, images, 1, ("stem", "conv"))
         norm = (self.momentum, self.epsilon, self.dtype)
         layer = partial(ConvNorm, activation=nn.silu, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype)
-        found = {}
+        activations = {}
         x = layer(self._channels(STEM), 3, 2, name="stem")(images, train)
-        found["stem"] = x
-        counts = [math.ceil(stage.layers * self.depth) for stage in self.stages]
-        check_depths(depth=counts)
-        for s, (stage, count) in enumerate(zip(self.stages, counts, strict=True)):
+        activations["stem"] = x
+        num_blocks = [math.ceil(stage.layers * self.depth) for stage in self.stages]
+        check_depths(depth=num_blocks)
+        for s, (stage, count) in enumerate(zip(self.stages, num_blocks, strict=True)):
             for b in range(count):
-                rate = self.stochastic_depth * (sum(counts[:s]) + b) / sum(counts)
+                rate = self.stochastic_depth * (sum(num_blocks[:s]) + b) / sum(num_blocks)
                 stride = stage.stride if b == 0 else 1
                 channels, name = self._channels(stage.features), f"stage_{s + 1}_block_{b + 1}"
                 x = MBConv(channels, stage.expand, stage.kernel_size, stride, rate, *norm, name=name)(x, train)
-            found[f"stage_{s + 1}"] = x
-        found["last"] = layer(4 * x.shape[-1], 1, name="last")(x, train)
-        found["pooled"] = global_average(found["last"])
+            activations[f"stage_{s + 1}"] = x
+        activations["last"] = layer(4 * x.shape[-1], 1, name="last")(x, train)
+        activations["pooled"] = global_average(activations["last"])
         if self.num_classes:
-            x = Dropout(self.dropout, deterministic=not train)(found["pooled"])
-            found["logits"] = self.logits(x, kernel_init=HEAD)
-        return found
+            x = Dropout(self.dropout, deterministic=not train)(activations["pooled"])
+            activations["logits"] = self.logits(x, kernel_init=HEAD)
+        return activations
 
-    def _channels(self, of_b0: int) -> int:
-        """The nearest multiple of 8, or the next one where that would lose more than a tenth."""
-        wanted = of_b0 * self.width
-        near = max(8, int(wanted + 4) // 8 * 8)
-        return near + 8 if near < 0.9 * wanted else near
+    def _channels(self, base: int) -> int:
+        """Scales channels to the nearest multiple of 8, or to the next one if rounding would lose more than 10 %."""
+        scaled = base * self.width
+        rounded = max(8, int(scaled + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 def _scaled(width: float, depth: float, options: dict[str, Any], **defaults: float) -> EfficientNet:
@@ -154,40 +157,43 @@ def _scaled(width: float, depth: float, options: dict[str, Any], **defaults: flo
 
 
 def efficientnet_b0(**options: Any) -> EfficientNet:
-    """For 224 x 224, 5,288,548 parameters. Options: ``classes``, ``dropout``, ``stochastic_depth``, ``dtype``."""
+    """EfficientNet-B0 for 224 x 224, 5,288,548 parameters.
+
+    Options: ``num_classes``, ``dropout``, ``stochastic_depth``, ``dtype``.
+    """
     return _scaled(1.0, 1.0, options, dropout=0.2)
 
 
 def efficientnet_b1(**options: Any) -> EfficientNet:
-    """For 240 x 240, 7,794,184 parameters. Options as for B0."""
+    """EfficientNet-B1 for 240 x 240, 7,794,184 parameters. Options: as for B0."""
     return _scaled(1.0, 1.1, options, dropout=0.2)
 
 
 def efficientnet_b2(**options: Any) -> EfficientNet:
-    """For 260 x 260, 9,109,994 parameters. Options as for B0."""
+    """EfficientNet-B2 for 260 x 260, 9,109,994 parameters. Options: as for B0."""
     return _scaled(1.1, 1.2, options, dropout=0.3)
 
 
 def efficientnet_b3(**options: Any) -> EfficientNet:
-    """For 300 x 300, 12,233,232 parameters. Options as for B0."""
+    """EfficientNet-B3 for 300 x 300, 12,233,232 parameters. Options: as for B0."""
     return _scaled(1.2, 1.4, options, dropout=0.3)
 
 
 def efficientnet_b4(**options: Any) -> EfficientNet:
-    """For 380 x 380, 19,341,616 parameters. Options as for B0."""
+    """EfficientNet-B4 for 380 x 380, 19,341,616 parameters. Options: as for B0."""
     return _scaled(1.4, 1.8, options, dropout=0.4)
 
 
 def efficientnet_b5(**options: Any) -> EfficientNet:
-    """For 456 x 456, 30,389,784 parameters. Options as for B0."""
+    """EfficientNet-B5 for 456 x 456, 30,389,784 parameters. Options: as for B0."""
     return _scaled(1.6, 2.2, options, dropout=0.4, momentum=0.99, epsilon=1e-3)
 
 
 def efficientnet_b6(**options: Any) -> EfficientNet:
-    """For 528 x 528, 43,040,704 parameters. Options as for B0."""
+    """EfficientNet-B6 for 528 x 528, 43,040,704 parameters. Options: as for B0."""
     return _scaled(1.8, 2.6, options, dropout=0.5, momentum=0.99, epsilon=1e-3)
 
 
 def efficientnet_b7(**options: Any) -> EfficientNet:
-    """For 600 x 600, 66,347,960 parameters. Options as for B0."""
+    """EfficientNet-B7 for 600 x 600, 66,347,960 parameters. Options: as for B0."""
     return _scaled(2.0, 3.1, options, dropout=0.5, momentum=0.99, epsilon=1e-3)

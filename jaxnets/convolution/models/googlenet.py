@@ -1,4 +1,4 @@
-"""GoogLeNet (Szegedy et al. 2015, arXiv:1409.4842): inception modules, and two auxiliary heads on the way."""
+"""GoogLeNet (Szegedy et al. 2015, arXiv:1409.4842): inception modules, and optional auxiliary heads."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,10 +10,11 @@ from flax.typing import Dtype
 
 from jaxnets.convolution.blocks import ConvNorm
 from jaxnets.convolution.conv import Conv
-from jaxnets.convolution.images import check_images, chosen
+from jaxnets.convolution.images import check_images, select_activations
 from jaxnets.convolution.normalization import local_response_norm
 from jaxnets.convolution.pooling import adaptive_average_pool, average_pool, global_average, max_pool
 from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.dtypes import at_least_float32
 
@@ -29,23 +30,23 @@ INCEPTIONS = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-POOLED_AFTER = {"3b": 3, "4e": 2}  # with which window
+POOLED_AFTER = {"3b": 3, "4e": 2}  # inception module: window of the max pooling after it
 AUXILIARIES = {"4a": "auxiliary_1", "4d": "auxiliary_2"}
 VARIANTS = ("torchvision", "published_bn", "published")
 
 
 def _convolution(
-    variant: str, features: int, kernel: int, stride: int = 1, *, dtype: Dtype, name: str
+    variant: str, features: int, kernel_size: int, stride: int = 1, *, dtype: Dtype, name: str
 ) -> Callable[[jax.Array, bool], jax.Array]:
-    """With batch norm or, where published, with a bias (0.2 at first, as in the authors' Caffe), and ReLU."""
+    """A convolution with ReLU, and with batch norm or, if published, a bias (initially 0.2, as in the Caffe model)."""
     if variant != "published":
         normal = nn.initializers.normal(0.01)
-        return ConvNorm(features, kernel, stride, epsilon=1e-3, kernel_init=normal, dtype=dtype, name=name)
+        return ConvNorm(features, kernel_size, stride, epsilon=1e-3, kernel_init=normal, dtype=dtype, name=name)
     conv = Conv(
         features,
-        (kernel, kernel),
+        (kernel_size, kernel_size),
         strides=stride,
-        padding=kernel // 2,
+        padding=kernel_size // 2,
         kernel_init=nn.initializers.lecun_uniform(),
         bias_init=nn.initializers.constant(0.2),
         dtype=dtype,
@@ -66,14 +67,14 @@ def _dense(variant: str, features: int, *, bias: float = 0.0, dtype: Dtype, name
 
 
 class Inception(nn.Module):
-    """Convolutions of three sizes and a max pooling side by side, their channels one after the other.
+    """An inception module: parallel convolutions of three sizes and a max pooling, concatenated.
 
     Parameters: ``conv_1x1``; ``reduce_3x3``, ``conv_3x3``; ``reduce_5x5``, ``conv_5x5``; ``pool_projection``.
 
     Attributes:
-        channels: Of these six.
+        channels: Output channels of the six convolutions, in this order.
         variant: As in ``GoogLeNet``.
-        dtype: Compute type.
+        dtype: Compute dtype.
     """
 
     channels: Sequence[int]
@@ -81,31 +82,31 @@ class Inception(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H, W, C']``."""
-        one, reduce_3x3, three, reduce_5x5, five, projection = self.channels
-        kernel_5x5 = 3 if self.variant == "torchvision" else 5
-        conv = lambda channels, kernel, name, x: _convolution(
-            self.variant, channels, kernel, dtype=self.dtype, name=name
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W F"]:
+        """Maps ``[B, H, W, C]`` to ``[B, H, W, F]``."""
+        features_1x1, reduce_3x3, features_3x3, reduce_5x5, features_5x5, projection = self.channels
+        kernel_size_5x5 = 3 if self.variant == "torchvision" else 5
+        conv = lambda channels, kernel_size, name, x: _convolution(
+            self.variant, channels, kernel_size, dtype=self.dtype, name=name
         )(x, train)
         branches = [
-            conv(one, 1, "conv_1x1", x),
-            conv(three, 3, "conv_3x3", conv(reduce_3x3, 1, "reduce_3x3", x)),
-            conv(five, kernel_5x5, "conv_5x5", conv(reduce_5x5, 1, "reduce_5x5", x)),
+            conv(features_1x1, 1, "conv_1x1", x),
+            conv(features_3x3, 3, "conv_3x3", conv(reduce_3x3, 1, "reduce_3x3", x)),
+            conv(features_5x5, kernel_size_5x5, "conv_5x5", conv(reduce_5x5, 1, "reduce_5x5", x)),
             conv(projection, 1, "pool_projection", max_pool(x, 3, 1, padding=1)),
         ]
         return jnp.concatenate(branches, axis=-1)
 
 
 class Auxiliary(nn.Module):
-    """A head on the way: means over 4 x 4 windows, a 1 x 1 convolution, a dense layer and another.
+    """An auxiliary head: average pooling to 4 x 4, a 1 x 1 convolution, and two dense layers.
 
     Parameters: ``conv``, ``dense``, ``head``.
 
     Attributes:
-        num_classes: C.
+        num_classes: Classes.
         variant: As in ``GoogLeNet``.
-        dtype: Compute type; the results are float32 at least.
+        dtype: Compute dtype; logits are at least float32.
     """
 
     num_classes: int
@@ -113,40 +114,39 @@ class Auxiliary(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """``[B, H, W, C]`` to logits ``[B, classes]``."""
-        if self.variant != "torchvision" and min(x.shape[1:3]) >= 14:  # of 224 x 224 images it is 14, and becomes 4
+    def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B classes"]:
+        """Maps ``[B, H, W, C]`` to logits ``[B, num_classes]``."""
+        if self.variant != "torchvision" and min(x.shape[1:3]) >= 14:  # images of 224 x 224 give 14 here, then 4
             x = average_pool(x, 5, 3)
         x = adaptive_average_pool(x, 4)
         x = _convolution(self.variant, 128, 1, dtype=self.dtype, name="conv")(x, train)
         x = jnp.moveaxis(x, -1, 1).reshape(len(x), 16 * x.shape[-1])
         x = nn.relu(_dense(self.variant, 1024, bias=0.2, dtype=self.dtype, name="dense")(x))
         x = Dropout(0.7, deterministic=not train)(x)
-        wide = at_least_float32(self.dtype)
-        return _dense(self.variant, self.num_classes, dtype=wide, name="head")(x)
+        return _dense(self.variant, self.num_classes, dtype=at_least_float32(self.dtype), name="head")(x)
 
 
 class GoogLeNet(nn.Module):
-    """22 layers: three convolutions, nine inception modules, the mean, a dense layer.
+    """GoogLeNet: three convolutions, nine inception modules, global average pooling, and a head; 22 layers.
 
-    The loss that the auxiliary heads are for weighs each by 0.3: ``loss(logits) + 0.3 (loss(auxiliary_1) +
+    The training loss of the paper weights each auxiliary head by 0.3: ``loss(logits) + 0.3 (loss(auxiliary_1) +
     loss(auxiliary_2))``.
 
-    torchvision's published weights read images scaled to -1 ... 1; torchvision itself makes them so inside the model
-    (``transform_input``).
+    The weights of torchvision expect images in -1 ... 1; torchvision itself scales images with ``transform_input``.
 
-    Named activations, in order: ``conv_1`` to ``conv_3``, ``inception_3a``, ``inception_3b``, ``inception_4a`` to
-    ``inception_4e``, ``inception_5a``, ``inception_5b``, ``pooled``, ``logits``; where ``auxiliary``, logits
+    Activations, in order: ``conv_1`` to ``conv_3``, ``inception_3a``, ``inception_3b``, ``inception_4a`` to
+    ``inception_4e``, ``inception_5a``, ``inception_5b``, ``pooled``, ``logits``. With auxiliary heads, also the logits
     ``auxiliary_1`` after ``inception_4a`` and ``auxiliary_2`` after ``inception_4d``.
     Parameters: ``conv_<n>``, ``inception_<n>``, ``auxiliary_<n>``, ``head``.
 
     Attributes:
-        num_classes: C; 0: no head, the answer is ``pooled``.
-        auxiliary: Whether it has the auxiliary heads.
-        variant: ``"torchvision"``: batch norm, and 3 x 3 where the paper has 5 x 5; ``"published_bn"``: batch norm, and
-            else as in the paper; ``"published"``: biases, and two local response norms.
-        dropout: Probability of dropping a feature before the head; None: 0.2 in torchvision's variant, 0.4 else.
-        dtype: Compute type; the heads' results are float32 at least.
+        num_classes: Classes; 0: no head, the output is ``pooled``.
+        auxiliary: Whether the model has auxiliary heads.
+        variant: ``"published"``: the paper, with biases and two local response normalizations; ``"published_bn"``: the
+            paper, with batch normalization instead; ``"torchvision"``: with batch normalization, and 3 x 3 convolutions
+            instead of 5 x 5.
+        dropout: Dropout rate before the head; None: 0.2 for ``"torchvision"``, 0.4 otherwise.
+        dtype: Compute dtype; logits are at least float32.
     """
 
     num_classes: int = 1000
@@ -157,47 +157,55 @@ class GoogLeNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, train: bool = False, features: Sequence[str] | None = None
-    ) -> jax.Array | tuple[jax.Array, ...] | dict[str, jax.Array]:
-        """``[B, H, W, C]`` to logits ``[B, classes]``, or a dict of the activations named in ``features``.
+        self, images: Float[Array, "B H W C"], train: bool = False, features: Sequence[str] | None = None
+    ) -> Float[Array, "B ..."] | tuple[Float[Array, "B classes"], ...] | dict[str, Float[Array, "B ..."]]:
+        """Computes logits, or the activations named in ``features``.
 
-        With auxiliary heads and ``train`` it is ``(logits, auxiliary_1, auxiliary_2)``. Dropout is on when ``train``;
-        it needs ``rngs={"dropout": key}`` then.
+        Args:
+            images: ``[B, H, W, C]``, floating point.
+            train: Whether batch norms use the statistics of the batch, which needs ``mutable=["batch_stats"]``, and
+                dropout is on, which needs ``rngs={"dropout": key}``.
+            features: Names of activations; None: the last one.
+
+        Returns:
+            Logits ``[B, num_classes]``. With auxiliary heads and ``train``, ``(logits, auxiliary_1, auxiliary_2)``. If
+            ``features`` is given, a dict of activations.
 
         Raises:
-            ValueError: The images do not fit, or a name or the variant is unknown, or auxiliary heads have no classes.
+            ValueError: If the images do not match the model, a name or the variant is unknown, or the model has
+                auxiliary heads but no classes.
         """
         self._check(images)
-        found = {}
+        activations = {}
         published = self.variant == "published"
-        conv = lambda channels, kernel, stride, name, x: _convolution(
-            self.variant, channels, kernel, stride, dtype=self.dtype, name=name
+        conv = lambda channels, kernel_size, stride, name, x: _convolution(
+            self.variant, channels, kernel_size, stride, dtype=self.dtype, name=name
         )(x, train)
-        x = found["conv_1"] = conv(64, 7, 2, "conv_1", images)
+        x = activations["conv_1"] = conv(64, 7, 2, "conv_1", images)
         x = max_pool(x, 3, 2, ceil=True)
         x = _response_norm(x) if published else x
-        x = found["conv_2"] = conv(64, 1, 1, "conv_2", x)
-        x = found["conv_3"] = conv(192, 3, 1, "conv_3", x)
+        x = activations["conv_2"] = conv(64, 1, 1, "conv_2", x)
+        x = activations["conv_3"] = conv(192, 3, 1, "conv_3", x)
         x = _response_norm(x) if published else x
         x = max_pool(x, 3, 2, ceil=True)
         with_auxiliary = self.auxiliary and (train or features is not None or self.is_initializing())
         for name, channels in INCEPTIONS.items():
             block = Inception(channels, self.variant, self.dtype, name=f"inception_{name}")
-            x = found[f"inception_{name}"] = block(x, train)
+            x = activations[f"inception_{name}"] = block(x, train)
             if with_auxiliary and name in AUXILIARIES:
                 auxiliary = Auxiliary(self.num_classes, self.variant, self.dtype, name=AUXILIARIES[name])
-                found[AUXILIARIES[name]] = auxiliary(x, train)
+                activations[AUXILIARIES[name]] = auxiliary(x, train)
             if name in POOLED_AFTER:
                 window = POOLED_AFTER[name] if self.variant == "torchvision" else 3
                 x = max_pool(x, window, 2, ceil=True)
-        x = found["pooled"] = global_average(x)
+        x = activations["pooled"] = global_average(x)
         if self.num_classes:
             x = Dropout(self._dropout(), deterministic=not train)(x)
-            wide = at_least_float32(self.dtype)
-            found["logits"] = _dense(self.variant, self.num_classes, dtype=wide, name="head")(x)
+            dtype = at_least_float32(self.dtype)
+            activations["logits"] = _dense(self.variant, self.num_classes, dtype=dtype, name="head")(x)
         if self.auxiliary and train and features is None:
-            return found["logits"], found["auxiliary_1"], found["auxiliary_2"]
-        return chosen(found, features)
+            return activations["logits"], activations["auxiliary_1"], activations["auxiliary_2"]
+        return select_activations(activations, features)
 
     def _dropout(self) -> float:
         if self.dropout is not None:
@@ -208,18 +216,18 @@ class GoogLeNet(nn.Module):
         check_choice("variant", self.variant, VARIANTS)
         if self.auxiliary and not self.num_classes:
             raise ValueError("`num_classes` must be at least 1 with auxiliary heads, got 0")
-        smallest = 15 if self.variant == "torchvision" else 31
-        check_images(self, images, smallest, ("conv_1",) if self.variant == "published" else ("conv_1", "conv"))
+        min_size = 15 if self.variant == "torchvision" else 31
+        check_images(self, images, min_size, ("conv_1",) if self.variant == "published" else ("conv_1", "conv"))
 
 
 def _response_norm(x: jax.Array) -> jax.Array:
-    return local_response_norm(x, alpha=2e-5, k=1.0)  # the paper has no numbers; these are of the authors' Caffe file
+    return local_response_norm(x, alpha=2e-5, k=1.0)  # from the authors' Caffe model; the paper gives no constants
 
 
 def googlenet(**options: Any) -> GoogLeNet:
-    """torchvision's form, 6,624,904 parameters; 13,004,888 with ``auxiliary=True``.
+    """GoogLeNet of torchvision, 6,624,904 parameters; 13,004,888 with ``auxiliary=True``.
 
-    With ``variant="published"`` 6,998,552 (13,378,280), with ``variant="published_bn"`` 7,005,832.
-    Options: ``classes``, ``auxiliary``, ``variant``, ``dropout``, ``dtype``.
+    With ``variant="published"``: 6,998,552 (13,378,280); with ``variant="published_bn"``: 7,005,832.
+    Options: ``num_classes``, ``auxiliary``, ``variant``, ``dropout``, ``dtype``.
     """
     return GoogLeNet(**options)

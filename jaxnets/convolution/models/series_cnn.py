@@ -1,4 +1,4 @@
-"""A convolutional network over time, for series and sound: the plain form that serves as a baseline for both."""
+"""A plain convolutional network over time, a baseline for time series and audio."""
 
 import math
 from collections.abc import Sequence
@@ -11,28 +11,29 @@ from flax.typing import Dtype
 from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import HE_OUT
 from jaxnets.convolution.conv import Conv
-from jaxnets.convolution.images import chosen
-from jaxnets.convolution.models.tcn import check_series, real_steps
+from jaxnets.convolution.images import select_activations
+from jaxnets.convolution.models.tcn import check_series, step_mask
 from jaxnets.modules.dropout import Dropout
+from jaxnets.ops.array_types import Array, Float, Integer
 from jaxnets.ops.checks import check_layer_sizes
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.layers.pooling import pool
 
 
 class SeriesBlock(nn.Module):
-    """A convolution over time without bias, batch norm, ReLU, and the largest of every few steps.
+    """A convolution over time without bias, batch normalization, ReLU, and max pooling.
 
-    A row's own end is like the end of the array: what is not real is 0 to a convolution, is not counted by the norm,
-    and is not the largest of anything. So a row gives what it gives alone.
+    Padded steps are zeros for the convolution, do not enter the statistics of the norm, and are never the maximum of a
+    window. The outputs of a sequence do not depend on the padding.
 
     Parameters: ``conv/kernel [k, D, features]``, ``norm``.
 
     Attributes:
-        features: Of the output.
-        kernel_size: k; padded by k - 1 in all, so that T steps become ceil(T / stride).
-        stride: Of the convolution.
-        pool: Steps of which one remains; the last may be fewer.
-        dtype: Compute type.
+        features: Output features.
+        kernel_size: Kernel size k; the padding is k - 1 in total, so T steps become ceil(T / stride).
+        stride: Stride of the convolution.
+        pool: Window and stride of max pooling; the last window may be shorter.
+        dtype: Compute dtype.
     """
 
     features: int
@@ -43,12 +44,17 @@ class SeriesBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, xs: jax.Array, lengths: jax.Array | None = None, train: bool = False
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """``[*batch, T, D]``, zeros where not real, to ``[*batch, ceil(ceil(T / stride) / pool), features]``, likewise.
+        self, xs: Float[Array, "*batch T D"], lengths: Integer[Array, "*batch"] | None = None, train: bool = False
+    ) -> tuple[Float[Array, "*batch out_steps features"], Integer[Array, "*batch"] | None]:
+        """Applies the block.
+
+        Args:
+            xs: ``[*batch, T, D]``, with zeros in padded steps.
+            lengths: Integers ``[*batch]``, the valid steps of each sequence; None: all steps are valid.
+            train: Whether the norm uses the statistics of the batch.
 
         Returns:
-            The result, and how many of its steps are real.
+            ``[*batch, ceil(ceil(T / stride) / pool), features]``, with zeros in padded steps, and the new lengths.
         """
         ys = Conv(
             self.features,
@@ -60,46 +66,46 @@ class SeriesBlock(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(xs)
-        real = None
+        valid = None
         if lengths is not None:
             lengths = -(-lengths // self.stride)
-            real = real_steps(ys, lengths)
-        ys = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(ys, train, real))
-        if real is not None:
-            ys = jnp.where(real[..., None], ys, 0)
+            valid = step_mask(ys, lengths)
+        ys = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(ys, train, valid))
+        if valid is not None:
+            ys = jnp.where(valid[..., None], ys, 0)
         if self.pool > 1:
-            ys = _largest(ys, self.pool)
+            ys = _max_pool_over_time(ys, self.pool)
             lengths = None if lengths is None else -(-lengths // self.pool)
         return ys, lengths
 
 
-def _largest(ys: jax.Array, window: int) -> jax.Array:
-    """Of every few steps, and of those that remain at the end."""
+def _max_pool_over_time(ys: jax.Array, window: int) -> jax.Array:
+    """Max pooling over time with stride ``window``; the last window may be shorter."""
     *batch, length, features = ys.shape
-    flat = ys.reshape(math.prod(batch), length, features)  # Linen pads no more than one batch axis
-    found = nn.max_pool(flat, (window,), (window,), [(0, -length % window)])
-    return found.reshape(*batch, -(-length // window), features)
+    flat = ys.reshape(math.prod(batch), length, features)  # nn.max_pool accepts padding only with one batch axis
+    pooled = nn.max_pool(flat, (window,), (window,), [(0, -length % window)])
+    return pooled.reshape(*batch, -(-length // window), features)
 
 
 class SeriesCNN(nn.Module):
-    """Blocks of convolution, batch norm, ReLU and max pooling, pooling over time, and a linear output.
+    """A convolutional network over time: blocks of convolution and max pooling, pooling over time, and a linear head.
 
-    Two networks of the literature are of this form: the FCN of Wang, Yan and Oates (2016, arXiv:1611.06455) is
-    ``SeriesCNN(classes, (128, 256, 128), (8, 5, 3), pool=1)``, and for sound of 8000 steps a second the M5 of Dai et
-    al. (2016, arXiv:1610.00087) is ``SeriesCNN(classes, (128, 128, 256, 512), (80, 3, 3, 3), stride=4, pool=4)``.
+    Two published networks are special cases. The FCN of Wang, Yan and Oates (2016, arXiv:1611.06455) is
+    ``SeriesCNN(num_classes, (128, 256, 128), (8, 5, 3), pool=1)``. The M5 of Dai et al. (2016, arXiv:1610.00087), for
+    audio at 8 kHz, is ``SeriesCNN(num_classes, (128, 128, 256, 512), (80, 3, 3, 3), stride=4, pool=4)``.
 
-    Named activations, in order: ``block_1``, ``block_2``, ..., ``pooled``, ``num_outputs``.
+    Activations, in order: ``block_1``, ``block_2``, ..., ``pooled``, ``outputs``.
     Parameters: ``block_<i>`` of ``SeriesBlock``; ``head``.
 
     Attributes:
-        num_outputs: Numbers of one answer, such as the logits of classes; 0: no head, the answer is ``pooled``.
+        num_outputs: Output features, such as logits of classes; 0: no head, the output is ``pooled``.
         widths: Features of each block.
-        kernel_sizes: Steps of each block's convolution.
-        stride: Of the first convolution.
-        pool: Steps of which one remains, after each block.
-        pooling: ``"mean"``, ``"max"`` or ``"last"``, over what remains of a row.
-        dropout: Probability of dropping an element before the output.
-        dtype: Compute type; parameters, statistics and answers are float32.
+        kernel_sizes: Kernel size of each block.
+        stride: Stride of the first convolution.
+        pool: Window and stride of the max pooling in each block.
+        pooling: Pooling over the valid steps: ``"mean"``, ``"max"`` or ``"last"``.
+        dropout: Dropout rate before the head.
+        dtype: Compute dtype; parameters, statistics and outputs are float32.
     """
 
     num_outputs: int
@@ -114,22 +120,27 @@ class SeriesCNN(nn.Module):
     @nn.compact
     def __call__(
         self,
-        xs: jax.Array,
+        xs: Float[Array, "*batch T D"],
         *,
-        lengths: jax.Array | None = None,
+        lengths: Integer[Array, "*batch"] | None = None,
         train: bool = False,
         features: Sequence[str] | None = None,
-    ) -> jax.Array | dict[str, jax.Array]:
-        """From ``xs [*batch, T, D]`` to ``[*batch, outputs]``, float32.
+    ) -> Float[Array, "*batch F"] | dict[str, Float[Array, "..."]]:
+        """Computes outputs, or the activations named in ``features``.
 
         Args:
-            xs: As above.
-            lengths: Integers ``[*batch]``, how many steps of a row are real; None: all.
-            train: Whether statistics are the batch's and dropout is on, which needs ``rngs={"dropout": key}`` then.
-            features: Names of activations to answer with, in a dict; what is not real is 0 in them.
+            xs: ``[*batch, T, D]``.
+            lengths: Integers ``[*batch]``, the valid steps of each sequence; None: all steps are valid.
+            train: Whether norms use the statistics of the batch, which needs ``mutable=["batch_stats"]``, and dropout
+                is on, which needs ``rngs={"dropout": key}``.
+            features: Names of activations; None: the last one.
+
+        Returns:
+            ``[*batch, num_outputs]``, float32. If ``features`` is given, a dict of activations, with zeros in padded
+            steps.
 
         Raises:
-            ValueError: The series do not fit, an attribute is out of range, or a name is unknown.
+            ValueError: If the series do not match the model, an attribute is out of range, or a name is unknown.
         """
         check_layer_sizes(widths=self.widths, kernel_sizes=self.kernel_sizes)
         sizes = {
@@ -141,18 +152,18 @@ class SeriesCNN(nn.Module):
         check_series(self, xs, ("block_1", "conv"), **sizes)
         if len(self.widths) != len(self.kernel_sizes):
             raise ValueError(
-                f"`kernel_sizes` must be one for each of {len(self.widths)} widths, got {self.kernel_sizes}"
+                f"`kernel_sizes` must have as many entries as `widths`, {len(self.widths)}, got {self.kernel_sizes}"
             )
-        ys = xs if lengths is None else jnp.where(real_steps(xs, lengths)[..., None], xs, 0)
-        found = {}
-        for i, (width, kernel) in enumerate(zip(self.widths, self.kernel_sizes, strict=True), 1):
+        ys = xs if lengths is None else jnp.where(step_mask(xs, lengths)[..., None], xs, 0)
+        activations = {}
+        for i, (width, kernel_size) in enumerate(zip(self.widths, self.kernel_sizes, strict=True), 1):
             stride = self.stride if i == 1 else 1
-            block = SeriesBlock(width, kernel, stride, self.pool, self.dtype, name=f"block_{i}")
+            block = SeriesBlock(width, kernel_size, stride, self.pool, self.dtype, name=f"block_{i}")
             ys, lengths = block(ys, lengths, train)
-            found[f"block_{i}"] = ys
+            activations[f"block_{i}"] = ys
         pooled = pool(ys, self.pooling, lengths)
-        found["pooled"] = Dropout(self.dropout, deterministic=not train)(pooled)
+        activations["pooled"] = Dropout(self.dropout, deterministic=not train)(pooled)
         if self.num_outputs:
             head = nn.Dense(self.num_outputs, dtype=at_least_float32(self.dtype), name="head")
-            found["outputs"] = head(found["pooled"])
-        return chosen(found, features)
+            activations["outputs"] = head(activations["pooled"])
+        return select_activations(activations, features)
