@@ -107,17 +107,17 @@ def parts(divide: Any, text: str) -> Iterator[str]:
 
 
 def _is_safe(before: str, lines: bool) -> bool:
-    """Whether a text may be divided between words after this character.
+    """Returns whether a text may be split at a word boundary after this character.
 
-    Of several white characters before a word, the last one is divided from the others: what ends a part must be none,
-    or end a line, where lines are divided.
+    The pre-tokenizer separates the last space before a word from the spaces before it. A segment must therefore not end
+    with a space, except at the end of a line if lines are separate.
     """
-    white = before.isspace() and before not in "\x1c\x1d\x1e\x1f"  # white in Python alone
+    white = before.isspace() and before not in "\x1c\x1d\x1e\x1f"  # spaces only in Python
     return not white or (lines and before in _LINE_ENDS)
 
 
 def encode(tokenizer: Any, text: str) -> np.ndarray:
-    """The numbers of the pieces of a text, int32 ``[T]``."""
+    """Returns the token ids of a text, int32 ``[T]``."""
     divided = parts(tokenizer.pre_tokenizer, text)
     encoded = (tokenizer.encode(part, add_special_tokens=False).ids for part in divided)
     return np.concatenate([np.empty(0, np.int32), *(np.array(ids, np.int32) for ids in encoded)])

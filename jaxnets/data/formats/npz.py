@@ -188,7 +188,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             content[at : at + len(block)] = np.frombuffer(block, np.uint8)
             at += len(block)
         if at < expected or member.read(1):  # reading to the end checks the CRC
-            raise ValueError(f"it must have {expected:,} bytes, got {'more' if at == expected else f'{at:,}'}")
+            raise ValueError(f"the array must have {expected:,} bytes, got {'more' if at == expected else f'{at:,}'}")
     return content.view(dtype).reshape(shape, order="F" if by_column else "C")
 
 
