@@ -375,16 +375,16 @@ def test_segments_of_long_texts_have_the_same_words(monkeypatch, seed, by_line):
     source = random.Random(seed)
     letters = [*" \n\r\t\u3000\x85\u2028\x1c\x1faé1's-日\u200d\x0b"]
     text = "".join(source.choices(letters, [source.random() ** 3 for _ in letters], k=600))
-    divide = pieces._divider(by_line)
-    words = lambda text: [place[1] - place[0] for _, place in divide.pre_tokenize_str(text)]
-    parts = list(pieces.parts(divide, text))
-    assert "".join(parts) == text and len(parts) > 10
-    cut = [length for part in parts for length in words(part)]
-    assert max(cut) <= 16
+    pre_tokenizer = pieces._pre_tokenizer(by_line)
+    words = lambda text: [place[1] - place[0] for _, place in pre_tokenizer.pre_tokenize_str(text)]
+    segments = list(pieces.segments(pre_tokenizer, text))
+    assert "".join(segments) == text and len(segments) > 10
+    split = [length for segment in segments for length in words(segment)]
+    assert max(split) <= 16
     if max(words(text)) <= 16:
-        assert cut == words(text)
+        assert split == words(text)
     if by_line:
-        lines = [part for line in text.splitlines(keepends=True) for part in pieces.parts(divide, line)]
-        assert cut == [length for part in lines for length in words(part)]
+        lines = [part for line in text.splitlines(keepends=True) for part in pieces.segments(pre_tokenizer, line)]
+        assert split == [length for segment in lines for length in words(segment)]
     tokenizer = data.learn_pieces([text], 300, by_line=by_line)
     assert tokenizer.decode(tokenizer.encode(text)) == text
