@@ -23,7 +23,7 @@ def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(reader)
-    def reads(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return reader(*args, **kwargs)
         except ValueError as error:
@@ -35,7 +35,7 @@ def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
             path = args[0] if args else kwargs.get("path", "the data")
             raise ValueError(f"{printable(path)} must fit into memory, got a file that is too large") from error
 
-    return reads
+    return wrapper
 
 
 def check_arguments(seed: int, validation_fraction: float = 0.5, **sizes: int) -> None:

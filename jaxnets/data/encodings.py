@@ -36,7 +36,7 @@ def decode_text(content: bytes, source: object, fix: str = "convert it to UTF-8"
     if encoding == "utf-8" and _is_wide(content):
         raise ValueError(
             f"{source} must be UTF-8, or UTF-16 or UTF-32 with a byte order mark, got a control character in every "
-            f"second byte, probably UTF-16 or UTF-32 without a mark; {fix}"
+            f"second byte; {fix}"
         )
     try:
         return content[len(mark) :].decode(encoding).replace(BYTE_ORDER_MARK, "")

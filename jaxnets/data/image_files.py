@@ -63,7 +63,7 @@ class EncodedImages:
         return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
 
     def decoded(self, i: int, content: bytes) -> np.ndarray:
-        """Decodes the content of image ``i``, which an error names."""
+        """Decodes the content of image ``i``; errors contain its name."""
         try:
             return decode(content, self._size, self.shape[3])
         except ValueError as error:
@@ -112,15 +112,16 @@ class EncodedImages:
         return Decoded(images[: len(kept)], kept, list(failures.values()), digest.digest())
 
     def _empty(self) -> np.ndarray:
-        needed, there = math.prod(self.shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        needed, available = math.prod(self.shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         try:
-            if needed > there:  # the system would overcommit, and kill the process later
+            if needed > available:  # the system would overcommit, and kill the process later
                 raise MemoryError
             return np.empty(self.shape, np.uint8)
         except MemoryError as error:
             shape = " x ".join(map(str, self.shape))
             raise ValueError(
-                f"decoded images must fit into memory, {there / 1e9:,.1f} GB, got {shape} bytes, {needed / 1e9:,.1f} GB"
+                f"decoded images must fit into memory, {available / 1e9:,.1f} GB, got {shape} bytes, "
+                f"{needed / 1e9:,.1f} GB"
             ) from error
 
 
@@ -157,7 +158,7 @@ def check_classes(source: str, labels: np.ndarray, left: np.ndarray, names: Sequ
 
 
 def read_file(path: Path) -> bytes:
-    """Reads the bytes of an image file, which an error names."""
+    """Reads the bytes of an image file; errors contain its path."""
     try:
         with open_file(path) as file:
             return file.read()

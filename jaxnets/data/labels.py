@@ -107,7 +107,7 @@ def _lengths(texts: Iterable[str]) -> np.ndarray:
 def _check_lengths(what: str, lengths: np.ndarray) -> None:
     long = np.flatnonzero(lengths > LONGEST_LABEL)
     if len(long):
-        given = f"{lengths[long[0]]:,} in example {long[0]}"
+        given = f"{lengths[long[0]]:,} at index {long[0]}"
         raise ValueError(f"{what} must have at most {LONGEST_LABEL:,} characters, got {given}")
 
 

@@ -180,6 +180,6 @@ def _check_finite(shown: str, x: np.ndarray, lengths: np.ndarray) -> None:
     """Raises a ``ValueError`` for a non-finite number within the length of a row."""
     wrong = np.argwhere(~np.isfinite(x) & (np.arange(x.shape[1]) < lengths[:, None])[..., None])
     if len(wrong):
-        row, *place = wrong[0]
-        where = ", ".join(map(str, place))
+        row, *index = wrong[0]
+        where = ", ".join(map(str, index))
         raise ValueError(f"{shown}: row {row} must be finite, got {x[tuple(wrong[0])]} at position {where}")

@@ -71,27 +71,27 @@ def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool
         special_tokens=list(symbols),
         show_progress=False,
     )
-    divide = _divider(by_line)  # a second instance: that of the tokenizer is locked during training
-    tokenizer.train_from_iterator((part for text in texts for part in parts(divide, text)), trainer)
+    pre_tokenizer = _pre_tokenizer(by_line)  # a second instance: that of the tokenizer is locked during training
+    tokenizer.train_from_iterator((segment for text in texts for segment in segments(pre_tokenizer, text)), trainer)
     return tokenizer.to_str()
 
 
-def parts(divide: Any, text: str) -> Iterator[str]:
+def segments(pre_tokenizer: Any, text: str) -> Iterator[str]:
     """Yields segments of a text that consist of whole words and can be encoded separately.
 
     Words of more than ``LONGEST_WORD`` characters are split.
 
     Args:
-        divide: A pre-tokenizer of the library, which splits text into words.
+        pre_tokenizer: A pre-tokenizer of the library, which splits text into words.
         text: The text.
     """
     from tokenizers import pre_tokenizers
 
-    lines = isinstance(divide, pre_tokenizers.Sequence)
+    lines = isinstance(pre_tokenizer, pre_tokenizers.Sequence)
     begin = 0
     while len(text) - begin > LONGEST_WORD:
         block = text[begin : begin + _BLOCK]
-        words = [place for _, place in divide.pre_tokenize_str(block)]
+        words = [place for _, place in pre_tokenizer.pre_tokenize_str(block)]
         end = begin + len(block)
         if end < len(text):  # the last word may be incomplete
             end = begin + next(
@@ -107,19 +107,20 @@ def parts(divide: Any, text: str) -> Iterator[str]:
 
 
 def _is_safe(before: str, lines: bool) -> bool:
-    """Whether a text may be divided between words after this character.
+    """Returns whether a text may be split at a word boundary after this character.
 
-    Of several white characters before a word, the last one is divided from the others: what ends a part must be none,
-    or end a line, where lines are divided.
+    The pre-tokenizer separates the last space before a word from the spaces before it. A segment must therefore not end
+    with a space, except at the end of a line if lines are separate.
     """
-    white = before.isspace() and before not in "\x1c\x1d\x1e\x1f"  # white in Python alone
+    white = before.isspace() and before not in "\x1c\x1d\x1e\x1f"  # spaces only in Python
     return not white or (lines and before in _LINE_ENDS)
 
 
 def encode(tokenizer: Any, text: str) -> np.ndarray:
-    """The numbers of the pieces of a text, int32 ``[T]``."""
-    divided = parts(tokenizer.pre_tokenizer, text)
-    encoded = (tokenizer.encode(part, add_special_tokens=False).ids for part in divided)
+    """Returns the token ids of a text, int32 ``[T]``."""
+    encoded = (
+        tokenizer.encode(segment, add_special_tokens=False).ids for segment in segments(tokenizer.pre_tokenizer, text)
+    )
     return np.concatenate([np.empty(0, np.int32), *(np.array(ids, np.int32) for ids in encoded)])
 
 
@@ -186,12 +187,12 @@ def _tokenizer(model: Any, by_line: bool) -> Any:
     from tokenizers import Tokenizer, decoders
 
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = _divider(by_line)
+    tokenizer.pre_tokenizer = _pre_tokenizer(by_line)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 
-def _divider(by_line: bool) -> Any:
+def _pre_tokenizer(by_line: bool) -> Any:
     """Returns the pre-tokenizer that splits text into words."""
     from tokenizers import Regex, pre_tokenizers
 
@@ -205,7 +206,7 @@ def _byte_level(add_prefix_space: bool) -> dict[str, Any]:
 
 
 def _words(by_line: bool) -> dict[str, Any]:
-    """Returns the JSON of the pre-tokenizer of ``_divider``."""
+    """Returns the JSON of the pre-tokenizer of ``_pre_tokenizer``."""
     words = _byte_level(add_prefix_space=False)
     if not by_line:
         return words

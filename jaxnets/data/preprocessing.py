@@ -31,9 +31,9 @@ def preprocess(
         given["inputs"] = standardized_features(values, inputs.statistics)
     elif isinstance(inputs, Rows):
         lengths = lengths_of(values)
-        real = np.arange(values.shape[1]) < lengths[:, None]
-        given["inputs"] = statistics.standardized(values.copy(), real, inputs.statistics)
-        given |= {name: array for name, array in (("lengths", lengths), ("valid", real)) if name in arrays}
+        valid = np.arange(values.shape[1]) < lengths[:, None]
+        given["inputs"] = statistics.standardized(values.copy(), valid, inputs.statistics)
+        given |= {name: array for name, array in (("lengths", lengths), ("valid", valid)) if name in arrays}
     elif isinstance(inputs, Pixels):
         divisor = np.full(len(values), inputs.divisor, np.float32)
         if inputs.either:
@@ -43,18 +43,18 @@ def preprocess(
             given["inputs"] = given["inputs"].reshape(len(values), -1, 1)
             if "width" in arrays:
                 given["width"] = np.full(len(values), inputs.width, np.int32)
-    made = given["inputs"]
-    if made.dtype.kind == "f" and not np.isfinite(made).all():
-        row, *place = np.argwhere(~np.isfinite(made))[0].tolist()
-        where = ", ".join(map(str, place))
-        raise ValueError(f"row {row} must be finite in float32, got {made[(row, *place)]} at position {where}")
+    result = given["inputs"]
+    if result.dtype.kind == "f" and not np.isfinite(result).all():
+        row, *index = np.argwhere(~np.isfinite(result))[0].tolist()
+        where = ", ".join(map(str, index))
+        raise ValueError(f"row {row} must be finite in float32, got {result[(row, *index)]} at position {where}")
     return given
 
 
 def standardized_features(values: np.ndarray, fitted: statistics.Statistics | None) -> np.ndarray:
     """Returns features ``[N, D]`` as ``(values - mean) / std`` in float32."""
-    every = np.ones((len(values), 1), bool)
-    return statistics.standardized(values[:, None].copy(), every, fitted)[:, 0]
+    valid = np.ones((len(values), 1), bool)
+    return statistics.standardized(values[:, None].copy(), valid, fitted)[:, 0]
 
 
 def lengths_of(values: np.ndarray) -> np.ndarray:

@@ -75,20 +75,20 @@ def fit(values: np.ndarray, valid: np.ndarray) -> Statistics:
     low, high = _range(values, valid)
     origin, shift = _middle(low, high)
     count, mean, squares = (np.zeros(values.shape[2]) for _ in range(3))
-    for block, real in _features(values, valid):
-        away = np.where(real, np.ldexp(differences(block, origin), -shift), 0)
-        away, real = np.ascontiguousarray(away.T), real.T  # sums along the last axis are the most precise
-        found = real.sum(1)
-        share = 1 / np.maximum(found, 1)
-        own = away.sum(1) * share
-        rest = np.where(real, away - own[:, None], 0)
-        error = rest.sum(1) * share  # of the mean of the block
-        own += error
-        both = count + found
-        delta, part = own - mean, found / np.maximum(both, 1)
-        squares += (rest**2).sum(1) - found * error**2 + delta**2 * count * part
-        mean += delta * part
-        count = both
+    for block, mask in _features(values, valid):
+        scaled = np.where(mask, np.ldexp(differences(block, origin), -shift), 0)
+        scaled, mask = np.ascontiguousarray(scaled.T), mask.T  # sums along the last axis are the most precise
+        block_count = mask.sum(1)
+        weight = 1 / np.maximum(block_count, 1)
+        block_mean = scaled.sum(1) * weight
+        residual = np.where(mask, scaled - block_mean[:, None], 0)
+        error = residual.sum(1) * weight  # of the mean of the block
+        block_mean += error
+        total = count + block_count
+        delta, fraction = block_mean - mean, block_count / np.maximum(total, 1)
+        squares += (residual**2).sum(1) - block_count * error**2 + delta**2 * count * fraction
+        mean += delta * fraction
+        count = total
     std = np.ldexp(np.sqrt(np.maximum(squares, 0) / np.maximum(count, 1)), shift)
     offset = np.ldexp(mean, shift)
     bound = np.zeros_like(std)
@@ -107,21 +107,21 @@ def standardized(values: np.ndarray, valid: np.ndarray, statistics: Statistics |
         statistics: Statistics of the features; None only casts the values.
     """
     in_place = values.dtype == np.float32 and values.flags.writeable
-    made = values if in_place else np.empty(values.shape, np.float32)
-    for part in blocks(values.shape):
-        block = values[part]
+    result = values if in_place else np.empty(values.shape, np.float32)
+    for index in blocks(values.shape):
+        block = values[index]
         if statistics is not None:
             block = (differences(block, statistics.origin) - statistics.offset) / statistics.std
         with np.errstate(over="ignore"):  # infinities are reported later, with their position
-            made[part] = np.where(valid[part][..., None], block, 0)
-    return made
+            result[index] = np.where(valid[index][..., None], block, 0)
+    return result
 
 
 def differences(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """Returns ``values - origin`` in float64, rounded once, also for integers beyond 2^53."""
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
         upper, lower = ((part(values), part(origin)) for part in (lambda a: a >> 32, lambda a: a & 0xFFFFFFFF))
-        return _apart(*upper) * 2.0**32 + _apart(*lower)
+        return _subtracted(*upper) * 2.0**32 + _subtracted(*lower)
     wide = np.promote_types(values.dtype, np.float64)
     return (values.astype(wide) - origin).astype(np.float64)
 
@@ -130,24 +130,24 @@ def blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Yields slices of the first two axes that cover an array in blocks of about ``BLOCK`` numbers."""
     rows, steps = shape[:2]
     features = int(np.prod(shape[2:], dtype=np.int64))
-    long = max(1, BLOCK // max(features, 1))
-    many = max(1, long // max(steps, 1))
-    for row in range(0, rows, many):
-        for step in range(0, steps, long):
-            yield slice(row, row + many), slice(step, step + long)
+    block_steps = max(1, BLOCK // max(features, 1))
+    block_rows = max(1, block_steps // max(steps, 1))
+    for row in range(0, rows, block_rows):
+        for step in range(0, steps, block_steps):
+            yield slice(row, row + block_rows), slice(step, step + block_steps)
 
 
-def _apart(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
+def _subtracted(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
     return values.astype(np.float64) - origin.astype(np.float64)
 
 
 def _features(values: np.ndarray, valid: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields blocks ``[n, D]`` and masks of their valid finite numbers."""
-    for part in blocks(values.shape):
-        real = valid[part].reshape(-1, 1)
-        block = values[part].reshape(len(real), values.shape[2])
-        real = np.broadcast_to(real, block.shape)
-        yield block, real & np.isfinite(block) if block.dtype.kind == "f" else real
+    for index in blocks(values.shape):
+        mask = valid[index].reshape(-1, 1)
+        block = values[index].reshape(len(mask), values.shape[2])
+        mask = np.broadcast_to(mask, block.shape)
+        yield block, mask & np.isfinite(block) if block.dtype.kind == "f" else mask
 
 
 def _range(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,12 +155,12 @@ def _range(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
     kind = values.dtype if values.dtype.kind != "b" else np.dtype(np.uint8)
     limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
     low, high = (np.full(values.shape[2], limit, kind) for limit in (limits.max, limits.min))
-    for block, real in _features(values, valid):
+    for block, mask in _features(values, valid):
         block = block.astype(kind, copy=False)
-        low = np.minimum(low, block.min(0, where=real, initial=limits.max))
-        high = np.maximum(high, block.max(0, where=real, initial=limits.min))
-    none = low > high
-    return np.where(none, kind.type(0), low), np.where(none, kind.type(0), high)
+        low = np.minimum(low, block.min(0, where=mask, initial=limits.max))
+        high = np.maximum(high, block.max(0, where=mask, initial=limits.min))
+    empty = low > high
+    return np.where(empty, kind.type(0), low), np.where(empty, kind.type(0), high)
 
 
 def _middle(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,22 +140,22 @@ class Vocabulary:
         return self.size
 
     def _bytes(self, token: int) -> bytes:
-        """What a byte or a piece stands for."""
+        """Returns the bytes of a token."""
         if self.pieces is None:
             return bytes([token])
         return bytes(map(byte_of().__getitem__, self._tokenizer.id_to_token(token)))
 
     def show(self, token: int) -> str:
-        """One token as a person reads it: ``'a'``, ``'\\n'``, or ``0xc3`` for a byte that is no character."""
-        no_character = self.unit == "byte" and 127 < token < 256
-        return f"0x{token:02x}" if no_character else repr(self.decode([token]))
+        """Returns a token in readable form: ``'a'``, ``'\\n'``, or ``0xc3`` for a byte outside ASCII."""
+        is_raw = self.unit == "byte" and 127 < token < 256
+        return f"0x{token:02x}" if is_raw else repr(self.decode([token]))
 
 
 def _check_characters(characters: str) -> None:
     if not isinstance(characters, str):
         raise ValueError(f"`characters` must be a string, got {type(characters).__name__}")
     if not characters or len(set(characters)) < len(characters):
-        raise ValueError(f"`characters` must be different, at least one, got {printable(repr(characters), 100)}")
+        raise ValueError(f"`characters` must be distinct, at least one, got {printable(repr(characters), 100)}")
     try:
         characters.encode()
     except UnicodeEncodeError as error:

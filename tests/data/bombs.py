@@ -1,6 +1,6 @@
-"""Files of a few bytes that promise, or unpack to, more than a program should take: each read under limits.
+"""Decompression bombs: small files that declare or decompress to large data.
 
-Run as a script: reads every bomb in a process with a limit of memory, and prints what became of it as JSON.
+As a script, reads every file under a memory limit and prints messages, memory and time as JSON.
 """
 
 import gzip
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-ROOM = 3 * 2**29  # bytes of address space beside what the imports take
+ROOM = 3 * 2**29  # bytes of address space in addition to those of the imports
 MB = 2**20
 
 
-def zeros(count: int, head: bytes = b"", byte: bytes = b"\0") -> bytes:
-    """A gzip file of ``head`` and ``count`` MB of one byte."""
+def zeros(megabytes: int, header: bytes = b"", byte: bytes = b"\0") -> bytes:
+    """A gzip file of a header and a repeated byte."""
     packed = zlib.compressobj(1, zlib.DEFLATED, 31)
     block = byte * MB
-    return b"".join([packed.compress(head), *(packed.compress(block) for _ in range(count)), packed.flush()])
+    return b"".join([packed.compress(header), *(packed.compress(block) for _ in range(megabytes)), packed.flush()])
 
 
 def idx_head(*shape: int) -> bytes:
@@ -65,7 +65,7 @@ def header(text: bytes) -> bytes:
 
 
 def many_names(path: Path, count: int) -> Path:
-    """An archive whose list alone has ``count`` members, all at one place."""
+    """An archive with ``count`` members in its central directory, all at one offset."""
     entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", *[20] * 2, *[0] * 4, *[0] * 3, 1, *[0] * 4, 0, 0) + b"a"
     size = count * len(entry)
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count % 2**16, count % 2**16, size, 0, 0)
@@ -78,7 +78,7 @@ def tensors(count: int) -> bytes:
 
 
 def bombs(folder: Path) -> dict:
-    """For each bomb, what reads it. The readers are imported before the limit is set."""
+    """The reader and the path of each bomb. Readers are imported before the memory limit is set."""
     from jaxnets import data, weights
 
     at = lambda name: folder / name
@@ -121,7 +121,7 @@ def bombs(folder: Path) -> dict:
 
 
 def long_texts(folder: Path) -> dict:
-    """Files of the length that they have, which took time by its square, or memory by a multiple of it."""
+    """Readers and long files that must need time and memory linear in their length."""
     from jaxnets import data
 
     at = lambda name: folder / name
@@ -143,7 +143,7 @@ def long_texts(folder: Path) -> dict:
 
 
 def memory_now() -> int:
-    """The resident memory in MB; the kernel counts its peak anew from here."""
+    """The resident memory in MB; also resets the peak that the kernel records."""
     Path("/proc/self/clear_refs").write_text("5")
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // MB
 
@@ -157,10 +157,10 @@ def memory_peak() -> int:
 def main(kind: str, folder: Path) -> None:
     from jaxnets import data
 
-    data.learn_pieces(["a"], 256).encode("a")  # what is imported at the first use
+    data.learn_pieces(["a"], 256).encode("a")  # modules are imported at the first use
     files = {"bombs": bombs, "long_texts": long_texts}[kind](folder)
     if kind == "bombs":
-        sys.modules["jaxnets.data.sources.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb does
+        sys.modules["jaxnets.data.sources.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb is sufficient
         sys.modules["jaxnets.data.formats.csv_table"].MAX_BYTES = 32 * MB
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))

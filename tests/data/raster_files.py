@@ -1,4 +1,4 @@
-"""Image files written byte by byte, so that what they hold is known without the library that reads them."""
+"""TIFF and PNG files written byte by byte, independent of the library under test."""
 
 import struct
 import zlib
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def packed(samples, bits, order=">"):
-    """Samples ``[H, W * S]`` of 1 to 32 bits, each row ending on a byte."""
+    """Packs samples ``[H, W * S]`` of 1 to 32 bits; rows are padded to whole bytes."""
     if bits in (8, 16, 32):
         return samples.astype(f"{order}u{bits // 8}").tobytes()
     shifts = np.arange(bits)[::-1]
@@ -19,8 +19,8 @@ def tiff(samples, bits, photometric=1, order="<", sample_format=1, extra=(), pal
     """A TIFF of one uncompressed strip; ``samples`` are ``[H, W]`` or ``[H, W, S]``.
 
     Args:
-        more: Further tags of one SHORT each, ``(tag, value)``.
-        data: Of the strip; None: the packed samples.
+        more: Additional tags ``(tag, value)`` of type SHORT.
+        data: The bytes of the strip; None for the packed samples.
     """
     height, width, count = (*samples.shape, 1)[:3]
     strip = packed(samples.reshape(height, -1), bits, order) if data is None else data
@@ -65,7 +65,7 @@ def png(samples, bits, color, *chunks):
 
 
 def exif(orientation, order="<"):
-    """An EXIF block with a maker, the orientation and a resolution, in this order."""
+    """An EXIF block with three entries: maker, orientation and resolution."""
     entries = [(0x010F, 2, 6, None), (0x0112, 3, 1, orientation), (0x011A, 5, 1, None)]
     begin = 8 + 2 + 12 * len(entries) + 4
     data = b"Maker\0" + struct.pack(order + "II", 72, 1)

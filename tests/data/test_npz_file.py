@@ -1,4 +1,4 @@
-"""Files that are given to the readers of npz files and are none, or lack something."""
+"""npz files: messages for files of other formats and for missing arrays."""
 
 import gzip
 import io
@@ -38,9 +38,9 @@ WRONG = {
     "empty": (b"", "it is an empty file" + FIX),
     "noise": (bytes(range(256)), "it is something else" + FIX),
     "objects": (written(np.savez, **OBJECTS), "y_test: Object arrays cannot be loaded .*; convert them with .astype"),
-    "cut short": (written(np.savez, **ARRAYS)[:-40], "no npz file of plain arrays"),
-    "another archive": (archive(), "has no x_train, y_train, x_test, y_test; it has table.csv"),
-    "other names": (written(np.savez, a=np.zeros(3)), "has no x_train, y_train, x_test, y_test; it has a$"),
+    "truncated": (written(np.savez, **ARRAYS)[:-40], "must be an npz file of plain arrays, got an error"),
+    "other archive": (archive(), "must have the arrays x_train, y_train, x_test, y_test, got table.csv"),
+    "other names": (written(np.savez, a=np.zeros(3)), "must have the arrays x_train, y_train, x_test, y_test, got a$"),
 }
 
 
@@ -49,21 +49,21 @@ READERS = [data.series, data.labeled_sets, data.image_arrays]
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("content, message", WRONG.values(), ids=WRONG)
-def test_what_is_no_npz_file_is_named(tmp_path, reader, content, message):
+def test_other_files_are_rejected_with_their_format(tmp_path, reader, content, message):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         reader(str(tmp_path / "a"))
 
 
-def test_arrays_of_encoded_images_are_asked_for_by_their_names(tmp_path):
+def test_missing_arrays_of_encoded_images_are_listed(tmp_path):
     (tmp_path / "a.npz").write_bytes(written(np.savez, **ARRAYS))
-    with pytest.raises(ValueError, match="has no jpg_train, off_train, jpg_test, off_test; it has x_train"):
+    with pytest.raises(ValueError, match="must have the arrays jpg_train, off_train, jpg_test, off_test, got x_train"):
         data.jpeg_images(str(tmp_path / "a.npz"))
 
 
 @pytest.mark.parametrize("reader", [*READERS, data.jpeg_images])
-def test_a_folder_is_no_file(tmp_path, reader):
+def test_folders_and_missing_files_are_rejected(tmp_path, reader):
     with pytest.raises(ValueError, match="must be an npz file, got a folder"):
         reader(str(tmp_path))
-    with pytest.raises(ValueError, match="no file at .*nowhere"):
+    with pytest.raises(ValueError, match="nowhere must be an npz file, got no such file"):
         reader(str(tmp_path / "nowhere"))

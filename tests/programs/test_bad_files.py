@@ -113,14 +113,14 @@ def missing_file_in_folder(folder: Path):
 
 # name: (function that runs a program, exit code, part of the message)
 CASES = {
-    "missing text": (train("--config.data.path=nowhere.txt"), 2, "no text file or folder at nowhere.txt"),
-    "empty text": (train_on(b""), 2, "no text in"),
-    "empty folder": (missing_file_in_folder, 2, "holds no file"),
-    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens must leave at least 2 for validation"),
+    "missing text": (train("--config.data.path=nowhere.txt"), 2, "nowhere.txt must be a text file or a folder"),
+    "empty text": (train_on(b""), 2, "must contain text, got 1 file, all empty"),
+    "empty folder": (missing_file_in_folder, 2, "must contain text files, got none"),
+    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens leave 0 for validation"),
     "undecodable text": (
         train_on(b"se\xf1or " * 99, "--config.data.unit=character"),
         2,
-        "text.txt is not UTF-8: byte 2",
+        "text.txt must be UTF-8, got 0xf1 as byte 2",
     ),
     "batch larger than the text": (
         train_on(b"abc " * 99, "--config.data.batch_size=999"),
@@ -156,7 +156,7 @@ CASES = {
     "missing folder of images": (
         classify("--config=pixel_mnist", "--config.data.path=nowhere"),
         2,
-        "no folder at nowhere",
+        "nowhere must be a folder, got no such path",
     ),
     "corrupt image": (images(lambda root: (root / "train/cat/3.png").write_bytes(b"no image")), 2, "train/cat/3.png"),
     "other classes to test on": (

@@ -103,7 +103,7 @@ CASES = {
             "generate", [f"--workdir={small_run(folder, '--config.data.unit=character')}", "--prompt=año"]
         ),
         2,
-        "--prompt: characters outside the vocabulary of this run: 'ñ'; it knows ' ?Hacdhklmouw'",
+        "--prompt: characters must be in the vocabulary ' ?Hacdhklmouw', got 'ñ'",
     ),
     "empty prompt": (of_run("generate", "--prompt="), 2, "--prompt must have at least one character, got none"),
     "negative temperature": (of_run("generate", "--temperature=-1"), 2, "flag --temperature=-1"),
@@ -160,4 +160,4 @@ def test_debug_shows_the_traceback(tmp_path):
     done = train("--config.data.path=nowhere.txt", "--debug")(tmp_path)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("train: no text file or folder")
+    assert done.stderr.splitlines()[-1].startswith("train: nowhere.txt must be a text file or a folder")

@@ -42,11 +42,11 @@ def features_of(found: Table, cells: Cells, columns: Columns) -> np.ndarray:
     """
     if columns.features > MAX_FEATURES:
         raise ValueError(f"{found.path} must have at most {MAX_FEATURES:,} features, got {columns.features:,}")
-    made = np.zeros((found.rows, columns.features))
+    features = np.zeros((found.rows, columns.features))
     first = 0
     for name, texts in zip(columns.names, columns.categories, strict=True):
         if not texts:
-            made[:, first] = cells.numbers[name]
+            features[:, first] = cells.numbers[name]
             first += 1
             continue
         number = {text: i for i, text in enumerate(texts)}
@@ -59,9 +59,9 @@ def features_of(found: Table, cells: Cells, columns: Columns) -> np.ndarray:
                 f"{place(found, cells, wrong[0], name)} must be one of {len(texts)} categories of the training split, "
                 f"got {printable(repr(text), 60)}"
             )
-        made[np.arange(found.rows), first + codes] = 1
+        features[np.arange(found.rows), first + codes] = 1
         first += len(texts)
-    return made
+    return features
 
 
 def check_columns(found: Table, names: Sequence[str]) -> None:
@@ -83,9 +83,9 @@ def targets_of(cells: Cells, target: Sequence[str], classes: bool) -> tuple[np.n
     if target[0] in cells.texts:
         return cells.texts[target[0]].codes, cells.texts[target[0]].known
     values = np.stack([cells.numbers[name] for name in target], axis=1)
-    return (_whole(values[:, 0]), ()) if classes else (values, tuple(target))
+    return (_integers(values[:, 0]), ()) if classes else (values, tuple(target))
 
 
-def _whole(values: np.ndarray) -> np.ndarray:
+def _integers(values: np.ndarray) -> np.ndarray:
     """Converts numbers to int64 if all are integers that float64 represents."""
     return values.astype(np.int64) if np.all((values == np.round(values)) & (np.abs(values) <= 2**53)) else values

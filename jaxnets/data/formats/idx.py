@@ -13,7 +13,7 @@ from jaxnets.ops.compressed import append_blocks, read_blocks
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.printable import printable
 
-_LARGEST_HEAD = 4 + 4 * 255
+_MAX_HEADER = 4 + 4 * 255
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -37,7 +37,7 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 def _array(path: str, file: IO[bytes]) -> np.ndarray:
     content, source = bytearray(), read_blocks(file)
-    append_blocks(content, source, _LARGEST_HEAD)
+    append_blocks(content, source, _MAX_HEADER)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or content[3] == 0:
         raise ValueError(f"{path} must be an IDX file, got a file that begins with {content[:4].hex(' ') or 'nothing'}")
     kind, rank = np.dtype(_TYPES[content[2]]), content[3]
@@ -71,13 +71,13 @@ def idx_folder(path: str) -> dict[str, np.ndarray]:
         )
     arrays = {}
     for part in ("train", "t10k"):
-        for what, rank in (("images", 3), ("labels", 1)):
-            file = _file(folder, f"{part}-{what}", rank)
+        for kind, rank in (("images", 3), ("labels", 1)):
+            file = _file(folder, f"{part}-{kind}", rank)
             array = read_idx(file)
             if array.ndim != rank:
                 raise ValueError(f"{printable(file)} must have {rank} axes, got shape {array.shape}")
-            arrays[f"{part}-{what}"] = array
-        images, labels = (len(arrays[f"{part}-{what}"]) for what in ("images", "labels"))
+            arrays[f"{part}-{kind}"] = array
+        images, labels = (len(arrays[f"{part}-{kind}"]) for kind in ("images", "labels"))
         if images != labels:
             raise ValueError(
                 f"{printable(path)} must have one label per image, got {images} {part} images and {labels} labels"
@@ -93,10 +93,10 @@ def _file(folder: Path, name: str, rank: int) -> Path:
     inside = [file for each in named if each.is_dir() for file in sorted(each.glob(pattern))]
     files = [file for file in (*named, *inside) if not file.is_dir()]
     if not files:
-        held = sorted(printable(each.name, 60) for each in folder.iterdir())
+        names = sorted(printable(each.name, 60) for each in folder.iterdir())
         raise ValueError(
             f"{printable(folder)} must contain {name}-idx{rank}-ubyte or {name}-idx{rank}-ubyte.gz, got "
-            + (", ".join(held[:10]) or "nothing")
-            + (f" and {len(held) - 10} more" if len(held) > 10 else "")
+            + (", ".join(names[:10]) or "nothing")
+            + (f" and {len(names) - 10} more" if len(names) > 10 else "")
         )
     return files[0]

@@ -152,7 +152,8 @@ def _check_scans(file: Image.Image, content: bytes) -> None:
         scans, pixels = content.count(b"\xff\xda"), file.width * file.height
         if scans * max(pixels, 2**16) > MAX_SCANNED:
             raise ValueError(
-                f"the scans of a JPEG must have at most {MAX_SCANNED:,} pixels in total, got {scans:,} of {pixels:,}"
+                f"all scans of a JPEG must have at most {MAX_SCANNED:,} pixels in total, got {scans:,} scans of "
+                f"{pixels:,} pixels"
             )
 
 
@@ -181,7 +182,7 @@ def _upper_bits(file: Image.Image) -> Image.Image:
         if SIGNED not in _tag(file, SAMPLE_FORMAT):
             pixels = pixels.view(np.uint32)
         values = f"from {pixels.min()} to {pixels.max()}"
-        raise ValueError(f"pixels must have 8 or 16 bits, got more, {values}, whose white value is unknown")
+        raise ValueError(f"pixels must have 8 or 16 bits, got more, with values {values} and unknown white value")
     pixels = (pixels >> (bits - 8)).astype(np.uint8)
     if WHITE_IS_ZERO in _tag(file, PHOTOMETRIC):  # Pillow inverts only 8 bits
         pixels = ~pixels

@@ -173,23 +173,23 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         size = int.from_bytes(length, "little")
         if size > MAX_HEAD:
             raise ValueError(f"the header of an array must have at most {MAX_HEAD:,} bytes, got {size:,}")
-        head = io.BytesIO(length + member.read(size))
-        reads = np.lib.format.read_array_header_1_0 if begin[6] == 1 else np.lib.format.read_array_header_2_0
-        shape, by_column, dtype = reads(head)
+        header = io.BytesIO(length + member.read(size))
+        read_header = np.lib.format.read_array_header_1_0 if begin[6] == 1 else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read_header(header)
         if dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded without unpickling them")
         expected = dtype.itemsize * math.prod(shape)
-        promised = info.file_size - len(begin) - len(head.getvalue())
-        if min(shape, default=0) < 0 or expected != promised:
-            raise ValueError(f"{printable(dtype, 40)} {shape} must have {expected:,} bytes, got {promised:,}")
+        declared = info.file_size - len(begin) - len(header.getvalue())
+        if min(shape, default=0) < 0 or expected != declared:
+            raise ValueError(f"{printable(dtype, 40)} {shape} must have {expected:,} bytes, got {declared:,}")
         content = np.empty(expected, np.uint8)
         at = 0
         while at < expected and (block := member.read(min(BLOCK_SIZE, expected - at))):
             content[at : at + len(block)] = np.frombuffer(block, np.uint8)
             at += len(block)
         if at < expected or member.read(1):  # reading to the end checks the CRC
-            raise ValueError(f"it must have {expected:,} bytes, got {'more' if at == expected else f'{at:,}'}")
-    return content.view(dtype).reshape(shape, order="F" if by_column else "C")
+            raise ValueError(f"the array must have {expected:,} bytes, got {'more' if at == expected else f'{at:,}'}")
+    return content.view(dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
 def npz_of(arrays: Mapping[str, np.ndarray]) -> bytes:
