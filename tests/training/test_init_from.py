@@ -122,7 +122,7 @@ WRONG = {
         "",
         ("--config.train.init_exclude=he(ad",),
         UsageError,
-        "must be a regular expression, got he(ad: mis",
+        "must be a regular expression, got he(ad: missing",
     ),
     "no match": (
         "",

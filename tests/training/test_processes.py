@@ -141,9 +141,9 @@ def test_a_signal_to_one_process_saves_and_ends_all(start_processes, small_flags
 
 def test_a_signal_before_training_ends_the_program(start_processes, small_flags, tmp_path, monkeypatch):
     """The signal arrives after the processes have joined, during the import of the model."""
-    (tmp_path / "signalled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    (tmp_path / "signaled.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
-    flags = (f"--workdir={tmp_path / 'run'}", *small_flags, "--config.model.name=signalled.Net")
+    flags = (f"--workdir={tmp_path / 'run'}", *small_flags, "--config.model.name=signaled.Net")
     (started,) = start_processes(1, 1, *flags)
     stderr = started.communicate(timeout=100)[1]
     assert (started.returncode, stderr) == (128 + signal.SIGTERM, "train: stopped by SIGTERM\n")
