@@ -91,14 +91,14 @@ class HighwayNetwork(ImageModel):
     Parameters: ``layer_1``, dense; ``layer_<i>`` of ``HighwayLayer`` for i from 2; ``head``.
 
     Attributes:
-        depth: Hidden layers; 10, 20, 50 and 100 in the paper.
+        num_layers: Hidden layers; 10, 20, 50 and 100 in the paper.
         width: Units of each hidden layer; 50 in the paper.
         num_classes: Classes; 0: no head.
         gate_bias, activation: As in ``HighwayLayer``.
         dtype: Compute dtype; logits are at least float32.
     """
 
-    depth: int = 10
+    num_layers: int = 10
     width: int = 50
     num_classes: int = 10
     gate_bias: float = -3.0
@@ -107,8 +107,8 @@ class HighwayNetwork(ImageModel):
 
     def activations(self, images: Float[Array, "B ..."], train: bool) -> dict[str, Float[Array, "B ..."]]:
         """Returns the activations for images ``[B, H, W, C]``, flattened as ``[C, H, W]``, or vectors ``[B, D]``."""
-        check_integer("depth", self.depth)
-        check_depth(depth=self.depth)
+        check_integer("num_layers", self.num_layers)
+        check_depth(num_layers=self.num_layers)
         x = images
         if images.ndim != 2:
             check_images(self, images, 1, ())
@@ -120,7 +120,7 @@ class HighwayNetwork(ImageModel):
         activations = {}
         first = nn.Dense(self.width, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="layer_1")
         activations["layer_1"] = x = self.activation(first(x))
-        for i in range(2, self.depth + 1):
+        for i in range(2, self.num_layers + 1):
             x = HighwayLayer(self.gate_bias, self.activation, self.dtype, name=f"layer_{i}")(x)
             activations[f"layer_{i}"] = x
         if self.num_classes:
@@ -139,21 +139,21 @@ class ConvHighwayNetwork(ImageModel):
 
     Attributes:
         widths: Channels of each stage.
-        layers: Highway layers of each stage.
+        layers_per_stage: Highway layers of each stage.
         num_classes: Classes; 0: no head, the output is ``pooled``.
         gate_bias, activation: As in ``HighwayLayer``.
         dtype: Compute dtype; logits are at least float32.
     """
 
     widths: Sequence[int] = (32, 48, 64)
-    layers: int = 5
+    layers_per_stage: int = 5
     num_classes: int = 10
     gate_bias: float = -3.0
     activation: Activation = nn.relu
     dtype: Dtype = jnp.float32
 
     def activations(self, images: Float[Array, "B H W C"], train: bool) -> dict[str, Float[Array, "B ..."]]:
-        check_depth(layers=self.layers)
+        check_depth(layers_per_stage=self.layers_per_stage)
         check_layer_sizes(widths=self.widths)
         check_images(self, images, 2 ** (len(self.widths) - 1), ("stage_1_plain",))
         activations = {}
@@ -161,7 +161,7 @@ class ConvHighwayNetwork(ImageModel):
         for stage, width in enumerate(self.widths, 1):
             x = x if stage == 1 else max_pool(x, 2, 2)
             x = self.activation(_conv(width, 3, self.dtype, f"stage_{stage}_plain")(x))
-            for i in range(self.layers):
+            for i in range(self.layers_per_stage):
                 name = f"stage_{stage}_layer_{i + 1}"
                 x = ConvHighwayLayer(3, self.gate_bias, self.activation, self.dtype, name=name)(x)
             activations[f"stage_{stage}"] = x

@@ -44,11 +44,11 @@ class Audio(NamedTuple):
 
     Attributes:
         samples: ``[T]``, floating point in [-1, 1].
-        rate: Sampling rate in hertz.
+        sample_rate: Sampling rate in hertz.
     """
 
     samples: np.ndarray
-    rate: int
+    sample_rate: int
 
 
 class Arrays(NamedTuple):

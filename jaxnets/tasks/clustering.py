@@ -73,7 +73,7 @@ def clustering(model: Model, spec: Quantities, make_learner: MakeLearner) -> Tas
         return {"loss": Mean(-log_likelihood, count), "oracle": oracle}, ()
 
     def predict(variables, batch):
-        return dict(zip(("log_shares", "means", "deviations"), mixtures(variables, batch), strict=True))
+        return dict(zip(("log_weights", "means", "stds"), mixtures(variables, batch), strict=True))
 
     def draw(variables, splits, key):
         batch = {name: array[:MAX_SETS] for name, array in splits["validation"][0].items()}

@@ -72,9 +72,9 @@ def classification(model: Model, spec: Classes, make_learner: MakeLearner) -> Ta
 def regression(model: Model, spec: Quantities, make_learner: MakeLearner, *, error: str = "squared") -> Task:
     """Returns the task of a model with outputs ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
 
-    If the targets are standardized, the loss is the error of the standardized targets. The metric ``absolute_error``,
+    If the targets are standardized, the loss is the error of the standardized targets. The metric ``mean_absolute_error``,
     predictions and figures have the units of the data. Each of 2 to 20 quantities also has a metric
-    ``absolute_error/<name>``.
+    ``mean_absolute_error/<name>``.
 
     Args:
         model: As above.
@@ -93,15 +93,15 @@ def regression(model: Model, spec: Quantities, make_learner: MakeLearner, *, err
         chex.assert_equal_shape([outputs, targets])
         errors = jnp.abs(outputs - targets)
         squared, absolute = jnp.mean(errors**2, axis=-1), jnp.mean(errors, axis=-1)
-        values = {"loss": squared if error == "squared" else absolute, "absolute_error": absolute}
+        values = {"loss": squared if error == "squared" else absolute, "mean_absolute_error": absolute}
         if scale is None:
             return values
         errors = errors * _broadcast(scale[1], errors)
         if 1 < spec.size <= MAX_QUANTITIES:
             names = [printable(name, MAX_NAME) for name in spec.names]
             names = names if len(set(names)) == len(names) else [f"y{i}" for i in range(len(names))]
-            values |= {f"absolute_error/{name}": errors[..., i] for i, name in enumerate(names)}
-        return {**values, "absolute_error": jnp.mean(errors, axis=-1)}
+            values |= {f"mean_absolute_error/{name}": errors[..., i] for i, name in enumerate(names)}
+        return {**values, "mean_absolute_error": jnp.mean(errors, axis=-1)}
 
     def in_units(outputs):
         if scale is None:

@@ -36,7 +36,7 @@ IMAGES = (1, 224, 224, 3)
 def from_torchvision(
     state_dict: Mapping[str, Any] | str | PathLike[str],
     model: nn.Module,
-    images: Sequence[int] = IMAGES,
+    image_shape: Sequence[int] = IMAGES,
     prefix: str = "",
 ) -> dict[str, Any]:
     """Converts torchvision weights to variables of a model of ``jaxnets.convolution``.
@@ -47,7 +47,7 @@ def from_torchvision(
             DataParallel or ``_orig_mod.`` of torch.compile, or may be the former keys of DenseNet. Auxiliary heads of
             GoogLeNet are ignored if the model has none.
         model: The model, such as ``convolution.resnet50()``.
-        images: Shape ``[B, H, W, C]`` of the model's images. It matters only if the shapes of parameters depend on it.
+        image_shape: Shape ``[B, H, W, C]`` of the images. It matters only if shapes of parameters depend on it.
         prefix: Prefix of the module's keys in the state dict of a larger module, such as ``"backbone."``. Other keys
             are ignored.
 
@@ -64,7 +64,7 @@ def from_torchvision(
     source = f"weights of torchvision for {kind}"
     selected = {name: value for name, value in select_prefix(state, prefix).items() if not is_unused(model, name)}
     found = rename_keys(selected, lambda name: current_name(kind, name), source)
-    shapes = _shapes(model, images)
+    shapes = _shapes(model, image_shape)
     names = _names(rules, shapes, kind)
     expected = {
         names[path]: _to_torch_axes(path, np.empty(leaf.shape, np.bool_)).shape for path, leaf in shapes.items()

@@ -9,7 +9,7 @@ from jaxnets.data import augmentation
 
 # name: a small instance, and the shape of an input without the batch axis.
 MODELS = {
-    "AlexNet": (c.AlexNet(3, published=True, grouped=True, dense=4), (63, 63, 2)),
+    "AlexNet": (c.AlexNet(3, published=True, grouped=True, dense_features=4), (63, 63, 2)),
     "CifarResNet": (c.CifarResNet(8, 3, width=2), (5, 4, 2)),
     "ConvHighwayNetwork": (c.ConvHighwayNetwork((2, 3), 1, 3), (4, 5, 2)),
     "ConvNeXt": (c.ConvNeXt((1, 1), (2, 4), 3, 0.5), (9, 8, 2)),
@@ -17,13 +17,13 @@ MODELS = {
     "EfficientNet": (c.EfficientNet(stages=c.models.efficientnet.STAGES[:2], num_classes=3), (5, 4, 2)),
     "GoogLeNet": (c.GoogLeNet(3, auxiliary=True), (15, 16, 2)),
     "HighwayNetwork": (c.HighwayNetwork(2, 4, 3), (4, 5, 2)),
-    "LeNet5": (c.LeNet5(3, (2, 3), dense=(4,)), (12, 13, 2)),
+    "LeNet5": (c.LeNet5(3, (2, 3), dense_features=(4,)), (12, 13, 2)),
     "ResidualAttentionNetwork": (c.ResidualAttentionNetwork((1, 0, 0), 3, 4), (31, 32, 2)),
     "ResNet": (c.ResNet((1, 1), 3), (5, 4, 2)),
     "SeriesCNN": (c.SeriesCNN(3, (4, 4), (3, 3)), (5, 2)),
     "TCN": (c.TCN(3, 4, 2), (5, 2)),
     "UNet": (c.UNet(3, 2, 2, "same", batch_norm=True), (5, 4, 2)),
-    "VGG": (c.VGG((1, 1, 1, 1, 1), 3, batch_norm=True, dense=4), (32, 33, 2)),
+    "VGG": (c.VGG((1, 1, 1, 1, 1), 3, batch_norm=True, dense_features=4), (32, 33, 2)),
     "WideResNet": (c.WideResNet(10, 1, 3, dropout=0.3), (5, 4, 2)),
 }
 BLOCKS = {

@@ -15,7 +15,7 @@ COUNTS = {
     "densenet201": 20_013_928,
     "densenet161": 28_681_000,
 }
-TINY = densenet.DenseNet((2, 1), growth=4, width=6, num_classes=5)
+TINY = densenet.DenseNet((2, 1), growth_rate=4, width=6, num_classes=5)
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_channels_are_rounded_to_multiples_of_eight():
 
 def test_block_matches_its_equation():
     """For one pixel, only the center of the depthwise kernel matters, and the channel means are the pixel."""
-    block = efficientnet.MBConv(8, expand=2, kernel_size=5, epsilon=0.1)
+    block = efficientnet.MBConv(8, expand_ratio=2, kernel_size=5, epsilon=0.1)
     x = np.random.default_rng(2).normal(size=(3, 1, 1, 8)).astype(np.float32)
     variables = filled(block, x)
     p, stats = variables["params"], variables["batch_stats"]

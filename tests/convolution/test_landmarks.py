@@ -162,7 +162,7 @@ def test_lenet_matches_its_equations(float64):
 
 
 def test_features_are_flattened_channel_first():
-    model = lenet5_wide(convolutions=(2, 3), dense=(4,), num_classes=2)
+    model = lenet5_wide(convolutions=(2, 3), dense_features=(4,), num_classes=2)
     images = jax.random.normal(jax.random.key(0), (2, 8, 12, 3))
     variables = jax.jit(model.init)(jax.random.key(1), images)
     actual = jax.jit(lambda *given: model.apply(*given, features=("pooled", "dense_1")))(variables, images)
@@ -198,9 +198,9 @@ def test_response_norm_squares_in_float32():
 
 STEPS = {
     "lenet5_wide": (lenet5_wide(dropout=0.5), (9, 8, 3)),
-    "alexnet": (alexnet(dense=8, num_classes=3), (63, 66, 1)),
-    "alexnet_2012": (alexnet_2012(dense=8, num_classes=3), (66, 63, 2)),
-    "vgg_bn": (VGG((1, 1, 1, 1, 1), num_classes=3, batch_norm=True, dense=8), (32, 35, 3)),
+    "alexnet": (alexnet(dense_features=8, num_classes=3), (63, 66, 1)),
+    "alexnet_2012": (alexnet_2012(dense_features=8, num_classes=3), (66, 63, 2)),
+    "vgg_bn": (VGG((1, 1, 1, 1, 1), num_classes=3, batch_norm=True, dense_features=8), (32, 35, 3)),
 }
 
 

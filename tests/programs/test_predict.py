@@ -127,7 +127,7 @@ def test_predicted_quantities_are_in_the_units_of_the_file(run_of, folder, tmp_p
     assert header == ["row", "progression"]
     true = [float(row[-1]) for row in list(csv.reader((folder / "new.csv").open()))[1:]]
     error = np.abs(np.array([float(row[1]) for row in found]) - true).mean()
-    np.testing.assert_allclose(error, evaluated(run, folder / "new.csv")["file/absolute_error"], rtol=1e-5)
+    np.testing.assert_allclose(error, evaluated(run, folder / "new.csv")["file/mean_absolute_error"], rtol=1e-5)
 
 
 def test_scores_of_a_text_agree_with_evaluation(run_of, tmp_path):

@@ -113,7 +113,7 @@ SMALL_SERIES = ("--config.model.hidden_size=8", "--config.train.steps=6", "--con
             "adding",
             ("--config.data.length=5", "--config.model.cell=recurrent.elman"),
             ("predicted",),
-            "absolute_error",
+            "mean_absolute_error",
             marks=pytest.mark.slow,
         ),
     ],

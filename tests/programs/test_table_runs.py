@@ -44,7 +44,7 @@ def test_regression_learns_and_predicts_in_the_units_of_the_table(table, tmp_pat
     loop.train(settings, workdir, made, task, compiled)
     run = restore.open_run(workdir, "last")
     last = read_metrics(workdir)[-1]
-    assert 300 < last["validation/absolute_error"] < 600  # 660 for constant predictions of the mean
+    assert 300 < last["validation/mean_absolute_error"] < 600  # 660 for constant predictions of the mean
     assert last["validation/loss"] < 0.7
     raw = data.read_inputs(str(path), rundir.read_inputs(workdir))
     batch = data.preprocess(run.inputs(), raw)

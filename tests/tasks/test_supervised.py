@@ -81,7 +81,7 @@ def test_regression_metrics_equal_those_of_scikit_learn():
     valid = [batch[name][batch["mask"]] for name in ("targets", "inputs")]
     found = means(task, variables, batch)
     assert found["loss"] == pytest.approx(mean_squared_error(*valid), rel=1e-5)
-    assert found["absolute_error"] == pytest.approx(mean_absolute_error(*valid), rel=1e-5)
+    assert found["mean_absolute_error"] == pytest.approx(mean_absolute_error(*valid), rel=1e-5)
     shown = drawn(task, variables, [batch, batch])["predicted"].axes[0].lines[1].get_ydata()
     np.testing.assert_allclose(shown, np.tile(valid[1][:, 0], 2))
 
@@ -181,10 +181,10 @@ def test_standardized_quantities_have_metrics_and_predictions_in_their_units():
     predictions = batch["inputs"] * std + mean
     found = means(task, variables, batch)
     assert found["loss"] == pytest.approx(mean_squared_error(batch["targets"][mask], batch["inputs"][mask]), rel=1e-5)
-    assert found["absolute_error"] == pytest.approx(mean_absolute_error(true[mask], predictions[mask]), rel=1e-5)
+    assert found["mean_absolute_error"] == pytest.approx(mean_absolute_error(true[mask], predictions[mask]), rel=1e-5)
     for i, name in enumerate(spec.names):
         expected = mean_absolute_error(true[mask, i], predictions[mask, i])
-        assert found[f"absolute_error/{name}"] == pytest.approx(expected, rel=1e-5)
+        assert found[f"mean_absolute_error/{name}"] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose(task.endpoints["predict"].function(variables, batch), predictions, rtol=1e-6)
     shown = drawn(task, variables, [batch])["predicted"].axes[0].lines[1].get_ydata()
     np.testing.assert_allclose(shown, predictions[mask, 0], rtol=1e-6)

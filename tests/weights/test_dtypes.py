@@ -13,7 +13,7 @@ FLOAT8 = ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
 LOW = [*HALF, *FLOAT8]
 KEEP = ["float32", "float64"]
 OTHER = ["int8", "uint8", "int32", "int64", "bool", "complex64"]
-NETWORK = convolution.VGG((1, 1, 1, 1, 1), num_classes=2, dense=4)
+NETWORK = convolution.VGG((1, 1, 1, 1, 1), num_classes=2, dense_features=4)
 SHAPES = {"weight_ih_l0": (8, 3), "weight_hh_l0": (8, 2), "bias_ih_l0": (8,), "bias_hh_l0": (8,)}
 
 

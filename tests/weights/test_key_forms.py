@@ -88,7 +88,7 @@ def test_the_error_suggests_a_missing_prefix(prefixes, convert):
 
 
 def test_former_names_of_densenet_are_accepted():
-    model = convolution.DenseNet((2, 1), growth=4, width=8, num_classes=2)
+    model = convolution.DenseNet((2, 1), growth_rate=4, width=8, num_classes=2)
     variables = variables_of(model)
     state = weights.to_torchvision(variables, model)
     published = {re.sub(r"(denselayer\d\.(?:norm|conv))(\d)", r"\1.\2", name): value for name, value in state.items()}
@@ -189,7 +189,7 @@ def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match="`variables` must be a nested dict of arrays, got NoneType"):
         weights.to_torchvision(None, RESNET)
     with pytest.raises(ValueError, match=r"`images` must be a shape \[B, H, W, C\], .* got 224"):
-        weights.from_torchvision(STATE, RESNET, images=224)
+        weights.from_torchvision(STATE, RESNET, image_shape=224)
 
 
 def test_a_builder_instead_of_a_model_is_rejected():

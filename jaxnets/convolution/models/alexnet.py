@@ -38,7 +38,7 @@ class AlexNet(ImageModel):
         published: Whether to use the form of 2012: more channels, local response normalization after the first two
             convolutions, dropout after the dense layers instead of before them, and the published initializers.
         grouped: Whether convolutions 2, 4 and 5 have two groups, as on the two GPUs of 2012.
-        dense: Units of each dense layer.
+        dense_features: Units of each dense layer.
         dropout: Dropout rate, at the outputs of the dense layers if ``published``, and at their inputs otherwise.
         dtype: Compute dtype; logits are at least float32.
     """
@@ -46,7 +46,7 @@ class AlexNet(ImageModel):
     num_classes: int = 1000
     published: bool = False
     grouped: bool = False
-    dense: int = 4096
+    dense_features: int = 4096
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
 
@@ -65,7 +65,7 @@ class AlexNet(ImageModel):
         for layer in (1, 2):
             if not self.published:
                 x = Dropout(self.dropout, deterministic=not train)(x)
-            x = activations[f"dense_{layer}"] = nn.relu(self._dense(self.dense, x, f"dense_{layer}", 1.0)(x))
+            x = activations[f"dense_{layer}"] = nn.relu(self._dense(self.dense_features, x, f"dense_{layer}", 1.0)(x))
             if self.published:
                 x = Dropout(self.dropout, deterministic=not train)(x)
         if self.num_classes:

@@ -28,24 +28,24 @@ class DenseLayer(nn.Module):
     Parameters: ``norm_1``, ``conv_1`` (1 x 1), ``norm_2``, ``conv_2`` (3 x 3), no biases.
 
     Attributes:
-        growth: Growth rate k, the channels that the layer adds.
-        bottleneck: Channels of the bottleneck, as a multiple of k.
+        growth_rate: Growth rate k, the channels that the layer adds.
+        bn_size: Channels of the bottleneck, as a multiple of k.
         dropout: Dropout rate of the added channels.
         dtype: Compute dtype.
     """
 
-    growth: int
-    bottleneck: int = 4
+    growth_rate: int
+    bn_size: int = 4
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"], train: bool = False) -> Float[Array, "B H W F"]:
-        """Maps ``[B, H, W, C]`` to ``[B, H, W, C + growth]``."""
+        """Maps ``[B, H, W, C]`` to ``[B, H, W, C + growth_rate]``."""
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
-        y = unbiased_conv(self.bottleneck * self.growth, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv_1")(y)
+        y = unbiased_conv(self.bn_size * self.growth_rate, 1, kernel_init=HE_IN, dtype=self.dtype, name="conv_1")(y)
         y = nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(y, train))
-        y = unbiased_conv(self.growth, 3, kernel_init=HE_IN, dtype=self.dtype, name="conv_2")(y)
+        y = unbiased_conv(self.growth_rate, 3, kernel_init=HE_IN, dtype=self.dtype, name="conv_2")(y)
         y = Dropout(self.dropout, deterministic=not train)(y)
         return jnp.concatenate([x, y], axis=-1)
 
@@ -81,37 +81,37 @@ class DenseNet(ImageModel):
     Parameters: ``stem``; ``block_<b>_layer_<l>``; ``transition_<b>``; ``norm``; ``head``.
 
     Attributes:
-        layers: Layers of each dense block.
-        growth: Growth rate k, the channels that each layer adds.
+        block_config: Layers of each dense block.
+        growth_rate: Growth rate k, the channels that each layer adds.
         width: Channels of the stem.
         num_classes: Classes; 0: no head, the output is ``pooled``.
-        bottleneck: Channels of each bottleneck, as a multiple of k.
+        bn_size: Channels of each bottleneck, as a multiple of k.
         dropout: Dropout rate of each layer; the paper uses 0.2 without augmentation.
         dtype: Compute dtype; logits are at least float32.
     """
 
-    layers: Sequence[int] = (6, 12, 24, 16)
-    growth: int = 32
+    block_config: Sequence[int] = (6, 12, 24, 16)
+    growth_rate: int = 32
     width: int = 64
     num_classes: int = 1000
-    bottleneck: int = 4
+    bn_size: int = 4
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
     def activations(self, images: Float[Array, "B H W C"], train: bool) -> dict[str, Float[Array, "B ..."]]:
-        check_depths(layers=self.layers)
+        check_depths(block_config=self.block_config)
         # The stem and its pooling round up, the transitions round down. With four blocks, the minimum is 29.
-        check_images(self, images, 4 * 2 ** (len(self.layers) - 1) - 3, ("stem", "conv"))
+        check_images(self, images, 4 * 2 ** (len(self.block_config) - 1) - 3, ("stem", "conv"))
         activations = {}
         x = ConvNorm(self.width, 7, 2, kernel_init=HE_IN, dtype=self.dtype, name="stem")(images, train)
         activations["stem"] = x
         x = max_pool(x, 3, 2, padding=1)
-        for block, num_layers in enumerate(self.layers, start=1):
+        for block, num_layers in enumerate(self.block_config, start=1):
             for layer in range(1, num_layers + 1):
                 name = f"block_{block}_layer_{layer}"
-                x = DenseLayer(self.growth, self.bottleneck, self.dropout, self.dtype, name=name)(x, train)
+                x = DenseLayer(self.growth_rate, self.bn_size, self.dropout, self.dtype, name=name)(x, train)
             activations[f"block_{block}"] = x
-            if block < len(self.layers):
+            if block < len(self.block_config):
                 x = Transition(x.shape[-1] // 2, self.dtype, name=f"transition_{block}")(x, train)
                 activations[f"transition_{block}"] = x
         activations["norm"] = nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train))
@@ -138,4 +138,4 @@ def densenet201(**options: Any) -> DenseNet:
 
 def densenet161(**options: Any) -> DenseNet:
     """DenseNet-161, with growth rate 48, 28,681,000 parameters. Options: ``num_classes``, ``dropout``, ``dtype``."""
-    return DenseNet((6, 12, 36, 24), growth=48, width=96, **options)
+    return DenseNet((6, 12, 36, 24), growth_rate=48, width=96, **options)

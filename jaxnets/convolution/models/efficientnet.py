@@ -27,7 +27,7 @@ HEAD = nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
 class Stage(NamedTuple):
     """A row of table 1 of the paper: ``layers`` blocks, the first one with ``stride``."""
 
-    expand: int
+    expand_ratio: int
     kernel_size: int
     stride: int
     features: int
@@ -58,7 +58,7 @@ class MBConv(nn.Module):
 
     Attributes:
         features: Output channels.
-        expand: Expansion factor of the channels.
+        expand_ratio: Expansion factor of the channels.
         kernel_size: Height and width of the depthwise kernel.
         stride: Stride of the depthwise convolution.
         rate: Rate of stochastic depth, for blocks that add x.
@@ -67,7 +67,7 @@ class MBConv(nn.Module):
     """
 
     features: int
-    expand: int = 6
+    expand_ratio: int = 6
     kernel_size: int = 3
     stride: int = 1
     rate: float = 0.0
@@ -82,9 +82,9 @@ class MBConv(nn.Module):
         """Maps ``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``."""
         layer = partial(ConvNorm, momentum=self.momentum, epsilon=self.epsilon, dtype=self.dtype)
         channels = x.shape[-1]
-        expanded, squeezed = channels * self.expand, max(1, channels // 4)
+        expanded, squeezed = channels * self.expand_ratio, max(1, channels // 4)
         y = x
-        if self.expand > 1:
+        if self.expand_ratio > 1:
             y = layer(expanded, 1, activation=nn.silu, name="expand")(y, train)
         y = layer(expanded, self.kernel_size, self.stride, expanded, activation=nn.silu, name="depthwise")(y, train)
         y = SqueezeExcite(squeezed, nn.silu, dtype=self.dtype, name="squeeze_excite")(y)
@@ -101,8 +101,8 @@ class EfficientNet(ImageModel):
     Parameters: ``stem``; ``stage_<s>_block_<b>``; ``last``; ``head``.
 
     Attributes:
-        width: Width coefficient: the channels relative to B0, rounded to multiples of 8.
-        depth: Depth coefficient: the blocks of a stage relative to B0, rounded up.
+        width_mult: Width coefficient: the channels relative to B0, rounded to multiples of 8.
+        depth_mult: Depth coefficient: the blocks of a stage relative to B0, rounded up.
         stages: Stages before scaling; by default those of B0.
         num_classes: Classes; 0: no head, the output is ``pooled``.
         dropout: Dropout rate before the head.
@@ -111,8 +111,8 @@ class EfficientNet(ImageModel):
         dtype: Compute dtype; logits are at least float32.
     """
 
-    width: float = 1.0
-    depth: float = 1.0
+    width_mult: float = 1.0
+    depth_mult: float = 1.0
     stages: Sequence[Stage] = STAGES
     num_classes: int = 1000
     dropout: float = 0.2
@@ -129,14 +129,14 @@ class EfficientNet(ImageModel):
         activations = {}
         x = layer(self._channels(STEM), 3, 2, name="stem")(images, train)
         activations["stem"] = x
-        num_blocks = [math.ceil(stage.layers * self.depth) for stage in self.stages]
-        check_depths(depth=num_blocks)
+        num_blocks = [math.ceil(stage.layers * self.depth_mult) for stage in self.stages]
+        check_depths(depth_mult=num_blocks)
         for s, (stage, count) in enumerate(zip(self.stages, num_blocks, strict=True)):
             for b in range(count):
                 rate = self.stochastic_depth * (sum(num_blocks[:s]) + b) / sum(num_blocks)
                 stride = stage.stride if b == 0 else 1
                 channels, name = self._channels(stage.features), f"stage_{s + 1}_block_{b + 1}"
-                x = MBConv(channels, stage.expand, stage.kernel_size, stride, rate, *norm, name=name)(x, train)
+                x = MBConv(channels, stage.expand_ratio, stage.kernel_size, stride, rate, *norm, name=name)(x, train)
             activations[f"stage_{s + 1}"] = x
         activations["last"] = layer(4 * x.shape[-1], 1, name="last")(x, train)
         activations["pooled"] = global_average(activations["last"])
@@ -147,7 +147,7 @@ class EfficientNet(ImageModel):
 
     def _channels(self, base: int) -> int:
         """Scales channels to the nearest multiple of 8, or to the next one if rounding would lose more than 10 %."""
-        scaled = base * self.width
+        scaled = base * self.width_mult
         rounded = max(8, int(scaled + 4) // 8 * 8)
         return rounded + 8 if rounded < 0.9 * scaled else rounded
 

@@ -34,7 +34,7 @@ class LeNet5(ImageModel):
         num_classes: Classes; 0: no head, the output is that of the last dense layer.
         convolutions: Channels of the two convolutions.
         padding: Padding of each convolution on all sides; 2 preserves the size.
-        dense: Units of each dense layer.
+        dense_features: Units of each dense layer.
         dropout: Dropout rate of these units.
         dtype: Compute dtype; logits are at least float32.
     """
@@ -42,7 +42,7 @@ class LeNet5(ImageModel):
     num_classes: int = 10
     convolutions: tuple[int, int] = (6, 16)
     padding: tuple[int, int] = (2, 0)
-    dense: Sequence[int] = (120, 84)
+    dense_features: Sequence[int] = (120, 84)
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
 
@@ -64,7 +64,7 @@ class LeNet5(ImageModel):
             x = max_pool(activations[f"conv_{layer}"], 2, 2)
         activations["pooled"] = x
         x = self._flatten(x, images)
-        for layer, units in enumerate(self.dense, 1):
+        for layer, units in enumerate(self.dense_features, 1):
             dense = nn.Dense(units, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name=f"dense_{layer}")
             activations[f"dense_{layer}"] = nn.relu(dense(x))
             x = Dropout(self.dropout, deterministic=not train)(activations[f"dense_{layer}"])
@@ -96,4 +96,6 @@ def lenet5_wide(**options: Any) -> LeNet5:
 
     1,677,170 parameters for 32 x 32 x 3 and 100 classes. Options: ``num_classes``, ``dropout``, ``dtype``.
     """
-    return LeNet5(**{"num_classes": 100, "convolutions": (20, 50), "padding": (2, 2), "dense": (500,), **options})
+    return LeNet5(
+        **{"num_classes": 100, "convolutions": (20, 50), "padding": (2, 2), "dense_features": (500,), **options}
+    )

@@ -34,7 +34,7 @@ class VGG(ImageModel):
         convolutions: Convolutions of each stage.
         num_classes: Classes; 0: no head, the output is ``dense_2``.
         batch_norm: Whether batch normalization follows each convolution; the convolutions have a bias in either case.
-        dense: Units of each dense layer.
+        dense_features: Units of each dense layer.
         dropout: Dropout rate of these units.
         dtype: Compute dtype; logits are at least float32.
     """
@@ -42,7 +42,7 @@ class VGG(ImageModel):
     convolutions: Sequence[int] = (2, 2, 3, 3, 3)
     num_classes: int = 1000
     batch_norm: bool = False
-    dense: int = 4096
+    dense_features: int = 4096
     dropout: float = 0.5
     dtype: Dtype = jnp.float32
 
@@ -59,7 +59,7 @@ class VGG(ImageModel):
         x = jnp.moveaxis(x, -1, 1).reshape(len(x), 49 * x.shape[-1])
         normal = nn.initializers.normal(0.01)
         for layer in (1, 2):
-            dense = nn.Dense(self.dense, kernel_init=normal, dtype=self.dtype, name=f"dense_{layer}")
+            dense = nn.Dense(self.dense_features, kernel_init=normal, dtype=self.dtype, name=f"dense_{layer}")
             x = activations[f"dense_{layer}"] = nn.relu(dense(x))
             x = Dropout(self.dropout, deterministic=not train)(x)
         if self.num_classes:

@@ -64,14 +64,14 @@ class WideResNet(ImageModel):
 
     Attributes:
         depth: Layers, 6 n + 4.
-        widen: Widening factor k.
+        widen_factor: Widening factor k.
         num_classes: Classes; 0: no head, the output is ``pooled``.
         dropout: Dropout rate in each block; 0.3 on CIFAR in the paper.
         dtype: Compute dtype; logits are at least float32.
     """
 
     depth: int = 28
-    widen: int = 10
+    widen_factor: int = 10
     num_classes: int = 10
     dropout: float = 0.0
     dtype: Dtype = jnp.float32
@@ -89,7 +89,7 @@ class WideResNet(ImageModel):
             for block in range(blocks_per_stage):
                 stride = 2 if stage and block == 0 else 1
                 name = f"stage_{stage + 1}_block_{block + 1}"
-                x = WideBlock(16 * self.widen * 2**stage, stride, self.dropout, self.dtype, name=name)(x, train)
+                x = WideBlock(16 * self.widen_factor * 2**stage, stride, self.dropout, self.dtype, name=name)(x, train)
             activations[f"stage_{stage + 1}"] = x
         activations["pooled"] = global_average(nn.relu(BatchNorm(dtype=self.dtype, name="norm")(x, train)))
         if self.num_classes:

@@ -95,7 +95,7 @@ def _wav(artifact: Audio) -> bytes:
     with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(artifact.rate)
+        file.setframerate(artifact.sample_rate)
         file.writeframes(np.round(np.clip(np.nan_to_num(samples), -1, 1) * 32767).astype("<i2").tobytes())
     return content.getvalue()
 
