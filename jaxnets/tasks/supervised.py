@@ -73,8 +73,8 @@ def regression(model: Model, spec: Quantities, make_learner: MakeLearner, *, err
     """Returns the task of a model with outputs ``[B, Q]`` or ``[B, T, Q]``; the loss is the mean error.
 
     If the targets are standardized, the loss is the error of the standardized targets. The metric
-    ``mean_absolute_error``, predictions and figures have the units of the data. Each of 2 to 20 quantities also has a metric
-    ``mean_absolute_error/<name>``.
+    ``mean_absolute_error``, predictions and figures have the units of the data. Each of 2 to 20 quantities also has a
+    metric ``mean_absolute_error/<name>``.
 
     Args:
         model: As above.

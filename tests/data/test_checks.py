@@ -42,7 +42,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("reader", WITH_PATH, ids=lambda reader: reader.__name__)
 @pytest.mark.parametrize("path", [3, b"name", ["name"], 1.5])
 def test_invalid_paths_are_rejected(reader, path):
-    with pytest.raises(ValueError, match="path must be the name of a file or folder, got "):
+    with pytest.raises(ValueError, match="`path` must be the name of a file or folder, got "):
         reader(path)
     with pytest.raises(ValueError, match="~nobody_at_all/a must be in a home folder that exists"):
         reader("~nobody_at_all/a")
@@ -60,7 +60,7 @@ INVALID = {
         (0, "a number between 0 and 1"),
         (1, "a number"),
     ],
-    "vocab_size": [(300.5, INTEGER), (255, "at least the 256 bytes")],
+    "vocab_size": [(300.5, INTEGER), (255, "at least 256, the number of bytes")],
     "columns": [(wrong, "must be two indices") for wrong in (3, "ab", (0,), (0, 1.5), (0, -1), (0, 1, 2))],
     **{
         name: [(2.5, INTEGER), ("8", INTEGER)]

@@ -89,10 +89,10 @@ def test_idx_files_of_every_dtype_are_read(tmp_path, dtype, code, pack):
 IMAGES, LABELS = np.zeros((3, 4, 4), np.uint8), np.zeros(3, np.uint8)
 INVALID_IDX = {
     "missing": (None, "cannot read .*: No such file"),
-    "empty": (b"", "is no IDX file: it begins with nothing"),
-    "another format": (b"PK\x03\x04zip", "is no IDX file: it begins with 50 4b 03 04"),
-    "no header": (bytes([0, 0, 8, 3, 0, 0]), "cut short: 6 bytes, its head alone has 16"),
-    "short": (idx_bytes(IMAGES, 8)[:-5], r"64 bytes expected for shape \(3, 4, 4\); it has 59"),
+    "empty": (b"", "must be an IDX file, got a file that begins with nothing"),
+    "another format": (b"PK\x03\x04zip", "must be an IDX file, got a file that begins with 50 4b 03 04"),
+    "no header": (bytes([0, 0, 8, 3, 0, 0]), "must have a header of 16 bytes, got a file of 6"),
+    "short": (idx_bytes(IMAGES, 8)[:-5], r"must have 64 bytes for shape \(3, 4, 4\), got 59"),
     "half a gzip": (gzip.compress(idx_bytes(IMAGES, 8))[:-12], "is damaged"),
 }
 
@@ -130,10 +130,13 @@ def test_a_folder_of_idx_files_is_read_by_rows_or_pixels(tmp_path):
 
 
 INVALID_FOLDERS = {
-    "no folder": (lambda folder: str(folder / "none"), "no folder at"),
-    "empty": (str, "no train-images-idx3-ubyte or .gz of it in"),
-    "labels": (lambda folder: mnist_folder(folder, IMAGES, LABELS[:2]), "3 train images, but 2 labels"),
-    "axes": (lambda folder: mnist_folder(folder, LABELS), "3 axes expected; given shape"),
+    "no folder": (lambda folder: str(folder / "none"), "must be a folder, got no such path"),
+    "empty": (str, "must contain train-images-idx3-ubyte or train-images-idx3-ubyte.gz, got nothing"),
+    "labels": (
+        lambda folder: mnist_folder(folder, IMAGES, LABELS[:2]),
+        "must have one label per image, got 3 train images and 2 labels",
+    ),
+    "axes": (lambda folder: mnist_folder(folder, LABELS), "must have 3 axes, got shape"),
     "no examples": (
         lambda folder: mnist_folder(folder, IMAGES[:0], LABELS[:0]),
         "the training split must have examples, got none",
@@ -190,14 +193,18 @@ def test_nan_at_the_end_of_a_row_is_padding(tmp_path):
 INSIDE = SERIES["x_train"].copy()
 INSIDE[3, 2] = np.nan
 INVALID_SERIES = {
-    "no file": (lambda folder: str(folder / "none.npz"), {}, "no file at"),
-    "missing": (lambda folder: saved(folder, y_test=None), {}, "has no y_test; it has x_train, y_train, x_test"),
-    "shapes": (lambda folder: saved(folder, y_train=SERIES["y_train"][:-1]), {}, r"y_train as \[N\] expected; given"),
-    "text": (lambda folder: saved(folder, x_test=SERIES["x_test"].astype(str)), {}, "x_test as numbers"),
+    "no file": (lambda folder: str(folder / "none.npz"), {}, "must be an npz file, got no such file"),
+    "missing": (
+        lambda folder: saved(folder, y_test=None),
+        {},
+        "must have the arrays y_test, got x_train, y_train, x_test",
+    ),
+    "shapes": (lambda folder: saved(folder, y_train=SERIES["y_train"][:-1]), {}, r"y_train must be \[N\], got"),
+    "text": (lambda folder: saved(folder, x_test=SERIES["x_test"].astype(str)), {}, "x_test must be numbers"),
     "lengths differ": (
         lambda folder: saved(folder, x_test=SERIES["x_test"][:, :5]),
         {},
-        r"\(7, 1\), x_test of \(5, 1\)",
+        r"rows of the same shape, got \(7, 1\) and \(5, 1\)",
     ),
     "NaN inside": (
         lambda folder: saved(folder, x_train=INSIDE),
@@ -207,9 +214,9 @@ INVALID_SERIES = {
     "new class": (
         lambda folder: saved(folder, y_test=np.array(["odd"] * 10)),
         {},
-        "class odd is in the test part only",
+        "class odd must occur in the training split, got it only in the test split",
     ),
-    "objects": (lambda folder: saved(folder, y_train=np.array([{}] * 40)), {}, "no npz file of plain arrays"),
+    "objects": (lambda folder: saved(folder, y_train=np.array([{}] * 40)), {}, "must be an npz file of plain arrays"),
     "batch": (saved, {"batch_size": 60}, "training examples must fill at least one batch of 60, got 34"),
     "no batch": (saved, {"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
     "fraction": (
@@ -229,5 +236,5 @@ def test_invalid_series_are_rejected(tmp_path, make, options, message):
 
 def test_other_files_than_npz_are_rejected(tmp_path):
     (tmp_path / "a.npz").write_text("not a zip")
-    with pytest.raises(ValueError, match="no npz file of plain arrays"):
+    with pytest.raises(ValueError, match="must be an npz file of plain arrays"):
         data.series(str(tmp_path / "a.npz"))

@@ -66,7 +66,7 @@ def test_images_and_labels_of_all_dtypes_are_read(tmp_path, images, labels):
         np.concatenate([batch["targets"] for batch in dataset.splits["test"]]), ARRAYS["t10k-labels"]
     )
     if images != "u1":
-        with pytest.raises(ValueError, match="train-images of unsigned bytes expected; given"):
+        with pytest.raises(ValueError, match="train-images must be uint8, got"):
             data.idx(str(tmp_path), "images", batch_size=4)
 
 

@@ -146,7 +146,7 @@ def test_a_corrupt_file_is_rejected_or_skipped(tmp_path, memory_limit, content):
     path = folder(tmp_path)
     for name in ("002.png", "005.png"):
         (tmp_path / "train" / "cat" / name).write_bytes(content)
-    with pytest.raises(ValueError, match=r"cannot decode .*train/cat/00[25].png: not in a format that Pillow knows"):
+    with pytest.raises(ValueError, match=r"cannot decode .*train/cat/00[25].png: not in a format that Pillow supports"):
         data.images(path, size=6, batch_size=4, memory_limit=memory_limit)
     dataset = data.images(path, size=6, batch_size=2, memory_limit=memory_limit, on_corrupt="skip")
     assert "2 corrupt images skipped, the first: cannot decode" in dataset.description
@@ -249,8 +249,8 @@ def test_images_are_turned_upright(orientation, turn):
 
 
 INVALID_IMAGES = {
-    "floats": ("TIFF", np.ones((3, 3), np.float32), "pixels in floating point"),
-    "32 bits": ("TIFF", np.full((3, 3), 10**6, np.int32), "pixels of more than 16 bits"),
+    "floats": ("TIFF", np.ones((3, 3), np.float32), "got floating-point numbers"),
+    "32 bits": ("TIFF", np.full((3, 3), 10**6, np.int32), "pixels must have 8 or 16 bits, got more"),
 }
 
 
@@ -320,7 +320,7 @@ def test_only_corrupt_files_are_rejected(tmp_path):
     for file in (tmp_path / "test").rglob("*.png"):
         file.write_bytes(b"")
     for memory_limit in (1, 0):
-        with pytest.raises(ValueError, match=r"none of 16 images can be decoded; cannot decode .*test/cat/016.png"):
+        with pytest.raises(ValueError, match=r"none of 16 images can be decoded: cannot decode .*test/cat/016.png"):
             data.images(path, size=6, batch_size=2, memory_limit=memory_limit, on_corrupt="skip")
 
 
@@ -329,7 +329,7 @@ def test_a_class_of_corrupt_files_is_rejected(tmp_path, memory_limit):
     path = folder(tmp_path, classes=("ape", "cat", "dog"))
     for file in tmp_path.rglob("cat/*.png"):
         file.write_bytes(b"")
-    with pytest.raises(ValueError, match="no image of class cat to learn from can be decoded; cannot .*train/cat/008"):
+    with pytest.raises(ValueError, match="no training image of class cat can be decoded: cannot .*train/cat/008"):
         data.images(path, size=6, batch_size=2, memory_limit=memory_limit, on_corrupt="skip")
 
 
@@ -398,7 +398,7 @@ def test_damaged_images_are_rejected_by_index_or_skipped(tmp_path):
 def test_a_class_of_damaged_images_is_rejected(tmp_path):
     odd = np.repeat(JPEGS["y_train"], np.diff(JPEGS["off_train"])) == 1
     path = saved(tmp_path, JPEGS, jpg_train=np.where(odd, 0, JPEGS["jpg_train"]).astype(np.uint8))
-    with pytest.raises(ValueError, match="no image of class odd to learn from can be decoded; cannot decode image 1"):
+    with pytest.raises(ValueError, match="no training image of class odd can be decoded: cannot decode image 1"):
         data.jpeg_images(path, batch_size=2, on_corrupt="skip")
 
 
@@ -434,11 +434,19 @@ INVALID_ARRAYS = {
         "y_test must have one target for each of 10 images in x_test, got 9",
     ),
     "columns": ("image_arrays", dict(y_train=np.eye(20)), r"y_train must be \[N\], got shape \(20, 20\)"),
-    "class to test": ("image_arrays", dict(y_test=np.full(10, 7)), "class 7 is in the test part only"),
-    "labels of no class": ("image_arrays", dict(y_test=np.full(10, np.nan)), "label nan of example 0 in the test part"),
-    "classes": ("image_arrays", dict(classes=np.array("odd")), r"classes as \[C\] expected; given shape \(\)"),
-    "missing": ("image_arrays", dict(y_test=None), "has no y_test"),
-    "objects": ("image_arrays", dict(y_test=np.array([{}] * 10)), "no npz file of plain arrays"),
+    "class to test": (
+        "image_arrays",
+        dict(y_test=np.full(10, 7)),
+        "class 7 must occur in the training split, got it only in the test split",
+    ),
+    "labels of no class": (
+        "image_arrays",
+        dict(y_test=np.full(10, np.nan)),
+        "labels of the test split must not be NaN, got nan in example 0",
+    ),
+    "classes": ("image_arrays", dict(classes=np.array("odd")), r"classes must have shape \[C\], got \(\)"),
+    "missing": ("image_arrays", dict(y_test=None), "must have the arrays y_test"),
+    "objects": ("image_arrays", dict(y_test=np.array([{}] * 10)), "must be an npz file of plain arrays"),
     "label": (
         "jpeg_images",
         dict(y_train=np.arange(16)),
@@ -464,7 +472,7 @@ INVALID_ARRAYS = {
             off_test=np.append(JPEGS["off_test"], len(JPEGS["jpg_test"]) + len(BIG)),
             y_test=np.zeros(7, int),
         ),
-        "image 6 of jpg_test in .* is of 7 x 6, others of 6 x 6; size= makes them equal",
+        "image 6 of jpg_test in .* must have the size of the first image, 6 x 6, got 7 x 6; `size` resizes",
     ),
 }
 

@@ -80,7 +80,7 @@ def test_symbols_do_not_occur_in_texts(path):
     ).spec
     tokens = vocabulary.encode("say <end> now")
     assert vocabulary.symbol(END) not in tokens and vocabulary.decode(tokens) == "say <end> now"
-    with pytest.raises(ValueError, match="no symbol <end> in this vocabulary of bytes"):
+    with pytest.raises(ValueError, match="`name` must be a symbol of this vocabulary of bytes, got <end>"):
         data.Vocabulary().symbol(END)
 
 
@@ -95,7 +95,7 @@ def test_symbols_do_not_occur_in_texts(path):
         ),
         (dict(max_seq_len=1), "at least one pair must have at most 1 tokens, got none"),
         (dict(batch_size=0), "`batch_size` must be an integer of at least 1, got 0"),
-        (dict(vocab_size=10), "at least the 256 bytes"),
+        (dict(vocab_size=10), "at least 256, the number of bytes"),
         (dict(path="nowhere.tsv"), "cannot read nowhere.tsv"),
     ],
 )
@@ -142,9 +142,9 @@ def test_mixed_line_ends_are_read(tmp_path):
 
 
 INVALID_FILES = {
-    "latin": (b"a\tb\nse\xf1or\tx\n", "is not UTF-8: byte 6 is 0xf1"),
+    "latin": (b"a\tb\nse\xf1or\tx\n", "must be UTF-8, got 0xf1 as byte 6"),
     "UTF-16 without a mark": ("one\tuno\n".encode("utf-16-le"), "got a control character in every second byte"),
-    "half a unit": (codecs.BOM_UTF16_LE + b"a", "is not UTF-16-LE: byte 2"),
+    "half a unit": (codecs.BOM_UTF16_LE + b"a", "must be UTF-16-LE, got 0x61 as byte 2"),
     "half a gzip": (gzip.compress(b"a\tb\n" * 99)[:-9], "got a damaged gzip file"),
     "commas": (b"a,b\nc,d\n", "line 1 must have at least 2 columns separated by tabs, got 1"),
     "empty": (b"", "must have at least one pair, got none"),

@@ -126,21 +126,24 @@ def test_label_columns_and_numeric_categories_are_read(tmp_path):
 GOOD = "age,city,kind\n" + "".join(f"{20 + i},{'ab'[i % 2]},{'xy'[i % 2]}\n" for i in range(30))
 INVALID = {
     "a missing number": (GOOD + ",a,x\n", "line 32, column 'age' must be a number, got ''"),
-    "a missing text": (GOOD + "5,,x\n", "line 32, column 'city' must be a text, got ''"),
+    "a missing text": (GOOD + "5,,x\n", "line 32, column 'city' must not be empty, got ''"),
     "NA": (GOOD + "NA,a,x\n", "line 32, column 'age' must be a number, got 'NA'"),
     "NaN": (GOOD + "nan,a,x\n", "line 32, column 'age' must be a number, got 'nan'"),
     "infinite": (GOOD + "-Infinity,a,x\n", "line 32, column 'age' must be a number, got '-Infinity'"),
-    "large": (GOOD + "1e999,a,x\n", "line 32, column 'age' must be a number of float64, got 1e999"),
+    "large": (GOOD + "1e999,a,x\n", "line 32, column 'age' must be finite in float64, got 1e999"),
     "underscores": (GOOD + "1_000,a,x\n", "line 32, column 'age' must be a number, got '1_000'"),
     "another script": (GOOD + "١,a,x\n", "line 32, column 'age' must be a number, got '١'"),
     "a decimal comma": (
         GOOD.replace(",", ";") + "1,5;a;x\n",
-        "must be a number, got '1,5'; decimals must have a point",
+        "must be a number, got '1,5'; the decimal separator must be a point",
     ),
-    "a short row": (GOOD + "5,a\n", "line 32 must have 3 cells as the header has, got 2"),
-    "after a cell of two lines": (GOOD + '5,"a\r\nb",x\n1,2\n', "line 34 must have 3 cells as the header has, got 2"),
+    "a short row": (GOOD + "5,a\n", "line 32 must have 3 cells like the header, got 2"),
+    "after a cell of two lines": (GOOD + '5,"a\r\nb",x\n1,2\n', "line 34 must have 3 cells like the header, got 2"),
     "a NUL": (GOOD + "5,a\0,x\n", "must be text, got a NUL character in line 32"),
-    "an open quote": (GOOD + '5,"a,x\n', "line 32 must be CSV with balanced double quotes, got: unexpected end"),
+    "an open quote": (
+        GOOD + '5,"a,x\n',
+        "line 32 must be CSV with balanced double quotes, got an error: unexpected end",
+    ),
     "a quote within": (GOOD + '5,"a"b,x\n', "line 32 must be CSV with balanced double quotes"),
     "a huge field": (GOOD + "5," + "a" * 200_000 + ",x\n", "line 32 must be CSV .* field larger than field limit"),
     "a long text": (
@@ -148,24 +151,24 @@ INVALID = {
         "line 32, column 'city' must have at most 1,000 characters, got 1",
     ),
     "a million columns": (",".join(map("c{}".format, range(10**6))) + "\n", "at most 16,384 columns, got 1,000,000"),
-    "a million cells": (GOOD + "," * 10**6 + "\n", "line 32 must have 3 cells as the header has, got 1,000,001"),
-    "mixed line ends": ("age,city,kind\r1,a,x\r\n2,b,x\n\n3,c\n", "line 5 must have 3 cells as the header has, got 2"),
+    "a million cells": (GOOD + "," * 10**6 + "\n", "line 32 must have 3 cells like the header, got 1,000,001"),
+    "mixed line ends": ("age,city,kind\r1,a,x\r\n2,b,x\n\n3,c\n", "line 5 must have 3 cells like the header, got 2"),
     "no header": (GOOD.partition("\n")[2].replace("a", "1").replace("b", "2").replace("x", "3"), "begin with a header"),
     "names twice": (
         "age,age,kind\n1,2,x\n",
-        "line 1: names of columns must be different, .* got 'age' twice as number 2",
+        "line 1: column names must be different .* got 'age' twice in column 2",
     ),
-    "no name": ("age,,kind\n1,2,x\n", "line 1: names of columns must be different, .* got '' as number 2"),
+    "no name": ("age,,kind\n1,2,x\n", "line 1: column names must be different .* got '' in column 2"),
     "empty": ("", "must begin with a header of column names, got nothing"),
     "the mark alone": ("\ufeff", "must begin with a header of column names, got nothing"),
     "a header alone": ("age,city,kind\n", "must have rows below its header, got none"),
     "no target": (GOOD.replace("kind", "sort"), "must have a column 'kind', got age, city, sort"),
     "a new category": (
         GOOD + "5,only here,x\n" * 1,
-        "column 'city' must be one of 2 texts of the training part, got 'only",
+        "column 'city' must be one of 2 categories of the training split, got 'only",
     ),
     "controls": (GOOD + "\x1b[2J\u202e,a,x\n", r"column 'age' must be a number, got '\\x1b\[2J\\u202e'"),
-    "too many categories": ("a,kind\n" + "".join(f"t{i},x\n" for i in range(1001)), "at most 1,000 different texts"),
+    "too many categories": ("a,kind\n" + "".join(f"t{i},x\n" for i in range(1001)), "at most 1,000 categories"),
 }
 
 
@@ -207,7 +210,7 @@ def test_new_rows_must_match_the_training_data(tmp_path):
     dataset = data.table(str(tmp_path / "a.csv"), target="kind", batch_size=4)
     new = tmp_path / "new.csv"
     for text, message in {
-        "city;age\nb;7\nc;8\n": "line 3, column 'city' must be one of 2 texts of the training part, got 'c'",
+        "city;age\nb;7\nc;8\n": "line 3, column 'city' must be one of 2 categories of the training split, got 'c'",
         "city,age\nb,x\nb,y\n": "line 2, column 'age' must be a number, got 'x'",
         "town,age\nb,1\n": "must have a column 'city', got town, age",
     }.items():
@@ -238,10 +241,10 @@ def test_new_series_and_sets_are_read_as_in_training(tmp_path):
     with pytest.raises(ValueError, match="anything: row 2 must be finite, got inf at position 1, 0"):
         data.read_inputs(path, dataset.inputs)
     np.savez(path, x=x[..., :1])
-    with pytest.raises(ValueError, match=r"x must be \[N, T, D\] with a last axis of 2"):
+    with pytest.raises(ValueError, match=r"x must have shape \[N, T, D\] with a last axis of 2"):
         data.read_inputs(path, dataset.inputs)
     np.savez(path, a=x, b=x)
-    with pytest.raises(ValueError, match="must have the array x or x_test, or one array alone, got a, b"):
+    with pytest.raises(ValueError, match="must have the array x or x_test, or a single array, got a, b"):
         data.read_inputs(path, Rows())
 
 
@@ -259,7 +262,7 @@ def test_new_images_are_read_as_in_training(tmp_path):
     np.testing.assert_array_equal(one["inputs"], pixels[:1])
     with pytest.raises(ValueError, match="classes must be among the 1 of the training data, got b"):
         data.read_labeled(str(tmp_path / "images"), Images(9, 7, 3), data.Classes(("a",)))
-    with pytest.raises(ValueError, match="must be of 8 x 7, got 9 x 7"):
+    with pytest.raises(ValueError, match="must have the size 8 x 7, got 9 x 7"):
         data.read_inputs(str(tmp_path / "images"), Images(8, 7, 3))
     np.savez(tmp_path / "a.npz", x=pixels[..., 0], y=np.arange(4) % 2)
     for inputs in (Pixels(255.0), Pixels(255.0, 7), Images(9, 7, 1)):

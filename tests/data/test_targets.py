@@ -91,7 +91,12 @@ INVALID = {
     "text": ("quantities", QUANTITIES.astype(str), {}, "training split: quantities must be numbers, got <U"),
     "too many names": ("quantities", QUANTITIES, {"quantities": np.array(["a"])}, "must have 2 different names, got 1"),
     "names twice": ("quantities", QUANTITIES, {"quantities": np.array(["a", "a"])}, "must have 2 different names"),
-    "names of two axes": ("quantities", QUANTITIES, {"quantities": np.array([["a"]])}, "quantities as .C. expected"),
+    "names of two axes": (
+        "quantities",
+        QUANTITIES,
+        {"quantities": np.array([["a"]])},
+        "quantities must have shape .C., got",
+    ),
     "three axes": ("quantities", QUANTITIES[..., None], {}, r"must be \[40\] or \[40, C\], got shape \(40, 2, 1\)"),
     "no quantity": ("quantities", QUANTITIES[:, :0], {}, "one or more different names"),
     "not 0 or 1": ("labels", with_value(LABELS, 2.0), {}, "test split: label 1 of example 1 must be 0 or 1, got 2.0"),

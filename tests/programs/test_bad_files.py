@@ -116,7 +116,7 @@ CASES = {
     "missing text": (train("--config.data.path=nowhere.txt"), 2, "nowhere.txt must be a text file or a folder"),
     "empty text": (train_on(b""), 2, "must contain text, got 1 file, all empty"),
     "empty folder": (missing_file_in_folder, 2, "must contain text files, got none"),
-    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens leave 0 for validation"),
+    "too short text": (train_on(b"short"), 2, "text too short: 5 tokens must leave at least 2 for validation"),
     "undecodable text": (
         train_on(b"se\xf1or " * 99, "--config.data.unit=character"),
         2,
