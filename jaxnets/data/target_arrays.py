@@ -39,7 +39,7 @@ def encode_targets(
     """Encodes the targets of all splits as batches hold them.
 
     Args:
-        target_type: ``"classes"``: ``[N]``, as in ``labels.number_labels``. ``"quantities"``: numbers ``[N]`` or
+        target_type: ``"classes"``: ``[N]``, as in ``labels.encode_labels``. ``"quantities"``: numbers ``[N]`` or
             ``[N, Q]``, standardized by the statistics of the first split. ``"labels"``: bool, or numbers 0 and 1,
             ``[N, C]``. ``"none"``: no targets.
         source: Name of the data in messages.

@@ -59,7 +59,7 @@ def test_integers_of_different_dtypes_are_compared_exactly(offset, first, second
 
 
 def test_object_arrays_of_strings_are_text():
-    names, numbers = number_labels(
+    names, numbers = encode_labels(
         "some data", {"training": np.array(["b", "a", "b"], object), "test": np.array(["b"])}
     )
     assert names == ("a", "b")
@@ -69,7 +69,7 @@ def test_object_arrays_of_strings_are_text():
 
 
 def test_negative_zero_equals_zero():
-    names, numbers = number_labels("some data", {"training": np.array([-0.0, 1.0, 0.0]), "test": np.array([0, 1])})
+    names, numbers = encode_labels("some data", {"training": np.array([-0.0, 1.0, 0.0]), "test": np.array([0, 1])})
     assert names == ("0.0", "1.0")
     np.testing.assert_array_equal(numbers["training"], [0, 1, 0])
     np.testing.assert_array_equal(numbers["test"], [0, 1])
@@ -155,6 +155,6 @@ def test_inputs_that_are_not_numbers_are_rejected(tmp_path, reader, dtype):
 def test_classes_only_in_the_test_split_are_rejected():
     composed, decomposed = np.array(["\xe9", "b"]), np.array(["e\u0301", "b"])
     with pytest.raises(ValueError, match="got it only in the test split; the training split has it in another Unicode"):
-        number_labels("some data", {"training": composed, "test": decomposed})
+        encode_labels("some data", {"training": composed, "test": decomposed})
     with pytest.raises(ValueError, match="class c must occur in the training split, got it only in the test split$"):
-        number_labels("some data", {"training": composed, "test": np.array(["c"])})
+        encode_labels("some data", {"training": composed, "test": np.array(["c"])})
