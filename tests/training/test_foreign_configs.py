@@ -273,7 +273,7 @@ def test_security_page_lists_all_limits():
         pieces.MAX_JSON,
         pieces.MAX_PIECE,
         pieces.MAX_SYMBOLS,
-        figures.MAX_NAME,
+        figures.MAX_CELLS,
     ):
         assert f"{limit:,}" in page, limit
     for text in (
