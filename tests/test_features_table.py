@@ -1,4 +1,4 @@
-"""Table of features in the README, generated from a stored result."""
+"""Table of features in the comparison page, generated from a stored result."""
 
 import json
 
@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs" / "comparison.md").read_text()
 
 
 def test_comparison_page_matches_stored_result():
-    assert table.placed(PAGE, RESULT) == PAGE
+    assert table.insert(PAGE, RESULT) == PAGE
 
 
 def test_stored_result_has_every_row_and_library():
@@ -29,6 +29,6 @@ def test_new_table_replaces_only_the_old_one():
     result = {"libraries": {"a": "1.0+cpu", "b": ""}, "cells": {"Cells": {"LSTM": {"a": "yes", "b": "no"}}}}
     new = "|  | a 1.0 | b |\n| --- | --- | --- |\n| **Cells** |  |  |\n| LSTM | yes | no |"
     page = f"before\n\n{table.MARK}%s\n\nafter\n\nend\n"
-    assert table.placed(page % "| old |\n| --- |", result) == page % new
-    with pytest.raises(UsageError, match=r"the page has no line <!-- made by benchmarks\.features -->"):
-        table.placed("no mark", result)
+    assert table.insert(page % "| old |\n| --- |", result) == page % new
+    with pytest.raises(UsageError, match=r"the page must contain the line <!-- made by benchmarks\.features -->"):
+        table.insert("no mark", result)

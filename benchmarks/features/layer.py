@@ -1,6 +1,6 @@
-"""What the file of a library gives: its LSTM, called like that of any other, and its probes; and what both are run on.
+"""Contract of a library's file: an LSTM as a ``Layer`` and a dictionary of probes; and the data on which both run.
 
-A probe finds one cell of the table: True and False are written as "yes" and "no", and a text says it in words.
+A probe computes one cell of the table: True and False become "yes" and "no", and a string is written unchanged.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,21 @@ LENGTHS = np.array([6, 2, 4, 3])
 XS = np.random.default_rng(0).normal(size=(4, TIME, FEATURES)).astype(np.float32)
 X0, H0 = XS[:, 0], np.random.default_rng(1).normal(size=(4, HIDDEN)).astype(np.float32)
 KEY = jax.random.key(0)
-REFUSALS = (ValueError, TypeError, RuntimeError, AttributeError)
+UNSUPPORTED = (ValueError, TypeError, RuntimeError, AttributeError)
 
 Probes = dict[str, Callable[[], Any]]
 
 
 class Library(NamedTuple):
-    """Where a library's public names are, and what is found by running it."""
+    """The modules that hold a library's public names, and the probes that run the library."""
 
     spaces: list[Any]
     probes: Probes
 
 
 class Autodiff(NamedTuple):
+    """The transformations of a framework, with the signatures of JAX."""
+
     grad: Callable[..., Any]
     jvp: Callable[..., Any]
     vmap: Callable[..., Any]
@@ -38,13 +40,14 @@ JAX = Autodiff(jax.grad, jax.jvp, jax.vmap, jnp.stack)
 
 
 class Layer(NamedTuple):
-    """An LSTM of one library.
+    """The LSTM of one library behind a common interface.
 
     Attributes:
         weights: A tree of arrays.
-        run: ``(weights, xs [B, T, D], lengths=, reverse=, carry=) -> ((h, c), ys)``, as far as the library can.
+        run: ``(weights, xs [B, T, D], lengths=, reverse=, carry=) -> ((h, c), ys)``, with the arguments that the
+            library supports.
         step: ``(weights, x, carry) -> (h, c)``.
-        autodiff: What differentiates ``run``.
+        autodiff: The transformations that apply to ``run``.
     """
 
     weights: Any
@@ -62,9 +65,12 @@ def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
     return all(np.allclose(array(x), array(y), rtol=tolerance, atol=tolerance) for x, y in pairs)
 
 
-def refused(probe: Callable[[], Any]) -> Any:
-    """What the probe finds; False where the library raises, which is an answer here and a mistake elsewhere."""
+def supported(probe: Callable[[], Any]) -> Any:
+    """Returns the result of the probe, or False if the library raises an error.
+
+    An error in a probe outside this function counts as a mistake of the probe.
+    """
     try:
         return probe()
-    except REFUSALS:
+    except UNSUPPORTED:
         return False

@@ -1,7 +1,7 @@
-"""The table as text and as Markdown, and its place in a page.
+"""The feature table as text and as Markdown, and its insertion into a page.
 
-It is made from the result that ``benchmarks.features --json`` keeps: the libraries with their versions, and the cells
-by group, feature and library.
+The table is made from the result that ``benchmarks.features --json`` saves: the libraries with their versions, and the
+cells by group, feature and library.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,13 @@ Result = dict[str, Any]
 
 
 def rows(result: Result, heading: Callable[[str], str]) -> list[list[str]]:
-    """The names of the libraries, then the features; ``heading`` writes a group's name."""
-    # A version names its build after "+"; the result keeps it, the page does not need it.
+    """Returns a header row with the libraries, then one row per group and feature.
+
+    Args:
+        result: The measured result.
+        heading: Formats the name of a group.
+    """
+    # A local version, the part after "+", identifies a build. The result contains it; the page does not need it.
     names = [f"{name} {version.partition('+')[0]}".strip() for name, version in result["libraries"].items()]
     found = [["", *names]]
     for group, features in result["cells"].items():
@@ -36,10 +41,10 @@ def markdown(result: Result) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body])
 
 
-def placed(page: str, result: Result) -> str:
-    """The page with this table after its mark, in place of the paragraph there."""
+def insert(page: str, result: Result) -> str:
+    """Replaces the paragraph after the mark in the page by this table."""
     before, mark, after = page.partition(MARK)
     if not mark:
-        raise UsageError(f"the page has no line {MARK.strip()}, followed by an empty line and the table")
+        raise UsageError(f"the page must contain the line {MARK.strip()}, followed by an empty line and the table")
     _, end, rest = after.partition("\n\n")
     return before + mark + markdown(result) + end + rest

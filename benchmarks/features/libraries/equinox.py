@@ -1,30 +1,37 @@
-"""equinox: cells, to be run by ``lax.scan``."""
+"""Probes of equinox, which has cells for ``lax.scan`` but no layers."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from benchmarks.features.cell_probes import grus, reset_place
-from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, refused
-from benchmarks.features.layer_probes import batch_axes, calls_cudnn, general, half, memory, steps
+from benchmarks.features.cell_probes import gru_probes, reset_place
+from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, supported
+from benchmarks.features.layer_probes import (
+    batch_axes,
+    bfloat16,
+    calls_cudnn,
+    general_probes,
+    memory_probes,
+    step_matches_run,
+)
 
 
 def libraries() -> list[Library]:
     layer = lstm()
     probes = {
-        **general(layer),
-        **memory(lstm, "filter_checkpoint", remat=True),
-        **grus(lambda: [gru()]),
-        "carry": lambda: steps(layer) and "of one step",
-        "batch_axes": lambda: refused(lambda: batch_axes(layer)) or (batch_axes(mapped(layer)) and "by vmap"),
-        "half": lambda: half(layer, XS.astype(jnp.bfloat16)),
+        **general_probes(layer),
+        **memory_probes(lstm, "filter_checkpoint", remat=True),
+        **gru_probes(lambda: [gru()]),
+        "carry": lambda: step_matches_run(layer) and "one step only",
+        "batch_axes": lambda: supported(lambda: batch_axes(layer)) or (batch_axes(mapped(layer)) and "by vmap"),
+        "bfloat16": lambda: bfloat16(layer, XS.astype(jnp.bfloat16)),
         "cudnn": lambda: calls_cudnn("equinox.nn._rnn"),
     }
     return [Library([eqx.nn, eqx], probes)]
 
 
 def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
-    """The cell in a ``lax.scan``, as its documentation does it."""
+    """The cell in a ``lax.scan``, as in the documentation of equinox."""
     weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden_size, key=KEY), eqx.is_array)
     step = lambda w, x, carry: jax.vmap(eqx.combine(w, static))(x, tuple(carry))
 
@@ -42,9 +49,9 @@ def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
 
 
 def mapped(layer: Layer) -> Layer:
-    """The layer over one more batch axis where there is one."""
-    more = lambda w, xs: jax.vmap(lambda xs: layer.run(w, xs))(xs) if xs.ndim == 4 else layer.run(w, xs)
-    return layer._replace(run=more)
+    """Maps the layer over a second batch axis if the inputs have one."""
+    run = lambda w, xs: jax.vmap(lambda xs: layer.run(w, xs))(xs) if xs.ndim == 4 else layer.run(w, xs)
+    return layer._replace(run=run)
 
 
 def gru():
