@@ -1,4 +1,4 @@
-"""Which cell it is, by the numbers it computes."""
+"""Probes that identify cells by their outputs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,10 @@ from benchmarks.features.layer import FEATURES, H0, HIDDEN, X0, XS, Layer, Probe
 
 
 def elmans(run: Callable[[str, Any], Any]) -> Probes:
-    """``run(activation, xs)`` gives the outputs of an Elman network, for large inputs: 1 and -1, or large and 0."""
+    """Returns the probes of an Elman network with outputs ``run(activation, xs)``.
+
+    For large inputs, tanh gives -1 and 1; relu gives 0 and large values.
+    """
 
     def ends(activation: str) -> tuple[float, float]:
         ys = array(run(activation, 1000 * XS))
@@ -24,7 +27,7 @@ def elmans(run: Callable[[str, Any], Any]) -> Probes:
 
 
 def reset_place(new: Any, wx: Any, wh: Any, order: str = "rzn") -> str:
-    """Where a GRU without biases resets, by its state after (H0, X0); kernels of reset, update and candidate."""
+    """Returns whether a GRU without biases, with new state ``new``, resets before or after the product."""
     wx, wh = (dict(zip(order, np.split(array(w), 3, axis=-1), strict=True)) for w in (wx, wh))
     r, z = (array(jax.nn.sigmoid(X0 @ wx[gate] + H0 @ wh[gate])) for gate in "rz")
     for place, product in {"before": (r * H0) @ wh["n"], "after": r * (H0 @ wh["n"])}.items():
@@ -39,7 +42,13 @@ def grus(places: Callable[[], list[str]]) -> Probes:
 
 
 def is_mgu(new: Any, kernels: Any, bias: float = 0.0) -> bool | str:
-    """Whether it is the paper's; kernels of gate and candidate, the gate with this bias."""
+    """Returns whether ``new`` is the state of the published MGU.
+
+    Args:
+        new: State after one step from (H0, X0).
+        kernels: Input and recurrent kernels, of the gate and the candidate.
+        bias: Bias of the gate.
+    """
     (fx, nx), (fh, nh) = (np.split(array(w), 2, axis=-1) for w in kernels)
     f = array(jax.nn.sigmoid(X0 @ fx + H0 @ fh + bias))
     variant = f * H0 + (1 - f) * np.tanh(X0 @ nx + f * (H0 @ nh))
@@ -48,19 +57,19 @@ def is_mgu(new: Any, kernels: Any, bias: float = 0.0) -> bool | str:
 
 
 def is_lstm(layer: Layer) -> bool:
-    """h = o tanh(c) with a gate o between 0 and 1."""
+    """Returns whether h = o tanh(c) with 0 < o < 1."""
     (h, c), ys = layer.run(layer.weights, XS)
     gate = array(h) / np.tanh(array(c))
     return bool(np.all((gate > 0) & (gate < 1))) and close(ys[:, -1], h)
 
 
 def is_affine(f: Callable[[Any], Any]) -> bool:
-    none, one, two = (f(jnp.full(HIDDEN, a)) for a in (0.0, 1.0, 2.0))
-    return close(two - one, one - none)
+    at_0, at_1, at_2 = (f(jnp.full(HIDDEN, a)) for a in (0.0, 1.0, 2.0))
+    return close(at_2 - at_1, at_1 - at_0)
 
 
 def convolutions(run: Callable[[int, Any], Any]) -> bool:
-    """Whether an input reaches its neighbors alone, and moves with its outputs, in 1 and in 2 dimensions."""
+    """Returns whether outputs are local and equivariant to translation, in 1 and 2 dimensions."""
     for rank in (1, 2):
         xs = np.zeros((1, 2, *(9,) * rank, FEATURES), np.float32)
         xs[:, :, 4] = 1.0

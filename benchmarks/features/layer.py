@@ -1,6 +1,6 @@
-"""What the file of a library gives: its LSTM, called like that of any other, and its probes; and what both are run on.
+"""Common interface to the LSTM and the probes of a library, and the arrays on which they run.
 
-A probe finds one cell of the table: True and False are written as "yes" and "no", and a text says it in words.
+A probe returns one cell of the table: True for "yes", False for "no", or a text.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,14 @@ Probes = dict[str, Callable[[], Any]]
 
 
 class Library(NamedTuple):
-    """Where a library's public names are, and what is found by running it."""
+    """A library.
 
-    spaces: list[Any]
+    Attributes:
+        namespaces: Modules with its public names.
+        probes: Probes by feature.
+    """
+
+    namespaces: list[Any]
     probes: Probes
 
 
@@ -42,9 +47,9 @@ class Layer(NamedTuple):
 
     Attributes:
         weights: A tree of arrays.
-        run: ``(weights, xs [B, T, D], lengths=, reverse=, carry=) -> ((h, c), ys)``, as far as the library can.
+        run: ``(weights, xs [B, T, D], lengths=, reverse=, carry=) -> ((h, c), ys)``, with the options of the library.
         step: ``(weights, x, carry) -> (h, c)``.
-        autodiff: What differentiates ``run``.
+        autodiff: Transformations for ``run``.
     """
 
     weights: Any
@@ -63,7 +68,7 @@ def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
 
 
 def refused(probe: Callable[[], Any]) -> Any:
-    """What the probe finds; False where the library raises, which is an answer here and a mistake elsewhere."""
+    """Returns the result of a probe, or False if the library raises an error."""
     try:
         return probe()
     except REFUSALS:

@@ -1,4 +1,4 @@
-"""What a layer does with a sequence: ragged batches, carries, what is put around the cell, derivatives, memory."""
+"""Probes of layers: ragged batches, carries, dropout, merging, derivatives and memory."""
 
 import functools
 import importlib
@@ -17,7 +17,7 @@ from benchmarks.features.layer import FEATURES, HIDDEN, LENGTHS, TIME, XS, Layer
 
 
 def general(layer: Layer) -> Probes:
-    """What every library is asked."""
+    """Returns the probes for every library."""
     return {
         "lstm": lambda: is_lstm(layer),
         "carry": lambda: continues(lambda xs, carry: layer.run(layer.weights, xs, carry=carry)),
@@ -33,7 +33,7 @@ def general(layer: Layer) -> Probes:
 
 
 def ragged(layer: Layer, both: Layer) -> Probes:
-    """What every library that takes lengths or masks is asked; ``both`` runs in both directions."""
+    """Returns the probes for libraries with lengths or masks; ``both`` is a bidirectional layer."""
     run = lambda lengths=LENGTHS: layer.run(layer.weights, XS, lengths=lengths)
     empty = lambda: close([a[1] for a in run(np.array([6, 0, 4, 3]))[0]], [np.zeros(HIDDEN)] * 2)
     return {
@@ -61,10 +61,10 @@ def as_alone(layer: Layer, **options: Any) -> bool:
 
 def nan_changes_nothing(layer: Layer) -> str | bool:
     bad = np.where((np.arange(TIME) < LENGTHS[:, None])[..., None], XS, np.float32("nan"))
-    real = lambda w, xs: [y[:n] for y, n in zip(layer.run(w, xs, lengths=LENGTHS)[1], LENGTHS, strict=True)]
-    if not close(real(layer.weights, bad), real(layer.weights, XS)):
+    valid = lambda w, xs: [y[:n] for y, n in zip(layer.run(w, xs, lengths=LENGTHS)[1], LENGTHS, strict=True)]
+    if not close(valid(layer.weights, bad), valid(layer.weights, XS)):
         return False
-    gradient = lambda xs: layer.autodiff.grad(lambda w: sum((y**2).sum() for y in real(w, xs)))(layer.weights)
+    gradient = lambda xs: layer.autodiff.grad(lambda w: sum((y**2).sum() for y in valid(w, xs)))(layer.weights)
     return close(gradient(bad), gradient(XS)) or "in outputs only"
 
 
@@ -72,7 +72,7 @@ def nan_changes_nothing(layer: Layer) -> str | bool:
 
 
 def continues(run: Callable[[Any, Any], Any]) -> bool:
-    """Whether ``run(xs, carry) -> (carry, ys)`` over two halves of a sequence is the run over all of it."""
+    """Returns whether ``run(xs, carry) -> (carry, ys)`` gives the same outputs for a sequence in two halves."""
     carry, first = run(XS[:, :3], None)
     whole = run(XS, None)[1]
     return close([first, run(XS[:, 3:], carry)[1]], [whole[:, :3], whole[:, 3:]])
@@ -86,7 +86,7 @@ def steps(layer: Layer) -> bool:
 
 
 def resets_right(run: Callable[[Any, Any], Any]) -> bool:
-    """Whether the outputs of ``run(xs, resets)`` from a reset on are those of a sequence that begins there."""
+    """Returns whether the outputs of ``run(xs, resets)`` after a reset equal those of a sequence that starts there."""
     starts = [3, 1, 5, 2]
     ys = run(XS, np.arange(TIME) == np.array(starts)[:, None])
     fresh = lambda row, start: run(XS[row : row + 1, start:], np.zeros((1, TIME - start), bool))
@@ -97,12 +97,15 @@ def resets_right(run: Callable[[Any, Any], Any]) -> bool:
 
 
 def is_one_mask(state: Any) -> bool:
-    """Of ones that each of 6 steps multiplied with a mask of 0 and 2: one mask leaves 0 or 64, six leave hardly any."""
+    """Returns whether 6 steps multiplied a state of ones by one mask with values 0 and 2.
+
+    The result of one mask is 0 or 64 with equal probability. Six different masks set nearly all units to 0.
+    """
     return set(np.unique(array(state))) == {0.0, 64.0} and array(state).mean() > 16
 
 
 def drops_between(run: Callable[[int], Any]) -> bool:
-    """``run(seed)`` gives both layers' carries: another seed leaves the first alone, and changes the second."""
+    """Returns whether another seed changes only the second of the two carries that ``run(seed)`` returns."""
     (first, second), (again, other) = run(0), run(1)
     return close(first, again) and not close(second, other)
 
@@ -117,7 +120,7 @@ MERGES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def merges(run: Callable[[Any], Any], names: dict[str, Any]) -> str:
-    """The merges that ``run(name)`` computes, of one bidirectional layer with the same weights every time."""
+    """Returns the names of the correct merges ``run(names[name])`` of a bidirectional layer with fixed weights."""
     pair = np.split(array(run(names["concat"])), 2, axis=-1)
     right = lambda name: close(run(names[name]), MERGES[name](*pair))
     return ", ".join(name for name in names if refused(functools.partial(right, name)))
@@ -147,7 +150,7 @@ def squares(layer: Layer) -> Callable[[Any], Any]:
 
 
 def difference(f: Callable[[Any], Any], w: Any) -> Any:
-    """What the derivative of f along the weights themselves is compared with."""
+    """Returns the central difference of f at w, in the direction of w."""
     ahead, behind = (f(jax.tree.map(lambda a, by=by: a * by, w)) for by in (1.01, 0.99))
     return jax.tree.map(lambda a, b: (a - b) / 0.02, ahead, behind)
 
@@ -164,7 +167,7 @@ def second_derivative(layer: Layer) -> bool:
 
 
 def half(layer: Layer, xs: Any = XS) -> str | bool:
-    """A layer told to compute in bfloat16 from float32 weights: the operands of its products, and its carry."""
+    """Returns whether the operands of all products are bfloat16 and the carry is a float32 that is not rounded."""
     compiled = jax.jit(layer.run).lower(layer.weights, xs).compile({"xla_allow_excess_precision": False})
     carry, _ = compiled(layer.weights, xs)
     jaxpr = jax.make_jaxpr(layer.run)(layer.weights, xs).jaxpr
@@ -183,7 +186,7 @@ def products(jaxpr: Any) -> Iterator[Any]:
 
 
 def memory(build: Callable[..., Layer], option: str, **options: Any) -> Probes:
-    """Of ``build(features=, hidden_size=)``, and with the options that make it keep less, called ``option``."""
+    """Returns the probes of memory, by default and with ``options`` that reduce it, labeled ``option``."""
     return {
         "memory": lambda: megabytes(build),
         "least": lambda: f"{megabytes(build, **options)} ({option})",
@@ -191,7 +194,7 @@ def memory(build: Callable[..., Layer], option: str, **options: Any) -> Probes:
 
 
 def megabytes(build: Callable[..., Layer], **options: Any) -> str:
-    """Temporary memory of the compiled gradient with respect to the weights."""
+    """Returns the temporary memory of the compiled gradient of the weights, in MB."""
     layer = build(features=64, hidden_size=64, **options)
     gradient = jax.jit(jax.grad(lambda w, xs: jnp.mean(layer.run(w, xs)[1] ** 2)))
     lowered = gradient.lower(layer.weights, jax.ShapeDtypeStruct((4, 2048, 64), jnp.float32))
@@ -201,6 +204,6 @@ def megabytes(build: Callable[..., Layer], **options: Any) -> str:
 
 
 def calls_cudnn(*modules: str) -> bool:
-    """Whether these modules' source mentions cuDNN or ``jax.experimental.rnn``, which calls it."""
+    """Returns whether the source of a module mentions cuDNN or ``jax.experimental.rnn``, which calls it."""
     files = [importlib.import_module(module).__file__ or "" for module in modules]
     return any(re.search(r"cudnn|jax\.experimental\.rnn", Path(file).read_text()) for file in files)

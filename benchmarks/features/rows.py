@@ -1,6 +1,7 @@
-"""The rows of the table: by group, a feature and what a name or an argument of that kind would be called.
+"""Rows of the comparison table: the label of each feature, and a pattern of names, by group.
 
-What it would be called is looked for in a library without a probe of the feature; "" where every library has one.
+The public names and arguments of libraries without a probe of the feature are searched for the pattern. It is "" if
+every library has a probe.
 """
 
 ROWS: dict[str, dict[str, tuple[str, str]]] = {

@@ -1,7 +1,7 @@
-"""The table as text and as Markdown, and its place in a page.
+"""Comparison table as text and as Markdown.
 
-It is made from the result that ``benchmarks.features --json`` keeps: the libraries with their versions, and the cells
-by group, feature and library.
+The table is made from the result that ``benchmarks.features --json`` saves, with the versions of the libraries and the
+cells by group, feature and library.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ Result = dict[str, Any]
 
 
 def rows(result: Result, heading: Callable[[str], str]) -> list[list[str]]:
-    """The names of the libraries, then the features; ``heading`` writes a group's name."""
-    # A version names its build after "+"; the result keeps it, the page does not need it.
+    """Returns the header and one row per feature; ``heading`` formats the name of a group."""
+    # The build of a version, after "+", is omitted.
     names = [f"{name} {version.partition('+')[0]}".strip() for name, version in result["libraries"].items()]
     found = [["", *names]]
     for group, features in result["cells"].items():
@@ -37,9 +37,9 @@ def markdown(result: Result) -> str:
 
 
 def placed(page: str, result: Result) -> str:
-    """The page with this table after its mark, in place of the paragraph there."""
+    """Returns the page with the paragraph after the marker line replaced by this table."""
     before, mark, after = page.partition(MARK)
     if not mark:
-        raise UsageError(f"the page has no line {MARK.strip()}, followed by an empty line and the table")
+        raise UsageError(f"the page must have a line {MARK.strip()}, followed by an empty line and the table")
     _, end, rest = after.partition("\n\n")
     return before + mark + markdown(result) + end + rest

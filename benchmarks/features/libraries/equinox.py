@@ -1,4 +1,4 @@
-"""equinox: cells, to be run by ``lax.scan``."""
+"""Probes of equinox: cells within ``lax.scan``."""
 
 import equinox as eqx
 import jax
@@ -24,7 +24,7 @@ def libraries() -> list[Library]:
 
 
 def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
-    """The cell in a ``lax.scan``, as its documentation does it."""
+    """Returns the cell within ``lax.scan``, as in the documentation of equinox."""
     weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden_size, key=KEY), eqx.is_array)
     step = lambda w, x, carry: jax.vmap(eqx.combine(w, static))(x, tuple(carry))
 
@@ -42,7 +42,7 @@ def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
 
 
 def mapped(layer: Layer) -> Layer:
-    """The layer over one more batch axis where there is one."""
+    """Returns a layer that accepts an additional batch axis, by ``jax.vmap``."""
     more = lambda w, xs: jax.vmap(lambda xs: layer.run(w, xs))(xs) if xs.ndim == 4 else layer.run(w, xs)
     return layer._replace(run=more)
 

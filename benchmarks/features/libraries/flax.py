@@ -1,4 +1,4 @@
-"""flax: Linen and NNX."""
+"""Probes of flax: Linen and NNX."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from benchmarks.features.layer_probes import MERGES, calls_cudnn, general, half,
 
 
 def libraries() -> list[Library]:
-    return [Library([linen, flax], of_linen()), Library([nnx, flax], of_nnx())]
+    return [Library([linen, flax], linen_probes()), Library([nnx, flax], nnx_probes())]
 
 
-def of_both(build, run, new, simple, merged) -> Probes:
-    """What Linen and NNX are asked alike.
+def shared_probes(build, run, new, simple, merged) -> Probes:
+    """Returns the probes that Linen and NNX share.
 
     Args:
-        build: The LSTM as a ``Layer``.
+        build: ``(**options) -> Layer``, an LSTM.
         run: ``(cell, xs, **options) -> ys`` of an ``RNN``.
-        new: ``(cell) -> `` its state after (H0, X0).
+        new: ``(cell) -> state`` after one step from (H0, X0).
         simple: ``(activation, **options) -> cell``.
         merged: ``(function) -> ys`` of a ``Bidirectional``.
     """
@@ -45,7 +45,7 @@ def of_both(build, run, new, simple, merged) -> Probes:
 
 
 def layer_run(apply):
-    """``Layer.run`` by ``apply(weights, xs, **options)`` of an ``RNN``, whose carry is (c, h)."""
+    """Returns ``Layer.run`` for ``apply(weights, xs, **options)`` of an ``RNN``, whose carry is (c, h)."""
 
     def run(w, xs, lengths=None, reverse=False, carry=None):
         options = dict(seq_lengths=lengths, reverse=reverse, keep_order=True, return_carry=True)
@@ -67,7 +67,7 @@ def linen_kernels(cell, gates):
     return (np.concatenate([w[side + gate]["kernel"] for gate in gates], axis=-1) for side in "ih")
 
 
-def of_linen() -> Probes:
+def linen_probes() -> Probes:
     run = lambda cell, xs, **options: linen.RNN(cell, **options).init_with_output(KEY, xs)[0]
     new = lambda cell: cell.init_with_output(KEY, H0, X0)[0][1]
     simple = lambda name, **options: linen.SimpleCell(HIDDEN, activation_fn=getattr(linen, name), **options)
@@ -78,7 +78,7 @@ def of_linen() -> Probes:
     stack = linen.Sequential([first, linen.Dropout(0.5, deterministic=False), second])
     dropped = lambda seed: stack.init_with_output({"params": KEY, "dropout": jax.random.key(seed)}, XS)[0]
     return {
-        **of_both(linen_lstm, run, new, simple, merged),
+        **shared_probes(linen_lstm, run, new, simple, merged),
         **grus(lambda: [reset_place(new(gru), *linen_kernels(gru, "rzn"))]),
         "mgu": lambda: is_mgu(new(mgu), linen_kernels(mgu, "fn"), bias=1.0),
         "conv_lstm": lambda: convolutions(lambda rank, xs: run(linen.ConvLSTMCell(HIDDEN, (3,) * rank), xs)),
@@ -88,8 +88,8 @@ def of_linen() -> Probes:
 
 
 def nnx_lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
-    kept_less = type("Remat", (nnx.LSTMCell,), {"__call__": nnx.remat(nnx.LSTMCell.__call__)})
-    kind = kept_less if remat else nnx.LSTMCell
+    rematerialized = type("Remat", (nnx.LSTMCell,), {"__call__": nnx.remat(nnx.LSTMCell.__call__)})
+    kind = rematerialized if remat else nnx.LSTMCell
     axes = nnx.StateAxes([(nnx.Param, None), (..., nnx.Carry)])  # by default NNX carries the weights from step to step
     new = lambda: nnx.RNN(kind(features, hidden_size, dtype=dtype, rngs=nnx.Rngs(0)), state_axes=axes)
     rnn: Any = nnx.Bidirectional(new(), new()) if both else new()
@@ -99,7 +99,7 @@ def nnx_lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dty
     return Layer(weights, run, lambda w, x, carry: module(w).cell(carry[::-1], x)[0][::-1])
 
 
-def of_nnx() -> Probes:
+def nnx_probes() -> Probes:
     cell = lambda kind, width=FEATURES, **options: kind(width, HIDDEN, rngs=nnx.Rngs(0), **options)
     run = lambda cell, xs, **options: nnx.RNN(cell, **options)(jnp.asarray(xs))
     new = lambda cell: cell(jnp.asarray(H0), X0)[1]
@@ -107,9 +107,9 @@ def of_nnx() -> Probes:
     gru = cell(nnx.GRUCell)
     merged = lambda f: nnx.Bidirectional(nnx.RNN(gru), nnx.RNN(gru), merge_fn=f)(jnp.asarray(XS))
     stack = nnx.Sequential(nnx.RNN(gru), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.RNN(cell(nnx.GRUCell, HIDDEN)))
-    dropped = lambda: stack(jnp.asarray(XS))  # with another mask every time
+    dropped = lambda: stack(jnp.asarray(XS))  # with new masks in every call
     return {
-        **of_both(nnx_lstm, run, new, simple, merged),
+        **shared_probes(nnx_lstm, run, new, simple, merged),
         **grus(lambda: [reset_place(new(gru), gru.dense_i.kernel[...], gru.dense_h.kernel[...])]),
         "between": lambda: not close(dropped(), dropped()) and "in Sequential",
         "cudnn": lambda: calls_cudnn("flax.nnx.nn.recurrent"),

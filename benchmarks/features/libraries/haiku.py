@@ -1,4 +1,4 @@
-"""haiku."""
+"""Probes of haiku."""
 
 import haiku as hk
 import jax
@@ -25,7 +25,7 @@ def libraries() -> list[Library]:
     probes = {
         **general(lstm()),
         **memory(lstm, "hk.remat", remat=True),
-        **elmans(lambda activation, xs: elman(xs, False)),  # it has no argument for another activation
+        **elmans(lambda activation, xs: elman(xs, False)),  # VanillaRNN has no argument for the activation
         **grus(lambda: [gru()]),
         "conv_lstm": lambda: convolutions(conv_lstm),
         "own_end": picked,
@@ -45,7 +45,7 @@ def pure(f):
 
 
 def value(f, seed=0):
-    """Of f with new parameters, the same every time, and random numbers of this seed."""
+    """Returns f() with fixed initial parameters and with the random numbers of ``seed``."""
     function = hk.transform(f)
     return function.apply(function.init(KEY), jax.random.key(seed))
 

@@ -1,4 +1,4 @@
-"""jaxnets."""
+"""Probes of jaxnets."""
 
 import importlib
 
@@ -106,17 +106,17 @@ def peephole():
 
 
 def is_bounded(cell):
-    """Whether c is a mean of numbers between -1 and 1, whatever the forget gate says."""
+    """Returns whether |c| is at most 1, as with coupled gates."""
     return bool(abs(run(cell, np.abs(XS).repeat(20, axis=1))[0][1]).max() <= 1)
 
 
 def is_normed(cell):
-    """Whether ten times the input is the same input."""
+    """Returns whether the outputs do not depend on the scale of the inputs."""
     return close(run(cell)[1], run(cell, 10 * XS)[1], 1e-3)
 
 
 def is_linear(cell):
-    """Whether the new state is affine in the old one."""
+    """Returns whether the new state is an affine function of the old state."""
     state = run(cell)[0]
     again = lambda h: step(cell, jax.tree.map(lambda a: h + 0 * a, state))
     return is_affine(lambda h: jnp.stack(jax.tree.leaves(again(h))))
@@ -132,7 +132,7 @@ def learned():
 
 
 def zoneout():
-    """With rate 1 every unit keeps its value."""
+    """Returns whether zoneout with rate 1 preserves the carry."""
     cell = recurrent.zoneout(recurrent.lstm(HIDDEN), 1.0)
     w, carry = cell.init(KEY, FEATURES), (jnp.ones((4, HIDDEN)),) * 2
     masks = recurrent.zoneout_masks(KEY, cell, w, jnp.asarray(XS), 1.0)
@@ -172,7 +172,7 @@ def applied(params):
 
 
 def torch_weights() -> bool:
-    """Whether an LSTM of torch, and then the same weights taken back to torch, write the same outputs."""
+    """Returns whether outputs are equal after conversion of an LSTM from torch, and back to torch."""
     th = importlib.import_module("torch")
     module, again = (th.nn.LSTM(FEATURES, HIDDEN, batch_first=True) for _ in range(2))
     params = weights.from_torch(module.state_dict())

@@ -1,4 +1,4 @@
-"""Keras, on JAX."""
+"""Probes of Keras on JAX."""
 
 import contextlib
 import importlib
@@ -58,17 +58,17 @@ def lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=N
     for layer in pair:
         layer.build((None, None, features))
 
-    def given(layer, w):
+    def with_weights(layer, w):
         return ks.StatelessScope(state_mapping=list(zip(layer.trainable_variables, w, strict=True)))
 
     def run(w, xs, lengths=None, reverse=False, carry=None):
         mask = None if lengths is None else jnp.arange(xs.shape[1]) < lengths[:, None]
-        with given(pair[reverse], w):
+        with with_weights(pair[reverse], w):
             last, ys = last_first(pair[reverse](xs, mask=mask, initial_state=carry))
         return last, jnp.flip(ys, axis=1) if reverse else ys
 
     def step(w, x, carry):
-        with given(pair[0], w):
+        with with_weights(pair[0], w):
             return pair[0].cell(x, carry)[1]
 
     return Layer([v.value for v in pair[0].trainable_variables], run, step)

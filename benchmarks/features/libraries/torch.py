@@ -1,4 +1,4 @@
-"""torch."""
+"""Probes of torch."""
 
 import importlib
 import inspect
@@ -43,7 +43,7 @@ def libraries() -> list[Library]:
         "time_major": lambda: time_major(major),
         "forward_mode": lambda: forward(layer),
         "half": lambda: autocast(layer),
-        # XLA's plan of a compiled gradient has no counterpart here.
+        # torch has no counterpart of XLA's memory analysis.
         "memory": lambda: "–",
         "least": lambda: "–",
         "cudnn": cudnn,
@@ -61,13 +61,13 @@ def call(module, xs, carry=None):
 
 
 def gradient(f):
-    """As ``jax.grad``; ``torch.func.grad`` refuses packed sequences."""
+    """Returns the gradient of f, as ``jax.grad``; ``torch.func.grad`` does not support packed sequences."""
 
-    def of(w):
+    def gradient_of_f(w):
         w = {name: a if a.requires_grad else a.clone().requires_grad_() for name, a in w.items()}
         return dict(zip(w, th.autograd.grad(f(w), list(w.values()), create_graph=True), strict=True))
 
-    return of
+    return gradient_of_f
 
 
 def lstm(both=False) -> Layer:
@@ -84,8 +84,8 @@ def lstm(both=False) -> Layer:
         return tuple(a[0] for a in last), ys
 
     def step(w, x, carry):
-        own = {name.removesuffix("_l0"): value for name, value in w.items()}
-        return th.func.functional_call(cell, own, (th.as_tensor(x), carry))
+        cell_weights = {name.removesuffix("_l0"): value for name, value in w.items()}
+        return th.func.functional_call(cell, cell_weights, (th.as_tensor(x), carry))
 
     weights = {name: value.detach() for name, value in module.named_parameters()}
     return Layer(weights, run, step, Autodiff(gradient, th.func.jvp, th.func.vmap, th.stack))
@@ -97,7 +97,7 @@ def gru():
 
 
 def dropped(seed):
-    """Both layers' last h, of the same weights every time."""
+    """Returns the last h of both layers, with fixed weights and the dropout masks of ``seed``."""
     th.manual_seed(0)
     stack = new(th.nn.LSTM, num_layers=2, dropout=0.5)
     th.manual_seed(seed)
