@@ -17,14 +17,14 @@ python=${PYTHON:-python}
 if [ -n "${TINY:-}" ]; then
   small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
   sizes=2x16x8 memory=2x32x8x8 cudnn=auto
-  spans=16,32 tokens=32 heads=2 features=8 layers=2 written=8 fast=chunked workers=2
+  spans=16,32 tokens=32 heads=2 features=8 layers=2 max_length=8 fast=chunked workers=2
   elements=64,200 streamed=1000 images=2 networks=cifar_resnet20 steps=20
   tiles=2x8x16x16 interpret=--interpret
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
   sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
-  spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 written=512 fast=chunked,cudnn workers=8
+  spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 max_length=512 fast=chunked,cudnn workers=8
   elements=1000,10000,100000,1000000 streamed=10000000 images=128 networks=resnet50,efficientnet_b0,cifar_resnet20 steps=1200
   tiles=16x1024x768x768,32x128x128x128,64x256x256x256 interpret=
 fi
@@ -40,7 +40,7 @@ attend() { # name, type, parts, then more flags
   local name=$1 dtype=$2 parts=$3
   shift 3
   $python -m benchmarks.models.attention --dtype="$dtype" --parts="$parts" --lengths="$spans" --tokens="$tokens" \
-    --heads="$heads" --features="$features" --layers="$layers" --written="$written" --rounds="$rounds" \
+    --heads="$heads" --features="$features" --layers="$layers" --max_length="$max_length" --rounds="$rounds" \
     --memory_mb=40000 --json="$out/$name.json" "$@"
 }
 

@@ -117,7 +117,7 @@ SMALLER = {
         "--tokens=8",
         "--heads=2",
         "--features=4",
-        "--written=2",
+        "--max_length=2",
         "--rounds=1",
     ],
     "benchmarks.models.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],

@@ -93,7 +93,7 @@ def resets_right(run: Callable[[Any, Any], Any]) -> bool:
     return all(close(ys[row : row + 1, start:], fresh(row, start)) for row, start in enumerate(starts))
 
 
-# ---- around the cell
+# ---- layers
 
 
 def is_one_mask(state: Any) -> bool:
@@ -126,7 +126,7 @@ def merges(run: Callable[[Any], Any], names: dict[str, Any]) -> str:
     return ", ".join(name for name in names if refused(functools.partial(right, name)))
 
 
-# ---- use
+# ---- axes, derivatives, dtypes, memory
 
 
 def time_major(run: Callable[[Any, bool], Any]) -> bool:

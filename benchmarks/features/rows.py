@@ -22,12 +22,12 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "lru": ("LRU", r"lru\b|linear_?recurrent"),
     },
     "Ragged batches": {
-        "own_end": ("carry after each row's own end", r"lengths|mask"),
+        "own_end": ("carry at the end of each row", r"lengths|mask"),
         "empty_row": ("rows of length 0", r"lengths|mask"),
-        "reverse": ("reversed from each row's own end", r"lengths|mask"),
+        "reverse": ("reversed from the end of each row", r"lengths|mask"),
         "both": ("bidirectional", r"lengths|mask"),
-        "zeros": ("outputs 0 in the padding", r"lengths|mask"),
-        "nan": ("NaN in the padding changes nothing", r"lengths|mask"),
+        "zeros": ("outputs are 0 in the padding", r"lengths|mask"),
+        "nan": ("NaN in the padding has no effect", r"lengths|mask"),
     },
     "Carries": {
         "carry": ("carry in and out of a sequence", ""),
@@ -35,14 +35,14 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "resets": ("resets inside a sequence (episodes)", r"\breset(?!_after|_gate|_param)|episode"),
         "learned": ("learned initial carry", r"(learn|train)\w*(carry|initial|hidden)"),
     },
-    "Around the cell": {
+    "Layers": {
         "zoneout": ("zoneout", r"zoneout"),
         "variational": ("recurrent dropout, one mask for all steps", r"recurrent_?dropout|variational"),
         "residual": ("residual connection, y + x", r"residual"),
         "stacked": ("stacked layers with their carries", r"stacked|deep|num_layers"),
         "between": ("dropout between layers", r"stacked|deep|num_layers"),
         "skip": ("skip connections (Graves 2013)", r"skip_connection"),
-        "merge": ("bidirectional, merged by", r"bidirectional"),
+        "merge": ("merging of bidirectional outputs", r"bidirectional"),
     },
     "Use": {
         "time_major": ("time-major option", r"time_?major|batch_first"),
@@ -51,9 +51,9 @@ ROWS: dict[str, dict[str, tuple[str, str]]] = {
         "forward_mode": ("forward-mode derivative", ""),
         "second": ("second derivative", ""),
         "half": ("bfloat16 products, float32 carry (LSTM)", ""),
-        "memory": ("MB to differentiate an LSTM (T 2048, B 4, H 64)", ""),
-        "least": ("the same, with an option to keep less", ""),
-        "convert": ("weights from and to", r"(from|to|load|import|convert)_\w*(torch|keras|haiku|flax)"),
-        "cudnn": ("calls cuDNN on a GPU (read in its source)", ""),
+        "memory": ("MB for the gradient of an LSTM (T 2048, B 4, H 64)", ""),
+        "least": ("the same, with recomputation", ""),
+        "convert": ("weights converted from and to", r"(from|to|load|import|convert)_\w*(torch|keras|haiku|flax)"),
+        "cudnn": ("calls cuDNN on a GPU (from its source code)", ""),
     },
 }

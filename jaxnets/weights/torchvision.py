@@ -85,7 +85,7 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
         The state dict, with NumPy arrays.
 
     Raises:
-        ValueError: If torchvision has no such model, or if the variables are those of a different model.
+        ValueError: If torchvision has no such model, or if the variables belong to another model.
     """
     rules = _rules(model)
     if not isinstance(variables, Mapping):
@@ -95,7 +95,7 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
     differences = sorted("/".join(map(str, path)) for path in leaves.keys() ^ _shapes(model).keys())
     if differences:
         kind = type(model).__name__
-        raise ValueError(f"`variables` must be those of this {kind}; missing or extra: {listed(differences)}")
+        raise ValueError(f"`variables` must match this {kind}; missing or extra: {listed(differences)}")
     state: dict[str, np.ndarray] = {}
     for path, name in _names(rules, leaves, type(model).__name__).items():
         state[name] = np.ascontiguousarray(_to_torch_axes(path, as_array(leaves[path], "/".join(path))))

@@ -15,7 +15,7 @@ def libraries() -> list[Library]:
         **general(layer),
         **memory(lstm, "filter_checkpoint", remat=True),
         **grus(lambda: [gru()]),
-        "carry": lambda: steps(layer) and "of one step",
+        "carry": lambda: steps(layer) and "one step only",
         "batch_axes": lambda: refused(lambda: batch_axes(layer)) or (batch_axes(mapped(layer)) and "by vmap"),
         "half": lambda: half(layer, XS.astype(jnp.bfloat16)),
         "cudnn": lambda: calls_cudnn("equinox.nn._rnn"),

@@ -30,7 +30,7 @@ def shared_probes(build, run, new, simple, merged) -> Probes:
 
     def residual():
         plain, added = (array(new(simple("tanh", residual=flag))) for flag in (False, True))
-        return "Elman, of its state" if close(added, np.tanh(np.arctanh(plain) + H0), 1e-4) else "?"
+        return "Elman, on its state" if close(added, np.tanh(np.arctanh(plain) + H0), 1e-4) else "?"
 
     return {
         **general(build()),

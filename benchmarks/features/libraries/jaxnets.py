@@ -122,7 +122,7 @@ def is_linear(cell):
     return is_affine(lambda h: jnp.stack(jax.tree.leaves(again(h))))
 
 
-# ---- around the cell
+# ---- layers
 
 
 def learned():
