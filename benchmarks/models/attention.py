@@ -192,7 +192,7 @@ def decoding_row() -> dict[str, Any]:
 def main(overrides: program.Overrides) -> None:
     for part in FLAGS.parts:
         if part not in PARTS:
-            raise UsageError(f"--parts must be among {', '.join(PARTS)}, got {part!r}")
+            raise UsageError(f"--parts must be one of {', '.join(PARTS)}, got {part!r}")
     sizes = dict(heads=FLAGS.heads, features=FLAGS.features, dtype=FLAGS.dtype)
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), **sizes, "attention": []}
     rate = harness.product_rate(jnp.dtype(FLAGS.dtype))

@@ -136,7 +136,7 @@ def augmentation() -> dict[str, float]:
 def main(overrides: program.Overrides) -> None:
     for name in FLAGS.models:
         if name not in SIZES:
-            raise UsageError(f"--models must be among {', '.join(SIZES)}, got {name!r}")
+            raise UsageError(f"--models must be one of {', '.join(SIZES)}, got {name!r}")
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype}
     result |= {"augmentation": augmentation(), "convolution": []}
     for name in FLAGS.models:

@@ -107,10 +107,10 @@ def streamed() -> dict[str, Any]:
 def main(overrides: program.Overrides) -> None:
     for part in FLAGS.parts:
         if part not in PARTS:
-            raise UsageError(f"--parts must be among {', '.join(PARTS)}, got {part!r}")
+            raise UsageError(f"--parts must be one of {', '.join(PARTS)}, got {part!r}")
     sizes = {name: FLAGS[name].value for name in ("bins", "features", "width", "points")}
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), **sizes, "sets": []}
-    if "streamed" in FLAGS.parts:  # first, since the peak memory is that of the whole process
+    if "streamed" in FLAGS.parts:  # first, because the peak memory includes everything that the process ran before
         result["streamed"] = streamed()
     for part in FLAGS.parts:
         for size in map(int, FLAGS.sizes if part != "streamed" else []):

@@ -141,7 +141,7 @@ def show(cell: str, shape: tuple[int, ...], which: str, found: dict[str, Any], d
 def check_choices(flag: str, given: list[str], known: list[str]) -> None:
     for name in given:
         if name not in known:
-            raise UsageError(f"--{flag} must be among {', '.join(known)}, got {name!r}")
+            raise UsageError(f"--{flag} must be one of {', '.join(known)}, got {name!r}")
 
 
 def main(overrides: program.Overrides) -> None:

@@ -1,9 +1,9 @@
-"""Overhead of the training loop: its steps per second against those of the jitted step alone.
+"""Overhead of the training loop: its steps per second, compared with the jitted step alone.
 
     python -m benchmarks.runs.train_loop --config.data.path=some/text
 
-Both run alternately in one process: steps of the program, which include reading data and writing metrics, and as many
-calls of the same compiled step on a fixed batch. Without overhead the ratio of their speeds is 1.
+Both run alternately in one process: steps of the program, which include reading data and writing metrics, and the same
+number of calls of the compiled step on a fixed batch. Without overhead the ratio of their speeds is 1.
 """
 
 import importlib.metadata

@@ -77,7 +77,7 @@ class EncodedImages:
 
         Raises:
             ValueError: An image is corrupt and not skipped, all are corrupt, ``size`` is 0 and an image has another
-                size, or ``corrupt`` has another value.
+                size, or ``corrupt`` is unknown.
         """
         _check_choice(corrupt)
         images = self._empty()
@@ -141,8 +141,8 @@ class Decoded(NamedTuple):
     digest: bytes
 
 
-def told(failures: list[str]) -> str:
-    """Describes the skipped images, for the description of a dataset."""
+def skipped_images(failures: list[str]) -> str:
+    """Returns a note about skipped images, for the description of a dataset."""
     if not failures:
         return ""
     count = "1 corrupt image" if len(failures) == 1 else f"{len(failures):,} corrupt images"

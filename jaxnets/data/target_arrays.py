@@ -82,7 +82,7 @@ def encode_with_spec(source: str, spec: Spec, targets: np.ndarray, names: Sequen
     Args:
         source: Name of the data in messages.
         spec: ``Classes``, ``Quantities`` or ``Labels``.
-        targets: ``[N]`` or ``[N, C]``, as in ``encoded``.
+        targets: ``[N]`` or ``[N, C]``, as in ``encode_targets``.
         names: Names of the classes, if the labels in the file are class indices.
 
     Raises:

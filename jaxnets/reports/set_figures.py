@@ -1,7 +1,7 @@
 """Reports on models of sets, which a config can add to those of its task.
 
-A report is ``(variables, splits, key, *, model) -> {name: figure}``. It shows a set of the first validation batch, and
-is empty for other models.
+A report is ``(variables, splits, key, *, model) -> {name: figure}``. It draws a set of the first validation batch, and
+returns an empty dict for other models.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ labels; ``mask`` bool, the targets that count; ``lengths`` int32 ``[B]`` if rows
 the mask of the elements of sets; ``width`` int32 ``[B]`` if rows are the pixels of images, for figures.
 
 A model is ``(inputs, train=) -> outputs``, with the keywords ``lengths=`` or ``valid=`` if the batch has them. In
-training it may return a tuple of the outputs and those of auxiliary heads.
+training it may return a tuple of the outputs and the outputs of auxiliary heads.
 """
 
 from collections.abc import Callable, Mapping
@@ -83,7 +83,7 @@ def regression(model: Model, spec: Quantities, make_learner: MakeLearner, *, err
         error: ``"squared"`` or ``"absolute"``.
 
     Raises:
-        ValueError: If ``error`` has another value.
+        ValueError: If ``error`` is unknown.
     """
     check_spec("tasks.regression", spec, Quantities)
     check_choice("error", error, ("squared", "absolute"))

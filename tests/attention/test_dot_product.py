@@ -145,7 +145,7 @@ def test_causal_window_by_gradient(implementation):
         f = lambda key, value, t=t: jnp.sum(at.attention(query, key, value, **options)[:, t] ** 2)
         for gradient in jax.grad(f, (0, 1))(key, value):
             has_gradient = jnp.any(gradient != 0, axis=(0, 2, 3))
-            # For a single key, the weight is 1: the gradient of the key is zero, that of its value is not.
+            # For a single key, the weight is 1: the gradient of the key is zero, but not the gradient of its value.
             if not (t == 0 and gradient.shape[-1] == 3):
                 assert has_gradient.tolist() == [max(0, t - 3) <= s <= t for s in range(7)]
 

@@ -83,7 +83,7 @@ def test_folders_of_splits_define_the_splits(tmp_path):
     assert "12 training examples of 6x6x3, 4 validation, 16 test" in dataset.description
 
 
-def test_a_validation_folder_is_used_as_it_is(tmp_path):
+def test_a_validation_folder_is_not_split_again(tmp_path):
     dataset = data.images(folder(tmp_path, ("Training", "val")), size=6, batch_size=4)
     train, validation, test = splits_of(dataset)
     assert (len(train), len(validation), test) == (16, 16, None)

@@ -211,7 +211,7 @@ EXEMPT = {
         "options of methods, which are tested under scan",
     ),
     "Method": "a protocol",
-    "wrapped": "composes wrappers, which are tested",
+    "wrap": "composes wrappers, which are tested",
     "Encoded": "a tuple that EncoderDecoder returns",
     "choose_method": "has no array argument",
     "newton_solution": "rejects empty sequences, tested below",

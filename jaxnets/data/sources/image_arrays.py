@@ -8,7 +8,7 @@ import numpy as np
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.npz import names_of, read_arrays
-from jaxnets.data.image_files import EncodedImages, check_classes, told
+from jaxnets.data.image_files import EncodedImages, check_classes, skipped_images
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice, check_integer
@@ -108,7 +108,7 @@ def jpeg_images(
         names=names_of(path, arrays, "classes"),
         fingerprint=digest.hexdigest(),
     )
-    return result._replace(description=result.description + told(failures))
+    return result._replace(description=result.description + skipped_images(failures))
 
 
 def _read(path: str, keys: tuple[str, ...], names_key: str = "classes") -> dict[str, np.ndarray]:

@@ -229,7 +229,7 @@ def _check_equation(eqn: Any, width: int, weights: list, time_vars: set) -> None
         left, right = eqn.invars
         plain = tuple(left_axes) == (1,) and batch == ((), ()) and len(left.aval.shape) == len(right.aval.shape) == 2
         if not plain or isinstance(right, Literal) or right in time_vars:
-            raise ValueError("its products must be those of a state with a weight, got another one")
+            raise ValueError("each of its products must be of a state and a weight, got another one")
         return
     last = len(eqn.outvars[0].aval.shape) - 1
     if name in ("split", "slice", "concatenate"):
