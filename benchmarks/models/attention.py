@@ -30,7 +30,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("lengths", ["128", "512", "2048", "8192"], "Sequence lengths T.")
 flags.DEFINE_integer("tokens", 4096, "Number of tokens B T in a batch; B is at least 1.", lower_bound=1)
-flags.DEFINE_integer("heads", 8, "Attention heads.", lower_bound=1)
+flags.DEFINE_integer("heads", 8, "Number of attention heads.", lower_bound=1)
 flags.DEFINE_integer("features", 64, "Features per head.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute dtype.")
 PARTS = ("attention", "block", "decoder", "decoding")

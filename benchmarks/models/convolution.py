@@ -33,7 +33,7 @@ SIZES = {"resnet50": 224, "efficientnet_b0": 224, "cifar_resnet20": 32}
 flags.DEFINE_list("models", list(SIZES), f"Models: {', '.join(SIZES)}.")
 flags.DEFINE_integer("batch", 0, "Batch size; 0: 8 for 224 x 224, 128 for 32 x 32.", lower_bound=0)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute dtype.")
-flags.DEFINE_integer("rounds", 5, "Timings of each implementation.", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
 flags.DEFINE_string("json", None, "Output file of the result.")
 
 

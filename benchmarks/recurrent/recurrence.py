@@ -44,7 +44,7 @@ flags.DEFINE_list(
 )
 flags.DEFINE_list("peers", ["all"], f"Libraries: all, none, or a list of {', '.join([*peers.JAX_PEERS, 'torch'])}.")
 flags.DEFINE_integer("rounds", 9, "Number of rounds; each implementation runs once per round.", lower_bound=1)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 
 def jaxnets_layer(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:

@@ -22,7 +22,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("shapes", harness.SHAPES, "BxTxDxH: batch, time, input and hidden features.")
 flags.DEFINE_integer("rounds", 9, "Number of rounds; each variant runs once per round.", lower_bound=1)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 gru_after = functools.partial(recurrent.gru, reset="after")
 PLAIN: dict[str, Callable[[int], recurrent.Cell]] = {"lstm": recurrent.lstm, "gru": gru_after, "elman": recurrent.elman}

@@ -37,7 +37,7 @@ flags.DEFINE_integer(
     "kills", 5, "Number of kills of each run, with and without asynchronous checkpointing.", lower_bound=1
 )
 flags.DEFINE_list("runs", [], "Names of runs. The default is all.")
-flags.DEFINE_string("json", None, "Write the results here.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 CHAR_LM = ("model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32")
 RUNS = {

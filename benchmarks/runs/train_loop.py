@@ -26,7 +26,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("steps", 60, "Number of steps of each kind in a round.", lower_bound=20)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_string("json", None, "Output JSON file of the result.")
 
 
 def main(overrides: program.Overrides) -> None:
