@@ -84,11 +84,11 @@ def start(workdir: Path, run: str, asynchronous: bool) -> list[subprocess.Popen]
         with socket.socket() as free:
             free.bind(("localhost", 0))
             distributed_flags = [f"--coordinator_address=localhost:{free.getsockname()[1]}", f"--num_processes={count}"]
-    own = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     return [
         subprocess.Popen(
             [*command, *distributed_flags, *([f"--process_id={number}"] if distributed_flags else [])],
-            env=own,
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -32,7 +32,7 @@ def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
 
     JAX compiles once per cell object. The returned function raises a ValueError for arguments that are not hashable.
     """
-    made = functools.cache(make)
+    cached_make = functools.cache(make)
 
     @functools.wraps(make)
     def lookup(*arguments, **options):
@@ -42,7 +42,7 @@ def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
                     f"arguments of {make.__name__} must be numbers, strings, functions or tuples, got "
                     f"{described(value)}"
                 )
-        return made(*arguments, **options)
+        return cached_make(*arguments, **options)
 
     return lookup
 

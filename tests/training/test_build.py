@@ -31,7 +31,7 @@ def test_task_completes_a_model_factory():
     assert tasks.complete(recurrent.SequenceModel, ONE).num_outputs == 2
     finished = recurrent.SequenceModel(7)
     assert tasks.complete(finished, ONE) is finished
-    with pytest.raises(ValueError, match="`model` must be a Linen module or make one, got 3"):
+    with pytest.raises(ValueError, match="`model` must be a Linen module or a function that returns one, got 3"):
         tasks.complete(lambda: 3, ONE)
     assert (
         model_of({"name": "recurrent.SequenceModel", "num_outputs": 5}).num_outputs == 5

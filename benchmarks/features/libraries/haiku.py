@@ -28,7 +28,7 @@ def libraries() -> list[Library]:
         **elmans(lambda activation, xs: elman(xs, False)),  # VanillaRNN has no argument for the activation
         **grus(lambda: [gru()]),
         "conv_lstm": lambda: convolutions(conv_lstm),
-        "own_end": picked,
+        "own_end": select_last,
         "resets": lambda: resets_right(with_resets),
         "stacked": lambda: continues(stacked),
         "between": lambda: drops_between(dropped) and "as a function",
@@ -82,7 +82,7 @@ def conv_lstm(rank, xs):
     return value(lambda: unroll(kind(xs.shape[2:-1], HIDDEN, 3), xs)[1])
 
 
-def picked():
+def select_last():
     layer = lstm()
     network = pure(lambda: unroll(hk.LSTM(HIDDEN), XS, return_all_states=True)[0])
     carry = [a[np.arange(4), LENGTHS - 1] for a in network.apply(layer.weights)]

@@ -197,12 +197,12 @@ def _classes(folder: Path, skipped: Skipped) -> dict[str, list[Path]]:
     """The image files of each class folder."""
     found = {}
     for below in _folders(folder, skipped):
-        here = Skipped(Counter(), Counter())
-        found[below.name] = _images(below, here)
+        in_class = Skipped(Counter(), Counter())
+        found[below.name] = _images(below, in_class)
         if not found[below.name]:
-            raise ValueError(f"class folder {printable(below)} must have images, got none{here.described()}")
-        skipped.files.update(here.files)
-        skipped.others.update(here.others)
+            raise ValueError(f"class folder {printable(below)} must have images, got none{in_class.described()}")
+        skipped.files.update(in_class.files)
+        skipped.others.update(in_class.others)
     if len(found) < 2:
         loose = sum(kind == "file" and _is_image(path) for path, kind in _entries(folder))
         given = f"only {printable(next(iter(found)))}" if found else f"none, and {loose} images outside of a folder"
