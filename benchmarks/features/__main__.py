@@ -1,12 +1,12 @@
-"""Comparison of the recurrent features of libraries, determined by running each installed library.
+"""Table of the features of recurrent libraries, determined by running the installed libraries.
 
     python -m benchmarks.features --json=benchmarks/results/features.json --page=docs/comparison.md
     python -m benchmarks.features --from=benchmarks/results/features.json --page=docs/comparison.md
 
-"yes" means that a documented class, function or argument provides the feature and that its numbers are correct. "no"
-means that the numbers are wrong, that the library raises an error, or that none of its public names and arguments of
-recurrent layers matches the feature. "?" means that a name matches, but that no probe tests it yet. Everything runs on
-the CPU, in about two minutes. The column of a library that is not installed is empty.
+"yes": a documented class, function or argument provides the feature, and the numbers are correct. "no": the numbers are
+wrong, the library raises an error, or no public name or argument of a recurrent layer matches the feature. "?": a name
+matches, but no probe exists yet. The program runs on the CPU and takes two minutes. The cells of a library that is not
+installed are empty.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from benchmarks.features.layer import Library
 from benchmarks.features.rows import ROWS
 from jaxnets import program
 
-FROM = flags.DEFINE_string("from", None, "Input JSON file of a previous result; no library is run.")
-JSON = flags.DEFINE_string("json", None, "Output JSON file of the result.")
-MARKDOWN = flags.DEFINE_bool("markdown", False, "Print the table as Markdown.")
-PAGE = flags.DEFINE_string("page", None, "Markdown page in which the table is replaced.")
+FROM = flags.DEFINE_string("from", None, "Read the result from this JSON file instead of running the libraries.")
+JSON = flags.DEFINE_string("json", None, "Write the result to this JSON file.")
+MARKDOWN = flags.DEFINE_bool("markdown", False, "Print a Markdown table.")
+PAGE = flags.DEFINE_string("page", None, "Replace the table in this Markdown page.")
 
-# Heading in the table: module in benchmarks.features.libraries, and distribution.
+# The name of a library in the table, its file in benchmarks/features/libraries and its distribution.
 LIBRARIES = {
     "flax": ("flax", "flax"),
     "haiku": ("haiku", "dm-haiku"),
@@ -44,49 +44,50 @@ LIBRARIES = {
     "equinox": ("equinox", "equinox"),
     "jaxnets": ("jaxnets", "jaxnets"),
 }
-DEPENDENCIES = ("jax", "jaxlib", "numpy")  # shared by most of the libraries
+DEPENDENCIES = ("jax", "jaxlib", "numpy")
 RECURRENT = re.compile(r"rnn|lstm|gru|mgu|cell|core|unroll|bidirectional|^scan$|^pack_|^pad_", re.I)
 
 
-def public_names(namespaces: list[Any]) -> set[str]:
-    """Returns the public names of a library, and the arguments of its recurrent functions as ``name.argument``."""
-    names = {name for space in namespaces for name in dir(space) if not name.startswith("_")}
+def surface(spaces: list[Any]) -> set[str]:
+    """Returns the public names of a library, and the arguments of its recurrent names as ``name.argument``."""
+    names = {name for space in spaces for name in dir(space) if not name.startswith("_")}
     arguments = set()
-    for space in namespaces:
+    for space in spaces:
         for name in filter(RECURRENT.search, names & set(dir(space))):
-            thing = getattr(space, name)
-            for function in (thing, *(getattr(thing, call, None) for call in ("__call__", "call", "forward"))):
+            value = getattr(space, name)
+            for function in (value, *(getattr(value, call, None) for call in ("__call__", "call", "forward"))):
                 with contextlib.suppress(TypeError, ValueError):
                     arguments |= {f"{name}.{argument}" for argument in inspect.signature(function).parameters}
     return names | arguments
 
 
-def cell(library: Library, feature: str, term: str) -> str:
+def cell(library: Library, feature: str, pattern: str) -> str:
+    """Returns one cell: the result of the probe, or of a search for matching names if there is no probe."""
     if feature in library.probes:
         try:
             found = library.probes[feature]()
-        except ImportError:  # the probe needs another library
+        except ImportError:  # the probe needs a library that is not installed
             return ""
         except Exception as error:
             print(f"{feature}: {type(error).__name__}: {error}", file=sys.stderr)
             return "failed"
         return str({True: "yes", False: "no"}.get(found, found))
-    matches = sorted(name for name in public_names(library.namespaces) if re.search(term, name, re.I))
+    matches = sorted(name for name in surface(library.spaces) if re.search(pattern, name, re.I))
     return f"? {matches[0]}" if matches else "no"
 
 
 def column(name: str) -> dict[str, str]:
-    """Returns the cells of a library by label. If Linen and NNX agree, they share one text."""
+    """Returns the cells of one library by label. Linen and NNX share a cell if they agree."""
     file, _ = LIBRARIES[name]
-    rows = [feature for features in ROWS.values() for feature in features.items()]
+    features = [feature for group in ROWS.values() for feature in group.items()]
     try:
         libraries = importlib.import_module(f"benchmarks.features.libraries.{file}").libraries()
     except ImportError as error:
-        print(f"{name}: not installed; its column is empty ({error})", file=sys.stderr)
-        return {label: "" for _, (label, _) in rows}
+        print(f"{name}: not installed, its cells stay empty ({error})", file=sys.stderr)
+        return {label: "" for _, (label, _) in features}
     cells = {}
-    for feature, (label, term) in rows:
-        found = [cell(library, feature, term) for library in libraries]
+    for feature, (label, pattern) in features:
+        found = [cell(library, feature, pattern) for library in libraries]
         cells[label] = found[0] if len(set(found)) == 1 else f"{found[0]}; nnx {found[1]}"
     return cells
 
@@ -121,7 +122,7 @@ def main(overrides: program.Overrides) -> None:
         Path(JSON.value).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     if PAGE.value:
         page = Path(PAGE.value)
-        page.write_text(table.placed(page.read_text(), result))
+        page.write_text(table.insert(page.read_text(), result))
     if not (JSON.value or PAGE.value) or MARKDOWN.value:
         print(table.markdown(result) if MARKDOWN.value else table.text(result))
 

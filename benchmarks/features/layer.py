@@ -1,6 +1,6 @@
-"""Common interface to the LSTM and the probes of a library, and the arrays on which they run.
+"""Contract of a library's file: an LSTM as a ``Layer`` and a dictionary of probes; and the data on which both run.
 
-A probe returns one cell of the table: True for "yes", False for "no", or a text.
+A probe computes one cell of the table: True and False become "yes" and "no", and a string is written unchanged.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,21 @@ LENGTHS = np.array([6, 2, 4, 3])
 XS = np.random.default_rng(0).normal(size=(4, TIME, FEATURES)).astype(np.float32)
 X0, H0 = XS[:, 0], np.random.default_rng(1).normal(size=(4, HIDDEN)).astype(np.float32)
 KEY = jax.random.key(0)
-REFUSALS = (ValueError, TypeError, RuntimeError, AttributeError)
+UNSUPPORTED = (ValueError, TypeError, RuntimeError, AttributeError)
 
 Probes = dict[str, Callable[[], Any]]
 
 
 class Library(NamedTuple):
-    """A library.
+    """The modules that hold a library's public names, and the probes that run the library."""
 
-    Attributes:
-        namespaces: Modules with its public names.
-        probes: Probes by feature.
-    """
-
-    namespaces: list[Any]
+    spaces: list[Any]
     probes: Probes
 
 
 class Autodiff(NamedTuple):
+    """The transformations of a framework, with the signatures of JAX."""
+
     grad: Callable[..., Any]
     jvp: Callable[..., Any]
     vmap: Callable[..., Any]
@@ -43,13 +40,14 @@ JAX = Autodiff(jax.grad, jax.jvp, jax.vmap, jnp.stack)
 
 
 class Layer(NamedTuple):
-    """An LSTM of one library.
+    """The LSTM of one library behind a common interface.
 
     Attributes:
         weights: A tree of arrays.
-        run: ``(weights, xs [B, T, D], lengths=, reverse=, carry=) -> ((h, c), ys)``, with the options of the library.
+        run: ``(weights, xs [B, T, D], lengths=, reverse=, carry=) -> ((h, c), ys)``, with the arguments that the
+            library supports.
         step: ``(weights, x, carry) -> (h, c)``.
-        autodiff: Transformations for ``run``.
+        autodiff: The transformations that apply to ``run``.
     """
 
     weights: Any
@@ -67,9 +65,12 @@ def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
     return all(np.allclose(array(x), array(y), rtol=tolerance, atol=tolerance) for x, y in pairs)
 
 
-def refused(probe: Callable[[], Any]) -> Any:
-    """Returns the result of a probe, or False if the library raises an error."""
+def supported(probe: Callable[[], Any]) -> Any:
+    """Returns the result of the probe, or False if the library raises an error.
+
+    An error in a probe outside this function counts as a mistake of the probe.
+    """
     try:
         return probe()
-    except REFUSALS:
+    except UNSUPPORTED:
         return False

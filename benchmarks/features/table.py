@@ -1,6 +1,6 @@
-"""Comparison table as text and as Markdown.
+"""The feature table as text and as Markdown, and its insertion into a page.
 
-The table is made from the result that ``benchmarks.features --json`` saves, with the versions of the libraries and the
+The table is made from the result that ``benchmarks.features --json`` saves: the libraries with their versions, and the
 cells by group, feature and library.
 """
 
@@ -15,8 +15,13 @@ Result = dict[str, Any]
 
 
 def rows(result: Result, heading: Callable[[str], str]) -> list[list[str]]:
-    """Returns the header and one row per feature; ``heading`` formats the name of a group."""
-    # The build of a version, after "+", is omitted.
+    """Returns a header row with the libraries, then one row per group and feature.
+
+    Args:
+        result: The measured result.
+        heading: Formats the name of a group.
+    """
+    # The local version, after "+", identifies a build and is omitted.
     names = [f"{name} {version.partition('+')[0]}".strip() for name, version in result["libraries"].items()]
     found = [["", *names]]
     for group, features in result["cells"].items():
@@ -36,10 +41,10 @@ def markdown(result: Result) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *body])
 
 
-def placed(page: str, result: Result) -> str:
-    """Returns the page with the paragraph after the marker line replaced by this table."""
+def insert(page: str, result: Result) -> str:
+    """Returns the page with the paragraph after the marker line replaced by the table."""
     before, mark, after = page.partition(MARK)
     if not mark:
-        raise UsageError(f"the page must have a line {MARK.strip()}, followed by an empty line and the table")
+        raise UsageError(f"the page must contain the line {MARK.strip()}, followed by an empty line and the table")
     _, end, rest = after.partition("\n\n")
     return before + mark + markdown(result) + (end or "\n") + rest

@@ -113,7 +113,7 @@ def bytes_by_device(state: Any) -> dict[int, int]:
 
 def memory() -> dict[str, Any]:
     """Returns the memory of the initial state of a GPT-2 with FSDP, in MB."""
-    run, _, _ = compiled_run("gpt2", "fsdp sharded", ROWS["gpt2"])
+    run, _, _ = compiled_run("gpt2", "fully sharded", ROWS["gpt2"])
     create: Any = run.create
     creation = create.lower().compile().memory_analysis()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -174,7 +174,7 @@ def pod(chip: Chip, network: Any, batch_tokens: float) -> dict[str, Any]:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     token = (6 * parameters + 12 * network.num_layers * network.embed_dim * network.max_seq_len) / chip.flops
     found: dict[str, Any] = {"parameters": parameters, "compute_ms": 1e3 * TOKENS * token}
-    for layout, passes, shared in (("data parallel", 2, False), ("fsdp sharded", 3, True)):
+    for layout, passes, shared in (("data parallel", 2, False), ("fully sharded", 3, True)):
         sending = passes * 4 * parameters / chip.sends
         chips = min(int(batch_tokens * token / sending), chip.pod)
         kept = 16 * parameters / (chips if shared else 1)  # parameters, gradients and two moments of AdamW

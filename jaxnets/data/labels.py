@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnets.ops.printable import printable
 
-LONGEST_LABEL = 1000  # characters; NumPy pads all names to the longest one
+MAX_LABEL_LENGTH = 1000  # characters; NumPy pads all names to the longest one
 MAX_CLASSES = 2**20  # about the size of the largest datasets of faces and products
 
 
@@ -31,7 +31,7 @@ def encode_labels(
     Raises:
         ValueError: A split is empty, its labels have another type, splits mix numbers and text, a class does not occur
             in the training split, there are more than ``MAX_CLASSES`` classes, or a label or name has more than
-            ``LONGEST_LABEL`` characters.
+            ``MAX_LABEL_LENGTH`` characters.
     """
     check_lengths(f"{source}: names of classes", names)
     plain = {part: _plain(source, part, array) for part, array in labels.items()}
@@ -96,7 +96,7 @@ def _plain(source: str, part: str, labels: np.ndarray) -> np.ndarray:
 
 
 def check_lengths(what: str, names: Sequence[str]) -> None:
-    """Raises a ``ValueError`` if a name has more than ``LONGEST_LABEL`` characters."""
+    """Raises a ``ValueError`` if a name has more than ``MAX_LABEL_LENGTH`` characters."""
     _check_lengths(what, _lengths(names))
 
 
@@ -105,10 +105,10 @@ def _lengths(texts: Iterable[str]) -> np.ndarray:
 
 
 def _check_lengths(what: str, lengths: np.ndarray) -> None:
-    long = np.flatnonzero(lengths > LONGEST_LABEL)
+    long = np.flatnonzero(lengths > MAX_LABEL_LENGTH)
     if len(long):
         given = f"{lengths[long[0]]:,} at index {long[0]}"
-        raise ValueError(f"{what} must have at most {LONGEST_LABEL:,} characters, got {given}")
+        raise ValueError(f"{what} must have at most {MAX_LABEL_LENGTH:,} characters, got {given}")
 
 
 def _decoded(where: str, labels: np.ndarray) -> np.ndarray:

@@ -21,12 +21,12 @@ _LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # line ends of str.s
 
 # The training time grows with the square of the length of a word: 0.4 s for 20,000 characters, 45 s for 200,000. Words
 # of this length are noise, such as a line of base64.
-LONGEST_WORD = 1024  # characters; longer words are split
-_BLOCK = 8 * LONGEST_WORD  # characters per call; the library needs 200 bytes for each
+MAX_WORD_LENGTH = 1024  # characters; longer words are split
+_BLOCK = 8 * MAX_WORD_LENGTH  # characters per call; the library needs 200 bytes for each
 
 MAX_PIECES = 2**20  # the library reserves memory for all of them; the largest models have 2**18
 MAX_JSON = 2**26  # characters: 60 per piece
-MAX_PIECE = 2**14  # bytes; a trained piece has at most LONGEST_WORD characters of up to 4 bytes
+MAX_PIECE = 2**14  # bytes; a trained piece has at most MAX_WORD_LENGTH characters of up to 4 bytes
 MAX_SYMBOLS = 256
 _FIXED = {"version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None}
 _MODEL = {
@@ -79,7 +79,7 @@ def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool
 def segments(pre_tokenizer: Any, text: str) -> Iterator[str]:
     """Yields segments of a text that consist of whole words and can be encoded separately.
 
-    Words of more than ``LONGEST_WORD`` characters are split.
+    Words of more than ``MAX_WORD_LENGTH`` characters are split.
 
     Args:
         pre_tokenizer: A pre-tokenizer of the library, which splits text into words.
@@ -89,17 +89,17 @@ def segments(pre_tokenizer: Any, text: str) -> Iterator[str]:
 
     lines = isinstance(pre_tokenizer, pre_tokenizers.Sequence)
     begin = 0
-    while len(text) - begin > LONGEST_WORD:
+    while len(text) - begin > MAX_WORD_LENGTH:
         block = text[begin : begin + _BLOCK]
         words = [place for _, place in pre_tokenizer.pre_tokenize_str(block)]
         end = begin + len(block)
         if end < len(text):  # the last word may be incomplete
             end = begin + next(
-                (first for first, _ in reversed(words) if first and _is_safe(block[first - 1], lines)), LONGEST_WORD
+                (first for first, _ in reversed(words) if first and _is_safe(block[first - 1], lines)), MAX_WORD_LENGTH
             )
-        long = next((first for first, last in words if last - first > LONGEST_WORD), None)
+        long = next((first for first, last in words if last - first > MAX_WORD_LENGTH), None)
         if long is not None:  # true for every block without a word boundary
-            end = begin + long + LONGEST_WORD
+            end = begin + long + MAX_WORD_LENGTH
         yield text[begin:end]
         begin = end
     if begin < len(text):

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 
 from .arrays import REST
-from .files import LARGEST, check_about, read, read_function, read_safetensors, read_verified, short
+from .files import MAX_JSON_BYTES, check_about, read, read_function, read_safetensors, read_verified, short
 from .model import Model
 
-__all__ = ["FUNCTIONS", "LARGEST", "REST", "Model", "load", "read_safetensors"]
+__all__ = ["FUNCTIONS", "MAX_JSON_BYTES", "REST", "Model", "load", "read_safetensors"]
 
 FUNCTIONS = ("forward", "begin", "step")
 
@@ -41,7 +41,7 @@ def load(folder: str | Path) -> Model:
     folder = Path(folder)
     if not os.path.lexists(folder / "model.json"):
         raise ValueError(f"no exported model in {folder}: it has no model.json")
-    content = read(folder / "model.json", LARGEST)
+    content = read(folder / "model.json", MAX_JSON_BYTES)
     try:
         about = json.loads(content)
         check_about(about)

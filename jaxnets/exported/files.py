@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LARGEST = 2**26  # maximum size of model.json in bytes
+MAX_JSON_BYTES = 2**26  # maximum size of model.json in bytes
 
 # NumPy dtypes by their names in safetensors files.
 KINDS = {"F": ("float", (16, 32, 64)), "I": ("int", (8, 16, 32, 64)), "U": ("uint", (8, 16, 32, 64))}

@@ -36,7 +36,7 @@ RESERVED = "__metadata__"
 # The header is parsed into objects of up to 30 times its size. This allows about 100,000 arrays.
 MAX_HEADER = 2**24
 SAFETENSORS_MAX_HEADER = 100_000_000  # the limit of safetensors itself
-LONGEST_NAME = 1000  # characters of an array's name; each dot in it creates a nested dict
+MAX_NAME_LENGTH = 1000  # characters of an array's name; each dot in it creates a nested dict
 
 
 def write(path: str | PathLike[str], tree: Mapping[str, Any]) -> None:
@@ -106,8 +106,8 @@ def read_flat(path: str | PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: If the file is missing, is not a safetensors file (the message states its format and a conversion),
-            is not a regular file, exceeds a limit (``MAX_HEADER``, ``LONGEST_NAME``, memory), or has a dtype that NumPy
-            lacks. The message is a single line.
+            is not a regular file, exceeds a limit (``MAX_HEADER``, ``MAX_NAME_LENGTH``, memory), or has a dtype that
+            NumPy lacks. The message is a single line.
     """
     try:
         if Path(path).is_dir():
@@ -131,10 +131,10 @@ def _read_arrays(path: str | PathLike[str], file: IO[bytes]) -> dict[str, np.nda
         pass
     header = json.loads(file.read(header_size))
     header.pop(RESERVED, None)
-    long_names = [name for name in header if len(name) > LONGEST_NAME]
+    long_names = [name for name in header if len(name) > MAX_NAME_LENGTH]
     if long_names:
         name = listed(long_names[:1])
-        raise ValueError(f"{shown_path}: names must have at most {LONGEST_NAME:,} characters, got {name}")
+        raise ValueError(f"{shown_path}: names must have at most {MAX_NAME_LENGTH:,} characters, got {name}")
     unsupported = [f"{name} {entry['dtype']}" for name, entry in header.items() if entry["dtype"] not in DTYPES]
     if unsupported:
         raise ValueError(f"{shown_path}: dtypes must be among {', '.join(DTYPES)}, got {listed(unsupported)}")

@@ -73,7 +73,7 @@ AUGMENTATIONS = {
     "mixup": (lambda x: augmentation.mixup(KEY, x, jnp.zeros((len(x), 2), x.dtype), 1.0)[0], IMAGES),
     "random_crop": (lambda x: augmentation.random_crop(KEY, x, 1), IMAGES),
     "random_crop, reflected": (lambda x: augmentation.random_crop(KEY, x, 1, "reflect"), IMAGES),
-    "random_flip": (lambda x: augmentation.random_horizontal_flip(KEY, x), IMAGES),
+    "random_horizontal_flip": (lambda x: augmentation.random_horizontal_flip(KEY, x), IMAGES),
     "random_resized_crop": (lambda x: augmentation.random_resized_crop(KEY, x), IMAGES),
     "random_rotation": (lambda x: augmentation.random_rotation(KEY, x, 10.0), IMAGES),
     "rotate": (lambda x: augmentation.rotate(x, jnp.ones(len(x), jnp.int32)), IMAGES),

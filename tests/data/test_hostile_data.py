@@ -206,7 +206,7 @@ def test_the_count_and_length_of_labels_are_limited(monkeypatch):
     from jaxnets.data import labels
 
     numbered = lambda array, names=(): labels.encode_labels("here", {"training": np.asarray(array)}, names)[0]
-    longest = "a" * labels.LONGEST_LABEL
+    longest = "a" * labels.MAX_LABEL_LENGTH
     padded = np.zeros(2, "U1100")
     padded[:] = ["a", longest]
     assert numbered(padded) == ("a", longest) and numbered([0, 1], ["a", longest]) == ("a", longest)
@@ -370,7 +370,7 @@ def test_invalid_training_arguments_are_rejected(arguments):
 @pytest.mark.parametrize("by_line", [False, True])
 @pytest.mark.parametrize("seed", range(20))
 def test_segments_of_long_texts_have_the_same_words(monkeypatch, seed, by_line):
-    monkeypatch.setattr(pieces, "LONGEST_WORD", 16)
+    monkeypatch.setattr(pieces, "MAX_WORD_LENGTH", 16)
     monkeypatch.setattr(pieces, "_BLOCK", 48)
     source = random.Random(seed)
     letters = [*" \n\r\t\u3000\x85\u2028\x1c\x1faé1's-日\u200d\x0b"]

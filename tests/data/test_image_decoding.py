@@ -317,7 +317,7 @@ def test_images_beyond_the_pixel_limit_are_rejected():
 
 
 def test_jpegs_beyond_the_scan_limit_are_rejected(monkeypatch):
-    monkeypatch.setattr(image_decoding, "MAX_SCANNED", 20 * 2**16)
+    monkeypatch.setattr(image_decoding, "MAX_SCAN_PIXELS", 20 * 2**16)
     content = saved(random_samples(8, 16, 16, 3), "JPEG", progressive=True)
     assert decode(content, 0, 3).shape == (16, 16, 3)
     last = content[content.rfind(b"\xff\xda") : -2]

@@ -200,7 +200,7 @@ def test_decoding_rejects_tokens_out_of_range(jitted, compiled_models):
     prompts = {
         r"\[\]": [],
         "at least 0, got -2 at position 1": [0, -2],
-        "logits that are NaN": [0, 9],
+        "logits of NaN": [0, 9],
         "float64": [0.5],
         "int64 of shape": [[0]],
     }

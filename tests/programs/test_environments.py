@@ -72,7 +72,7 @@ def test_signals_within_a_second_count_as_one(monkeypatch):
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGTERM)
         assert noted.signal == signal.SIGTERM
-        monkeypatch.setattr(interruption, "ONE", 0.0)
+        monkeypatch.setattr(interruption, "SAME_SIGNAL", 0.0)
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)

@@ -371,11 +371,13 @@ def growing(carry, token):
 
 DECODERS = {
     "sample": lambda step=constant, carry=0.0, start=0, **o: decoding.sample(
-        step, carry, start, KEY, **{"length": 3, **o}
+        step, carry, start, KEY, **{"max_length": 3, **o}
     ),
-    "greedy": lambda step=constant, carry=0.0, start=0, **o: decoding.greedy(step, carry, start, **{"length": 3, **o}),
+    "greedy": lambda step=constant, carry=0.0, start=0, **o: decoding.greedy(
+        step, carry, start, **{"max_length": 3, **o}
+    ),
     "beam_search": lambda step=constant, carry=0.0, start=0, **o: decoding.beam_search(
-        step, carry, start, **{"end": 1, "num_beams": 2, "length": 3, **o}
+        step, carry, start, **{"end_token": 1, "num_beams": 2, "max_length": 3, **o}
     ),
     "stream": lambda step=constant, carry=0.0, start=0, **o: next(decoding.stream(step, carry, [start], KEY, **o)),
     "tree": lambda step=constant, carry=0.0, start=0, **o: decoding.tree(step, carry, [start], **o),
@@ -389,25 +391,33 @@ WRONG_DECODING = {
     ),
     "step without a carry": (ALL, dict(step=lambda c, t: jnp.zeros(5)), r"`step` must return \(carry, logits\)"),
     "logits of a batch": (ALL, dict(step=lambda c, t: (c, jnp.zeros((1, 5)))), r"logits \[V\].*got shape \(1, 5\)"),
-    "no token": (ALL, dict(step=lambda c, t: (c, jnp.zeros(0))), r"logits \[V\] of at least one token.*\(0,\)"),
+    "no token": (ALL, dict(step=lambda c, t: (c, jnp.zeros(0))), r"logits \[V\] with V at least 1.*\(0,\)"),
     "carry of another type": (
         LOOPS,
         dict(carry=None, step=lambda c, t: (1.0, jnp.zeros(5))),
-        "`carry` must be like the one",
+        "`carry` must have the structure",
     ),
     "growing carry": (LOOPS, dict(carry=jnp.ones(2), step=growing), r"shape \(3,\), got float32 of shape \(2,\)"),
-    "start as a float": (LOOPS, dict(start=1.5), "`start` must be one token, an integer, got 1.5"),
-    "batch of starts": (LOOPS, dict(start=jnp.zeros(3, int)), r"`start` must be one token.*\(3,\); map over.*vmap"),
-    "start as a string": (LOOPS, dict(start="a"), "`start` must be one token, an integer, got 'a'"),
-    "negative length": (("sample", "greedy"), dict(length=-1), "`length` must be an integer of at least 0, got -1"),
-    "fractional length": (LOOPS, dict(length=2.5), "`length` must be an integer of at least"),
+    "start as a float": (LOOPS, dict(start=1.5), "`start_token` must be one integer, got 1.5"),
+    "batch of starts": (
+        LOOPS,
+        dict(start=jnp.zeros(3, int)),
+        r"`start_token` must be one integer.*\(3,\); use jax.vmap",
+    ),
+    "start as a string": (LOOPS, dict(start="a"), "`start_token` must be one integer, got 'a'"),
+    "negative length": (
+        ("sample", "greedy"),
+        dict(max_length=-1),
+        "`max_length` must be an integer of at least 0, got -1",
+    ),
+    "fractional length": (LOOPS, dict(max_length=2.5), "`max_length` must be an integer of at least"),
     "no beams": (("beam_search",), dict(num_beams=0), "`num_beams` must be an integer of at least 1, got 0"),
     "fractional beams": (
         ("beam_search",),
         dict(num_beams=1.5),
         "`num_beams` must be an integer of at least 1, got 1.5",
     ),
-    "no end": (("beam_search",), dict(end=None), "`end` must be a token number, got None"),
+    "no end": (("beam_search",), dict(end_token=None), "`end_token` must be a token id, got None"),
     "temperature below 0": (SAMPLERS, dict(temperature=-1.0), "`temperature` must be a number of at least 0, got -1.0"),
     "temperature as a string": (
         SAMPLERS,
@@ -416,7 +426,7 @@ WRONG_DECODING = {
     ),
     "top_k below 0": (SAMPLERS, dict(top_k=-1), "`top_k` must be a number of at least 0, got -1"),
     "top_p None": (SAMPLERS, dict(top_p=None), "`top_p` must be a number of at least 0, got None"),
-    "no branches": (("tree",), dict(branches=0), "`branches` must be an integer of at least 1, got 0"),
+    "no branches": (("tree",), dict(num_branches=0), "`num_branches` must be an integer of at least 1, got 0"),
     "no depth": (("tree",), dict(depth=0), "`depth` must be an integer of at least 1, got 0"),
 }
 
@@ -430,7 +440,7 @@ def test_wrong_decoding_arguments_are_rejected(names, options, message):
 
 @pytest.mark.parametrize("prompt", [[], "text", [0.5], [[1, 2]], 3, np.zeros(0, int)], ids=str)
 def test_wrong_prompt_is_rejected(prompt):
-    message = r"`prompt` must be token numbers, integers of shape \[T\] with at least one, got"
+    message = r"`prompt` must be token ids, integers of shape \[T\] with T at least 1, got"
     with pytest.raises(ValueError, match=message):
         decoding.stream(constant, 0.0, prompt, KEY)
     with pytest.raises(ValueError, match=message):

@@ -17,8 +17,9 @@ from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
 from jaxnets.ops import checks, compressed
 from jaxnets.reports import figures
-from jaxnets.training import build, descriptions, loop, restore, run_files, rundir
+from jaxnets.training import build, descriptions, restore, run_files, rundir
 from jaxnets.training.checkpointing import file_digests
+from jaxnets.training.checkpointing.positions import check_position
 from jaxnets.training.config import load
 from jaxnets.training.distributed import sharding
 from jaxnets.training.errors import MAX_MESSAGE_LENGTH, RunError, UsageError, format_message
@@ -131,12 +132,12 @@ WRONG = {
     "private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
     "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Classes, Quantities"),
     "no targets": ("data.json", ["targets", "names"], [], "at least one target"),
-    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of texts, got"),
-    "negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape of sizes above 0"),
-    "huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 numbers"),
+    "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of strings, got"),
+    "negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape with positive sizes"),
+    "huge size": ("data.json", ["batch", "inputs", 0, 0], 10**9, "at most 8 axes and 2,147,483,648 elements"),
     "many axes": ("data.json", ["batch", "inputs", 0], [1] * 9, "at most 8 axes"),
-    "objects": ("data.json", ["batch", "inputs", 1], "O", "a number's, such as float32, got 'O'"),
-    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "from 1 to 32 arrays"),
+    "objects": ("data.json", ["batch", "inputs", 1], "O", "a numeric dtype, such as float32, got 'O'"),
+    "many arrays": ("data.json", ["batch"], {str(i): [[1], "int8"] for i in range(33)}, "1 to 32 arrays"),
 }
 
 
@@ -221,10 +222,10 @@ POSITIONS = ({}, {"next_index": -1}, {"next_index": "x"}, {"next_index": 2**70},
 
 @pytest.mark.parametrize("position", POSITIONS, ids=str)
 def test_position_in_other_data_is_rejected(position):
-    batches = iter(DATA.train.to_iter_dataset(sharding.READING))
+    batches = iter(DATA.train.to_iter_dataset(sharding.READ_OPTIONS))
     with pytest.raises(RunError, match="the position in the data of a checkpoint must be like"):
-        loop.check_position(position, batches.get_state())
-    loop.check_position({"next_index": 3}, batches.get_state())
+        check_position(position, batches.get_state())
+    check_position({"next_index": 3}, batches.get_state())
 
 
 def test_functions_without_the_return_annotation_are_not_called():
@@ -243,22 +244,22 @@ def test_one_line_escapes_and_shortens():
 def test_security_page_lists_all_limits():
     page = (ROOT / "docs" / "security.md").read_text()
     for limit in (
-        run_files.LARGEST_CONFIG,
-        run_files.LARGEST,
-        exported.LARGEST,
-        metrics.LARGEST,
-        file_digests.LARGEST_LIST,
+        run_files.MAX_CONFIG_BYTES,
+        run_files.MAX_BYTES,
+        exported.MAX_JSON_BYTES,
+        metrics.MAX_METRICS_BYTES,
+        file_digests.MAX_LIST_BYTES,
         checks.MAX_LAYERS,
-        descriptions.MOST_NUMBERS,
+        descriptions.MAX_ELEMENTS,
         image_decoding.MAX_BYTES,
-        image_decoding.MAX_SCANNED,
+        image_decoding.MAX_SCAN_PIXELS,
         compressed.BLOCK_SIZE,
         compressed.MAX_OVERHEAD,
         compressed.MAX_DIRECTORY,
-        npz_file.MAX_HEAD,
+        npz_file.MAX_HEADER_BYTES,
         weight_files.MAX_HEADER,
-        weight_files.LONGEST_NAME,
-        labels.LONGEST_LABEL,
+        weight_files.MAX_NAME_LENGTH,
+        labels.MAX_LABEL_LENGTH,
         labels.MAX_CLASSES,
         MAX_LINE,
         MAX_PAIRS,
@@ -267,17 +268,17 @@ def test_security_page_lists_all_limits():
         csv_table.MAX_RECORD,
         features.MAX_FEATURES,
         table.MAX_CATEGORIES,
-        pieces.LONGEST_WORD,
+        pieces.MAX_WORD_LENGTH,
         pieces.MAX_PIECES,
         pieces.MAX_JSON,
         pieces.MAX_PIECE,
         pieces.MAX_SYMBOLS,
-        figures.CELLS,
+        figures.MAX_CELLS,
     ):
         assert f"{limit:,}" in page, limit
     for text in (
-        f"{run_files.DEEPEST} levels",
-        f"| {descriptions.MOST_ARRAYS}, of {descriptions.MOST_AXES} axes",
+        f"{run_files.MAX_DEPTH} levels",
+        f"| {descriptions.MAX_ARRAYS}, of {descriptions.MAX_AXES} axes",
         f"at most {MAX_MESSAGE_LENGTH} characters",
     ):
         assert text in page, text

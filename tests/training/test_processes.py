@@ -61,8 +61,8 @@ def ten_images(read=lambda i: None):
         encoded.append(file.getvalue())
     images = image_files.EncodedImages(10, str, content, size=4, channels=1)
     found = examples.Examples(images, np.arange(10) % 2)
-    return examples.dataset(
-        found, None, batch_size=4, validation_fraction=0.4, seed=0, source="ten images", fingerprint="known"
+    return examples.from_examples(
+        found, None, batch_size=4, validation=0.4, seed=0, source="ten images", fingerprint="known"
     )
 
 

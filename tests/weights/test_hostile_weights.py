@@ -60,8 +60,8 @@ def written(header: object, data: bytes = bytes(4)) -> bytes:
 WRONG = {
     "control characters": written({HARMFUL: {**ENTRY, "dtype": "F6_E2M3"}}, bytes(4)),
     "unknown dtype": written({"a": {**ENTRY, "dtype": HARMFUL * 200}}),
-    "long name": written({"a" * (files.LONGEST_NAME + 1): ENTRY}),
-    "long name of control characters": written({"\x1b" * (files.LONGEST_NAME + 1): ENTRY}),
+    "long name": written({"a" * (files.MAX_NAME_LENGTH + 1): ENTRY}),
+    "long name of control characters": written({"\x1b" * (files.MAX_NAME_LENGTH + 1): ENTRY}),
     "100 axes": written({"a": {**ENTRY, "shape": [1] * 100}}),
     "100,000 axes": written({"a": {**ENTRY, "shape": [1] * 10**5}}),
     "axis of 2^63": written({"a": {**ENTRY, "shape": [0, 2**63], "data_offsets": [0, 0]}}, b""),
@@ -90,7 +90,7 @@ def test_invalid_headers_give_one_line_errors(tmp_path, name):
 
 
 def test_headers_and_names_of_maximum_length_are_accepted(tmp_path, monkeypatch):
-    tree = {"a" * files.LONGEST_NAME: np.ones(2, np.float32)}
+    tree = {"a" * files.MAX_NAME_LENGTH: np.ones(2, np.float32)}
     weights.write(tmp_path / "a", tree)
     size = int.from_bytes((tmp_path / "a").read_bytes()[:8], "little")
     monkeypatch.setattr(files, "MAX_HEADER", size)

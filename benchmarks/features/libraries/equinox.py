@@ -1,30 +1,37 @@
-"""Probes of equinox: cells within ``lax.scan``."""
+"""Probes of equinox, which has cells for ``lax.scan`` but no layers."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from benchmarks.features.cell_probes import grus, reset_place
-from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, refused
-from benchmarks.features.layer_probes import batch_axes, calls_cudnn, general, half, memory, steps
+from benchmarks.features.cell_probes import gru_probes, reset_place
+from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, supported
+from benchmarks.features.layer_probes import (
+    batch_axes,
+    bfloat16,
+    calls_cudnn,
+    general_probes,
+    memory_probes,
+    step_matches_run,
+)
 
 
 def libraries() -> list[Library]:
     layer = lstm()
     probes = {
-        **general(layer),
-        **memory(lstm, "filter_checkpoint", remat=True),
-        **grus(lambda: [gru()]),
-        "carry": lambda: steps(layer) and "one step only",
-        "batch_axes": lambda: refused(lambda: batch_axes(layer)) or (batch_axes(mapped(layer)) and "by vmap"),
-        "half": lambda: half(layer, XS.astype(jnp.bfloat16)),
+        **general_probes(layer),
+        **memory_probes(lstm, "filter_checkpoint", remat=True),
+        **gru_probes(lambda: [gru()]),
+        "carry": lambda: step_matches_run(layer) and "one step only",
+        "batch_axes": lambda: supported(lambda: batch_axes(layer)) or (batch_axes(mapped(layer)) and "by vmap"),
+        "bfloat16": lambda: bfloat16(layer, XS.astype(jnp.bfloat16)),
         "cudnn": lambda: calls_cudnn("equinox.nn._rnn"),
     }
     return [Library([eqx.nn, eqx], probes)]
 
 
 def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
-    """Returns the cell within ``lax.scan``, as in the documentation of equinox."""
+    """The cell in a ``lax.scan``, as in the documentation of equinox."""
     weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden_size, key=KEY), eqx.is_array)
     step = lambda w, x, carry: jax.vmap(eqx.combine(w, static))(x, tuple(carry))
 
@@ -42,9 +49,9 @@ def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
 
 
 def mapped(layer: Layer) -> Layer:
-    """Returns a layer that accepts an additional batch axis, by ``jax.vmap``."""
-    more = lambda w, xs: jax.vmap(lambda xs: layer.run(w, xs))(xs) if xs.ndim == 4 else layer.run(w, xs)
-    return layer._replace(run=more)
+    """Maps the layer over a second batch axis if the inputs have one."""
+    run = lambda w, xs: jax.vmap(lambda xs: layer.run(w, xs))(xs) if xs.ndim == 4 else layer.run(w, xs)
+    return layer._replace(run=run)
 
 
 def gru():

@@ -8,17 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
-from benchmarks.features.cell_probes import convolutions, elmans, grus, is_mgu, reset_place
+from benchmarks.features.cell_probes import elman_probes, gru_probes, is_convolution, is_mgu, reset_place
 from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, X0, XS, Layer, Library, Probes, array, close
-from benchmarks.features.layer_probes import MERGES, calls_cudnn, general, half, memory, merges, ragged, time_major
+from benchmarks.features.layer_probes import (
+    MERGES,
+    bfloat16,
+    calls_cudnn,
+    general_probes,
+    memory_probes,
+    merge_modes,
+    ragged_probes,
+    time_major,
+)
 
 
 def libraries() -> list[Library]:
     return [Library([linen, flax], linen_probes()), Library([nnx, flax], nnx_probes())]
 
 
-def shared_probes(build, run, new, simple, merged) -> Probes:
-    """Returns the probes that Linen and NNX share.
+def common_probes(build, run, new, simple, merged) -> Probes:
+    """Probes that apply to both Linen and NNX.
 
     Args:
         build: ``(**options) -> Layer``, an LSTM.
@@ -30,22 +39,22 @@ def shared_probes(build, run, new, simple, merged) -> Probes:
 
     def residual():
         plain, added = (array(new(simple("tanh", residual=flag))) for flag in (False, True))
-        return "Elman, on its state" if close(added, np.tanh(np.arctanh(plain) + H0), 1e-4) else "?"
+        return "Elman only, adds the state" if close(added, np.tanh(np.arctanh(plain) + H0), 1e-4) else "?"
 
     return {
-        **general(build()),
-        **ragged(build(), build(both=True)),
-        **memory(build, "remat", remat=True),
-        **elmans(lambda activation, xs: run(simple(activation), xs)),
+        **general_probes(build()),
+        **ragged_probes(build(), build(bidirectional=True)),
+        **memory_probes(build, "remat", remat=True),
+        **elman_probes(lambda activation, xs: run(simple(activation), xs)),
         "residual": residual,
-        "merge": lambda: merges(merged, MERGES) == ", ".join(MERGES) and "any function",
+        "merge": lambda: merge_modes(merged, MERGES) == ", ".join(MERGES) and "any function",
         "time_major": lambda: time_major(lambda xs, flag: run(simple("tanh"), xs, time_major=flag)),
-        "half": lambda: half(build(dtype=jnp.bfloat16)),
+        "bfloat16": lambda: bfloat16(build(dtype=jnp.bfloat16)),
     }
 
 
 def layer_run(apply):
-    """Returns ``Layer.run`` for ``apply(weights, xs, **options)`` of an ``RNN``, whose carry is (c, h)."""
+    """Makes ``Layer.run`` from ``apply(weights, xs, **options)`` of an ``RNN``, which has the carry (c, h)."""
 
     def run(w, xs, lengths=None, reverse=False, carry=None):
         options = dict(seq_lengths=lengths, reverse=reverse, keep_order=True, return_carry=True)
@@ -55,9 +64,11 @@ def layer_run(apply):
     return run
 
 
-def linen_lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+def linen_lstm(features=FEATURES, hidden_size=HIDDEN, bidirectional=False, remat=False, dtype=None) -> Layer:
     cell = (linen.remat(linen.LSTMCell) if remat else linen.LSTMCell)(hidden_size, dtype=dtype)
-    rnn = linen.Bidirectional(linen.RNN(cell), linen.RNN(linen.LSTMCell(hidden_size))) if both else linen.RNN(cell)
+    rnn: Any = linen.RNN(cell)
+    if bidirectional:
+        rnn = linen.Bidirectional(rnn, linen.RNN(linen.LSTMCell(hidden_size)))
     step = lambda w, x, carry: cell.apply({"params": w["params"]["cell"]}, carry[::-1], x)[0][::-1]
     return Layer(rnn.init(KEY, jnp.zeros((1, 1, features))), layer_run(rnn.apply), step)
 
@@ -78,21 +89,21 @@ def linen_probes() -> Probes:
     stack = linen.Sequential([first, linen.Dropout(0.5, deterministic=False), second])
     dropped = lambda seed: stack.init_with_output({"params": KEY, "dropout": jax.random.key(seed)}, XS)[0]
     return {
-        **shared_probes(linen_lstm, run, new, simple, merged),
-        **grus(lambda: [reset_place(new(gru), *linen_kernels(gru, "rzn"))]),
+        **common_probes(linen_lstm, run, new, simple, merged),
+        **gru_probes(lambda: [reset_place(new(gru), *linen_kernels(gru, "rzn"))]),
         "mgu": lambda: is_mgu(new(mgu), linen_kernels(mgu, "fn"), bias=1.0),
-        "conv_lstm": lambda: convolutions(lambda rank, xs: run(linen.ConvLSTMCell(HIDDEN, (3,) * rank), xs)),
-        "between": lambda: not close(dropped(0), dropped(1)) and "in Sequential",
+        "conv_lstm": lambda: is_convolution(lambda rank, xs: run(linen.ConvLSTMCell(HIDDEN, (3,) * rank), xs)),
+        "layer_dropout": lambda: not close(dropped(0), dropped(1)) and "in Sequential",
         "cudnn": lambda: calls_cudnn("flax.linen.recurrent"),
     }
 
 
-def nnx_lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
-    rematerialized = type("Remat", (nnx.LSTMCell,), {"__call__": nnx.remat(nnx.LSTMCell.__call__)})
-    kind = rematerialized if remat else nnx.LSTMCell
-    axes = nnx.StateAxes([(nnx.Param, None), (..., nnx.Carry)])  # by default NNX carries the weights from step to step
+def nnx_lstm(features=FEATURES, hidden_size=HIDDEN, bidirectional=False, remat=False, dtype=None) -> Layer:
+    remat_cell = type("Remat", (nnx.LSTMCell,), {"__call__": nnx.remat(nnx.LSTMCell.__call__)})
+    kind = remat_cell if remat else nnx.LSTMCell
+    axes = nnx.StateAxes([(nnx.Param, None), (..., nnx.Carry)])  # NNX carries the weights by default
     new = lambda: nnx.RNN(kind(features, hidden_size, dtype=dtype, rngs=nnx.Rngs(0)), state_axes=axes)
-    rnn: Any = nnx.Bidirectional(new(), new()) if both else new()
+    rnn: Any = nnx.Bidirectional(new(), new()) if bidirectional else new()
     graph, weights, *rest = nnx.split(rnn, nnx.Param, ...)
     module = lambda w: nnx.merge(graph, w, *rest, copy=True)
     run = layer_run(lambda w, xs, **options: module(w)(xs, **options))
@@ -107,10 +118,10 @@ def nnx_probes() -> Probes:
     gru = cell(nnx.GRUCell)
     merged = lambda f: nnx.Bidirectional(nnx.RNN(gru), nnx.RNN(gru), merge_fn=f)(jnp.asarray(XS))
     stack = nnx.Sequential(nnx.RNN(gru), nnx.Dropout(0.5, rngs=nnx.Rngs(0)), nnx.RNN(cell(nnx.GRUCell, HIDDEN)))
-    dropped = lambda: stack(jnp.asarray(XS))  # with new masks in every call
+    dropped = lambda: stack(jnp.asarray(XS))  # a new mask in every call
     return {
-        **shared_probes(nnx_lstm, run, new, simple, merged),
-        **grus(lambda: [reset_place(new(gru), gru.dense_i.kernel[...], gru.dense_h.kernel[...])]),
-        "between": lambda: not close(dropped(), dropped()) and "in Sequential",
+        **common_probes(nnx_lstm, run, new, simple, merged),
+        **gru_probes(lambda: [reset_place(new(gru), gru.dense_i.kernel[...], gru.dense_h.kernel[...])]),
+        "layer_dropout": lambda: not close(dropped(), dropped()) and "in Sequential",
         "cudnn": lambda: calls_cudnn("flax.nnx.nn.recurrent"),
     }

@@ -6,35 +6,35 @@ import jax.numpy as jnp
 import jmp
 import numpy as np
 
-from benchmarks.features.cell_probes import convolutions, elmans, grus, reset_place
+from benchmarks.features.cell_probes import elman_probes, gru_probes, is_convolution, reset_place
 from benchmarks.features.layer import FEATURES, H0, HIDDEN, KEY, LENGTHS, X0, XS, Layer, Library
 from benchmarks.features.layer_probes import (
+    bfloat16,
     calls_cudnn,
     continues,
-    drops_between,
-    ends_right,
-    general,
-    half,
-    memory,
-    resets_right,
+    drops_between_layers,
+    general_probes,
+    last_carry_is_right,
+    memory_probes,
+    resets_are_right,
     time_major,
 )
 
 
 def libraries() -> list[Library]:
     probes = {
-        **general(lstm()),
-        **memory(lstm, "hk.remat", remat=True),
-        **elmans(lambda activation, xs: elman(xs, False)),  # VanillaRNN has no argument for the activation
-        **grus(lambda: [gru()]),
-        "conv_lstm": lambda: convolutions(conv_lstm),
-        "own_end": select_last,
-        "resets": lambda: resets_right(with_resets),
+        **general_probes(lstm()),
+        **memory_probes(lstm, "hk.remat", remat=True),
+        **elman_probes(lambda activation, xs: elman(xs, False)),  # the activation cannot be chosen
+        **gru_probes(lambda: [gru()]),
+        "conv_lstm": lambda: is_convolution(conv_lstm),
+        "last_carry": indexed,
+        "resets": lambda: resets_are_right(with_resets),
         "stacked": lambda: continues(stacked),
-        "between": lambda: drops_between(dropped) and "as a function",
+        "layer_dropout": lambda: drops_between_layers(dropped) and "as a function",
         "skip": skip,
         "time_major": lambda: time_major(elman),
-        "half": mixed,
+        "bfloat16": mixed,
         "cudnn": lambda: calls_cudnn("haiku._src.recurrent"),
     }
     return [Library([hk], probes)]
@@ -45,7 +45,7 @@ def pure(f):
 
 
 def value(f, seed=0):
-    """Returns f() with fixed initial parameters and with the random numbers of ``seed``."""
+    """Value of f with parameters from ``KEY`` and random numbers from the seed."""
     function = hk.transform(f)
     return function.apply(function.init(KEY), jax.random.key(seed))
 
@@ -82,11 +82,11 @@ def conv_lstm(rank, xs):
     return value(lambda: unroll(kind(xs.shape[2:-1], HIDDEN, 3), xs)[1])
 
 
-def select_last():
+def indexed():
     layer = lstm()
     network = pure(lambda: unroll(hk.LSTM(HIDDEN), XS, return_all_states=True)[0])
     carry = [a[np.arange(4), LENGTHS - 1] for a in network.apply(layer.weights)]
-    return ends_right(layer, carry) and "by hand"
+    return last_carry_is_right(layer, carry) and "by hand"
 
 
 def with_resets(xs, resets):
@@ -111,6 +111,6 @@ def skip():
 def mixed():
     hk.mixed_precision.set_policy(hk.LSTM, jmp.get_policy("params=float32,compute=bfloat16,output=float32"))
     try:
-        return half(lstm())
+        return bfloat16(lstm())
     finally:
         hk.mixed_precision.clear_policy(hk.LSTM)

@@ -1,4 +1,4 @@
-"""Probes of Keras on JAX."""
+"""Probes of Keras on the JAX backend."""
 
 import contextlib
 import importlib
@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import keras as ks
 from keras import layers
 
-from benchmarks.features.cell_probes import convolutions, elmans, grus, reset_place
-from benchmarks.features.layer import FEATURES, H0, HIDDEN, X0, XS, Layer, Library, close, refused
+from benchmarks.features.cell_probes import elman_probes, gru_probes, is_convolution, reset_place
+from benchmarks.features.layer import FEATURES, H0, HIDDEN, X0, XS, Layer, Library, close, supported
 from benchmarks.features.layer_probes import (
+    bfloat16,
     continues,
-    drops_between,
-    general,
-    half,
+    drops_between_layers,
+    general_probes,
+    gradient_megabytes,
     is_one_mask,
-    megabytes,
-    memory,
-    merges,
-    ragged,
+    memory_probes,
+    merge_modes,
+    ragged_probes,
 )
 
 
@@ -27,34 +27,34 @@ def libraries() -> list[Library]:
     ks.utils.set_random_seed(0)
     stack, dropping = stacked(0.0), stacked(0.5)
     probes = {
-        **general(lstm()),
-        **ragged(lstm(), lstm(both=True)),
-        **memory(lstm, "RematScope", remat=True),
-        **elmans(lambda activation, xs: layers.SimpleRNN(HIDDEN, activation, return_sequences=True)(xs)),
-        **grus(lambda: [gru(False), gru(True)]),
-        "conv_lstm": lambda: convolutions(conv_lstm),
+        **general_probes(lstm()),
+        **ragged_probes(lstm(), lstm(bidirectional=True)),
+        **memory_probes(lstm, "RematScope", remat=True),
+        **elman_probes(lambda activation, xs: layers.SimpleRNN(HIDDEN, activation, return_sequences=True)(xs)),
+        **gru_probes(lambda: [gru(False), gru(True)]),
+        "conv_lstm": lambda: is_convolution(conv_lstm),
         "resets": reset_state,
-        "variational": variational,
-        "stacked": lambda: continues(lambda xs, carry: last_first(stack(xs, initial_state=carry))),
-        "between": lambda: drops_between(lambda seed: dropping(XS, training=True)[1:]),
-        "merge": lambda: merges(merged, dict(concat="concat", sum="sum", mean="ave", max="max", product="mul")),
-        "half": lambda: half(lstm(dtype="mixed_bfloat16")),
-        "least": lambda: refused(lambda: megabytes(lstm, remat=True)) or "no, RematScope fails",
+        "recurrent_dropout": recurrent_dropout,
+        "stacked": lambda: continues(lambda xs, carry: carry_first(stack(xs, initial_state=carry))),
+        "layer_dropout": lambda: drops_between_layers(lambda seed: dropping(XS, training=True)[1:]),
+        "merge": lambda: merge_modes(merged, dict(concat="concat", sum="sum", mean="ave", max="max", product="mul")),
+        "bfloat16": lambda: bfloat16(lstm(dtype="mixed_bfloat16")),
+        "saved_memory": lambda: supported(lambda: gradient_megabytes(lstm, remat=True)) or "no, RematScope fails",
         "cudnn": cudnn,
     }
     return [Library([layers, ks], probes)]
 
 
-def last_first(outputs):
+def carry_first(outputs):
     ys, *last = outputs
     return last, ys
 
 
-def lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=None) -> Layer:
+def lstm(features=FEATURES, hidden_size=HIDDEN, bidirectional=False, remat=False, dtype=None) -> Layer:
     options = dict(return_sequences=True, return_state=True, zero_output_for_mask=True, dtype=dtype)
     with ks.RematScope(mode="full") if remat else contextlib.nullcontext():
         pair = [layers.LSTM(hidden_size, go_backwards=backwards, **options) for backwards in (False, True)]
-    pair = [layers.Bidirectional(pair[0])] if both else pair
+    pair = [layers.Bidirectional(pair[0])] if bidirectional else pair
     for layer in pair:
         layer.build((None, None, features))
 
@@ -64,7 +64,7 @@ def lstm(features=FEATURES, hidden_size=HIDDEN, both=False, remat=False, dtype=N
     def run(w, xs, lengths=None, reverse=False, carry=None):
         mask = None if lengths is None else jnp.arange(xs.shape[1]) < lengths[:, None]
         with with_weights(pair[reverse], w):
-            last, ys = last_first(pair[reverse](xs, mask=mask, initial_state=carry))
+            last, ys = carry_first(pair[reverse](xs, mask=mask, initial_state=carry))
         return last, jnp.flip(ys, axis=1) if reverse else ys
 
     def step(w, x, carry):
@@ -87,12 +87,12 @@ def conv_lstm(rank, xs):
 
 def reset_state():
     layer = layers.LSTM(HIDDEN, return_sequences=True, stateful=True)
-    first, following = layer(XS), layer(XS)
+    first, second = layer(XS), layer(XS)
     layer.reset_state()
-    return not close(first, following) and close(first, layer(XS)) and "between calls"
+    return not close(first, second) and close(first, layer(XS)) and "between calls"
 
 
-def variational():
+def recurrent_dropout():
     plain = dict(activation=None, kernel_initializer="zeros", recurrent_initializer="identity")
     layer = layers.SimpleRNN(32, recurrent_dropout=0.5, **plain)
     return is_one_mask(layer(XS, initial_state=jnp.ones((4, 32)), training=True))

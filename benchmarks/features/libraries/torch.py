@@ -7,23 +7,23 @@ import jax
 import torch as th
 from torch.nn.utils import rnn as packing
 
-from benchmarks.features.cell_probes import elmans, grus, reset_place
+from benchmarks.features.cell_probes import elman_probes, gru_probes, reset_place
 from benchmarks.features.layer import FEATURES, H0, HIDDEN, TIME, X0, XS, Autodiff, Layer, Library
 from benchmarks.features.layer_probes import (
-    as_alone,
     calls_cudnn,
     continues,
-    drops_between,
+    drops_between_layers,
     forward_mode,
-    general,
-    ragged,
+    general_probes,
+    ragged_probes,
+    rows_match_alone,
     time_major,
 )
 
 
 def libraries() -> list[Library]:
     th.manual_seed(0)
-    layer, both = lstm(), lstm(both=True)
+    layer, bidirectional = lstm(), lstm(bidirectional=True)
     stack, projected, elman = new(th.nn.LSTM, num_layers=2), new(th.nn.LSTM, proj_size=2), new(th.nn.RNN)
 
     def major(xs, flag):
@@ -31,21 +31,21 @@ def libraries() -> list[Library]:
         return call(elman, xs)[1].detach()
 
     probes = {
-        **general(layer),
-        **ragged(layer, both),
-        **elmans(lambda activation, xs: call(new(th.nn.RNN, nonlinearity=activation), xs)[1]),
-        **grus(lambda: [gru()]),
+        **general_probes(layer),
+        **ragged_probes(layer, bidirectional),
+        **elman_probes(lambda activation, xs: call(new(th.nn.RNN, nonlinearity=activation), xs)[1]),
+        **gru_probes(lambda: [gru()]),
         "projection": lambda: [a.shape[-1] for a in jax.tree.leaves(call(projected, XS))] == [2, HIDDEN, 2],
-        "reverse": lambda: as_alone(both) and "bidirectional only",
+        "reverse": lambda: rows_match_alone(bidirectional) and "bidirectional only",
         "stacked": lambda: continues(lambda xs, carry: call(stack, xs, carry)),
-        "between": lambda: drops_between(dropped),
-        "merge": lambda: both.run(both.weights, XS)[1].shape[-1] == 2 * HIDDEN and "concat",
+        "layer_dropout": lambda: drops_between_layers(dropped),
+        "merge": lambda: bidirectional.run(bidirectional.weights, XS)[1].shape[-1] == 2 * HIDDEN and "concat",
         "time_major": lambda: time_major(major),
         "forward_mode": lambda: forward(layer),
-        "half": lambda: autocast(layer),
-        # torch has no counterpart of XLA's memory analysis.
+        "bfloat16": lambda: autocast(layer),
+        # torch has no counterpart to the memory analysis of XLA.
         "memory": lambda: "–",
-        "least": lambda: "–",
+        "saved_memory": lambda: "–",
         "cudnn": cudnn,
     }
     return [Library([th.nn, packing, th], probes)]
@@ -61,7 +61,7 @@ def call(module, xs, carry=None):
 
 
 def gradient(f):
-    """Returns the gradient of f, as ``jax.grad``; ``torch.func.grad`` does not support packed sequences."""
+    """Counterpart of ``jax.grad``. ``torch.func.grad`` does not accept packed sequences."""
 
     def gradient_of_f(w):
         w = {name: a if a.requires_grad else a.clone().requires_grad_() for name, a in w.items()}
@@ -70,8 +70,8 @@ def gradient(f):
     return gradient_of_f
 
 
-def lstm(both=False) -> Layer:
-    module = new(th.nn.LSTM, bidirectional=both)
+def lstm(bidirectional=False) -> Layer:
+    module = new(th.nn.LSTM, bidirectional=bidirectional)
     cell = th.nn.LSTMCell(FEATURES, HIDDEN)
 
     def run(w, xs, lengths=None, carry=None):
@@ -84,8 +84,8 @@ def lstm(both=False) -> Layer:
         return tuple(a[0] for a in last), ys
 
     def step(w, x, carry):
-        cell_weights = {name.removesuffix("_l0"): value for name, value in w.items()}
-        return th.func.functional_call(cell, cell_weights, (th.as_tensor(x), carry))
+        renamed = {name.removesuffix("_l0"): value for name, value in w.items()}
+        return th.func.functional_call(cell, renamed, (th.as_tensor(x), carry))
 
     weights = {name: value.detach() for name, value in module.named_parameters()}
     return Layer(weights, run, step, Autodiff(gradient, th.func.jvp, th.func.vmap, th.stack))
@@ -97,7 +97,7 @@ def gru():
 
 
 def dropped(seed):
-    """Returns the last h of both layers, with fixed weights and the dropout masks of ``seed``."""
+    """Final h of both layers, with the same weights in every call."""
     th.manual_seed(0)
     stack = new(th.nn.LSTM, num_layers=2, dropout=0.5)
     th.manual_seed(seed)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.formats.limited_text import read_text
-from jaxnets.data.labels import LONGEST_LABEL
+from jaxnets.data.labels import MAX_LABEL_LENGTH
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.printable import printable
 
@@ -185,9 +185,9 @@ def _check_texts(
         line = next(line for line, cell in zip(lines, cells, strict=True) if not cell.strip())
         raise ValueError(f"{_place(shown, line, name)} must not be empty, got ''")
     for line, cell in zip(lines, cells, strict=True):
-        if len(cell) > LONGEST_LABEL:
+        if len(cell) > MAX_LABEL_LENGTH:
             raise ValueError(
-                f"{_place(shown, line, name)} must have at most {LONGEST_LABEL:,} characters, got {len(cell):,}"
+                f"{_place(shown, line, name)} must have at most {MAX_LABEL_LENGTH:,} characters, got {len(cell):,}"
             )
 
 
@@ -211,11 +211,11 @@ def _header(shown: str, line: int, cells: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"{shown} must begin with a header of column names, got numbers")
     seen: set[str] = set()
     for number, name in enumerate(header, 1):
-        if not name or name in seen or len(name) > LONGEST_LABEL:
+        if not name or name in seen or len(name) > MAX_LABEL_LENGTH:
             problem = f"{printable(repr(name), 60)} twice" if name in seen else printable(repr(name), 60)
             raise ValueError(
-                f"{shown}, line {line}: column names must be different and have 1 to {LONGEST_LABEL:,} characters, got "
-                f"{problem} in column {number}"
+                f"{shown}, line {line}: column names must be different and have 1 to {MAX_LABEL_LENGTH:,} characters, "
+                f"got {problem} in column {number}"
             )
         seen.add(name)
     return header

@@ -30,7 +30,7 @@ MODES = {1: "L", 3: "RGB"}
 BETWEEN = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "LAB": "RGB"}
 
 MAX_BYTES = 2**30  # of a file
-MAX_SCANNED = 2**32  # pixels in all scans of a JPEG; a scan of few bytes can take the time of a whole image
+MAX_SCAN_PIXELS = 2**32  # pixels in all scans of a JPEG; a scan of few bytes can take the time of a whole image
 LARGE = 2**26  # pixels; larger images are decoded one at a time to limit memory
 _LARGE = threading.Lock()
 
@@ -150,9 +150,9 @@ def _turn(size: tuple[int, int]) -> contextlib.AbstractContextManager:
 def _check_scans(file: Image.Image, content: bytes) -> None:
     if file.format in ("JPEG", "MPO"):
         scans, pixels = content.count(b"\xff\xda"), file.width * file.height
-        if scans * max(pixels, 2**16) > MAX_SCANNED:
+        if scans * max(pixels, 2**16) > MAX_SCAN_PIXELS:
             raise ValueError(
-                f"all scans of a JPEG must have at most {MAX_SCANNED:,} pixels in total, got {scans:,} scans of "
+                f"all scans of a JPEG must have at most {MAX_SCAN_PIXELS:,} pixels in total, got {scans:,} scans of "
                 f"{pixels:,} pixels"
             )
 

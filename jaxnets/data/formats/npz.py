@@ -19,7 +19,7 @@ from jaxnets.ops.compressed import BLOCK_SIZE, open_archive
 from jaxnets.ops.memory import check_memory
 from jaxnets.ops.printable import printable, valid_unicode
 
-MAX_HEAD = 10_000  # bytes of the header of an array, which is parsed as Python; usually about 100
+MAX_HEADER_BYTES = 10_000  # bytes of the header of an array, which is parsed as Python; usually about 100
 MEMBERS_SHOWN = 10
 
 
@@ -171,8 +171,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"members must begin with the header of an array, got {begin.hex(' ') or 'nothing'}")
         length = member.read(2 if begin[6] == 1 else 4)
         size = int.from_bytes(length, "little")
-        if size > MAX_HEAD:
-            raise ValueError(f"the header of an array must have at most {MAX_HEAD:,} bytes, got {size:,}")
+        if size > MAX_HEADER_BYTES:
+            raise ValueError(f"the header of an array must have at most {MAX_HEADER_BYTES:,} bytes, got {size:,}")
         header = io.BytesIO(length + member.read(size))
         read_header = np.lib.format.read_array_header_1_0 if begin[6] == 1 else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read_header(header)
