@@ -30,7 +30,7 @@ def blocks(language, page):
 
 
 def executed(page, scope=None):
-    """The variables of a page's Python blocks, executed in order."""
+    """Returns the variables of a page's Python blocks, executed in order."""
     scope = {} if scope is None else scope
     for block in blocks("python", page):
         exec(compile(block, page, "exec"), scope)

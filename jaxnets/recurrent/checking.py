@@ -127,7 +127,7 @@ def check_params_match(cell: Cell, params: Params, features: int, cause: Excepti
 
 
 def _paths(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by path, such as ``"input/kernel"``."""
+    """Returns the leaves of a tree by path, such as ``"input/kernel"``."""
     names = lambda path: "/".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path)
     return {names(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 

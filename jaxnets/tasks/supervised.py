@@ -256,7 +256,7 @@ def _with_auroc(task: Task) -> Task:
 
 
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:
-    """The targets with 0 where they are masked, since masked targets may have any value."""
+    """Returns the targets with 0 where they are masked, since masked targets may have any value."""
     targets, mask = jnp.asarray(batch["targets"]), batch["mask"]
     return jnp.where(
         jnp.expand_dims(mask, tuple(range(mask.ndim, targets.ndim))), targets, jnp.zeros((), targets.dtype)
@@ -264,5 +264,5 @@ def _filled(batch: dict[str, jax.Array]) -> jax.Array:
 
 
 def _broadcast(constant: np.ndarray, outputs: jax.Array) -> jax.Array:
-    """A constant of each quantity, broadcast to outputs ``[..., Q]``."""
+    """Returns a constant of each quantity, broadcast to outputs ``[..., Q]``."""
     return jnp.broadcast_to(jnp.asarray(constant, outputs.dtype), outputs.shape)

@@ -121,7 +121,7 @@ def _rules(model: nn.Module) -> Rules:
 
 
 def _names(rules: Rules, paths: Iterable[tuple[str, ...]], kind: str) -> dict[tuple[str, ...], str]:
-    """The torch names of parameters. Duplicates show that torchvision has no model with these hyperparameters."""
+    """Returns the torch names of parameters. Duplicates mean that torchvision has no such model."""
     names = {path: torch_name(rules, path) for path in paths}
     if len(set(names.values())) < len(names):
         duplicates = sorted(name for name, count in Counter(names.values()).items() if count > 1)

@@ -87,7 +87,7 @@ def from_examples(
 
 
 def _arrays(examples: Examples, targets: np.ndarray | None, source: str) -> dict[str, Any]:
-    """The arrays of a batch, with all examples."""
+    """Returns the arrays of a batch, with all examples."""
     inputs = examples.inputs
     if inputs.dtype != np.uint8:
         inputs = finite_float32(inputs, source)

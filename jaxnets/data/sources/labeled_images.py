@@ -104,6 +104,6 @@ def _decoded(files: list[Path], size: int, channels: int, on_corrupt: str) -> De
 
 
 def _headers(files: list[Path], size: int, channels: int, on_corrupt: str) -> Decoded:
-    """As ``_decoded``, but images are decoded on demand, and the digest covers the file sizes only."""
+    """Like ``_decoded``, but images are decoded on demand, and the digest covers the file sizes only."""
     kept, failures, digest = check_headers(files, size, channels, on_corrupt)
     return Decoded(encoded_files([files[i] for i in kept], size, channels), kept, failures, digest)

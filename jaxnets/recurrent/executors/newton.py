@@ -162,7 +162,7 @@ def _forward(method, cell, plan, params, xs, carry, initial, nondiff, masks):
     solve = functools.partial(solve_block, method, plan, step, linearize, recurrence)
 
     def inputs(start, size):
-        """The inputs of ``size`` steps, time first."""
+        """Returns the inputs of ``size`` steps, time first."""
         cut = lambda a: jnp.moveaxis(lax.dynamic_slice_in_dim(a, start, size, plan.axis), plan.axis, 0)
         block_masks, block_xs = jax.tree.map(cut, (masks, xs))
         return masked_projection(cell, block_masks)(source, block_xs), block_masks
