@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU, in parts of less than ten minutes each:
+# Benchmarks and tests on a GPU, in parts of less than ten minutes each:
 #
 #     benchmarks/gpu.sh PART OUT            PART: small middle large long cudnn memory attention decoder sets convolution
 #                                           programs tiles unroll tests
-#     TINY=1 benchmarks/gpu.sh PART OUT     the same with tiny sizes, to try the parts on a CPU
+#     TINY=1 benchmarks/gpu.sh PART OUT     tiny sizes, to test the script on a CPU
 #
-# Each part writes its result to OUT/<part>.json and can be run again by itself.
+# Each part writes its results to OUT and can be run separately.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:?PART: small, middle, large, long, cudnn, memory, attention, decoder, sets, convolution, programs, tiles, unroll or tests}
@@ -17,30 +17,30 @@ python=${PYTHON:-python}
 if [ -n "${TINY:-}" ]; then
   small=2x16x8x8 middle=2x16x8x8 large=2x24x8x8 lengths=50,100 rounds=2
   sizes=2x16x8 memory=2x32x8x8 cudnn=auto
-  spans=16,32 tokens=32 heads=2 features=8 layers=2 written=8 fast=chunked workers=2
+  spans=16,32 tokens=32 heads=2 features=8 layers=2 max_length=8 fast=chunked workers=2
   elements=64,200 streamed=1000 images=2 networks=cifar_resnet20 steps=20
   tiles=2x8x16x16 interpret=--interpret
 else
   small=32x128x128x128,1x1000x64x64,128x50x64x512 middle=64x256x256x256,32x512x512x512 large=16x1024x768x768
   lengths=1000,4000,16000,64000 rounds=9
   sizes=8x4096x256,1x65536x64 memory=32x4096x256x256 cudnn=cudnn
-  spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 written=512 fast=chunked,cudnn workers=8
+  spans=128,512,2048,8192,32768 tokens=32768 heads=12 features=64 layers=12 max_length=512 fast=chunked,cudnn workers=8
   elements=1000,10000,100000,1000000 streamed=10000000 images=128 networks=resnet50,efficientnet_b0,cifar_resnet20 steps=1200
   tiles=16x1024x768x768,32x128x128x128,64x256x256x256 interpret=
 fi
 
-recurrence() { # name, shapes, type, then more flags
+recurrence() { # name, shapes, dtype, further flags
   local name=$1 shapes=$2 dtype=$3
   shift 3
   $python -m benchmarks.recurrent.recurrence --shapes="$shapes" --dtype="$dtype" --rounds="$rounds" \
     --json="$out/$name.json" "$@"
 }
 
-attend() { # name, type, parts, then more flags
+attend() { # name, dtype, parts, further flags
   local name=$1 dtype=$2 parts=$3
   shift 3
   $python -m benchmarks.models.attention --dtype="$dtype" --parts="$parts" --lengths="$spans" --tokens="$tokens" \
-    --heads="$heads" --features="$features" --layers="$layers" --written="$written" --rounds="$rounds" \
+    --heads="$heads" --features="$features" --layers="$layers" --max_length="$max_length" --rounds="$rounds" \
     --memory_mb=40000 --json="$out/$name.json" "$@"
 }
 
@@ -87,7 +87,7 @@ case $part in
         --json="$out/convolution_$dtype.json"
     done
     ;;
-  programs) # a run with a profile, and its export, there and on the CPU
+  programs) # a profiled run, and its export on the GPU and on the CPU
     $python -m jaxnets.train --workdir="$out/run" --config.train.steps=$steps --profile_steps=5
     $python -m jaxnets.evaluate --workdir="$out/run" --json >"$out/evaluate.json"
     $python -m jaxnets.export --workdir="$out/run" --output="$out/export"
@@ -105,10 +105,10 @@ with jax.default_device(jax.devices("cpu")[0]):
 print(f"largest difference of logits between {jax.default_backend()} and cpu: {abs(here - there).max():.2e}")
 END
     ;;
-  tiles) # how good the persistent kernel's choice of rows and units is
+  tiles) # test of the default tiling of the persistent kernel
     $python -m benchmarks.recurrent.tiles --shapes="$tiles" --rounds="$rounds" --json="$out/tiles.json" $interpret
     ;;
-  unroll) # fewer kernels a step: is it faster, and for every cell?
+  unroll) # effect of unrolling, with fewer kernels per step
     for dtype in float32 bfloat16; do
       recurrence unroll_$dtype "$small" $dtype --cells=lstm,gru --peers=none --passes=gradient \
         --methods=sequential,sequential:2,sequential:4,sequential:8

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Trains until it is done, on every host of a run at once:
+# Restarts a training run until it finishes. Run it on every host at the same time:
 #
 #     sh docs/on_every_host.sh --join --config=decoder_lm --workdir=bucket/runs/decoder_lm
 #
-# Arguments are those of jaxnets.train. Where a host is lost, or a process dies, all processes end within a minute; here
-# they are started again, and go on from the last checkpoint. PYTHON, TRIES and PAUSE (seconds) may be set.
+# The arguments are passed to jaxnets.train. If a host is lost or a process dies, all processes end within a minute. This
+# script starts them again, and the run resumes from its last checkpoint. Optional variables: PYTHON, TRIES, PAUSE (seconds).
 
 tries=0
 trap 'kill -TERM "$run" 2>/dev/null; wait "$run"; exit 143' TERM
@@ -14,7 +14,7 @@ while :; do
     wait "$run"
     code=$?
     case $code in
-        0 | 2 | 130) exit "$code" ;; # done, wrong usage, Ctrl-C
+        0 | 2 | 130) exit "$code" ;; # finished, wrong usage, Ctrl-C
     esac
     tries=$((tries + 1))
     if [ "$tries" -ge "${TRIES:-100}" ]; then

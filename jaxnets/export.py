@@ -33,12 +33,12 @@ def main(overrides: program.Overrides) -> None:
     folder = Path(FLAGS.output or run.workdir / "export")
     export_folder.check_replaceable(folder, run, FLAGS.overwrite)
     with restore.run_errors(run.workdir):
-        made = artifacts.of_run(run)
-    sizes = export_folder.write(folder, run, made)
+        exports = artifacts.of_run(run)
+    sizes = export_folder.write(folder, run, exports)
     print(f"{run.config.model.name}, step {run.step}, for {', '.join(artifacts.PLATFORMS)}, in {folder}")
     for name, size in sizes.items():
         print(f"{name:<20}  {size:>14,} bytes")
-    (reads,) = export_folder.describe(made.functions["forward"])["reads"]
+    (reads,) = export_folder.describe(exports.functions["forward"])["reads"]
     print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs only jax")
     names = (name for name in reads if name != exported.REST)  # the loader computes REST from the inputs
     arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in names)

@@ -28,10 +28,10 @@ flags.DEFINE_string("workdir", "runs/char_lm", "Run folder.")
 flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
 flags.DEFINE_string("prompt", None, "Text to continue (the default is a new line) or to translate.")
 flags.DEFINE_integer("length", 500, "Number of tokens to generate.", lower_bound=0)
-flags.DEFINE_float("temperature", 0.8, "Sampling temperature; 0 always takes the most likely token.", lower_bound=0)
+flags.DEFINE_float("temperature", 0.8, "Sampling temperature; 0 always selects the most likely token.", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "Sample among the k most likely tokens; 0 samples among all.", lower_bound=0)
 flags.DEFINE_float(
-    "top_p", 1.0, "Sample among the most likely tokens whose total probability is at least this.", 0.0, 1.0
+    "top_p", 1.0, "Total probability of the most likely tokens to sample from (nucleus sampling).", 0.0, 1.0
 )
 flags.DEFINE_integer("count", 16, "Number of samples from a model without a prompt.", lower_bound=1)
 flags.DEFINE_string(
@@ -41,7 +41,7 @@ flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_bool(
     "tree", False, "Print a tree of the most likely next tokens and their probabilities, two levels deep."
 )
-flags.DEFINE_integer("branches", 5, "Children of each node of the tree.", lower_bound=1)
+flags.DEFINE_integer("branches", 5, "Number of children of each node of the tree.", lower_bound=1)
 flags.DEFINE_list("trust", [], "Packages outside jaxnets that the run's config may import.")
 
 

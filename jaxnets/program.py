@@ -100,7 +100,7 @@ def _run_main(main: Callable[[Overrides], None], overrides: Overrides) -> None:
     if not FLAGS.debug:
         _quiet()
     enable_compilation_cache()
-    _let_simulated_devices_meet()
+    _add_threads_for_simulated_devices()
     main(overrides)
 
 
@@ -168,7 +168,7 @@ def name() -> str:
     return path.parent.name if path.stem == "__main__" else path.stem  # python -m FOLDER runs its __main__.py
 
 
-def _let_simulated_devices_meet() -> None:
+def _add_threads_for_simulated_devices() -> None:
     """Gives XLA more threads than simulated CPU devices.
 
     By default it has one thread per device. If one of them does other work, a collective operation waits until XLA ends

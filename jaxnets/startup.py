@@ -1,7 +1,7 @@
 """Preparation of a program before it imports JAX: signals, standard streams and the ``[train]`` extra.
 
 The import of JAX takes about a second. Without this module, Ctrl-C during the import would print a traceback. A file
-that is opened while standard error is closed would get file descriptor 2, and so the messages of libraries.
+that is opened while standard error is closed would get file descriptor 2 and receive the messages of libraries.
 """
 
 import contextlib

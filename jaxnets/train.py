@@ -47,10 +47,12 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 flags.DEFINE_bool(
-    "join", False, "Train in several processes that JAX finds by itself: the hosts of a TPU slice or of a Slurm job."
+    "join", False, "Train in several processes that JAX detects, such as the hosts of a TPU slice or of a Slurm job."
 )
 flags.DEFINE_string(
-    "coordinator_address", None, "HOST:PORT of process 0, with a free port; for processes that JAX does not find."
+    "coordinator_address",
+    None,
+    "HOST:PORT of process 0, with a free port; required if JAX cannot detect the processes.",
 )
 flags.DEFINE_integer("num_processes", None, "Number of processes of the run.")
 flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")

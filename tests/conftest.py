@@ -36,7 +36,7 @@ def pytest_cmdline_main(config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """The number of processes under ``-n auto``: one per core, at most 8, each of which takes gigabytes of memory."""
+    """Returns the number of processes for ``-n auto``: one per core, at most 8, as each needs gigabytes of memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
 
@@ -57,9 +57,9 @@ def pytest_collection_modifyitems(config, items) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_collections():
-    """Keeps what earlier modules leave in JAX's caches out of garbage collections, which become slow by it.
+    """Excludes objects in JAX's caches, which earlier modules created, from garbage collection.
 
-    A search for leaked tracers makes many of them: among millions of objects it takes ten times as long.
+    The check for leaked tracers collects garbage often, and takes ten times as long with millions of objects.
     """
     gc.freeze()
     yield

@@ -1,4 +1,4 @@
-"""Programs that start in milliseconds: forks of a process that has imported their libraries, which takes seconds."""
+"""Fast starts of programs under test: forks of a process that has already imported their libraries."""
 
 import multiprocessing
 import os
@@ -8,12 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-FORKS = multiprocessing.get_context("forkserver")  # a process of one thread, in which JAX computes nothing
+FORKS = multiprocessing.get_context("forkserver")  # a single-threaded process that runs no JAX computation
 FORKS.set_forkserver_preload(["jaxnets.program", "jaxnets.exported", "jaxnets.training.build", "jaxnets.training.loop"])
 
 
 def launch(program: str, arguments: list[str], cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess:
-    """Does what ``python -m jaxnets.PROGRAM`` does, without an environment or standard input of its own."""
+    """Runs ``python -m jaxnets.PROGRAM``, with the environment and standard input of the server process."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "out"), Path(folder, "err")
         process = FORKS.Process(target=_main, args=(program, arguments, cwd, *written))

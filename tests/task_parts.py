@@ -9,7 +9,7 @@ from jaxnets.learning import Aux, Context
 
 
 class LearnerParts(NamedTuple):
-    """The arguments of ``make_learner``; with ``make_learner=Parts`` they are the ``learner`` of a task.
+    """The arguments of ``make_learner``; with ``make_learner=LearnerParts`` they are the ``learner`` of a task.
 
     Attributes:
         init: ``(key, batch) -> variables``.
@@ -21,7 +21,7 @@ class LearnerParts(NamedTuple):
 
 
 def loss_of(task, variables, batch, key=None, carry=()) -> tuple[jax.Array, Aux]:
-    """Returns the loss of a task with ``Parts`` at step 0, and its ``Aux``."""
+    """Returns the loss of a task with ``LearnerParts`` at step 0, and its ``Aux``."""
     return task.learner.loss(variables, batch, Context(jax.random.key(0) if key is None else key, 0, carry))
 
 

@@ -30,7 +30,7 @@ def blocks(language, page):
 
 
 def executed(page, scope=None):
-    """The variables of a page's Python blocks, executed in order."""
+    """Returns the variables of a page's Python blocks, executed in order."""
     scope = {} if scope is None else scope
     for block in blocks("python", page):
         exec(compile(block, page, "exec"), scope)
@@ -95,9 +95,9 @@ def test_links_to_files_exist(page):
     assert [link for link in links if not (folder / link).exists()] == []
 
 
-# The first takes five minutes, and makes a page of this checkout anew; the others need CUDA's compiler and a GPU.
+# The first takes five minutes and rewrites a page of this checkout. The others need the CUDA compiler and a GPU.
 TESTED_ELSEWHERE = ("benchmarks.runs.scaling", "benchmarks.recurrent.launches", "benchmarks.recurrent.tiles")
-ALONE = {  # a command for the first of two machines, as that of the only one
+ONE_MACHINE = {  # flags of the first of two machines: flags of a single machine
     "--coordinator_address=10.0.0.1:8476": "--coordinator_address=localhost:{port}",
     "--num_processes=2": "--num_processes=1",
     "--workdir=/shared/run": "--workdir=runs/shared",
@@ -117,13 +117,13 @@ SMALLER = {
         "--tokens=8",
         "--heads=2",
         "--features=4",
-        "--written=2",
+        "--max_length=2",
         "--rounds=1",
     ],
     "benchmarks.models.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],
     "benchmarks.models.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
     "benchmarks.runs.kills": ["--kills=1", "--runs=LeNet"],
-    "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not those of this checkout
+    "benchmarks.report": ["--results=benchmarks/results", "--out=benchmarks"],  # not in this checkout
 }
 
 
@@ -166,10 +166,16 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
         arguments = shlex.split(command, comments=True)[2:]
         if arguments[0] in TESTED_ELSEWHERE:
             continue
-        arguments = [ALONE.get(argument, argument).format(port=free_port()) for argument in arguments]
+        arguments = [ONE_MACHINE.get(argument, argument).format(port=free_port()) for argument in arguments]
         text = () if any(a.startswith("--config=") for a in arguments) else small_flags  # the default config reads text
         small = [*(text if arguments[0] in READ_TEXT else ()), *SMALLER.get(arguments[0], ())]
-        arguments = [sys.executable, "-m", arguments[0], *small, *arguments[1:]]  # the README's own settings win
+        arguments = [
+            sys.executable,
+            "-m",
+            arguments[0],
+            *small,
+            *arguments[1:],
+        ]  # the settings of the page take precedence
         done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (tmp_path / "runs" / "mine" / "config.json").exists()

@@ -62,8 +62,8 @@ def images(corrupt: Callable[[Path], Any], *flags: str):
             for i in range(8):
                 Image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)).save(folder / name / f"{i}.png")
         corrupt(folder)
-        own = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch_size=4")
-        return classify("--config=images", *own, *flags)(folder.parent)
+        settings = (f"--config.data.path={folder}", "--config.data.size=8", "--config.data.batch_size=4")
+        return classify("--config=images", *settings, *flags)(folder.parent)
 
     return lambda folder: run(folder / "images")
 
@@ -80,7 +80,7 @@ def _shared() -> tempfile.TemporaryDirectory:
 
 
 def of_run(program: str, *flags: str):
-    """Asks for something wrong of a run, which stays as it is."""
+    """Runs a program with wrong flags on a shared run, which must not change."""
     return lambda _: launch(program, [f"--workdir={_shared().name}/run", *flags])
 
 

@@ -5,7 +5,8 @@
 All rows have about the same number of tokens: B is --tokens / T, and at least 1. "forward" computes the outputs.
 "gradient" computes the outputs and the gradients of all inputs and parameters. Implementations that need more than
 --memory_mb are not run; torch is always run, since its memory is unknown. "decoder" is the gradient of the loss of
-GPT-2, and its FLOP/s as a fraction of those of one large matrix product. "decoding" is greedy decoding with a cache.
+GPT-2, with its FLOP/s as a fraction of the FLOP/s of a large matrix product. "decoding" is greedy decoding with a
+cache.
 """
 
 import functools
@@ -28,18 +29,18 @@ from jaxnets.training.reporting import flops
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("lengths", ["128", "512", "2048", "8192"], "Sequence lengths T.")
-flags.DEFINE_integer("tokens", 4096, "Tokens B T of a batch, for lengths up to this number.", lower_bound=1)
-flags.DEFINE_integer("heads", 8, "Attention heads.", lower_bound=1)
-flags.DEFINE_integer("features", 64, "Features of each head.", lower_bound=1)
+flags.DEFINE_integer("tokens", 4096, "Number of tokens B T in a batch; B is at least 1.", lower_bound=1)
+flags.DEFINE_integer("heads", 8, "Number of attention heads.", lower_bound=1)
+flags.DEFINE_integer("features", 64, "Features per head.", lower_bound=1)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16", "float16"], "Compute dtype.")
 PARTS = ("attention", "block", "decoder", "decoding")
 
 flags.DEFINE_list("parts", list(PARTS), f"Benchmarks to run: {', '.join(PARTS)}.")
-flags.DEFINE_integer("layers", 4, "Layers of the decoders.", lower_bound=1)
-flags.DEFINE_integer("written", 256, "Number of decoded tokens.", lower_bound=1)
+flags.DEFINE_integer("layers", 4, "Number of layers of the decoders.", lower_bound=1)
+flags.DEFINE_integer("max_length", 256, "Number of decoded tokens.", lower_bound=1)
 flags.DEFINE_list("implementations", ["xla", "chunked"], "Implementations of jaxnets.attention.attention.")
-flags.DEFINE_integer("memory_mb", 8192, "Maximum temporary memory; larger programs are not run.", lower_bound=1)
-flags.DEFINE_integer("rounds", 5, "Timings of each implementation.", lower_bound=1)
+flags.DEFINE_integer("memory_mb", 8192, "Maximum temporary memory in MB; larger programs are not run.", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
 flags.DEFINE_string("json", None, "Output file of the result.")
 
 
@@ -154,7 +155,9 @@ def decoder_row(length: int, rate: float) -> dict[str, Any]:
 def decoding_row() -> dict[str, Any]:
     """Measures tokens per second of greedy decoding, for a batch of 1."""
     width, vocab_size = FLAGS.heads * FLAGS.features, 4096
-    model = gpt2(vocab_size, width, FLAGS.layers, FLAGS.heads, max_seq_len=FLAGS.written, dtype=jnp.dtype(FLAGS.dtype))
+    model = gpt2(
+        vocab_size, width, FLAGS.layers, FLAGS.heads, max_seq_len=FLAGS.max_length, dtype=jnp.dtype(FLAGS.dtype)
+    )
     variables = model.init(jax.random.key(1), jnp.zeros((1, 2), jnp.int32))
 
     def decode(model, variables):
@@ -162,7 +165,7 @@ def decoding_row() -> dict[str, Any]:
             result: Any = model.apply(variables, token[None, None], cache)
             return result[0], result[1][0, 0]
 
-        return decoding.greedy(step, model.start(), 0, max_length=FLAGS.written)
+        return decoding.greedy(step, model.start(), 0, max_length=FLAGS.max_length)
 
     unstacked_model, unstacked_variables = unstack(model, dict(variables))
     cases = {
@@ -175,13 +178,13 @@ def decoding_row() -> dict[str, Any]:
         from benchmarks.models.torch_decoder import Decoder
 
         device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-        decoder = Decoder(vocab_size, width, FLAGS.layers, FLAGS.heads, FLAGS.written)
+        decoder = Decoder(vocab_size, width, FLAGS.layers, FLAGS.heads, FLAGS.max_length)
         decoder = decoder.to(device, getattr(torch, FLAGS.dtype)).eval()
-        cases["torch"] = harness.Case(lambda: decoder.greedy(0, FLAGS.written))
+        cases["torch"] = harness.Case(lambda: decoder.greedy(0, FLAGS.max_length))
     except ImportError:
         pass
     timings, _ = harness.interleaved(cases, FLAGS.rounds)
-    rates = {name: 1e3 * FLAGS.written / timing.ms for name, timing in timings.items()}
+    rates = {name: 1e3 * FLAGS.max_length / timing.ms for name, timing in timings.items()}
     print("\ndecoding, tokens per second: " + ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items()))
     return {"layers": FLAGS.layers, "width": width, "vocabulary": vocab_size, "tokens_per_second": rates}
 
@@ -189,7 +192,7 @@ def decoding_row() -> dict[str, Any]:
 def main(overrides: program.Overrides) -> None:
     for part in FLAGS.parts:
         if part not in PARTS:
-            raise UsageError(f"--parts must be among {', '.join(PARTS)}, got {part!r}")
+            raise UsageError(f"--parts must be one of {', '.join(PARTS)}, got {part!r}")
     sizes = dict(heads=FLAGS.heads, features=FLAGS.features, dtype=FLAGS.dtype)
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), **sizes, "attention": []}
     rate = harness.product_rate(jnp.dtype(FLAGS.dtype))

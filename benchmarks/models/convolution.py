@@ -33,7 +33,7 @@ SIZES = {"resnet50": 224, "efficientnet_b0": 224, "cifar_resnet20": 32}
 flags.DEFINE_list("models", list(SIZES), f"Models: {', '.join(SIZES)}.")
 flags.DEFINE_integer("batch", 0, "Batch size; 0: 8 for 224 x 224, 128 for 32 x 32.", lower_bound=0)
 flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute dtype.")
-flags.DEFINE_integer("rounds", 5, "Timings of each implementation.", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
 flags.DEFINE_string("json", None, "Output file of the result.")
 
 
@@ -136,7 +136,7 @@ def augmentation() -> dict[str, float]:
 def main(overrides: program.Overrides) -> None:
     for name in FLAGS.models:
         if name not in SIZES:
-            raise UsageError(f"--models must be among {', '.join(SIZES)}, got {name!r}")
+            raise UsageError(f"--models must be one of {', '.join(SIZES)}, got {name!r}")
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), "dtype": FLAGS.dtype}
     result |= {"augmentation": augmentation(), "convolution": []}
     for name in FLAGS.models:

@@ -3,8 +3,8 @@
     python -m benchmarks.models.digit_sum --runs=runs/digit_sum,runs/digit_sum_rnn,runs/digit_sum_gru \\
         --plot=docs/pictures/digit_sum.png
 
-A prediction is correct if it rounds to the sum (Zaheer et al. 2017, section 4.1.2). The digits are those of the test
-split of ``data.digit_sum``, and all sets have the same size.
+A prediction is correct if it rounds to the sum (Zaheer et al. 2017, section 4.1.2). The digits are from the test
+split of ``data.digit_sum``. All sets of one evaluation have the same size.
 """
 
 import copy
@@ -27,7 +27,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", None, "Folders of finished runs on data.digit_sum.", required=True)
 flags.DEFINE_list("labels", [], "Labels of the runs; by default, the names of their folders.")
-flags.DEFINE_list("lengths", ["5", *map(str, range(10, 100, 5))], "Numbers of digits in a set.")
+flags.DEFINE_list("lengths", ["5", *map(str, range(10, 100, 5))], "Set sizes: numbers of digits.")
 flags.DEFINE_string("json", None, "Output file of the result.")
 flags.DEFINE_string("plot", None, "Output file of the plot.")
 

@@ -25,14 +25,14 @@ PARTS = ("streamed", "histogram", "ISAB", "PMA")
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("sizes", ["1000", "10000", "100000", "1000000"], "Set sizes N.")
-flags.DEFINE_integer("bins", 32, "Bins of a histogram.", lower_bound=2)
-flags.DEFINE_integer("features", 4, "Features of an element, for histograms.", lower_bound=1)
-flags.DEFINE_integer("width", 64, "Features of an element, for attention.", lower_bound=4)
-flags.DEFINE_integer("points", 16, "Inducing points.", lower_bound=1)
+flags.DEFINE_integer("bins", 32, "Number of histogram bins.", lower_bound=2)
+flags.DEFINE_integer("features", 4, "Features per element, for histograms.", lower_bound=1)
+flags.DEFINE_integer("width", 64, "Features per element, for attention.", lower_bound=4)
+flags.DEFINE_integer("points", 16, "Number of inducing points.", lower_bound=1)
 flags.DEFINE_integer("streamed", 10_000_000, "Size of the streamed set.", lower_bound=1)
 flags.DEFINE_list("parts", list(PARTS), f"Benchmarks to run: {', '.join(PARTS)}.")
-flags.DEFINE_integer("memory_mb", 4096, "Maximum temporary memory; larger programs are not run.", lower_bound=1)
-flags.DEFINE_integer("rounds", 5, "Timings of each implementation.", lower_bound=1)
+flags.DEFINE_integer("memory_mb", 4096, "Maximum temporary memory in MB; larger programs are not run.", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
 flags.DEFINE_string("json", None, "Output file of the result.")
 
 HEADS = 4
@@ -107,10 +107,10 @@ def streamed() -> dict[str, Any]:
 def main(overrides: program.Overrides) -> None:
     for part in FLAGS.parts:
         if part not in PARTS:
-            raise UsageError(f"--parts must be among {', '.join(PARTS)}, got {part!r}")
+            raise UsageError(f"--parts must be one of {', '.join(PARTS)}, got {part!r}")
     sizes = {name: FLAGS[name].value for name in ("bins", "features", "width", "points")}
     result: dict[str, Any] = {"command": harness.command(), **harness.machine(), **sizes, "sets": []}
-    if "streamed" in FLAGS.parts:  # first, since the peak memory is that of the whole process
+    if "streamed" in FLAGS.parts:  # first, because the peak memory includes everything that the process ran before
         result["streamed"] = streamed()
     for part in FLAGS.parts:
         for size in map(int, FLAGS.sizes if part != "streamed" else []):

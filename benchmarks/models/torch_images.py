@@ -1,4 +1,4 @@
-"""Torch image models for benchmarks: those of torchvision, and the published ResNet for CIFAR."""
+"""Torch image models for benchmarks: torchvision models, and the published ResNet for CIFAR."""
 
 import itertools
 

@@ -30,7 +30,7 @@ flags.DEFINE_list("shapes", ["16x1024x768x768"], "Sizes BxTxDxH.")
 flags.DEFINE_list("cells", ["lstm", "gru", "elman"], "Cells: lstm, gru (reset after the product), elman.")
 flags.DEFINE_list("peers", ["flax linen", "keras"], "JAX libraries to compare with, from peers.py.")
 flags.DEFINE_list("dtypes", ["bfloat16", "float32"], "Compute dtypes.")
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 CELLS: dict[str, Any] = {
     "lstm": recurrent.lstm,

@@ -24,10 +24,10 @@ flags.DEFINE_list(
 )
 flags.DEFINE_list("cells", ["min_gru", "min_lstm", "lru"], "Cells of jaxnets.recurrent.")
 flags.DEFINE_integer(
-    "chunk", None, "Steps per block of the associative method; default: selected by it.", lower_bound=1
+    "chunk", None, "Steps per block of the associative method; by default, chosen from the sizes.", lower_bound=1
 )
 flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 
 def whole(cell: recurrent.Cell, params: Any, xs: jax.Array) -> jax.Array:

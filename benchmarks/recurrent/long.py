@@ -22,10 +22,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list("lengths", ["1000", "4000", "16000", "64000", "256000", "1000000"], "Sequence lengths T.")
 flags.DEFINE_integer("batch", 1, "Batch size.", lower_bound=1)
 flags.DEFINE_integer("hidden", 64, "Number of hidden units and of input features.", lower_bound=1)
-flags.DEFINE_integer("memory_mb", 8192, "Largest temporary memory of a program that is run, in MB.", lower_bound=1)
+flags.DEFINE_integer("memory_mb", 8192, "Maximum temporary memory in MB; larger programs are not run.", lower_bound=1)
 flags.DEFINE_integer("rounds", 3, "Number of rounds; each implementation runs once per round.", lower_bound=1)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
-flags.DEFINE_string("plot", None, "Image file to plot the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
+flags.DEFINE_string("plot", None, "Output image file of the plot.")
 
 
 def jaxnets_layer(keep: str, hidden: int) -> peers.Implementation:

@@ -31,8 +31,8 @@ flags.DEFINE_list("lengths", ["5", "10", "20", "50", "100", "200", "400"], "Sequ
 flags.DEFINE_integer("steps", 1000, "Number of updates per cell and length.", lower_bound=1)
 flags.DEFINE_integer("hidden", 32, "Number of hidden units.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of parameters and examples.", lower_bound=0)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
-flags.DEFINE_string("plot", None, "Image file to plot the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
+flags.DEFINE_string("plot", None, "Output image file of the plot.")
 
 VARIANCE = 1 / 6  # variance of the sum of two numbers that are uniform in [0, 1]
 

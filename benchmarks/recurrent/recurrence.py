@@ -3,9 +3,9 @@
     python -m benchmarks.recurrent.recurrence --peers=all --json=benchmarks/results/recurrent/cpu.json
 
 "forward" computes all outputs; "gradient" computes the outputs and the gradients of all parameters and of the input.
-Each row is one cell and shape, and its implementations take turns in one process. A ratio is the time of jaxnets
-relative to that of another library in the same round, as the median over all rounds; jaxnets is faster below 1. "share"
-is the rate of the matrix products relative to that of large matrix products, measured in the same run.
+Each row is one cell and shape. Its implementations run alternately in one process. A ratio is the median over all
+rounds of the time of jaxnets divided by the time of another library in the same round: below 1, jaxnets is faster.
+"share" is the FLOP/s of the matrix products as a fraction of the FLOP/s of a large matrix product in the same run.
 """
 
 import dataclasses
@@ -42,9 +42,9 @@ flags.DEFINE_list("passes", list(PASSES), "Passes: forward, gradient (forward an
 flags.DEFINE_list(
     "methods", ["auto"], "Methods of recurrent.scan; sequential:boundaries sets keep, sequential:4 sets unroll."
 )
-flags.DEFINE_list("peers", ["all"], f"Libraries: all, none, or some of {', '.join([*peers.JAX_PEERS, 'torch'])}.")
+flags.DEFINE_list("peers", ["all"], f"Libraries: all, none, or a list of {', '.join([*peers.JAX_PEERS, 'torch'])}.")
 flags.DEFINE_integer("rounds", 9, "Number of rounds; each implementation runs once per round.", lower_bound=1)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 
 def jaxnets_layer(cell: str, method: str, hidden: int, features: int) -> peers.Implementation:
@@ -64,7 +64,7 @@ def cases(implementation: peers.Implementation, xs: jax.Array) -> dict[str, harn
 
 
 def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str, harness.Case]]:
-    """Returns one case per pass by implementation, jaxnets first, without libraries that lack the cell."""
+    """Returns the cases of each implementation by pass. jaxnets is first; libraries without the cell are omitted."""
     features, dtype = xs.shape[-1], xs.dtype
     found = {}
     for method in FLAGS.methods:
@@ -87,7 +87,7 @@ def implementations(cell: str, hidden: int, xs: jax.Array) -> dict[str, dict[str
 
 
 def operations(cell: str, shape: tuple[int, ...], which: str) -> int:
-    """Floating point operations of the products of one call; a gradient needs three times those of a forward pass."""
+    """Returns the FLOPs of the matrix products of one call; a gradient needs three times as many as a forward pass."""
     batch, time, features, hidden = shape
     return 2 * batch * time * (features + hidden) * GATES[cell] * hidden * (1 if which == "forward" else 3)
 
@@ -98,8 +98,8 @@ def row(cell: str, shape: tuple[int, ...], rate: float) -> dict[str, Any]:
     candidates = implementations(cell, hidden, xs)
     result: dict[str, Any] = {"cell": cell, "shape": list(shape), "dtype": FLAGS.dtype}
     for which in FLAGS.passes:
-        now = {name: by_pass[which] for name, by_pass in candidates.items()}
-        timings, disturbed = harness.interleaved(now, FLAGS.rounds)
+        cases_of_pass = {name: by_pass[which] for name, by_pass in candidates.items()}
+        timings, disturbed = harness.interleaved(cases_of_pass, FLAGS.rounds)
         first = next(iter(timings))
         result[which] = {
             name: {
@@ -108,8 +108,8 @@ def row(cell: str, shape: tuple[int, ...], rate: float) -> dict[str, Any]:
                 "ratio": harness.ratio(timings[first], timing),
                 "share": operations(cell, shape, which) / (1e-3 * timing.ms) / rate,
                 "page_faults": timing.page_faults,
-                "compile_seconds": now[name].compile_seconds,
-                "temporary_mb": None if now[name].temporary_bytes is None else now[name].temporary_bytes / 2**20,  # type: ignore[operator]
+                "compile_seconds": cases_of_pass[name].compile_seconds,
+                "temporary_mb": _megabytes(cases_of_pass[name]),
             }
             for name, timing in timings.items()
         }
@@ -118,18 +118,22 @@ def row(cell: str, shape: tuple[int, ...], rate: float) -> dict[str, Any]:
     return result
 
 
+def _megabytes(case: harness.Case) -> float | None:
+    return None if case.temporary_bytes is None else case.temporary_bytes / 2**20
+
+
 def show(cell: str, shape: tuple[int, ...], which: str, found: dict[str, Any], disturbed: int) -> None:
     print(
         f"\n{cell} B={shape[0]} T={shape[1]} D={shape[2]} H={shape[3]}, {which}"
         + f" ({disturbed} rounds disturbed)" * bool(disturbed)
     )
     print(f"{'':<24}{'ms':>9}{'quartiles':>20}{'ratio':>8}{'share':>8}{'MB':>9}{'compile s':>11}")
-    number = lambda value, form: "" if value is None else format(value, form)
+    formatted = lambda value, spec: "" if value is None else format(value, spec)
     for name, timing in found.items():
         low, high = timing["quartiles"]
         print(
             f"{name:<24}{timing['ms']:>9.2f}{f'{low:.2f}-{high:.2f}':>20}{timing['ratio']:>8.2f}{timing['share']:>8.0%}"
-            f"{number(timing['temporary_mb'], '.1f'):>9}{number(timing['compile_seconds'], '.2f'):>11}",
+            f"{formatted(timing['temporary_mb'], '.1f'):>9}{formatted(timing['compile_seconds'], '.2f'):>11}",
             flush=True,
         )
 
@@ -137,7 +141,7 @@ def show(cell: str, shape: tuple[int, ...], which: str, found: dict[str, Any], d
 def check_choices(flag: str, given: list[str], known: list[str]) -> None:
     for name in given:
         if name not in known:
-            raise UsageError(f"--{flag} must be some of {', '.join(known)}, got {name!r}")
+            raise UsageError(f"--{flag} must be one of {', '.join(known)}, got {name!r}")
 
 
 def main(overrides: program.Overrides) -> None:

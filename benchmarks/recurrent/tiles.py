@@ -23,13 +23,13 @@ from jaxnets.training.errors import UsageError
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("shapes", ["16x1024x768x768", "32x128x128x128", "64x256x256x256"], "Sizes BxTxDxH.")
-flags.DEFINE_list("cells", ["lstm", "gru"], "Cells: lstm, gru (reset before the product: two products a step).")
+flags.DEFINE_list("cells", ["lstm", "gru"], "Cells: lstm, gru (reset before the product: two products per step).")
 flags.DEFINE_string("dtype", "bfloat16", "Compute dtype.")
-flags.DEFINE_list("rows", ["8", "16", "32", "64"], "Numbers of rows of a block.")
-flags.DEFINE_list("units", ["8", "16", "32", "64"], "Numbers of hidden units of a block.")
+flags.DEFINE_list("rows", ["8", "16", "32", "64"], "Numbers of rows per block.")
+flags.DEFINE_list("units", ["8", "16", "32", "64"], "Numbers of hidden units per block.")
 flags.DEFINE_integer("rounds", 5, "Number of rounds; each implementation runs once per round.", lower_bound=1)
 flags.DEFINE_bool("interpret", False, "Run the kernel in the Pallas interpreter.")
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 CELLS = {"lstm": recurrent.lstm, "gru": recurrent.gru}
 

@@ -1,10 +1,10 @@
-"""Benchmark of variants of recurrences: peepholes, the reset before the product, lengths and resets.
+"""Benchmark of recurrent variants: peepholes, the reset before the product, lengths and resets.
 
     python -m benchmarks.recurrent.variants --json=benchmarks/results/recurrent/variants.json
 
-A ratio is the time of a variant relative to that of the plain recurrence in the same round, for a gradient of all
+A ratio is the time of a variant divided by the time of the plain cell in the same round, for the gradient of all
 parameters and of the input. The median over all rounds is reported. Lengths are uniform from 0 to T, and resets occur
-every 100 steps on average. Padded steps are computed too, so that the work is the same.
+every 100 steps on average. Padded steps are computed, too, so that all variants do the same work.
 """
 
 import functools
@@ -22,10 +22,10 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("shapes", harness.SHAPES, "BxTxDxH: batch, time, input and hidden features.")
 flags.DEFINE_integer("rounds", 9, "Number of rounds; each variant runs once per round.", lower_bound=1)
-flags.DEFINE_string("json", None, "JSON file to write the results to.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
-after = functools.partial(recurrent.gru, reset="after")
-PLAIN: dict[str, Callable[[int], recurrent.Cell]] = {"lstm": recurrent.lstm, "gru": after, "elman": recurrent.elman}
+gru_after = functools.partial(recurrent.gru, reset="after")
+PLAIN: dict[str, Callable[[int], recurrent.Cell]] = {"lstm": recurrent.lstm, "gru": gru_after, "elman": recurrent.elman}
 OTHER_CELLS = {"lstm": {"peepholes": recurrent.peephole_lstm}, "gru": {"reset before": recurrent.gru}}
 
 
@@ -41,8 +41,8 @@ def variants(cell: str, shape: tuple[int, ...]) -> dict[str, harness.Case]:
         return harness.compiled(jax.grad(loss, (0, 1)), layer.init(key, features), xs, options)
 
     plain = PLAIN[cell](hidden)
-    found = {"plain": case(plain), "lengths": case(plain, lengths=lengths), "resets": case(plain, resets=resets)}
-    return {**found, **{name: case(make(hidden)) for name, make in OTHER_CELLS.get(cell, {}).items()}}
+    cases = {"plain": case(plain), "lengths": case(plain, lengths=lengths), "resets": case(plain, resets=resets)}
+    return {**cases, **{name: case(make(hidden)) for name, make in OTHER_CELLS.get(cell, {}).items()}}
 
 
 def main(overrides: program.Overrides) -> None:

@@ -35,9 +35,9 @@ def times(computations: dict[str, list[str]]) -> dict[str, float]:
     runs: dict[str, float] = defaultdict(float, {"": 1.0})
     for name, lines in reversed(computations.items()):
         for line in lines:
-            each = _trip_count(line, computations) if " while(" in line else 1.0
+            trips = _trip_count(line, computations) if " while(" in line else 1.0
             for other in called(line):
-                runs[other] += runs[name] * each
+                runs[other] += runs[name] * trips
     return runs
 
 
@@ -59,17 +59,17 @@ def _trip_count(loop: str, computations: dict[str, list[str]]) -> float:
 
 def launches(hlo: str) -> float:
     """Returns the number of kernels that a program launches. Kernels in loops count once per iteration."""
-    parts = computations(hlo)
-    runs = times(parts)
-    lines = [line for part in parts.values() for line in part]
-    inside = {name for line in lines if not re.search(r" (while|conditional|call)\(", line) for name in called(line)}
+    lines_by_name = computations(hlo)
+    runs = times(lines_by_name)
+    lines = [line for body in lines_by_name.values() for line in body]
+    fused = {name for line in lines if not re.search(r" (while|conditional|call)\(", line) for name in called(line)}
     # The condition of a loop with a known trip count is not evaluated.
     counted = [line for line in lines if "known_trip_count" in line]
     conditions = {name for line in counted for name in re.findall(r"condition=%([\w.\-]+)", line)}
     total = 0.0
-    for name, part in parts.items():
-        if name in inside | conditions:
+    for name, body in lines_by_name.items():
+        if name in fused | conditions:
             continue
-        found = [match[1] for line in part if (match := OPERATION.match(line))]
-        total += runs[name] * sum(operation not in NOT_LAUNCHED for operation in found)
+        operations = [match[1] for line in body if (match := OPERATION.match(line))]
+        total += runs[name] * sum(operation not in NOT_LAUNCHED for operation in operations)
     return total

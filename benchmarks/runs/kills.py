@@ -37,7 +37,7 @@ flags.DEFINE_integer(
     "kills", 5, "Number of kills of each run, with and without asynchronous checkpointing.", lower_bound=1
 )
 flags.DEFINE_list("runs", [], "Names of runs. The default is all.")
-flags.DEFINE_string("json", None, "Write the results here.")
+flags.DEFINE_string("json", None, "Output JSON file of the results.")
 
 CHAR_LM = ("model.hidden_size=64", "model.dropout=0.2", "data.batch_size=16", "data.seq_len=32")
 RUNS = {
@@ -84,11 +84,11 @@ def start(workdir: Path, run: str, asynchronous: bool) -> list[subprocess.Popen]
         with socket.socket() as free:
             free.bind(("localhost", 0))
             distributed_flags = [f"--coordinator_address=localhost:{free.getsockname()[1]}", f"--num_processes={count}"]
-    own = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     return [
         subprocess.Popen(
             [*command, *distributed_flags, *([f"--process_id={number}"] if distributed_flags else [])],
-            env=own,
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -58,9 +58,9 @@ def least_bytes(run: Compiled, network: Any, batch: Any, fsdp: bool) -> float:
     """
     n, k = run.mesh.shape[partitioning.DATA], run.mesh.shape[partitioning.MODEL]
     params = run.abstract.learner.variables["params"]
-    places = partitioning.parameter_shardings(run.mesh, partition_rules_of(network), params, fsdp=False)
+    shardings = partitioning.parameter_shardings(run.mesh, partition_rules_of(network), params, fsdp=False)
     size = lambda leaf, at: math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-    sent = (3 if fsdp else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, places)))
+    sent = (3 if fsdp else 2) * (n - 1) / n * sum(jax.tree.leaves(jax.tree.map(size, params, shardings)))
     if k > 1:
         activation = batch["inputs"].size / n * network.embed_dim * 4
         sent += 4 * network.num_layers * 2 * (k - 1) / k * activation
@@ -102,7 +102,7 @@ def volumes() -> list[dict[str, Any]]:
 # ---- memory
 
 
-def held(state: Any) -> dict[int, int]:
+def bytes_by_device(state: Any) -> dict[int, int]:
     """Returns the bytes of a state's arrays on each device."""
     found: Counter[int] = Counter()
     for leaf in jax.tree.leaves(state):
@@ -119,7 +119,7 @@ def memory() -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     state = jax.block_until_ready(create())
     process = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    whole, most = sum(leaf.nbytes for leaf in jax.tree.leaves(state)), max(held(state).values())
+    whole, most = sum(leaf.nbytes for leaf in jax.tree.leaves(state)), max(bytes_by_device(state).values())
     found = {
         "state_mb": whole / MB,
         "device_mb": most / MB,

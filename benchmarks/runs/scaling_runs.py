@@ -119,5 +119,5 @@ def main(overrides: program.Overrides) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("model", "char_lm", ["char_lm", "decoder_lm"], "The config whose step is timed.")
+    flags.DEFINE_enum("model", "char_lm", ["char_lm", "decoder_lm"], "Config of the timed training step.")
     program.run(main)

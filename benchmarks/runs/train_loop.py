@@ -1,9 +1,9 @@
-"""Overhead of the training loop: its steps per second against those of the jitted step alone.
+"""Overhead of the training loop: its steps per second, compared with the jitted step alone.
 
     python -m benchmarks.runs.train_loop --config.data.path=some/text
 
-Both run alternately in one process: steps of the program, which include reading data and writing metrics, and as many
-calls of the same compiled step on a fixed batch. Without overhead the ratio of their speeds is 1.
+Both run alternately in one process: steps of the program, which include reading data and writing metrics, and the same
+number of calls of the compiled step on a fixed batch. Without overhead the ratio of their speeds is 1.
 """
 
 import importlib.metadata
@@ -26,7 +26,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("config", "char_lm", "Path of a config file, or the name of a shipped config.")
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("steps", 60, "Number of steps of each kind in a round.", lower_bound=20)
-flags.DEFINE_string("json", None, "Write the result to this file.")
+flags.DEFINE_string("json", None, "Output JSON file of the result.")
 
 
 def main(overrides: program.Overrides) -> None:

@@ -73,7 +73,7 @@ def _angles(positions: jax.Array, features: int, max_wavelength: float) -> jax.A
 
 
 def alibi(num_heads: int) -> Bias:
-    r"""Makes attention with linear biases (Press et al. 2021, arXiv:2108.12409), a ``bias`` for ``attention``:
+    r"""Returns attention with linear biases (Press et al. 2021, arXiv:2108.12409), a ``bias`` for ``attention``:
 
     .. math:: b_{nts} = -m_n |t - s|
 

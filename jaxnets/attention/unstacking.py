@@ -24,9 +24,7 @@ def unstack(model: Any, variables: dict[str, Any]) -> tuple[Any, dict[str, Any]]
         return model, variables
     params = dict(variables.get("params", {}))
     if missing := [name for name in model.depths if name not in params]:
-        raise ValueError(
-            f"`variables` must be those of the model, with {', '.join(missing)} in params, got {', '.join(params)}"
-        )
+        raise ValueError(f"`variables` must have {', '.join(missing)} in params, got {', '.join(params)}")
     for name in model.depths:
         params[name] = {
             f"block_{i}": jax.tree.map(lambda leaf, i=i: leaf[i], params[name]) for i in range(model.num_layers)

@@ -124,7 +124,7 @@ def _with_kernel_tangent(plain: Callable, rows: Callable) -> Callable:
 
 
 def _row_product(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, precision) -> jax.Array:
-    """The convolution as a matrix product of image rows and the kernel ``[h C, w F]``, for a few images at a time.
+    """Computes the convolution as a product of image rows and the kernel ``[h C, w F]``, for a few images at a time.
 
     Row ``r`` of ``y`` is the sum over kernel columns ``j`` of ``[x_r, x_{r+1}, ...] K_j``, shifted by ``j``. The
     kernel's gradient is then a product of ``h`` copies of the images and ``w`` copies of the output gradients. The
@@ -156,7 +156,7 @@ def _row_product(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation,
 
 
 def _patch_product(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation, precision) -> jax.Array:
-    """The convolution as a matrix product of patches ``[h w C]``, one for each output pixel, and the kernel."""
+    """Computes the convolution as a product of patches ``[h w C]``, one for each output pixel, and the kernel."""
     chex.assert_rank([x, kernel], 4)
     height, width, channels, features = kernel.shape
     patches = jnp.concatenate([image for _, _, image in _shifted(x, kernel, strides, padding, dilation)], axis=-1)
@@ -178,7 +178,7 @@ def _shifted(x: jax.Array, kernel: jax.Array, strides, padding, dilation) -> Ite
 
 
 def _depthwise(x: jax.Array, kernel: jax.Array, *, strides, padding, dilation) -> jax.Array:
-    """The depthwise convolution as a sum over kernel entries of shifted images."""
+    """Computes the depthwise convolution as a sum over kernel entries of shifted images."""
     chex.assert_rank([x, kernel], 4)
     chex.assert_shape(kernel, (None, None, 1, x.shape[-1]))
     accum_dtype = at_least_float32(x.dtype)

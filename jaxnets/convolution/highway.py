@@ -85,9 +85,9 @@ def _conv(features: int, kernel_size: int, dtype: Dtype, name: str, bias: float 
 
 
 class HighwayNetwork(ImageModel):
-    """The highway network of the paper for MNIST: a dense layer, ``depth - 1`` highway layers, and a linear head.
+    """The highway network of the paper for MNIST: a dense layer, ``num_layers - 1`` highway layers, and a linear head.
 
-    Activations, in order: ``layer_1`` to ``layer_<depth>``, ``logits``.
+    Activations, in order: ``layer_1`` to ``layer_<num_layers>``, ``logits``.
     Parameters: ``layer_1``, dense; ``layer_<i>`` of ``HighwayLayer`` for i from 2; ``head``.
 
     Attributes:

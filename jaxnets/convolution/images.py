@@ -63,7 +63,7 @@ def check_images(model: nn.Module, images: Any, min_size: int, first_layer: Sequ
     if not hasattr(images, "ndim"):
         raise ValueError(f"{name}: `images` must be an array [B, H, W, C], got {type(images).__name__}")
     if not model.is_initializing() and "params" not in model.variables:
-        raise ValueError(f'{name}: `variables` must be those of init, with a collection "params", got none')
+        raise ValueError(f'{name}: `variables` must have a collection "params", got none')
     check_integer("num_classes", getattr(model, "num_classes", 0), minimum=0)
     if images.ndim != 4:
         raise ValueError(f"{name}: `images` must be [B, H, W, C], got shape {images.shape}")

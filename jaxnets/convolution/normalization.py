@@ -99,7 +99,7 @@ def normalize(
 
 
 def _value_near_mean(x: jax.Array, valid: jax.Array | None) -> jax.Array:
-    """A value near the mean of each channel, computed from an eighth of the rows of ``x [B, H, ..., C]``.
+    """Returns a value near the mean of each channel, computed from an eighth of the rows of ``x [B, H, ..., C]``.
 
     The mean of an eighth of the values is at most sqrt(7) standard deviations from the mean of all values. Cancellation
     in the variance of ``x - shift`` therefore costs at most a factor of 8 in accuracy. With a mask, an eighth of the

@@ -40,7 +40,7 @@ def adaptive_average_pool(images: Float[Array, "B H W C"], size: int) -> Float[A
 
 
 def _window_means(x: jax.Array, axis: int, size: int) -> jax.Array:
-    """The means of ``size`` windows that cover an axis of ``x``."""
+    """Returns the means of ``size`` windows that cover an axis of ``x``."""
     length = x.shape[axis]
     if length == 0:
         return jnp.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)

@@ -29,7 +29,7 @@ def bilinear(images: Float[Array, "B H W C"], height: int, width: int) -> Float[
 
 
 def _weights(length: int, size: int) -> np.ndarray:
-    """The interpolation matrix ``[size, length]``."""
+    """Returns the interpolation matrix ``[size, length]``."""
     positions = np.arange(size) * (length - 1) / max(size - 1, 1)
     return np.maximum(1 - abs(positions[:, None] - np.arange(length)), 0).astype(np.float32)
 

@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def one_line_errors(reader: Callable[P, R]) -> Callable[P, R]:
-    """Wraps a reader so that its errors have one line of at most ``LONGEST_MESSAGE`` characters.
+    """Wraps a reader so that its errors have one line of at most ``MAX_MESSAGE_LENGTH`` characters.
 
     Error messages quote the content of files, such as names and labels, and must be escaped and shortened. A
     ``MemoryError`` becomes a ``ValueError``.

@@ -59,7 +59,7 @@ class Examples(NamedTuple):
     Attributes:
         inputs: float32 ``[N, ...]``, or images as uint8 ``[N, H, W, C]``. An array, or an object with ``shape``,
             ``dtype`` and indexing by row.
-        targets: ``[N]`` or ``[N, C]``, as ``target_arrays.encoded`` accepts them; None if there are no targets.
+        targets: ``[N]`` or ``[N, C]``, as ``target_arrays.encode_targets`` accepts them; None if there are no targets.
         lengths: int32 ``[N]``, number of valid steps of each row; None if all steps are valid.
         width: Width of the images if rows are their pixels, one pixel per step; None otherwise.
         valid: bool ``[N, M]``, mask of the elements if rows are sets; None otherwise.

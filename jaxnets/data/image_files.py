@@ -77,7 +77,7 @@ class EncodedImages:
 
         Raises:
             ValueError: An image is corrupt and not skipped, all are corrupt, ``size`` is 0 and an image has another
-                size, or ``corrupt`` has another value.
+                size, or ``corrupt`` is unknown.
         """
         _check_choice(corrupt)
         images = self._empty()
@@ -101,7 +101,7 @@ class EncodedImages:
             return hashlib.sha256(content).digest(), ""
 
         digest, failures = hashlib.sha256(), {}
-        for i, (digested, failure) in enumerate(_each(work, len(self), "decoding")):
+        for i, (digested, failure) in enumerate(_in_threads(work, len(self), "decoding")):
             digest.update(digested)
             if failure:
                 failures[i] = failure
@@ -141,8 +141,8 @@ class Decoded(NamedTuple):
     digest: bytes
 
 
-def told(failures: list[str]) -> str:
-    """Describes the skipped images, for the description of a dataset."""
+def skipped_images(failures: list[str]) -> str:
+    """Returns a note about skipped images, for the description of a dataset."""
     if not failures:
         return ""
     count = "1 corrupt image" if len(failures) == 1 else f"{len(failures):,} corrupt images"
@@ -195,7 +195,7 @@ def check_headers(files: list[Path], size: int, channels: int, corrupt: str) -> 
             return length, failure
         return length, ""
 
-    found = list(_each(work, len(files), "checking"))
+    found = list(_in_threads(work, len(files), "checking"))
     failures = {i: failure for i, (_, failure) in enumerate(found) if failure}
     digest = hashlib.sha256(np.array([length for length, _ in found], np.int64).tobytes()).digest()
     return _kept(failures, len(files)), list(failures.values()), digest
@@ -212,7 +212,7 @@ def _kept(failures: dict[int, str], count: int) -> np.ndarray:
     return np.setdiff1d(np.arange(count), list(failures))
 
 
-def _each(work: Callable[[int], Any], count: int, doing: str) -> Iterator[Any]:
+def _in_threads(work: Callable[[int], Any], count: int, label: str) -> Iterator[Any]:
     """Yields ``work(i)`` in order, computed in threads, with a progress bar on a terminal."""
 
     def block(begin: int) -> list[Any]:
@@ -221,7 +221,7 @@ def _each(work: Callable[[int], Any], count: int, doing: str) -> Iterator[Any]:
     hidden = not sys.stderr.isatty()
     with (
         ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=count, desc=f"{doing} images", unit="image", delay=1, leave=False, disable=hidden) as bar,
+        tqdm(total=count, desc=f"{label} images", unit="image", delay=1, leave=False, disable=hidden) as bar,
     ):
         for results in pool.map(block, range(0, count, BLOCK)):
             bar.update(len(results))

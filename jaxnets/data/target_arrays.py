@@ -82,7 +82,7 @@ def encode_with_spec(source: str, spec: Spec, targets: np.ndarray, names: Sequen
     Args:
         source: Name of the data in messages.
         spec: ``Classes``, ``Quantities`` or ``Labels``.
-        targets: ``[N]`` or ``[N, C]``, as in ``encoded``.
+        targets: ``[N]`` or ``[N, C]``, as in ``encode_targets``.
         names: Names of the classes, if the labels in the file are class indices.
 
     Raises:
@@ -115,7 +115,7 @@ def encode_with_spec(source: str, spec: Spec, targets: np.ndarray, names: Sequen
 
 
 def _as_integer(name: str) -> str:
-    """The name of a numeric class as an integer: ``"3"`` for ``"3.0"``, ``"1"`` for ``"True"``."""
+    """Returns the name of a numeric class as an integer: ``"3"`` for ``"3.0"``, ``"1"`` for ``"True"``."""
     name = {"True": "1", "False": "0"}.get(name, name)
     return name.removesuffix(".0")
 
@@ -169,7 +169,7 @@ def standardized(source: str, targets: np.ndarray, spec: Quantities) -> np.ndarr
 
 
 def _checked(source: str, split: str, array: np.ndarray | None, count: int, target_type: str) -> np.ndarray:
-    """The targets of one split, after a check of their shape."""
+    """Returns the targets of one split, after a check of their shape."""
     if array is None:
         raise ValueError(f"{source}: targets of the {split} split must be given, got none")
     if array.ndim not in (1, 2) or len(array) != count or (target_type == "classes" and array.ndim == 2):
@@ -191,7 +191,7 @@ def _no_examples(source: str, split: str) -> str:
 def _column_names(
     source: str, target_type: str, names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[str, ...]:
-    """The names of the columns of the targets, after a check that all splits have equally many."""
+    """Returns the names of the columns of the targets, after a check that all splits have equally many."""
     first, *others = shapes
     for split in others:
         if shapes[split][1] != shapes[first][1]:

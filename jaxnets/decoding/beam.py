@@ -53,7 +53,7 @@ def beam_search(
         start_token: Id of the first token passed to ``step``. It is not part of the sequences.
         end_token: Id of the token that ends a sequence.
         num_beams: K.
-        max_length: T, the maximum number of tokens. Longer sequences are cut off there and scored as they are.
+        max_length: T, the maximum number of tokens. Longer sequences are truncated, and scored without an end token.
         alpha: Exponent of the length penalty. 0 prefers short sequences, 1 hardly does.
 
     Returns:

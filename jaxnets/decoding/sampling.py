@@ -144,7 +144,7 @@ def sample(
         temperature, top_k, top_p: As in ``truncate``; temperature 0 is greedy.
 
     Returns:
-        int32 ``[T]``. From the first token whose logits are NaN on, tokens are -1.
+        int32 ``[T]``. If the logits of a token are NaN, this token and all later ones are -1.
 
     Raises:
         ValueError: A setting or a token is out of range, or ``step`` has wrong outputs.

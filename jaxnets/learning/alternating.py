@@ -71,10 +71,10 @@ def alternating(init: Init, players: Mapping[str, Player]) -> Learner:
         for name, player in players.items():
             if rows % player.steps:
                 raise ValueError(f"the batch size must be divisible by the {player.steps} steps of {name}, got {rows}")
-            own, _ = partition(variables["params"], player.parameters)
-            if not own:
+            player_params, _ = partition(variables["params"], player.parameters)
+            if not player_params:
                 raise ValueError(f"each player must own at least one parameter, got none for {name}")
-            owned += [path for path, _ in jax.tree.leaves_with_path(own)]
+            owned += [path for path, _ in jax.tree.leaves_with_path(player_params)]
         if len(set(owned)) < len(owned):
             raise ValueError("`players` must not share parameters, got a parameter that two players own")
         optimizers = {
@@ -109,18 +109,18 @@ def _player_step(player: Player, step: jax.Array):
 
     def player_step(state, inputs):
         (variables, optimizer), (batch, key) = state, inputs
-        own, others = partition(variables["params"], player.parameters)
+        trained, others = partition(variables["params"], player.parameters)
 
         @jax.named_scope("loss")
-        def loss_of(own):
-            return sharded_loss({**variables, "params": combine(own, others)}, batch, Context(key, step, ()))
+        def loss_of(trained):
+            return sharded_loss({**variables, "params": combine(trained, others)}, batch, Context(key, step, ()))
 
-        (value, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(own)
+        (value, aux), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
         rate = learning_rate_metric(player.optimizer, optimizer)
-        updates, optimizer = with_standard_promotion(player.optimizer).update(gradients, optimizer, own)
-        own = optax.apply_updates(own, updates)
+        updates, optimizer = with_standard_promotion(player.optimizer).update(gradients, optimizer, trained)
+        trained = optax.apply_updates(trained, updates)
         finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(gradients))
-        variables = {**variables, **aux.updated, "params": combine(own, others)}
+        variables = {**variables, **aux.updated, "params": combine(trained, others)}
         return (variables, optimizer), {"loss": value, "finite": finite, **rate, **aux.metrics}
 
     return player_step

@@ -13,7 +13,7 @@ from jaxnets.learning.parameters import PathFilter, combine, partition
 def with_ema(learner: Learner, decay: float, *, trainable: PathFilter | None = None) -> Learner:
     r"""Adds an exponential moving average of the variables to a learner.
 
-    The average is what is evaluated, exported and reported. After update :math:`t = 1, 2, \dots` it is
+    The average is evaluated, exported and reported. After update :math:`t = 1, 2, \dots` it is
     :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`, so that
     the initial values are forgotten quickly. It is stored in the variable collection ``"ema"``, where a loss can use
     it, for example as a teacher.

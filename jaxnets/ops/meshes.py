@@ -1,4 +1,4 @@
-"""Meshes with explicit axes: functions whose shardings the compiler chooses nevertheless."""
+"""Meshes with explicit axes: functions within which the compiler chooses the shardings."""
 
 import functools
 import inspect

@@ -32,7 +32,7 @@ def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
 
     JAX compiles once per cell object. The returned function raises a ValueError for arguments that are not hashable.
     """
-    made = functools.cache(make)
+    cached_make = functools.cache(make)
 
     @functools.wraps(make)
     def lookup(*arguments, **options):
@@ -42,7 +42,7 @@ def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
                     f"arguments of {make.__name__} must be numbers, strings, functions or tuples, got "
                     f"{described(value)}"
                 )
-        return made(*arguments, **options)
+        return cached_make(*arguments, **options)
 
     return lookup
 
@@ -127,7 +127,7 @@ def check_params_match(cell: Cell, params: Params, features: int, cause: Excepti
 
 
 def _paths(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by path, such as ``"input/kernel"``."""
+    """Returns the leaves of a tree by path, such as ``"input/kernel"``."""
     names = lambda path: "/".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path)
     return {names(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 

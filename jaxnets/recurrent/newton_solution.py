@@ -28,7 +28,7 @@ def newton_solution(
         A ``Solution`` with the fields ``iterations``, ``residual`` and ``converged``.
 
     Raises:
-        ValueError: T is 0, ``method`` is another method, or ``scan`` raises for an argument.
+        ValueError: T is 0, ``method`` is not Newton's method, or an argument of ``scan`` is invalid.
     """
     newton = resolve_method(cell, method)
     if not isinstance(newton, Newton):

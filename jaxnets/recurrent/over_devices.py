@@ -1,14 +1,14 @@
 r"""Scan of long sequences with time sharded over devices, for cells that are linear in their state.
 
-The steps of one shard compose to one linear step,
+The composition of all steps of a shard is one linear step,
 
 .. math::
     s_{\mathrm{last}} = A \odot s_{\mathrm{first}} + B, \quad A = \prod_t a_t
 
-Each device computes A and B of its shard and gathers those of all shards. It then composes the shards before its own,
-which gives the carry before its shard, and scans its shard from there (Martin and Cundy 2018, arXiv:1709.04057). The
-communication does not depend on the length of the sequence. Inputs are projected twice, which saves the memory of the
-projections.
+Each device computes A and B of its shard and gathers A and B of all shards. The composition of the preceding shards
+gives its initial carry, with which it scans its shard (Martin and Cundy 2018, arXiv:1709.04057). The amount of
+communication does not depend on the length of the sequences. Inputs are projected twice, so that the projections need
+not be stored.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ def scan_over_devices(
 ) -> tuple[Carry, Float[Array, "..."]]:
     """Runs a cell over a batch of sequences, as ``scan``, with time sharded over devices.
 
-    The n devices exchange n carries and n decays, in the gradient too, independent of the length of the sequences.
+    The n devices exchange n carries and n decays, in the backward pass too, for sequences of any length.
 
     Args:
         cell: A recurrent cell that is linear in its state.
@@ -64,7 +64,8 @@ def scan_over_devices(
         The last carry, replicated over ``axis``, and the outputs, sharded as ``xs``.
 
     Raises:
-        ValueError: The cell is not linear in its state, the mesh has no such axis, or ``scan`` raises for an argument.
+        ValueError: The cell is not linear in its state, the mesh has no axis ``axis``, or an argument of ``scan`` is
+            invalid.
     """
     check_cell(cell)
     check_linear("scan_over_devices", cell)
@@ -96,7 +97,7 @@ def _sharded_scan(cell, mesh, axis, time, scan_options, params, xs, carry, lengt
         options = {**dict(scan_options), "resets": resets}
         if lengths is not None:
             options["lengths"] = jnp.clip(lengths.astype(index.dtype) - index * size, 0, size)
-        # State and decay are stacked along an axis after those of the batch; it is counted from the end.
+        # State and decay are stacked along a new axis after the batch axes. Its index is negative.
         pair_axis = leaf.ndim - 2 - cell.axes - jax.tree.leaves(carry)[0].ndim
         stack = functools.partial(jax.tree.map, lambda b, a: jnp.stack([b, a], pair_axis))
         start = stack(jax.tree.map(jnp.zeros_like, carry), _unit_decay(carry))
@@ -116,19 +117,19 @@ def _sharded_scan(cell, mesh, axis, time, scan_options, params, xs, carry, lengt
 
 
 def _with_least_memory(method: Method) -> Method:
-    """A method that saves as little as possible for its gradient; the first pass needs only the last carry."""
+    """Returns a method that saves as little as possible for the gradient; the first pass needs only the last carry."""
     if isinstance(method, Sequential | Associative | Newton):
         return dataclasses.replace(method, keep="boundaries")
     return method
 
 
 def _unit_decay(carry: Carry) -> Carry:
-    """A decay of one: 1 for a real carry, (1, 0) for a complex one."""
+    """Returns a decay of 1 for a real carry, or (1, 0) for a complex carry."""
     return jax.tree.map(jnp.full_like, carry, (1.0, 0.0) if isinstance(carry, tuple) else 1.0)
 
 
 def _with_decay(cell: Cell, pair_axis: int) -> Cell:
-    """A cell that computes the state of ``cell`` and the product of all decays, stacked along ``pair_axis``.
+    """Returns a cell that computes the state of ``cell`` and the product of all decays, stacked along ``pair_axis``.
 
     Both are multiplied by the decay of each step, and only the state has an increment. A reset sets the product to 0.
     The outputs are empty.

@@ -32,7 +32,7 @@ class ImageGrid(NamedTuple):
 
     Attributes:
         images: ``[N, H, W, C]`` with 1 or 3 channels, uint8, or floating point in [0, 1].
-        columns: Images per row; 0 makes the grid about square.
+        columns: Images per row; 0 chooses an approximately square grid.
     """
 
     images: np.ndarray
@@ -40,7 +40,7 @@ class ImageGrid(NamedTuple):
 
 
 class Audio(NamedTuple):
-    """A mono waveform, which is written as ``.wav`` with 16 bits.
+    """A mono waveform, which is written as a 16-bit ``.wav``.
 
     Attributes:
         samples: ``[T]``, floating point in [-1, 1].

@@ -1,7 +1,7 @@
 """Reports on models of sets, which a config can add to those of its task.
 
-A report is ``(variables, splits, key, *, model) -> {name: figure}``. It shows a set of the first validation batch, and
-is empty for other models.
+A report is ``(variables, splits, key, *, model) -> {name: figure}``. It draws a set of the first validation batch, and
+returns an empty dict for other models.
 """
 
 from collections.abc import Mapping
@@ -45,14 +45,14 @@ def inducing_points(
 
 
 def _first_set(splits: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """The elements and the mask of the first set with valid elements; None if there is none."""
+    """Returns the elements and the mask of the first set with valid elements; None if there is none."""
     batch = splits["validation"][0]
     nonempty = np.flatnonzero(batch["valid"].any(1) & batch["mask"])
     return (batch["inputs"][nonempty[:1]], batch["valid"][nonempty[:1]]) if len(nonempty) else None
 
 
 def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarray, valid: np.ndarray) -> "Figure":
-    """For some features, the votes for each bin before and after training, and the histogram of one set."""
+    """Draws, for some features, the votes for each bin before and after training, and the histogram of one set."""
     from matplotlib.figure import Figure
 
     trained: Any = variables["params"]["histogram"]
@@ -81,7 +81,7 @@ def _histograms(model: HistNetQ, variables: Mapping[str, Any], inputs: np.ndarra
 
 
 def _inducing(model: SetTransformer, variables: Mapping[str, Any], inputs: np.ndarray, valid: np.ndarray) -> "Figure":
-    """The attention weights of the inducing points of the last block, averaged over its heads."""
+    """Draws the attention weights of the inducing points of the last block, averaged over its heads."""
     from matplotlib.figure import Figure
 
     attend = jax.jit(lambda v, xs, valid: model.apply(v, xs, valid, method="inducing_weights")[-1])

@@ -67,7 +67,7 @@ class MAB(nn.Module):
     \mathrm{relu}(\mathrm{norm}(h) W_o + b_o)`.
 
     Parameters: ``query``, ``key``, ``value``, ``out`` with ``kernel`` and ``bias``; ``norm_x``, ``norm_y``,
-        ``norm_out``.
+    ``norm_out``.
 
     Attributes:
         embed_dim: D.

@@ -3,18 +3,20 @@ r"""Differentiable histograms of the features of sets.
 .. math:: h_{db} = \frac{1}{n} \sum_i v_b(x_{id}), \quad x \text{ clipped to } [0, 1]
 
 A value votes for each bin depending on its distance u = |x - c| from the center c of the bin, and on the half-width w
-of the bin, initially 1 / (2 B). The first four kinds are those of Perez-Mon et al. (2024, arXiv:2403.15123):
+of the bin, initially 1 / (2 B). The first four kinds are from Perez-Mon et al. (2024, arXiv:2403.15123):
 
-============ ================================================== ==================================================
-``hard``     :math:`1.01^{w - u}` if above 1, else 0             nearly 1 in the bin, with a small gradient
-``soft``     :math:`\max(1 - u / w, 0)`                          triangles without overlap; mean sum of votes 0.5
-``gaussian`` :math:`\exp(-(u / w)^2)`                            mean sum of votes 0.88
-``sigmoid``  :math:`\sigma(1000 (x - c + w)) - \sigma(1000 (x - c - w))`  nearly 1 in the bin, with a gradient at the
-edges ``linear``   interpolation between the two nearest centers       sum of votes 1, with a gradient everywhere
-============ ================================================== ==================================================
+============ =========================================================== ===========================================
+kind         vote                                                        properties
+============ =========================================================== ===========================================
+``hard``     :math:`1.01^{w - u}` if above 1, else 0                     nearly 1 in the bin, with a small gradient
+``soft``     :math:`\max(1 - u / w, 0)`                                  triangles without overlap; mean sum 0.5
+``gaussian`` :math:`\exp(-(u / w)^2)`                                    mean sum 0.88
+``sigmoid``  :math:`\sigma(1000 (x - c + w)) - \sigma(1000 (x - c - w))` nearly 1 in the bin, gradient at its edges
+``linear``   interpolation between the two nearest centers               sum 1, with a gradient everywhere
+============ =========================================================== ===========================================
 
-The initial centers of ``linear`` range from 0 to 1 inclusive. Its votes are a partition of unity for any centers: v_b =
-r_{b-1} - r_b, where r_b increases linearly from 0 at center b to 1 at the next center.
+The initial centers of ``linear`` range from 0 to 1 inclusive. Its votes are a partition of unity for any centers:
+v_b = r_{b-1} - r_b, where r_b increases linearly from 0 at center b to 1 at the next center.
 """
 
 import functools

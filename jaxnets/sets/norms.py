@@ -14,8 +14,9 @@ from jaxnets.ops.set_reductions import Validity, broadcast_to_elements, check_va
 def set_norm(
     xs: Float[Array, "*batch N D"], scale: Float[Array, "..."], bias: Float[Array, "..."], valid: Validity = None
 ) -> Float[Array, "*batch N D"]:
-    r"""Applies set norm (Zhang et al. 2022, arXiv:2206.11925): normalization over all features of all elements of a
-    set.
+    r"""Applies set norm: normalization over all features of all elements of a set.
+
+    See Zhang et al. 2022 (arXiv:2206.11925).
 
     .. math:: \gamma_d \frac{x_{id} - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_d, \quad
         \mu = \frac{1}{n D} \sum_{id} x_{id}, \quad \sigma^2 = \frac{1}{n D} \sum_{id} (x_{id} - \mu)^2

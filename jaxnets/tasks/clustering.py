@@ -55,7 +55,7 @@ def clustering(model: Model, spec: Quantities, make_learner: MakeLearner) -> Tas
         return log_weights + normals
 
     def total(variables, batch, **options):
-        """The sum of the log-likelihoods of all valid points, and their number."""
+        """Returns the sum of the log-likelihoods of all valid points, and their number."""
         log_likelihoods = jax.nn.logsumexp(
             log_densities(mixtures(variables, batch, **options), batch["inputs"]), axis=-1
         )
@@ -94,7 +94,7 @@ def clustering(model: Model, spec: Quantities, make_learner: MakeLearner) -> Tas
 
 
 def _clusters(batch, clusters, log_weights, means, stds) -> "Figure":
-    """The first two features of points, colored by cluster, with ellipses of two standard deviations."""
+    """Draws the first two features of points, colored by cluster, with ellipses of two standard deviations."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
 

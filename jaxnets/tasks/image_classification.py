@@ -126,7 +126,7 @@ def image_classification(
 
 
 def _first_kernel(model: nn.Module, variables: Any, images: jax.Array) -> np.ndarray | None:
-    """The kernel of the first convolution of a model, if it is larger than one pixel."""
+    """Returns the kernel of the first convolution of a model, if it is larger than one pixel."""
     paths: list[tuple[str, ...]] = []
 
     def init(images):  # inside, the parameters are in the order of their creation; eval_shape returns them sorted

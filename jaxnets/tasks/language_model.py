@@ -76,7 +76,7 @@ def language_model(model: Model, spec: Vocabulary, make_learner: MakeLearner) ->
         return {"sample": Text(vocabulary.decode([next(tokens) for _ in range(SAMPLE_LENGTH)]))}
 
     def score(variables, inputs):
-        """The loss of each target ``[B, S, T]``; the carry of a row continues from step to step."""
+        """Returns the loss of each target ``[B, S, T]``; the carry of a row continues from step to step."""
 
         def advance(carry, batch):
             batch = {**batch, "start": jnp.zeros(len(batch["inputs"]), bool)}
@@ -137,7 +137,7 @@ def step_function(model: nn.Module, variables: Any) -> Callable[[Any, jax.Array]
 
 
 def _surprisal(vocabulary: Vocabulary, targets, nats):
-    """The text of held-out tokens; a darker background marks a higher surprisal."""
+    """Draws the text of held-out tokens; a darker background marks a higher surprisal."""
     from matplotlib.figure import Figure
 
     columns = 32

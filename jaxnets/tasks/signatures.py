@@ -10,7 +10,7 @@ def signature(function: Callable) -> inspect.Signature:
     """Returns the signature of a function; string annotations are evaluated where possible.
 
     Raises:
-        TypeError, ValueError: If the function has no signature, as some functions written in C.
+        TypeError, ValueError: If the function has no signature, such as some functions written in C.
     """
     try:
         return inspect.signature(function, eval_str=True)

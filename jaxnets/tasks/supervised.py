@@ -5,7 +5,7 @@ labels; ``mask`` bool, the targets that count; ``lengths`` int32 ``[B]`` if rows
 the mask of the elements of sets; ``width`` int32 ``[B]`` if rows are the pixels of images, for figures.
 
 A model is ``(inputs, train=) -> outputs``, with the keywords ``lengths=`` or ``valid=`` if the batch has them. In
-training it may return a tuple of the outputs and those of auxiliary heads.
+training it may return a tuple of the outputs and the outputs of auxiliary heads.
 """
 
 from collections.abc import Callable, Mapping
@@ -83,7 +83,7 @@ def regression(model: Model, spec: Quantities, make_learner: MakeLearner, *, err
         error: ``"squared"`` or ``"absolute"``.
 
     Raises:
-        ValueError: If ``error`` has another value.
+        ValueError: If ``error`` is unknown.
     """
     check_spec("tasks.regression", spec, Quantities)
     check_choice("error", error, ("squared", "absolute"))
@@ -256,7 +256,7 @@ def _with_auroc(task: Task) -> Task:
 
 
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:
-    """The targets with 0 where they are masked, since masked targets may have any value."""
+    """Returns the targets with 0 where they are masked, since masked targets may have any value."""
     targets, mask = jnp.asarray(batch["targets"]), batch["mask"]
     return jnp.where(
         jnp.expand_dims(mask, tuple(range(mask.ndim, targets.ndim))), targets, jnp.zeros((), targets.dtype)
@@ -264,5 +264,5 @@ def _filled(batch: dict[str, jax.Array]) -> jax.Array:
 
 
 def _broadcast(constant: np.ndarray, outputs: jax.Array) -> jax.Array:
-    """A constant of each quantity, broadcast to outputs ``[..., Q]``."""
+    """Returns a constant of each quantity, broadcast to outputs ``[..., Q]``."""
     return jnp.broadcast_to(jnp.asarray(constant, outputs.dtype), outputs.shape)

@@ -91,5 +91,5 @@ def token_table(tokens: Any, nats: Any, valid: Any, vocabulary: Vocabulary) -> T
 
 
 def _leading_indices(array: np.ndarray) -> tuple[Iterator[tuple[int, ...]], tuple[str, ...]]:
-    """All indices into the axes before the last, and the names of these axes."""
+    """Returns all indices into the axes before the last, and the names of these axes."""
     return np.ndindex(array.shape[:-1]), ("row", "step", "position")[: array.ndim - 1]

@@ -70,7 +70,7 @@ def translation(
     limit = max_seq_len_of(model)
 
     def decoder_inputs(batch):
-        """The start symbol, then the target without its last token."""
+        """Returns the start symbol, then the target without its last token."""
         return jnp.pad(batch["targets"][:, :-1], ((0, 0), (1, 0)), constant_values=start)
 
     def valid_targets(batch):
@@ -107,7 +107,7 @@ def translation(
 
     @functools.partial(jax.jit, static_argnames="length")
     def translate(variables, sources, lengths, length):
-        """The tokens of the best translations, ``[B, length]``, and their lengths ``[B]``."""
+        """Returns the tokens of the best translations, ``[B, length]``, and their lengths ``[B]``."""
         prepared = stepper.prepare(variables)
 
         def translate_row(source, source_length):

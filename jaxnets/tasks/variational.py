@@ -37,7 +37,7 @@ def variational(model: Model, spec: Classes | Unlabeled, make_learner: MakeLearn
     latent: int = model.latent
 
     def bounds(variables: Any, batch: Any, key: jax.Array) -> dict[str, jax.Array]:
-        """The terms of the bound of each image, ``[B]``."""
+        """Returns the terms of the bound of each image, ``[B]``."""
         first, second = jax.random.split(key)
         probabilities = _flat(batch["inputs"])
         bits = jax.random.bernoulli(first, probabilities).astype(jnp.float32)

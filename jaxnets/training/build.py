@@ -45,10 +45,10 @@ def model(spec: Mapping[str, Any] | str, trusted: Trusted = ()) -> Callable[...,
     Raises:
         UsageError: The name or an argument is wrong, or the function does not return a Linen module.
     """
-    made = _builder(trusted).named(spec, "a Linen module", (nn.Module,), FAMILIES)
-    if "dtype" in made.arguments:
-        _check_dtype(made.name, made.arguments["dtype"])
-    return made
+    named = _builder(trusted).named(spec, "a Linen module", (nn.Module,), FAMILIES)
+    if "dtype" in named.arguments:
+        _check_dtype(named.name, named.arguments["dtype"])
+    return named
 
 
 def _check_dtype(name: str, dtype: Any) -> None:
@@ -70,9 +70,9 @@ def dataset(config: ConfigDict, trusted: Trusted = ()) -> Dataset:
 def optimizer(config: ConfigDict, trusted: Trusted = ()) -> optax.GradientTransformation:
     """Builds the optimizer of ``config.optimizer``. Its parameter ``steps``, if any, is the length of the schedule."""
     spec = {key: value for key, value in config.optimizer.items() if key not in OPTIMIZER_SETTINGS}
-    made = _builder(trusted).named(spec, "an optimizer", (optax.GradientTransformation,), ("optimizers",))
+    named = _builder(trusted).named(spec, "an optimizer", (optax.GradientTransformation,), ("optimizers",))
     steps = config.train.schedule_steps or config.train.steps
-    return made(**({"steps": steps} if made.accepts("steps") else {}))
+    return named(**({"steps": steps} if named.accepts("steps") else {}))
 
 
 def task_name(config: ConfigDict) -> str:
@@ -91,8 +91,8 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
         trusted: See ``settings.names.resolve``.
     """
     build = _builder(trusted)
-    made = build.named(config.task, "a task", (Task,), TASK_NAMESPACES)
-    built = made(model=network, spec=spec, make_learner=learners.gradient_learner(config, optimizer(config, trusted)))
+    named = build.named(config.task, "a task", (Task,), TASK_NAMESPACES)
+    built = named(model=network, spec=spec, make_learner=learners.gradient_learner(config, optimizer(config, trusted)))
     added: dict[str, Any] = {"spec": spec}
     if config.get("evaluators") or config.get("reports"):
         added["model"] = tasks.complete(network, spec)
@@ -104,18 +104,18 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
         names = [name for name in ("splits", "every") if arguments is not setting and name in arguments]
         schedule = {name: arguments.pop(name) for name in names}
         _check_schedule(schedule)
-        made = build.named(arguments, "an evaluator", (Evaluator, ScheduledEvaluator), TASK_NAMESPACES)
-        found = made(**{name: value for name, value in added.items() if made.accepts(name)})
+        named = build.named(arguments, "an evaluator", (Evaluator, ScheduledEvaluator), TASK_NAMESPACES)
+        found = named(**{name: value for name, value in added.items() if named.accepts(name)})
         return (found if isinstance(found, ScheduledEvaluator) else ScheduledEvaluator(found))._replace(**schedule)
 
     def report(setting: Any) -> Any:
-        made = build.named(setting, "a report", (), TASK_NAMESPACES)
-        own = {name: value for name, value in added.items() if made.accepts(name)}
-        found = functools.partial(made.function, **{**own, **made.arguments})
+        named = build.named(setting, "a report", (), TASK_NAMESPACES)
+        extra = {name: value for name, value in added.items() if named.accepts(name)}
+        found = functools.partial(named.function, **{**extra, **named.arguments})
         try:
             inspect.signature(found).bind(None, None, None)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{made.name} must be a function of (variables, splits, key): {error}") from error
+            raise UsageError(f"{named.name} must be a function of (variables, splits, key): {error}") from error
         return found
 
     evaluators = {name: evaluator(each) for name, each in config.get("evaluators", {}).items()}
@@ -209,15 +209,15 @@ def open_run(workdir: Path, step: str = "best", trusted: Trusted = (), flag: str
     if not (workdir / "checkpoints").is_dir():
         raise RunError(f"no checkpoint in {workdir}: train there first")
     with _not_recursive(workdir):
-        network, made = model_and_task(config, spec, trusted)
+        network, task = model_and_task(config, spec, trusted)
     with run_errors(workdir):
-        shapes = jax.eval_shape(lambda batch: initial_variables(made.learner, batch, config.seed), batch)
+        shapes = jax.eval_shape(lambda batch: initial_variables(task.learner, batch, config.seed), batch)
     if jax.process_count() > 1:  # every process reads the checkpoint
         replicated = partitioning.replicated(Mesh(jax.devices(), ("all",)))
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), shapes)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes, flag)
-    return Run(workdir, config, spec, network, made, chosen, variables, trusted)
+    return Run(workdir, config, spec, network, task, chosen, variables, trusted)
 
 
 def model_and_task(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:

@@ -46,8 +46,8 @@ def split_layers(params: Mapping[str, Any], source: str) -> list[dict[str, Mappi
         }
         hint = next((f"; {hints[name]}" for name in params if name in hints), "")
         raise ValueError(
-            f"{source}: parameters must be those of recurrent.StackedRNN (layer_0, layer_1, ..., each with cell, "
-            f"or with forward and backward), got {listed(given) or 'none'}{hint}"
+            f"{source}: parameters must have the structure of recurrent.StackedRNN (layer_0, layer_1, ..., each with "
+            f"cell, or with forward and backward), got {listed(given) or 'none'}{hint}"
         )
     return [dict(params[name]) for name in names]
 

@@ -99,7 +99,7 @@ def compare(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]], s
 
 
 def _shape(value: Any) -> Any:
-    """The shape of an array, or the type of another object."""
+    """Returns the shape of an array, or the type of another object."""
     return tuple(value.shape) if hasattr(value, "shape") else f"({type(value).__name__})"
 
 

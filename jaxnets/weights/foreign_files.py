@@ -77,7 +77,7 @@ def _format_of_content(path: Path) -> str | None:
 
 
 def _format_of_zip(path: Path) -> str | None:
-    """The format of a zip archive, by the names of its members."""
+    """Returns the format of a zip archive, by the names of its members."""
     try:
         with open_regular(path) as file, open_archive(file) as archive:
             names = archive.namelist()

@@ -91,5 +91,5 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether the value is an array with at least one axis; the step count of a checkpoint may be a scalar array."""
+    """Returns whether the value is an array with an axis; the step count of a checkpoint may be a scalar array."""
     return bool(getattr(value, "shape", ()))

@@ -87,7 +87,7 @@ def to_torch(params: Mapping[str, Any], prefix: str = "") -> Arrays:
 
 
 def _layer_suffixes(state: Mapping[str, Any], found: Mapping[str, Any], prefix: str) -> list[list[str]]:
-    """The suffixes of the keys of each layer, such as ``_l0`` and ``_l0_reverse``; keys of a cell have no suffix."""
+    """Returns the key suffixes of each layer, such as ``_l0`` and ``_l0_reverse``; keys of a cell have no suffix."""
     is_cell = "weight_ih" in found and "weight_hh" in found
     if is_cell and "weight_ih_l0" not in found:
         return [[""]]

@@ -85,7 +85,7 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
         The state dict, with NumPy arrays.
 
     Raises:
-        ValueError: If torchvision has no such model, or if the variables are those of a different model.
+        ValueError: If torchvision has no such model, or if the variables belong to another model.
     """
     rules = _rules(model)
     if not isinstance(variables, Mapping):
@@ -95,7 +95,7 @@ def to_torchvision(variables: Mapping[str, Any], model: nn.Module) -> dict[str, 
     differences = sorted("/".join(map(str, path)) for path in leaves.keys() ^ _shapes(model).keys())
     if differences:
         kind = type(model).__name__
-        raise ValueError(f"`variables` must be those of this {kind}; missing or extra: {listed(differences)}")
+        raise ValueError(f"`variables` must match this {kind}; missing or extra: {listed(differences)}")
     state: dict[str, np.ndarray] = {}
     for path, name in _names(rules, leaves, type(model).__name__).items():
         state[name] = np.ascontiguousarray(_to_torch_axes(path, as_array(leaves[path], "/".join(path))))
@@ -121,7 +121,7 @@ def _rules(model: nn.Module) -> Rules:
 
 
 def _names(rules: Rules, paths: Iterable[tuple[str, ...]], kind: str) -> dict[tuple[str, ...], str]:
-    """The torch names of parameters. Duplicates show that torchvision has no model with these hyperparameters."""
+    """Returns the torch names of parameters. Duplicates mean that torchvision has no such model."""
     names = {path: torch_name(rules, path) for path in paths}
     if len(set(names.values())) < len(names):
         duplicates = sorted(name for name, count in Counter(names.values()).items() if count > 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def _minus_one(template: str) -> Callable[[re.Match], str]:
-    """A replacement in which ``{0}``, ``{1}`` ... are the numbers matched by the groups of the pattern, minus one."""
+    """Returns a replacement in which ``{0}``, ``{1}`` ... are the numbers in the groups of the pattern, minus one."""
     return lambda match: template.format(*(int(group) - 1 for group in match.groups()))
 
 

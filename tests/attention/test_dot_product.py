@@ -44,7 +44,7 @@ def run_implementations(arguments, **options):
     return results
 
 
-def same(left, right, tolerance=1e-5):
+def assert_close(left, right, tolerance=1e-5):
     for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance, rtol=tolerance)
 
@@ -59,9 +59,9 @@ def test_attention_equals_torch(case, implementation):
     if case == "additive":
         options["bias"] = jnp.asarray(GOLDEN["attention/additive/bias"], jnp.float32)
     f = lambda *a: at.attention(*a, **options, **IMPLEMENTATIONS[implementation])
-    same(f(*arguments), GOLDEN[f"attention/{case}/output"])
+    assert_close(f(*arguments), GOLDEN[f"attention/{case}/output"])
     gradients = jax.grad(lambda *a: objective(f(*a)), (0, 1, 2))(*arguments)
-    same(gradients, [GOLDEN[f"attention/{case}/gradient/{name}"] for name in ("query", "key", "value")])
+    assert_close(gradients, [GOLDEN[f"attention/{case}/gradient/{name}"] for name in ("query", "key", "value")])
 
 
 @settings(max_examples=8, deadline=None)
@@ -87,14 +87,14 @@ def test_chunked_equals_xla(t, s, key_heads, causal, window, lengths, offset, ma
     if biased == "alibi":
         options["bias"] = at.alibi(4)
     full, chunked = run_implementations(arguments, **options)
-    same(full, chunked)
+    assert_close(full, chunked)
     if biased == "array":
         bias = jax.random.normal(jax.random.key(7), (4, t, s))
         full, chunked = (
             jax.jit(jax.grad(lambda b, c=c: objective(at.attention(*arguments, bias=b, **options, **c))))(bias)
             for c in IMPLEMENTATIONS.values()
         )
-        same(full, chunked)
+        assert_close(full, chunked)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 9), (1, 4, 1, 9), (4, 6, 1), (2, 1, 6, 9), ()])
@@ -103,7 +103,7 @@ def test_bias_gradient_for_any_broadcastable_shape(shape):
     f = lambda bias, chosen: objective(at.attention(*arguments, bias=bias, causal=True, offset=2, **chosen))
     full, chunked = (jax.grad(f)(bias, chosen) for chosen in IMPLEMENTATIONS.values())
     assert full.shape == shape
-    same(full, chunked)
+    assert_close(full, chunked)
     step = 1e-2 * jnp.ones(shape) if shape == () else 1e-2 * jax.random.normal(jax.random.key(4), shape)
     chosen = IMPLEMENTATIONS["xla"]
     found = (f(bias + step, chosen) - f(bias - step, chosen)) / 2
@@ -122,7 +122,7 @@ def test_masked_query_yields_zeros_and_finite_gradients(implementation):
         assert jnp.isfinite(gradient).all()
         assert not gradient[1].any()
     infinite = jnp.where(mask, 0.0, -jnp.inf)  # an additive mask
-    same(at.attention(*arguments, bias=infinite, **chosen), at.attention(*arguments, mask=mask, **chosen))
+    assert_close(at.attention(*arguments, bias=infinite, **chosen), at.attention(*arguments, mask=mask, **chosen))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -134,7 +134,7 @@ def test_nan_in_padding_has_no_effect(implementation):
     f = lambda *a: objective(at.attention(*a, lengths=lengths, **chosen))
     clean = jax.value_and_grad(f, (0, 1, 2))(query, key, value)
     with_nan = [jnp.where(valid, a, jnp.nan) for a in (key, value)]
-    same(clean, jax.value_and_grad(f, (0, 1, 2))(query, *with_nan))
+    assert_close(clean, jax.value_and_grad(f, (0, 1, 2))(query, *with_nan))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -145,7 +145,7 @@ def test_causal_window_by_gradient(implementation):
         f = lambda key, value, t=t: jnp.sum(at.attention(query, key, value, **options)[:, t] ** 2)
         for gradient in jax.grad(f, (0, 1))(key, value):
             has_gradient = jnp.any(gradient != 0, axis=(0, 2, 3))
-            # For a single key, the weight is 1: the gradient of the key is zero, that of its value is not.
+            # For a single key, the weight is 1: the gradient of the key is zero, but not the gradient of its value.
             if not (t == 0 and gradient.shape[-1] == 3):
                 assert has_gradient.tolist() == [max(0, t - 3) <= s <= t for s in range(7)]
 
@@ -196,7 +196,7 @@ def test_dropout_preserves_the_mean_and_gradients_use_its_mask(implementation):
 def test_batch_axes_and_empty_axes():
     query, key, value = problem(batch=(2, 3), s=6)
     full = at.attention(query, key, value, causal=True)
-    same(full[1, 2], at.attention(query[1, 2], key[1, 2], value[1, 2], causal=True))
+    assert_close(full[1, 2], at.attention(query[1, 2], key[1, 2], value[1, 2], causal=True))
     assert at.attention(query, key[:, :, :0], value[:, :, :0]).shape == full.shape
     assert not at.attention(query, key[:, :, :0], value[:, :, :0]).any()
     assert at.attention(query[:, :, :0], key, value).shape == (2, 3, 0, 4, 5)
@@ -204,7 +204,7 @@ def test_batch_axes_and_empty_axes():
     assert at.attention(query[:, :, :0], key, value, mask=empty_mask).shape == (2, 3, 0, 4, 5)
     assert at.attention_weights(query, key[:, :, :0]).shape == (2, 3, 4, 6, 0)
     mask = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 1, 6, 6))
-    same(
+    assert_close(
         at.attention(query, key, value, mask=mask)[:, 1],
         at.attention(query[:, 1], key[:, 1], value[:, 1], mask=mask[1]),
     )
@@ -240,7 +240,7 @@ def test_attention_weights_reproduce_attention():
     np.testing.assert_allclose(weights[0].sum(-1), 1, rtol=1e-6)
     assert not weights[1].any()
     expected = jnp.einsum("bnts,bsne->btne", weights, jnp.repeat(value, 2, axis=2))
-    same(at.attention(query, key, value, **options), expected)
+    assert_close(at.attention(query, key, value, **options), expected)
 
 
 def test_memory_of_chunked_is_linear_in_the_length():

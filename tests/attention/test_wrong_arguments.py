@@ -41,7 +41,7 @@ CALLS = {
     ),
     "variables to unstack": (
         lambda: attention.unstack(MODEL, {"params": {"stem": {}}}),
-        "`variables` must be those of the model, with blocks in params, got stem",
+        "`variables` must have blocks in params, got stem",
     ),
     "classes": (
         lambda: convolution.resnet18(num_classes=-1).init(jax.random.key(0), IMAGES),

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def filled(model, images):
-    """Random variables; NumPy avoids compilation."""
+    """Returns random variables. NumPy avoids compilation."""
     rng = np.random.default_rng(1)
     sample = lambda shape: (0.3 * rng.normal(size=shape)).astype(np.float32)
 

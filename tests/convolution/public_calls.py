@@ -83,7 +83,7 @@ BUILDERS = sorted(name for name in c.__all__ if name not in {*MODELS, *BLOCKS, *
 
 
 def train(name: str):
-    """Returns a module, and its training step ``(variables, x) -> (result, updated statistics)`` with a fixed key."""
+    """Returns a module and its ``apply`` in training mode, ``(variables, x) -> (result, updated statistics)``."""
     module = {**MODELS, **BLOCKS}[name][0]
     options = {"train": True} if "train" in _arguments(module) else {}
 
@@ -98,7 +98,7 @@ def _arguments(module) -> tuple[str, ...]:
 
 
 def variables_of(module, *shape: int):
-    """Random variables with nonzero activations; NumPy avoids compilation."""
+    """Returns random variables, with scales and variances of at least 1. NumPy avoids compilation."""
     rng = np.random.default_rng(0)
 
     def fill(path, leaf):

@@ -135,7 +135,7 @@ FAR = {
 
 
 def normalized(x, mask=None):
-    """The normalized values, and the mean and variance of valid positions, in float64."""
+    """Returns the normalized values, and the mean and variance of valid positions, in float64."""
     valid = x.astype(np.float64)[np.ones(x.shape[:-1], bool) if mask is None else mask]
     mean, var = valid.mean(0), valid.var(0)
     return (x.astype(np.float64) - mean) / np.sqrt(var + 1e-5), mean, valid.var(0, ddof=1)
@@ -143,7 +143,7 @@ def normalized(x, mask=None):
 
 @jax.jit
 def first_step(x, cotangent, mask=None):
-    """The output, the statistics and the gradient of x in the first step; compiled once for each shape."""
+    """Returns the output, the statistics and the gradient of x in the first step; compiled once for each shape."""
     variables = {"params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)}}
     variables["batch_stats"] = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
     apply = lambda x: BatchNorm().apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])

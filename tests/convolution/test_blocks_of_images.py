@@ -122,7 +122,7 @@ def test_other_channels_and_bytes_are_rejected():
     "call, message",
     [
         (lambda v, x: NETWORK.apply(v, x, train=True), r"must be mutable with train=True: apply\(..., mutable="),
-        (lambda v, x: NETWORK.apply(v["params"], x), '`variables` must be those of init, .* "params", got none'),
+        (lambda v, x: NETWORK.apply(v["params"], x), '`variables` must have a collection "params", got none'),
         (lambda v, x: NETWORK.apply(v, [[1.0]]), "`images` must be an array .*, got list"),
         (lambda v, x: convolution.BatchNorm().init(jax.random.key(0), x, True, x[..., 0]), "must be bool, got float32"),
     ],

@@ -39,7 +39,7 @@ def test_activation_shapes(tiny):
 
 
 def rates(model, size=32):
-    """The rates of stochastic depth of a model, in order."""
+    """Returns the rates of stochastic depth of a model, in order."""
     rates = []
 
     def spy(call, args, kwargs, context):

@@ -15,7 +15,7 @@ def images(height, width, dtype=np.float32):
 
 
 def output_length(length, window, stride, padding, ceil):
-    """The output length in torch's documentation: no window starts in the padding on the far side."""
+    """Returns the output length in torch's documentation: no window starts in the padding on the far side."""
     rounded = math.ceil if ceil else math.floor
     outputs = rounded((length + 2 * padding - window) / stride) + 1
     return outputs - 1 if ceil and (outputs - 1) * stride >= length + padding else outputs

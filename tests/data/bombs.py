@@ -78,7 +78,7 @@ def tensors(count: int) -> bytes:
 
 
 def bombs(folder: Path) -> dict:
-    """The reader and the path of each bomb. Readers are imported before the memory limit is set."""
+    """Returns the reader and the path of each bomb. Readers are imported before the memory limit is set."""
     from jaxnets import data, weights
 
     at = lambda name: folder / name
@@ -143,13 +143,13 @@ def long_texts(folder: Path) -> dict:
 
 
 def memory_now() -> int:
-    """The resident memory in MB; also resets the peak that the kernel records."""
+    """Returns the resident memory in MB; also resets the peak that the kernel records."""
     Path("/proc/self/clear_refs").write_text("5")
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // MB
 
 
 def memory_peak() -> int:
-    """The highest resident memory in MB since ``memory_now``."""
+    """Returns the highest resident memory in MB since ``memory_now``."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) // 1024
 

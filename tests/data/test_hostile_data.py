@@ -117,7 +117,7 @@ def test_unreadable_text_folders_and_files_are_rejected(tmp_path, monkeypatch):
 
 
 def run(kind: str, folder: Path) -> dict:
-    """The results of ``bombs.py`` in a process with limited memory."""
+    """Returns the results of ``bombs.py`` in a process with limited memory."""
     command = [sys.executable, str(BOMBS), kind, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
@@ -246,7 +246,7 @@ TRAINED = {by_line: data.learn_pieces(["some words\n", "and more"], 300, ("<a>",
 
 
 def changed(**changes):
-    """The JSON of a tokenizer with changed values; names in a path are joined by two underscores."""
+    """Returns the JSON of a tokenizer with changed values; names in a path are joined by two underscores."""
     found = json.loads(TRAINED[0].pieces)
     for path, value in changes.items():
         *parents, last = path.split("__")

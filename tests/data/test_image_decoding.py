@@ -23,7 +23,7 @@ def random_samples(bits, *shape):
 
 
 def as_bytes(samples, bits):
-    """The upper 8 bits, or fewer bits scaled to 0 to 255."""
+    """Returns the upper 8 bits, or fewer bits scaled to 0 to 255."""
     return samples >> (bits - 8) if bits >= 8 else samples * 255 // (2**bits - 1)
 
 

@@ -24,7 +24,7 @@ def read(path, **options):
 
 
 def skipped(dataset):
-    """The part of the description about skipped files."""
+    """Returns the end of the description, about skipped files."""
     return dataset.description.partition(" test")[2]
 
 

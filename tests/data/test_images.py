@@ -40,7 +40,7 @@ def folder(root, splits=("train", "test"), classes=("cat", "dog"), count=8, kind
 
 
 def numbers(batches):
-    """The numbers of the images in a split, with their classes."""
+    """Returns the numbers of the images in a split, with their classes."""
     return {
         (int(image[0, 0, 0]), int(target))
         for batch in batches
@@ -50,7 +50,7 @@ def numbers(batches):
 
 
 def splits_of(dataset):
-    """The numbers and classes of the images in the training, validation and test splits."""
+    """Returns the numbers and classes of the images in the training, validation and test splits."""
     train = numbers(dataset.train[i] for i in range(30))
     return train, numbers(dataset.splits["validation"]), dataset.splits.get("test") and numbers(dataset.splits["test"])
 
@@ -83,7 +83,7 @@ def test_folders_of_splits_define_the_splits(tmp_path):
     assert "12 training examples of 6x6x3, 4 validation, 16 test" in dataset.description
 
 
-def test_a_validation_folder_is_used_as_it_is(tmp_path):
+def test_a_validation_folder_is_not_split_again(tmp_path):
     dataset = data.images(folder(tmp_path, ("Training", "val")), size=6, batch_size=4)
     train, validation, test = splits_of(dataset)
     assert (len(train), len(validation), test) == (16, 16, None)
@@ -360,7 +360,7 @@ def test_arrays_of_images_are_read(tmp_path):
 
 
 def jpegs(split, count, first=0):
-    """The arrays of encoded images of one split."""
+    """Returns the arrays of encoded images of one split."""
     files = [encoded(picture(first + i), "PNG") for i in range(count)]
     return {
         f"jpg_{split}": np.frombuffer(b"".join(files), np.uint8),

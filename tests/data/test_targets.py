@@ -63,7 +63,7 @@ def test_labels_are_bool_and_targets_are_optional(tmp_path, reader, x):
 
 
 def with_value(array, value, row=41, column=1):
-    """The array with one element replaced."""
+    """Returns the array with one element replaced."""
     changed = array.astype(object if isinstance(value, str) else np.float64)
     changed[row, column] = value
     return changed.astype(str) if isinstance(value, str) else changed

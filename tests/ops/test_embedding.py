@@ -28,7 +28,7 @@ PAIRS = {
 
 
 @pytest.fixture(scope="module")
-def made():
+def compiled_models():
     """Variables and compiled apply functions of the models."""
     tokens = jnp.zeros((2, 4), jnp.int32)
     given = {**dict.fromkeys(SEQUENCES, (tokens,)), **dict.fromkeys(PAIRS, (tokens, tokens))}
@@ -96,8 +96,8 @@ def test_int64_ids_beyond_int32_are_rejected(float64):
 
 @pytest.mark.parametrize("number", [-1, 7])
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_language_models_reject_tokens_out_of_range(name, number, made):
-    variables, apply = made[name]
+def test_language_models_reject_tokens_out_of_range(name, number, compiled_models):
+    variables, apply = compiled_models[name]
     model = SEQUENCES[name]
     tokens = jnp.array([[1, 2, 3, 4], [1, 2, number, 4]])
     with pytest.raises(ValueError, match=rf"`tokens` must be in 0 ... 6, got {number} at position \(1, 2\)"):
@@ -111,8 +111,8 @@ def test_language_models_reject_tokens_out_of_range(name, number, made):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_translation_models_check_tokens_but_not_padding(name, made):
-    variables, apply = made[name]
+def test_translation_models_check_tokens_but_not_padding(name, compiled_models):
+    variables, apply = compiled_models[name]
     model = PAIRS[name]
     tokens, lengths = jnp.array([[1, 2, 3, 4], [1, 2, 5, 4]]), jnp.array([4, 2])
 
@@ -173,8 +173,8 @@ def test_cross_entropy_rejects_targets_out_of_range(number):
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
-def step_and_carry(jitted, made):
-    model, (variables, _) = SEQUENCES["decoder"], made["decoder"]
+def step_and_carry(jitted, compiled_models):
+    model, (variables, _) = SEQUENCES["decoder"], compiled_models["decoder"]
     step = lambda cache, token: (lambda new, logits: (new, logits[0, 0]))(
         *model.apply(variables, token[None, None], cache)
     )
@@ -182,8 +182,8 @@ def step_and_carry(jitted, made):
 
 
 @pytest.mark.parametrize("jitted", [False, True])
-def test_decoding_rejects_tokens_out_of_range(jitted, made):
-    step, carry = step_and_carry(jitted, made)
+def test_decoding_rejects_tokens_out_of_range(jitted, compiled_models):
+    step, carry = step_and_carry(jitted, compiled_models)
     key = jax.random.key(0)
     for start in (-1, 7, 2**31):
         with pytest.raises(ValueError, match=rf"`(start_token|tokens)` must be in 0 ... 6, got {start}"):
@@ -209,8 +209,8 @@ def test_decoding_rejects_tokens_out_of_range(jitted, made):
             list(run(step, carry, prompt, *([key] if run is decoding.stream else [])))
 
 
-def test_decoding_within_jit_yields_no_token_for_a_start_token_out_of_range(made):
-    step, carry = step_and_carry(False, made)
+def test_decoding_within_jit_yields_no_token_for_a_start_token_out_of_range(compiled_models):
+    step, carry = step_and_carry(False, compiled_models)
     decode = jax.jit(lambda start: decoding.greedy(step, carry, start, max_length=3))
     assert decode(9).tolist() == decode(-1).tolist() == [-1, -1, -1]
     assert min(decode(3).tolist()) >= 0
@@ -220,11 +220,11 @@ def test_decoding_within_jit_yields_no_token_for_a_start_token_out_of_range(made
     assert jnp.isnan(search(9)).all() and not jnp.isnan(search(3)).any()
 
 
-def test_language_model_task_ignores_tokens_in_padding(made):
+def test_language_model_task_ignores_tokens_in_padding(compiled_models):
     from jaxnets.learning import Context, gradient
     from jaxnets.tasks import language_model
 
-    model, (variables, _) = SEQUENCES["embedded"], made["embedded"]
+    model, (variables, _) = SEQUENCES["embedded"], compiled_models["embedded"]
     losses = []  # loss functions that the task passes to its learner
 
     def learn(init, loss):

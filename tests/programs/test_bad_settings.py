@@ -36,7 +36,7 @@ CASES = {
     "impossible model": (
         train_on(b"abc " * 99, "--config.model.tie_embeddings=true"),
         2,
-        "`embed_dim` must equal `hidden_size` if `tie_embeddings`",
+        "`embed_dim` must equal `hidden_size` with `tie_embeddings`",
     ),
     "indivisible batch": (
         train_on(b"abc " * 99, "--config.train.grad_accum_steps=3"),

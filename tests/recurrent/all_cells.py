@@ -56,7 +56,7 @@ def problem(cell, length, batch=(3,), dtype=jnp.float32):
 
 
 def wide(ys):
-    """The dtype for sums of ``ys``."""
+    """Returns the dtype for sums of ``ys``."""
     return jnp.float64 if ys.dtype == jnp.float64 else jnp.float32
 
 

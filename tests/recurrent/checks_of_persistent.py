@@ -1,4 +1,4 @@
-"""Persistent kernel in the Pallas interpreter against the sequential method.
+"""Checks of the persistent kernel, in the Pallas interpreter, against the sequential method.
 
 The interpreter runs the blocks of the kernel as threads that wait for each other. Checks with several blocks must run
 in a separate process with more threads than processors.
@@ -23,7 +23,7 @@ def transposing(wgmma):
 
     def wrapped(*, b_transforms, **arguments):
         multiply = np.matmul
-        assert [type(one).__name__ for one in b_transforms][-1] == "TransposeTransform"
+        assert [type(transform).__name__ for transform in b_transforms][-1] == "TransposeTransform"
         with mock.patch.object(np, "matmul", lambda a, b, dtype: multiply(a, b.T, dtype=dtype)):
             return wgmma(b_transforms=b_transforms[:-1], **arguments)
 
@@ -35,7 +35,7 @@ if jax.__version_info__ < (0, 11):
 
 
 def interpreted_method(sizes, **settings):
-    """Returns the method in the interpreter, with blocks of the given rows and units."""
+    """Returns the method in the interpreter, with block sizes ``(rows, units)``."""
     return recurrent.Persistent(sizes=sizes, interpret=InterpretGPUParams(**settings))
 
 
@@ -53,9 +53,9 @@ def check(cell, sizes, length, batch, dtype=jnp.float32, tolerance=1e-5, **optio
 
         return jax.block_until_ready(jax.jit(jax.grad(f, (0, 1, 2), has_aux=True))(params, xs, carry))
 
-    got, wanted = results_and_gradients(interpreted_method(sizes)), results_and_gradients("sequential")
-    chex.assert_trees_all_equal_shapes_and_dtypes(got, wanted)
-    chex.assert_trees_all_close(got, wanted, rtol=tolerance, atol=tolerance)
+    actual, expected = results_and_gradients(interpreted_method(sizes)), results_and_gradients("sequential")
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    chex.assert_trees_all_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 RAGGED = {"lengths": jnp.array([4, 0, 1]), "resets": jax.random.bernoulli(jax.random.key(9), 0.3, (3, 4))}
@@ -85,9 +85,9 @@ def several_groups_of_rows():
 
 
 def folded_contractions():
-    check(recurrent.lstm(64), (64, 16), 2, (60,))  # 64 rows: one part
-    check(recurrent.lstm(64), (24, 16), 2, (20,))  # 24 rows: two parts, a third of a block's rows unused
-    check(recurrent.lstm(64), (8, 16), 2, (5,))  # forward four, backward eight
+    check(recurrent.lstm(64), (64, 16), 2, (60,))  # 64 rows: one fold
+    check(recurrent.lstm(64), (24, 16), 2, (20,))  # 24 rows: two folds, a third of the rows of a block is unused
+    check(recurrent.lstm(64), (8, 16), 2, (5,))  # forward four folds, backward eight
 
 
 def split_operands():

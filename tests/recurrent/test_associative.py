@@ -122,7 +122,7 @@ def test_vmap_matches(name):
 
 
 def scaled_error(got, wanted):
-    """The largest difference of two trees, relative to the largest element of each leaf."""
+    """Returns the largest difference of two trees, relative to the largest element of each leaf."""
     error = lambda a, b: float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
     return max(jax.tree.leaves(jax.tree.map(error, got, wanted)))
 

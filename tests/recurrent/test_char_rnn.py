@@ -111,7 +111,7 @@ BAD = {
         dict(tie_embeddings=True),
         TOKENS,
         None,
-        "`embed_dim` must equal `hidden_size` if `tie_embeddings`, got 64 and 8",
+        "`embed_dim` must equal `hidden_size` with `tie_embeddings`, got 64 and 8",
     ),
     "carry": (dict(num_layers=2), TOKENS, (None,), r"`carry` must have one item per layer \(2\), got 1"),
 }

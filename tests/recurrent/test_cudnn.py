@@ -1,4 +1,4 @@
-"""cuDNN method with JAX's reference implementation in place of the kernel.
+"""cuDNN method with JAX's reference implementation instead of the kernel.
 
 The last test and benchmarks/gpu.sh check the kernel on a GPU.
 """

@@ -32,12 +32,12 @@ CELLS = {
 WIDTH = {"residual": D}
 
 
-def space(cell):
+def spatial_shape(cell):
     return (5,) * (cell.axes - 1)
 
 
 def sequence(batch, length, cell=GRU):
-    return jnp.ones((batch, length, *space(cell), D))
+    return jnp.ones((batch, length, *spatial_shape(cell), D))
 
 
 def lengths(batch, length):
@@ -45,7 +45,7 @@ def lengths(batch, length):
 
 
 def scan_case(cell, method="auto", width=H):
-    """Returns a case of a scan with lengths and resets: a function of params and xs, its arguments, its shape."""
+    """Returns a case of a scan with lengths and resets: a function, its arguments and the shape of its outputs."""
 
     def case(batch, length):
         def f(params, xs):
@@ -54,7 +54,7 @@ def scan_case(cell, method="auto", width=H):
             last, ys = recurrent.scan(cell, params, xs, method=method, **options)
             return ys, last
 
-        shape = (batch, length, *space(cell), width)
+        shape = (batch, length, *spatial_shape(cell), width)
         return f, (cell.init(KEY, D), sequence(batch, length, cell)), shape
 
     return case
@@ -113,14 +113,14 @@ def attention_pool_case(batch, length):
     return f, (sequence(batch, length), jnp.ones((batch, length))), (batch, D)
 
 
-def module_case(make, inputs, shape, output=lambda result: result[::-1], **options):
+def module_case(module, inputs, shape, output=lambda result: result[::-1], **options):
     def case(batch, length):
-        given = inputs(batch, length)
-        variables = make.init(KEY, *inputs(2, 2))
-        if jnp.issubdtype(given[0].dtype, jnp.floating):
-            f = lambda variables, xs: output(make.apply(variables, xs, **options))
-            return f, (variables, *given), shape(batch, length)
-        return lambda variables: output(make.apply(variables, *given)), (variables,), shape(batch, length)
+        arrays = inputs(batch, length)
+        variables = module.init(KEY, *inputs(2, 2))
+        if jnp.issubdtype(arrays[0].dtype, jnp.floating):
+            f = lambda variables, xs: output(module.apply(variables, xs, **options))
+            return f, (variables, *arrays), shape(batch, length)
+        return lambda variables: output(module.apply(variables, *arrays)), (variables,), shape(batch, length)
 
     return case
 
@@ -205,10 +205,10 @@ CASES = {
 }
 EXEMPT = {
     "Cell": "a tuple of functions; every cell is tested",
-    "LinearStep": "a step of cells; every linear cell is tested",
+    "LinearStep": "the step of linear cells, which are tested",
     **dict.fromkeys(
         ("Associative", "Autodiff", "CuDNN", "Newton", "Persistent", "Sequential"),
-        "options; methods are tested under scan",
+        "options of methods, which are tested under scan",
     ),
     "Method": "a protocol",
     "wrap": "composes wrappers, which are tested",
@@ -226,11 +226,13 @@ EXEMPT = {
 
 
 def public_names():
-    own = [name for name in vars(products) if getattr(vars(products)[name], "__module__", "") == products.__name__]
+    of_products = [
+        name for name in vars(products) if getattr(vars(products)[name], "__module__", "") == products.__name__
+    ]
     return {
         *recurrent.__all__,
         *(f"decoding.{name}" for name in decoding.__all__),
-        *(f"products.{name}" for name in own if not name.startswith("_")),
+        *(f"products.{name}" for name in of_products if not name.startswith("_")),
         "dense.Dense",
         "dense.DenseGeneral",
     }

@@ -116,7 +116,7 @@ def trained_cell(kind):
         return params, losses
 
     params, losses = train({"cell": cell.init(jax.random.key(0), 1), "out": jnp.zeros((8, 1))})
-    assert losses[-50:].mean() < 0.2 * losses[0]  # 1.6 at first
+    assert losses[-50:].mean() < 0.2 * losses[0]  # initially 1.6
     return cell, params["cell"], waves(jax.random.key(2), 4, 999)
 
 

@@ -55,7 +55,7 @@ def loop_with_scan(decomposed, carry, length, dtype, tiling, *, reverse, interpr
 
 @pytest.fixture
 def fake_gpu(monkeypatch):
-    """Simulates a Hopper GPU with ``lax.scan`` in place of kernels."""
+    """Simulates a Hopper GPU with ``lax.scan`` instead of kernels."""
     monkeypatch.setattr(persistent_kernel, "persistent_loop", loop_with_scan)
     monkeypatch.setattr(persistent, "tilings", lambda *_: [Tiling(8, 16, (1,), (1,))])
     monkeypatch.setattr(persistent, "check_device", lambda: None)

@@ -2,7 +2,7 @@
 
     python tests/reference/make_convolution.py
 
-The script needs torch and torchvision (0.28, with pillow); the tests need neither. The weights are those of ``fill``.
+The script needs torch and torchvision (0.28, with pillow); the tests need neither. ``fill`` generates the weights.
 Each model has its logits in evaluation and in training. From one training step with the loss ``sum(cos(i) * logit_i)``,
 the file has the gradient norm of each parameter, sorted by name; the gradient of the first convolution; the mean and
 the variance of each running statistic; and the running variance of the last norm.

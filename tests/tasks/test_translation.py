@@ -37,7 +37,7 @@ MODELS = {
 
 
 def make_task(name, pairs, **options):
-    """The model, its task and its initial variables."""
+    """Returns the model, its task and its initial variables."""
     model = MODELS[name](pairs.spec.size)
     task = translation(model, pairs.spec, make_learner=LearnerParts, **options)
     return model, task, jax.jit(task.learner.init)(jax.random.key(0), pairs.train[0])
@@ -95,7 +95,7 @@ def test_a_small_language_is_translated_after_training(name, pairs):
 
 
 def bleu(task, variables, batches):
-    """The BLEU score, which is not measured in training."""
+    """Returns the BLEU score, which is not measured in training."""
     assert task.evaluators["bleu"].every == 0
     evaluator, accumulator = task.evaluators["bleu"].evaluator, None
     for batch in batches:

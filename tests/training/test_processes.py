@@ -196,7 +196,7 @@ def test_processes_with_different_configs_are_rejected(start_processes, small_fl
     flags = (f"--workdir={tmp_path / 'run'}", *small_flags)
     started = start_processes(2, 1, *flags, own=lambda number: (f"--config.train.steps={5 + number}",))
     for stderr in [process.communicate(timeout=100)[1] for process in started]:
-        assert "process 1 must have the config and the data of process 0, got others" in stderr
+        assert "process 1 must have the config and the data of process 0, got different ones" in stderr
         assert "Traceback" not in stderr
     assert not (tmp_path / "run").exists()
 

@@ -63,7 +63,7 @@ def test_a_profile_contains_the_steps_after_the_first(run_program, small_flags, 
     (plane,) = folder.rglob("*.xplane.pb")
     assert b"CharRNN/layer_0" in plane.read_bytes() and b"weight gradients" in plane.read_bytes()
     folder.rename(tmp_path / "first")
-    done = run("--config.train.steps=13", "--profile_steps=30")  # more than there are: it goes on with step 11
+    done = run("--config.train.steps=13", "--profile_steps=30")  # more than the run has; it resumes at step 11
     assert "profile of 2 steps in" in done.stderr
     assert profiled_steps(folder) == [12, 13]
     folder.rename(tmp_path / "second")

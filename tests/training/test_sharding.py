@@ -130,7 +130,7 @@ def train(run_program, start_processes, small_text, tmp_path):
 
 
 def one_slow(slow):
-    """All ``RUNS``, with one slow test and the others as long ones."""
+    """Returns all ``RUNS``, with one slow test and the others as long ones."""
     return [pytest.param(name, marks=pytest.mark.slow if name == slow else pytest.mark.long) for name in RUNS]
 
 

@@ -30,7 +30,7 @@ KERAS_IN_FLOAT32 = ("elman", "gru_before")
 
 
 def golden(case):
-    """The arrays of a case as a nested dict."""
+    """Returns the arrays of a case as a nested dict."""
     tree: dict = {}
     for name in GOLDEN.files:
         if name.startswith(f"{case}/"):

@@ -1,4 +1,4 @@
-"""Models with the weights of torchvision, compared with its golden arrays (tests/reference/make_convolution.py)."""
+"""Models with weights of torchvision, compared with its outputs (from tests/reference/make_convolution.py)."""
 
 import importlib.util
 from pathlib import Path
@@ -35,7 +35,7 @@ def model_of(name):
 
 
 def torch_state(model, size):
-    """The state dict of the reference script, with the torch names of ``jaxnets.weights``."""
+    """Returns the state dict of the reference script, with the torch names of ``jaxnets.weights``."""
     shapes = flatten_dict(jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))))
     rules = _rules(model)
     arrays = {
@@ -56,7 +56,7 @@ def test_logits_statistics_and_gradients_match_torchvision(name, float64):
     variables = from_torchvision(state, model, (1, size, size, 3))
     images = jnp.asarray(make_convolution.images(size))
     assert_close(jax.jit(model.apply)(variables, images), name, "logits")
-    # In float32, the gradients of so few images have errors of half a percent, in torch too.
+    # With few images, float32 gradients have errors of 0.5 %, in torch too.
     model, images = model.clone(dtype=jnp.float64), images.astype(jnp.float64)
 
     @jax.jit
@@ -79,7 +79,7 @@ def test_logits_statistics_and_gradients_match_torchvision(name, float64):
     assert_close(logits, name, "train_logits")
     converted = to_torchvision({"params": gradients, **updated}, model)
     parameters = sorted(key for key in converted if "running" not in key and COUNTER not in key)
-    # The norm of the 10^8 gradients of VGG's first dense layer would lose four digits in float32.
+    # The gradient of VGG's first dense layer has 10^8 entries: its norm would lose four digits in float32.
     norms = np.array([np.linalg.norm(converted[key].astype(np.float64)) for key in parameters if "aux" not in key])
     assert_close(norms, name, "gradient_norms")
     first = GOLDEN[f"{name}/first_gradient"]
@@ -115,7 +115,7 @@ def test_variables_of_another_model_are_rejected():
     variables = from_torchvision(torch_state(model, 64), model)
     with pytest.raises(
         ValueError,
-        match=r"those of this ResNet; missing or extra: batch_stats/stage_1_block_3/conv_1/norm/mean, .* and 70 more$",
+        match=r"match this ResNet; missing or extra: batch_stats/stage_1_block_3/conv_1/norm/mean, .* and 70 more$",
     ):
         to_torchvision(variables, convolution.resnet34())
     with pytest.raises(ValueError, match=r"this ResNet; missing or extra: batch_stats/.*/var, \.\.\. and 30 more$"):
@@ -136,6 +136,6 @@ def test_a_model_instead_of_a_state_dict_is_rejected():
         convolution.unet(),
     ],
 )
-def test_models_that_torchvision_lacks_are_rejected(model):
+def test_models_without_a_torchvision_counterpart_are_rejected(model):
     with pytest.raises(ValueError, match="torchvision has no"):
         from_torchvision({}, model)

@@ -31,7 +31,7 @@ def libraries() -> list[Library]:
 
 
 def lstm(features=FEATURES, hidden_size=HIDDEN, remat=False) -> Layer:
-    """The cell in a ``lax.scan``, as in the documentation of equinox."""
+    """Returns the cell in a ``lax.scan``, as in the documentation of equinox."""
     weights, static = eqx.partition(eqx.nn.LSTMCell(features, hidden_size, key=KEY), eqx.is_array)
     step = lambda w, x, carry: jax.vmap(eqx.combine(w, static))(x, tuple(carry))
 

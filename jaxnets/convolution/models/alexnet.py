@@ -103,13 +103,16 @@ class AlexNet(ImageModel):
 
 
 def alexnet(**options: Any) -> AlexNet:
-    """AlexNet of torchvision, 61,100,840 parameters. Options: ``num_classes``, ``dense``, ``dropout``, ``dtype``."""
+    """AlexNet of torchvision, 61,100,840 parameters.
+
+    Options: ``num_classes``, ``dense_features``, ``dropout``, ``dtype``.
+    """
     return AlexNet(**options)
 
 
 def alexnet_2012(**options: Any) -> AlexNet:
     """AlexNet as published in 2012, 60,965,224 parameters; 62,378,344 with ``grouped=False``.
 
-    Options: ``num_classes``, ``grouped``, ``dense``, ``dropout``, ``dtype``.
+    Options: ``num_classes``, ``grouped``, ``dense_features``, ``dropout``, ``dtype``.
     """
     return AlexNet(**{"published": True, "grouped": True, **options})

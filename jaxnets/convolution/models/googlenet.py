@@ -38,7 +38,7 @@ VARIANTS = ("torchvision", "published_bn", "published")
 def _convolution(
     variant: str, features: int, kernel_size: int, stride: int = 1, *, dtype: Dtype, name: str
 ) -> Callable[[jax.Array, bool], jax.Array]:
-    """A convolution with ReLU, and with batch norm or, if published, a bias (initially 0.2, as in the Caffe model)."""
+    """Returns a convolution with ReLU, and with batch norm or, if published, a bias (initially 0.2, as in Caffe)."""
     if variant != "published":
         normal = nn.initializers.normal(0.01)
         return ConvNorm(features, kernel_size, stride, epsilon=1e-3, kernel_init=normal, dtype=dtype, name=name)

@@ -74,22 +74,34 @@ class VGG(ImageModel):
 
 
 def vgg11(**options: Any) -> VGG:
-    """VGG-11 (configuration A), 132,863,336 parameters. Options: ``num_classes``, ``dense``, ``dropout``, ``dtype``."""
+    """VGG-11 (configuration A), 132,863,336 parameters.
+
+    Options: ``num_classes``, ``dense_features``, ``dropout``, ``dtype``.
+    """
     return VGG((1, 1, 2, 2, 2), **options)
 
 
 def vgg13(**options: Any) -> VGG:
-    """VGG-13 (configuration B), 133,047,848 parameters. Options: ``num_classes``, ``dense``, ``dropout``, ``dtype``."""
+    """VGG-13 (configuration B), 133,047,848 parameters.
+
+    Options: ``num_classes``, ``dense_features``, ``dropout``, ``dtype``.
+    """
     return VGG((2, 2, 2, 2, 2), **options)
 
 
 def vgg16(**options: Any) -> VGG:
-    """VGG-16 (configuration D), 138,357,544 parameters. Options: ``num_classes``, ``dense``, ``dropout``, ``dtype``."""
+    """VGG-16 (configuration D), 138,357,544 parameters.
+
+    Options: ``num_classes``, ``dense_features``, ``dropout``, ``dtype``.
+    """
     return VGG((2, 2, 3, 3, 3), **options)
 
 
 def vgg19(**options: Any) -> VGG:
-    """VGG-19 (configuration E), 143,667,240 parameters. Options: ``num_classes``, ``dense``, ``dropout``, ``dtype``."""
+    """VGG-19 (configuration E), 143,667,240 parameters.
+
+    Options: ``num_classes``, ``dense_features``, ``dropout``, ``dtype``.
+    """
     return VGG((2, 2, 4, 4, 4), **options)
 
 

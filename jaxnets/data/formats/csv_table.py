@@ -122,7 +122,7 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int]) -
         ValueError: A cell is empty, is too long, or is not a finite number in a numeric column; or a column has too
             many categories.
     """
-    places = {name: i for i, name in enumerate(table.header)}
+    positions = {name: i for i, name in enumerate(table.header)}
     values = {name: np.empty(table.rows) for name in numbers}
     codes = {name: np.empty(table.rows, np.int32) for name in texts}
     known: dict[str, dict[str, int]] = {name: {} for name in texts}
@@ -131,18 +131,18 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int]) -
     next(records)
     at = 0
     for starts, rows in _blocks(table.path, records, len(table.header)):
-        here = slice(at, at + len(rows))
-        lines[here] = starts
+        block = slice(at, at + len(rows))
+        lines[block] = starts
         columns = list(zip(*rows, strict=True))
         for name in numbers:
-            cells = columns[places[name]]
+            cells = columns[positions[name]]
             found = _floats(cells)
             right = found is not None and np.isfinite(found).all()
-            values[name][here] = found if right else _one_by_one(table.path, name, starts, cells)
+            values[name][block] = found if right else _one_by_one(table.path, name, starts, cells)
         for name, most in texts.items():
-            own = known[name]
-            codes[name][here] = [own.setdefault(cell.strip(), len(own)) for cell in columns[places[name]]]
-            _check_texts(table.path, name, starts, columns[places[name]], own, most)
+            indices = known[name]
+            codes[name][block] = [indices.setdefault(cell.strip(), len(indices)) for cell in columns[positions[name]]]
+            _check_texts(table.path, name, starts, columns[positions[name]], indices, most)
         at += len(rows)
     return Cells(values, {name: _sorted(codes[name], known[name]) for name in texts}, lines)
 

@@ -33,7 +33,7 @@ def ragged_parts(
         path: The file. ``x`` is ``[N, T]`` or ``[N, T, D]``; trailing NaNs shorten a row.
         standardize: Whether features are scaled to mean 0 and standard deviation 1 over the training split, with
             ``statistics.fit``; a constant feature becomes 0.
-        target_type: The meaning of ``y``, as in ``target_arrays.encoded``.
+        target_type: The meaning of ``y``, as in ``target_arrays.encode_targets``.
 
     Returns:
         Training examples, test examples, the description of the preprocessing, and names of the targets.
@@ -65,7 +65,7 @@ def labeled_arrays(
 
     Args:
         path: The file.
-        target_type: The meaning of ``y``, as in ``target_arrays.encoded``.
+        target_type: The meaning of ``y``, as in ``target_arrays.encode_targets``.
         parts: Names of the required splits.
 
     Raises:

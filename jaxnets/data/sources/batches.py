@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]  # all examples: arrays, or objects that are indexed 
 def shuffled(
     arrays: Arrays, batch_size: int, seed: int, rows: np.ndarray | None = None, select_rows: SelectRows = np.arange
 ) -> grain.MapDataset:
-    """Returns endless batches, shuffled anew in each epoch.
+    """Returns endless batches, reshuffled in each epoch.
 
     Args:
         arrays: All examples.

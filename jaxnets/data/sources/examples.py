@@ -35,7 +35,7 @@ def from_examples(
         validation: Fraction of ``train`` to hold out, sampled by the seed; or separate examples.
         seed: Seed of the order and of the held-out rows.
         source: Name of the data in messages.
-        target_type: Type of the targets, as in ``target_arrays.encoded``.
+        target_type: Type of the targets, as in ``target_arrays.encode_targets``.
         names: Names of the classes, if the labels are class indices; names of the quantities or labels.
         fingerprint: Digest of the data; empty for the digest of all examples.
         inputs: Preprocessing of raw inputs; None if there is none, as for images of uint8.
@@ -87,7 +87,7 @@ def from_examples(
 
 
 def _arrays(examples: Examples, targets: np.ndarray | None, source: str) -> dict[str, Any]:
-    """The arrays of a batch, with all examples."""
+    """Returns the arrays of a batch, with all examples."""
     inputs = examples.inputs
     if inputs.dtype != np.uint8:
         inputs = finite_float32(inputs, source)

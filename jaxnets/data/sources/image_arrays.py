@@ -8,7 +8,7 @@ import numpy as np
 from jaxnets.data.checks import check_arguments, one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.npz import names_of, read_arrays
-from jaxnets.data.image_files import EncodedImages, check_classes, told
+from jaxnets.data.image_files import EncodedImages, check_classes, skipped_images
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice, check_integer
@@ -108,18 +108,18 @@ def jpeg_images(
         names=names_of(path, arrays, "classes"),
         fingerprint=digest.hexdigest(),
     )
-    return result._replace(description=result.description + told(failures))
+    return result._replace(description=result.description + skipped_images(failures))
 
 
 def _read(path: str, keys: tuple[str, ...], names_key: str = "classes") -> dict[str, np.ndarray]:
-    """The arrays of the file, with the optional array of names."""
+    """Returns the arrays of the file, with the optional array of names."""
     if os.path.isdir(os.path.expanduser(path)):
         raise ValueError(f"{printable(path)} must be an npz file, got a folder; data.images reads folders of images")
     return read_arrays(path, keys, (names_key,))
 
 
 def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
-    """The images of one split with a channel axis."""
+    """Returns the images of one split with a channel axis."""
     x = arrays[f"x_{split}"]
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or not x.size:
         raise ValueError(
@@ -132,7 +132,7 @@ def _images(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
 
 
 def _labels(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
-    """The labels ``[N]`` of one split."""
+    """Returns the labels ``[N]`` of one split."""
     labels = arrays[f"y_{split}"]
     if labels.ndim == 2 and labels.shape[1] == 1:  # the shape in the data sets of Keras
         labels = labels[:, 0]
@@ -152,7 +152,7 @@ def _labels(path: str, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
 
 
 def _encoded(path: str, arrays: dict[str, np.ndarray], split: str, size: int, channels: int) -> EncodedImages:
-    """The encoded images of one split."""
+    """Returns the encoded images of one split."""
     content, offsets = arrays[f"jpg_{split}"], arrays[f"off_{split}"]
     count = len(arrays[f"y_{split}"])
     if content.dtype != np.uint8 or content.ndim != 1:

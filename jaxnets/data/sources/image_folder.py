@@ -171,14 +171,14 @@ class Skipped(NamedTuple):
 
 
 def _labeled(classes: Iterable[list[Path]]) -> ImageFiles:
-    """The files of all classes, labeled in the order of the classes."""
+    """Returns the files of all classes, labeled in the order of the classes."""
     groups = list(classes)
     labels = np.repeat(np.arange(len(groups)), [len(files) for files in groups])
     return ImageFiles([file for files in groups for file in files], labels)
 
 
 def _folders(folder: Path, skipped: Skipped) -> list[Path]:
-    """The folders of splits or classes; files next to them are skipped."""
+    """Returns the folders of splits or classes; files next to them are skipped."""
     found = []
     for entry, kind in _entries(folder):
         if kind in ("folder", "linked folder"):
@@ -194,15 +194,15 @@ def _folders(folder: Path, skipped: Skipped) -> list[Path]:
 
 
 def _classes(folder: Path, skipped: Skipped) -> dict[str, list[Path]]:
-    """The image files of each class folder."""
+    """Returns the image files of each class folder."""
     found = {}
     for below in _folders(folder, skipped):
-        here = Skipped(Counter(), Counter())
-        found[below.name] = _images(below, here)
+        in_class = Skipped(Counter(), Counter())
+        found[below.name] = _images(below, in_class)
         if not found[below.name]:
-            raise ValueError(f"class folder {printable(below)} must have images, got none{here.described()}")
-        skipped.files.update(here.files)
-        skipped.others.update(here.others)
+            raise ValueError(f"class folder {printable(below)} must have images, got none{in_class.described()}")
+        skipped.files.update(in_class.files)
+        skipped.others.update(in_class.others)
     if len(found) < 2:
         loose = sum(kind == "file" and _is_image(path) for path, kind in _entries(folder))
         given = f"only {printable(next(iter(found)))}" if found else f"none, and {loose} images outside of a folder"
@@ -211,7 +211,7 @@ def _classes(folder: Path, skipped: Skipped) -> dict[str, list[Path]]:
 
 
 def _images(folder: Path, skipped: Skipped) -> list[Path]:
-    """The image files in a folder and its subfolders, sorted."""
+    """Returns the image files in a folder and its subfolders, sorted."""
     found, pending = [], [folder]
     while pending:
         for entry, kind in _entries(pending.pop()):
@@ -235,7 +235,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _entries(folder: Path) -> list[tuple[Path, str]]:
-    """The entries of a folder with their kinds; a link to a file counts as a file."""
+    """Returns the entries of a folder with their kinds; a link to a file counts as a file."""
     try:
         with os.scandir(folder) as entries:
             return [(Path(entry.path), _kind(entry)) for entry in entries]
@@ -255,7 +255,7 @@ def _kind(entry: os.DirEntry) -> str:
 
 
 def _composed(names: Iterable[str]) -> set[str]:
-    """The names in Unicode normal form C."""
+    """Returns the names in Unicode normal form C."""
     return {unicodedata.normalize("NFC", name) for name in names}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset, Examples
-from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, told
+from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, skipped_images
 from jaxnets.data.sources import image_folder
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.ops.checks import check_fraction, check_number
@@ -91,7 +91,7 @@ def images(
         fingerprint=digest.hexdigest(),
     )
     note = "; decoded on demand" if lazy else ""
-    return result._replace(description=result.description + note + told(failures) + skipped)
+    return result._replace(description=result.description + note + skipped_images(failures) + skipped)
 
 
 def encoded_files(files: list[Path], size: int, channels: int) -> EncodedImages:
@@ -104,6 +104,6 @@ def _decoded(files: list[Path], size: int, channels: int, on_corrupt: str) -> De
 
 
 def _headers(files: list[Path], size: int, channels: int, on_corrupt: str) -> Decoded:
-    """As ``_decoded``, but images are decoded on demand, and the digest covers the file sizes only."""
+    """Like ``_decoded``, but images are decoded on demand, and the digest covers the file sizes only."""
     kept, failures, digest = check_headers(files, size, channels, on_corrupt)
     return Decoded(encoded_files([files[i] for i in kept], size, channels), kept, failures, digest)

@@ -99,8 +99,8 @@ def mnist1d(batch_size: int = 64, validation_fraction: float = 0.1, seed: int = 
     extras.require("jaxnets.data.mnist1d", "mnist1d")
     from mnist1d.data import get_dataset_args, make_dataset
 
-    made = make_dataset(get_dataset_args())
-    train, test = Examples(made["x"][..., None], made["y"]), Examples(made["x_test"][..., None], made["y_test"])
+    arrays = make_dataset(get_dataset_args())
+    train, test = Examples(arrays["x"][..., None], arrays["y"]), Examples(arrays["x_test"][..., None], arrays["y_test"])
     return from_examples(
         train, test, batch_size=batch_size, validation=validation_fraction, seed=seed, source="MNIST-1D"
     )

@@ -88,7 +88,7 @@ def streams(
 def windows(
     tokens: np.ndarray, batch_size: int, seq_len: int, seed: int, follows: np.ndarray | None = None
 ) -> grain.MapDataset:
-    """Returns endless batches of windows at all positions of the text, shuffled anew in each epoch.
+    """Returns endless batches of windows at all positions of the text, reshuffled in each epoch.
 
     Args:
         tokens: int32 ``[N]``.

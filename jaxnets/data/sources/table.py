@@ -200,12 +200,12 @@ def _from_csv(
 
 
 def _categories(column: Texts, rows: np.ndarray) -> tuple[str, ...]:
-    """The sorted texts of a column in some rows."""
+    """Returns the sorted texts of a column in some rows."""
     return tuple(column.known[code] for code in np.unique(column.codes[rows]))
 
 
 def _rows_by_split(table: Table, cells: Cells, split: str) -> dict[str, np.ndarray]:
-    """The row indices of each split, by the column ``split``."""
+    """Returns the row indices of each split, by the column ``split``."""
     column = cells.texts[split]
     split_of = {name: key for key, names in SPLIT_NAMES.items() for name in names}
     splits = [split_of.get(text.lower(), "") for text in column.known]
@@ -235,7 +235,7 @@ def _check_splits(shown: str, rows: dict[str, np.ndarray]) -> None:
 
 
 def _fitted(raw: Raw, standardize: bool) -> Columns:
-    """The columns with the statistics of the training split."""
+    """Returns the columns with the statistics of the training split."""
     if not standardize:
         return raw.columns
     train = raw.features[raw.rows["train"]][:, None]

@@ -1,4 +1,4 @@
-"""ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM with convolutions in place of matrix products."""
+"""ConvLSTM (Shi et al. 2015, arXiv:1506.04214): an LSTM with convolutions instead of matrix products."""
 
 import math
 

@@ -42,7 +42,7 @@ def gru(hidden_size: int, reset: str = "before", chrono_init: float = 0) -> Cell
         The cell.
 
     Raises:
-        ValueError: ``hidden_size`` is not a positive integer, or ``reset`` has another value.
+        ValueError: ``hidden_size`` is not a positive integer, or ``reset`` is unknown.
     """
     check_integer("hidden_size", hidden_size)
     blocks = {"before": {"gates": 2, "candidate": 1}, "after": {"kernel": 3}, "none": {"kernel": 2}}

@@ -15,7 +15,7 @@ coupled_project = functools.partial(dense_gates, gates=3)
 
 
 def lstm_step(rest, carry, u, dot):
-    """The step of an LSTM; with three gates in ``u``, the input gate is coupled to the forget gate."""
+    """Computes the step of an LSTM; with three gates in ``u``, the input gate is coupled to the forget gate."""
     h, c = carry
     *i, f, g, o = (a + b for a, b in zip(u, jnp.split(dot("kernel", h), len(u), axis=-1), strict=True))
     f = jax.nn.sigmoid(f)

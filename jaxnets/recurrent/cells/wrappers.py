@@ -239,8 +239,8 @@ def learned_carry(cell: Cell) -> Cell:
 def wrap(hidden_size: int, cell: Callable[[int], Cell], wrappers: Sequence[Callable[[Cell], Cell]]) -> Cell:
     """Makes a cell and applies wrappers to it, the first one innermost.
 
-    ``functools.partial(wrapped, cell=..., wrappers=...)`` is a function from ``hidden_size`` to a cell, for the
-    attribute ``cell`` of models. A config states it as a factory.
+    ``functools.partial(wrap, cell=..., wrappers=...)`` is a function from ``hidden_size`` to a cell, for the
+    attribute ``cell`` of models. In a config, use the form ``{"factory": "recurrent.wrap", ...}``.
 
     Args:
         hidden_size: H, the number of hidden units.

@@ -80,7 +80,7 @@ def diagonal_jacobian(step: Callable, rank: int, carry: Carry, *inputs: Any) -> 
     leaves, tree = jax.tree.flatten(carry)
 
     def column(j):
-        """The derivatives of all leaves by leaf j."""
+        """Returns the derivatives of all leaves by leaf j."""
         ones = [jnp.ones_like(a) if i == j else jnp.zeros_like(a) for i, a in enumerate(leaves)]
         return jax.tree.leaves(jvp(jax.tree.unflatten(tree, ones)))
 
@@ -156,7 +156,7 @@ def _recurrence(product: Callable, apply: Callable, a: jax.Array, x: jax.Array, 
 
 
 def _groups(leaves: list[jax.Array]) -> list[list[int]]:
-    """The indices of the leaves of each shape."""
+    """Returns the indices of the leaves of each shape."""
     shapes = list(dict.fromkeys(a.shape for a in leaves))
     return [[i for i, a in enumerate(leaves) if a.shape == shape] for shape in shapes]
 

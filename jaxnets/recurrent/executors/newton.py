@@ -56,7 +56,7 @@ class Newton:
         tolerance: Largest error of a carry, relative to its size if that is above 1, else to the smaller of 1 and the
             largest carry. None means ``eps ** 0.8`` of the dtype of the products (3e-6 in float32).
         max_iterations: Largest number of iterations.
-        dense: Whether J is dense; None means if S is at most 32.
+        dense: Whether J is dense. None means that J is dense if S is at most 32.
         block: Number of steps solved together; the blocks are solved one after another. None selects the largest number
             for which J has at most 2**24 elements; the peak memory is about four times that of J.
         warn: Whether to emit the ``RuntimeWarning``. It is a callback to the host, which programs exported for another
@@ -162,7 +162,7 @@ def _forward(method, cell, plan, params, xs, carry, initial, nondiff, masks):
     solve = functools.partial(solve_block, method, plan, step, linearize, recurrence)
 
     def inputs(start, size):
-        """The inputs of ``size`` steps, time first."""
+        """Returns the inputs of ``size`` steps, time first."""
         cut = lambda a: jnp.moveaxis(lax.dynamic_slice_in_dim(a, start, size, plan.axis), plan.axis, 0)
         block_masks, block_xs = jax.tree.map(cut, (masks, xs))
         return masked_projection(cell, block_masks)(source, block_xs), block_masks

@@ -138,7 +138,7 @@ def _block_weights(weight: jax.Array, hidden: int, units: int) -> jax.Array:
 
 
 def _swizzle(width: int, dtype: Any) -> tuple:
-    """The layout of a matrix in shared memory that the tensor core requires."""
+    """Returns the layout of a matrix in shared memory that the tensor core requires."""
     size = jnp.dtype(dtype).itemsize
     swizzle = next(bytes for bytes in (128, 64, 32) if width * size % bytes == 0)
     return plgpu.TilingTransform((8, swizzle // size)), plgpu.SwizzleTransform(swizzle)

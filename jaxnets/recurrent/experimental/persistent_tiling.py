@@ -64,7 +64,7 @@ def tilings(
 
 
 def _fold(rows: int, units: int, hidden: int, shape: tuple[int, ...], size: int) -> int:
-    """The largest number of folds that fits, or 0."""
+    """Returns the largest number of folds that fits, or 0."""
     (contracted, wide), fold = shape, 64 // rows
     while fold:
         fits = contracted % fold == 0 and contracted // fold * size % 32 == 0
@@ -77,7 +77,7 @@ def _fold(rows: int, units: int, hidden: int, shape: tuple[int, ...], size: int)
 def shared_memory_layout(
     tiling: Tiling, hidden: int, decomposed: DecomposedStep, dtype: Any
 ) -> dict[str, list[tuple[tuple[int, ...], Any]]]:
-    """The shapes and dtypes of a block's arrays in shared memory; operands of equal shape share their memory."""
+    """Returns shapes and dtypes of a block's arrays in shared memory; operands of equal shape share their memory."""
     rows, units, folds, splits = tiling
     columns = [fold * w.shape[1] // hidden * units for w, fold in zip(decomposed.weights, folds, strict=True)]
     widths = [w.shape[0] // fold for w, fold in zip(decomposed.weights, folds, strict=True)]
@@ -102,7 +102,7 @@ def _bytes(layout: dict[str, list[tuple[tuple[int, ...], Any]]]) -> int:
 
 
 def _estimated_microseconds(tiling: Tiling, hidden: int, batch: int, decomposed: DecomposedStep, size: int) -> float:
-    """The estimated time of a step in microseconds: tensor core, operands from the L2 cache, synchronization."""
+    """Estimates the time of a step in microseconds: tensor core, operands from the L2 cache, synchronization."""
     rows, units, folds, splits = tiling
     blocks, groups = hidden // units, -(-batch // rows)
     total = 0.0

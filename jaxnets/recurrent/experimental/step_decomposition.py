@@ -183,7 +183,7 @@ def _bind(eqn: Any, inputs: Sequence[Any]) -> Sequence[Any]:
 
 
 def _live_equations(jaxpr: Any) -> list:
-    """The equations that the outputs depend on."""
+    """Returns the equations that the outputs depend on."""
     required = {var for var in jaxpr.outvars if not isinstance(var, Literal)}
     live = []
     for eqn in reversed(jaxpr.eqns):
@@ -194,7 +194,7 @@ def _live_equations(jaxpr: Any) -> list:
 
 
 def _dependents(eqns: list, variables: Sequence[Any]) -> set:
-    """The variables and all variables that depend on them."""
+    """Returns the variables and all variables that depend on them."""
     found = set(variables)
     for eqn in eqns:
         if any(not isinstance(var, Literal) and var in found for var in eqn.invars):
@@ -209,7 +209,7 @@ def _partition_equations(eqns: list, variables: set) -> tuple[list, list]:
 
 
 def _scalar_constants(eqns: list) -> dict:
-    """The values of variables that are broadcast numbers, which a kernel does not need to load."""
+    """Returns the values of variables that are broadcast numbers, which a kernel does not need to load."""
     return {
         eqn.outvars[0]: np.asarray(eqn.invars[0].val, eqn.outvars[0].aval.dtype)
         for eqn in eqns
@@ -229,7 +229,7 @@ def _check_equation(eqn: Any, width: int, weights: list, time_vars: set) -> None
         left, right = eqn.invars
         plain = tuple(left_axes) == (1,) and batch == ((), ()) and len(left.aval.shape) == len(right.aval.shape) == 2
         if not plain or isinstance(right, Literal) or right in time_vars:
-            raise ValueError("its products must be those of a state with a weight, got another one")
+            raise ValueError("each of its products must be of a state and a weight, got another one")
         return
     last = len(eqn.outvars[0].aval.shape) - 1
     if name in ("split", "slice", "concatenate"):

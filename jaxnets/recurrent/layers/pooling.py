@@ -29,7 +29,7 @@ def pool(
         ``[*batch, D]`` in the dtype of ``ys``; zeros for an empty row.
 
     Raises:
-        ValueError: ``pooling`` has another value, or an array has the wrong shape or dtype.
+        ValueError: ``pooling`` is unknown, or an array has the wrong shape or dtype.
     """
     if pooling not in ("last", "max", "mean"):
         raise ValueError(f"`pooling` must be last, max or mean, got {pooling!r}")

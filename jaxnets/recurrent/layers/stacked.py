@@ -53,7 +53,7 @@ def bidirectional(
         The pair of last carries (the backward one after step 0), and the merged outputs.
 
     Raises:
-        ValueError: ``merge`` has another value, or ``scan`` raises for an argument.
+        ValueError: ``merge`` is unknown, or an argument of ``scan`` is invalid.
     """
     for name, pair in (("cells", cells), ("params", params)) + ((("carry", carry),) if carry is not None else ()):
         if not isinstance(pair, (tuple, list)) or isinstance(pair, Cell) or len(pair) != 2:

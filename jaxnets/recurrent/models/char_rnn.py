@@ -33,7 +33,7 @@ class Logits(nn.Module):
 
         Args:
             xs: ``[..., D]``; the product is computed in its dtype and accumulated in float32.
-            kernel: A tied kernel ``[D, vocab_size]``; None is a parameter of this layer.
+            kernel: A tied kernel ``[D, vocab_size]``. If None, the layer has its own kernel.
 
         Returns:
             Logits ``[..., vocab_size]``.
@@ -79,11 +79,11 @@ class CharRNN(nn.Module):
     def __call__(
         self, tokens: Integer[ArrayLike, "*batch T"], carry: tuple[Carry, ...] | None = None, *, train: bool = False
     ) -> tuple[tuple[Carry, ...], Float[Array, "*batch T V"]]:
-        """Computes the logits of the token after each token.
+        """Computes the logits of the next token at each position.
 
         Args:
             tokens: Integers ``[*batch, T]``.
-            carry: One carry per layer; None is the initial carry of the cell.
+            carry: One carry per layer. If None, the initial carries of the cells.
             train: Whether to apply dropout, which requires ``rngs={"dropout": key}``.
 
         Returns:
@@ -118,7 +118,8 @@ class CharRNN(nn.Module):
             raise ValueError("`tokens` must have the shape [*batch, T], got a scalar")
         if self.tie_embeddings and self.embed_dim != self.hidden_size:
             raise ValueError(
-                f"`embed_dim` must equal `hidden_size` if `tie_embeddings`, got {self.embed_dim} and {self.hidden_size}"
+                "`embed_dim` must equal `hidden_size` with `tie_embeddings`, "
+                f"got {self.embed_dim} and {self.hidden_size}"
             )
         if carry is not None and len(carry) != self.num_layers:
             raise ValueError(f"`carry` must have one item per layer ({self.num_layers}), got {len(carry)}")

@@ -120,11 +120,11 @@ def check_same_config(digest: bytes) -> None:
     """Raises a ``RunError`` in all processes if a process has another config or other data than process 0."""
     if jax.process_count() == 1:
         return
-    own = np.frombuffer(digest[:8], np.uint32)
-    digests = multihost_utils.process_allgather(own).reshape(-1, 2)
+    local = np.frombuffer(digest[:8], np.uint32)
+    digests = multihost_utils.process_allgather(local).reshape(-1, 2)
     different = np.flatnonzero((digests != digests[0]).any(axis=1))
     if len(different):
-        raise RunError(f"process {different[0]} must have the config and the data of process 0, got others")
+        raise RunError(f"process {different[0]} must have the config and the data of process 0, got different ones")
 
 
 class Agreement:

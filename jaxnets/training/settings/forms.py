@@ -46,10 +46,10 @@ class Named:
 
     def __call__(self, **more: Any) -> Any:
         """Calls the function with further arguments; those of the config take precedence."""
-        made = calls.call(self.name, self.function, {**more, **self.arguments})
-        if not isinstance(made, self.types):
-            raise UsageError(f"{self.name} must return {self.description}, got {type(made).__name__}")
-        return made
+        result = calls.call(self.name, self.function, {**more, **self.arguments})
+        if not isinstance(result, self.types):
+            raise UsageError(f"{self.name} must return {self.description}, got {type(result).__name__}")
+        return result
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -122,9 +122,9 @@ class Builder(NamedTuple):
         if form == "factory":
             positional, by_name = calls.split_arguments(named.name, named.function, named.arguments)
             return functools.partial(named.function, *positional, **by_name)
-        made = return_type(named.function)
+        return_class = return_type(named.function)
         if named.name.partition(".")[0] in names.NAMESPACES and not (
-            made and made.__module__.startswith(RESULT_PACKAGES)
+            return_class and return_class.__module__.startswith(RESULT_PACKAGES)
         ):
             raise UsageError(
                 f"{named.name} must be annotated to return a class of jaxnets, flax or optax to be used in a config"

@@ -69,8 +69,8 @@ def resolve(name: Any, trusted: Trusted = ()) -> Any:
 
 def _is_public(name: str, thing: Any) -> bool:
     """Returns True for public functions and classes of these libraries, excluding modules and imported objects."""
-    own = str(getattr(thing, "__module__", "")).partition(".")[0] in ("optax", "jax", "flax")
-    return own and callable(thing) and not name.startswith("_") and not inspect.ismodule(thing)
+    is_from_library = str(getattr(thing, "__module__", "")).partition(".")[0] in ("optax", "jax", "flax")
+    return is_from_library and callable(thing) and not name.startswith("_") and not inspect.ismodule(thing)
 
 
 def is_public_name(text: Any, namespaces: Iterable[str] = FAMILIES) -> bool:

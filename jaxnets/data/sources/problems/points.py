@@ -41,6 +41,6 @@ def gaussian_ring(
 
 
 def ring_modes(modes: int, radius: float) -> np.ndarray:
-    """Returns the centers of the Gaussians of ``ring``, float64 ``[modes, 2]``."""
+    """Returns the centers of the Gaussians of ``gaussian_ring``, float64 ``[modes, 2]``."""
     angles = 2 * np.pi * np.arange(modes) / modes
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
