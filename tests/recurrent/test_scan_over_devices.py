@@ -50,7 +50,7 @@ def test_one_device_matches_scan():
     [
         ({"cell": "gru"}, "`cell` of scan_over_devices must be linear in its state, such as min_gru.*not a LinearStep"),
         ({"axis": "space"}, "`axis` must be one of 'time', the mesh axes, got 'space'"),
-        ({"mesh": jax.make_mesh((1,), ("time",), (AxisType.Explicit,))}, "`mesh` must have axes of type Auto.*got Explicit"),
+        ({"mesh": jax.make_mesh((1,), ("time",), (AxisType.Explicit,))}, "`mesh` must .* type Auto.*got Explicit"),
         ({"lengths": [7, 9, 0]}, "`lengths` must be from 0 to T = 7, got 9"),
         ({"resets": jnp.zeros((3, 6), bool)}, r"`resets` must be bool of shape \(3, 7\)"),
         ({"carry": jnp.zeros((2, 6))}, r"`carry` must have the shapes \(3, 6\) for this batch"),
