@@ -32,3 +32,20 @@ def test_new_table_replaces_only_the_old_one():
     assert table.insert(page % "| old |\n| --- |", result) == page % new
     with pytest.raises(UsageError, match=r"the page must contain the line <!-- made by benchmarks\.features -->"):
         table.insert("no mark", result)
+
+
+def result_of(columns, jax="0.10"):
+    cells = {"Cells": {"LSTM": columns}}
+    names = dict.fromkeys(columns, "1")
+    return {"python": names, "versions": {"jax": jax}, "libraries": names, "cells": cells}
+
+
+def test_merge_replaces_only_new_columns_in_order():
+    merged = table.merge(result_of({"a": "yes", "c": "no"}), result_of({"b": "no", "c": "yes"}), ["a", "b", "c"])
+    assert merged == result_of({"a": "yes", "b": "no", "c": "yes"})
+    assert list(merged["cells"]["Cells"]["LSTM"]) == list(merged["libraries"]) == ["a", "b", "c"]
+
+
+def test_merge_rejects_other_versions():
+    with pytest.raises(UsageError, match="the versions must be those of the stored result"):
+        table.merge(result_of({"a": "yes"}), result_of({"a": "no"}, jax="0.11"), ["a"])
