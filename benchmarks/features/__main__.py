@@ -6,8 +6,8 @@
 
 "yes": a documented class, function or argument provides the feature, and the numbers are correct. "no": the numbers are
 wrong, the library raises an error, or no public name or argument of a recurrent layer matches the feature. "?": a name
-matches, but no probe exists yet. The program runs on the CPU and takes a few minutes. The cells of a library that is not
-installed are empty.
+matches, but no probe exists yet. The cells of a library that is not installed are empty. The program takes a few
+minutes on the CPU.
 """
 
 import contextlib
