@@ -2,11 +2,12 @@
 
     python -m benchmarks.features --json=benchmarks/results/features.json --page=docs/comparison.md
     python -m benchmarks.features --from=benchmarks/results/features.json --page=docs/comparison.md
+    python -m benchmarks.features --only=rnn-jax --json=benchmarks/results/features.json --page=docs/comparison.md
 
 "yes": a documented class, function or argument provides the feature, and the numbers are correct. "no": the numbers are
 wrong, the library raises an error, or no public name or argument of a recurrent layer matches the feature. "?": a name
-matches, but no probe exists yet. The program runs on the CPU and takes two minutes. The cells of a library that is not
-installed are empty.
+matches, but no probe exists yet. The cells of a library that is not installed are empty. The program takes a few
+minutes on the CPU.
 """
 
 import contextlib
@@ -29,7 +30,9 @@ from benchmarks.features import table
 from benchmarks.features.layer import Library
 from benchmarks.features.rows import ROWS
 from jaxnets import program
+from jaxnets.training.errors import UsageError
 
+ONLY = flags.DEFINE_list("only", None, "Run only these libraries and keep the other columns of the JSON file.")
 FROM = flags.DEFINE_string("from", None, "Read the result from this JSON file instead of running the libraries.")
 JSON = flags.DEFINE_string("json", None, "Write the result to this JSON file.")
 MARKDOWN = flags.DEFINE_bool("markdown", False, "Print a Markdown table.")
@@ -42,6 +45,10 @@ LIBRARIES = {
     "Keras on JAX": ("keras", "keras"),
     "torch": ("torch", "torch"),
     "equinox": ("equinox", "equinox"),
+    "memax": ("memax", "memax"),
+    "memorax": ("memorax", "memorax"),
+    "rnn-jax": ("rnn_jax", "rnn-jax"),
+    "torchrecurrent": ("torchrecurrent", "torchrecurrent"),
     "jaxnets": ("jaxnets", "jaxnets"),
 }
 DEPENDENCIES = ("jax", "jaxlib", "numpy")
@@ -99,25 +106,44 @@ def version(distribution: str) -> str:
         return ""
 
 
-def measure() -> table.Result:
+def measure(names: list[str]) -> table.Result:
+    """Runs the libraries with these names."""
     jax.config.update("jax_platforms", "cpu")
     os.environ["KERAS_BACKEND"] = "jax"
     warnings.simplefilter("ignore")
-    columns = {name: column(name) for name in LIBRARIES}
+    columns = {name: column(name) for name in names}
     return {
         "command": "python -m benchmarks.features --json=benchmarks/results/features.json",
-        "python": platform.python_version(),
+        "python": {name: platform.python_version() for name in names},
         "versions": {name: version(name) for name in DEPENDENCIES},
-        "libraries": {name: version(distribution) for name, (_, distribution) in LIBRARIES.items()},
+        "libraries": {name: version(LIBRARIES[name][1]) for name in names},
         "cells": {
-            group: {label: {name: columns[name][label] for name in columns} for label, _ in features.values()}
+            group: {label: {name: columns[name][label] for name in names} for label, _ in features.values()}
             for group, features in ROWS.items()
         },
     }
 
 
+def read(file: str) -> table.Result:
+    return json.loads(Path(file).read_text())
+
+
+def requested_result() -> table.Result:
+    """Reads or measures the result, according to the flags."""
+    if FROM.value:
+        return read(FROM.value)
+    unknown = [name for name in ONLY.value or () if name not in LIBRARIES]
+    if unknown:
+        raise UsageError(f"`--only` must name libraries of the table, {', '.join(LIBRARIES)}, got {', '.join(unknown)}")
+    if not ONLY.value:
+        return measure(list(LIBRARIES))
+    if not JSON.value:
+        raise UsageError("`--only` requires `--json`, the file with the other columns")
+    return table.merge(read(JSON.value), measure(ONLY.value), list(LIBRARIES))
+
+
 def main(overrides: program.Overrides) -> None:
-    result = json.loads(Path(FROM.value).read_text()) if FROM.value else measure()
+    result = requested_result()
     if JSON.value:
         Path(JSON.value).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     if PAGE.value:

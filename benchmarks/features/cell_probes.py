@@ -78,6 +78,21 @@ def is_affine(f: Callable[[Any], Any]) -> bool:
     return close(two - one, one - zero)
 
 
+def linear_recurrence(decay: Any, inputs: Any) -> np.ndarray:
+    """Returns the states of h[t] = decay[t] h[t - 1] + inputs[t] with h[-1] = 0, step by step.
+
+    Args:
+        decay: An array that broadcasts to the shape of the inputs.
+        inputs: An array of shape ``[B, T, N]``.
+    """
+    inputs = array(inputs)
+    decay, h, states = np.broadcast_to(array(decay), inputs.shape), np.zeros_like(inputs[:, 0]), []
+    for time in range(inputs.shape[1]):
+        h = decay[:, time] * h + inputs[:, time]
+        states.append(h)
+    return np.stack(states, axis=1)
+
+
 def is_convolution(run: Callable[[int, Any], Any]) -> bool:
     """Checks in 1 and 2 dimensions that an input changes only its neighborhood, and that a shift moves the outputs."""
     for rank in (1, 2):

@@ -48,3 +48,25 @@ def insert(page: str, result: Result) -> str:
         raise UsageError(f"the page must contain the line {MARK.strip()}, followed by an empty line and the table")
     _, end, rest = after.partition("\n\n")
     return before + mark + markdown(result) + (end or "\n") + rest
+
+
+def merge(old: Result, new: Result, order: list[str]) -> Result:
+    """Replaces the columns of the old result that the new result contains.
+
+    Args:
+        old: The stored result.
+        new: The result of some of the libraries, with the same versions of JAX and NumPy.
+        order: The names of all libraries in the order of the columns.
+    """
+    if old["versions"] != new["versions"]:
+        raise UsageError(f"the versions must be those of the stored result, {old['versions']}, got {new['versions']}")
+
+    def merge_columns(a: dict[str, str], b: dict[str, str]) -> dict[str, str]:
+        merged = {**a, **b}
+        return {name: merged[name] for name in order if name in merged}
+
+    cells = {
+        group: {label: merge_columns(old["cells"][group][label], row) for label, row in features.items()}
+        for group, features in new["cells"].items()
+    }
+    return {**old, **{key: merge_columns(old[key], new[key]) for key in ("python", "libraries")}, "cells": cells}

@@ -39,7 +39,7 @@ def test_commands_use_existing_flags_and_configs():
 
 def test_linked_files_exist():
     for target in re.findall(r"\]\(([^)]+)\)", PAGE):
-        assert target.startswith("https://") or (ROOT / "docs" / target).exists(), target
+        assert target.startswith("https://") or (ROOT / "docs" / "guides" / target).exists(), target
     for path in re.findall(r"docs/\w+\.\w+", PAGE):
         assert (ROOT / path).exists(), path
 
