@@ -125,7 +125,7 @@ CASES = {
     "batch larger than the text": (
         train_on(b"abc " * 99, "--config.data.batch_size=999"),
         2,
-        "cannot fill 999 streams",
+        "999 streams must have at least",
     ),
     "workdir of another config": (other_config, 2, "model.hidden_size: 8 there, 9 here"),
     "workdir of something else": (foreign_folder, 2, "contains files but no run"),

@@ -141,7 +141,7 @@ def test_figures_are_drawn():
     [
         ({"crop": -1}, "`crop` must be a number of at least 0, got -1"),
         ({"scale": 0.0}, "`scale` must be above 0 and at most 1, got 0.0"),
-        ({"label_smoothing": 1.0}, "`label_smoothing` must be a number from 0 to below 1, got 1.0"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be a number in \[0, 1\), got 1.0"),
         ({"std": (0.0,)}, r"`std` must be positive, got \(0.0,\)"),
         ({"std": ()}, "`std` must have 1 number or one for each of 3 channels, got 0"),
         ({"mean": (0.1, 0.2)}, "`mean` must have 1 number or one for each of 3 channels, got 2"),
