@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from jaxnets import program
-from jaxnets.ops.files import write_atomically
+from jaxnets.ops.host.files import write_atomically
 from jaxnets.reports.comparison import plot_curves as draw
 from jaxnets.training import restore
 from jaxnets.training.errors import UsageError

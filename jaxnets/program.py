@@ -17,7 +17,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from jaxnets.ops.extras import MissingExtraError
+from jaxnets.ops.host.extras import MissingExtraError
 from jaxnets.training.distributed import processes
 from jaxnets.training.errors import MAX_MESSAGE_LENGTH, RunError, UsageError, format_error, format_message
 from jaxnets.training.interruption import Interrupted, raise_on_signals

@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Any, TextIO
 
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 
 def prepare(module: str) -> None:

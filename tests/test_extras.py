@@ -14,7 +14,7 @@ from conftest import ROOT
 from jaxnets import data, tasks
 from jaxnets.__main__ import programs
 from jaxnets.learning import evaluators
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 OPTIONAL = {package: extra for extra, packages in extras.EXTRAS.items() for package in packages}
 # Packages that require [train] at import, and so may import all of it without a further check.

@@ -1,6 +1,6 @@
 """Data sources and pipelines: local files only, deterministic in (seed, step), exactly resumable."""
 
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 extras.require(__name__, "train")
 

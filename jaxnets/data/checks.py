@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 from jaxnets.ops.checks import check_fraction, check_integer
-from jaxnets.ops.files import open_regular
-from jaxnets.ops.printable import MAX_MESSAGE_LENGTH, printable
+from jaxnets.ops.host.files import open_regular
+from jaxnets.ops.host.printable import MAX_MESSAGE_LENGTH, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxnets.data.formats.image_decoding import MODES, check_header, decode, open_file, reason
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 THREADS = os.cpu_count() or 1
 BLOCK = 16  # images per task of a thread

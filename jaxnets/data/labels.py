@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 MAX_LABEL_LENGTH = 1000  # characters; NumPy pads all names to the longest one
 MAX_CLASSES = 2**20  # about the size of the largest datasets of faces and products

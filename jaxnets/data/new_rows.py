@@ -16,7 +16,7 @@ from jaxnets.data.sources.image_folder import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
 from jaxnets.data.target_arrays import encode_with_spec
 from jaxnets.data.targets import Classes, Quantities, Spec
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 Arrays = dict[str, np.ndarray]
 

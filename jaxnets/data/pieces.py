@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.checks import check_arguments
-from jaxnets.ops import extras
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host import extras
+from jaxnets.ops.host.printable import printable
 
 _LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _LINE_END = "\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # line ends of str.splitlines

@@ -9,7 +9,7 @@ from jaxnets.data import statistics
 from jaxnets.data.labels import check_lengths, encode_labels
 from jaxnets.data.targets import Classes, Labels, Quantities, Spec, Unlabeled
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 TARGET_TYPES = ("classes", "quantities", "labels", "none")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnets.data.encodings import BYTE_ORDER_MARK
 from jaxnets.data.pieces import byte_of, checked, encode, learn, tokenizer_of
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 _NEW_LINES = ("\n", "\r")  # possible starts of a text, in order of preference
 

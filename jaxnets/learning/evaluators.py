@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxnets.learning.contract import Mean, zeros_like_shapes
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 __all__ = ["Evaluator", "ScheduledEvaluator", "auroc", "means"]
 

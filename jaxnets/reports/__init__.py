@@ -1,6 +1,6 @@
 """Reports: figures and other artifacts of trained models."""
 
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 extras.require(__name__, "train")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
 """Tasks: loss, metrics, figures and endpoints of one kind of problem each."""
 
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 extras.require(__name__, "train")
 

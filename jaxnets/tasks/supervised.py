@@ -22,8 +22,8 @@ from jaxnets.data.targets import Classes, Labels, Quantities
 from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import ScheduledEvaluator, auroc, means, multilabel
 from jaxnets.ops.checks import check_choice
+from jaxnets.ops.host.printable import printable
 from jaxnets.ops.masks import masked_mean, masked_sum
-from jaxnets.ops.printable import printable
 from jaxnets.reports import Table, figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct

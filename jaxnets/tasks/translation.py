@@ -13,8 +13,8 @@ from jaxnets.data import Vocabulary
 from jaxnets.data.sources.pairs import END, LINE_END, START
 from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, means
-from jaxnets.ops import extras
 from jaxnets.ops.checks import check_probability
+from jaxnets.ops.host import extras
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.reports import Text
 from jaxnets.reports.figures import escape_text

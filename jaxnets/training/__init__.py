@@ -1,5 +1,5 @@
 """Training: configs, state, loop, checkpoints and reporting."""
 
-from jaxnets.ops import extras
+from jaxnets.ops.host import extras
 
 extras.require(__name__, "train")

@@ -19,7 +19,7 @@ from jaxnets import tasks
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs
 from jaxnets.learning import Evaluator, ScheduledEvaluator, partitioning
-from jaxnets.ops.extras import MissingExtraError
+from jaxnets.ops.host.extras import MissingExtraError
 from jaxnets.tasks import Task
 from jaxnets.training import learners, rundir, used_runs
 from jaxnets.training.checkpointing.checkpoints import Checkpoints

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 MAX_MESSAGE_LENGTH = 300  # characters
 

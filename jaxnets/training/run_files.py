@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from jaxnets.ops.files import check_tree, read_regular, write_atomically
+from jaxnets.ops.host.files import check_tree, read_regular, write_atomically
 from jaxnets.training.errors import RunError
 
 MAX_BYTES = 2**26  # bytes of a JSON file; a vocabulary of 250,000 tokens takes a quarter

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxnets.data import Dataset
 from jaxnets.data.inputs import Inputs, Rows
-from jaxnets.ops.files import open_for_append, write_atomically
+from jaxnets.ops.host.files import open_for_append, write_atomically
 from jaxnets.training import descriptions, used_runs
 from jaxnets.training.config import check as check_config
 from jaxnets.training.config import complete, differences

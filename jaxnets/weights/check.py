@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 MAX_LISTED = 10
 MAX_ITEM_LENGTH = 120  # characters of one item in a message

@@ -12,9 +12,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from jaxnets.ops.files import open_regular
-from jaxnets.ops.memory import check_memory
-from jaxnets.ops.printable import MAX_MESSAGE_LENGTH, printable
+from jaxnets.ops.host.files import open_regular
+from jaxnets.ops.host.memory import check_memory
+from jaxnets.ops.host.printable import MAX_MESSAGE_LENGTH, printable
 from jaxnets.weights.check import listed
 from jaxnets.weights.foreign_files import explain_error
 

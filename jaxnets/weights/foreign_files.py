@@ -3,9 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from jaxnets.ops.compressed import open_archive
-from jaxnets.ops.files import open_regular
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.compressed import open_archive
+from jaxnets.ops.host.files import open_regular
+from jaxnets.ops.host.printable import printable
 from jaxnets.weights.check import listed
 
 TORCH = (

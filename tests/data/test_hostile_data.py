@@ -17,8 +17,8 @@ from hostile_files import listening, time_limit
 from jaxnets import data
 from jaxnets.data import pieces
 from jaxnets.data.inputs import Columns
-from jaxnets.ops import compressed
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host import compressed
+from jaxnets.ops.host.printable import printable
 
 BOMBS = Path(__file__).with_name("bombs.py")
 RIGHT_TO_LEFT = "\u202e"  # reverses the text after it

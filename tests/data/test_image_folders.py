@@ -11,8 +11,8 @@ from raster_files import png
 from test_images import JPEGS, folder, numbers, saved, splits_of
 
 from jaxnets import data
-from jaxnets.ops.files import write_atomically
-from jaxnets.ops.printable import printable, valid_unicode
+from jaxnets.ops.host.files import write_atomically
+from jaxnets.ops.host.printable import printable, valid_unicode
 from jaxnets.training import descriptions
 
 PIXELS = np.full((6, 6, 3), 77)

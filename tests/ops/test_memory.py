@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jaxnets.ops import memory
+from jaxnets.ops.host import memory
 
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 

@@ -15,7 +15,8 @@ from jaxnets.data.formats import csv_table, features, image_decoding
 from jaxnets.data.formats import npz as npz_file
 from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
-from jaxnets.ops import checks, compressed
+from jaxnets.ops import checks
+from jaxnets.ops.host import compressed
 from jaxnets.reports import figures
 from jaxnets.training import build, descriptions, restore, run_files, rundir
 from jaxnets.training.checkpointing import file_digests

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.labels import MAX_LABEL_LENGTH
-from jaxnets.ops.memory import check_memory
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.memory import check_memory
+from jaxnets.ops.host.printable import printable
 
 MAX_BYTES = 2**31  # of uncompressed text
 MAX_ROWS = 2**26

@@ -7,7 +7,7 @@ import numpy as np
 from jaxnets.data.checks import open_data
 from jaxnets.data.formats.csv_table import Cells, Table, place
 from jaxnets.data.inputs import Columns
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 MAX_FEATURES = 2**16
 

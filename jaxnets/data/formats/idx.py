@@ -9,9 +9,9 @@ from typing import IO
 import numpy as np
 
 from jaxnets.data.checks import one_line_errors, open_data, path_of
-from jaxnets.ops.compressed import append_blocks, read_blocks
-from jaxnets.ops.memory import check_memory
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.compressed import append_blocks, read_blocks
+from jaxnets.ops.host.memory import check_memory
+from jaxnets.ops.host.printable import printable
 
 _MAX_HEADER = 4 + 4 * 255
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -12,8 +12,8 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from jaxnets.ops.files import open_regular
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.files import open_regular
+from jaxnets.ops.host.printable import printable
 
 # Formats that Pillow decodes within this process. Excluded are EPS, which runs Ghostscript; IPTC, which opens embedded
 # data in any format; WMF, BUFR, GRIB, HDF5 and MPEG, which Pillow leaves to other programs; and FITS, whose scaling

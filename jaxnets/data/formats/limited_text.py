@@ -4,8 +4,8 @@ import zlib
 
 from jaxnets.data.checks import open_data, size_of
 from jaxnets.data.encodings import decode_text
-from jaxnets.ops.compressed import MAX_OVERHEAD, append_blocks, read_blocks
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.compressed import MAX_OVERHEAD, append_blocks, read_blocks
+from jaxnets.ops.host.printable import printable
 
 
 def read_text(path: str, most: int) -> str:

@@ -15,9 +15,9 @@ from jaxnets.data.inputs import Rows
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.compressed import BLOCK_SIZE, open_archive
-from jaxnets.ops.memory import check_memory
-from jaxnets.ops.printable import printable, valid_unicode
+from jaxnets.ops.host.compressed import BLOCK_SIZE, open_archive
+from jaxnets.ops.host.memory import check_memory
+from jaxnets.ops.host.printable import printable, valid_unicode
 
 MAX_HEADER_BYTES = 10_000  # bytes of the header of an array, which is parsed as Python; usually about 100
 MEMBERS_SHOWN = 10

@@ -12,9 +12,9 @@ import numpy as np
 from jaxnets.data.checks import one_line_errors, open_data, path_of, size_of
 from jaxnets.data.encodings import decode_text
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.files import FILE_TYPES
-from jaxnets.ops.memory import check_memory
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.files import FILE_TYPES
+from jaxnets.ops.host.memory import check_memory
+from jaxnets.ops.host.printable import printable
 
 BYTES_IN_MEMORY = 5  # per byte of text, which is in memory together with its int32 token
 CODE_POINTS = 0x110000  # of Unicode

@@ -12,7 +12,7 @@ from jaxnets.data.image_files import EncodedImages, check_classes, skipped_image
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice, check_integer
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 
 @one_line_errors

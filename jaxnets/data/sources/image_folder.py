@@ -13,7 +13,7 @@ import numpy as np
 from jaxnets.data.checks import path_of
 from jaxnets.data.formats.image_decoding import suffixes
 from jaxnets.data.sources.parts import stratified_rows
-from jaxnets.ops.printable import printable, valid_unicode
+from jaxnets.ops.host.printable import printable, valid_unicode
 
 SPLIT_NAMES = {  # accepted names of each split, in lower case
     "train": ("train", "training"),

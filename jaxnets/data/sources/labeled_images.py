@@ -12,7 +12,7 @@ from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, chec
 from jaxnets.data.sources import image_folder
 from jaxnets.data.sources.examples import from_examples
 from jaxnets.ops.checks import check_fraction, check_number
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 
 def images(

@@ -8,9 +8,9 @@ from jaxnets.data.formats.idx import idx_folder
 from jaxnets.data.formats.npz import in_row, ragged_parts
 from jaxnets.data.inputs import Pixels
 from jaxnets.data.sources.examples import from_examples
-from jaxnets.ops import extras
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host import extras
+from jaxnets.ops.host.printable import printable
 
 
 def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: float = 0.15, seed: int = 0) -> Dataset:

@@ -4,7 +4,7 @@ from jaxnets.data.checks import one_line_errors
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.npz import in_row, ragged_parts
 from jaxnets.data.sources.examples import from_examples
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 
 @one_line_errors

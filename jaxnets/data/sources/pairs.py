@@ -13,7 +13,7 @@ from jaxnets.data.formats.limited_text import read_text
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.parts import SPLITS, Split, assemble, describe, digest, random_split
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines would also split at characters within a sentence
 

@@ -19,7 +19,7 @@ from jaxnets.data.sources.image_folder import SPLIT_NAMES
 from jaxnets.data.sources.parts import random_split
 from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 MAX_CATEGORIES = 1000  # of a column
 

@@ -8,7 +8,7 @@ from jaxnets.data.formats.text_files import read_files
 from jaxnets.data.sources.parts import describe, digest
 from jaxnets.data.sources.sequences import hold_out, once, streams, windows
 from jaxnets.ops.checks import check_choice
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 
 
 @one_line_errors

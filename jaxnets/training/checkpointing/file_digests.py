@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from jaxnets.ops.files import check_tree, open_regular, read_regular
+from jaxnets.ops.host.files import check_tree, open_regular, read_regular
 
 LIST = "files.json"
 MAX_LIST_BYTES = 2**28  # bytes: a few million files

@@ -11,7 +11,7 @@ from jaxnets.data import Vocabulary, read_inputs
 from jaxnets.data.formats.npz import npz_of, read_arrays
 from jaxnets.data.formats.text_files import text_of
 from jaxnets.data.sources.sequences import once
-from jaxnets.ops.files import write_atomically
+from jaxnets.ops.host.files import write_atomically
 from jaxnets.reports import Table, Text
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.prediction.predictor import Predictor

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.formats.npz import member_names, npz_of, read_arrays
-from jaxnets.ops.files import write_atomically
+from jaxnets.ops.host.files import write_atomically
 
 
 class SavedBatches:

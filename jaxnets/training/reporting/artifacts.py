@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboardX import summary
 
 from jaxnets.data.formats.npz import npz_of
-from jaxnets.ops.files import write_atomically
+from jaxnets.ops.host.files import write_atomically
 from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
 
 TILE = 48  # approximate minimum size of an image of a grid, in pixels

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxnets.ops.printable import printable
+from jaxnets.ops.host.printable import printable
 from jaxnets.reports import Table
 from jaxnets.reports.comparison import Curve
 from jaxnets.training import build, config, rundir

@@ -13,7 +13,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from jaxnets.ops.files import open_for_append, read_regular, write_atomically
+from jaxnets.ops.host.files import open_for_append, read_regular, write_atomically
 from jaxnets.reports.figures import escape_text
 from jaxnets.tasks import Task
 from jaxnets.training.errors import RunError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from jaxnets.ops.extras import MissingExtraError
+from jaxnets.ops.host.extras import MissingExtraError
 from jaxnets.tasks.signatures import accepted_parameters
 from jaxnets.training.errors import RunError, UsageError, format_error
 from jaxnets.training.settings.names import nearest

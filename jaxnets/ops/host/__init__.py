@@ -1,0 +1,1 @@
+"""Functions of the host: files, compression, memory, printable text, and optional packages."""
