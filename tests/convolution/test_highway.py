@@ -94,7 +94,7 @@ def test_shapes_dtypes_and_invalid_images():
             lambda: apply(dense, (1, 28, 28, 1), features=("layer_4",)),
             "among layer_1, layer_2, layer_3.*, got 'layer_4'",
         ),
-        (lambda: shapes(HighwayNetwork(0)), "`depth` must be an integer of at least 1, got 0"),
+        (lambda: shapes(HighwayNetwork(0)), "`num_layers` must be an integer of at least 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

@@ -65,7 +65,7 @@ def test_scheduled_sampling_changes_the_loss(pairs):
     _, sampled, _ = make_task("recurrent", pairs, scheduled_sampling=0.9)
     losses = [float(loss_of(task, variables, pairs.train[0])[0]) for task in (teacher_forced, sampled)]
     assert np.isfinite(losses).all() and losses[0] != losses[1]
-    with pytest.raises(ValueError, match="`scheduled_sampling` must be a number from 0 to below 1, got 1.0"):
+    with pytest.raises(ValueError, match=r"`scheduled_sampling` must be a number in \[0, 1\), got 1.0"):
         make_task("recurrent", pairs, scheduled_sampling=1.0)
 
 

@@ -37,8 +37,8 @@ class Net(nn.Module):
 def points(batch_size: int = 4, seed: int = 0) -> Dataset:
     return data.digits(batch_size=batch_size, seed=seed)
 
-def task(model, spec, learn, *, weight: float = 1.0) -> tasks.Task:
-    built = tasks.classification(model, spec, learn)
+def task(model, spec, make_learner, *, weight: float = 1.0) -> tasks.Task:
+    built = tasks.classification(model, spec, make_learner)
     return built._replace(units={"loss": f"{weight} nats"})
 
 def chain(steps: int, schedule, clip: float = 1.0) -> optax.GradientTransformation:
@@ -117,9 +117,9 @@ SMALL = (
 )
 DISTILLED = """
 from jaxnets import tasks
-def distilled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+def distilled(model, spec, make_learner, *, teacher: tasks.TrainedModel) -> tasks.Task:
     assert set(teacher.variables) == {"params"}
-    return tasks.classification(model, spec, learn)._replace(units={"loss": type(teacher.model).__name__})
+    return tasks.classification(model, spec, make_learner)._replace(units={"loss": type(teacher.model).__name__})
 """
 
 
@@ -148,20 +148,20 @@ def test_run_uses_the_model_of_another_run(teacher, tmp_path, monkeypatch):
     ):
         with pytest.raises(UsageError, match=message):
             build.task(using(settings, teacher, **wrong), build.model(settings.model), dataset.spec, trusted=None)
-    with pytest.raises(UsageError, match="no run in nowhere: there is no such folder"):
+    with pytest.raises(UsageError, match="no run in nowhere: the folder does not exist"):
         build.task(using(settings, "nowhere"), build.model(settings.model), dataset.spec, trusted=None)
 
 
 PULLED = """
 import jax
 from jaxnets import tasks
-def pulled(model, spec, learn, *, teacher: tasks.Trained) -> tasks.Task:
+def pulled(model, spec, make_learner, *, teacher: tasks.TrainedModel) -> tasks.Task:
     def learn_near_teacher(init, loss):
         def with_teacher(variables, batch, context):
             value, aux = loss(variables, batch, context)
             logits = teacher.model.apply(teacher.variables, batch["inputs"])
             return value + (logits ** 2).mean() * (variables["params"]["head"]["bias"] ** 2).sum(), aux
-        return learn(init, with_teacher)
+        return make_learner(init, with_teacher)
     return tasks.classification(model, spec, learn_near_teacher)
 """
 
@@ -224,7 +224,7 @@ def _update(optimizer):
     params = {"w": jnp.ones((2, 2))}
     state = optimizer.init(params)
     for _ in range(2):
-        updates, state = learning.optimizers.promoting(optimizer).update(params, state, params)
+        updates, state = learning.optimizers.with_standard_promotion(optimizer).update(params, state, params)
     return updates
 
 
