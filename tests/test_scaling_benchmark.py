@@ -164,7 +164,7 @@ import jax, json
 from benchmarks.runs import scaling
 run, _, _ = scaling.compiled_run("gpt2", "fully sharded", 8)
 state = run.create()
-held = scaling.held(state)
+held = scaling.bytes_by_device(state)
 sizes = [leaf.size for leaf in jax.tree.leaves(state.learner.variables["params"])]
 print(json.dumps([sum(sizes), sum(leaf.nbytes for leaf in jax.tree.leaves(state)), list(held.values())]))
 """
