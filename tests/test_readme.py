@@ -17,7 +17,8 @@ from jaxnets import attention, convolution, data, recurrent, sets, weights
 from jaxnets.training.config import shipped
 
 PAGES = {
-    page.relative_to(ROOT).as_posix(): page.read_text() for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+    page.relative_to(ROOT).as_posix(): page.read_text()
+    for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
 }
 README, OVERVIEW = PAGES["README.md"], PAGES["docs/overview.md"]
 CELLS, DATA, CONFIGS = (f"docs/guides/{name}.md" for name in ("own_cell", "data", "configs"))
