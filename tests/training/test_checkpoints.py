@@ -98,7 +98,7 @@ def test_any_damage_to_any_file_is_reported_and_the_previous_step_restored(intac
             run = shutil.copytree(intact_run, tmp_path / f"{index}{kind_of_damage}")
             damage(run / file, kind_of_damage)
             stderr = (
-                f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read: {file.relative_to('checkpoints/8')} is "
+                f"checkpoint of step 8 in {run / 'checkpoints'} cannot be read: {file.relative_to('checkpoints/8')} "
             )
             with Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
                 step, variables = checkpoints.restore_variables("best", LIKE["variables"])
