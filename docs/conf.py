@@ -1,5 +1,6 @@
 """Configuration of the documentation site: ``sphinx-build -W docs build/docs``."""
 
+import functools
 import importlib
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def reference_page(family: str, title: str) -> str:
     lines = [f"# {title}", "", f"`jaxnets.{family}`", "", "```{eval-rst}", f".. currentmodule:: jaxnets.{family}", ""]
     for name in sorted(module.__all__, key=str.lower):
         thing = getattr(module, name)
+        if isinstance(thing, functools.partial):  # its docstring is that of functools.partial
+            lines += [
+                f".. py:data:: {name}",
+                "",
+                f"   A partial of ``{thing.func.__module__}.{thing.func.__name__}``.",
+                "",
+            ]
+            continue
         kind = "autoclass" if isinstance(thing, type) else "autofunction" if callable(thing) else "autodata"
         lines += [f".. {kind}:: {name}", ""]
     return "\n".join([*lines, "```", ""])
