@@ -18,8 +18,9 @@ import jax
 from absl import app, flags, logging
 
 from jaxnets.ops.host.extras import MissingExtraError
+from jaxnets.ops.host.printable import MAX_MESSAGE_LENGTH
 from jaxnets.training.distributed import processes
-from jaxnets.training.errors import MAX_MESSAGE_LENGTH, RunError, UsageError, format_error, format_message
+from jaxnets.training.errors import RunError, UsageError, format_error, format_message
 from jaxnets.training.interruption import Interrupted, raise_on_signals
 
 FLAGS = flags.FLAGS

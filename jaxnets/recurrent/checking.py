@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.ops.checks import describe_value
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Carry, Cell, Params
 
@@ -49,12 +50,9 @@ def cached(make: Callable[..., Cell]) -> Callable[..., Cell]:
 
 def described(value: Any) -> str:
     """Describes a value for an error message: dtype and shape of an array or of each array of a tree, else its repr."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
     if isinstance(value, (dict, tuple, list)):
-        return _listed([f"{name}: {described(leaf)}" for name, leaf in _paths(value).items()]) or repr(value)
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+        return _listed([f"{name}: {describe_value(leaf)}" for name, leaf in _paths(value).items()]) or repr(value)
+    return describe_value(value)
 
 
 def as_arrays(name: str, tree: Any) -> Any:

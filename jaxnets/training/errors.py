@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxnets.ops.host.printable import printable
-
-MAX_MESSAGE_LENGTH = 300  # characters
+from jaxnets.ops.host.printable import MAX_MESSAGE_LENGTH, printable
 
 
 class _Error(Exception):

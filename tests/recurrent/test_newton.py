@@ -234,7 +234,7 @@ def test_large_row_does_not_affect_the_precision_of_others():
 
 WRONG = {
     "tolerance": (dict(tolerance=-1), "`tolerance` must be a positive number, got -1"),
-    "a tolerance that is no number": (dict(tolerance="small"), "`tolerance` must be a positive number, got 'small'"),
+    "tolerance as a string": (dict(tolerance="small"), "`tolerance` must be a positive number, got 'small'"),
     "iterations": (dict(max_iterations=0), "`max_iterations` must be an integer of at least 1, got 0"),
     "no iterations": (dict(max_iterations=None), "`max_iterations` must be an integer of at least 1, got None"),
     "block": (dict(block=2.5), "`block` must be an integer of at least 1, got 2.5"),

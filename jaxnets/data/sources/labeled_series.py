@@ -5,9 +5,10 @@ import numpy as np
 from jaxnets.data.checks import one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import idx_folder
-from jaxnets.data.formats.npz import in_row, ragged_parts
+from jaxnets.data.formats.npz import in_row
 from jaxnets.data.inputs import Pixels
 from jaxnets.data.sources.examples import from_examples
+from jaxnets.data.sources.ragged import from_ragged
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.host import extras
 from jaxnets.ops.host.printable import printable
@@ -133,20 +134,22 @@ def series(
     Raises:
         ValueError: If the file cannot be read or lacks an array, or an argument is out of range.
     """
-    train, test, inputs, names = ragged_parts(path, standardize, target_type)
-    if all(in_row(split).all() for split in (train, test)):
-        train, test = train._replace(lengths=None), test._replace(lengths=None)
-    return from_examples(
-        train,
-        test,
+    return from_ragged(
+        path,
+        _without_full_lengths,
         batch_size=batch_size,
-        validation=validation_fraction,
+        validation_fraction=validation_fraction,
+        standardize=standardize,
         seed=seed,
-        source=printable(path),
         target_type=target_type,
-        names=names,
-        inputs=inputs,
     )
+
+
+def _without_full_lengths(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+    """Leaves out the lengths if no row has padding."""
+    if all(in_row(split).all() for split in (train, test)):
+        return train._replace(lengths=None), test._replace(lengths=None)
+    return train, test
 
 
 def _examples(images: np.ndarray, labels: np.ndarray, read_as: str) -> Examples:

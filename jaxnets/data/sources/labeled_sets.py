@@ -1,10 +1,9 @@
 """Sets with targets, from npz files."""
 
 from jaxnets.data.checks import one_line_errors
-from jaxnets.data.dataset import Dataset
-from jaxnets.data.formats.npz import in_row, ragged_parts
-from jaxnets.data.sources.examples import from_examples
-from jaxnets.ops.host.printable import printable
+from jaxnets.data.dataset import Dataset, Examples
+from jaxnets.data.formats.npz import in_row
+from jaxnets.data.sources.ragged import from_ragged
 
 
 @one_line_errors
@@ -32,16 +31,18 @@ def labeled_sets(
         ValueError: If the file cannot be read or lacks an array, an element is not finite (the message names set,
             element and feature), or an argument is out of range.
     """
-    *splits, inputs, names = ragged_parts(path, standardize, target_type)
-    train, test = (split._replace(lengths=None, valid=in_row(split)) for split in splits)
-    return from_examples(
-        train,
-        test,
+    return from_ragged(
+        path,
+        _as_masks,
         batch_size=batch_size,
-        validation=validation_fraction,
+        validation_fraction=validation_fraction,
+        standardize=standardize,
         seed=seed,
-        source=printable(path),
         target_type=target_type,
-        names=names,
-        inputs=inputs,
     )
+
+
+def _as_masks(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+    """Replaces the lengths by masks of the elements."""
+    masked = lambda split: split._replace(lengths=None, valid=in_row(split))
+    return masked(train), masked(test)
