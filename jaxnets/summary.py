@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from absl import flags
 from ml_collections import ConfigDict
 
-from jaxnets import program, tasks
+from jaxnets import program
 from jaxnets.training import build, config
 from jaxnets.training.errors import UsageError, format_error
 from jaxnets.training.reporting import flops
@@ -50,7 +50,7 @@ def main(overrides: program.Overrides) -> None:
         settings = config.load(FLAGS.config)
         config.override(settings, overrides)
         dataset = build.dataset(settings, trusted=None)
-        model = tasks.complete(build.model(settings.model, trusted=None), dataset.spec)
+        model = build.model_and_task(settings, dataset.spec, trusted=None)[0]
         default = (1, *dataset.train[0]["inputs"].shape[1:])
     name = settings.model.name
     shape = _shape(FLAGS.input) if FLAGS.input else default

@@ -86,16 +86,27 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
 
     Args:
         config: The config.
-        network: A Linen module, or a factory of one that the task completes.
+        network: A Linen module, which the task uses unchanged, or a factory of one that the task completes.
         spec: The spec of the dataset.
         trusted: See ``settings.names.resolve``.
     """
+    return _completed(config, network, spec, trusted)[1]
+
+
+def model_and_task(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:
+    """Builds the model and the task of a config for a dataset with this spec."""
+    return _completed(config, model(config.model, trusted), spec, trusted)
+
+
+def _completed(config: ConfigDict, network: Any, spec: Any, trusted: Trusted) -> tuple[nn.Module, Task]:
+    """Builds the task, and returns it with the module that it made from ``network``."""
     build = _builder(trusted)
     named = build.named(config.task, "a task", (Task,), TASK_NAMESPACES)
-    built = named(model=network, spec=spec, make_learner=learners.gradient_learner(config, optimizer(config, trusted)))
-    added: dict[str, Any] = {"spec": spec}
-    if config.get("evaluators") or config.get("reports"):
-        added["model"] = tasks.complete(network, spec)
+    make_learner = learners.gradient_learner(config, optimizer(config, trusted))
+    factory, modules = _recorded(network)
+    built = named(model=factory, spec=spec, make_learner=make_learner)
+    module = modules[0] if modules else tasks.complete(network, spec)
+    added: dict[str, Any] = {"spec": spec, "model": module}
     if "predict" in built.endpoints:
         added["predict"] = built.endpoints["predict"].function
 
@@ -120,10 +131,24 @@ def task(config: ConfigDict, network: Any, spec: Any, trusted: Trusted = ()) -> 
 
     evaluators = {name: evaluator(each) for name, each in config.get("evaluators", {}).items()}
     reports = {name: report(each) for name, each in config.get("reports", {}).items()}
-    return learners.with_wrappers(
-        config,
-        built._replace(evaluators={**built.evaluators, **evaluators}, reports={**built.reports, **reports}),
-    )
+    built = built._replace(evaluators={**built.evaluators, **evaluators}, reports={**built.reports, **reports})
+    return module, learners.with_wrappers(config, built)
+
+
+def _recorded(network: Any) -> tuple[Callable[..., nn.Module], list[nn.Module]]:
+    """Returns a factory that appends the modules it returns to a list, and the list.
+
+    A task may complete its model with another number of outputs than that of the spec.
+    """
+    modules: list[nn.Module] = []
+
+    def factory(**sizes: Any) -> nn.Module:
+        modules.append(network if isinstance(network, nn.Module) else network(**sizes))
+        return modules[-1]
+
+    if not isinstance(network, nn.Module):
+        factory.__signature__ = inspect.signature(network)  # type: ignore[attr-defined]
+    return factory, modules
 
 
 def _check_schedule(schedule: Mapping[str, Any]) -> None:
@@ -218,12 +243,6 @@ def open_run(workdir: Path, step: str = "best", trusted: Trusted = (), flag: str
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         chosen, variables = checkpoints.restore_variables(step, shapes, flag)
     return Run(workdir, config, spec, network, task, chosen, variables, trusted)
-
-
-def model_and_task(config: ConfigDict, spec: Any, trusted: Trusted = ()) -> tuple[nn.Module, Task]:
-    """Builds the model and the task of a config for a dataset with this spec."""
-    network = tasks.complete(model(config.model, trusted), spec)
-    return network, task(config, network, spec, trusted)
 
 
 @contextlib.contextmanager

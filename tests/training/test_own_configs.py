@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxnets import learning, recurrent
 from jaxnets.training import build, config, restore, rundir
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.exporting import artifacts
 
 OWN = """
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -98,6 +99,54 @@ def test_run_of_a_user_package_is_trained_and_opened_if_trusted(own, tmp_path):
     assert (opened.model.num_classes, opened.step) == (10, 3)
     with pytest.raises(UsageError, match="use --trust=own_package to import own_package"):
         restore.open_run(workdir)
+
+
+QUANTILES = """
+import jax.numpy as jnp
+from jaxnets import learning, reports, tasks
+
+def quantiles(model, spec, make_learner, *, count: int = 3) -> tasks.Task:
+    network = model(num_outputs=count)
+    def loss(variables, batch, context):
+        return jnp.mean((network.apply(variables, batch["inputs"]) - batch["targets"]) ** 2), learning.Aux()
+    def predict(variables, batch):
+        return {"quantiles": network.apply(variables, batch["inputs"])}
+    built = tasks.regression(network, spec, make_learner)
+    learner = make_learner(lambda key, batch: network.init(key, batch["inputs"]), loss)
+    return built._replace(
+        learner=learner, evaluators={}, objective=None, reports={},
+        endpoints={"predict": tasks.Endpoint(predict, {"inputs": ("batch",)})},
+    )
+
+def report(variables, splits, key, model):
+    return {"outputs": reports.Text(str(model.num_outputs))}
+"""
+
+
+def test_run_of_a_task_with_another_number_of_outputs_is_opened(tmp_path, monkeypatch):
+    """A task may predict several numbers, such as quantiles, for each quantity of the data."""
+    (tmp_path / "own_quantiles.py").write_text(QUANTILES)
+    table = tmp_path / "table.csv"
+    table.write_text("x,y\n" + "".join(f"{n},{n % 7}\n" for n in range(100)))
+    settings = {
+        "task": "own_quantiles.quantiles",
+        "data": {"name": "data.table", "path": str(table), "target": "y", "target_type": "quantities", "batch_size": 8},
+        "model": {"name": "modules.MLP", "hidden_sizes": (3,)},
+        "reports": {"outputs": "own_quantiles.report"},
+        "train": {"steps": 2},
+    }
+    (tmp_path / "own.py").write_text(f"def get_config():\n    return {settings!r}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ready_settings, dataset, *_ = ready(name=str(tmp_path / "own.py"))
+    workdir = tmp_path / "run"
+    rundir.claim(workdir, ready_settings, dataset)
+    trained(workdir, name=str(tmp_path / "own.py"))
+    assert (workdir / "samples" / "outputs.txt").read_text().strip() == "3"
+    opened = restore.open_run(workdir, trusted=("own_quantiles",))
+    assert opened.model.num_outputs == 3
+    inputs = {"inputs": np.zeros((5, 1), np.float32)}
+    assert opened.task.endpoints["predict"].function(opened.variables, inputs)["quantiles"].shape == (5, 3)
+    assert artifacts.of_run(opened).functions["forward"].out_avals[0].shape[1:] == (3,)
 
 
 @pytest.fixture
