@@ -18,12 +18,13 @@ from jaxnets.training.reporting.metrics import read_metrics
 
 PAGE = (ROOT / "docs" / "guides" / "tpu.md").read_text()
 SCRIPT = ROOT / "docs" / "on_every_host.sh"
+SETUP = ROOT / "docs" / "set_up_host.sh"
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_commands_are_valid_shell():
     assert len(BLOCKS) >= 5
-    for text in (*BLOCKS, SCRIPT.read_text()):
+    for text in (*BLOCKS, SCRIPT.read_text(), SETUP.read_text()):
         done = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr
 
@@ -42,6 +43,36 @@ def test_linked_files_exist():
         assert target.startswith("https://") or (ROOT / "docs" / "guides" / target).exists(), target
     for path in re.findall(r"docs/\w+\.\w+", PAGE):
         assert (ROOT / path).exists(), path
+
+
+# A Python that records its arguments and makes an environment with itself. Its version is too old if OLD is 1.
+FAKE_PYTHON = """#!/bin/sh
+echo "$0 $*" >> calls.txt
+case "$1 $2" in
+    "-c import sys; sys.exit"*) exit "$OLD" ;;
+    "-m venv" | "-m uv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_setup_script_installs_a_newer_python_if_needed(old, tmp_path):
+    fake = tmp_path / "fake_python"
+    fake.write_text(FAKE_PYTHON)
+    fake.chmod(0o755)
+    own = {**os.environ, "PYTHON": str(fake), "OLD": str(int(old))}
+    done = subprocess.run(["sh", SETUP], cwd=tmp_path, env=own, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    calls = [line.removeprefix(str(fake)).strip() for line in (tmp_path / "calls.txt").read_text().splitlines()]
+    made = ["-m pip install --quiet --user uv", "-m uv venv --seed --python 3.12 .venv"] if old else ["-m venv .venv"]
+    assert [call for call in calls if call in made] == made
+    assert ".venv/bin/python -m pip install --quiet .[train,tpu]" in calls
+    assert ("older than 3.11" in done.stderr) == old
+
+
+def test_setup_script_accepts_this_python():
+    check = re.search(r"-c '(import sys; sys.exit.*?)'", SETUP.read_text()).group(1)
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 
 @pytest.fixture
