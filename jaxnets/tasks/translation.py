@@ -57,7 +57,7 @@ def translation(
 
     Raises:
         MissingExtraError: If ``[text]`` is not installed.
-        ValueError: If ``scheduled_sampling`` or ``label_smoothing`` is not from 0 to below 1.
+        ValueError: If ``scheduled_sampling`` or ``label_smoothing`` is not in [0, 1).
     """
     extras.require("jaxnets.tasks.translation", "text")  # BLEU needs it; the error must come before training
     check_probability("scheduled_sampling", scheduled_sampling)

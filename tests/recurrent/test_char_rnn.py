@@ -106,7 +106,7 @@ BAD = {
     ),
     "layers": (dict(num_layers=0), TOKENS, None, "`num_layers` must be an integer of at least 1, got 0"),
     "hidden": (dict(hidden_size=-2), TOKENS, None, "`hidden_size` must be an integer of at least 1, got -2"),
-    "dropout": (dict(dropout=1.0), TOKENS, None, "`dropout` must be a number from 0 to below 1, got 1.0"),
+    "dropout": (dict(dropout=1.0), TOKENS, None, r"`dropout` must be a number in \[0, 1\), got 1.0"),
     "tie": (
         dict(tie_embeddings=True),
         TOKENS,

@@ -121,12 +121,12 @@ BAD = {
     "merge": (lambda: run_both(XS, merge="product"), "`merge` must be one of concat, sum, mean, max, got 'product'"),
     "connect": (
         lambda: recurrent.stacked(layers(CELL), XS, connect="dense"),
-        "`connect` must be plain, residual or skip",
+        "`connect` must be one of plain, residual, skip",
     ),
     "carries": (lambda: recurrent.stacked(layers(CELL), XS, ()), r"`carry` must have one item per layer \(1\), got 0"),
     "dropout": (
         lambda: recurrent.stacked(layers(CELL), XS, dropout=1.0),
-        "`dropout` must be a number from 0 to below 1",
+        r"`dropout` must be a number in \[0, 1\)",
     ),
     "layers": (
         lambda: recurrent.StackedRNN(CELL, num_layers=0).init(jax.random.key(0), XS),

@@ -105,7 +105,7 @@ def test_dropout_is_applied_in_training_only():
         ({"cell": "lstm"}, "such as recurrent.gru, got 'lstm'"),
         ({"hidden_size": 0}, "`hidden_size` must be an integer of at least 1, got 0"),
         ({"pooling": "sum"}, "`pooling` must be last, max, mean, attention or none, got 'sum'"),
-        ({"dropout": 1.0}, "`dropout` must be a number from 0 to below 1, got 1.0"),
+        ({"dropout": 1.0}, r"`dropout` must be a number in \[0, 1\), got 1.0"),
     ],
 )
 def test_wrong_arguments_are_rejected(arguments, message):

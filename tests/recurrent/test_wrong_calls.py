@@ -256,7 +256,7 @@ WRONG = {
     ),
     "dropout rate of 1": (
         lambda: recurrent.recurrent_dropout_masks(KEY, GRU, PARAMS, XS, 1.0),
-        "`rate` must be a number from 0 to below 1, got 1.0",
+        r"`rate` must be a number in \[0, 1\), got 1.0",
     ),
     "masks for params of a module": (
         lambda: recurrent.recurrent_dropout_masks(KEY, GRU, {"params": PARAMS}, XS, 0.1),
@@ -310,11 +310,11 @@ WRONG = {
     ),
     "connect": (
         lambda: init(recurrent.StackedRNN(GRU, connect="dense"), XS),
-        "`connect` must be plain, residual or skip",
+        "`connect` must be one of plain, residual, skip",
     ),
     "dropout of a layer": (
         lambda: init(recurrent.StackedRNN(GRU, dropout=1.5), XS),
-        "`dropout` must be a number from 0 to below 1",
+        r"`dropout` must be a number in \[0, 1\)",
     ),
     "cell instead of a function": (
         lambda: init(recurrent.SequenceModel(num_outputs=2, cell=GRU), XS),

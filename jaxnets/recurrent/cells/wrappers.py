@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.array_types import Array, Bool, Float, Key, PyTree
+from jaxnets.ops.checks import check_probability
 from jaxnets.recurrent.cell import Cell, LinearStep, Params, get_weight, main_input
 from jaxnets.recurrent.checking import as_arrays, check_cell, check_params, time_axis
 
@@ -139,7 +140,7 @@ def recurrent_dropout_masks(
         cell: The cell, with or without ``recurrent_dropout``.
         params: Its parameters.
         xs: ``[*batch, T, D]``, for its shape and dtype.
-        rate: Probability of dropping a unit, from 0 to below 1.
+        rate: Probability of dropping a unit, in [0, 1).
 
     Returns:
         ``{product: mask}`` with one mask ``[*batch, H]`` per state product. The entries are 0 or 1 / (1 - rate).
@@ -149,8 +150,7 @@ def recurrent_dropout_masks(
     """
     check_cell(cell)
     check_params(params)
-    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ValueError(f"`rate` must be a number from 0 to below 1, got {rate!r}")
+    check_probability("rate", rate)
     xs = main_input(as_arrays("xs", xs))
     shapes: dict[str, tuple[int, ...]] = {}
     rest = {name: value for name, value in params.items() if name not in ("input", "recurrent")}

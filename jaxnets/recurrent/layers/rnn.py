@@ -1,19 +1,17 @@
 """Linen modules of recurrent layers."""
 
 import functools
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from flax.typing import Dtype
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Integer
-from jaxnets.ops.checks import check_depth
+from jaxnets.ops.checks import check_depth, check_integer, check_probability
 from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, main_input
 from jaxnets.recurrent.checking import as_arrays, check_cell, time_axis
@@ -27,17 +25,15 @@ def check_network(cell: Any, dropout: float, **sizes: int) -> None:
 
     Args:
         cell: Must be a function from the number of hidden units to a cell.
-        dropout: Must be from 0 to below 1.
+        dropout: Must be in [0, 1).
         **sizes: Must be positive integers; ``num_layers`` also has an upper limit.
     """
     if not callable(cell):
         raise ValueError(f"`cell` must be a function from hidden_size to a cell, such as recurrent.gru, got {cell!r}")
     check_depth(**{name: size for name, size in sizes.items() if name == "num_layers"})
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"`{name}` must be an integer of at least 1, got {size!r}")
-    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be a number from 0 to below 1, got {dropout!r}")
+        check_integer(name, size)
+    check_probability("dropout", dropout)
 
 
 def apply_dropout(dropout: nn.Dropout, xs: jax.Array) -> jax.Array:
@@ -214,8 +210,7 @@ class StackedRNN(nn.Module):
             The last carry of every layer, and the outputs ``[*batch, T, features]``.
         """
         check_depth(num_layers=self.num_layers)
-        if isinstance(self.num_layers, bool) or not isinstance(self.num_layers, int) or self.num_layers < 1:
-            raise ValueError(f"`num_layers` must be an integer of at least 1, got {self.num_layers!r}")
+        check_integer("num_layers", self.num_layers)
 
         def layer(name: str) -> Layer:
             if self.bidirectional:

@@ -1,7 +1,6 @@
 """Bidirectional scans and stacks of layers, as functions of whole sequences."""
 
 import functools
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float, Key
+from jaxnets.ops.checks import check_choice, check_probability
 from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.recurrent.cell import Carry, Cell, Params
 from jaxnets.recurrent.checking import as_arrays, described
@@ -58,8 +58,7 @@ def bidirectional(
     for name, pair in (("cells", cells), ("params", params)) + ((("carry", carry),) if carry is not None else ()):
         if not isinstance(pair, (tuple, list)) or isinstance(pair, Cell) or len(pair) != 2:
             raise ValueError(f"`{name}` must be a pair (forward, backward), got {described(pair)}")
-    if merge not in MERGES:
-        raise ValueError(f"`merge` must be one of {', '.join(MERGES)}, got {merge!r}")
+    check_choice("merge", merge, MERGES)
     options = {**options, "time_major": time_major}
     forward_resets: Any = resets
     backward_resets: Any = resets
@@ -104,8 +103,7 @@ def stacked(
         ValueError: ``layers`` is not a sequence of functions, ``carry`` has another length, or ``connect`` or
             ``dropout`` has a wrong value.
     """
-    if connect not in ("plain", "residual", "skip"):
-        raise ValueError(f"`connect` must be plain, residual or skip, got {connect!r}")
+    check_choice("connect", connect, ("plain", "residual", "skip"))
     if callable(layers) or not all(map(callable, layers)) or not len(layers):
         raise ValueError(
             f"`layers` must be one or more functions (xs, carry) -> (carry, ys), such as lambda xs, carry: "
@@ -115,8 +113,7 @@ def stacked(
     if carry is not None and (not isinstance(carry, (tuple, list)) or len(carry) != len(layers)):
         got = len(carry) if isinstance(carry, (tuple, list)) else described(carry)
         raise ValueError(f"`carry` must have one item per layer ({len(layers)}), got {got}")
-    if not isinstance(dropout, numbers.Real) or not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be a number from 0 to below 1, got {dropout!r}")
+    check_probability("dropout", dropout)
     carries, outputs, ys = [], [], xs
     for i, layer in enumerate(layers):
         inputs = jnp.concatenate([xs, ys], axis=-1) if connect == "skip" and i else ys
