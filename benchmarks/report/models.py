@@ -14,7 +14,7 @@ def attention(name: str, result: dict[str, Any]) -> list[str]:
         for which in ("gradient", "forward"):
             rows = [row for row in result["attention"] if row["part"] == part]
             shapes = [f"{row['batch']}, {row['length']:,}" for row in rows]
-            lines += [f"### {part.capitalize()}, {which}", "", *_table("B, T", shapes, rows, which), ""]
+            lines += [f"#### {part.capitalize()}, {which}", "", *_table("B, T", shapes, rows, which), ""]
     if "decoder" in result:
         decoder = result["decoder"]
         lines += [
@@ -49,7 +49,7 @@ def sets(name: str, result: dict[str, Any]) -> list[str]:
     for part in dict.fromkeys(row["part"] for row in result["sets"]):
         for which in ("gradient", "forward"):
             rows = [row for row in result["sets"] if row["part"] == part]
-            lines += [f"### {part}, {which}", "", *_table("N", [f"{row['size']:,}" for row in rows], rows, which), ""]
+            lines += [f"#### {part}, {which}", "", *_table("N", [f"{row['size']:,}" for row in rows], rows, which), ""]
     return lines
 
 
@@ -64,7 +64,7 @@ def convolution(name: str, result: dict[str, Any]) -> list[str]:
     ]
     for which, title in (("gradient", "training step"), ("forward", "forward")):
         names = list(dict.fromkeys(name for row in result["convolution"] for name in row[which]))
-        lines += [f"### {title.capitalize()}", "", f"| model | images | MB | {' | '.join(names)} |"]
+        lines += [f"#### {title.capitalize()}", "", f"| model | images | MB | {' | '.join(names)} |"]
         lines.append("|---|---|--:|" + "--:|" * len(names))
         for row in result["convolution"]:
             rates = (f"{1e3 * row['batch'] / row[which][n]['ms']:,.1f}" if n in row[which] else "" for n in names)
@@ -79,7 +79,7 @@ def scaling(name: str, result: dict[str, Any]) -> list[str]:
     share = result["memory"]["share"]
     lines = [
         *heading(name, result),
-        f"Training on {result['devices']} simulated devices. [docs/scaling.md](../docs/scaling.md) has the bytes sent, "
+        f"Training on {result['devices']} simulated devices. [Scaling](scaling.md) has the bytes sent, "
         "the memory, and an estimate for a pod. With full sharding, the memory of a device for GPT-2 and its optimizer "
         f"is {share:.2f} of an eighth of the total (target: at most 1.3).",
         "",

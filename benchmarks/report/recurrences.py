@@ -1,10 +1,7 @@
 """Sections of the report about the results of benchmarks.recurrent."""
 
 import math
-from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from benchmarks.report.heading import heading
 
@@ -86,39 +83,14 @@ def summary(result: dict[str, Any]) -> list[str]:
     return [f"- {line}" for line in lines]
 
 
-def draw(path: Path, result: dict[str, Any]) -> None:
-    """Plots the time of a gradient relative to jaxnets, with a bar for each row and library."""
-    rows = [row for row in result["rows"] if "gradient" in row]
-    names = list(dict.fromkeys(name for row in rows for name in ratios_of(row, "gradient")))
-    figure = Figure(figsize=(10, 0.42 * len(rows) + 1.4))
-    axes = figure.subplots()
-    height = 0.8 / max(len(names), 1)
-    for i, name in enumerate(names):
-        bars = [
-            (y + (i + 0.5) * height - 0.4, 1 / ratio)
-            for y, row in enumerate(rows)
-            if (ratio := ratios_of(row, "gradient").get(name))
-        ]
-        axes.barh([y for y, _ in bars], [x for _, x in bars], height, label=name, color=f"C{i}")
-    axes.axvline(1, color="black", lw=1.5, label="jaxnets")
-    labels = [f"{row['cell']} {'x'.join(map(str, row['shape']))}" for row in rows]
-    axes.set_yticks(range(len(rows)), labels)
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="time of a gradient relative to jaxnets (above 1: slower than jaxnets)")
-    axes.legend(fontsize=8)
-    axes.grid(axis="x", alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
-
-
 def recurrence(name: str, result: dict[str, Any]) -> list[str]:
     """Returns the section of a result of benchmarks.recurrent.recurrence."""
     lines = [*heading(name, result), f"{result['product_gflops']:,.0f} GFLOP/s in a large matrix product.", ""]
     lines += [*summary(result), ""]
     for which in ("gradient", "forward"):
         if any(which in row for row in result["rows"]):
-            lines += [f"### {which.capitalize()}", "", *table(result, which), ""]
-    return [*lines, f"![Gradients compared with other libraries]({name}.png)", ""] if len(result["rows"]) > 1 else lines
+            lines += [f"#### {which.capitalize()}", "", *table(result, which), ""]
+    return lines
 
 
 def variants(name: str, result: dict[str, Any]) -> list[str]:
@@ -151,7 +123,7 @@ def long(name: str, result: dict[str, Any]) -> list[str]:
         time = lambda timing: "not run" if timing["ms"] is None else f"{timing['ms']:,.1f}"
         cells = (f"{time(row[name])} / {row[name]['mb']:,.1f}" for name in names)
         lines.append(f"| {int(length):,} | {' | '.join(cells)} |")
-    picture = ["![Time and memory against T](../docs/pictures/long.png)", ""] if name == "long" else []
+    picture = ["![Time and memory against T](pictures/long.png)", ""] if name == "long" else []
     return [*lines, "", *picture]
 
 
