@@ -19,11 +19,12 @@ ROOT = Path(__file__).parent.parent
 # Programs under test are compiled with the user's flags, not with OWN_FLAGS, also in pytest-xdist workers.
 PROGRAMS_FLAGS = os.environ.setdefault("XLA_FLAGS_OF_PROGRAMS", os.environ.get("XLA_FLAGS", ""))
 # Tests compile thousands of small programs and run each of them once. Half of the time would be LLVM optimization and
-# XLA's newer fusion emitters.
-OWN_FLAGS = ["--xla_backend_optimization_level=0"]
+# XLA's newer fusion emitters, and a seventh of the rest the division of a program between threads.
+OWN_FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
 if jax.__version_info__ < (0, 11):  # later versions of XLA do not accept this flag
     OWN_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([PROGRAMS_FLAGS, *OWN_FLAGS])
+gc.set_threshold(100_000, 20, 100)  # tracing allocates many objects that stay
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads its options
