@@ -19,12 +19,12 @@ class BatchNorm(nn.Module):
     .. math::
         y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
-    In training, the mean and the biased variance are those of the batch. In evaluation, they are the running
+    In training, the mean and the biased variance are computed from the batch. In evaluation, they are the running
     statistics. The running variance averages unbiased variances, as in the paper and in torch. ``flax.linen.BatchNorm``
     averages biased ones, so its weights differ from torch's after one step.
 
-    The variance is stable for data far from zero: the squares are those of differences from a value near the mean,
-    which is computed from the same batch. In training, the output does not depend on the running statistics.
+    The variance is stable for data far from zero: it squares differences from a value near the mean, which is
+    computed from the same batch. In training, the output does not depend on the running statistics.
 
     Under ``jax.jit``, a batch sharded over several devices is normalized by the statistics of the whole batch. A module
     that is called several times in one step (as in siamese networks) updates its running statistics at each call.

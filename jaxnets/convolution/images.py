@@ -43,7 +43,7 @@ class ImageModel(nn.Module):
         raise NotImplementedError
 
     def logits(self: Any, x: Float[Array, "B D"], **options: Any) -> Float[Array, "B classes"]:
-        """Computes logits, at least float32, by a dense head; ``options`` are those of ``flax.linen.Dense``."""
+        """Computes logits, at least float32, by a dense head; ``options`` are passed to ``flax.linen.Dense``."""
         return nn.Dense(self.num_classes, dtype=at_least_float32(self.dtype), name="head", **options)(x)
 
 
@@ -79,7 +79,7 @@ def check_images(model: nn.Module, images: Any, min_size: int, first_layer: Sequ
 
 
 def num_input_features(model: nn.Module, layer: Sequence[str], x: Shaped[Array, "..."]) -> int:
-    """Returns the input features of the layer at path ``layer``; those of ``x`` if it has no parameters yet."""
+    """Returns the input features of the layer at path ``layer``; the features of ``x`` if it has no parameters yet."""
     node = model.variables.get("params", {})
     for key in (*layer, "kernel"):
         node = node.get(key, {})

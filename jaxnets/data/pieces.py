@@ -51,7 +51,7 @@ def byte_of() -> dict[str, int]:
 
 
 def learn(texts: Iterable[str], size: int, symbols: Sequence[str], by_line: bool) -> str:
-    """Returns the JSON of a tokenizer trained on texts; arguments and errors are those of ``learn_pieces``."""
+    """Returns the JSON of a tokenizer trained on texts; arguments and errors as in ``learn_pieces``."""
     extras.require(__name__, "text")
     from tokenizers import models, trainers
     from tokenizers.pre_tokenizers import ByteLevel

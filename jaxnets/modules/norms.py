@@ -1,7 +1,7 @@
 """Normalization layers of Linen that also run under strict dtype promotion.
 
 Linen promotes bfloat16 to float32 internally, which ``jax_numpy_dtype_promotion="strict"`` refuses. Parameters,
-statistics and results are those of Linen.
+statistics and results equal Linen's.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Reports on models of sets, which a config can add to those of its task.
+"""Reports on models of sets, which a config can add to the reports of its task.
 
 A report is ``(variables, splits, key, *, model) -> {name: figure}``. It draws a set of the first validation batch, and
 returns an empty dict for other models.

@@ -124,8 +124,8 @@ def multilabel_classification(model: Model, spec: Labels, make_learner: MakeLear
     """Returns the task of a model with logits ``[B, C]`` for examples with any number of C labels.
 
     The loss is the binary cross entropy, averaged over labels, in nats. Metrics are ``accuracy``, the fraction of
-    correct labels; ``exact_match``, the fraction of examples with all labels correct; and those of
-    ``evaluators.multilabel``.
+    correct labels; ``exact_match``, the fraction of examples with all labels correct; and the metrics
+    of ``evaluators.multilabel``.
 
     Args:
         model: As above.

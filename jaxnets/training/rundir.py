@@ -73,7 +73,7 @@ def claim(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, s
 
 
 def check(workdir: Path, config: ConfigDict, dataset: Dataset, used: dict[str, str] | None = None) -> None:
-    """Checks that a run can start or resume in a folder, without writing. The arguments are those of ``claim``.
+    """Checks that a run can start or resume in a folder, without writing. The arguments are as in ``claim``.
 
     Raises:
         UsageError: The folder contains checkpoints of a run with another config (the differences are listed), or it

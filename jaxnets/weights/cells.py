@@ -60,7 +60,7 @@ def identify_cell(cell: Mapping[str, Any], source: str) -> tuple[str, dict[str, 
         source: Start of error messages.
 
     Returns:
-        The kind of the cell, one of those of ``KINDS``, and its arrays by path, such as ``input/kernel``.
+        The kind of the cell, a name in ``KINDS``, and its arrays by path, such as ``input/kernel``.
 
     Raises:
         ValueError: If the cell is of no such kind, or if the shapes of its arrays do not match.

@@ -8,9 +8,9 @@ from typing import Any
 from jaxnets.weights.check import listed, lists_to_arrays, rename_keys
 from jaxnets.weights.files import read_flat
 
-# Names of wrapper modules: those of DataParallel, torch.compile, FSDP and activation checkpointing.
+# Names of wrapper modules of DataParallel, torch.compile, FSDP and activation checkpointing.
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-# Counters in a state dict: those of batch norms and torch.optim.swa_utils.
+# Counters of batch norms and of torch.optim.swa_utils.
 COUNTERS = re.compile(r"(?:^|\.)(?:num_batches_tracked|n_averaged)$")
 
 # Keys that replace a weight under torch's weight_norm, spectral_norm and pruning.

@@ -1,6 +1,6 @@
 """EfficientNet (Tan and Le 2019, arXiv:1905.11946), with compound scaling of depth, width and image size.
 
-The momentum and epsilon of batch normalization are those of torchvision: the paper's values for B5 to B7, and torch's
+The momentum and epsilon of batch normalization are torchvision's: the paper's values for B5 to B7, and torch's
 defaults for B0 to B4.
 """
 
@@ -103,7 +103,7 @@ class EfficientNet(ImageModel):
     Attributes:
         width_mult: Width coefficient: the channels relative to B0, rounded to multiples of 8.
         depth_mult: Depth coefficient: the blocks of a stage relative to B0, rounded up.
-        stages: Stages before scaling; by default those of B0.
+        stages: Stages before scaling; by default the stages of B0.
         num_classes: Classes; 0: no head, the output is ``pooled``.
         dropout: Dropout rate before the head.
         stochastic_depth: Rate of stochastic depth; it is scaled by k / n for block k of n, counted from 0.

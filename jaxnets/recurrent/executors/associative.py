@@ -62,8 +62,8 @@ class Associative:
 
     Attributes:
         chunk: Number of steps of a block. None selects it from the sizes. T does not need to be a multiple of it.
-        keep: The states saved for the backward pass: ``"carries"``, those of every step, or ``"boundaries"``, the state
-            before each block, from which the others are recomputed.
+        keep: The states saved for the backward pass: ``"carries"``, the state of every step, or ``"boundaries"``, the
+            state before each block, from which the others are recomputed.
     """
 
     chunk: int | None = None
@@ -96,7 +96,7 @@ def check_linear(caller: str, cell: Cell) -> None:
 def associative_scan(
     cell: Cell, plan: Plan, params: Params, xs: Any, carry: Carry, initial: Carry, nondiff: Any, masks: StepMasks
 ) -> tuple[Carry, jax.Array]:
-    """Computes the last carry and ys of a cell with a ``LinearStep``; the arguments are those of ``sequential_scan``.
+    """Computes the last carry and ys of a cell with a ``LinearStep``; the arguments are as in ``sequential_scan``.
 
     ``plan.chunk`` is the number of steps of a block. ``plan.unroll`` is not used.
     """

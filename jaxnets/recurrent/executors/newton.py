@@ -62,8 +62,8 @@ class Newton:
         warn: Whether to emit the ``RuntimeWarning``. It is a callback to the host, which programs exported for another
             platform do not support.
         chunk: Number of steps for which gradients are computed together, as in ``Sequential``.
-        keep: The carries saved for the backward pass: ``"carries"``, those of every step, or ``"boundaries"``, the
-            first of every chunk.
+        keep: The carries saved for the backward pass: ``"carries"``, the carry of every step, or ``"boundaries"``,
+            the first carry of every chunk.
     """
 
     tolerance: float | None = None
@@ -115,7 +115,7 @@ def newton_scan(
     nondiff: Any,
     masks: StepMasks,
 ) -> tuple[Carry, jax.Array, Solution]:
-    """Computes the last carry, ys and the ``Solution``; the other arguments are those of ``sequential_scan``.
+    """Computes the last carry, ys and the ``Solution``; the other arguments are as in ``sequential_scan``.
 
     The backward pass is that of the sequential executor, which depends on the carries alone.
     """

@@ -48,7 +48,8 @@ class Sequential:
         keep: The arrays saved for the backward pass: ``"carries"``, the carry of every step; ``"boundaries"``, the
             first carry of every chunk, which needs less memory and runs each chunk twice; or ``"products"``, carries
             and state products, which needs more memory and computes no product twice. None selects ``"products"`` on
-            CPUs if the products of one step are large and those of all steps take at most 256 MB, else ``"carries"``.
+            CPUs if the products of one step are large and the products of all steps take at most 256 MB, else
+            ``"carries"``.
         unroll: Number of steps unrolled in the inner loop.
     """
 

@@ -93,7 +93,7 @@ def persistent(
     nondiff: Any,
     masks: StepMasks,
 ) -> tuple[Carry, jax.Array]:
-    """Computes the last carry and ys; the other arguments are those of ``sequential_scan``."""
+    """Computes the last carry and ys; the other arguments are as in ``sequential_scan``."""
     length = jax.tree.leaves(xs)[0].shape[plan.axis]
     batch = jax.tree.leaves(carry)[0].shape[:-1]
 

@@ -162,7 +162,7 @@ class Checkpoints:
         return self._select(which, flag, lambda step: step)[0]
 
     def shapes(self, which: str, flag: str = "--step") -> Any:
-        """Returns the abstract variables of a checkpoint. Arguments and errors are those of ``restore_variables``."""
+        """Returns the abstract variables of a checkpoint. Arguments and errors as in ``restore_variables``."""
 
         def read(step: int) -> Any:
             with self._arrays() as manager:

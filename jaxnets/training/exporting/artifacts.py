@@ -45,7 +45,7 @@ def of_run(run: Run) -> Artifacts:
     """Exports the functions of a run's task.
 
     All sizes that the task names are symbolic. If the model cannot be traced with symbolic lengths, only the batch size
-    is symbolic, and the lengths are those of the run's batches.
+    is symbolic, and the lengths are taken from the run's batches.
     """
     try:
         return _of_run(run, symbolic_lengths=True)

@@ -45,7 +45,7 @@ class Named:
     types: tuple[type, ...] = (object,)
 
     def __call__(self, **more: Any) -> Any:
-        """Calls the function with further arguments; those of the config take precedence."""
+        """Calls the function with further arguments; arguments of the config take precedence."""
         result = calls.call(self.name, self.function, {**more, **self.arguments})
         if not isinstance(result, self.types):
             raise UsageError(f"{self.name} must return {self.description}, got {type(result).__name__}")

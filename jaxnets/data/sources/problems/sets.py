@@ -192,7 +192,7 @@ def prevalence(size: int = 100, batch_size: int = 20, seed: int = 0) -> Dataset:
     """Quantification: the prevalence of each class in a bag of digits.
 
     Class probabilities follow a flat Dirichlet distribution (the artificial prevalence protocol). The target is the
-    realized prevalence in the bag. The images are those of ``odd_one_out``.
+    realized prevalence in the bag. The images are as in ``odd_one_out``.
 
     Args:
         size: N, digits of a bag.
