@@ -117,7 +117,7 @@ def test_wrappers_compose():
 def test_rate_outside_of_the_unit_interval_is_rejected(rate):
     with pytest.raises(ValueError, match="`rate` must be a number from 0 to"):
         recurrent.zoneout(LSTM, rate)
-    with pytest.raises(ValueError, match="`rate` must be a number from 0 to"):
+    with pytest.raises(ValueError, match=r"`rate` must be a number in \[0, 1\)"):
         recurrent.recurrent_dropout_masks(jax.random.key(0), LSTM, PARAMS, XS, rate)
 
 
