@@ -40,7 +40,8 @@ def main(overrides: program.Overrides) -> None:
         print(f"{name:<20}  {size:>14,} bytes")
     (reads,) = export_folder.describe(exports.functions["forward"])["reads"]
     print(f"\nimport sys; sys.path.append({str(folder)!r}); from load import load  # needs only jax")
-    names = (name for name in reads if name != exported.REST)  # the loader computes REST from the inputs
+    # The loader computes REST from the inputs, which are the positional argument.
+    names = sorted((name for name in reads if name != exported.REST), key=lambda name: name != "inputs")
     arrays = ", ".join(name if name == "inputs" else f"{name}={name}" for name in names)
     print(f"outputs = load({str(folder)!r})({arrays})")
 
