@@ -4,7 +4,7 @@ python -m benchmarks.report
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,7 @@ class Family(NamedTuple):
 
     name: str
     title: str
-    sections: dict[str, Callable[[str, Result], list[str]]]
+    sections: Mapping[str, Callable[[str, Result], list[str]]]
     chart: Callable[[Result], Figure]
     caption: str
 
