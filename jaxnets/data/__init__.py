@@ -10,11 +10,13 @@ from jaxnets.data.formats.text_files import read, standard_library
 from jaxnets.data.new_rows import read_inputs, read_labeled
 from jaxnets.data.preprocessing import preprocess
 from jaxnets.data.sources.batches import in_order, shuffled
+from jaxnets.data.sources.forecasting import forecasting
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
 from jaxnets.data.sources.labeled_images import images
 from jaxnets.data.sources.labeled_series import digits, idx, mnist1d, series
 from jaxnets.data.sources.labeled_sets import labeled_sets
 from jaxnets.data.sources.pairs import pairs, read_pairs
+from jaxnets.data.sources.problems.chaos import mackey_glass
 from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
 from jaxnets.data.sources.problems.points import gaussian_ring
 from jaxnets.data.sources.problems.sets import (
@@ -29,13 +31,14 @@ from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
-from jaxnets.data.targets import Classes, Labels, Quantities, Unlabeled
+from jaxnets.data.targets import Classes, Horizon, Labels, Quantities, Unlabeled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
     "Classes",
     "Dataset",
     "Examples",
+    "Horizon",
     "Labels",
     "Quantities",
     "Unlabeled",
@@ -44,6 +47,7 @@ __all__ = [
     "copying",
     "digit_sum",
     "digits",
+    "forecasting",
     "gaussian_mixtures",
     "gaussian_ring",
     "idx",
@@ -53,6 +57,7 @@ __all__ = [
     "jpeg_images",
     "labeled_sets",
     "learn_pieces",
+    "mackey_glass",
     "mnist1d",
     "odd_one_out",
     "once",

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, moments_of, statistics_of
+from jaxnets.data.timestamps import Frequency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,4 +134,58 @@ class Columns:
         return statistics_of(self.origin, self.offset, self.std)
 
 
-Inputs = Rows | Pixels | Images | Columns
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Windows of regular series, with covariates; see ``sources.forecasting``.
+
+    Values are ``(raw - mean) / std`` for each of the C + P + F + S numbers of targets, past, future and static
+    covariates, as in ``Rows``. Origin, offset and std are None if they are not standardized.
+
+    Attributes:
+        targets: Names of the targets.
+        context: T, steps of a window.
+        horizon: H, steps to forecast.
+        time: Name of the column of timestamps; empty for none.
+        series: Name of the column that names series; empty for none.
+        past, future, static: Names of the covariates.
+        count, unit: The frequency, as in ``timestamps.Frequency``.
+        origin: Integers or float64, one per number.
+        offset: float64, one per number.
+        std: Standard deviations, float64, positive.
+    """
+
+    targets: tuple[str, ...]
+    context: int
+    horizon: int
+    time: str = ""
+    series: str = ""
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    count: int = 1
+    unit: str = "1"
+    origin: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        names = (self.time, self.series, *self.targets, *self.past, *self.future, *self.static)
+        if not self.targets or not all(isinstance(name, str) for name in names):
+            raise ValueError("`targets` and the other columns must be strings, with at least one target")
+        if not all(type(size) is int and size > 0 for size in (self.context, self.horizon)):
+            raise ValueError(f"`context` and `horizon` must be positive integers, got {self.context}, {self.horizon}")
+        Frequency(self.count, self.unit)
+        check_moments(self.origin, self.offset, self.std, self.size)
+
+    @property
+    def size(self) -> int:
+        """The number of targets and covariates."""
+        return len(self.targets) + len(self.past) + len(self.future) + len(self.static)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Statistics for standardization, or None."""
+        return statistics_of(self.origin, self.offset, self.std)
+
+
+Inputs = Rows | Pixels | Images | Columns | Windows

@@ -9,13 +9,14 @@ from jaxnets.data.formats.csv_table import Cells, Table, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, features_of, is_npz, table_array, targets_of
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
-from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
+from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows, Windows
 from jaxnets.data.labels import MAX_CLASSES
+from jaxnets.data.new_series import all_windows, last_windows
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.image_folder import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
 from jaxnets.data.target_arrays import encode_with_spec
-from jaxnets.data.targets import Classes, Quantities, Spec
+from jaxnets.data.targets import Classes, Horizon, Quantities, Spec
 from jaxnets.ops.host.printable import printable
 
 Arrays = dict[str, np.ndarray]
@@ -29,7 +30,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
 
     Args:
         path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file; for ``Pixels`` an
-            npz or IDX file; for ``Images`` a folder of images, one image, or an npz file.
+            npz or IDX file; for ``Images`` a folder of images, one image, or an npz file; for ``Windows`` a CSV or npz
+            file of series, as ``new_series.last_windows`` reads it.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
@@ -39,6 +41,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     Raises:
         ValueError: The file cannot be read, or a row does not match the training data.
     """
+    if isinstance(inputs, Windows):
+        return last_windows(path, inputs)
     if isinstance(inputs, Images) and not _is_archive(path):
         return _images(files_below(path), inputs)
     if isinstance(inputs, Columns) and not is_npz(path):
@@ -70,6 +74,8 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
         ValueError: As in ``read_inputs``, or a target does not occur in the training data.
     """
     shown = printable(path)
+    if isinstance(inputs, Windows) and isinstance(spec, Horizon):
+        return all_windows(path, inputs, spec)
     if isinstance(inputs, Images) and not _is_archive(path):
         classes = classes_below(path)
         given = [name for name, files in classes.items() for _ in files]

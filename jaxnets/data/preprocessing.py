@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from jaxnets.data import statistics
-from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows
+from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows, Windows
 
 
 def preprocess(
@@ -25,6 +25,8 @@ def preprocess(
     Raises:
         ValueError: A number is not finite in float32.
     """
+    if isinstance(inputs, Windows):
+        return _windows(inputs, raw, arrays)
     given = {**raw}
     values = raw["inputs"]
     if isinstance(inputs, Columns):
@@ -48,6 +50,34 @@ def preprocess(
         row, *index = np.argwhere(~np.isfinite(result))[0].tolist()
         where = ", ".join(map(str, index))
         raise ValueError(f"row {row} must be finite in float32, got {result[(row, *index)]} at position {where}")
+    return given
+
+
+def _windows(inputs: Windows, raw: Mapping[str, np.ndarray], arrays: Collection[str]) -> dict[str, np.ndarray]:
+    """Standardizes windows and their covariates; missing values become 0, and ``observed`` their mask if needed."""
+    given = {**raw}
+    sizes = {"inputs": inputs.targets, "past": inputs.past, "future": inputs.future, "static": inputs.static}
+    first = 0
+    for name, columns in sizes.items():
+        fitted, here = inputs.statistics, slice(first, first + len(columns))
+        first += len(columns)
+        if name not in raw:
+            continue
+        values = np.asarray(raw[name], np.float64)
+        values = values[:, None] if name == "static" else values
+        own = None if fitted is None else statistics.Statistics(*(moment[here] for moment in fitted))
+        scaled = statistics.standardized(values, np.ones(values.shape[:2], bool), own)
+        scaled = np.where(np.isnan(values), np.float32(0), scaled)
+        given[name] = scaled[:, 0] if name == "static" else scaled
+    missing = np.isnan(np.asarray(raw["inputs"], np.float64))
+    if "observed" in arrays:
+        given["observed"] = ~missing
+    elif missing.any():
+        row, step, channel = np.argwhere(missing)[0]
+        raise ValueError(
+            f"row {row} must have all values, as the training data, got none at step {step} of channel "
+            f"{inputs.targets[channel]!r}"
+        )
     return given
 
 

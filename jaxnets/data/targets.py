@@ -1,4 +1,4 @@
-"""Specs of targets, except ``Vocabulary``: classes, quantities, labels, or no targets."""
+"""Specs of targets, except ``Vocabulary``: classes, quantities, the next steps of series, labels, or no targets."""
 
 import dataclasses
 
@@ -62,6 +62,47 @@ class Quantities:
 
 
 @dataclasses.dataclass(frozen=True)
+class Horizon:
+    """Spec of targets that are the next steps of a series, float32 ``[B, H, C]``, standardized as in ``Quantities``.
+
+    Attributes:
+        names: Names of the C channels to forecast.
+        horizon: H, the number of steps to forecast.
+        context: T, the number of steps of the window before.
+        season: The period in steps, for the seasonal naive forecast and for MASE.
+        naive_error: The mean absolute difference to the value one season before, over the training part, in the units
+            of the targets, one per channel; 0 if the training part has at most one season.
+        origin, offset, std: As in ``Quantities``.
+    """
+
+    names: tuple[str, ...]
+    horizon: int
+    context: int
+    season: int
+    naive_error: tuple[float, ...]
+    origin: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        sizes = (self.horizon, self.context, self.season)
+        if not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError(f"`horizon`, `context` and `season` must be positive integers, got {sizes}")
+        if len(self.naive_error) != len(self.names) or not all(error >= 0 for error in self.naive_error):
+            raise ValueError(f"`naive_error` must be {len(self.names)} nonnegative numbers, got {self.naive_error}")
+        check_moments(self.origin, self.offset, self.std, len(self.names))
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Statistics that standardize the targets; None if targets are not standardized."""
+        return statistics_of(self.origin, self.offset, self.std)
+
+
+@dataclasses.dataclass(frozen=True)
 class Labels:
     """Spec of multilabel targets, bool ``[..., C]``: an example has any number of C labels.
 
@@ -91,4 +132,4 @@ class Unlabeled:
         return self.features
 
 
-Spec = Vocabulary | Classes | Quantities | Labels | Unlabeled
+Spec = Vocabulary | Classes | Quantities | Horizon | Labels | Unlabeled

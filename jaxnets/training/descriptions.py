@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from jaxnets.data import Classes, Dataset, Labels, Quantities, Unlabeled, Vocabulary
-from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows
+from jaxnets.data import Classes, Dataset, Horizon, Labels, Quantities, Unlabeled, Vocabulary
+from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows, Windows
 from jaxnets.data.targets import Spec
 
 # Limits for reading, because the file may be untrusted.
@@ -64,13 +64,21 @@ def targets(found: Any) -> Spec:
         described = {"Classes": Classes, "Quantities": Quantities, "Labels": Labels}[kind](
             tuple(names), **_statistics(found)
         )
+    elif kind == "Horizon":
+        fields = {name: _tuples(value) for name, value in found.items() if name != "kind"}
+        try:
+            described = Horizon(**fields)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the horizon cannot be read: {error}") from error
     elif kind == "Unlabeled":
         features = found.get("features")
         if type(features) is not int or not 0 <= features <= MAX_ELEMENTS:
             raise ValueError(f"the number of features of unlabeled data must be an integer, got {features!r}")
         described = Unlabeled(features)
     else:
-        raise ValueError(f"targets must be Vocabulary, Classes, Quantities, Labels or Unlabeled, got {found!r}")
+        raise ValueError(
+            f"targets must be Vocabulary, Classes, Quantities, Horizon, Labels or Unlabeled, got {found!r}"
+        )
     try:
         size = described.size
     except Exception as error:  # the tokenizer library can raise any error
@@ -96,7 +104,7 @@ def inputs(found: Any) -> Inputs | None:
     """
     if found is None:
         return None
-    kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images, "Columns": Columns}
+    kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images, "Columns": Columns, "Windows": Windows}
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError(f"inputs must be one of {', '.join(kinds)}, got {found!r}")

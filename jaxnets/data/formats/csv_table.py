@@ -110,13 +110,14 @@ def read_table(path: str) -> Table:
     return Table(shown, text, delimiter, header, count, tuple((numbers >= others).tolist()))
 
 
-def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int]) -> Cells:
+def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int], *, missing: bool = False) -> Cells:
     """Parses columns of a table.
 
     Args:
         table: The table.
         numbers: Names of numeric columns.
         texts: The maximum number of categories of each categorical column.
+        missing: Whether numeric cells may be missing (empty, or such as ``NA``); their value is NaN.
 
     Raises:
         ValueError: A cell is empty, is too long, or is not a finite number in a numeric column; or a column has too
@@ -138,7 +139,7 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int]) -
             cells = columns[positions[name]]
             found = _floats(cells)
             right = found is not None and np.isfinite(found).all()
-            values[name][block] = found if right else _one_by_one(table.path, name, starts, cells)
+            values[name][block] = found if right else _one_by_one(table.path, name, starts, cells, missing)
         for name, most in texts.items():
             indices = known[name]
             codes[name][block] = [indices.setdefault(cell.strip(), len(indices)) for cell in columns[positions[name]]]
@@ -163,15 +164,20 @@ def _sorted(codes: np.ndarray, known: Mapping[str, int]) -> Texts:
     return Texts(rank[codes], tuple(texts))
 
 
-def _one_by_one(shown: str, name: str, lines: Sequence[int], cells: Sequence[str]) -> list[float]:
+def _one_by_one(
+    shown: str, name: str, lines: Sequence[int], cells: Sequence[str], missing: bool = False
+) -> list[float]:
     """Converts cells to numbers; a ``ValueError`` gives the position of the first invalid one."""
+    is_missing = lambda cell: missing and cell.strip().lower() in MISSING | {"nan"}
     for line, cell in zip(lines, cells, strict=True):
+        if is_missing(cell):
+            continue
         if not _PLAIN.fullmatch(cell.strip()):
             hint = "; the decimal separator must be a point" if re.fullmatch(r"[+-]?\d*,\d+", cell.strip()) else ""
             raise ValueError(f"{_place(shown, line, name)} must be a number, got {printable(repr(cell), 60)}{hint}")
         if not np.isfinite(float(cell)):
             raise ValueError(f"{_place(shown, line, name)} must be finite in float64, got {printable(cell, 60)}")
-    return list(map(float, cells))
+    return [np.nan if is_missing(cell) else float(cell) for cell in cells]
 
 
 def _check_texts(

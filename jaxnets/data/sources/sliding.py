@@ -1,0 +1,75 @@
+"""Sliding windows of concatenated series, by reference: starts of windows, and arrays that are gathered on demand."""
+
+from typing import Any
+
+import numpy as np
+
+
+class WindowStarts:
+    """The first rows of all windows, computed from their index.
+
+    Args:
+        firsts: int64 ``[series]``, the first window of each series.
+        counts: int64 ``[series]``, the number of windows of each series.
+        stride: Rows between windows.
+    """
+
+    def __init__(self, firsts: np.ndarray, counts: np.ndarray, stride: int):
+        self._firsts, self._stride = firsts[counts > 0], stride
+        self._ends = np.cumsum(counts[counts > 0])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        index = np.asarray(index)
+        series = np.searchsorted(self._ends, index, side="right")
+        before = np.concatenate([[0], self._ends])[series]
+        return self._firsts[series] + self._stride * (index - before)
+
+
+def window_starts(
+    offsets: np.ndarray, begins: np.ndarray, ends: np.ndarray, context: int, horizon: int, stride: int
+) -> WindowStarts:
+    """Returns the windows whose ``horizon`` steps lie within a part of each series.
+
+    The ``context`` steps before may reach into earlier parts, but not beyond the start of the series.
+
+    Args:
+        offsets: int64 ``[series + 1]``, the rows at which the series begin, and the end.
+        begins: int64 ``[series]``, the first step of the part in each series.
+        ends: int64 ``[series]``, the end of the part.
+        context, horizon: Steps of a window and steps to forecast.
+        stride: Steps between windows.
+    """
+    first = np.maximum(begins - context, 0)
+    counts = np.maximum((ends - horizon - context - first) // stride + 1, 0)
+    return WindowStarts(offsets[:-1] + first, counts, stride)
+
+
+class Gathered:
+    """An array ``[windows, length, ...]`` whose rows are slices of one array.
+
+    Args:
+        values: ``[M, ...]``.
+        starts: The first row of each window.
+        shift: Rows between the start of a window and its slice.
+        length: Rows of a slice.
+        squeeze: Whether to remove the axis of the slice, of length 1.
+    """
+
+    def __init__(self, values: np.ndarray, starts: WindowStarts, shift: int, length: int, squeeze: bool = False):
+        self._values, self._starts, self._shift, self._length, self._squeeze = values, starts, shift, length, squeeze
+        self.dtype = values.dtype
+        rows = () if squeeze else (length,)
+        self.shape = (len(starts), *rows, *values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Returns the slices of one window or of an array of windows, as a copy."""
+        first = self._starts[index] + self._shift
+        if self._squeeze:
+            return self._values[first]
+        return self._values[np.asarray(first)[..., None] + np.arange(self._length)]
