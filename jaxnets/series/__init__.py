@@ -1,0 +1,47 @@
+"""Time series: forecasting models, their likelihoods, and functions of windows."""
+
+from jaxnets.series.forecaster import Forecaster
+from jaxnets.series.likelihoods import (
+    Likelihood,
+    crps_of_quantiles,
+    gaussian,
+    gaussian_crps,
+    negative_binomial,
+    pinball,
+    point,
+    quantiles,
+    student_t,
+)
+from jaxnets.series.linear import DLinear, NLinear
+from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
+from jaxnets.series.patch_tst import PatchTST
+from jaxnets.series.seg_rnn import SegRNN
+from jaxnets.series.windowed import Memoryless, RecurrentForecaster, WindowMLP
+from jaxnets.series.windows import moving_average, patches, seasonal_naive, window_moments
+
+__all__ = [
+    "NBEATS",
+    "DLinear",
+    "Forecaster",
+    "Likelihood",
+    "Memoryless",
+    "NLinear",
+    "PatchTST",
+    "RecurrentForecaster",
+    "SegRNN",
+    "WindowMLP",
+    "crps_of_quantiles",
+    "gaussian",
+    "gaussian_crps",
+    "moving_average",
+    "negative_binomial",
+    "patches",
+    "pinball",
+    "point",
+    "quantiles",
+    "seasonal_basis",
+    "seasonal_naive",
+    "student_t",
+    "trend_basis",
+    "window_moments",
+]

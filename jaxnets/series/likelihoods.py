@@ -1,0 +1,229 @@
+"""Likelihoods of forecasts: point forecasts, quantiles, and distributions, as tuples of pure functions.
+
+A model predicts K numbers for each value. A ``Likelihood`` turns them into a loss, a point forecast and quantiles.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy import special, stats
+
+from jaxnets.ops.array_types import Array, Float
+from jaxnets.ops.checks import check_choice
+
+MIN_SCALE = 1e-3  # of distributions, in units of the normalized window: the likelihood of a constant would be infinite
+BISECTIONS = 40
+
+
+class Likelihood(NamedTuple):
+    """A loss, a point forecast and quantiles as functions of the K outputs of a model.
+
+    Attributes:
+        num_outputs: K.
+        loss: ``(outputs [..., K], targets [...]) -> [...]``.
+        point: ``outputs [..., K] -> [...]``, the forecast that minimizes the loss, or the mean of the distribution.
+        quantiles: ``(outputs [..., K], levels [Q]) -> [..., Q]``, or None for point forecasts.
+        scaling: What a shift and a scale of the values change: ``"outputs"``, which have the units of the values, for
+            points and quantiles; ``"density"``, for distributions of the value ``(y - shift) / scale``; or ``"none"``
+            for counts, which must be neither standardized nor normalized.
+    """
+
+    num_outputs: int
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    point: Callable[[jax.Array], jax.Array]
+    quantiles: Callable[[jax.Array, jax.Array], jax.Array] | None
+    scaling: str = "outputs"
+
+
+def pinball(
+    forecasts: Float[Array, "*shape Q"], targets: Float[Array, "*shape"], levels: Float[Array, " Q"]
+) -> Float[Array, "*shape Q"]:
+    r"""Computes the pinball loss of quantiles (Koenker and Bassett 1978):
+
+    .. math:: \max(q e, (q - 1) e), \quad e = y - \hat y_q
+
+    Args:
+        forecasts: ``[..., Q]``.
+        targets: ``[...]``.
+        levels: q, ``[Q]``, between 0 and 1.
+    """
+    errors = targets[..., None] - forecasts
+    levels = jnp.broadcast_to(levels, errors.shape)
+    return jnp.maximum(levels * errors, (levels - 1) * errors)
+
+
+def crps_of_quantiles(
+    forecasts: Float[Array, "*shape Q"], targets: Float[Array, "*shape"], levels: Float[Array, " Q"]
+) -> Float[Array, "*shape"]:
+    r"""Approximates the continuous ranked probability score by quantiles: twice the mean pinball loss.
+
+    .. math:: \mathrm{CRPS}(F, y) = \int (F(z) - 1\{z \ge y\})^2\, dz = 2 \int_0^1 \mathrm{pinball}_q\, dq
+
+    With the levels :math:`(i - 1/2) / Q` this is the midpoint rule.
+
+    Args:
+        forecasts, targets, levels: As in ``pinball``.
+    """
+    return 2 * jnp.mean(pinball(forecasts, targets, levels), axis=-1)
+
+
+def gaussian_crps(
+    mean: Float[Array, "*shape"], std: Float[Array, "*shape"], targets: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    r"""Computes the CRPS of a normal distribution (Gneiting and Raftery 2007, equation 21):
+
+    .. math::
+        \sigma \left( z (2 \Phi(z) - 1) + 2 \varphi(z) - \frac{1}{\sqrt \pi} \right), \quad z = \frac{y - \mu}{\sigma}
+    """
+    z = (targets - mean) / std
+    return std * (z * special.erf(z / math.sqrt(2)) + 2 * stats.norm.pdf(z) - 1 / math.sqrt(math.pi))
+
+
+def point(error: str = "squared") -> Likelihood:
+    """Creates the likelihood of point forecasts.
+
+    Args:
+        error: ``"squared"`` or ``"absolute"``, the loss.
+
+    Raises:
+        ValueError: If ``error`` is unknown.
+    """
+    check_choice("error", error, ("squared", "absolute"))
+    function = jnp.square if error == "squared" else jnp.abs
+    return Likelihood(
+        num_outputs=1,
+        loss=lambda outputs, targets: function(outputs[..., 0] - targets),
+        point=lambda outputs: outputs[..., 0],
+        quantiles=None,
+    )
+
+
+def quantiles(levels: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)) -> Likelihood:
+    """Creates the likelihood of quantiles at fixed levels; the loss is the mean pinball loss.
+
+    Quantiles are sorted for evaluation, and interpolated linearly at other levels.
+
+    Args:
+        levels: Increasing levels between 0 and 1, including 0.5, the point forecast.
+
+    Raises:
+        ValueError: If the levels are not increasing, not between 0 and 1, or do not include 0.5.
+    """
+    levels = tuple(map(float, levels))
+    if (
+        not levels
+        or any(not 0 < level < 1 for level in levels)
+        or 0.5 not in levels
+        or sorted(set(levels)) != [*levels]
+    ):
+        raise ValueError(f"`levels` must be increasing numbers between 0 and 1 that include 0.5, got {levels}")
+    known = jnp.asarray(levels, jnp.float32)
+
+    def interpolated(outputs: jax.Array, wanted: jax.Array) -> jax.Array:
+        ordered = jnp.sort(outputs, axis=-1)
+        upper = jnp.clip(jnp.searchsorted(known, wanted), min(1, len(levels) - 1), len(levels) - 1)
+        lower = jnp.maximum(upper - 1, 0)
+        width = jnp.where(upper == lower, 1, known[upper] - known[lower])
+        weight = jnp.clip((wanted - known[lower]) / width, 0, 1)
+        weight = jnp.broadcast_to(weight, (*ordered.shape[:-1], len(wanted)))
+        return (1 - weight) * ordered[..., lower] + weight * ordered[..., upper]
+
+    return Likelihood(
+        num_outputs=len(levels),
+        loss=lambda outputs, targets: jnp.mean(pinball(outputs, targets, known), axis=-1),
+        point=lambda outputs: outputs[..., levels.index(0.5)],
+        quantiles=interpolated,
+    )
+
+
+def gaussian() -> Likelihood:
+    """Creates the likelihood of a normal distribution; the outputs are the mean, and the std before softplus."""
+
+    def parameters(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return outputs[..., 0], jax.nn.softplus(outputs[..., 1]) + MIN_SCALE
+
+    def loss(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        mean, std = parameters(outputs)
+        return -stats.norm.logpdf(targets, mean, std)
+
+    def quantile(outputs: jax.Array, levels: jax.Array) -> jax.Array:
+        mean, std = (each[..., None] for each in parameters(outputs))
+        return mean + std * jnp.broadcast_to(special.ndtri(levels), (*outputs.shape[:-1], len(levels)))
+
+    return Likelihood(2, loss, lambda outputs: outputs[..., 0], quantile, scaling="density")
+
+
+def student_t() -> Likelihood:
+    """Creates the likelihood of Student's t distribution, for heavy tails.
+
+    The outputs are the location, and the scale and the degrees of freedom before softplus; there are more than two
+    degrees of freedom, so that the variance is finite.
+    """
+
+    def parameters(outputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        scale = jax.nn.softplus(outputs[..., 1]) + MIN_SCALE
+        return outputs[..., 0], scale, 2 + jax.nn.softplus(outputs[..., 2])
+
+    def loss(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        location, scale, freedom = parameters(outputs)
+        return -stats.t.logpdf(targets, freedom, location, scale)
+
+    def cdf(z: jax.Array, freedom: jax.Array) -> jax.Array:
+        tail = 0.5 * special.betainc(freedom / 2, jnp.full_like(freedom, 0.5), freedom / (freedom + z**2))
+        return jnp.where(z > 0, 1 - tail, tail)
+
+    def quantile(outputs: jax.Array, levels: jax.Array) -> jax.Array:
+        location, scale, freedom = (
+            jnp.broadcast_to(each[..., None], (*outputs.shape[:-1], len(levels))) for each in parameters(outputs)
+        )
+        levels = jnp.broadcast_to(levels, freedom.shape)
+        z = _bisect(lambda z: cdf(z, freedom) < levels, jnp.full_like(freedom, -64.0), jnp.full_like(freedom, 64.0))
+        return location + scale * z
+
+    return Likelihood(3, loss, lambda outputs: outputs[..., 0], quantile, scaling="density")
+
+
+def negative_binomial() -> Likelihood:
+    r"""Creates the likelihood of a negative binomial distribution, for counts (Salinas et al. 2017, arXiv:1704.04110).
+
+    The outputs are the mean :math:`\mu` and the dispersion :math:`\alpha` before softplus, with variance
+    :math:`\mu + \alpha \mu^2`. Targets are nonnegative integers in their own units.
+    """
+
+    def parameters(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean = jax.nn.softplus(outputs[..., 0]) + MIN_SCALE
+        return mean, jax.nn.softplus(outputs[..., 1]) + MIN_SCALE
+
+    def loss(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+        mean, dispersion = parameters(outputs)
+        count = 1 / dispersion
+        log_choose = special.gammaln(targets + count) - special.gammaln(targets + 1) - special.gammaln(count)
+        product = dispersion * mean
+        return -(log_choose - count * jnp.log1p(product) + targets * (jnp.log(product) - jnp.log1p(product)))
+
+    def quantile(outputs: jax.Array, levels: jax.Array) -> jax.Array:
+        mean, dispersion = (
+            jnp.broadcast_to(each[..., None], (*outputs.shape[:-1], len(levels))) for each in parameters(outputs)
+        )
+        levels = jnp.broadcast_to(levels, mean.shape)
+        success = 1 / (1 + dispersion * mean)
+        below = lambda k: special.betainc(1 / dispersion, jnp.floor(k) + 1, success) < levels
+        high = mean + 64 * jnp.sqrt(mean + dispersion * mean**2) + 64
+        return jnp.round(_bisect(lambda k: (k < 0) | below(k), jnp.full_like(mean, -1.0), high))
+
+    return Likelihood(2, loss, lambda outputs: parameters(outputs)[0], quantile, scaling="none")
+
+
+def _bisect(is_below: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array) -> jax.Array:
+    """Returns the point where ``is_below`` changes from True to False, by bisection."""
+
+    def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        below = is_below(middle)
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    return jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))[1]
