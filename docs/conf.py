@@ -41,6 +41,7 @@ FAMILIES = {
     "attention": "Attention",
     "convolution": "Convolutional networks",
     "sets": "Sets",
+    "series": "Time series",
     "generative": "Generative models",
     "modules": "Modules",
     "decoding": "Decoding",

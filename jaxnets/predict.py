@@ -65,7 +65,8 @@ def main(overrides: program.Overrides) -> None:
         raise
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
-    files.write(output, outputs, present(outputs), begin, arrays["file"][begin:end] if "file" in arrays else ())
+    labels = {name: arrays[name][begin:end] for name in (*files.LABELS, "times") if name in arrays}
+    files.write(output, outputs, present(outputs), begin, labels)
     saved.remove()
     print(f"predictions for {end - begin:,} rows of {FLAGS.input} are in {output}", file=sys.stderr)
 

@@ -7,6 +7,7 @@ extras.require(__name__, "train")
 from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
+from jaxnets.tasks.forecasting import forecasting, ridge_forecasting
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
@@ -27,10 +28,12 @@ __all__ = [
     "classification",
     "clustering",
     "complete",
+    "forecasting",
     "image_classification",
     "language_model",
     "multilabel_classification",
     "regression",
+    "ridge_forecasting",
     "step_function",
     "translation",
     "variational",

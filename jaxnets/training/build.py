@@ -146,8 +146,9 @@ def _recorded(network: Any) -> tuple[Callable[..., nn.Module], list[nn.Module]]:
         modules.append(network if isinstance(network, nn.Module) else network(**sizes))
         return modules[-1]
 
-    if not isinstance(network, nn.Module):
-        factory.__signature__ = inspect.signature(network)  # type: ignore[attr-defined]
+    any_sizes = inspect.Signature([inspect.Parameter("sizes", inspect.Parameter.VAR_KEYWORD)])
+    known = any_sizes if isinstance(network, nn.Module) else inspect.signature(network)
+    factory.__signature__ = known  # type: ignore[attr-defined]
     return factory, modules
 
 

@@ -77,7 +77,7 @@ def _of_run(run: Run, symbolic_lengths: bool) -> Artifacts:
     sizes, limits = _sizes(reads if symbolic_lengths else {}, max_len)
     functions = {
         "forward": lower(
-            _forward(predict.function), _inputs(reads, raw_batch, sizes), preprocess=raw_inputs.function(raw)
+            _forward(predict.function), _inputs(reads, raw_batch, sizes), preprocess=raw_inputs.function(raw, batch)
         )
     }
     if stream is not None:

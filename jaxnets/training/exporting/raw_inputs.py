@@ -4,7 +4,7 @@ float32 has 24 bits: the number 1,700,000,000.25 is rounded to a multiple of 128
 sums of three float32, each the rounding error of the previous ones, and the mean is subtracted from the exact sum.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows
+from jaxnets.data.inputs import Columns, Inputs, Pixels, Rows, Windows
 from jaxnets.exported import REST
 from jaxnets.training.errors import RunError
 
@@ -34,7 +34,7 @@ def constants(inputs: Inputs | None) -> dict[str, jax.Array]:
     Raises:
         RunError: The statistics are outside the range of float32.
     """
-    if not isinstance(inputs, Rows | Columns):
+    if not isinstance(inputs, Rows | Columns | Windows):
         return {}
     if inputs.origin is None or inputs.offset is None or inputs.std is None:
         return {}
@@ -68,14 +68,21 @@ def reads(
         shapes["inputs"] = jax.ShapeDtypeStruct(shape, jnp.float32)
     if isinstance(inputs, Columns):
         axes["inputs"] = ("batch",)  # the model fixes the number of features
+    if isinstance(inputs, Windows):
+        axes.pop("observed", None)  # computed from missing values
     if constants(inputs):
         axes[REST] = axes["inputs"]
         shapes[REST] = jax.ShapeDtypeStruct((*like.shape, 2), jnp.float32)
     return axes, shapes
 
 
-def function(inputs: Inputs | None) -> Callable[[Mapping[str, jax.Array], Arrays], Arrays]:
-    """Returns the function ``(constants, raw arrays) -> inputs of the model``."""
+def function(inputs: Inputs | None, batch: Collection[str] = ()) -> Callable[[Mapping[str, jax.Array], Arrays], Arrays]:
+    """Returns the function ``(constants, raw arrays) -> inputs of the model``.
+
+    Args:
+        inputs: The preprocessing of raw inputs.
+        batch: Names of the arrays of a batch.
+    """
     if isinstance(inputs, Rows):
         return _rows
     if isinstance(inputs, Columns):
@@ -85,6 +92,8 @@ def function(inputs: Inputs | None) -> Callable[[Mapping[str, jax.Array], Arrays
         }
     if isinstance(inputs, Pixels):
         return lambda _, raw: {**raw, "inputs": _pixels(inputs, raw["inputs"])}
+    if isinstance(inputs, Windows):
+        return lambda constants, raw: _windows(inputs, constants, raw, "observed" in batch)
     return lambda _, raw: raw
 
 
@@ -111,6 +120,22 @@ def _rows(constants: Mapping[str, jax.Array], raw: Arrays) -> Arrays:
     else:
         valid = jnp.ones_like(has_number)
     return {**arrays, "inputs": jnp.where(valid[..., None], _standardized(constants, raw), 0)}
+
+
+def _windows(inputs: Windows, constants: Mapping[str, jax.Array], raw: Arrays, has_mask: bool) -> Arrays:
+    """Standardizes windows and their covariates. NaN is a missing value; it becomes 0."""
+    arrays = {name: array for name, array in raw.items() if name != REST}
+    sizes = {"inputs": inputs.targets, "past": inputs.past, "future": inputs.future, "static": inputs.static}
+    first = 0
+    for name, columns in sizes.items():
+        here = slice(first, first + len(columns))
+        first += len(columns)
+        if name in arrays:
+            own = {key: constant[here] for key, constant in constants.items()}
+            rest = raw.get(REST) if name == "inputs" else jnp.zeros((*arrays[name].shape, 2), jnp.float32)
+            values = {"inputs": arrays[name], **({REST: rest} if constants else {})}
+            arrays[name] = jnp.where(jnp.isnan(arrays[name]), 0, _standardized(own, values))
+    return {**arrays, "observed": ~jnp.isnan(raw["inputs"])} if has_mask else arrays
 
 
 def _standardized(constants: Mapping[str, jax.Array], raw: Arrays) -> jax.Array:

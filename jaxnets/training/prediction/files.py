@@ -18,6 +18,7 @@ from jaxnets.training.prediction.predictor import Predictor
 from jaxnets.training.reporting import artifacts
 
 MAX_COLUMNS = 1000  # limit of a CSV file of arrays
+LABELS = ("file", "series")  # arrays of raw inputs that name the rows
 
 
 def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
@@ -91,7 +92,11 @@ def check(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] |
 
 
 def write(
-    output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] | None, first: int, names: Any = ()
+    output: Path,
+    arrays: dict[str, np.ndarray],
+    present: dict[str, Any] | None,
+    first: int,
+    labels: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Writes predictions to a file or folder.
 
@@ -100,12 +105,13 @@ def write(
         arrays: The arrays by name.
         present: The artifacts by name, or None if the predictions are only arrays.
         first: The index of the first row.
-        names: The file name of each row, if the rows are files.
+        labels: Texts that describe the rows: ``file [N]`` or ``series [N]``, their names, and ``times [N, H]``, the
+            times of the steps of forecasts.
 
     Raises:
         RunError: The output cannot be written.
     """
-    presented = {} if present is None else {name: _numbered(each, first, names) for name, each in present.items()}
+    presented = {} if present is None else {name: _labeled(each, first, labels or {}) for name, each in present.items()}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.suffix == ".npz":
@@ -124,13 +130,19 @@ def write(
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
 
 
-def _numbered(artifact: Any, first: int, names: Any) -> Any:
-    """Renumbers the rows of a table from ``first``, and adds the file names of the rows."""
+def _labeled(artifact: Any, first: int, labels: dict[str, np.ndarray]) -> Any:
+    """Renumbers the rows of a table from ``first``, adds their names, and replaces steps by times."""
     if not isinstance(artifact, Table) or artifact.columns[0] != "row":
         return artifact
-    rows = [(row[0] + first, *([str(names[row[0]])] if len(names) else []), *row[1:]) for row in artifact.rows]
-    columns = ("row", "file", *artifact.columns[1:]) if len(names) else artifact.columns
-    return Table(columns, rows)
+    names = [name for name in LABELS if name in labels]
+    has_times = "times" in labels and artifact.columns[1] == "step"
+
+    def labeled(row: tuple) -> tuple:
+        rest = (str(labels["times"][row[0], row[1] - 1]), *row[2:]) if has_times else row[1:]
+        return (row[0] + first, *(str(labels[name][row[0]]) for name in names), *rest)
+
+    rest = ("time", *artifact.columns[2:]) if has_times else artifact.columns[1:]
+    return Table(("row", *names, *rest), [labeled(row) for row in artifact.rows])
 
 
 def _table(arrays: dict[str, np.ndarray], first: int) -> Table:

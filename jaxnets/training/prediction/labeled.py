@@ -37,7 +37,7 @@ def dataset(run: restore.Run, path: str) -> Dataset:
         else:
             inputs = run.inputs()
             arrays = preprocess(inputs, read_labeled(path, inputs, run.spec), shapes)
-            arrays["mask"] = np.ones(len(arrays["inputs"]), bool)
+            arrays.setdefault("mask", np.ones(len(arrays["inputs"]), bool))
     except ValueError as error:
         raise UsageError(f"--data: {error}") from error
     if missing := sorted(shapes.keys() - arrays.keys()):

@@ -16,6 +16,7 @@ FAMILIES = (
     "generative",
     "modules",
     "recurrent",
+    "series",
     "sets",
 )
 

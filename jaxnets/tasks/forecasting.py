@@ -1,0 +1,241 @@
+"""Forecasting: predictions of the next steps of a series, as points, quantiles or distributions.
+
+A batch is a dict: ``inputs`` float32 ``[B, T, C]``; ``targets`` ``[B, H, C]``; ``mask`` bool ``[B, H, C]``;
+``observed`` bool ``[B, T, C]`` if values are missing; and the covariates ``past [B, T, P]``,
+``future [B, T + H, F]`` and ``static [B, S]``, if there are any.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxnets.data.targets import Horizon
+from jaxnets.learning import Aux, Learner, MakeLearner, Mean, closed_form
+from jaxnets.learning.evaluators import ScheduledEvaluator, means
+from jaxnets.ops.checks import check_number
+from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.reports import Table, series_figures
+from jaxnets.series import Likelihood, crps_of_quantiles, point, seasonal_naive
+from jaxnets.tasks.models import Model, check_spec
+from jaxnets.tasks.signatures import accepted_parameters
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
+
+COVARIATES = ("past", "future", "static")
+INPUTS: dict[str, tuple[str, ...]] = dict.fromkeys(("inputs", "observed", *COVARIATES), ("batch",))
+
+INTERVAL = (0.05, 0.95)  # levels of the reported interval
+CRPS_LEVELS = tuple((i + 0.5) / 100 for i in range(100))
+
+
+def forecasting(
+    model: Model, spec: Horizon, make_learner: MakeLearner, *, likelihood: Likelihood | None = None
+) -> Task:
+    """Returns the task of forecasting the next H steps of a series.
+
+    Metrics are means over all windows, steps and channels, of standardized targets if the data is standardized:
+    ``loss``; ``mse`` and ``mae`` of the point forecast; ``mase``, the absolute error relative to that of the seasonal
+    naive forecast over the training part (Hyndman and Koehler 2006); with quantiles also ``crps`` and ``coverage_90``,
+    the fraction of values between the quantiles of 5 % and 95 %. ``naive_mse`` and ``naive_mae`` are the errors of the
+    seasonal naive forecast, if the window has a season.
+
+    Args:
+        model: ``(inputs [B, T, C], train=) -> [B, H, C]``, or ``[B, H, C, K]`` for K outputs per value, with
+            ``observed=``, ``past=``, ``future=`` and ``static=`` if the batch has them; or a ``series.Forecaster``. A
+            factory is called with ``horizon`` and ``num_outputs`` = K.
+        spec: The horizon.
+        make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
+        likelihood: A likelihood, such as ``series.gaussian()``; None: ``series.point()``, the squared error.
+
+    Raises:
+        ValueError: If the model cannot be made with these arguments, or the likelihood does not suit the data.
+    """
+    check_spec("tasks.forecasting", spec, Horizon)
+    chosen = point() if likelihood is None else likelihood
+    if chosen.scaling == "none" and spec.std is not None:
+        raise ValueError("the data must have `standardize` none for a likelihood of counts, got standardized data")
+    network = _complete(model, spec.horizon, chosen.num_outputs)
+    if chosen.scaling == "none" and getattr(network, "normalization", "none") != "none":
+        raise ValueError(f"`normalization` must be none for a likelihood of counts, got {network.normalization!r}")
+    predict = predictor(network, chosen)
+
+    def init(key, batch):
+        return network.init(key, batch["inputs"], **_keywords(batch))
+
+    def loss(variables, batch, context):
+        options = {"train": True, "rngs": {"dropout": context.key}, "mutable": ["batch_stats"]}
+        (outputs, shift, scale), updated = predict(variables, batch, **options)
+        return masked_mean(_losses(chosen, outputs, shift, scale, _filled(batch)), batch["mask"]), Aux(updated=updated)
+
+    return task_of(network, spec, chosen, make_learner(init, loss), predict)
+
+
+def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *, strength: float = 1.0) -> Task:
+    r"""Returns the task of linear forecasting in closed form, by ridge regression, shared by all channels.
+
+    With the window relative to its last value, x, and the targets relative to the same value, y, over all windows and
+    channels of one epoch:
+
+    .. math:: W = (X^\top X + \lambda n I)^{-1} X^\top Y
+
+    where n is the number of rows. The metrics are as in ``forecasting``.
+
+    Args:
+        model: A factory of ``series.NLinear``.
+        spec: The horizon.
+        make_learner: Not used, because there is no optimizer.
+        strength: :math:`\lambda`, in units of the squared inputs.
+    """
+    check_spec("tasks.ridge_forecasting", spec, Horizon)
+    check_number("strength", strength)
+    network = _complete(model, spec.horizon, 1)
+    predict = predictor(network, point())
+
+    def statistics(batch):
+        inputs, targets = batch["inputs"], _filled(batch)
+        last = inputs[:, -1:]
+        complete = jnp.all(batch["mask"], axis=1, keepdims=True)  # of each window and channel
+        if "observed" in batch:
+            complete &= jnp.all(batch["observed"], axis=1, keepdims=True)
+        rows = lambda values: jnp.swapaxes(jnp.where(complete, values - last, 0), 1, 2).reshape(-1, values.shape[1])
+        xs, ys = rows(inputs), rows(targets)
+        dot = lambda a, b: jnp.matmul(a.T, b, precision="highest")
+        return {"xx": dot(xs, xs), "xy": dot(xs, ys), "count": jnp.sum(complete, dtype=jnp.float32)}
+
+    def solve(sums):
+        penalty = strength * jnp.maximum(sums["count"], 1) * jnp.eye(len(sums["xx"]))
+        # The last column of X is 0, so that only the penalty makes the matrix regular.
+        kernel = jax.scipy.linalg.solve(sums["xx"] + penalty, sums["xy"], assume_a="pos")
+        return {"params": {"linear": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])}}}
+
+    return task_of(network, spec, point(), closed_form(statistics, solve), predict)
+
+
+def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
+    """Returns ``(variables, batch, **options) -> (outputs [B, H, C, K], shift, scale)``.
+
+    With ``mutable`` among the options, it returns a pair of these and the updated variables.
+    """
+    has_moments = hasattr(network, "normalized")
+
+    def predict(variables: Any, batch: Any, **options: Any) -> Any:
+        keywords = {**_keywords(batch), **options}
+        if has_moments:
+            return network.apply(variables, batch["inputs"], method="normalized", **keywords)
+        found: Any = network.apply(variables, batch["inputs"], **keywords)
+        outputs, updated = found if "mutable" in options else (found, None)
+        outputs = outputs[..., None] if likelihood.num_outputs == 1 and outputs.ndim == 3 else outputs
+        moments = jnp.zeros_like(batch["inputs"][:, :1]), jnp.ones_like(batch["inputs"][:, :1])
+        return ((outputs, *moments), updated) if "mutable" in options else (outputs, *moments)
+
+    return predict
+
+
+def task_of(
+    network: nn.Module, spec: Horizon, likelihood: Likelihood, learner: Learner, predict: Callable[..., Any]
+) -> Task:
+    """Returns a forecasting task with a given learner; ``predict`` is as ``predictor`` returns it."""
+    errors_of_naive = np.asarray(spec.naive_error, np.float32)
+    has_scale, has_naive = bool(np.all(errors_of_naive > 0)), spec.season <= spec.context
+
+    def forecasts(variables, batch, levels):
+        outputs, shift, scale = predict(variables, batch)
+        chex.assert_shape(outputs, (len(batch["inputs"]), spec.horizon, spec.size, likelihood.num_outputs))
+        point_forecast = shift + scale * likelihood.point(outputs)
+        if likelihood.quantiles is None:
+            return outputs, shift, scale, point_forecast, None
+        found = likelihood.quantiles(outputs, jnp.asarray(levels, jnp.float32))
+        return outputs, shift, scale, point_forecast, shift[..., None] + scale[..., None] * found
+
+    def measure(variables, batch, key, carry):
+        targets, mask = _filled(batch), batch["mask"]
+        levels = (*CRPS_LEVELS, *INTERVAL)
+        outputs, shift, scale, forecast, found = forecasts(variables, batch, levels)
+        errors = jnp.abs(forecast - targets)
+        values = {"loss": _losses(likelihood, outputs, shift, scale, targets), "mse": errors**2, "mae": errors}
+        if has_scale:
+            values["mase"] = errors / jnp.broadcast_to(errors_of_naive, errors.shape)
+        if found is not None:
+            values["crps"] = crps_of_quantiles(found[..., :-2], targets, jnp.asarray(CRPS_LEVELS))
+            values["coverage_90"] = (found[..., -2] <= targets) & (targets <= found[..., -1])
+        if has_naive:
+            naive = jnp.abs(seasonal_naive(batch["inputs"], spec.horizon, spec.season) - targets)
+            values |= {"naive_mse": naive**2, "naive_mae": naive}
+        count = jnp.sum(mask, dtype=jnp.float32)
+        return {name: Mean(masked_sum(value, mask), count) for name, value in values.items()}, ()
+
+    def in_units(values):
+        if spec.statistics is None:
+            return values
+        mean, std = spec.statistics.origin + spec.statistics.offset, spec.statistics.std
+        of = lambda constant: jnp.broadcast_to(jnp.asarray(constant, values.dtype), values.shape)
+        return values * of(std) + of(mean)
+
+    def endpoint(variables, batch):
+        *_, forecast, found = forecasts(variables, batch, INTERVAL)
+        bounds = {} if found is None else {"lower": found[..., 0], "upper": found[..., 1]}
+        return {name: in_units(values) for name, values in {"forecast": forecast, **bounds}.items()}
+
+    def draw(variables, splits, key):
+        compiled = jax.jit(lambda variables, batch: {**endpoint(variables, batch), "targets": in_units(_filled(batch))})
+        return series_figures.forecasts(
+            lambda batch: compiled(variables, batch), splits["validation"], spec.names, in_units
+        )
+
+    return Task(
+        learner=learner,
+        evaluators={"metrics": ScheduledEvaluator(means(measure))},
+        objective=("validation/loss", "min"),
+        reports={"figures": draw},
+        endpoints={"predict": Endpoint(endpoint, INPUTS, present=lambda outputs: {"forecasts": _table(outputs, spec)})},
+        items=Items(lambda batch: len(batch["inputs"]), "window"),
+        units={"loss": "nats per value" if likelihood.scaling == "density" else "per value"},
+        partition_rules=partition_rules_of(network),
+    )
+
+
+def _complete(model: Model, horizon: int, num_outputs: int) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    sizes = {"horizon": horizon, "num_outputs": num_outputs}
+    known = accepted_parameters(model)  # None: any
+    if known is not None and "num_outputs" not in known and num_outputs > 1:
+        raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
+    made = model(**{name: size for name, size in sizes.items() if known is None or name in known})
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"`model` must be a Linen module or a function that returns one, got {made!r}")
+    return made
+
+
+def _keywords(batch: Any) -> dict[str, Any]:
+    return {name: batch[name] for name in ("observed", *COVARIATES) if name in batch}
+
+
+def _losses(likelihood: Likelihood, outputs: jax.Array, shift: jax.Array, scale: jax.Array, targets: jax.Array) -> Any:
+    """Computes the loss of each value ``[B, H, C]`` from the outputs for the normalized window."""
+    if likelihood.scaling == "density":
+        losses = likelihood.loss(outputs, (targets - shift) / scale)
+        return losses + jnp.broadcast_to(jnp.log(scale), losses.shape)
+    return likelihood.loss(shift[..., None] + scale[..., None] * outputs, targets)
+
+
+def _filled(batch: Any) -> jax.Array:
+    return jnp.where(batch["mask"], batch["targets"], 0)
+
+
+def _table(outputs: dict[str, Any], spec: Horizon) -> Table:
+    """Returns the forecasts of each window, one row per step."""
+    arrays = {name: np.asarray(array) for name, array in outputs.items()}
+    suffix = {"forecast": "", "lower": " 5 %", "upper": " 95 %"}
+    columns = [f"{channel}{suffix[name]}" for channel in spec.names for name in arrays]
+    stacked = np.stack(list(arrays.values()), axis=-1)  # [N, H, C, 1 or 3]
+    rows = [
+        (i, step + 1, *stacked[i, step].reshape(-1).tolist())
+        for i in range(stacked.shape[0])
+        for step in range(stacked.shape[1])
+    ]
+    return Table(("row", "step", *columns), rows)
