@@ -2,9 +2,14 @@
 
 import functools
 import importlib
+import os
+import sys
 from pathlib import Path
 
 import jaxnets
+
+# Notebooks call `python`: the one that builds the site, also if its environment is not activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 project = "jaxnets"
 author = "the jaxnets developers"

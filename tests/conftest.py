@@ -46,13 +46,15 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config, items) -> None:
     """Puts the longest files first, so that all processes end at about the same time.
 
-    A test that starts programs counts as twenty.
+    A test that starts programs counts as twenty, one with ``@pytest.mark.slow(seconds=300)`` as three hundred.
     """
     if not hasattr(config, "workerinput"):
         return
     sizes: Counter[Path] = Counter()
     for item in items:
-        sizes[item.path] += 20 if "environment" in item.fixturenames else 1
+        slow = item.get_closest_marker("slow")
+        estimate = 20 if "environment" in item.fixturenames else 1
+        sizes[item.path] += slow.kwargs.get("seconds", estimate) if slow else estimate
     items.sort(key=lambda item: -sizes[item.path])
 
 

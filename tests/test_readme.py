@@ -141,7 +141,7 @@ def test_the_page_on_data_reads_new_files(tmp_path, monkeypatch):
     assert scope["batch"]["inputs"].shape == (1, 3) and len(scope["labeled"]["targets"]) == 90
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=300)
 def test_commands_run(tmp_path, environment, small_flags, small_text):
     commands = [
         line

@@ -19,7 +19,7 @@ def test_results_match_scan_and_messages_do_not_grow(run_on_devices):
     run_on_devices(CHECKS, "messages_do_not_grow_with_time", "two_cells")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 @pytest.mark.parametrize(
     "name",
     [

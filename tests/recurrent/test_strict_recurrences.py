@@ -106,6 +106,6 @@ def test_no_tracer_leaks(name, method):
         jax.eval_shape(gradient(CELLS[name], lengths=LENGTHS, method=method), *problem(CELLS[name], 6))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_explicit_meshes(run_on_devices):
     run_on_devices(Path(__file__).parent / "checks_of_explicit_meshes.py", "every_cell", "layers")

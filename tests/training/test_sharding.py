@@ -131,7 +131,9 @@ def train(run_program, start_processes, small_text, tmp_path):
 
 def one_slow(slow):
     """Returns all ``RUNS``, with one slow test and the others as long ones."""
-    return [pytest.param(name, marks=pytest.mark.slow if name == slow else pytest.mark.long) for name in RUNS]
+    return [
+        pytest.param(name, marks=pytest.mark.slow(seconds=60) if name == slow else pytest.mark.long) for name in RUNS
+    ]
 
 
 @pytest.mark.parametrize("name", one_slow("transformer"))
@@ -152,13 +154,13 @@ def test_losses_do_not_depend_on_the_number_of_processes(name, train):
     np.testing.assert_allclose(train(name, "four", 2, processes=4), one, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_rows_that_do_not_divide_evenly_are_replicated(train):
     one, four = (train("character model", str(count), count, "--config.data.batch_size=6") for count in (1, 4))
     np.testing.assert_allclose(four, one, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_a_run_can_be_resumed_on_another_number_of_devices(train):
     sharded = "--config.devices.fsdp=True"
     train("transformer", "moved", 8, sharded, "--config.train.steps=6")

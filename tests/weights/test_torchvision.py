@@ -27,7 +27,10 @@ DETERMINISTIC = {
     "efficientnet_b5": {"dropout": 0.0, "stochastic_depth": 0.0},
     "convnext_tiny": {"stochastic_depth": 0.0},
 }
-NAMES = [name if name == "resnet18" else pytest.param(name, marks=pytest.mark.slow) for name in make_convolution.SIZES]
+NAMES = [
+    name if name == "resnet18" else pytest.param(name, marks=pytest.mark.slow(seconds=25))
+    for name in make_convolution.SIZES
+]
 
 
 def model_of(name):
