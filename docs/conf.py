@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -32,10 +33,12 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_merge_streams = True
 
-autodoc_default_options = {"members": True, "special-members": "__call__", "show-inheritance": False}
+autodoc_default_options = {"members": True, "special-members": "__call__"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -88,10 +91,34 @@ def write_reference(app) -> None:
 
 
 def skip_fields(app, what, name, thing, skip, options) -> bool:
-    """Leaves out fields of classes, which the docstring of the class lists."""
-    return skip or not callable(thing)
+    """Leaves out fields of classes, which the docstring of the class lists, also if their default is a function."""
+    return skip or getattr(thing, "__name__", None) != name
+
+
+# Types are written as in the source: jaxtyping expands Float[ArrayLike, "T"] to a union of types of arrays and numbers,
+# and Linen adds fields to every module.
+TYPES = (
+    (r"~?jaxtyping\.(\w+)\[(?:jaxlib\._jax\.)?Array, ('[^']*')\] \| ~?jaxtyping\.\1\[ndarray, \2\]", r"\1[Array, \2]"),
+    (r"(\w+)\[Array, ('[^']*')\](?: \| ~?(?:numpy\.\w+|bool|int|float|complex)\b)+", r"\1[ArrayLike, \2]"),
+    (
+        r"str \| type\[~?typing\.Any\] \| ~?numpy\.dtype \| ~?jax\._src\.typing\.SupportsDType(?: \| ~?typing\.Any)?",
+        "Dtype",
+    ),
+    (r"<class 'jax\.numpy\.(\w+)'>", r"\1"),
+    (r"(?:, )?parent: [^=]*= <flax\.linen\.module\._Sentinel object>, name: str \| None = None", ""),
+)
+
+
+def shorten_types(app, what, name, thing, options, signature, annotation) -> tuple[str | None, str | None]:
+    def shorten(text: str | None) -> str | None:
+        for pattern, short in TYPES:
+            text = text and re.sub(pattern, short, text)
+        return text
+
+    return shorten(signature), shorten(annotation)
 
 
 def setup(app) -> None:
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("autodoc-process-signature", shorten_types)
     app.connect("builder-inited", write_reference)
