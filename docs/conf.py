@@ -104,6 +104,7 @@ TYPES = (
         r"str \| type\[~?typing\.Any\] \| ~?numpy\.dtype \| ~?jax\._src\.typing\.SupportsDType(?: \| ~?typing\.Any)?",
         "Dtype",
     ),
+    (r"~?jaxlib\._jax\.Array\b", "Array"),
     (r"<class 'jax\.numpy\.(\w+)'>", r"\1"),
     (r"(?:, )?parent: [^=]*= <flax\.linen\.module\._Sentinel object>, name: str \| None = None", ""),
 )
