@@ -185,7 +185,10 @@ ARGUMENTS = {
     "no target": ({}, "`target` must name one column"),
     "text": ({"target": "kind", "target_type": "quantities"}, "line 2, column 'kind' must be a number, got 'x'"),
     "none": ({"target": "kind", "target_type": "none"}, "`target` must be empty if `target_type` is none"),
-    "a column": ({"target": "kind", "columns": ("agee",)}, "must have a column 'agee', got age, city, kind"),
+    "a column": (
+        {"target": "kind", "columns": ("agee",)},
+        "must have a column 'agee', got age, city, kind; the nearest is 'age'",
+    ),
     "a target twice": ({"target": "kind", "columns": ("kind",)}, "columns that are not targets"),
     "fractions": (
         {"target": "kind", "test_fraction": 0.9},

@@ -1,5 +1,6 @@
 """Features and targets of tables, from columns of CSV files or arrays of npz files."""
 
+import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,7 +70,9 @@ def check_columns(found: Table, names: Sequence[str]) -> None:
     missing = [name for name in names if name not in found.header]
     if missing:
         held = ", ".join(printable(name, 30) for name in found.header[:10])
-        raise ValueError(f"{found.path} must have a column {printable(repr(missing[0]), 60)}, got {held}")
+        close = difflib.get_close_matches(missing[0], found.header, 1)
+        hint = f"; the nearest is {printable(repr(close[0]), 60)}" if close else ""
+        raise ValueError(f"{found.path} must have a column {printable(repr(missing[0]), 60)}, got {held}{hint}")
 
 
 def targets_of(cells: Cells, target: Sequence[str], classes: bool) -> tuple[np.ndarray, tuple[str, ...]]:
