@@ -44,7 +44,7 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
     (folder / "table.csv").write_text("size,color,kind,split\n" + rows)
     return {
         "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "split", "batch_size": batch_size},
-        **dict.fromkeys(("series", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
+        **dict.fromkeys(("series", "ucr", "ucr:gru", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
         **{name: {"path": str(folder), "batch_size": batch_size} for name in ("pixel_mnist", "pixel_mnist:tcn")},
         **dict.fromkeys(("translation", "translation:rnn"), pairs),
         **dict.fromkeys(("char_lm", "shakespeare", "decoder_lm"), texts),

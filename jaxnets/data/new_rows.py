@@ -9,6 +9,7 @@ from jaxnets.data.formats.csv_table import Cells, Table, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, features_of, is_npz, table_array, targets_of
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
+from jaxnets.data.formats.ucr import is_ucr, read_split
 from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows, Windows
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.new_series import all_windows, last_windows
@@ -29,9 +30,9 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     An npz file must have the array ``x`` or ``x_test``, or a single array.
 
     Args:
-        path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file; for ``Pixels`` an
-            npz or IDX file; for ``Images`` a folder of images, one image, or an npz file; for ``Windows`` a CSV or npz
-            file of series, as ``new_series.last_windows`` reads it.
+        path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file, or one of the UCR
+            archive; for ``Pixels`` an npz or IDX file; for ``Images`` a folder of images, one image, or an npz file;
+            for ``Windows`` a CSV or npz file of series, as ``new_series.last_windows`` reads it.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
@@ -50,6 +51,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
         return {"inputs": features_of(table, cells, inputs)}
     if isinstance(inputs, Pixels) and not is_npz(path):
         return {"inputs": _checked(path, "the array", read_idx(path), inputs)}
+    if isinstance(inputs, Rows) and is_ucr(path):
+        return {"inputs": _checked(path, "the series", read_split(path)[0], inputs)}
     held = member_names(path)
     name = next((name for name in ("x", "x_test") if name in held), held[0] if len(held) == 1 else "")
     if not name:
@@ -91,6 +94,9 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
         arrays = idx_folder(path)
         images = _checked(path, "t10k-images", arrays["t10k-images"], inputs)
         return {"inputs": images, "targets": encode_with_spec(shown, spec, arrays["t10k-labels"])}
+    if isinstance(inputs, Rows) and is_ucr(path):
+        x, y = read_split(path)
+        return {"inputs": _checked(path, "the series", x, inputs), "targets": encode_with_spec(shown, spec, y)}
     part = "" if "x" in member_names(path) else "_test"
     key = "quantities" if isinstance(spec, Quantities) else "classes"
     arrays = read_arrays(path, (f"x{part}", f"y{part}"), (key,))

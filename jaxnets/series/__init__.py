@@ -1,6 +1,7 @@
-"""Time series: forecasting models, their likelihoods, and functions of windows."""
+"""Time series: models of forecasting and classification, likelihoods, and functions of windows."""
 
 from jaxnets.series.forecaster import Forecaster
+from jaxnets.series.inception_time import InceptionModule, InceptionTime
 from jaxnets.series.likelihoods import (
     Likelihood,
     crps_of_quantiles,
@@ -23,6 +24,8 @@ __all__ = [
     "NBEATS",
     "DLinear",
     "Forecaster",
+    "InceptionModule",
+    "InceptionTime",
     "Likelihood",
     "Memoryless",
     "NLinear",

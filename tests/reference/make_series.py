@@ -18,6 +18,7 @@ B, T, H, C = 2, 24, 12, 3
 SEGMENT, HIDDEN = 6, 8
 PATCH, STRIDE, WIDTH, HEADS, MLP, LAYERS = 8, 4, 8, 2, 16, 2
 WINDOW = 5
+FEATURES, SIZES, DEPTH, CLASSES = 3, (8, 4, 2), 6, 4
 
 
 def objective(output):
@@ -127,6 +128,44 @@ class PatchTST(nn.Module):
         return self.head(z).transpose(1, 2)
 
 
+class InceptionModule(nn.Module):
+    """Three convolutions of a bottleneck beside a max pooling; padded as in Keras, one more step at the end."""
+
+    def __init__(self, channels):
+        super().__init__()
+        conv = lambda inputs, size: nn.Conv1d(inputs, FEATURES, size, bias=False)
+        self.bottleneck = conv(channels, 1)
+        self.conv_0, self.conv_1, self.conv_2 = (conv(FEATURES, size) for size in SIZES)
+        self.pooled = conv(channels, 1)
+        self.norm = nn.BatchNorm1d(4 * FEATURES, eps=1e-3)
+
+    def forward(self, x):
+        narrow = self.bottleneck(x)
+        ys = []
+        for size, conv in zip(SIZES, (self.conv_0, self.conv_1, self.conv_2), strict=True):
+            ys.append(conv(nn.functional.pad(narrow, ((size - 1) // 2, size // 2))))
+        ys.append(self.pooled(nn.functional.max_pool1d(x, 3, 1, 1)))
+        return torch.relu(self.norm(torch.cat(ys, 1)))
+
+
+class InceptionTime(nn.Module):
+    def __init__(self):
+        super().__init__()
+        widths = [C, *[4 * FEATURES] * DEPTH]
+        self.modules_ = nn.ModuleList([InceptionModule(width) for width in widths[:-1]])
+        self.shortcuts = nn.ModuleList([nn.Conv1d(width, 4 * FEATURES, 1, bias=False) for width in (C, 4 * FEATURES)])
+        self.norms = nn.ModuleList([nn.BatchNorm1d(4 * FEATURES, eps=1e-3) for _ in range(2)])
+        self.head = nn.Linear(4 * FEATURES, CLASSES)
+
+    def forward(self, x):
+        y = rest = x.transpose(1, 2)
+        for i, module in enumerate(self.modules_):
+            y = module(y)
+            if i % 3 == 2:
+                y = rest = torch.relu(self.norms[i // 3](self.shortcuts[i // 3](rest)) + y)
+        return self.head(y.mean(-1))
+
+
 def main():
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
@@ -135,6 +174,7 @@ def main():
         "dlinear": DLinear(),
         "segrnn": SegRNN(),
         "patchtst": RevIN(PatchTST()),
+        "inception": InceptionTime(),
     }
     arrays = {}
     for name, model in models.items():

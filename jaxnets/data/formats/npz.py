@@ -11,6 +11,7 @@ import numpy as np
 from jaxnets.data import statistics
 from jaxnets.data.checks import one_line_errors, open_data, path_of
 from jaxnets.data.dataset import Examples
+from jaxnets.data.formats.ucr import is_ucr, read_pair
 from jaxnets.data.inputs import Rows
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.target_arrays import TARGET_TYPES
@@ -64,7 +65,7 @@ def labeled_arrays(
     no targets.
 
     Args:
-        path: The file.
+        path: The file, or the training file of a data set of the UCR archive, as ``ucr.read_pair`` reads it.
         target_type: The meaning of ``y``, as in ``target_arrays.encode_targets``.
         parts: Names of the required splits.
 
@@ -72,6 +73,10 @@ def labeled_arrays(
         ValueError: The file cannot be read, an array is missing, or the names are not text ``[C]``.
     """
     check_choice("target_type", target_type, TARGET_TYPES)
+    if is_ucr(path):
+        if target_type != "classes":
+            raise ValueError(f"`target_type` must be classes for {printable(path)}, got {target_type!r}")
+        return read_pair(path), ()
     letters = "x" if target_type == "none" else "xy"
     names = {"quantities": ("quantities",), "labels": ("classes",)}.get(target_type, ())
     arrays = read_arrays(path, tuple(f"{letter}_{part}" for part in parts for letter in letters), names)

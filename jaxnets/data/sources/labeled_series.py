@@ -116,13 +116,14 @@ def series(
     seed: int = 0,
     target_type: str = "classes",
 ) -> Dataset:
-    """Series from an npz file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``.
+    """Labeled series from an npz file, or of the UCR archive.
 
-    The layout suits the data sets of the UCR archive.
+    An npz file has the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``. ``x`` has the shape ``[N, T]`` or
+    ``[N, T, D]``; NaN at the end of a row is padding. ``y`` has the shape ``[N]``, numbers or text.
 
     Args:
-        path: The file. ``x`` has the shape ``[N, T]`` or ``[N, T, D]``; NaN at the end of a row is padding. ``y`` has
-            the shape ``[N]``, numbers or text.
+        path: The npz file; or the training file of a data set of the UCR archive, such as ``ECG5000_TRAIN.tsv``,
+            ``.ts`` or ``.arff``, whose test file is in the same folder.
         standardize: Standardizes each feature by its mean and standard deviation over the training split, computed in
             float64 by ``statistics.fit``. A constant feature becomes 0.
         batch_size, validation_fraction, seed: As in ``digits``.
