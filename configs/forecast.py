@@ -32,6 +32,6 @@ def get_config(variant: str = "") -> dict:
         "data": {"name": "data.mackey_glass"},
         "model": {"name": "series.RecurrentForecaster", "hidden_size": 64},
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 50},
-        "train": {"steps": 1000, "evaluate_every": 200},
+        "train": {"evaluate_every": 200},
         **VARIANTS.get(variant, {}),
     }

@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> dict:
         "task": "tasks.classification",
         "data": {"name": "data.series", "path": "", "batch_size": 64},
         "model": {"name": "series.InceptionTime"},
-        "optimizer": {"learning_rate": 1e-3, "end_lr_factor": 0.05},
-        "train": {"steps": 1600, "evaluate_every": 100},
+        "optimizer": {"end_lr_factor": 0.05},
+        "train": {"steps": 1600},
         **VARIANTS.get(variant, {}),
     }
