@@ -9,11 +9,10 @@ from jaxnets.data import statistics
 from jaxnets.data.formats.features import is_npz
 from jaxnets.data.formats.time_series import Columns, SeriesTable, read_series
 from jaxnets.data.inputs import Windows
-from jaxnets.data.sources.sliding import window_starts
+from jaxnets.data.sources.sliding import check_future, window_starts
 from jaxnets.data.targets import Horizon
-from jaxnets.data.timestamps import UNITS, show
+from jaxnets.data.timestamps import UNITS, Frequency, show
 from jaxnets.ops.host.memory import check_memory
-from jaxnets.ops.host.printable import printable
 
 Arrays = dict[str, np.ndarray]
 
@@ -42,27 +41,24 @@ def last_windows(path: str, inputs: Windows) -> Arrays:
     for i, (begin, end) in enumerate(itertools.pairwise(table.offsets)):
         known = np.flatnonzero(~np.isnan(table.targets[begin:end]).all(1))
         last = int(known[-1]) + 1 if len(known) else 0
-        of = f" of series {printable(repr(table.names[i]), 60)}" if inputs.series else ""
+        of = table.series_name(i)
         if last < inputs.context:
-            raise ValueError(f"{table.path}: there must be at least {inputs.context} steps{of}, one window, got {last}")
-        steps = table.frequency.after(int(table.starts[i]), np.arange(last, last + inputs.horizon))
+            raise ValueError(f"{table.path}: {of}the series must have at least {inputs.context} steps, got {last}")
+        time_of = lambda steps, i=i: table.frequency.after(int(table.starts[i]), steps)
+        steps = time_of(np.arange(last, last + inputs.horizon))
         times.append([show(int(time), table.frequency.unit, brief=bool(np.all(steps % DAY == 0))) for time in steps])
-        window = slice(begin + last - inputs.context, begin + last)
-        ahead = slice(begin + last - inputs.context, begin + last + inputs.horizon)
-        future = table.future[ahead.start : min(ahead.stop, end)]
-        if inputs.future and (len(future) < inputs.context + inputs.horizon or np.isnan(future).any()):
-            unknown = int(np.argwhere(np.isnan(future).any(1))[0][0]) if np.isnan(future).any() else len(future)
-            time = show(
-                int(table.frequency.after(int(table.starts[i]), np.array(last - inputs.context + unknown))),
-                table.frequency.unit,
-            )
+        first = begin + last - inputs.context
+        future = table.future[first : min(begin + last + inputs.horizon, end)]
+        missing = np.isnan(future).any(1)
+        if inputs.future and (missing.any() or len(future) < inputs.context + inputs.horizon):
+            step = last - inputs.context + (int(np.argmax(missing)) if missing.any() else len(future))
             raise ValueError(
-                f"{table.path}: the future covariates {', '.join(map(repr, inputs.future))} must be known for "
-                f"{inputs.horizon} steps after the last target{of}, got no value for {time}; add rows with "
-                "empty targets"
+                f"{table.path}: {of}the future covariates {', '.join(map(repr, inputs.future))} must be known for "
+                f"{inputs.horizon} steps after the last target, got no value for "
+                f"{show(int(time_of(np.array(step))), table.frequency.unit)}; add rows with empty targets"
             )
-        frames["inputs"].append(table.targets[window])
-        frames["past"].append(table.past[window])
+        frames["inputs"].append(table.targets[first : begin + last])
+        frames["past"].append(table.past[first : begin + last])
         frames["future"].append(future)
     arrays = {name: np.stack(values) for name, values in frames.items() if values[0].shape[-1]}
     if inputs.static:
@@ -80,10 +76,11 @@ def all_windows(path: str, inputs: Windows, spec: Horizon) -> Arrays:
         ``mask``, False where a target is missing.
 
     Raises:
-        ValueError: The file cannot be read, or has no window.
+        ValueError: The file cannot be read, has no window, or a future covariate is not known.
     """
     table = _read(path, inputs)
     lengths = np.diff(table.offsets)
+    check_future(table)
     total = inputs.context + inputs.horizon
     starts = window_starts(table.offsets, np.zeros_like(lengths), lengths, inputs.context, inputs.horizon, 1)
     if not len(starts):
@@ -105,9 +102,10 @@ def all_windows(path: str, inputs: Windows, spec: Horizon) -> Arrays:
 
 
 def _read(path: str, inputs: Windows) -> SeriesTable:
-    """Reads the columns of the training data, and checks that the file has the same frequency."""
+    """Reads the columns of the training data, at its frequency."""
     columns = Columns(inputs.targets, inputs.time, inputs.series, inputs.past, inputs.future, inputs.static)
-    table = read_series(path, Columns() if is_npz(path) else columns)
+    frequency = Frequency(inputs.count, inputs.unit)
+    table = read_series(path, Columns() if is_npz(path) else columns, frequency)
     sizes: Sequence[tuple[str, int, int]] = (
         ("channels", table.targets.shape[1], len(inputs.targets)),
         ("past covariates", table.past.shape[1], len(inputs.past)),
@@ -117,7 +115,4 @@ def _read(path: str, inputs: Windows) -> SeriesTable:
     for name, got, wanted in sizes:
         if got != wanted:
             raise ValueError(f"{table.path} must have {wanted} {name} as in training, got {got}")
-    if (table.frequency.count, table.frequency.unit) != (inputs.count, inputs.unit) and len(table.targets) > 1:
-        like = type(table.frequency)(inputs.count, inputs.unit)
-        raise ValueError(f"{table.path} must have steps of {like} as in training, got {table.frequency}")
     return table

@@ -2,13 +2,16 @@
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
 
 import numpy as np
 
-from jaxnets.ops.host.printable import printable
-
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+KINDS = ("s", "M", "E", "1")
+
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_DATE = re.compile(r"(19|20)\d{6}", re.ASCII)  # 20240131, unless it is no date
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,53 +20,69 @@ class Frequency:
 
     Attributes:
         count: The number of units, positive.
-        unit: ``"s"`` for seconds, ``"M"`` for calendar months, ``"1"`` for integers without a calendar.
+        unit: ``"s"`` for seconds; ``"M"`` for calendar months; ``"E"`` for calendar months, at their last day; ``"1"``
+            for integers without a calendar.
     """
 
     count: int
     unit: str
 
     def __post_init__(self):
-        if type(self.count) is not int or self.count < 1 or self.unit not in ("s", "M", "1"):
-            raise ValueError(f"a frequency must have a positive count of s, M or 1, got {self.count!r} {self.unit!r}")
+        if type(self.count) is not int or self.count < 1 or self.unit not in KINDS:
+            raise ValueError(f"a frequency must be a positive number of s, M, E or 1, got {self.count!r} {self.unit!r}")
 
     def __str__(self) -> str:
         if self.unit == "1":
             return f"a step of {self.count}"
-        if self.unit == "M":
+        if self.unit in ("M", "E"):
             return "1 month" if self.count == 1 else f"{self.count} months"
         name, size = next((n, s) for n, s in reversed(UNITS.items()) if self.count % s == 0)
         number = self.count // size
         return f"1 {name}" if number == 1 else f"{number} {name}s"
 
-    def after(self, time: int, steps: np.ndarray) -> np.ndarray:
-        """Returns the times that are ``steps`` steps after ``time``, in seconds or as integers."""
-        if self.unit != "M":
-            return time + self.count * steps
-        start = np.datetime64(time, "s")
-        month = start.astype("datetime64[M]")
-        rest = start - month.astype("datetime64[s]")
-        return ((month + self.count * steps).astype("datetime64[s]") + rest).astype(np.int64)
+    def after(self, start: int, steps: np.ndarray) -> np.ndarray:
+        """Returns the times ``steps`` steps after the start of a series, in seconds or as integers.
+
+        A month that is too short has the time at its last day.
+        """
+        if self.unit in ("s", "1"):
+            return start + self.count * steps
+        first = np.datetime64(start, "s")
+        months = first.astype("datetime64[M]") + self.count * steps
+        days = first.astype("datetime64[D]") - first.astype("datetime64[M]").astype("datetime64[D]")
+        last = (months + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+        wanted = last if self.unit == "E" else np.minimum(months.astype("datetime64[D]") + days, last)
+        of_day = first - first.astype("datetime64[D]").astype("datetime64[s]")
+        return (wanted.astype("datetime64[s]") + of_day).astype(np.int64)
 
 
-def parse(text: str) -> int | None:
-    """Parses a date or time in ISO 8601 (``2016-07-01 05:00:00``) or an integer; None if it is neither.
+def parse(text: str) -> tuple[int, bool] | None:
+    """Parses a date or time in ISO 8601, such as ``2016-07-01 05:00:00``, or an integer.
 
     Returns:
-        Seconds since 1970, in UTC if the text has an offset; or the integer.
+        Seconds since 1970 and True, or the integer and False. None if the text is neither, has a time zone, or has
+        fractions of seconds.
     """
-    try:
-        return int(text)
-    except ValueError:
-        pass
+    if _INTEGER.fullmatch(text) and not _is_date(text):
+        return int(text), False
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
-    if found.microsecond:
+    if found.microsecond or found.tzinfo is not None:
         return None
-    zone = found.tzinfo or datetime.UTC
-    return int(found.replace(tzinfo=zone).timestamp())
+    return int(found.replace(tzinfo=datetime.UTC).timestamp()), True
+
+
+def _is_date(text: str) -> bool:
+    """Returns True for digits such as 20240131."""
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def show(time: int, unit: str, brief: bool = True) -> str:
@@ -75,54 +94,48 @@ def show(time: int, unit: str, brief: bool = True) -> str:
 
 
 def frequency_of(times: np.ndarray, calendar: bool) -> Frequency:
-    """Returns the most frequent step between the increasing times of a series: seconds, months, or integers."""
+    """Returns the most frequent step between the times of a series: seconds, months, or integers."""
     steps = np.diff(times)
     steps = steps[steps > 0]
     if not len(steps):
         return Frequency(1, "s" if calendar else "1")
-    values, counts = np.unique(steps, return_counts=True)
-    most = int(values[np.argmax(counts)])
     if not calendar:
-        return Frequency(most, "1")
-    days = values // UNITS["day"]
-    if np.all(values % UNITS["day"] == 0) and len(values) > 1 and days.min() >= 28 and days.max() <= 366:
-        months = np.diff(times.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64))
-        if len(np.unique(months)) == 1:
-            return Frequency(int(months[0]), "M")
-    return Frequency(most, "s")
+        return Frequency(_most_frequent(steps), "1")
+    if len(np.unique(steps)) > 1 and steps.min() >= 28 * UNITS["day"] and not np.any(np.diff(times % UNITS["day"])):
+        days = times.astype("datetime64[s]").astype("datetime64[D]")
+        at_end = np.all((days + 1).astype("datetime64[M]") > days.astype("datetime64[M]"))
+        months = np.diff(days.astype("datetime64[M]").astype(np.int64))
+        return Frequency(_most_frequent(months[months > 0]), "E" if at_end else "M")
+    return Frequency(_most_frequent(steps), "s")
 
 
-def check_regular(
-    path: str, column: str, times: np.ndarray, lines: Sequence[int], frequency: Frequency, of: str = ""
-) -> None:
+def _most_frequent(steps: np.ndarray) -> int:
+    values, counts = np.unique(steps, return_counts=True)
+    return int(values[np.argmax(counts)])
+
+
+def check_regular(times: np.ndarray, frequency: Frequency, place: Callable[[int], str]) -> None:
     """Checks that times increase by one step per row.
 
     Args:
-        path: The path, for messages.
-        column: Name of the column.
         times: int64 ``[T]``.
-        lines: The line of each row.
         frequency: The step.
-        of: Name of the series for messages, such as ``" of series 'a'"``.
+        place: Returns the description of a row for messages.
 
     Raises:
         ValueError: A timestamp is repeated, earlier than the previous one, or there is a gap.
     """
-    expected = (
-        np.array([int(frequency.after(int(t), np.array(1))) for t in times[:-1]])
-        if frequency.unit == "M"
-        else (times[:-1] + frequency.count)
-    )
-    wrong = np.flatnonzero(times[1:] != expected)
+    if not len(times):
+        return
+    expected = frequency.after(int(times[0]), np.arange(len(times)))
+    wrong = np.flatnonzero(times != expected)
     if not len(wrong):
         return
-    row = int(wrong[0]) + 1
-    unit = frequency.unit
-    got, before, wanted = (show(int(t), unit) for t in (times[row], times[row - 1], expected[row - 1]))
-    where = f"{path}, line {int(lines[row]):,}, column {printable(repr(column), 60)}"
+    row = int(wrong[0])
+    got, before, wanted = (show(int(t), frequency.unit) for t in (times[row], times[row - 1], expected[row]))
     if times[row] == times[row - 1]:
-        raise ValueError(f"{where} must be later than in the row before{of}, got {got} twice")
+        raise ValueError(f"{place(row)} must be later than in the row before, got {got} twice")
     if times[row] < times[row - 1]:
-        raise ValueError(f"{where} must be sorted by time{of}, got {got} after {before}")
-    hint = "; fill the gap with rows of empty cells" if times[row] > expected[row - 1] else ""
-    raise ValueError(f"{where} must be {wanted}, {frequency} after the row before{of}, got {got}{hint}")
+        raise ValueError(f"{place(row)} must be sorted by time, got {got} after {before}")
+    hint = "; fill the gap with rows of empty cells" if times[row] > expected[row] else ""
+    raise ValueError(f"{place(row)} must be {wanted}, {frequency} after the row before, got {got}{hint}")

@@ -21,29 +21,29 @@ def forecasts(
     predict: Callable[[Any], dict[str, Any]],
     batches: Any,
     names: Sequence[str],
-    in_units: Callable[[np.ndarray], Any],
+    in_units: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, "Figure"]:
     """Draws the forecasts of a split.
 
     Args:
         predict: ``batch -> {"forecast", "targets"}`` and, if there are intervals, ``"lower"`` and ``"upper"``, each
-            ``[B, H, C]`` in the units of the data.
-        batches: The batches, in the order of time.
+            standardized, ``[B, H, C]``.
+        batches: The batches, in the order of time, one series after the other.
         names: Names of the C channels.
-        in_units: Converts standardized values ``[B, T, C]`` to the units of the data.
+        in_units: Converts standardized values ``[B, T, C]`` to the units of the data, in float64.
     """
     sums, count, first, examples = 0.0, 0.0, [], []
     shown = {round(i * (len(batches) - 1) / max(PANELS - 1, 1)) for i in range(PANELS)}
     for i in range(len(batches)):  # by index: an iterator would prefetch many batches
         batch = batches[i]
-        found = {name: np.asarray(values) for name, values in predict(batch).items()}
+        found = {name: in_units(np.asarray(values)) for name, values in predict(batch).items()}
         mask = batch["mask"]
-        errors = np.where(mask, found["forecast"].astype(np.float64) - found["targets"], 0)
+        errors = np.where(mask, found["forecast"] - found["targets"], 0)
         sums, count = sums + (errors**2).sum(0), count + mask.sum(0)
-        first.append(np.where(mask[:, 0], errors[:, 0], np.nan)[mask.any((1, 2))])
+        first.append(np.where(mask[:, 0], errors[:, 0], np.nan))
         if i in shown:
             row = {name: values[0] for name, values in found.items()}
-            window = np.asarray(in_units(batch["inputs"][:1]))[0]
+            window = in_units(batch["inputs"][:1])[0]
             observed = batch["observed"][0] if "observed" in batch else np.ones(window.shape, bool)
             examples.append({**row, "window": np.where(observed, window, np.nan), "mask": mask[0]})
     labels = [escape_text(printable(name, MAX_NAME)) for name in names]
@@ -85,16 +85,19 @@ def _windows(examples: list[dict[str, np.ndarray]], labels: Sequence[str]) -> "F
         axes.set_axis_off()
     for i, example in enumerate(examples):
         length, horizon = len(example["window"]), len(example["forecast"])
-        before, after = np.arange(-min(length, 2 * horizon), 0), np.arange(horizon)
+        before, after = np.arange(-min(length, max(2 * horizon, 24)), 0), np.arange(horizon)
+        style = {"marker": "." if horizon < 3 else ""}  # a line of one point is invisible
         for channel in range(channels):
             axes = panels[channels * (i // 3) + channel, i % 3]
             axes.set_axis_on()
             axes.plot(before + 1, example["window"][before, channel], color="0.5", lw=1)
             truth = np.where(example["mask"], example["targets"], np.nan)[:, channel]
-            axes.plot(after + 1, truth, color="black", lw=1, label="truth")
-            axes.plot(after + 1, example["forecast"][:, channel], color="C0", lw=1.2, label="forecast")
+            axes.plot(after + 1, truth, color="black", lw=1, label="truth", **style)
+            axes.plot(after + 1, example["forecast"][:, channel], color="C0", lw=1.2, label="forecast", **style)
             if "lower" in example:
                 lower, upper = example["lower"][:, channel], example["upper"][:, channel]
+                middle, half = (lower + upper) / 2, (upper - lower) / 2
+                axes.errorbar(after + 1, middle, half, fmt="none", color="C0", alpha=0.5) if horizon < 3 else None
                 axes.fill_between(after + 1, lower, upper, color="C0", alpha=0.25, lw=0, label="90 %")
             axes.axvline(0.5, color="0.8", lw=0.8)
             axes.set_ylabel(labels[channel], fontsize=8)
@@ -111,7 +114,7 @@ def _errors(rmse: np.ndarray, labels: Sequence[str]) -> "Figure":
     figure = Figure(figsize=(5, 3.5))
     axes = figure.subplots()
     for channel, label in enumerate(labels[:10]):
-        axes.plot(np.arange(len(rmse)) + 1, rmse[:, channel], label=label)
+        axes.plot(np.arange(len(rmse)) + 1, rmse[:, channel], "." if len(rmse) < 3 else "-", label=label)
     axes.set(xlabel="step of the horizon", ylabel="root mean squared error", ylim=(0, None))
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
@@ -120,7 +123,7 @@ def _errors(rmse: np.ndarray, labels: Sequence[str]) -> "Figure":
 
 
 def _autocorrelations(residuals: np.ndarray, labels: Sequence[str]) -> "Figure":
-    """Draws the autocorrelation of the errors one step ahead ``[N, C]``; values within the lines are noise."""
+    """Draws the autocorrelation of the errors one step ahead ``[N, C]``; values within the band are noise."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.5))

@@ -18,7 +18,8 @@ class Forecaster(nn.Module):
     """A model that maps a window of a series to all steps of a horizon.
 
     The window is normalized, ``forecast`` is applied, and the normalization is undone. A subclass defines
-    ``forecast(xs [B, T, C], *, train=False, **covariates) -> [B, H, C, K]`` with the covariates that it uses.
+    ``forecast(xs [B, T, C], *, train=False, **covariates) -> [B, H, C, K]`` and ``covariates``, the names of those that
+    it uses.
 
     Attributes:
         horizon: H, the number of steps to forecast.
@@ -33,6 +34,7 @@ class Forecaster(nn.Module):
     normalization: str = "none"
     dtype: Dtype = jnp.float32
     forecast: ClassVar[Callable[..., jax.Array]]
+    covariates: ClassVar[tuple[str, ...]] = ()
 
     def __call__(
         self,
@@ -42,16 +44,21 @@ class Forecaster(nn.Module):
         train: bool = False,
         **covariates: Any,
     ) -> Float[Array, "..."]:
-        """Computes point forecasts or quantiles.
+        """Computes point forecasts or quantiles. For the parameters of distributions, use ``normalized``.
 
         Args:
             xs: ``[B, T, C]``, the window.
             observed: bool ``[B, T, C]``, False at missing values; None: all values are observed.
-            train: Whether to apply dropout, which needs ``rngs={"dropout": key}``.
-            **covariates: ``past [B, T, P]``, ``future [B, T + H, F]`` and ``static [B, S]``, for models that use them.
+            train: Whether to apply dropout, which needs ``rngs={"dropout": key}``. Batch normalization also needs
+                ``mutable=["batch_stats"]``.
+            **covariates: ``past [B, T, P]``, ``future [B, T + H, F]`` and ``static [B, S]``, for models that use them;
+                None is ignored.
 
         Returns:
             ``[B, H, C]``, or ``[B, H, C, K]`` if K > 1.
+
+        Raises:
+            ValueError: An attribute or ``xs`` is invalid, or the model does not use a covariate.
         """
         outputs, shift, scale = self.normalized(xs, observed=observed, train=train, **covariates)
         outputs = shift[..., None] + scale[..., None] * outputs
@@ -78,8 +85,11 @@ class Forecaster(nn.Module):
         if observed is not None:
             xs = jnp.where(observed, xs, 0)
         wide = at_least_float32(self.dtype)
-        covariates = {name: array.astype(wide) for name, array in covariates.items()}
-        outputs = self.forecast(xs.astype(wide), train=train, **covariates)
+        given = {name: array.astype(wide) for name, array in covariates.items() if array is not None}
+        for name in given.keys() - set(self.covariates):
+            used = " and ".join(self.covariates) or "no covariates"
+            raise ValueError(f"`{name}` must not be given to {type(self).__name__}, which uses {used}")
+        outputs = self.forecast(xs.astype(wide), train=train, **given)
         return outputs.astype(wide), shift.astype(wide), scale.astype(wide)
 
     def head(self, features: int, **options: Any) -> nn.Dense:

@@ -63,7 +63,7 @@ class InceptionModule(nn.Module):
 class InceptionTime(nn.Module):
     """A stack of inception modules with a shortcut around every three, the mean over time, and a linear head.
 
-    The published classifier is an ensemble of five of these networks. Their logits are averaged after the softmax.
+    The published classifier averages the class probabilities of five such networks.
 
     Parameters: ``module_<i>``, ``shortcut_<j>`` with ``conv`` and ``norm``, ``head``.
 

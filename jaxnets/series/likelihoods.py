@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy import special, stats
 
 from jaxnets.ops.array_types import Array, Float
@@ -26,9 +27,9 @@ class Likelihood(NamedTuple):
         loss: ``(outputs [..., K], targets [...]) -> [...]``.
         point: ``outputs [..., K] -> [...]``, the forecast that minimizes the loss, or the mean of the distribution.
         quantiles: ``(outputs [..., K], levels [Q]) -> [..., Q]``, or None for point forecasts.
-        scaling: What a shift and a scale of the values change: ``"outputs"``, which have the units of the values, for
-            points and quantiles; ``"density"``, for distributions of the value ``(y - shift) / scale``; or ``"none"``
-            for counts, which must be neither standardized nor normalized.
+        scaling: How the outputs relate to the values y if a model normalizes its window. ``"outputs"``: the forecast is
+            ``shift + scale * outputs``. ``"density"``: the outputs are the parameters of the distribution of
+            ``(y - shift) / scale``. ``"none"``: y are counts, which are neither standardized nor normalized.
     """
 
     num_outputs: int
@@ -104,7 +105,7 @@ def point(error: str = "squared") -> Likelihood:
 def quantiles(levels: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)) -> Likelihood:
     """Creates the likelihood of quantiles at fixed levels; the loss is the mean pinball loss.
 
-    Quantiles are sorted for evaluation, and interpolated linearly at other levels.
+    For forecasts, the quantiles are sorted. They are interpolated linearly between the levels and constant beyond.
 
     Args:
         levels: Increasing levels between 0 and 1, including 0.5, the point forecast.
@@ -120,21 +121,21 @@ def quantiles(levels: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95))
         or sorted(set(levels)) != [*levels]
     ):
         raise ValueError(f"`levels` must be increasing numbers between 0 and 1 that include 0.5, got {levels}")
-    known = jnp.asarray(levels, jnp.float32)
+    known = np.asarray(levels, np.float32)
 
     def interpolated(outputs: jax.Array, wanted: jax.Array) -> jax.Array:
         ordered = jnp.sort(outputs, axis=-1)
         upper = jnp.clip(jnp.searchsorted(known, wanted), min(1, len(levels) - 1), len(levels) - 1)
         lower = jnp.maximum(upper - 1, 0)
-        width = jnp.where(upper == lower, 1, known[upper] - known[lower])
-        weight = jnp.clip((wanted - known[lower]) / width, 0, 1)
+        low, high = jnp.asarray(known)[lower], jnp.asarray(known)[upper]
+        weight = jnp.clip((wanted - low) / jnp.where(upper == lower, 1, high - low), 0, 1)
         weight = jnp.broadcast_to(weight, (*ordered.shape[:-1], len(wanted)))
         return (1 - weight) * ordered[..., lower] + weight * ordered[..., upper]
 
     return Likelihood(
         num_outputs=len(levels),
-        loss=lambda outputs, targets: jnp.mean(pinball(outputs, targets, known), axis=-1),
-        point=lambda outputs: outputs[..., levels.index(0.5)],
+        loss=lambda outputs, targets: jnp.mean(pinball(outputs, targets, jnp.asarray(known)), axis=-1),
+        point=lambda outputs: jnp.sort(outputs, axis=-1)[..., levels.index(0.5)],
         quantiles=interpolated,
     )
 
@@ -190,7 +191,8 @@ def negative_binomial() -> Likelihood:
     r"""Creates the likelihood of a negative binomial distribution, for counts (Salinas et al. 2017, arXiv:1704.04110).
 
     The outputs are the mean :math:`\mu` and the dispersion :math:`\alpha` before softplus, with variance
-    :math:`\mu + \alpha \mu^2`. Targets are nonnegative integers in their own units.
+    :math:`\mu + \alpha \mu^2`. Targets are nonnegative integers in their own units, below about 10,000: float32 loses
+    the likelihood of larger ones, but not its gradient.
     """
 
     def parameters(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -4,11 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxnets.convolution.models.tcn import UNIFORM
 from jaxnets.series.forecaster import Forecaster
 from jaxnets.series.windows import moving_average
-
-# The default of torch, U(-1 / sqrt(T), 1 / sqrt(T)).
-UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class NLinear(Forecaster):

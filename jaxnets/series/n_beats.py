@@ -32,7 +32,7 @@ def trend_basis(size: int, degree: int) -> Float[Array, "{degree}+1 {size}"]:
 def seasonal_basis(size: int) -> Float[Array, "frequencies {size}"]:
     r"""Returns :math:`\cos(2 \pi i t)` and :math:`\sin(2 \pi i t)` on the grid of ``trend_basis``.
 
-    The frequencies i are :math:`0, \dots, \lfloor n/2 - 1 \rfloor`, at least 0; the sine of i = 0 is left out.
+    The frequencies i are :math:`0, \dots, \lfloor n/2 - 1 \rfloor`; only 0 if n < 4. The sine of i = 0 is left out.
 
     Args:
         size: n, the number of steps.

@@ -36,7 +36,7 @@ class SegRNN(Forecaster):
     @nn.compact
     def forecast(self, xs: jax.Array, *, train: bool = False) -> jax.Array:
         check_divisor("segment", self.segment, "horizon", self.horizon)
-        check_divisor("segment", self.segment, "steps of `xs`", xs.shape[-2])
+        check_divisor("segment", self.segment, "context", xs.shape[-2])
         check_integer("hidden_size", self.hidden_size, 2)
         if self.hidden_size % 2:
             raise ValueError(f"`hidden_size` must be even, got {self.hidden_size}")

@@ -1,7 +1,7 @@
 """Three ways to read a window: all steps at once, the last step alone, and step by step with a recurrent cell."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.layers.rnn import StackedRNN, check_network
 from jaxnets.series.forecaster import Forecaster
+
+COVARIATES = ("past", "future", "static")
 
 
 class WindowMLP(Forecaster):
@@ -27,6 +29,7 @@ class WindowMLP(Forecaster):
     hidden_sizes: Sequence[int] = (256,)
     activation: str = "relu"
     dropout: float = 0.0
+    covariates: ClassVar[tuple[str, ...]] = COVARIATES
 
     @nn.compact
     def forecast(self, xs: jax.Array, *, train: bool = False, **covariates: Any) -> jax.Array:
@@ -55,7 +58,8 @@ class Memoryless(Forecaster):
 class RecurrentForecaster(Forecaster):
     """A recurrent network over the window; a linear layer maps its last output to all steps of the horizon.
 
-    Past covariates are further features of each step. Future and static covariates are inputs of the linear layer.
+    Past covariates, and future covariates up to the present, are further features of each step. The future covariates
+    of the horizon and static covariates are inputs of the linear layer.
 
     Parameters: ``rnn`` (of ``recurrent.StackedRNN``), ``head``.
 
@@ -71,13 +75,15 @@ class RecurrentForecaster(Forecaster):
     hidden_size: int = 128
     num_layers: int = 1
     dropout: float = 0.0
+    covariates: ClassVar[tuple[str, ...]] = COVARIATES
 
     @nn.compact
     def forecast(self, xs: jax.Array, *, train: bool = False, **covariates: Any) -> jax.Array:
         check_network(self.cell, self.dropout, hidden_size=self.hidden_size, num_layers=self.num_layers)
         batch, length, channels = xs.shape
-        past = covariates.get("past")
-        inputs = xs if past is None else jnp.concatenate([xs, past], axis=-1)
+        known = [covariates["past"]] if "past" in covariates else []
+        known += [covariates["future"][:, :length]] if "future" in covariates else []
+        inputs = jnp.concatenate([xs, *known], axis=-1)
         network = StackedRNN(
             self.cell(self.hidden_size),
             num_layers=self.num_layers,
@@ -102,4 +108,4 @@ def _mlp(model: Any, flat: jax.Array, channels: int, train: bool) -> jax.Array:
 
 
 def _arrays(covariates: dict[str, Any]) -> list[jax.Array]:
-    return [covariates[name] for name in ("past", "future", "static") if name in covariates]
+    return [covariates[name] for name in COVARIATES if name in covariates]

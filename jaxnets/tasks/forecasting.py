@@ -17,10 +17,9 @@ from flax import linen as nn
 from jaxnets.data.targets import Horizon
 from jaxnets.learning import Aux, Learner, MakeLearner, Mean, closed_form
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
-from jaxnets.ops.checks import check_number
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, series_figures
-from jaxnets.series import Likelihood, crps_of_quantiles, point, seasonal_naive
+from jaxnets.series import Forecaster, Likelihood, NLinear, pinball, point, seasonal_naive
 from jaxnets.tasks.models import Model, check_spec
 from jaxnets.tasks.signatures import accepted_parameters
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
@@ -37,11 +36,11 @@ def forecasting(
 ) -> Task:
     """Returns the task of forecasting the next H steps of a series.
 
-    Metrics are means over all windows, steps and channels, of standardized targets if the data is standardized:
-    ``loss``; ``mse`` and ``mae`` of the point forecast; ``mase``, the absolute error relative to that of the seasonal
-    naive forecast over the training part (Hyndman and Koehler 2006); with quantiles also ``crps`` and ``coverage_90``,
-    the fraction of values between the quantiles of 5 % and 95 %. ``naive_mse`` and ``naive_mae`` are the errors of the
-    seasonal naive forecast, if the window has a season.
+    Metrics are means over the known values of all windows, steps and channels, of standardized targets if the data is
+    standardized: ``loss``; ``mse`` and ``mae`` of the point forecast; ``mase``, the absolute error relative to that of
+    the seasonal naive forecast over the training part (Hyndman and Koehler 2006), with one scale per channel for all
+    series; with quantiles also ``crps`` and ``coverage_90``, the fraction of values between the quantiles of 5 % and
+    95 %. ``naive_mse`` and ``naive_mae`` are the errors of the seasonal naive forecast, if the window has a season.
 
     Args:
         model: ``(inputs [B, T, C], train=) -> [B, H, C]``, or ``[B, H, C, K]`` for K outputs per value, with
@@ -57,7 +56,7 @@ def forecasting(
     check_spec("tasks.forecasting", spec, Horizon)
     chosen = point() if likelihood is None else likelihood
     if chosen.scaling == "none" and spec.std is not None:
-        raise ValueError("the data must have `standardize` none for a likelihood of counts, got standardized data")
+        raise ValueError("`standardize` must be none for a likelihood of counts, got standardized data")
     network = _complete(model, spec.horizon, chosen.num_outputs)
     if chosen.scaling == "none" and getattr(network, "normalization", "none") != "none":
         raise ValueError(f"`normalization` must be none for a likelihood of counts, got {network.normalization!r}")
@@ -88,11 +87,14 @@ def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *,
         model: A factory of ``series.NLinear``.
         spec: The horizon.
         make_learner: Not used, because there is no optimizer.
-        strength: :math:`\lambda`, in units of the squared inputs.
+        strength: :math:`\lambda`, positive, in units of the squared inputs.
     """
     check_spec("tasks.ridge_forecasting", spec, Horizon)
-    check_number("strength", strength)
+    if not (isinstance(strength, int | float) and strength > 0):
+        raise ValueError(f"`strength` must be a positive number, got {strength!r}")
     network = _complete(model, spec.horizon, 1)
+    if not isinstance(network, NLinear) or network.normalization != "last":
+        raise ValueError(f"`model` must be series.NLinear with the normalization last, got {network!r}")
     predict = predictor(network, point())
 
     def statistics(batch):
@@ -108,7 +110,7 @@ def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *,
 
     def solve(sums):
         penalty = strength * jnp.maximum(sums["count"], 1) * jnp.eye(len(sums["xx"]))
-        # The last column of X is 0, so that only the penalty makes the matrix regular.
+        # The last column of X is 0: without the penalty the matrix would be singular.
         kernel = jax.scipy.linalg.solve(sums["xx"] + penalty, sums["xy"], assume_a="pos")
         return {"params": {"linear": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])}}}
 
@@ -120,11 +122,10 @@ def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
 
     With ``mutable`` among the options, it returns a pair of these and the updated variables.
     """
-    has_moments = hasattr(network, "normalized")
 
     def predict(variables: Any, batch: Any, **options: Any) -> Any:
         keywords = {**_keywords(batch), **options}
-        if has_moments:
+        if isinstance(network, Forecaster):
             return network.apply(variables, batch["inputs"], method="normalized", **keywords)
         found: Any = network.apply(variables, batch["inputs"], **keywords)
         outputs, updated = found if "mutable" in options else (found, None)
@@ -142,31 +143,45 @@ def task_of(
     errors_of_naive = np.asarray(spec.naive_error, np.float32)
     has_scale, has_naive = bool(np.all(errors_of_naive > 0)), spec.season <= spec.context
 
-    def forecasts(variables, batch, levels):
+    def forecasts(variables, batch):
+        """Returns the outputs with their shift and scale, and the point forecast."""
         outputs, shift, scale = predict(variables, batch)
         chex.assert_shape(outputs, (len(batch["inputs"]), spec.horizon, spec.size, likelihood.num_outputs))
-        point_forecast = shift + scale * likelihood.point(outputs)
-        if likelihood.quantiles is None:
-            return outputs, shift, scale, point_forecast, None
+        return outputs, shift, scale, shift + scale * likelihood.point(outputs)
+
+    def quantiles(outputs, shift, scale, levels):
+        assert likelihood.quantiles is not None
         found = likelihood.quantiles(outputs, jnp.asarray(levels, jnp.float32))
-        return outputs, shift, scale, point_forecast, shift[..., None] + scale[..., None] * found
+        return shift[..., None] + scale[..., None] * found
+
+    def crps(outputs, shift, scale, targets):
+        """Computes twice the mean pinball loss, one level after the other to save memory."""
+
+        def add(total, level):
+            found = quantiles(outputs, shift, scale, level[None])
+            return total + pinball(found, targets, level[None])[..., 0], None
+
+        total, _ = jax.lax.scan(add, jnp.zeros_like(targets), jnp.asarray(CRPS_LEVELS, jnp.float32))
+        return 2 * total / len(CRPS_LEVELS)
 
     def measure(variables, batch, key, carry):
         targets, mask = _filled(batch), batch["mask"]
-        levels = (*CRPS_LEVELS, *INTERVAL)
-        outputs, shift, scale, forecast, found = forecasts(variables, batch, levels)
+        outputs, shift, scale, forecast = forecasts(variables, batch)
         errors = jnp.abs(forecast - targets)
         values = {"loss": _losses(likelihood, outputs, shift, scale, targets), "mse": errors**2, "mae": errors}
         if has_scale:
             values["mase"] = errors / jnp.broadcast_to(errors_of_naive, errors.shape)
-        if found is not None:
-            values["crps"] = crps_of_quantiles(found[..., :-2], targets, jnp.asarray(CRPS_LEVELS))
-            values["coverage_90"] = (found[..., -2] <= targets) & (targets <= found[..., -1])
+        if likelihood.quantiles is not None:
+            lower, upper = jnp.moveaxis(quantiles(outputs, shift, scale, INTERVAL), -1, 0)
+            values["crps"] = crps(outputs, shift, scale, targets)
+            values["coverage_90"] = (lower <= targets) & (targets <= upper)
+        metrics = {name: _mean(value, mask) for name, value in values.items()}
         if has_naive:
-            naive = jnp.abs(seasonal_naive(batch["inputs"], spec.horizon, spec.season) - targets)
-            values |= {"naive_mse": naive**2, "naive_mae": naive}
-        count = jnp.sum(mask, dtype=jnp.float32)
-        return {name: Mean(masked_sum(value, mask), count) for name, value in values.items()}, ()
+            repeat = lambda array: seasonal_naive(array, spec.horizon, spec.season)
+            naive = jnp.abs(repeat(batch["inputs"]) - targets)
+            known = mask & repeat(batch["observed"]) if "observed" in batch else mask
+            metrics |= {"naive_mse": _mean(naive**2, known), "naive_mae": _mean(naive, known)}
+        return metrics, ()
 
     def in_units(values):
         if spec.statistics is None:
@@ -175,16 +190,26 @@ def task_of(
         of = lambda constant: jnp.broadcast_to(jnp.asarray(constant, values.dtype), values.shape)
         return values * of(std) + of(mean)
 
+    def in_units_on_the_host(values):
+        if spec.statistics is None:
+            return values.astype(np.float64)
+        return values * spec.statistics.std + (spec.statistics.origin + spec.statistics.offset)
+
+    def standardized(variables, batch):
+        outputs, shift, scale, forecast = forecasts(variables, batch)
+        if likelihood.quantiles is None:
+            return {"forecast": forecast}
+        found = quantiles(outputs, shift, scale, INTERVAL)
+        return {"forecast": forecast, "lower": found[..., 0], "upper": found[..., 1]}
+
     def endpoint(variables, batch):
-        *_, forecast, found = forecasts(variables, batch, INTERVAL)
-        bounds = {} if found is None else {"lower": found[..., 0], "upper": found[..., 1]}
-        return {name: in_units(values) for name, values in {"forecast": forecast, **bounds}.items()}
+        return {name: in_units(values) for name, values in standardized(variables, batch).items()}
+
+    drawn = jax.jit(lambda variables, batch: {**standardized(variables, batch), "targets": _filled(batch)})
 
     def draw(variables, splits, key):
-        compiled = jax.jit(lambda variables, batch: {**endpoint(variables, batch), "targets": in_units(_filled(batch))})
-        return series_figures.forecasts(
-            lambda batch: compiled(variables, batch), splits["validation"], spec.names, in_units
-        )
+        predict_one = lambda batch: drawn(variables, batch)
+        return series_figures.forecasts(predict_one, splits["validation"], spec.names, in_units_on_the_host)
 
     return Task(
         learner=learner,
@@ -199,16 +224,23 @@ def task_of(
 
 
 def _complete(model: Model, horizon: int, num_outputs: int) -> nn.Module:
-    if isinstance(model, nn.Module):
-        return model
     sizes = {"horizon": horizon, "num_outputs": num_outputs}
-    known = accepted_parameters(model)  # None: any
-    if known is not None and "num_outputs" not in known and num_outputs > 1:
-        raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
-    made = model(**{name: size for name, size in sizes.items() if known is None or name in known})
+    made: Any = model
+    if not isinstance(model, nn.Module):
+        known = accepted_parameters(model)  # None: any
+        if known is not None and "num_outputs" not in known and num_outputs > 1:
+            raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
+        made = model(**{name: size for name, size in sizes.items() if known is None or name in known})
     if not isinstance(made, nn.Module):
         raise ValueError(f"`model` must be a Linen module or a function that returns one, got {made!r}")
+    for name, size in sizes.items():
+        if getattr(made, name, size) != size:
+            raise ValueError(f"`{name}` of the model must be {size}, got {getattr(made, name)}")
     return made
+
+
+def _mean(values: jax.Array, mask: jax.Array) -> Mean:
+    return Mean(masked_sum(values, mask), jnp.sum(mask, dtype=jnp.float32))
 
 
 def _keywords(batch: Any) -> dict[str, Any]:

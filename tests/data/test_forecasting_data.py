@@ -9,7 +9,7 @@ import pytest
 from jaxnets import data
 from jaxnets.data.formats.time_series import Columns, read_series
 from jaxnets.data.sources.sliding import window_starts
-from jaxnets.data.timestamps import Frequency, frequency_of, parse, show
+from jaxnets.data.timestamps import Frequency, check_regular, frequency_of, parse, show
 from jaxnets.training import descriptions
 
 START = datetime.datetime(2024, 1, 30)
@@ -169,10 +169,10 @@ def test_new_rows_are_read_beyond_the_end(table):
     assert labeled["inputs"].shape == (53, 5, 1) and labeled["targets"].shape == (53, 3, 1)
     with pytest.raises(ValueError, match=r"'hour' must be known for 3 steps .* got no value for 2024-02-01 12:00:00"):
         data.read_inputs(table(rows(), name="short.csv"), dataset.inputs)
-    with pytest.raises(ValueError, match="there must be at least 5 steps, one window, got 4"):
+    with pytest.raises(ValueError, match="the series must have at least 5 steps, got 4"):
         data.read_inputs(table(rows(4), name="few.csv"), dataset.inputs)
     daily = table(rows(20, datetime.timedelta(days=1)), name="daily.csv")
-    with pytest.raises(ValueError, match="must have steps of 1 hour as in training, got 1 day"):
+    with pytest.raises(ValueError, match="line 3, column 'time' must be 2024-01-30 01:00:00, 1 hour after"):
         data.read_inputs(daily, dataset.inputs)
 
 
@@ -184,6 +184,11 @@ def edited(line, text):
 
 GAP = [*rows(30), *rows(30, start=START + datetime.timedelta(hours=31))]
 BAD = {
+    "time zone": (
+        edited(2, "2024-01-30 02:00+01:00,2,3,4"),
+        {},
+        "line 4, column 'time' must be a time such as .* without a time zone",
+    ),
     "random split": (rows(), dict(split="random"), "`split` must be time, got random: neighboring windows share"),
     "scaler of all data": (rows(), dict(standardize="all"), "`standardize` must be train or none, got all: the mean"),
     "target as covariate": (
@@ -221,7 +226,7 @@ BAD = {
         {},
         "column 'load' must have values, got none",
     ),
-    "too short": (rows(9), {}, "the train part must have at least 8 steps for a window of 5 .* 3 steps, got 6"),
+    "too short": (rows(9), {}, r"the training part must have at least 8 steps for a window of 5 \+ 3 steps, got 6"),
     "horizon too long": (rows(), dict(horizon=13), "the validation part must have at least 13 steps .* got 6"),
     "text in a column": (rows(), dict(time=""), "got text in 'time'; name the column of timestamps with `time`"),
     "splits": (rows(), dict(splits=(40, 30, 10)), "must have 80 steps for `splits`, got 60"),
@@ -239,26 +244,70 @@ def test_leaks_and_malformed_files_are_rejected(name, table):
 
 def test_static_covariates_must_be_constant(table):
     lines = [f"{i},a,{i % 7},{i % 2}" for i in range(30)]
-    with pytest.raises(ValueError, match="line 3, column 'size' must be constant in series 'a', got 1 after 0"):
+    with pytest.raises(ValueError, match="line 3, column 'size' must be constant in each series, got 1 after 0"):
         read(table(lines, "time,shop,sales,size"), series="shop", static="size")
 
 
-def test_monthly_series_continue_in_the_calendar():
-    times = np.array([parse(text) for text in ("2024-01-31", "2024-02-29")])
-    months = np.arange("2023-01", "2024-06", dtype="datetime64[M]").astype("datetime64[s]").astype(np.int64)
-    frequency = frequency_of(months, calendar=True)
-    assert frequency == Frequency(1, "M") and str(frequency) == "1 month"
-    after = frequency.after(int(months[-1]), np.array([1, 8]))
-    assert [show(int(time), "M") for time in after] == ["2024-06-01", "2025-01-01"]
-    assert times[0] < times[1]
+def seconds(*texts):
+    return np.array([parse(text)[0] for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("times", "frequency", "ahead"),
+    [
+        (("2024-01-01", "2024-02-01", "2024-03-01"), Frequency(1, "M"), ["2024-04-01", "2025-01-01"]),
+        (("2023-12-31", "2024-01-31", "2024-02-29"), Frequency(1, "E"), ["2024-03-31", "2024-12-31"]),
+        (("2023-12-30", "2024-01-30", "2024-02-29"), Frequency(1, "M"), ["2024-03-30", "2024-12-30"]),
+        (("2023-09-30", "2023-12-31", "2024-03-31"), Frequency(3, "E"), ["2024-06-30", "2026-09-30"]),
+        (("2024-01-01", "2024-01-08"), Frequency(604800, "s"), ["2024-01-15", "2024-03-11"]),
+    ],
+)
+def test_calendar_steps_are_recognized_and_continued(times, frequency, ahead):
+    known = seconds(*times)
+    assert frequency_of(known, calendar=True) == frequency
+    check_regular(known, frequency, str)
+    after = frequency.after(int(known[0]), len(times) + np.array([0, 9 if frequency.unit != "s" else 8]))
+    assert [show(int(time), frequency.unit) for time in after] == ahead
+
+
+def test_a_missing_month_is_reported_where_it_is(table):
+    months = [f"2024-{month:02}-01,{month}" for month in range(1, 13) if month != 5]
+    with pytest.raises(ValueError, match=r"line 6, column 'time' must be 2024-05-01, 1 month after .* got 2024-06-01"):
+        read(table(months, "time,sales"))
+
+
+def test_new_files_have_the_frequency_of_the_training_data(table):
+    months = [f"{2010 + i // 12}-{i % 12 + 1:02}-01,{i % 12}" for i in range(100)]
+    dataset = read(table(months, "time,sales"))
+    found = data.read_inputs(
+        table([f"2024-{month:02}-01,{month}" for month in (7, 8, 9, 10, 11)], "time,sales", "b.csv"), dataset.inputs
+    )
+    assert found["times"].tolist() == [["2024-12-01", "2025-01-01", "2025-02-01"]]
+
+
+def test_npz_with_future_covariates_is_predicted(tmp_path):
+    x, hours = np.arange(60.0), np.arange(63.0)[:, None] % 24
+    np.savez(tmp_path / "a.npz", x=x, future=hours[:60])
+    np.savez(tmp_path / "b.npz", x=np.append(x, [np.nan] * 3), future=hours)
+    dataset = read(str(tmp_path / "a.npz"), time="")
+    found = data.read_inputs(str(tmp_path / "b.npz"), dataset.inputs)
+    assert found["inputs"][0, :, 0].tolist() == [55, 56, 57, 58, 59]
+    assert found["future"][0, :, 0].tolist() == [(55 + i) % 24 for i in range(8)]
+    with pytest.raises(ValueError, match="must be known for 3 steps after the last target, got no value for 60"):
+        data.read_inputs(str(tmp_path / "a.npz"), dataset.inputs)
 
 
 @pytest.mark.parametrize(
     ("text", "time"),
     [
-        ("2016-07-01 00:00:00", 1467331200),
-        ("2016-07-01T02:00+02:00", 1467331200),
-        ("17", 17),
+        ("2016-07-01 00:00:00", (1467331200, True)),
+        ("20160701", (1467331200, True)),
+        ("17", (17, False)),
+        ("20161399", (20161399, False)),
+        ("2016-07-01T02:00+02:00", None),
+        ("2016-07-01 00:00:00.5", None),
+        ("1_000", None),
+        ("9" * 30, None),
         ("noon", None),
         ("", None),
     ],

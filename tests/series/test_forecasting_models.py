@@ -196,7 +196,9 @@ def test_covariates_change_the_forecast():
     outputs = model.apply(variables, XS, **given)
     for name, array in given.items():
         assert np.any(model.apply(variables, XS, **{**given, name: 2 * array}) != outputs), name
-    with pytest.raises(TypeError, match="past"):
+    given = {**given, "past": None}
+    model.init(jax.random.key(0), XS, **given)
+    with pytest.raises(ValueError, match="`past` must not be given to NLinear, which uses no covariates"):
         SMALL["nlinear"].init(jax.random.key(0), XS, past=past)
 
 

@@ -92,7 +92,7 @@ def test_quantiles_are_sorted_and_interpolated():
     outputs = jnp.float32([[3.0, 1.0, 2.0]])  # crossing quantiles
     found = likelihood.quantiles(outputs, jnp.float32([0.05, 0.1, 0.3, 0.5, 0.9, 0.95]))
     np.testing.assert_allclose(found, [[1, 1, 1.5, 2, 3, 3]], rtol=1e-6)
-    assert float(likelihood.point(outputs)[0]) == 1.0
+    assert float(likelihood.point(outputs)[0]) == 2.0
     assert series.quantiles((0.5,)).quantiles(outputs[:, :1], jnp.float32([0.2, 0.5])).tolist() == [[3.0, 3.0]]
 
 

@@ -156,7 +156,7 @@ def test_wrong_combinations_are_rejected(dataset):
             lambda: tasks.forecasting(
                 series.NLinear, dataset.spec, make_learner, likelihood=series.negative_binomial()
             ),
-            "the data must have `standardize` none for a likelihood of counts",
+            "`standardize` must be none for a likelihood of counts",
         ),
         (
             lambda: tasks.forecasting(
@@ -166,11 +166,46 @@ def test_wrong_combinations_are_rejected(dataset):
         ),
         (
             lambda: tasks.ridge_forecasting(series.NLinear, dataset.spec, None, strength=-1),
-            "`strength` must be a number of",
+            "`strength` must be a positive number, got -1",
+        ),
+        (
+            lambda: tasks.ridge_forecasting(series.DLinear, dataset.spec, None),
+            "`model` must be series.NLinear with the normalization last",
+        ),
+        (
+            lambda: tasks.forecasting(series.NLinear(3), dataset.spec, make_learner),
+            "`horizon` of the model must be 4, got 3",
+        ),
+        (
+            lambda: tasks.forecasting(series.NLinear(4), dataset.spec, make_learner, likelihood=series.gaussian()),
+            "`num_outputs` of the model must be 2, got 1",
         ),
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_naive_errors_use_known_values_only(dataset):
+    task = tasks.forecasting(series.NLinear, dataset.spec, learning.Gradient(optax.adam(1e-3)))
+    batch = dict(dataset.train[0])
+    variables = task.learner.variables(task.learner.init(jax.random.key(0), batch))
+    observed = np.ones(batch["inputs"].shape, bool)
+    observed[::2, -1] = False
+    measure = lambda given: evaluated(task, variables, [given])["naive_mae"]
+    broken = {**batch, "inputs": np.where(observed, batch["inputs"], np.float32(0)), "observed": observed}
+    known = np.abs(batch["inputs"][1::2, -1:] - batch["targets"][1::2]).mean()
+    np.testing.assert_allclose(measure(broken), known, rtol=1e-5)
+
+
+def test_figures_of_one_step(tmp_path):
+    dataset = data.mackey_glass(1, 12, length=300, batch_size=32)
+    task = tasks.forecasting(
+        series.NLinear, dataset.spec, learning.Gradient(optax.adam(1e-3)), likelihood=series.gaussian()
+    )
+    variables, _ = trained(task, dataset, 1)
+    figures = task.reports["figures"](variables, {"validation": dataset.splits["validation"]}, jax.random.key(0))
+    lines = [line for axes in figures["forecasts"].axes for line in axes.lines if len(line.get_xdata()) == 1]
+    assert lines and all(line.get_marker() == "." for line in lines if line.get_label() in ("truth", "forecast"))
 
 
 def test_counts_are_forecast_by_a_negative_binomial(tmp_path):

@@ -24,7 +24,7 @@ MISSING = {"", "na", "n/a", "null", "none", "?", "-"}  # ignored for the type of
 _LINE_END = re.compile("\r\n|\n|\r")
 # Includes numbers that are rejected later: with decimal commas or thousands separators, or not finite.
 _NUMBER = re.compile(r"[+-]?(\d[\d,]*(\.\d*)?|[.,]\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
-_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+PLAIN_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 class Table(NamedTuple):
@@ -98,7 +98,7 @@ def read_table(path: str) -> Table:
     for _, rows in _blocks(shown, records, len(header)):
         count += len(rows)
         for column, block in enumerate(zip(*rows, strict=True)):
-            if _floats(block) is not None:
+            if plain_floats(block) is not None:
                 numbers[column] += len(block)
                 continue
             known = [cell.strip() for cell in block if cell.strip().lower() not in MISSING]
@@ -137,7 +137,7 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int], *
         columns = list(zip(*rows, strict=True))
         for name in numbers:
             cells = columns[positions[name]]
-            found = _floats(cells)
+            found = plain_floats(cells)
             right = found is not None and np.isfinite(found).all()
             values[name][block] = found if right else _one_by_one(table.path, name, starts, cells, missing)
         for name, most in texts.items():
@@ -150,10 +150,11 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int], *
 
 def place(table: Table, cells: Cells, row: int, name: str) -> str:
     """Returns the position of a cell for messages, such as ``"a.csv, line 7, column 'age'"``."""
-    return _place(table.path, int(cells.lines[row]), name)
+    return cell_place(table.path, int(cells.lines[row]), name)
 
 
-def _place(shown: str, line: int, name: str) -> str:
+def cell_place(shown: str, line: int, name: str) -> str:
+    """Returns the position of a cell for messages, for a line of the file."""
     return f"{shown}, line {line:,}, column {printable(repr(name), 60)}"
 
 
@@ -172,11 +173,11 @@ def _one_by_one(
     for line, cell in zip(lines, cells, strict=True):
         if is_missing(cell):
             continue
-        if not _PLAIN.fullmatch(cell.strip()):
+        if not PLAIN_NUMBER.fullmatch(cell.strip()):
             hint = "; the decimal separator must be a point" if re.fullmatch(r"[+-]?\d*,\d+", cell.strip()) else ""
-            raise ValueError(f"{_place(shown, line, name)} must be a number, got {printable(repr(cell), 60)}{hint}")
+            raise ValueError(f"{cell_place(shown, line, name)} must be a number, got {printable(repr(cell), 60)}{hint}")
         if not np.isfinite(float(cell)):
-            raise ValueError(f"{_place(shown, line, name)} must be finite in float64, got {printable(cell, 60)}")
+            raise ValueError(f"{cell_place(shown, line, name)} must be finite in float64, got {printable(cell, 60)}")
     return [np.nan if is_missing(cell) else float(cell) for cell in cells]
 
 
@@ -189,15 +190,15 @@ def _check_texts(
         )
     if "" in known:
         line = next(line for line, cell in zip(lines, cells, strict=True) if not cell.strip())
-        raise ValueError(f"{_place(shown, line, name)} must not be empty, got ''")
+        raise ValueError(f"{cell_place(shown, line, name)} must not be empty, got ''")
     for line, cell in zip(lines, cells, strict=True):
         if len(cell) > MAX_LABEL_LENGTH:
             raise ValueError(
-                f"{_place(shown, line, name)} must have at most {MAX_LABEL_LENGTH:,} characters, got {len(cell):,}"
+                f"{cell_place(shown, line, name)} must have at most {MAX_LABEL_LENGTH:,} characters, got {len(cell):,}"
             )
 
 
-def _floats(cells: Sequence[str]) -> np.ndarray | None:
+def plain_floats(cells: Sequence[str]) -> np.ndarray | None:
     """Converts cells to float64; None if one is not a plain number."""
     try:
         values = np.array(list(map(float, cells)))

@@ -1,19 +1,21 @@
 """One or many regular series with covariates, from CSV and npz files."""
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxnets.data.checks import one_line_errors
-from jaxnets.data.formats.csv_table import MAX_ROWS, Cells, Table, read_cells, read_table
+from jaxnets.data.formats.csv_table import MAX_ROWS, Cells, Table, cell_place, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, is_npz
 from jaxnets.data.formats.npz import names_of, read_arrays
 from jaxnets.data.timestamps import Frequency, check_regular, frequency_of, parse
 from jaxnets.ops.host.printable import printable
 
 MAX_SERIES = 2**20
+COVARIATES = ("past", "future", "static")
 
 
 class Columns(NamedTuple):
@@ -50,7 +52,7 @@ class SeriesTable(NamedTuple):
         names: Names of the series.
         starts: int64 ``[series]``, the first timestamp of each series.
         frequency: The step between rows.
-        lines: int64 ``[M]``, lines of a CSV file, or row numbers.
+        lines: int64 ``[M]``, the line of each row in a CSV file; None for npz.
     """
 
     path: str
@@ -63,28 +65,47 @@ class SeriesTable(NamedTuple):
     names: tuple[str, ...]
     starts: np.ndarray
     frequency: Frequency
-    lines: np.ndarray
+    lines: np.ndarray | None = None
+
+    def place(self, row: int, column: str) -> str:
+        """Returns the position of a value for messages."""
+        if self.lines is not None:
+            return cell_place(self.path, int(self.lines[row]), column)
+        series = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        step = row - int(self.offsets[series])
+        return f"{self.path}, {self.series_name(series)}step {step:,}, {printable(repr(column), 60)}"
+
+    def series_name(self, index: int) -> str:
+        """Returns the name of a series for messages, followed by a comma; empty if there is one series."""
+        return f"series {printable(repr(self.names[index]), 60)}, " if len(self.names) > 1 else ""
 
 
 @one_line_errors
-def read_series(path: str, columns: Columns) -> SeriesTable:
+def read_series(path: str, columns: Columns, frequency: Frequency | None = None) -> SeriesTable:
     """Reads series from a CSV file with a header, or from an npz file.
 
-    In a CSV file each row is one step, and missing values are empty cells. In an npz file ``x`` is ``[T]``, ``[T, C]``
-    or ``[N, T, C]`` with NaN for missing values; trailing NaNs shorten a series. Optional arrays are ``time [T]``
-    (datetime64, or integers), ``past`` and ``future`` with the leading axes of ``x``, ``static [N, S]``, and
-    ``names [C]``.
+    In a CSV file each row is one step, and missing values are empty cells. Times are in ISO 8601, in whole seconds and
+    without a time zone, or integers.
+
+    In an npz file ``x`` is ``[T]``, ``[T, C]`` or ``[N, T, C]`` with NaN for missing values; trailing NaNs shorten a
+    series. Optional arrays are ``time [T]`` (datetime64, or integers), ``past`` and ``future`` with the leading axes of
+    ``x``, ``static [N, S]``, and ``names [C]``.
+
+    Args:
+        path: The file.
+        columns: The roles of the columns of a CSV file.
+        frequency: The step between rows; None: the most frequent one.
 
     Raises:
         ValueError: The file cannot be read, lacks a column, timestamps are not regular, or a column is used twice.
     """
     _check_roles(columns)
-    return _from_npz(path, columns) if is_npz(path) else _from_csv(read_table(path), columns)
+    return _from_npz(path, columns, frequency) if is_npz(path) else _from_csv(read_table(path), columns, frequency)
 
 
 def _check_roles(columns: Columns) -> None:
     """Raises a ValueError if a column has two roles; a target that is also a covariate would leak the future."""
-    for role in ("past", "future", "static"):
+    for role in COVARIATES:
         for name in getattr(columns, role):
             if name in columns.targets:
                 raise ValueError(
@@ -97,7 +118,7 @@ def _check_roles(columns: Columns) -> None:
         raise ValueError(f"a column must have one role, got {printable(repr(twice[0]), 60)} in two")
 
 
-def _from_csv(table: Table, columns: Columns) -> SeriesTable:
+def _from_csv(table: Table, columns: Columns, frequency: Frequency | None) -> SeriesTable:
     others = {columns.time, columns.series, *columns.past, *columns.future, *columns.static}
     if not columns.targets:
         free = [name for name in table.header if name not in others]
@@ -105,9 +126,8 @@ def _from_csv(table: Table, columns: Columns) -> SeriesTable:
         if texts:
             raise ValueError(
                 f"{table.path} must have numbers in all columns to forecast, got text in "
-                f"{printable(repr(texts[0]), 60)}; "
-                "name the column of timestamps with `time` and the column of series with `series`, or the columns to "
-                "forecast with `targets`"
+                f"{printable(repr(texts[0]), 60)}; name the column of timestamps with `time` and the column of series "
+                "with `series`, or the columns to forecast with `targets`"
             )
         columns = columns._replace(targets=tuple(free))
     numbers = (*columns.targets, *columns.past, *columns.future, *columns.static)
@@ -117,22 +137,12 @@ def _from_csv(table: Table, columns: Columns) -> SeriesTable:
         raise ValueError(f"{table.path} must have at least one column to forecast, got none")
     cells = read_cells(table, numbers, dict.fromkeys(names, MAX_ROWS), missing=True)
     order, offsets, series = _grouped(table, cells, columns)
-    lines = cells.lines[order]
-    starts, frequency = _times(table, cells, columns, order, offsets, series, lines)
-    stacked = lambda names: (
-        np.stack([cells.numbers[n][order] for n in names], 1) if names else np.zeros((len(order), 0))
-    )
+
+    def stacked(names: tuple[str, ...]) -> np.ndarray:
+        return np.stack([cells.numbers[name][order] for name in names], 1) if names else np.zeros((len(order), 0))
+
     static = stacked(columns.static)
-    for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
-        wrong = np.argwhere(static[begin:end] != static[begin])
-        if len(wrong):
-            row, column = wrong[0]
-            raise ValueError(
-                f"{table.path}, line {lines[begin + row]:,}, column {printable(repr(columns.static[column]), 60)} must "
-                f"be constant in series {printable(repr(series[i]), 60)}, got {static[begin + row, column]:g} after "
-                f"{static[begin, column]:g}"
-            )
-    return SeriesTable(
+    result = SeriesTable(
         path=table.path,
         columns=columns,
         targets=stacked(columns.targets),
@@ -141,10 +151,12 @@ def _from_csv(table: Table, columns: Columns) -> SeriesTable:
         static=static[offsets[:-1]],
         offsets=offsets,
         names=series,
-        starts=starts,
-        frequency=frequency,
-        lines=lines,
+        starts=np.zeros(len(series), np.int64),
+        frequency=frequency or Frequency(1, "1"),
+        lines=cells.lines[order],
     )
+    _check_static(result, static)
+    return _with_times(result, cells, order, frequency) if columns.time else result
 
 
 def _grouped(table: Table, cells: Cells, columns: Columns) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -159,102 +171,124 @@ def _grouped(table: Table, cells: Cells, columns: Columns) -> tuple[np.ndarray, 
     return order, np.concatenate([[0], np.cumsum(counts)]), found.known
 
 
-def _times(
-    table: Table,
-    cells: Cells,
-    columns: Columns,
-    order: np.ndarray,
-    offsets: np.ndarray,
-    series: Sequence[str],
-    lines: np.ndarray,
-) -> tuple[np.ndarray, Frequency]:
-    """Returns the first time of each series and the frequency, after a check that times are regular."""
-    if not columns.time:
-        return np.zeros(len(series), np.int64), Frequency(1, "1")
-    found = cells.texts[columns.time]
+def _check_static(table: SeriesTable, static: np.ndarray) -> None:
+    """Raises a ValueError unless static covariates are known and constant in each series."""
+    for begin, end in itertools.pairwise(table.offsets):
+        wrong = np.argwhere(np.isnan(static[begin:end]) | (static[begin:end] != static[begin]))
+        if len(wrong):
+            row, column = wrong[0]
+            place, value = table.place(begin + row, table.columns.static[column]), static[begin + row, column]
+            if np.isnan(value):
+                raise ValueError(f"{place} must be known, because it is a static covariate, got no value")
+            raise ValueError(f"{place} must be constant in each series, got {value:g} after {static[begin, column]:g}")
+
+
+def _with_times(table: SeriesTable, cells: Cells, order: np.ndarray, frequency: Frequency | None) -> SeriesTable:
+    """Returns the table with the first time of each series and the frequency, after a check that times are regular."""
+    found, column = cells.texts[table.columns.time], table.columns.time
     parsed = [parse(text) for text in found.known]
-    if None in parsed:
-        code = next(i for i, time in enumerate(parsed) if time is None)
-        row = int(np.flatnonzero(found.codes[order] == code)[0])
+    calendar = sum(time is not None and time[1] for time in parsed) * 2 > len(parsed)
+    wrong = [code for code, time in enumerate(parsed) if time is None or time[1] != calendar]
+    if wrong:
+        row = int(np.flatnonzero(np.isin(found.codes[order], wrong))[0])
+        text = found.known[found.codes[order][row]]
         raise ValueError(
-            f"{table.path}, line {lines[row]:,}, column {printable(repr(columns.time), 60)} must be a time such as "
-            f"2016-07-01 05:00:00 or an integer, got {printable(repr(found.known[code]), 60)}"
+            f"{table.place(row, column)} must be a time such as 2016-07-01 05:00:00, in whole seconds and without a "
+            f"time zone, or an integer, like the other rows, got {printable(repr(text), 60)}"
         )
-    calendar = not all(text.lstrip("+-").isdigit() for text in found.known)
-    times = np.array(parsed, np.int64)[found.codes[order]]
-    longest = int(np.argmax(np.diff(offsets)))
-    frequency = frequency_of(times[offsets[longest] : offsets[longest + 1]], calendar)
-    for i, (begin, end) in enumerate(itertools.pairwise(offsets)):
-        of = f" of series {printable(repr(series[i]), 60)}" if columns.series else ""
-        check_regular(table.path, columns.time, times[begin:end], lines[begin:end].tolist(), frequency, of)
-    return times[offsets[:-1]], frequency
+    times = np.array([time[0] for time in parsed if time is not None], np.int64)[found.codes[order]]
+    longest = int(np.argmax(np.diff(table.offsets)))
+    if frequency is None:
+        frequency = frequency_of(times[table.offsets[longest] : table.offsets[longest + 1]], calendar)
+    for begin, end in itertools.pairwise(table.offsets):
+        place = functools.partial(_place_after, table, int(begin), column)
+        check_regular(times[begin:end], frequency, place)
+    return table._replace(starts=times[table.offsets[:-1]], frequency=frequency)
 
 
-def _from_npz(path: str, columns: Columns) -> SeriesTable:
+def _place_after(table: SeriesTable, first: int, column: str, row: int) -> str:
+    return table.place(first + row, column)
+
+
+def _from_npz(path: str, columns: Columns, frequency: Frequency | None) -> SeriesTable:
     shown = printable(path)
-    given = [name for name in (columns.time, columns.series, *columns.past, *columns.future, *columns.static) if name]
-    if given or columns.targets:
+    given = [name for role in columns for name in ([role] if isinstance(role, str) else role) if name]
+    if given:
         raise ValueError(
-            f"{shown} must be CSV where columns are named, got npz and {printable(repr(given or columns.targets), 60)}"
+            f"{shown} must be a CSV file if columns are named, got an npz file and the column "
+            f"{printable(repr(given[0]), 60)}"
         )
-    arrays = read_arrays(path, ("x",), ("time", "past", "future", "static", "names"))
-    x = arrays["x"]
-    if x.dtype.kind not in "biuf" or x.ndim not in (1, 2, 3) or not x.size:
+    arrays = read_arrays(path, ("x",), ("time", *COVARIATES, "names"))
+    x = _checked(shown, "x", arrays["x"])
+    if x.ndim not in (1, 2, 3) or not x.size:
         raise ValueError(f"{shown}: x must be numbers [T], [T, C] or [N, T, C], got {x.dtype} {x.shape}")
     x = x.reshape(1, -1, 1) if x.ndim == 1 else x[None] if x.ndim == 2 else x
     num_series, length, channels = x.shape
-    covariates = {}
-    for role in ("past", "future"):
-        array = np.asarray(arrays.get(role, np.zeros((num_series, length, 0))), np.float64)
+    covariates = {"past": np.zeros((num_series, length, 0)), "future": np.zeros((num_series, length, 0))}
+    for role in covariates.keys() & arrays.keys():
+        array = _checked(shown, role, arrays[role])
         array = array[None] if array.ndim == 2 else array
-        if array.shape[:2] != x.shape[:2] or array.ndim != 3:
-            raise ValueError(
-                f"{shown}: {role} must have the leading axes of x, {x.shape[:2]}, got {arrays[role].shape}"
-            )
+        if array.ndim != 3 or array.shape[:2] != x.shape[:2]:
+            raise ValueError(f"{shown}: {role} must have the leading axes of x, {x.shape[:2]}, got {array.shape}")
         covariates[role] = array
-    static = np.asarray(arrays.get("static", np.zeros((num_series, 0))), np.float64)
+    static = _checked(shown, "static", arrays.get("static", np.zeros((num_series, 0))))
     if static.shape[:1] != (num_series,) or static.ndim != 2:
         raise ValueError(f"{shown}: static must be [N, S] with N = {num_series}, got {static.shape}")
-    if np.isinf(x.astype(np.float64)).any():
-        raise ValueError(f"{shown}: x must be finite, or NaN where a value is missing, got infinity")
-    observed = ~np.isnan(x.astype(np.float64)).all(-1)
-    ends = np.where(observed.any(1), length - np.argmax(observed[:, ::-1], 1), 0)
-    rows = [np.arange(end) for end in ends]
-    concatenated = lambda array: np.concatenate([array[i, keep] for i, keep in enumerate(rows)]).astype(np.float64)
+    if np.isnan(static).any():
+        raise ValueError(f"{shown}: static must be known for all series, got NaN")
+    known = ~np.isnan(x).all(-1)
+    if covariates["future"].shape[2]:
+        known |= ~np.isnan(covariates["future"]).all(-1)  # steps to forecast
+    ends = np.where(known.any(1), length - np.argmax(known[:, ::-1], 1), 0)
+    joined = lambda array: np.concatenate([array[i, :end] for i, end in enumerate(ends)])
     names = names_of(path, arrays, "names") or tuple(f"y{i}" for i in range(channels))
     if len(names) != channels:
         raise ValueError(f"{shown}: names must have {channels} names like x, got {len(names)}")
-    start, frequency = _npz_times(shown, arrays.get("time"), length)
-    roles = Columns(
-        targets=names,
-        past=tuple(f"past{i}" for i in range(covariates["past"].shape[2])),
-        future=tuple(f"future{i}" for i in range(covariates["future"].shape[2])),
-        static=tuple(f"static{i}" for i in range(static.shape[1])),
-    )
+    start, step = _npz_times(shown, arrays.get("time"), length, frequency)
     return SeriesTable(
         path=shown,
-        columns=roles,
-        targets=concatenated(x),
-        past=concatenated(covariates["past"]),
-        future=concatenated(covariates["future"]),
+        columns=Columns(
+            targets=names,
+            past=tuple(f"past{i}" for i in range(covariates["past"].shape[2])),
+            future=tuple(f"future{i}" for i in range(covariates["future"].shape[2])),
+            static=tuple(f"static{i}" for i in range(static.shape[1])),
+        ),
+        targets=joined(x),
+        past=joined(covariates["past"]),
+        future=joined(covariates["future"]),
         static=static,
         offsets=np.concatenate([[0], np.cumsum(ends)]),
         names=tuple(str(i) for i in range(num_series)) if num_series > 1 else ("",),
         starts=np.full(num_series, start),
-        frequency=frequency,
-        lines=np.concatenate(rows),
+        frequency=step,
     )
 
 
-def _npz_times(shown: str, times: np.ndarray | None, length: int) -> tuple[int, Frequency]:
+def _checked(shown: str, name: str, array: np.ndarray) -> np.ndarray:
+    """Returns an array of an npz file as float64."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{shown}: {name} must be numbers, got {array.dtype}")
+    array = array.astype(np.float64)
+    if np.isinf(array).any():
+        raise ValueError(f"{shown}: {name} must be finite, or NaN where a value is missing, got infinity")
+    return array
+
+
+def _npz_times(shown: str, times: np.ndarray | None, length: int, frequency: Frequency | None) -> tuple[int, Frequency]:
+    """Returns the first time and the frequency."""
     if times is None:
-        return 0, Frequency(1, "1")
-    if times.shape != (length,) or times.dtype.kind not in "iuM":
+        return 0, frequency or Frequency(1, "1")
+    is_valid = times.shape == (length,) and times.dtype.kind in "iuM"
+    if not is_valid or (times.dtype.kind == "M" and np.isnat(times).any()):
         raise ValueError(
             f"{shown}: time must be integers or datetime64 of shape ({length},), got {times.dtype} {times.shape}"
         )
     calendar = times.dtype.kind == "M"
-    seconds = times.astype("datetime64[s]").astype(np.int64) if calendar else times.astype(np.int64)
-    frequency = frequency_of(seconds, calendar)
-    check_regular(shown, "time", seconds, range(length), frequency)
+    seconds = times.astype("datetime64[s]") if calendar else times
+    if np.any(seconds != times):
+        raise ValueError(f"{shown}: time must be in whole seconds, got {times[np.flatnonzero(seconds != times)[0]]}")
+    seconds = seconds.astype(np.int64)
+    frequency = frequency or frequency_of(seconds, calendar)
+    place: Callable[[int], str] = lambda row: f"{shown}: time at step {row:,}"
+    check_regular(seconds, frequency, place)
     return int(seconds[0]), frequency

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxnets.data.checks import path_of
+from jaxnets.data.formats.csv_table import PLAIN_NUMBER, plain_floats
 from jaxnets.data.formats.limited_text import read_text
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable
@@ -14,8 +15,6 @@ SUFFIXES = (".tsv", ".ts", ".arff")
 MAX_BYTES = 2**30  # of uncompressed text
 MAX_FEATURES = 2**14  # dimensions of a multivariate series
 MISSING = ("", "?", "nan")
-
-_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def is_ucr(path: str) -> bool:
@@ -56,7 +55,7 @@ def read_split(path: str) -> tuple[np.ndarray, np.ndarray]:
 
     A ``.tsv`` file has a label and the values, separated by tabs. A ``.ts`` file has a header, and the values of each
     dimension separated by commas, with a colon after each dimension and the label at the end. An ``.arff`` file has a
-    header, and values and label separated by commas. A missing value is ``?`` or ``NaN``.
+    header, and values and label separated by commas. ``?`` or ``NaN`` at the end of a series shorten it.
 
     Returns:
         Series float64 ``[N, T, D]`` with NaN after the end of shorter ones, and labels as text ``[N]``.
@@ -77,7 +76,9 @@ def read_split(path: str) -> tuple[np.ndarray, np.ndarray]:
         places.append(place)
         if not labels[-1]:
             raise ValueError(f"{place} must have a label, got none")
-        if len(rows[-1]) != len(rows[0]) or len(rows[-1]) > MAX_FEATURES:
+        if not 1 <= len(rows[-1]) <= MAX_FEATURES:
+            raise ValueError(f"{place} must have 1 to {MAX_FEATURES:,} dimensions, got {len(rows[-1]):,}")
+        if len(rows[-1]) != len(rows[0]):
             raise ValueError(f"{place} must have {len(rows[0])} dimensions like the first series, got {len(rows[-1])}")
     if not rows:
         raise ValueError(f"{shown} must have at least one series, got none")
@@ -93,7 +94,7 @@ def read_split(path: str) -> tuple[np.ndarray, np.ndarray]:
 def _tsv_lines(text: str) -> Iterator[tuple[int, str, list[list[str]]]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            label, *values = re.split(r"[\t,]|\s+(?=\S)", line.strip())
+            label, *values = re.split(r"[ ]*[\t,][ ]*|[ ]+", line.strip(" \r\n"))
             yield number, label, [values]
 
 
@@ -125,15 +126,15 @@ def _data_lines(shown: str, text: str, suffix: str) -> Iterator[tuple[int, str, 
 
 def _numbers(place: str, cells: list[str]) -> np.ndarray:
     """Converts cells to numbers; missing ones at the end shorten the series."""
-    while cells and cells[-1].strip().lower() in MISSING:
-        cells = cells[:-1]
-    try:
-        values = np.array([float(cell) for cell in cells])
-    except ValueError:
-        values = np.array([np.nan])
-    if not cells or not np.isfinite(values).all() or not all(map(str.isascii, cells)):
-        step, cell = next(
-            ((i, cell) for i, cell in enumerate(cells) if not _PLAIN.fullmatch(cell.strip())), (0, "nothing")
+    end = len(cells)
+    while end and cells[end - 1].strip().lower() in MISSING:
+        end -= 1
+    values = plain_floats(cells[:end]) if end else None
+    if values is None or not np.isfinite(values).all():
+        wrong = (
+            i for i in range(end) if not PLAIN_NUMBER.fullmatch(cells[i].strip()) or not np.isfinite(float(cells[i]))
         )
-        raise ValueError(f"{place} must have finite numbers, got {printable(repr(cell), 40)} at step {step}")
+        step = next(wrong, None)
+        got = "no number" if step is None else f"{printable(repr(cells[step]), 40)} at step {step}"
+        raise ValueError(f"{place} must have finite numbers, got {got}")
     return values

@@ -10,13 +10,11 @@ from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.time_series import Columns, SeriesTable, read_series
 from jaxnets.data.inputs import Windows
-from jaxnets.data.sources.parts import Split, assemble, digest
-from jaxnets.data.sources.sliding import Gathered, window_starts
+from jaxnets.data.sources.parts import ADJECTIVES, SPLITS, Split, assemble, describe, digest
+from jaxnets.data.sources.sliding import Gathered, OfSeries, check_future, window_starts
 from jaxnets.data.targets import Horizon
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.host.printable import printable
-
-SPLITS = ("train", "validation", "test")
 
 
 def forecasting(
@@ -43,10 +41,10 @@ def forecasting(
     A batch has ``inputs`` float32 ``[B, T, C]``, the window; ``targets`` ``[B, H, C]``, the steps after it; ``mask``
     bool ``[B, H, C]``, False where a target is missing; ``observed`` bool ``[B, T, C]`` if the file has missing values;
     and the covariates ``past [B, T, P]``, ``future [B, T + H, F]`` and ``static [B, S]``, if there are any. Missing
-    values are 0, the mean of the training part; they are not imputed.
+    values of targets are 0 and masked; missing values of past covariates are 0, their mean if they are standardized.
 
     The series are split by time. The window of a validation or test target may reach into the part before, as it does
-    in use. Windows are views: the data is in memory once.
+    in use. Windows are gathered when they are read: the series are in memory once.
 
     Args:
         path: The file.
@@ -114,7 +112,7 @@ def from_series(
         context=context,
         season=season,
         naive_error=naive_errors(arrays["targets"], arrays["observed"], table.offsets, ends[:, 0], season),
-        **_moments(fitted, slice(0, table.targets.shape[1])),
+        **statistics.moments_of(fitted and statistics.Statistics(*(m[: table.targets.shape[1]] for m in fitted))),
     )
     parts = {}
     for i, name in enumerate(SPLITS):
@@ -130,18 +128,15 @@ def from_series(
     channels = "1 channel" if len(table.columns.targets) == 1 else f"{len(table.columns.targets)} channels"
     columns, sizes = table.columns, np.array([context, horizon])
     counts = {name: len(starts) for name, starts in parts.items()}
-    described = ", ".join(f"{count:,} {'training' if name == 'train' else name}" for name, count in counts.items())
     many = f"{len(table.names):,} series" if len(table.names) > 1 else "1 series"
+    summary = f"{many} of {channels}, {len(table.targets):,} steps ({table.frequency})"
     return assemble(
         split_arrays,
         batch_size=batch_size,
         seed=seed,
         spec=spec,
         fingerprint=digest([{**arrays, "offsets": table.offsets, "ends": ends, "sizes": sizes}]),
-        description=(
-            f"{table.path}: {many} of {channels}, {len(table.targets):,} steps "
-            f"({table.frequency}); windows of {context} + {horizon} steps: {described}"
-        ),
+        description=describe(table.path, f"windows of {context} + {horizon} steps", counts, summary),
         inputs=Windows(
             targets=columns.targets,
             context=context,
@@ -191,7 +186,7 @@ def _views(
     arrays: Mapping[str, np.ndarray], starts: Any, table: SeriesTable, context: int, horizon: int, has_gaps: bool
 ) -> dict[str, Any]:
     """Returns the arrays of a batch as views of the series."""
-    views = {
+    views: dict[str, Any] = {
         "inputs": Gathered(arrays["targets"], starts, 0, context),
         "targets": Gathered(arrays["targets"], starts, context, horizon),
         "mask": Gathered(arrays["observed"], starts, context, horizon),
@@ -203,8 +198,7 @@ def _views(
     if table.future.shape[1]:
         views["future"] = Gathered(arrays["future"], starts, 0, context + horizon)
     if table.static.shape[1]:
-        series = np.searchsorted(table.offsets, np.arange(len(arrays["targets"])), side="right") - 1
-        views["static"] = Gathered(arrays["static"][series], starts, 0, 1, squeeze=True)
+        views["static"] = OfSeries(arrays["static"], starts, table.offsets)
     return views
 
 
@@ -249,19 +243,7 @@ def _check_columns(table: SeriesTable, train: np.ndarray) -> None:
                 raise ValueError(
                     f"{table.path}, column {shown} must vary in the training part, got the constant {known[0]:g}"
                 )
-            if role == "future" and np.isnan(column).any():
-                row = int(np.flatnonzero(np.isnan(column))[0])
-                raise ValueError(
-                    f"{table.path}, line {table.lines[row]:,}, column {shown} must be known for every step, because a "
-                    "future covariate is read at the time of the forecast, got no value; use `past` if it is not known "
-                    "in advance"
-                )
-    if np.isnan(table.static).any():
-        row, i = np.argwhere(np.isnan(table.static))[0]
-        raise ValueError(
-            f"{table.path}, column {printable(repr(table.columns.static[i]), 60)} must be known for series "
-            f"{printable(repr(table.names[row]), 60)}, got no value"
-        )
+    check_future(table)
 
 
 def _check_leaks(split: str, standardize: str) -> None:
@@ -287,16 +269,13 @@ def _raise_too_short(
     sizes = f"a window of {context} + {horizon} steps" if name == "train" else f"a horizon of {horizon} steps"
     of = f"of the longest series {got}" if len(table.names) > 1 else f"{got}"
     before = "" if name == "train" or got < horizon else f" after at least {context} steps of earlier parts"
-    raise ValueError(f"{table.path}: the {name} part must have at least {needed} steps for {sizes}{before}, got {of}")
+    part = ADJECTIVES.get(name, name)
+    raise ValueError(f"{table.path}: the {part} part must have at least {needed} steps for {sizes}{before}, got {of}")
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     given = names.split(",") if isinstance(names, str) else names
     return tuple(name.strip() for name in given if name.strip())
-
-
-def _moments(fitted: statistics.Statistics | None, columns: slice) -> dict[str, tuple[float, ...]]:
-    return {} if fitted is None else {name: tuple(a[columns].tolist()) for name, a in fitted._asdict().items()}
 
 
 def _all_moments(

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnets.data.formats.time_series import SeriesTable
+
 
 class WindowStarts:
     """The first rows of all windows, computed from their index.
@@ -47,6 +49,17 @@ def window_starts(
     return WindowStarts(offsets[:-1] + first, counts, stride)
 
 
+def check_future(table: SeriesTable) -> None:
+    """Raises a ValueError if a future covariate is missing at a step."""
+    for i, name in enumerate(table.columns.future):
+        missing = np.flatnonzero(np.isnan(table.future[:, i]))
+        if len(missing):
+            raise ValueError(
+                f"{table.place(int(missing[0]), name)} must be known for every step, because a future covariate is "
+                "read at the time of the forecast, got no value; use `past` if it is not known in advance"
+            )
+
+
 class Gathered:
     """An array ``[windows, length, ...]`` whose rows are slices of one array.
 
@@ -55,21 +68,37 @@ class Gathered:
         starts: The first row of each window.
         shift: Rows between the start of a window and its slice.
         length: Rows of a slice.
-        squeeze: Whether to remove the axis of the slice, of length 1.
     """
 
-    def __init__(self, values: np.ndarray, starts: WindowStarts, shift: int, length: int, squeeze: bool = False):
-        self._values, self._starts, self._shift, self._length, self._squeeze = values, starts, shift, length, squeeze
-        self.dtype = values.dtype
-        rows = () if squeeze else (length,)
-        self.shape = (len(starts), *rows, *values.shape[1:])
+    def __init__(self, values: np.ndarray, starts: WindowStarts, shift: int, length: int):
+        self._values, self._starts, self._shift, self._length = values, starts, shift, length
+        self.dtype, self.shape = values.dtype, (len(starts), length, *values.shape[1:])
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Returns the slices of one window or of an array of windows, as a copy."""
-        first = self._starts[index] + self._shift
-        if self._squeeze:
-            return self._values[first]
-        return self._values[np.asarray(first)[..., None] + np.arange(self._length)]
+        first = np.asarray(self._starts[index]) + self._shift
+        return self._values[first[..., None] + np.arange(self._length)]
+
+
+class OfSeries:
+    """An array ``[windows, ...]`` whose rows belong to the series of each window.
+
+    Args:
+        values: ``[series, ...]``.
+        starts: The first row of each window.
+        offsets: int64 ``[series + 1]``, the rows at which the series begin, and the end.
+    """
+
+    def __init__(self, values: np.ndarray, starts: WindowStarts, offsets: np.ndarray):
+        self._values, self._starts, self._offsets = values, starts, offsets
+        self.dtype, self.shape = values.dtype, (len(starts), *values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Returns the rows of one window or of an array of windows."""
+        return self._values[np.searchsorted(self._offsets, self._starts[index], side="right") - 1]
