@@ -48,6 +48,7 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
         **{name: {"path": str(folder), "batch_size": batch_size} for name in ("pixel_mnist", "pixel_mnist:tcn")},
         **dict.fromkeys(("translation", "translation:rnn"), pairs),
         **dict.fromkeys(("char_lm", "shakespeare", "decoder_lm"), texts),
+        "series_anomaly": {**series, "name": "data.series_anomalies", "normal": "1"},
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch_size": batch_size},

@@ -92,8 +92,9 @@ def test_readme_is_one_page():
 @pytest.mark.parametrize("page", PAGES)
 def test_links_to_files_exist(page):
     folder = (ROOT / page).parent
+    is_generated = lambda link: re.fullmatch(r"api/(\w+)\.md", link) and (ROOT / "jaxnets" / link[4:-3]).exists()
     links = re.findall(r"\]\(([^)#:]+)\)", PAGES[page])
-    assert [link for link in links if not (folder / link).exists()] == []
+    assert [link for link in links if not (folder / link).exists() and not is_generated(link)] == []
     if page != "README.md":  # the site holds docs/ alone
         assert [link for link in links if not (folder / link).resolve().is_relative_to((ROOT / "docs").resolve())] == []
 
@@ -156,6 +157,9 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "pairs.tsv").write_text("".join(f"the number {n}\tel número {n}\n" for n in range(400)))
     rows = "".join(f"{n},{n % 7},{'ab'[n % 2]}\n" for n in range(90))
     (tmp_path / "my_table.csv").write_text("price,size,species\n" + rows)
+    beats = "".join(f"{1 + n % 2}\t" + "\t".join(str((n * k) % 7) for k in range(12)) + "\n" for n in range(90))
+    for part in ("TRAIN", "TEST"):
+        (tmp_path / f"ECG5000_{part}.tsv").write_text(beats)
     clouds, classes = np.random.default_rng(0).normal(size=(90, 5, 3)), np.arange(90) % 2
     np.savez(tmp_path / "my_sets.npz", x_train=clouds, y_train=classes, x_test=clouds[:20], y_test=classes[:20])
     for name in ("cat", "dog"):

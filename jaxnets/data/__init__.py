@@ -9,6 +9,7 @@ from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
 from jaxnets.data.new_rows import read_inputs, read_labeled
 from jaxnets.data.preprocessing import preprocess
+from jaxnets.data.sources.anomalies import series_anomalies
 from jaxnets.data.sources.batches import in_order, shuffled
 from jaxnets.data.sources.forecasting import forecasting
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
@@ -70,6 +71,7 @@ __all__ = [
     "read_labeled",
     "read_pairs",
     "series",
+    "series_anomalies",
     "set_maximum",
     "set_statistics",
     "shuffled",

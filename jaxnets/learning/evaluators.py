@@ -94,6 +94,23 @@ def from_all_scores(
         metrics: ``(scores, targets) -> {name: value}``, computed on the host without the padding.
     """
 
+    def of_splits(splits):
+        return {f"{split}/{name}": value for split, pair in splits.items() for name, value in metrics(*pair).items()}
+
+    return from_scores_of_splits(score, of_splits)
+
+
+def from_scores_of_splits(
+    score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]],
+    metrics: Callable[[dict[str, tuple[np.ndarray, np.ndarray]]], dict[str, float]],
+) -> Evaluator:
+    """Creates an evaluator of metrics that need all scores of several splits, such as a threshold from one of them.
+
+    Args:
+        score: As in ``from_all_scores``.
+        metrics: ``{split: (scores, targets)} -> {name: value}``, computed on the host without the padding.
+    """
+
     def measure(variables, batch, key, carry):
         return score(variables, batch), ()
 
@@ -102,8 +119,8 @@ def from_all_scores(
         return [*(pairs or []), (scores[mask], targets[mask])]
 
     def compute(splits):
-        arrays = {split: map(np.concatenate, zip(*pairs, strict=True)) for split, pairs in splits.items()}
-        return {f"{split}/{name}": value for split, pair in arrays.items() for name, value in metrics(*pair).items()}
+        joined = lambda parts: np.concatenate(list(parts))
+        return metrics({s: (joined(p for p, _ in pairs), joined(t for _, t in pairs)) for s, pairs in splits.items()})
 
     return Evaluator(lambda variables, batch: (), measure, add, compute)
 

@@ -1,5 +1,6 @@
 """Time series: models of forecasting and classification, likelihoods, and functions of windows."""
 
+from jaxnets.series.autoencoder import RecurrentAutoencoder
 from jaxnets.series.forecaster import Forecaster
 from jaxnets.series.inception_time import InceptionModule, InceptionTime
 from jaxnets.series.likelihoods import (
@@ -30,6 +31,7 @@ __all__ = [
     "Memoryless",
     "NLinear",
     "PatchTST",
+    "RecurrentAutoencoder",
     "RecurrentForecaster",
     "SegRNN",
     "WindowMLP",

@@ -5,6 +5,7 @@ from jaxnets.ops.host import extras
 extras.require(__name__, "train")
 
 from jaxnets.tasks.adversarial import adversarial
+from jaxnets.tasks.anomaly_detection import anomaly_detection
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.forecasting import forecasting, ridge_forecasting
@@ -23,6 +24,7 @@ __all__ = [
     "Task",
     "TrainedModel",
     "adversarial",
+    "anomaly_detection",
     "check_spec",
     "choice",
     "classification",

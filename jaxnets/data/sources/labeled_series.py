@@ -137,7 +137,7 @@ def series(
     """
     return from_ragged(
         path,
-        _without_full_lengths,
+        without_full_lengths,
         batch_size=batch_size,
         validation_fraction=validation_fraction,
         standardize=standardize,
@@ -146,7 +146,7 @@ def series(
     )
 
 
-def _without_full_lengths(train: Examples, test: Examples) -> tuple[Examples, Examples]:
+def without_full_lengths(train: Examples, test: Examples) -> tuple[Examples, Examples]:
     """Leaves out the lengths if no row has padding."""
     if all(in_row(split).all() for split in (train, test)):
         return train._replace(lengths=None), test._replace(lengths=None)

@@ -203,7 +203,7 @@ def label(quantity: str, units: Mapping[str, str]) -> str:
 TRAINING = "train/"
 SPLITS = ("validation", "test")
 HIGHER_IS_BETTER = (
-    *("accuracy", "auroc", "bleu", "elbo", "exact_match", "high_quality", "log_likelihood", "macro_f1"),
+    *("accuracy", "auprc", "auroc", "bleu", "elbo", "exact_match", "high_quality", "log_likelihood", "macro_f1"),
     *("mean_average_precision", "modes", "reconstruction"),
 )
 _TRAINING = {"lw": 1, "alpha": 0.7}

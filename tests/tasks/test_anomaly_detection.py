@@ -1,0 +1,121 @@
+"""Anomaly detection: one-class data, scores, metrics at a threshold from the validation split, and figures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from jaxnets import data, learning, recurrent, series, tasks
+
+RANDOM = np.random.default_rng(0)
+
+
+def sines(count, period):
+    phase = RANDOM.uniform(0, 2 * np.pi, (count, 1))
+    return np.sin(2 * np.pi * np.arange(16) / period + phase) + 0.05 * RANDOM.normal(size=(count, 16))
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Series of the class 1 with a period of 16 steps, and of the classes 2 and 3 with other periods."""
+    x_train, x_test = (np.concatenate([sines(n, 16), sines(n // 4, 5), sines(n // 4, 3)]) for n in (200, 80))
+    y_train, y_test = (np.repeat([1, 2, 3], [n, n // 4, n // 4]) for n in (200, 80))
+    file = tmp_path_factory.mktemp("data") / "a.npz"
+    np.savez(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return str(file)
+
+
+def all_rows(batches):
+    collected = [batches[i] for i in range(len(batches))]
+    joined = {name: np.concatenate([batch[name] for batch in collected]) for name in collected[0]}
+    return {name: array[joined["mask"]] for name, array in joined.items()}
+
+
+def test_training_and_validation_hold_normal_series_only(path):
+    dataset = data.series_anomalies(path, normal="1", batch_size=16, validation_fraction=0.2, standardize=False)
+    assert dataset.spec.names == ("normal", "anomaly")
+    raw = np.load(path)
+    found = all_rows(dataset.splits["validation"])
+    assert len(found["targets"]) == 40 and not found["targets"].any()
+    normal = {row.tobytes() for row in np.float32(raw["x_train"][raw["y_train"] == 1])}
+    seen = [*found["inputs"], *dataset.train[0]["inputs"], *dataset.train[9]["inputs"]]
+    assert all(row[:, 0].tobytes() in normal for row in seen)
+    np.testing.assert_array_equal(all_rows(dataset.splits["test"])["targets"], raw["y_test"] != 1)
+
+
+def test_statistics_come_from_normal_series(path, tmp_path):
+    raw = dict(np.load(path))
+    raw["x_train"][raw["y_train"] != 1] += 1000
+    np.savez(tmp_path / "b.npz", **raw)
+    dataset = data.series_anomalies(str(tmp_path / "b.npz"), normal="1", batch_size=16)
+    normal = raw["x_train"][raw["y_train"] == 1]
+    np.testing.assert_allclose(dataset.inputs.std, normal.std(), rtol=1e-6)
+
+
+def test_unknown_label_is_rejected(path):
+    with pytest.raises(ValueError, match=r"`normal` must be a label of .*: 1, 2, 3, got N"):
+        data.series_anomalies(path, normal="N")
+
+
+def evaluated(task, variables, dataset, *splits):
+    evaluator, sums = task.evaluators["detection"].evaluator, {}
+    measure = jax.jit(evaluator.measure)
+    for split in splits:
+        for i in range(len(dataset.splits[split])):
+            outputs = measure(variables, dataset.splits[split][i], jax.random.key(0), ())[0]
+            sums[split] = evaluator.add(sums.get(split), outputs)
+    return evaluator.compute(sums)
+
+
+def test_anomalies_are_found_and_metrics_equal_sklearn(path):
+    dataset = data.series_anomalies(path, normal="1", batch_size=32)
+    model = series.RecurrentAutoencoder((24, 12), recurrent.gru)
+    task = tasks.anomaly_detection(model, dataset.spec, learning.Gradient(optax.adam(1e-2)), false_alarms=0.1)
+    state = task.learner.init(jax.random.key(0), dataset.train[0])
+    update = jax.jit(task.learner.update)
+    for step in range(150):
+        state, _ = update(state, dataset.train[step], jax.random.key(step), step)
+    variables = task.learner.variables(state)
+    found = evaluated(task, variables, dataset, "validation", "test")
+    score = lambda split: np.asarray(
+        task.endpoints["predict"].function(variables, all_rows(dataset.splits[split]))["score"], np.float64
+    )
+    scores, targets = score("test"), all_rows(dataset.splits["test"])["targets"]
+    predicted = scores > np.quantile(score("validation"), 0.9)
+    expected = {
+        "test/base_rate": 1 / 3,
+        "test/auroc": roc_auc_score(targets, scores),
+        "test/auprc": average_precision_score(targets, scores),
+        "test/f1": f1_score(targets, predicted),
+        "test/accuracy": np.mean(predicted == targets),
+    }
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert found["test/auroc"] > 0.95
+    assert evaluated(task, variables, dataset, "test").keys() == expected.keys() - {"test/f1", "test/accuracy"}
+    figure = task.reports["figures"](variables, dataset.splits, jax.random.key(0))["reconstructions"]
+    assert [axes.get_title().partition(",")[0] for axes in figure.axes] == ["normal"] * 3 + ["anomaly"] * 3
+
+
+def test_padding_does_not_change_scores():
+    model, spec = series.RecurrentAutoencoder((6, 4)), data.Classes(("normal", "anomaly"))
+    task = tasks.anomaly_detection(model, spec, learning.Gradient(optax.adam(1e-2)))
+    xs, lengths = np.float32(RANDOM.normal(size=(3, 9, 2))), np.int32([9, 4, 0])
+    batch = {"inputs": xs, "lengths": lengths, "mask": np.ones(3, bool), "targets": np.zeros(3, np.int32)}
+    variables = task.learner.variables(task.learner.init(jax.random.key(0), batch))
+    score = task.endpoints["predict"].function
+    alone = [score(variables, {"inputs": xs[i : i + 1, :n]})["score"][0] for i, n in enumerate(lengths[:2])]
+    for fill in (0, np.nan, 1e9):
+        padded = np.where(np.arange(9)[:, None] < lengths[:, None, None], xs, np.float32(fill))
+        np.testing.assert_allclose(score(variables, {**batch, "inputs": padded})["score"], [*alone, 0], rtol=1e-5)
+
+
+def test_wrong_arguments():
+    make_learner, model = learning.Gradient(optax.adam(1e-2)), series.RecurrentAutoencoder((4,))
+    with pytest.raises(ValueError, match=r"must have 2 classes, got 3"):
+        tasks.anomaly_detection(model, data.Classes(("a", "b", "c")), make_learner)
+    with pytest.raises(ValueError, match="`false_alarms` must be a number between 0 and 1, got 1"):
+        tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, false_alarms=1)
+    with pytest.raises(ValueError, match="`hidden_sizes` must be a sequence"):
+        series.RecurrentAutoencoder(4).init(jax.random.key(0), jnp.zeros((1, 5, 1)))
