@@ -42,7 +42,12 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
     splits = ["test" if i % 5 == 4 else "train" for i in range(200)]
     rows = "".join(f"{i * i % 37},{'ab'[i % 2]},{'xyz'[i % 3]},{split}\n" for i, split in enumerate(splits))
     (folder / "table.csv").write_text("size,color,kind,split\n" + rows)
+    hours = "".join(f"2016-07-{1 + i // 24:02} {i % 24:02}:00:00,{i * i % 37},{i % 24}\n" for i in range(260))
+    (folder / "hours.csv").write_text("date,a,b\n" + hours)
+    temperatures = {"horizon": 24, "context": 48, "splits": (160, 50, 50), "batch_size": batch_size}
+    temperatures["path"] = str(folder / "hours.csv")
     return {
+        **{f"etth1{variant}": temperatures for variant in ("", ":ridge", ":dlinear", ":segrnn", ":patchtst")},
         "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "split", "batch_size": batch_size},
         **dict.fromkeys(("series", "ucr", "ucr:gru", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
         **{name: {"path": str(folder), "batch_size": batch_size} for name in ("pixel_mnist", "pixel_mnist:tcn")},
