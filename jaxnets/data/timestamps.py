@@ -48,9 +48,9 @@ class Frequency:
         if self.unit in ("s", "1"):
             return start + self.count * steps
         first = np.datetime64(start, "s")
-        months = first.astype("datetime64[M]") + self.count * steps
+        months = first.astype("datetime64[M]") + (self.count * np.asarray(steps)).astype("timedelta64[M]")
         days = first.astype("datetime64[D]") - first.astype("datetime64[M]").astype("datetime64[D]")
-        last = (months + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+        last = (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
         wanted = last if self.unit == "E" else np.minimum(months.astype("datetime64[D]") + days, last)
         of_day = first - first.astype("datetime64[D]").astype("datetime64[s]")
         return (wanted.astype("datetime64[s]") + of_day).astype(np.int64)
@@ -103,7 +103,7 @@ def frequency_of(times: np.ndarray, calendar: bool) -> Frequency:
         return Frequency(_most_frequent(steps), "1")
     if len(np.unique(steps)) > 1 and steps.min() >= 28 * UNITS["day"] and not np.any(np.diff(times % UNITS["day"])):
         days = times.astype("datetime64[s]").astype("datetime64[D]")
-        at_end = np.all((days + 1).astype("datetime64[M]") > days.astype("datetime64[M]"))
+        at_end = np.all((days + np.timedelta64(1, "D")).astype("datetime64[M]") > days.astype("datetime64[M]"))
         months = np.diff(days.astype("datetime64[M]").astype(np.int64))
         return Frequency(_most_frequent(months[months > 0]), "E" if at_end else "M")
     return Frequency(_most_frequent(steps), "s")
