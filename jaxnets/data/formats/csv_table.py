@@ -120,8 +120,7 @@ def read_cells(table: Table, numbers: Sequence[str], texts: Mapping[str, int], *
         missing: Whether numeric cells may be missing (empty, or such as ``NA``); their value is NaN.
 
     Raises:
-        ValueError: A cell is empty, is too long, or is not a finite number in a numeric column; or a column has too
-            many categories.
+        ValueError: A cell is empty, too long, or not a finite number; or a column has too many categories.
     """
     positions = {name: i for i, name in enumerate(table.header)}
     values = {name: np.empty(table.rows) for name in numbers}
@@ -165,20 +164,16 @@ def _sorted(codes: np.ndarray, known: Mapping[str, int]) -> Texts:
     return Texts(rank[codes], tuple(texts))
 
 
-def _one_by_one(
-    shown: str, name: str, lines: Sequence[int], cells: Sequence[str], missing: bool = False
-) -> list[float]:
+def _one_by_one(shown: str, name: str, lines: Sequence[int], cells: Sequence[str], missing: bool) -> list[float]:
     """Converts cells to numbers; a ``ValueError`` gives the position of the first invalid one."""
-    is_missing = lambda cell: missing and cell.strip().lower() in MISSING | {"nan"}
-    for line, cell in zip(lines, cells, strict=True):
-        if is_missing(cell):
-            continue
+    is_missing = [missing and cell.strip().lower() in MISSING | {"nan"} for cell in cells]
+    for line, cell in ((line, cell) for line, cell, gap in zip(lines, cells, is_missing, strict=True) if not gap):
         if not PLAIN_NUMBER.fullmatch(cell.strip()):
             hint = "; the decimal separator must be a point" if re.fullmatch(r"[+-]?\d*,\d+", cell.strip()) else ""
             raise ValueError(f"{cell_place(shown, line, name)} must be a number, got {printable(repr(cell), 60)}{hint}")
         if not np.isfinite(float(cell)):
             raise ValueError(f"{cell_place(shown, line, name)} must be finite in float64, got {printable(cell, 60)}")
-    return [np.nan if is_missing(cell) else float(cell) for cell in cells]
+    return [np.nan if gap else float(cell) for cell, gap in zip(cells, is_missing, strict=True)]
 
 
 def _check_texts(
