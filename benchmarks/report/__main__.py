@@ -78,21 +78,15 @@ FAMILIES = (
 )
 
 
-def results(folder: Path, key: str) -> dict[str, Result]:
-    """Reads the results that have the given key, by name of the file."""
-    all_results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
-    return {name: result for name, result in all_results.items() if key in result}
-
-
-def chapter(family: Family, folder: Path, pictures: Path) -> list[str]:
+def chapter(family: Family, results: dict[str, Result], pictures: Path) -> list[str]:
     """Returns the lines of a chapter, and draws its chart; no lines if there are no results."""
-    found = {key: results(folder, key) for key in family.sections}
+    found = {key: {name: each for name, each in results.items() if key in each} for key in family.sections}
     lines = [line for key, section in family.sections.items() for item in found[key].items() for line in section(*item)]
     if not lines:
         return []
-    picture = []
-    if of_chart := [result for result in found[next(iter(found))].values() if len(result[next(iter(found))]) > 1]:
-        figure = family.chart(of_chart[0])
+    picture, first = [], next(iter(family.sections))
+    if charted := [result for result in found[first].values() if len(result[first]) > 1]:
+        figure = family.chart(charted[0])
         figure.tight_layout()
         pictures.mkdir(parents=True, exist_ok=True)
         figure.savefig(pictures / f"benchmarks_{family.name}.png", dpi=100)
@@ -110,7 +104,8 @@ def contents(lines: list[str]) -> list[str]:
 
 def page(folder: Path, pictures: Path) -> str:
     """Returns the page, and draws its charts in the folder ``pictures``."""
-    lines = [line for family in FAMILIES for line in chapter(family, folder, pictures)]
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
+    lines = [line for family in FAMILIES for line in chapter(family, results, pictures)]
     return INTRODUCTION + "\n".join([*contents(lines), *lines])
 
 

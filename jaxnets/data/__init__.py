@@ -7,11 +7,9 @@ extras.require(__name__, "train")
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
-from jaxnets.data.new_rows import read_inputs, read_labeled
+from jaxnets.data.new_files.rows import read_inputs, read_labeled
 from jaxnets.data.preprocessing import preprocess
-from jaxnets.data.sources.anomalies import series_anomalies
 from jaxnets.data.sources.batches import in_order, shuffled
-from jaxnets.data.sources.forecasting import forecasting
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
 from jaxnets.data.sources.labeled_images import images
 from jaxnets.data.sources.labeled_series import digits, idx, mnist1d, series
@@ -30,6 +28,8 @@ from jaxnets.data.sources.problems.sets import (
 )
 from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
+from jaxnets.data.sources.series.anomalies import series_anomalies
+from jaxnets.data.sources.series.forecasting import forecasting
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
 from jaxnets.data.targets import Classes, Horizon, Labels, Quantities, Unlabeled

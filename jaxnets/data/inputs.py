@@ -136,7 +136,7 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Windows of regular series, with covariates; see ``sources.forecasting``.
+    """Windows of regular series, with covariates; see ``sources.series.forecasting``.
 
     Values are ``(raw - mean) / std`` for each of the C + P + F + S numbers of targets, past, future and static
     covariates, as in ``Rows``. Origin, offset and std are None if they are not standardized.
@@ -178,9 +178,16 @@ class Windows:
         check_moments(self.origin, self.offset, self.std, self.size)
 
     @property
+    def columns(self) -> dict[str, slice]:
+        """The statistics of each array of a batch: ``inputs``, ``past``, ``future`` and ``static``."""
+        groups = {"inputs": self.targets, "past": self.past, "future": self.future, "static": self.static}
+        ends = np.cumsum([len(names) for names in groups.values()]).tolist()
+        return {key: slice(end - len(names), end) for (key, names), end in zip(groups.items(), ends, strict=True)}
+
+    @property
     def size(self) -> int:
         """The number of targets and covariates."""
-        return len(self.targets) + len(self.past) + len(self.future) + len(self.static)
+        return self.columns["static"].stop
 
     @property
     def statistics(self) -> Statistics | None:

@@ -56,15 +56,12 @@ def preprocess(
 def _windows(inputs: Windows, raw: Mapping[str, np.ndarray], arrays: Collection[str]) -> dict[str, np.ndarray]:
     """Standardizes windows and their covariates; missing values become 0, and ``observed`` their mask if needed."""
     given = {**raw}
-    sizes = {"inputs": inputs.targets, "past": inputs.past, "future": inputs.future, "static": inputs.static}
-    first = 0
-    for name, columns in sizes.items():
-        fitted, here = inputs.statistics, slice(first, first + len(columns))
-        first += len(columns)
+    for name, here in inputs.columns.items():
         if name not in raw:
             continue
         values = np.asarray(raw[name], np.float64)
         values = values[:, None] if name == "static" else values
+        fitted = inputs.statistics
         own = None if fitted is None else statistics.Statistics(*(moment[here] for moment in fitted))
         scaled = statistics.standardized(values, np.ones(values.shape[:2], bool), own)
         scaled = np.where(np.isnan(values), np.float32(0), scaled)

@@ -13,6 +13,8 @@ from jaxnets.ops.checks import check_floating, check_integer
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.series.windows import window_moments
 
+COVARIATES = ("past", "future", "static")
+
 
 class Forecaster(nn.Module):
     """A model that maps a window of a series to all steps of a horizon.

@@ -20,11 +20,11 @@ from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, series_figures
 from jaxnets.series import Forecaster, Likelihood, NLinear, pinball, point, seasonal_naive
-from jaxnets.tasks.models import Model, check_spec
+from jaxnets.series.forecaster import COVARIATES
+from jaxnets.tasks.models import Model, call_factory, check_spec
 from jaxnets.tasks.signatures import accepted_parameters
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
-COVARIATES = ("past", "future", "static")
 INPUTS: dict[str, tuple[str, ...]] = dict.fromkeys(("inputs", "observed", *COVARIATES), ("batch",))
 
 INTERVAL = (0.05, 0.95)  # levels of the reported interval
@@ -184,16 +184,12 @@ def task_of(
         return metrics, ()
 
     def in_units(values):
+        """Converts standardized values, in their dtype: arrays of JAX on devices, arrays of NumPy on the host."""
         if spec.statistics is None:
             return values
         mean, std = spec.statistics.origin + spec.statistics.offset, spec.statistics.std
-        of = lambda constant: jnp.broadcast_to(jnp.asarray(constant, values.dtype), values.shape)
+        of = lambda constant: np.broadcast_to(np.asarray(constant, values.dtype), values.shape)
         return values * of(std) + of(mean)
-
-    def in_units_on_the_host(values):
-        if spec.statistics is None:
-            return values.astype(np.float64)
-        return values * spec.statistics.std + (spec.statistics.origin + spec.statistics.offset)
 
     def standardized(variables, batch):
         outputs, shift, scale, forecast = forecasts(variables, batch)
@@ -209,7 +205,8 @@ def task_of(
 
     def draw(variables, splits, key):
         predict_one = lambda batch: drawn(variables, batch)
-        return series_figures.forecasts(predict_one, splits["validation"], spec.names, in_units_on_the_host)
+        wide = lambda values: in_units(values.astype(np.float64))
+        return series_figures.forecasts(predict_one, splits["validation"], spec.names, wide)
 
     return Task(
         learner=learner,
@@ -230,9 +227,7 @@ def _complete(model: Model, horizon: int, num_outputs: int) -> nn.Module:
         known = accepted_parameters(model)  # None: any
         if known is not None and "num_outputs" not in known and num_outputs > 1:
             raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
-        made = model(**{name: size for name, size in sizes.items() if known is None or name in known})
-    if not isinstance(made, nn.Module):
-        raise ValueError(f"`model` must be a Linen module or a function that returns one, got {made!r}")
+        made = call_factory(model, {name: size for name, size in sizes.items() if known is None or name in known})
     for name, size in sizes.items():
         if getattr(made, name, size) != size:
             raise ValueError(f"`{name}` of the model must be {size}, got {getattr(made, name)}")

@@ -44,7 +44,12 @@ def complete(model: Model, spec: Any) -> nn.Module:
     parameters = accepted_parameters(model) or {}
     names = (f"num_{type(spec).__name__.lower()}", *SIZE_ARGUMENTS)
     name = next((name for name in names if name in parameters), None)
-    module = model(**{name: spec.size}) if name else model()
+    return call_factory(model, {name: spec.size} if name else {})
+
+
+def call_factory(model: Callable[..., nn.Module], sizes: dict[str, int]) -> nn.Module:
+    """Calls a factory with sizes. Raises a ``ValueError`` if the result is not a module."""
+    module = model(**sizes)
     if not isinstance(module, nn.Module):
         raise ValueError(f"`model` must be a Linen module or a function that returns one, got {module!r}")
     return module

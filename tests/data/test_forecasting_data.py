@@ -8,7 +8,7 @@ import pytest
 
 from jaxnets import data
 from jaxnets.data.formats.time_series import Columns, read_series
-from jaxnets.data.sources.sliding import window_starts
+from jaxnets.data.sources.series.sliding import window_starts
 from jaxnets.data.timestamps import Frequency, check_regular, frequency_of, parse, show
 from jaxnets.training import descriptions
 
@@ -117,7 +117,7 @@ def test_windows_are_views(monkeypatch):
     """A million windows of 100 steps share the memory of the series."""
     import tracemalloc
 
-    from jaxnets.data.sources.sliding import Gathered
+    from jaxnets.data.sources.series.sliding import Gathered
 
     values = np.zeros((1_000_100, 1), np.float32)
     tracemalloc.start()

@@ -49,11 +49,20 @@ def ragged_parts(
             f"{printable(path)}: x_train and x_test must have rows of the same shape, got {train.inputs.shape[1:]} and "
             f"{test.inputs.shape[1:]}"
         )
+    return *standardized_parts(train, test, standardize), names
+
+
+def standardized_parts(train: Examples, test: Examples, standardize: bool) -> tuple[Examples, Examples, Rows]:
+    """Standardizes the rows of both splits by the statistics of ``train``, or only casts them to float32.
+
+    Returns:
+        Training examples, test examples, and the description of the preprocessing.
+    """
     fitted = statistics.fit(train.inputs, in_row(train)) if standardize else None
     train, test = (
         part._replace(inputs=statistics.standardized(part.inputs, in_row(part), fitted)) for part in (train, test)
     )
-    return train, test, Rows.of(fitted), names
+    return train, test, Rows.of(fitted)
 
 
 def labeled_arrays(

@@ -64,7 +64,8 @@ def from_examples(
                 f"{sizes[0]} and {sizes[-1]}"
             )
     arrays = {
-        name: _arrays(split, targets[shown[name]], f"{source}, {shown[name]} split") for name, split in examples.items()
+        name: arrays_of(split, targets[shown[name]], f"{source}, {shown[name]} split")
+        for name, split in examples.items()
     }
     fingerprint = fingerprint or digest(arrays.values())
     if train.width is not None:  # after the digest: only figures use the width
@@ -86,7 +87,7 @@ def from_examples(
     )
 
 
-def _arrays(examples: Examples, targets: np.ndarray | None, source: str) -> dict[str, Any]:
+def arrays_of(examples: Examples, targets: np.ndarray | None, source: str) -> dict[str, Any]:
     """Returns the arrays of a batch, with all examples."""
     inputs = examples.inputs
     if inputs.dtype != np.uint8:

@@ -125,11 +125,7 @@ def _rows(constants: Mapping[str, jax.Array], raw: Arrays) -> Arrays:
 def _windows(inputs: Windows, constants: Mapping[str, jax.Array], raw: Arrays, has_mask: bool) -> Arrays:
     """Standardizes windows and their covariates. NaN is a missing value; it becomes 0."""
     arrays = {name: array for name, array in raw.items() if name != REST}
-    sizes = {"inputs": inputs.targets, "past": inputs.past, "future": inputs.future, "static": inputs.static}
-    first = 0
-    for name, columns in sizes.items():
-        here = slice(first, first + len(columns))
-        first += len(columns)
+    for name, here in inputs.columns.items():
         if name in arrays:
             own = {key: constant[here] for key, constant in constants.items()}
             rest = raw.get(REST) if name == "inputs" else jnp.zeros((*arrays[name].shape, 2), jnp.float32)

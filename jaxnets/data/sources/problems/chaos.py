@@ -5,7 +5,7 @@ import numpy as np
 from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.time_series import Columns, SeriesTable
-from jaxnets.data.sources.forecasting import from_series
+from jaxnets.data.sources.series.forecasting import from_series
 from jaxnets.data.timestamps import Frequency
 from jaxnets.ops.checks import check_number
 

@@ -12,7 +12,7 @@ from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.formats.ucr import is_ucr, read_split
 from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows, Windows
 from jaxnets.data.labels import MAX_CLASSES
-from jaxnets.data.new_series import all_windows, last_windows
+from jaxnets.data.new_files.series import all_windows, last_windows
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.image_folder import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
@@ -32,7 +32,7 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     Args:
         path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file, or one of the UCR
             archive; for ``Pixels`` an npz or IDX file; for ``Images`` a folder of images, one image, or an npz file;
-            for ``Windows`` a CSV or npz file of series, as ``new_series.last_windows`` reads it.
+            for ``Windows`` a CSV or npz file of series, as ``new_files.series.last_windows`` reads it.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:

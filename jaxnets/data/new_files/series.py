@@ -9,7 +9,7 @@ from jaxnets.data import statistics
 from jaxnets.data.formats.features import is_npz
 from jaxnets.data.formats.time_series import Columns, SeriesTable, read_series
 from jaxnets.data.inputs import Windows
-from jaxnets.data.sources.sliding import check_future, window_starts
+from jaxnets.data.sources.series.sliding import Gathered, OfSeries, check_future, window_starts
 from jaxnets.data.targets import Horizon
 from jaxnets.data.timestamps import UNITS, Frequency, show
 from jaxnets.ops.host.memory import check_memory
@@ -86,18 +86,18 @@ def all_windows(path: str, inputs: Windows, spec: Horizon) -> Arrays:
     if not len(starts):
         raise ValueError(f"{table.path}: a series must have at least {total} steps, one window, got {lengths.max()}")
     check_memory(table.path, 8 * len(starts) * total * inputs.size)
-    first = starts[np.arange(len(starts))]
-    window, ahead = (first[:, None] + np.arange(size)[None] for size in (inputs.context, total))
-    raw = table.targets[ahead]
+    rows = np.arange(len(starts))
+    gathered = lambda values, length: Gathered(values, starts, 0, length)[rows]
+    raw = gathered(table.targets, total)
     targets, known = raw[:, inputs.context :], ~np.isnan(raw[:, inputs.context :])
     scaled = statistics.standardized(targets.copy(), np.ones(targets.shape[:2], bool), spec.statistics)
     arrays = {"inputs": raw[:, : inputs.context], "targets": np.where(known, scaled, np.float32(0)), "mask": known}
     if inputs.past:
-        arrays["past"] = table.past[window]
+        arrays["past"] = gathered(table.past, inputs.context)
     if inputs.future:
-        arrays["future"] = table.future[ahead]
+        arrays["future"] = gathered(table.future, total)
     if inputs.static:
-        arrays["static"] = table.static[np.searchsorted(table.offsets, first, side="right") - 1]
+        arrays["static"] = OfSeries(table.static, starts, table.offsets)[rows]
     return arrays
 
 

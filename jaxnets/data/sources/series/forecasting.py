@@ -11,7 +11,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.time_series import Columns, SeriesTable, read_series
 from jaxnets.data.inputs import Windows
 from jaxnets.data.sources.parts import ADJECTIVES, SPLITS, Split, assemble, describe, digest
-from jaxnets.data.sources.sliding import Gathered, OfSeries, check_future, window_starts
+from jaxnets.data.sources.series.sliding import Gathered, OfSeries, check_future, window_starts
 from jaxnets.data.targets import Horizon
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.host.printable import printable

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from jaxnets.data import statistics
 from jaxnets.data.checks import check_arguments, one_line_errors
-from jaxnets.data.dataset import Dataset, Examples
-from jaxnets.data.formats.npz import in_row, labeled_arrays, ragged
-from jaxnets.data.inputs import Rows
-from jaxnets.data.sources.examples import finite_float32
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.formats.npz import labeled_arrays, ragged, standardized_parts
+from jaxnets.data.sources.examples import arrays_of
 from jaxnets.data.sources.labeled_series import without_full_lengths
 from jaxnets.data.sources.parts import Split, assemble, describe, digest, random_split
 from jaxnets.data.targets import Classes
@@ -48,20 +46,15 @@ def series_anomalies(
         raise ValueError(f"`normal` must be a label of {printable(path)}: {known}, got {printable(normal, 60)}")
     train = ragged(path, arrays["x_train"][is_normal], np.zeros(is_normal.sum(), np.int32), "train")
     test = ragged(path, arrays["x_test"], (labels["test"] != str(normal)).astype(np.int32), "test")
-    fitted = statistics.fit(train.inputs, in_row(train)) if standardize else None
-    train, test = (
-        part._replace(inputs=statistics.standardized(part.inputs, in_row(part), fitted)) for part in (train, test)
-    )
+    train, test, inputs = standardized_parts(train, test, standardize)
     train, test = without_full_lengths(train, test)
     rows = random_split(len(train.inputs), {"validation": validation_fraction}, seed)
     if not all(map(len, rows.values())):
         raise ValueError(
             f"{printable(path)} must have normal series for training and for validation, got {len(train.inputs)}"
         )
-    of_train, of_test = (
-        _arrays(train, f"{printable(path)}, training part"),
-        _arrays(test, f"{printable(path)}, test part"),
-    )
+    of_train = arrays_of(train, train.targets, f"{printable(path)}, training part")
+    of_test = arrays_of(test, test.targets, f"{printable(path)}, test part")
     splits = {name: Split(of_train, indices) for name, indices in rows.items()} | {"test": Split(of_test)}
     anomalies = int(of_test["targets"].sum())
     return assemble(
@@ -76,16 +69,8 @@ def series_anomalies(
             {name: len(split) for name, split in splits.items()},
             f"{anomalies:,} anomalies in the test split",
         ),
-        inputs=Rows.of(fitted),
+        inputs=inputs,
     )
-
-
-def _arrays(examples: Examples, source: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of a batch, with all series."""
-    inputs = finite_float32(examples.inputs, source)
-    arrays = {"inputs": inputs, "targets": np.asarray(examples.targets), "mask": np.ones(len(inputs), bool)}
-    arrays |= {} if examples.lengths is None else {"lengths": examples.lengths.astype(np.int32)}
-    return arrays
 
 
 def _as_text(labels: np.ndarray) -> np.ndarray:

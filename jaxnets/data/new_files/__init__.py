@@ -1,0 +1,1 @@
+"""Readers of new files in the format of the training data."""

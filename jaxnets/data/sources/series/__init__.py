@@ -1,0 +1,1 @@
+"""Windows of series to forecast, and series with anomalies."""
