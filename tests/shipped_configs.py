@@ -49,11 +49,14 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
     return {
         **{f"etth1{variant}": temperatures for variant in ("", ":ridge", ":dlinear", ":segrnn", ":patchtst")},
         "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "split", "batch_size": batch_size},
-        **dict.fromkeys(("series", "ucr", "ucr:gru", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
+        **dict.fromkeys(("series", "ucr", "ucr:rocket", "ucr:gru", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
         **{name: {"path": str(folder), "batch_size": batch_size} for name in ("pixel_mnist", "pixel_mnist:tcn")},
         **dict.fromkeys(("translation", "translation:rnn"), pairs),
         **dict.fromkeys(("char_lm", "shakespeare", "decoder_lm"), texts),
-        "series_anomaly": {**series, "name": "data.series_anomalies", "normal": "1"},
+        **{
+            f"series_anomaly{variant}": {**series, "name": "data.series_anomalies", "normal": "1"}
+            for variant in ("", ":pca", ":neighbor")
+        },
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch_size": batch_size},

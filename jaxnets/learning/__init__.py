@@ -1,7 +1,7 @@
 """Learners, learner wrappers and evaluators."""
 
 from jaxnets.learning.alternating import AlternatingState, Player, alternating
-from jaxnets.learning.closed_form import ClosedFormState, closed_form
+from jaxnets.learning.closed_form import ClosedFormState, closed_form, fitted
 from jaxnets.learning.contract import Aux, Context, Learner, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, auroc, means
 from jaxnets.learning.gradient import Gradient, GradientState, gradient
@@ -23,6 +23,7 @@ __all__ = [
     "alternating",
     "auroc",
     "closed_form",
+    "fitted",
     "gradient",
     "means",
     "skip_nonfinite",

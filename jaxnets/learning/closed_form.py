@@ -1,4 +1,4 @@
-"""Closed-form fits from sufficient statistics, such as ridge regression."""
+"""Closed-form fits: from sufficient statistics, such as ridge regression, and from one batch of all training data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -43,8 +43,7 @@ def closed_form(statistics: Callable[[Any], Any], solve: Callable[[Any], Any]) -
     def update(state, batch, key, step):
         sums = jax.tree.map(jnp.add, state.statistics, statistics(batch))
         variables = solve(sums)
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(variables)]))
-        return ClosedFormState(sums, variables), {"finite": finite}
+        return ClosedFormState(sums, variables), {"finite": _all_finite(variables)}
 
     return Learner(
         init=init,
@@ -52,3 +51,38 @@ def closed_form(statistics: Callable[[Any], Any], solve: Callable[[Any], Any]) -
         variables=lambda state: state.variables,
         layout=lambda state: ClosedFormState("replicated", "parameters"),
     )
+
+
+def fitted(init: Callable[[jax.Array, Any], Any], fit: Callable[[Any, Any], Any]) -> Learner:
+    """Creates a learner that fits the variables to one batch, which holds all training data.
+
+    Each update starts from the initial variables, such as random kernels, so that repeated updates with the same data
+    change nothing. The only metric is ``finite``, as in ``closed_form``.
+
+    Args:
+        init: ``(key, batch) -> variables``, before the fit.
+        fit: ``(variables, batch) -> variables``. It must keep what it reads from the variables.
+    """
+
+    def init_state(key, batch, variables=None):
+        if variables is not None:
+            return variables
+        initial = init(key, batch)
+        shapes = jax.eval_shape(fit, initial, batch)  # some have the number of training rows
+        same = lambda leaf, shape: leaf if leaf.shape == shape.shape else jnp.zeros(shape.shape, shape.dtype)
+        return jax.tree.map(same, initial, shapes)
+
+    def update(state, batch, key, step):
+        variables = fit(state, batch)
+        return variables, {"finite": _all_finite(variables)}
+
+    return Learner(
+        init=init_state,
+        update=update,
+        variables=lambda state: state,
+        layout=lambda state: "replicated",
+    )
+
+
+def _all_finite(variables: Any) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(variables)]))

@@ -1,6 +1,7 @@
 """Time series: models of forecasting and classification, likelihoods, and functions of windows."""
 
 from jaxnets.series.autoencoder import RecurrentAutoencoder
+from jaxnets.series.baselines import NearestSeries, PrincipalComponents
 from jaxnets.series.forecaster import Forecaster
 from jaxnets.series.inception_time import InceptionModule, InceptionTime
 from jaxnets.series.likelihoods import (
@@ -17,6 +18,7 @@ from jaxnets.series.likelihoods import (
 from jaxnets.series.linear import DLinear, NLinear
 from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
 from jaxnets.series.patch_tst import PatchTST
+from jaxnets.series.rocket import Kernels, Rocket, random_kernels, rocket_features
 from jaxnets.series.seg_rnn import SegRNN
 from jaxnets.series.windowed import Memoryless, RecurrentForecaster, WindowMLP
 from jaxnets.series.windows import moving_average, patches, seasonal_naive, window_moments
@@ -27,12 +29,16 @@ __all__ = [
     "Forecaster",
     "InceptionModule",
     "InceptionTime",
+    "Kernels",
     "Likelihood",
     "Memoryless",
     "NLinear",
+    "NearestSeries",
     "PatchTST",
+    "PrincipalComponents",
     "RecurrentAutoencoder",
     "RecurrentForecaster",
+    "Rocket",
     "SegRNN",
     "WindowMLP",
     "crps_of_quantiles",
@@ -44,6 +50,8 @@ __all__ = [
     "pinball",
     "point",
     "quantiles",
+    "random_kernels",
+    "rocket_features",
     "seasonal_basis",
     "seasonal_naive",
     "student_t",

@@ -17,7 +17,7 @@ from jaxnets.learning.evaluators import ScheduledEvaluator, from_scores_of_split
 from jaxnets.ops.checks import check_fraction
 from jaxnets.ops.host import extras
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
-from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.models import Model, check_spec, complete, learner_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
@@ -94,7 +94,7 @@ def anomaly_detection(model: Model, spec: Classes, make_learner: MakeLearner, *,
 
     score = lambda variables, batch: (scores(variables, batch), batch["targets"], batch["mask"])
     return Task(
-        learner=make_learner(init, loss),
+        learner=learner_of(network, init, loss, make_learner),
         evaluators={
             "metrics": ScheduledEvaluator(means(measure)),
             "detection": ScheduledEvaluator(detection(score, false_alarms), ("validation", "test"), every=0),

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
+from jaxnets.learning import Learner, MakeLearner, fitted
 from jaxnets.tasks.signatures import accepted_parameters
 
 Model = nn.Module | Callable[..., nn.Module]
@@ -64,3 +65,13 @@ def check_spec(task: str, spec: Any, *types: type) -> None:
     if not isinstance(spec, types):
         supported, given = " or ".join(kind.__name__.lower() for kind in types), type(spec).__name__.lower()
         raise ValueError(f"the data of {task} must have {supported}, got data with {given}")
+
+
+def learner_of(model: nn.Module, init: Any, loss: Any, make_learner: MakeLearner) -> Learner:
+    """Returns the learner of a model: ``make_learner(init, loss)``, or a fit in closed form.
+
+    The latter is for models with a method ``fit(variables, batch) -> variables``, such as ``series.Rocket``. They need
+    a batch of all training data, ``batch_size=0``.
+    """
+    fit = getattr(model, "fit", None)
+    return make_learner(init, loss) if fit is None else fitted(init, fit)

@@ -27,7 +27,7 @@ from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
-from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.models import Model, check_spec, complete, learner_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 # Weight of the loss of each auxiliary head (Szegedy et al. 2015, arXiv:1409.4842, section 5).
@@ -228,7 +228,7 @@ def supervised(
 
     present = None if table is None else lambda outputs: {"predictions": table(outputs)}
     return Task(
-        learner=make_learner(init, loss),
+        learner=learner_of(model, init, loss, make_learner),
         evaluators={"metrics": ScheduledEvaluator(means(measure))},
         objective=("validation/loss", "min"),
         reports={"figures": draw_all},

@@ -50,7 +50,7 @@ def test_invalid_paths_are_rejected(reader, path):
 
 INTEGER = "must be an integer"
 INVALID = {
-    "batch_size": [("4", INTEGER), (2.5, INTEGER), (None, INTEGER), (0, "at least 1")],
+    "batch_size": [("4", INTEGER), (2.5, INTEGER), (None, INTEGER), (-1, "at least [01]")],
     "seed": [("a", INTEGER), (0.5, INTEGER), (None, INTEGER), (-1, "at least 0")],
     "validation_fraction": [("0.1", "must be a number"), (None, "must be a number")]
     + [(fraction, "a number between 0 and 1") for fraction in (0, 1.0, -0.5, float("nan"))],
@@ -102,3 +102,22 @@ def test_file_names_may_have_any_encoding(files, tmp_path, reader):
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"se\\xf1or \\xff"):
         reader(path)
+
+
+STORED = {
+    "series": lambda path: data.series(str(path / "series"), batch_size=0),
+    "sets": lambda path: data.labeled_sets(str(path / "labeled_sets"), batch_size=0),
+    "digits": lambda path: data.digits(batch_size=0),
+    "anomalies": lambda path: data.series_anomalies(str(path / "series"), normal="1", batch_size=0),
+    "forecasting": lambda path: data.mackey_glass(length=300, batch_size=0),
+}
+
+
+@pytest.mark.parametrize("make", STORED.values(), ids=STORED)
+def test_a_batch_of_size_0_has_all_training_rows(files, make):
+    dataset = make(files)
+    first, second = dataset.train[0], dataset.train[1]
+    assert str(f"{len(first['inputs']):,} training") in dataset.description and first["mask"].all()
+    rows = lambda batch: sorted(row.tobytes() for row in batch["inputs"])
+    assert rows(first) == rows(second)
+    assert len(set(rows(first))) > 0.9 * len(first["inputs"])

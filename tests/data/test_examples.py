@@ -218,7 +218,7 @@ INVALID_SERIES = {
     ),
     "objects": (lambda folder: saved(folder, y_train=np.array([{}] * 40)), {}, "must be an npz file of plain arrays"),
     "batch": (saved, {"batch_size": 60}, "training examples must fill at least one batch of 60, got 34"),
-    "no batch": (saved, {"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
+    "no batch": (saved, {"batch_size": -1}, "`batch_size` must be an integer of at least 0, got -1"),
     "fraction": (
         saved,
         {"validation_fraction": 1.5},

@@ -11,6 +11,7 @@ from jaxnets.data.inputs import Images, Inputs
 from jaxnets.data.sources.parts import ADJECTIVES, Split, assemble, check_shapes, describe, digest, random_split
 from jaxnets.data.statistics import BLOCK
 from jaxnets.data.target_arrays import encode_targets
+from jaxnets.ops.checks import check_integer
 
 
 def from_examples(
@@ -31,7 +32,7 @@ def from_examples(
     Args:
         train: Examples for training, and for validation if ``validation`` is a fraction.
         test: Examples for testing, not used in training.
-        batch_size: B, rows of a batch.
+        batch_size: B, rows of a batch; 0: all training rows.
         validation: Fraction of ``train`` to hold out, sampled by the seed; or separate examples.
         seed: Seed of the order and of the held-out rows.
         source: Name of the data in messages.
@@ -44,7 +45,8 @@ def from_examples(
         ValueError: If an argument is out of range, targets are invalid, an input is not a finite number of float32,
             splits differ in shape, or a split has no examples.
     """
-    check_arguments(seed, batch_size=batch_size)
+    check_arguments(seed)
+    check_integer("batch_size", batch_size, minimum=0)
     if not isinstance(validation, Examples):
         check_fraction("validation_fraction", validation)
     given = {"train": train, "validation": validation, "test": test}

@@ -24,7 +24,7 @@ def image_arrays(
     Args:
         path: The file. ``x`` is uint8 ``[N, H, W]`` or ``[N, H, W, C]``. ``y`` has the shape ``[N]``, numbers or text.
             The optional array ``classes`` holds the names of the class indices in ``y``.
-        batch_size: B, images of a batch.
+        batch_size: B, images of a batch; 0: all training images.
         validation_fraction: Fraction of the training images to hold out for validation.
         seed: Seed of the order and of the held-out images.
         target_type: As in ``series``.
@@ -84,7 +84,8 @@ def jpeg_images(
         ValueError: If the file cannot be read or lacks an array, an image is corrupt (the message contains its index),
             or an argument is out of range.
     """
-    check_arguments(seed, validation_fraction, batch_size=batch_size)
+    check_arguments(seed, validation_fraction)
+    check_integer("batch_size", batch_size, minimum=0)
     check_integer("size", size, minimum=0)
     keys = tuple(f"{name}_{split}" for split in ("train", "test") for name in ("jpg", "off", "y"))
     arrays = _read(path, keys)

@@ -11,7 +11,7 @@ from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, skipped_images
 from jaxnets.data.sources import image_folder
 from jaxnets.data.sources.examples import from_examples
-from jaxnets.ops.checks import check_fraction, check_number
+from jaxnets.ops.checks import check_fraction, check_integer, check_number
 from jaxnets.ops.host.printable import printable
 
 
@@ -40,7 +40,7 @@ def images(
         size: H = W. The shorter side is resized to this length with antialiasing, and the longer side is cropped at its
             center.
         channels: 3 (gray images become RGB) or 1 (gray).
-        batch_size: B, images of a batch.
+        batch_size: B, images of a batch; 0: all training images.
         validation_fraction: Fraction of the images that are not in the test split to hold out, if there is no
             validation folder.
         test_fraction: Fraction of all images for the test split, if the root holds class folders only.
@@ -55,7 +55,8 @@ def images(
     Raises:
         ValueError: If the folder has another layout, a file is corrupt, or an argument is out of range.
     """
-    check_arguments(seed, validation_fraction, batch_size=batch_size, size=size)
+    check_arguments(seed, validation_fraction, size=size)
+    check_integer("batch_size", batch_size, minimum=0)
     check_fraction("test_fraction", test_fraction)
     check_number("memory_limit", memory_limit)
     root = image_folder.folder_at(path)

@@ -22,7 +22,7 @@ def digits(read_as: str = "rows", batch_size: int = 64, validation_fraction: flo
     Args:
         read_as: ``"rows"`` (series with T = 8, D = 8), ``"pixels"`` (series with T = 64, D = 1) or ``"images"``
             (uint8 with H = W = 8, C = 1).
-        batch_size: B, rows of a batch.
+        batch_size: B, rows of a batch; 0: all training rows.
         validation_fraction: Fraction of the remaining digits to hold out for validation.
         seed: Seed of the order and of the held-out digits.
 

@@ -20,7 +20,7 @@ def labeled_sets(
     Args:
         path: The file. ``x`` has the shape ``[S, N]`` or ``[S, N, D]``: S sets of up to N elements, where NaN at the
             end of a set is padding. ``y`` has the shape ``[S]``, numbers or text.
-        batch_size: B, sets of a batch.
+        batch_size: B, sets of a batch; 0: all training sets.
         validation_fraction: Fraction of the training sets to hold out for validation.
         standardize: Standardizes each feature by its mean and standard deviation over the training split, computed in
             float64 by ``statistics.fit``. A constant feature becomes 0.

@@ -11,6 +11,7 @@ from jaxnets.data.dataset import Dataset, SelectRows
 from jaxnets.data.inputs import Inputs
 from jaxnets.data.sources.batches import Arrays, in_order, shuffled
 from jaxnets.data.targets import Spec
+from jaxnets.ops.checks import check_integer
 
 SPLITS = ("train", "validation", "test")
 ADJECTIVES = {"train": "training"}  # names of splits in messages, where they differ
@@ -47,7 +48,7 @@ def assemble(
 
     Args:
         splits: Splits by name; ``train`` is required.
-        batch_size: B, rows of a batch.
+        batch_size: B, rows of a batch; 0: all training rows.
         seed: Seed of the order.
         spec: Meaning of the targets.
         fingerprint: Digest of the data.
@@ -57,7 +58,9 @@ def assemble(
     Raises:
         ValueError: If ``batch_size`` or ``seed`` is out of range, or ``train`` has fewer rows than a batch.
     """
-    check_arguments(seed, batch_size=batch_size)
+    check_arguments(seed)
+    check_integer("batch_size", batch_size, minimum=0)
+    batch_size = batch_size or len(splits["train"])
 
     def read(select_rows: SelectRows = np.arange) -> Dataset:
         batches = {

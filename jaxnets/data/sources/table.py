@@ -18,7 +18,7 @@ from jaxnets.data.sources.examples import from_examples
 from jaxnets.data.sources.image_folder import SPLIT_NAMES
 from jaxnets.data.sources.parts import random_split
 from jaxnets.data.target_arrays import TARGET_TYPES
-from jaxnets.ops.checks import check_choice
+from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.host.printable import printable
 
 MAX_CATEGORIES = 1000  # of a column
@@ -73,7 +73,7 @@ def table(
         columns: Names of the feature columns; empty for all columns that are not targets.
         categorical: Names of numeric columns to treat as categories.
         split: Name of the column that assigns rows to the splits train, validation and test; empty to sample them.
-        batch_size: B, rows of a batch.
+        batch_size: B, rows of a batch; 0: all training rows.
         validation_fraction: Fraction of all rows to hold out for validation.
         test_fraction: Fraction of all rows for the test split, if the file does not define one.
         standardize: Standardizes each numeric feature by its mean and standard deviation over the training split,
@@ -84,7 +84,8 @@ def table(
         ValueError: If the file cannot be read or lacks a column, a cell is invalid (the message names line and column),
             or an argument is out of range.
     """
-    check_arguments(seed, validation_fraction, batch_size=batch_size)
+    check_arguments(seed, validation_fraction)
+    check_integer("batch_size", batch_size, minimum=0)
     check_choice("target_type", target_type, TARGET_TYPES)
     check_fraction("test_fraction", test_fraction)
     if test_fraction >= 1 - validation_fraction:

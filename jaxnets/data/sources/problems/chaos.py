@@ -7,7 +7,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.time_series import Columns, SeriesTable
 from jaxnets.data.sources.series.forecasting import from_series
 from jaxnets.data.timestamps import Frequency
-from jaxnets.ops.checks import check_number
+from jaxnets.ops.checks import check_integer, check_number
 
 TRANSIENT = 500  # steps before the series begins
 SUBSTEPS = 10  # integration steps per step of the series
@@ -33,13 +33,14 @@ def mackey_glass(
         context: T, steps of the window.
         length: Steps of the series.
         noise: Standard deviation of the noise, relative to that of the series.
-        batch_size: B, rows of a batch.
+        batch_size: B, rows of a batch; 0: all training rows.
         seed: Seed of the noise and of the order.
 
     Raises:
         ValueError: If an argument is out of range, or the series has no window in one of its parts.
     """
-    check_arguments(seed, batch_size=batch_size, horizon=horizon, context=context, length=length)
+    check_arguments(seed, horizon=horizon, context=context, length=length)
+    check_integer("batch_size", batch_size, minimum=0)
     check_number("noise", noise)
     values = mackey_glass_values(length)
     values = values + noise * values.std() * np.random.default_rng(seed).normal(size=length)

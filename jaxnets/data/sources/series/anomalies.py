@@ -9,6 +9,7 @@ from jaxnets.data.sources.examples import arrays_of
 from jaxnets.data.sources.labeled_series import without_full_lengths
 from jaxnets.data.sources.parts import Split, assemble, describe, digest, random_split
 from jaxnets.data.targets import Classes
+from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.printable import printable
 
 NAMES = ("normal", "anomaly")
@@ -37,7 +38,8 @@ def series_anomalies(
     Raises:
         ValueError: If the file cannot be read, no training series has the label, or an argument is out of range.
     """
-    check_arguments(seed, validation_fraction, batch_size=batch_size)
+    check_arguments(seed, validation_fraction)
+    check_integer("batch_size", batch_size, minimum=0)
     arrays, _ = labeled_arrays(path, "classes")
     labels = {part: _as_text(arrays[f"y_{part}"]) for part in ("train", "test")}
     is_normal = labels["train"] == str(normal)

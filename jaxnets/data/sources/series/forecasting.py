@@ -13,7 +13,7 @@ from jaxnets.data.inputs import Windows
 from jaxnets.data.sources.parts import ADJECTIVES, SPLITS, Split, assemble, describe, digest
 from jaxnets.data.sources.series.sliding import Gathered, OfSeries, check_future, window_starts
 from jaxnets.data.targets import Horizon
-from jaxnets.ops.checks import check_choice
+from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.host.printable import printable
 
 
@@ -63,14 +63,15 @@ def forecasting(
         standardize: ``"train"``: to mean 0 and standard deviation 1 over the training part, computed in float64 by
             ``statistics.fit``; or ``"none"``. Statistics of all data are refused, because they reveal the future.
         stride: Steps between the starts of training windows.
-        batch_size: B, rows of a batch.
+        batch_size: B, rows of a batch; 0: all training rows.
         seed: Seed of the order.
 
     Raises:
         ValueError: If the file cannot be read, a column is missing or constant or has no value in the training part,
             timestamps are irregular, a part has no window, a future covariate is not known, or an argument would leak.
     """
-    check_arguments(seed, batch_size=batch_size, horizon=horizon, context=context, season=season, stride=stride)
+    check_arguments(seed, horizon=horizon, context=context, season=season, stride=stride)
+    check_integer("batch_size", batch_size, minimum=0)
     _check_leaks(split, standardize)
     columns = Columns(_names(targets), time, series, _names(past), _names(future), _names(static))
     return from_series(
