@@ -22,6 +22,7 @@ from jaxnets.reports import Table, series_figures
 from jaxnets.series import Forecaster, Likelihood, NLinear, pinball, point, seasonal_naive
 from jaxnets.series.forecaster import COVARIATES
 from jaxnets.tasks.models import Model, call_factory, check_spec
+from jaxnets.tasks.residual_intervals import residual_intervals
 from jaxnets.tasks.signatures import accepted_parameters
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
@@ -41,6 +42,7 @@ def forecasting(
     the seasonal naive forecast over the training part (Hyndman and Koehler 2006), with one scale per channel for all
     series; with quantiles also ``crps`` and ``coverage_90``, the fraction of values between the quantiles of 5 % and
     95 %. ``naive_mse`` and ``naive_mae`` are the errors of the seasonal naive forecast, if the window has a season.
+    ``jaxnets.evaluate`` adds the metrics of ``residual_intervals`` for point forecasts.
 
     Args:
         model: ``(inputs [B, T, C], train=) -> [B, H, C]``, or ``[B, H, C, K]`` for K outputs per value, with
@@ -201,6 +203,14 @@ def task_of(
     def endpoint(variables, batch):
         return {name: in_units(values) for name, values in standardized(variables, batch).items()}
 
+    def residual(variables, batch):
+        return _filled(batch) - forecasts(variables, batch)[-1], batch["mask"]
+
+    evaluators = {"metrics": ScheduledEvaluator(means(measure))}
+    if likelihood.quantiles is None:
+        intervals = residual_intervals(residual, CRPS_LEVELS, INTERVAL)
+        evaluators["intervals"] = ScheduledEvaluator(intervals, ("validation", "test"), every=0)
+
     drawn = jax.jit(lambda variables, batch: {**standardized(variables, batch), "targets": _filled(batch)})
 
     def draw(variables, splits, key):
@@ -210,7 +220,7 @@ def task_of(
 
     return Task(
         learner=learner,
-        evaluators={"metrics": ScheduledEvaluator(means(measure))},
+        evaluators=evaluators,
         objective=("validation/loss", "min"),
         reports={"figures": draw},
         endpoints={"predict": Endpoint(endpoint, INPUTS, present=lambda outputs: {"forecasts": _table(outputs, spec)})},
