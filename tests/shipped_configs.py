@@ -47,7 +47,10 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
     temperatures = {"horizon": 24, "context": 48, "splits": (160, 50, 50), "batch_size": batch_size}
     temperatures["path"] = str(folder / "hours.csv")
     return {
-        **{f"etth1{variant}": temperatures for variant in ("", ":ridge", ":dlinear", ":segrnn", ":patchtst")},
+        **{
+            f"etth1{variant}": temperatures
+            for variant in ("", ":ridge", ":quantiles", ":dlinear", ":segrnn", ":patchtst")
+        },
         "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "split", "batch_size": batch_size},
         **dict.fromkeys(("series", "ucr", "ucr:rocket", "ucr:gru", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),
         **{name: {"path": str(folder), "batch_size": batch_size} for name in ("pixel_mnist", "pixel_mnist:tcn")},

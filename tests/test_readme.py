@@ -126,6 +126,7 @@ SMALLER = {
     ],
     "benchmarks.models.convolution": ["--models=cifar_resnet20", "--batch=2", "--rounds=1"],
     "benchmarks.models.sets": ["--sizes=50", "--streamed=100", "--width=8", "--points=2", "--bins=4", "--rounds=1"],
+    "benchmarks.runs.windows": ["--windows=64", "--batch_sizes=8", "--workers=0", "--many=1000", "--rounds=1"],
     "benchmarks.runs.kills": ["--kills=1", "--runs=LeNet"],
     "benchmarks.report": ["--results=benchmarks/results", "--out=."],  # not in this checkout
 }

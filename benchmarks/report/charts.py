@@ -64,6 +64,16 @@ def scaling(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def windows(result: dict[str, Any]) -> Figure:
+    """Draws windows per second."""
+    rows = result["windows"]
+    figure = Figure(figsize=(7, 1 + len(rows)))
+    axes = figure.subplots()
+    _bars(axes, [f"batch of {row['batch_size']}" for row in rows], [row["per_second"] for row in rows])
+    axes.set_xlabel("windows per second")
+    return figure
+
+
 def _against_size(rows: list[dict[str, Any]], size: str, label: str) -> Figure:
     """Plots the time and the temporary memory of gradients against a size, with a column for each part."""
     parts = list(dict.fromkeys(row["part"] for row in rows))

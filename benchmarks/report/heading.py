@@ -15,6 +15,7 @@ TITLES = {
     "decoder": "A decoder",
     "sets": "Histograms and set attention",
     "convolution": "Images per second",
+    "windows": "Sliding windows",
     "scaling": "Training on simulated devices",
 }
 

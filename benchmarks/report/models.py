@@ -74,6 +74,25 @@ def convolution(name: str, result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def windows(name: str, result: dict[str, Any]) -> list[str]:
+    """Returns the section of a result of benchmarks.runs.windows."""
+    sizes = f"{result['context']} + {result['horizon']} steps of {result['channels']} channels"
+    memory, names = result["memory"], list(dict.fromkeys(name for row in result["windows"] for name in row["ratio"]))
+    lines = [
+        *heading(name, result),
+        f"Shuffled windows of {sizes}, read in batches: windows per second / ratio. A dataset of "
+        f"{memory['windows']:,} windows takes {memory['mb']:,.0f} MB, of which {memory['series_mb']:,.0f} MB are the "
+        f"series; copies of the windows would take {memory['copies_mb']:,.0f} MB.",
+        "",
+        f"| batch | {' | '.join(names)} |",
+        "|--:|" + "--:|" * len(names),
+    ]
+    for row in result["windows"]:
+        cells = (f"{row['per_second'][n]:,.0f} / {row['ratio'][n]:.2f}" if n in row["ratio"] else "" for n in names)
+        lines.append(f"| {row['batch_size']} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def scaling(name: str, result: dict[str, Any]) -> list[str]:
     """Returns the section of a result of benchmarks.runs.scaling."""
     share = result["memory"]["share"]

@@ -57,6 +57,8 @@ def forecasting(
     """
     check_spec("tasks.forecasting", spec, Horizon)
     chosen = point() if likelihood is None else likelihood
+    if not isinstance(chosen, Likelihood):
+        raise ValueError(f"`likelihood` must be a likelihood, such as series.gaussian(), got {chosen!r}")
     if chosen.scaling == "none" and spec.std is not None:
         raise ValueError("`standardize` must be none for a likelihood of counts, got standardized data")
     network = _complete(model, spec.horizon, chosen.num_outputs)

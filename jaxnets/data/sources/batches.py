@@ -5,11 +5,13 @@ A batch is a dict of arrays whose first axis is B: ``inputs`` float32, or uint8 
 ragged; ``width`` int32 if a row is the pixels of an image.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import grain
 import numpy as np
+from grain.experimental import index_shuffle
 
 from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import SelectRows
@@ -40,10 +42,20 @@ def shuffled(
             f"the training examples must fill at least one batch of {batch_size}, got {len(rows)} "
             "(a smaller --config.data.batch_size helps)"
         )
-    indices = grain.MapDataset.range(len(rows)).shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
-    return indices.map(
-        lambda batch: {name: array[rows[batch[select_rows(batch_size)]]] for name, array in arrays.items()}
-    )
+    count = len(rows)
+
+    def batch_at(step: int) -> Batch:
+        # As range(count).shuffle(seed).repeat().batch(batch_size), whose cost per row exceeds that of reading it.
+        positions = step * batch_size + select_rows(batch_size)
+        epochs, places = (each.tolist() for each in np.divmod(positions, count))
+        order = [
+            index_shuffle(place, max_index=count - 1, seed=(seed + epoch) % 2**32, rounds=4)
+            for epoch, place in zip(epochs, places, strict=True)
+        ]
+        chosen = rows[order]
+        return {name: array[chosen] for name, array in arrays.items()}
+
+    return grain.MapDataset.range(sys.maxsize // batch_size).map(batch_at)
 
 
 def in_order(

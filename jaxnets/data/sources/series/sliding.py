@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxnets.data.formats.time_series import SeriesTable
 
@@ -71,16 +72,20 @@ class Gathered:
     """
 
     def __init__(self, values: np.ndarray, starts: WindowStarts, shift: int, length: int):
-        self._values, self._starts, self._shift, self._length = values, starts, shift, length
+        self._starts, self._shift = starts, shift
         self.dtype, self.shape = values.dtype, (len(starts), length, *values.shape[1:])
+        # All slices as a view [M - length + 1, length, ...], of which NumPy copies a slice at once, not row by row.
+        fits = length <= len(values)
+        every = sliding_window_view(values, (length, *values.shape[1:])) if fits else values[None][:0]
+        self._slices = every[(slice(None), *(0,) * (values.ndim - 1))] if fits else every
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Returns the slices of one window or of an array of windows, as a copy."""
-        first = np.asarray(self._starts[index]) + self._shift
-        return self._values[first[..., None] + np.arange(self._length)]
+        slices = self._slices[self._starts[index] + self._shift]
+        return slices if slices.flags.writeable else slices.copy()  # of one window it is a view
 
 
 class OfSeries:
