@@ -75,9 +75,9 @@ class Gathered:
         self._starts, self._shift = starts, shift
         self.dtype, self.shape = values.dtype, (len(starts), length, *values.shape[1:])
         # All slices as a view [M - length + 1, length, ...], of which NumPy copies a slice at once, not row by row.
+        size = (length, *values.shape[1:])
         fits = length <= len(values)
-        every = sliding_window_view(values, (length, *values.shape[1:])) if fits else values[None][:0]
-        self._slices = every[(slice(None), *(0,) * (values.ndim - 1))] if fits else every
+        self._slices = sliding_window_view(values, size).reshape(-1, *size) if fits else np.empty((0, *size))
 
     def __len__(self) -> int:
         return len(self._starts)
