@@ -18,6 +18,7 @@ from jaxnets.series.linear import DLinear, NLinear
 from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
 from jaxnets.series.patch_tst import PatchTST
 from jaxnets.series.seg_rnn import SegRNN
+from jaxnets.series.volume_under_surface import range_auc_pr, vus_pr
 from jaxnets.series.windowed import Memoryless, RecurrentForecaster, WindowMLP
 from jaxnets.series.windows import moving_average, patches, seasonal_naive, window_moments
 
@@ -44,9 +45,11 @@ __all__ = [
     "pinball",
     "point",
     "quantiles",
+    "range_auc_pr",
     "seasonal_basis",
     "seasonal_naive",
     "student_t",
     "trend_basis",
+    "vus_pr",
     "window_moments",
 ]
