@@ -1,4 +1,4 @@
-"""Time series: models of forecasting and classification, likelihoods, and functions of windows."""
+"""Time series: models of forecasting, classification and anomalies, likelihoods, functions of windows, and VUS-PR."""
 
 from jaxnets.series.autoencoder import RecurrentAutoencoder
 from jaxnets.series.forecaster import Forecaster
@@ -17,7 +17,15 @@ from jaxnets.series.likelihoods import (
 from jaxnets.series.linear import DLinear, NLinear
 from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
 from jaxnets.series.patch_tst import PatchTST
+from jaxnets.series.prediction_errors import (
+    ErrorMoments,
+    initial_moments,
+    prediction_errors,
+    squared_mahalanobis,
+    updated_moments,
+)
 from jaxnets.series.seg_rnn import SegRNN
+from jaxnets.series.step_predictor import StepPredictor
 from jaxnets.series.volume_under_surface import range_auc_pr, vus_pr
 from jaxnets.series.windowed import Memoryless, RecurrentForecaster, WindowMLP
 from jaxnets.series.windows import moving_average, patches, seasonal_naive, window_moments
@@ -25,6 +33,7 @@ from jaxnets.series.windows import moving_average, patches, seasonal_naive, wind
 __all__ = [
     "NBEATS",
     "DLinear",
+    "ErrorMoments",
     "Forecaster",
     "InceptionModule",
     "InceptionTime",
@@ -35,21 +44,26 @@ __all__ = [
     "RecurrentAutoencoder",
     "RecurrentForecaster",
     "SegRNN",
+    "StepPredictor",
     "WindowMLP",
     "crps_of_quantiles",
     "gaussian",
     "gaussian_crps",
+    "initial_moments",
     "moving_average",
     "negative_binomial",
     "patches",
     "pinball",
     "point",
+    "prediction_errors",
     "quantiles",
     "range_auc_pr",
     "seasonal_basis",
     "seasonal_naive",
+    "squared_mahalanobis",
     "student_t",
     "trend_basis",
+    "updated_moments",
     "vus_pr",
     "window_moments",
 ]
