@@ -32,7 +32,7 @@ from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 MOMENTS = "error_moments"  # the variable collection of the mean and the covariance of errors
-DECAY = 0.99  # of their weight, per update
+DECAY = 0.95  # of their weight per update: errors of early training are forgotten
 
 INPUTS: dict[str, tuple[str, ...]] = {"inputs": ("batch",), "observed": ("batch",)}
 
