@@ -48,8 +48,7 @@ def scored(found, channel=0):
     return found["inputs"][:, -found["mask"].shape[1] :, channel][found["mask"]].tolist()
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3])
-@pytest.mark.parametrize("steps", [1, 3, 8, 10, 13])
+@pytest.mark.parametrize(("steps", "batch_size"), [(1, 3), (8, 2), (10, 1), (13, 2)])
 def test_each_step_is_scored_once_in_time_order(table, steps, batch_size):
     dataset = read(table(rows()), steps=steps, batch_size=batch_size)
     test = all_rows(dataset.splits["test"])
@@ -59,7 +58,7 @@ def test_each_step_is_scored_once_in_time_order(table, steps, batch_size):
     for window, mask in zip(test["inputs"][..., 0], test["mask"], strict=True):
         if mask.any():  # the context comes before, without a gap
             assert (np.diff(window[: 4 + mask.sum()]) == 1).all()
-    train = [dataset.train[i] for i in range(60)]
+    train = [dataset.train[i] for i in range(-(-30 // batch_size))]
     assert {t for batch in train for t in scored(batch)} == set(range(4, 30)) - set(ANOMALIES)
     assert all(batch["observed"].all() for batch in train)
 

