@@ -15,7 +15,7 @@ from jaxnets.data.sources.labeled_images import images
 from jaxnets.data.sources.labeled_series import digits, idx, mnist1d, series
 from jaxnets.data.sources.labeled_sets import labeled_sets
 from jaxnets.data.sources.pairs import pairs, read_pairs
-from jaxnets.data.sources.problems.chaos import mackey_glass
+from jaxnets.data.sources.problems.chaos import mackey_glass, spliced_mackey_glass
 from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
 from jaxnets.data.sources.problems.points import gaussian_ring
 from jaxnets.data.sources.problems.sets import (
@@ -30,9 +30,10 @@ from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.series.anomalies import series_anomalies
 from jaxnets.data.sources.series.forecasting import forecasting
+from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
-from jaxnets.data.targets import Classes, Horizon, Labels, Quantities, Unlabeled
+from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Unlabeled
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Dataset",
     "Examples",
     "Horizon",
+    "LabeledSteps",
     "Labels",
     "Quantities",
     "Unlabeled",
@@ -57,6 +59,7 @@ __all__ = [
     "in_order",
     "jpeg_images",
     "labeled_sets",
+    "labeled_steps",
     "learn_pieces",
     "mackey_glass",
     "mnist1d",
@@ -76,6 +79,7 @@ __all__ = [
     "set_statistics",
     "shuffled",
     "solids",
+    "spliced_mackey_glass",
     "standard_library",
     "streams",
     "table",

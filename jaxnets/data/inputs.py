@@ -195,4 +195,22 @@ class Windows:
         return statistics_of(self.origin, self.offset, self.std)
 
 
+@dataclasses.dataclass(frozen=True)
+class LabeledWindows(Windows):
+    """Windows of regular series with a label per step; see ``sources.series.labeled_steps``.
+
+    A window has ``context + horizon`` steps; each step of a series is one of the last ``horizon`` steps of one window.
+
+    Attributes:
+        labels: Name of the column of labels, which files without targets do not need.
+    """
+
+    labels: str = "anomaly"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.labels, str) or not self.labels:
+            raise ValueError(f"`labels` must be the name of a column, got {self.labels!r}")
+
+
 Inputs = Rows | Pixels | Images | Columns | Windows

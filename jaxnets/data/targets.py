@@ -1,4 +1,4 @@
-"""Specs of targets, except ``Vocabulary``: classes, quantities, the next steps of series, labels, or no targets."""
+"""Specs of targets, except ``Vocabulary``: classes, quantities, the steps of series, labels, or no targets."""
 
 import dataclasses
 
@@ -103,6 +103,41 @@ class Horizon:
 
 
 @dataclasses.dataclass(frozen=True)
+class LabeledSteps:
+    """Spec of the steps of series with labels, True for an anomaly, bool ``[B, S]``.
+
+    The series are float32 ``[B, T + S, C]``, standardized as in ``Quantities``.
+
+    Attributes:
+        names: Names of the C channels.
+        context: T, the number of steps before.
+        steps: S, the number of steps with labels.
+        origin, offset, std: As in ``Quantities``.
+    """
+
+    names: tuple[str, ...]
+    context: int
+    steps: int
+    origin: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        if not all(type(size) is int and size > 0 for size in (self.context, self.steps)):
+            raise ValueError(f"`context` and `steps` must be positive integers, got {self.context}, {self.steps}")
+        check_moments(self.origin, self.offset, self.std, len(self.names))
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Statistics that standardize the series; None if they are not standardized."""
+        return statistics_of(self.origin, self.offset, self.std)
+
+
+@dataclasses.dataclass(frozen=True)
 class Labels:
     """Spec of multilabel targets, bool ``[..., C]``: an example has any number of C labels.
 
@@ -132,4 +167,4 @@ class Unlabeled:
         return self.features
 
 
-Spec = Vocabulary | Classes | Quantities | Horizon | Labels | Unlabeled
+Spec = Vocabulary | Classes | Quantities | Horizon | LabeledSteps | Labels | Unlabeled

@@ -139,3 +139,35 @@ def check_regular(times: np.ndarray, frequency: Frequency, place: Callable[[int]
         raise ValueError(f"{place(row)} must be sorted by time, got {got} after {before}")
     hint = "; fill the gap with rows of empty cells" if times[row] > expected[row] else ""
     raise ValueError(f"{place(row)} must be {wanted}, {frequency} after the row before, got {got}{hint}")
+
+
+def start_and_frequency(
+    shown: str, times: np.ndarray | None, length: int, frequency: Frequency | None
+) -> tuple[int, Frequency]:
+    """Returns the first time and the step of an array of times.
+
+    Args:
+        shown: The path of the file, escaped for messages.
+        times: datetime64 or integers ``[T]``; None: 0, 1, ...
+        length: T.
+        frequency: The step that the times must have; None: the most frequent one.
+
+    Raises:
+        ValueError: The array has another type or shape, or times are not regular.
+    """
+    if times is None:
+        return 0, frequency or Frequency(1, "1")
+    is_valid = times.shape == (length,) and times.dtype.kind in "iuM"
+    if not is_valid or (times.dtype.kind == "M" and np.isnat(times).any()):
+        raise ValueError(
+            f"{shown}: time must be integers or datetime64 of shape ({length},), got {times.dtype} {times.shape}"
+        )
+    calendar = times.dtype.kind == "M"
+    seconds = times.astype("datetime64[s]") if calendar else times
+    if np.any(seconds != times):
+        raise ValueError(f"{shown}: time must be in whole seconds, got {times[np.flatnonzero(seconds != times)[0]]}")
+    seconds = seconds.astype(np.int64)
+    frequency = frequency or frequency_of(seconds, calendar)
+    place: Callable[[int], str] = lambda row: f"{shown}: time at step {row:,}"
+    check_regular(seconds, frequency, place)
+    return int(seconds[0]), frequency

@@ -1,4 +1,4 @@
-"""Time series: models of forecasting and classification, likelihoods, and functions of windows."""
+"""Time series: models of forecasting, classification and anomalies, likelihoods, functions of windows, and VUS-PR."""
 
 from jaxnets.series.autoencoder import RecurrentAutoencoder
 from jaxnets.series.baselines import NearestSeries, PrincipalComponents
@@ -18,14 +18,24 @@ from jaxnets.series.likelihoods import (
 from jaxnets.series.linear import DLinear, NLinear
 from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
 from jaxnets.series.patch_tst import PatchTST
+from jaxnets.series.prediction_errors import (
+    ErrorMoments,
+    initial_moments,
+    prediction_errors,
+    squared_mahalanobis,
+    updated_moments,
+)
 from jaxnets.series.rocket import Kernels, Rocket, random_kernels, rocket_features
 from jaxnets.series.seg_rnn import SegRNN
+from jaxnets.series.step_predictor import StepPredictor
+from jaxnets.series.volume_under_surface import range_auc_pr, vus_pr
 from jaxnets.series.windowed import Memoryless, RecurrentForecaster, WindowMLP
 from jaxnets.series.windows import moving_average, patches, seasonal_naive, window_moments
 
 __all__ = [
     "NBEATS",
     "DLinear",
+    "ErrorMoments",
     "Forecaster",
     "InceptionModule",
     "InceptionTime",
@@ -40,21 +50,28 @@ __all__ = [
     "RecurrentForecaster",
     "Rocket",
     "SegRNN",
+    "StepPredictor",
     "WindowMLP",
     "crps_of_quantiles",
     "gaussian",
     "gaussian_crps",
+    "initial_moments",
     "moving_average",
     "negative_binomial",
     "patches",
     "pinball",
     "point",
+    "prediction_errors",
     "quantiles",
     "random_kernels",
+    "range_auc_pr",
     "rocket_features",
     "seasonal_basis",
     "seasonal_naive",
+    "squared_mahalanobis",
     "student_t",
     "trend_basis",
+    "updated_moments",
+    "vus_pr",
     "window_moments",
 ]

@@ -12,6 +12,7 @@ from jaxnets.tasks.forecasting import forecasting, ridge_forecasting
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
+from jaxnets.tasks.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation
@@ -36,6 +37,7 @@ __all__ = [
     "multilabel_classification",
     "regression",
     "ridge_forecasting",
+    "step_anomaly_detection",
     "step_function",
     "translation",
     "variational",

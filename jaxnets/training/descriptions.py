@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from jaxnets.data import Classes, Dataset, Horizon, Labels, Quantities, Unlabeled, Vocabulary
-from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows, Windows
+from jaxnets.data import Classes, Dataset, Horizon, LabeledSteps, Labels, Quantities, Unlabeled, Vocabulary
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Windows
 from jaxnets.data.targets import Spec
 
 # Limits for reading, because the file may be untrusted.
@@ -64,12 +64,12 @@ def targets(found: Any) -> Spec:
         described = {"Classes": Classes, "Quantities": Quantities, "Labels": Labels}[kind](
             tuple(names), **_statistics(found)
         )
-    elif kind == "Horizon":
+    elif kind in ("Horizon", "LabeledSteps"):
         fields = {name: _tuples(value) for name, value in found.items() if name != "kind"}
         try:
-            described = Horizon(**fields)
+            described = {"Horizon": Horizon, "LabeledSteps": LabeledSteps}[kind](**fields)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the horizon cannot be read: {error}") from error
+            raise ValueError(f"the spec {kind} cannot be read: {error}") from error
     elif kind == "Unlabeled":
         features = found.get("features")
         if type(features) is not int or not 0 <= features <= MAX_ELEMENTS:
@@ -77,7 +77,8 @@ def targets(found: Any) -> Spec:
         described = Unlabeled(features)
     else:
         raise ValueError(
-            f"targets must be Vocabulary, Classes, Quantities, Horizon, Labels or Unlabeled, got {found!r}"
+            "targets must be Vocabulary, Classes, Quantities, Horizon, LabeledSteps, Labels or Unlabeled, got "
+            f"{found!r}"
         )
     try:
         size = described.size
@@ -104,7 +105,7 @@ def inputs(found: Any) -> Inputs | None:
     """
     if found is None:
         return None
-    kinds: dict[str, Any] = {"Rows": Rows, "Pixels": Pixels, "Images": Images, "Columns": Columns, "Windows": Windows}
+    kinds: dict[str, Any] = {kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows)}
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError(f"inputs must be one of {', '.join(kinds)}, got {found!r}")

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,8 @@ from jaxnets.data.checks import one_line_errors
 from jaxnets.data.formats.csv_table import MAX_ROWS, Cells, Table, cell_place, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, is_npz
 from jaxnets.data.formats.npz import names_of, read_arrays
-from jaxnets.data.timestamps import Frequency, check_regular, frequency_of, parse
+from jaxnets.data.formats.step_labels import from_array, from_texts
+from jaxnets.data.timestamps import Frequency, check_regular, frequency_of, parse, start_and_frequency
 from jaxnets.ops.host.printable import printable
 
 MAX_SERIES = 2**20
@@ -28,6 +28,7 @@ class Columns(NamedTuple):
         past: Covariates that are known up to the present.
         future: Covariates that are also known for the time of the forecast.
         static: Covariates that are constant for each series.
+        labels: Column of labels, 1 or true for an anomaly; empty: none. In an npz file the name of an array.
     """
 
     targets: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Columns(NamedTuple):
     past: tuple[str, ...] = ()
     future: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    labels: str = ""
 
 
 class SeriesTable(NamedTuple):
@@ -53,6 +55,7 @@ class SeriesTable(NamedTuple):
         starts: int64 ``[series]``, the first timestamp of each series.
         frequency: The step between rows.
         lines: int64 ``[M]``, the line of each row in a CSV file; None for npz.
+        labels: bool ``[M]``, True for an anomaly; None without a column of labels.
     """
 
     path: str
@@ -66,6 +69,7 @@ class SeriesTable(NamedTuple):
     starts: np.ndarray
     frequency: Frequency
     lines: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     def place(self, row: int, column: str) -> str:
         """Returns the position of a value for messages."""
@@ -89,7 +93,7 @@ def read_series(path: str, columns: Columns, frequency: Frequency | None = None)
 
     In an npz file ``x`` is ``[T]``, ``[T, C]`` or ``[N, T, C]`` with NaN for missing values; trailing NaNs shorten a
     series. Optional arrays are ``time [T]`` (datetime64, or integers), ``past`` and ``future`` with the leading axes of
-    ``x``, ``static [N, S]``, and ``names [C]``.
+    ``x``, ``static [N, S]``, and ``names [C]``; and the labels, if they are named, ``[T]`` or ``[N, T]``.
 
     Args:
         path: The file.
@@ -112,14 +116,15 @@ def _check_roles(columns: Columns) -> None:
                     f"`{role}` must not contain the target {printable(repr(name), 60)}: as a covariate it would reveal "
                     "the values to forecast; earlier values of the targets are inputs of every model"
                 )
-    used = [*columns.past, *columns.future, *columns.static, *columns.targets, columns.time, columns.series]
+    used = [*columns.past, *columns.future, *columns.static, *columns.targets]
+    used += [columns.time, columns.series, columns.labels]
     twice = [name for name in used if name and used.count(name) > 1]
     if twice:
         raise ValueError(f"a column must have one role, got {printable(repr(twice[0]), 60)} in two")
 
 
 def _from_csv(table: Table, columns: Columns, frequency: Frequency | None) -> SeriesTable:
-    others = {columns.time, columns.series, *columns.past, *columns.future, *columns.static}
+    others = {columns.time, columns.series, columns.labels, *columns.past, *columns.future, *columns.static}
     if not columns.targets:
         free = [name for name in table.header if name not in others]
         texts = [name for name in free if not table.numeric[table.header.index(name)]]
@@ -131,7 +136,7 @@ def _from_csv(table: Table, columns: Columns, frequency: Frequency | None) -> Se
             )
         columns = columns._replace(targets=tuple(free))
     numbers = (*columns.targets, *columns.past, *columns.future, *columns.static)
-    names = [name for name in (columns.time, columns.series) if name]
+    names = [name for name in (columns.time, columns.series, columns.labels) if name]
     check_columns(table, (*numbers, *names))
     if not columns.targets:
         raise ValueError(f"{table.path} must have at least one column to forecast, got none")
@@ -156,6 +161,9 @@ def _from_csv(table: Table, columns: Columns, frequency: Frequency | None) -> Se
         lines=cells.lines[order],
     )
     _check_static(result, static)
+    if columns.labels:
+        found = cells.texts[columns.labels]
+        result = result._replace(labels=from_texts(found.codes[order], found.known, result.place, columns.labels))
     return _with_times(result, cells, order, frequency) if columns.time else result
 
 
@@ -212,13 +220,15 @@ def _place_after(table: SeriesTable, first: int, column: str, row: int) -> str:
 
 def _from_npz(path: str, columns: Columns, frequency: Frequency | None) -> SeriesTable:
     shown = printable(path)
-    given = [name for role in columns for name in ([role] if isinstance(role, str) else role) if name]
+    roles = columns._replace(labels="")
+    given = [name for role in roles for name in ([role] if isinstance(role, str) else role) if name]
     if given:
         raise ValueError(
             f"{shown} must be a CSV file if columns are named, got an npz file and the column "
             f"{printable(repr(given[0]), 60)}"
         )
-    arrays = read_arrays(path, ("x",), ("time", *COVARIATES, "names"))
+    needed = ("x", columns.labels) if columns.labels else ("x",)
+    arrays = read_arrays(path, needed, ("time", *COVARIATES, "names"))
     x = _checked(shown, "x", arrays["x"])
     if x.ndim not in (1, 2, 3) or not x.size:
         raise ValueError(f"{shown}: x must be numbers [T], [T, C] or [N, T, C], got {x.dtype} {x.shape}")
@@ -244,7 +254,7 @@ def _from_npz(path: str, columns: Columns, frequency: Frequency | None) -> Serie
     names = names_of(path, arrays, "names") or tuple(f"y{i}" for i in range(channels))
     if len(names) != channels:
         raise ValueError(f"{shown}: names must have {channels} names like x, got {len(names)}")
-    start, step = _npz_times(shown, arrays.get("time"), length, frequency)
+    start, step = start_and_frequency(shown, arrays.get("time"), length, frequency)
     return SeriesTable(
         path=shown,
         columns=Columns(
@@ -252,6 +262,7 @@ def _from_npz(path: str, columns: Columns, frequency: Frequency | None) -> Serie
             past=tuple(f"past{i}" for i in range(covariates["past"].shape[2])),
             future=tuple(f"future{i}" for i in range(covariates["future"].shape[2])),
             static=tuple(f"static{i}" for i in range(static.shape[1])),
+            labels=columns.labels,
         ),
         targets=joined(x),
         past=joined(covariates["past"]),
@@ -261,6 +272,7 @@ def _from_npz(path: str, columns: Columns, frequency: Frequency | None) -> Serie
         names=tuple(str(i) for i in range(num_series)) if num_series > 1 else ("",),
         starts=np.full(num_series, start),
         frequency=step,
+        labels=from_array(shown, columns.labels, arrays[columns.labels], x.shape[:2], ends) if columns.labels else None,
     )
 
 
@@ -272,23 +284,3 @@ def _checked(shown: str, name: str, array: np.ndarray) -> np.ndarray:
     if np.isinf(array).any():
         raise ValueError(f"{shown}: {name} must be finite, or NaN where a value is missing, got infinity")
     return array
-
-
-def _npz_times(shown: str, times: np.ndarray | None, length: int, frequency: Frequency | None) -> tuple[int, Frequency]:
-    """Returns the first time and the frequency."""
-    if times is None:
-        return 0, frequency or Frequency(1, "1")
-    is_valid = times.shape == (length,) and times.dtype.kind in "iuM"
-    if not is_valid or (times.dtype.kind == "M" and np.isnat(times).any()):
-        raise ValueError(
-            f"{shown}: time must be integers or datetime64 of shape ({length},), got {times.dtype} {times.shape}"
-        )
-    calendar = times.dtype.kind == "M"
-    seconds = times.astype("datetime64[s]") if calendar else times
-    if np.any(seconds != times):
-        raise ValueError(f"{shown}: time must be in whole seconds, got {times[np.flatnonzero(seconds != times)[0]]}")
-    seconds = seconds.astype(np.int64)
-    frequency = frequency or frequency_of(seconds, calendar)
-    place: Callable[[int], str] = lambda row: f"{shown}: time at step {row:,}"
-    check_regular(seconds, frequency, place)
-    return int(seconds[0]), frequency

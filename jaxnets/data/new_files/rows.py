@@ -10,9 +10,9 @@ from jaxnets.data.formats.features import check_columns, features_of, is_npz, ta
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.formats.ucr import is_ucr, read_split
-from jaxnets.data.inputs import Columns, Images, Inputs, Pixels, Rows, Windows
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Windows
 from jaxnets.data.labels import MAX_CLASSES
-from jaxnets.data.new_files.series import all_windows, last_windows
+from jaxnets.data.new_files.series import all_windows, labeled_windows, last_windows, scored_windows
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.image_folder import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
@@ -32,7 +32,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     Args:
         path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file, or one of the UCR
             archive; for ``Pixels`` an npz or IDX file; for ``Images`` a folder of images, one image, or an npz file;
-            for ``Windows`` a CSV or npz file of series, as ``new_files.series.last_windows`` reads it.
+            for ``Windows`` a CSV or npz file of series, as ``new_files.series.last_windows`` reads it, or
+            ``scored_windows`` if steps have labels.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
@@ -42,6 +43,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     Raises:
         ValueError: The file cannot be read, or a row does not match the training data.
     """
+    if isinstance(inputs, LabeledWindows):
+        return scored_windows(path, inputs)
     if isinstance(inputs, Windows):
         return last_windows(path, inputs)
     if isinstance(inputs, Images) and not _is_archive(path):
@@ -77,6 +80,8 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
         ValueError: As in ``read_inputs``, or a target does not occur in the training data.
     """
     shown = printable(path)
+    if isinstance(inputs, LabeledWindows):
+        return labeled_windows(path, inputs)
     if isinstance(inputs, Windows) and isinstance(spec, Horizon):
         return all_windows(path, inputs, spec)
     if isinstance(inputs, Images) and not _is_archive(path):

@@ -6,11 +6,14 @@ from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.time_series import Columns, SeriesTable
 from jaxnets.data.sources.series.forecasting import from_series
+from jaxnets.data.sources.series.labeled_steps import from_labeled_series
 from jaxnets.data.timestamps import Frequency
 from jaxnets.ops.checks import check_integer, check_number
 
 TRANSIENT = 500  # steps before the series begins
 SUBSTEPS = 10  # integration steps per step of the series
+DELAY = 17
+REMOVED = (100, 600)  # range of the number of removed steps
 
 
 def mackey_glass(
@@ -44,20 +47,7 @@ def mackey_glass(
     check_number("noise", noise)
     values = mackey_glass_values(length)
     values = values + noise * values.std() * np.random.default_rng(seed).normal(size=length)
-    empty = np.zeros((length, 0))
-    table = SeriesTable(
-        path=f"Mackey-Glass series with {noise:.0%} noise",
-        columns=Columns(targets=("x",)),
-        targets=values[:, None],
-        past=empty,
-        future=empty,
-        static=np.zeros((1, 0)),
-        offsets=np.array([0, length]),
-        names=("",),
-        starts=np.zeros(1, np.int64),
-        frequency=Frequency(1, "1"),
-        lines=np.arange(length),
-    )
+    table = _table(f"Mackey-Glass series with {noise:.0%} noise", values)
     return from_series(
         table,
         horizon,
@@ -71,9 +61,111 @@ def mackey_glass(
     )
 
 
+def spliced_mackey_glass(
+    context: int = 64,
+    steps: int = 64,
+    length: int = 12000,
+    anomalies: int = 20,
+    noise: float = 0.002,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Dataset:
+    """The chaotic series of Mackey and Glass with nearly invisible anomalies (after Thill et al. 2020).
+
+    An anomaly is made by removing a part of the series. Its ends are chosen such that the value, the slope and the
+    curvature agree, so that the joint is smooth. The anomaly is the ``DELAY`` = 17 steps after the joint, in which the
+    series does not follow its equation, because the value 17 steps before belongs to another orbit.
+
+    The first 50 % of the steps are for training, 10 % for validation, and 40 % for testing. Only the test part has
+    anomalies. A batch is as in ``data.labeled_steps``.
+
+    Args:
+        context: T, steps before the scored ones.
+        steps: S, scored steps of a window.
+        length: Steps of the series.
+        anomalies: Their number.
+        noise: Standard deviation of measurement noise, relative to that of the series.
+        batch_size: B, rows of a batch.
+        seed: Seed of the joints, the noise and the order.
+
+    Raises:
+        ValueError: If an argument is out of range, or the test part is too short for the anomalies.
+    """
+    check_arguments(seed, batch_size=batch_size, context=context, steps=steps, length=length, anomalies=anomalies)
+    check_number("noise", noise)
+    splits, random = (0.5, 0.1, 0.4), np.random.default_rng(seed)
+    values, joints = _spliced(length, round((splits[0] + splits[1]) * length), anomalies, random)
+    labels = np.zeros(length, bool)
+    labels[(joints[:, None] + np.arange(DELAY)).reshape(-1)] = True
+    values = values + noise * values.std() * random.normal(size=length)
+    table = _table(f"Mackey-Glass series with {anomalies} joints", values)._replace(labels=labels)
+    return from_labeled_series(
+        table._replace(columns=table.columns._replace(labels="anomaly")),
+        context,
+        steps,
+        splits=splits,
+        standardize=True,
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def _spliced(length: int, first: int, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a series with removed parts, and the first step after each joint.
+
+    Args:
+        length: Steps of the series.
+        first: The step at which the region with joints begins.
+        count: Number of joints, one in each of as many sections of this region.
+        random: Generator of the positions.
+    """
+    section = (length - first) // count
+    if section < 4 * DELAY:
+        raise ValueError(
+            f"`length` must be at least {round(count * 4 * DELAY / (1 - first / length)):,} for {count} anomalies, "
+            f"got {length:,}"
+        )
+    whole = mackey_glass_values(length + count * (REMOVED[1] + 1))
+    slopes = np.gradient(whole)
+    states = np.stack([whole, slopes, np.gradient(slopes)], axis=1)
+    states /= states.std(0)
+    kept: list[np.ndarray] = []
+    begin, length_so_far, joints = 0, 0, []
+    for i in range(count):
+        # The joint lies in the second or third quarter of its section of the result.
+        low = first + i * section + section // 4 + int(random.integers(section // 4))
+        ends = low + (begin - length_so_far) + np.arange(section // 4)  # of the part before the joint
+        distances = states[ends[:, None] + np.arange(*REMOVED)] - states[ends][:, None]
+        end, removed = np.unravel_index(np.argmin((distances**2).sum(-1)), distances.shape[:2])
+        kept.append(whole[begin : ends[end]])
+        length_so_far += len(kept[-1])
+        begin = ends[end] + REMOVED[0] + removed
+        joints.append(length_so_far)
+    kept.append(whole[begin:])
+    return np.concatenate(kept)[:length], np.array(joints)
+
+
+def _table(path: str, values: np.ndarray) -> SeriesTable:
+    """Returns a table of one series with the channel ``x``."""
+    empty = np.zeros((len(values), 0))
+    return SeriesTable(
+        path=path,
+        columns=Columns(targets=("x",)),
+        targets=values[:, None],
+        past=empty,
+        future=empty,
+        static=np.zeros((1, 0)),
+        offsets=np.array([0, len(values)]),
+        names=("",),
+        starts=np.zeros(1, np.int64),
+        frequency=Frequency(1, "1"),
+        lines=np.arange(len(values)),
+    )
+
+
 def mackey_glass_values(length: int) -> np.ndarray:
     """Returns the series without noise after ``TRANSIENT`` steps, float64 ``[length]``."""
-    delay, step = 17 * SUBSTEPS, 1 / SUBSTEPS
+    delay, step = DELAY * SUBSTEPS, 1 / SUBSTEPS
     slope = lambda x, delayed: 0.2 * delayed / (1 + delayed**10) - 0.1 * x
     history = [1.2] * (delay + 1)
     for _ in range((TRANSIENT + length) * SUBSTEPS):

@@ -11,10 +11,10 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.time_series import Columns, SeriesTable, read_series
 from jaxnets.data.inputs import Windows
 from jaxnets.data.sources.parts import ADJECTIVES, SPLITS, Split, assemble, describe, digest
-from jaxnets.data.sources.series.sliding import Gathered, OfSeries, check_future, window_starts
+from jaxnets.data.sources.series.sliding import Gathered, OfSeries, window_starts
+from jaxnets.data.sources.series.splits import check_columns, check_leaks, ends_of_parts, names_of, rows_before
 from jaxnets.data.targets import Horizon
-from jaxnets.ops.checks import check_choice, check_integer
-from jaxnets.ops.host.printable import printable
+from jaxnets.ops.checks import check_integer
 
 
 def forecasting(
@@ -72,8 +72,8 @@ def forecasting(
     """
     check_arguments(seed, horizon=horizon, context=context, season=season, stride=stride)
     check_integer("batch_size", batch_size, minimum=0)
-    _check_leaks(split, standardize)
-    columns = Columns(_names(targets), time, series, _names(past), _names(future), _names(static))
+    check_leaks(split, standardize)
+    columns = Columns(names_of(targets), time, series, names_of(past), names_of(future), names_of(static))
     return from_series(
         read_series(path, columns),
         horizon,
@@ -100,9 +100,9 @@ def from_series(
     seed: int,
 ) -> Dataset:
     """Returns the dataset of the windows of series; the arguments are as in ``forecasting``."""
-    ends = _ends(table, splits)
-    train = _rows_of(table.offsets, ends[:, 0])
-    _check_columns(table, train)
+    ends = ends_of_parts(table, splits)
+    train = rows_before(table.offsets, ends[:, 0])
+    check_columns(table, train)
     values = np.concatenate([table.targets, table.past, table.future], axis=1)
     fitted = statistics.fit(values[None], train[None]) if standardize else None
     of_static = statistics.fit(table.static[None], np.ones((1, len(table.static)), bool)) if standardize else None
@@ -203,65 +203,6 @@ def _views(
     return views
 
 
-def _ends(table: SeriesTable, splits: Sequence[float]) -> np.ndarray:
-    """Returns the ends of the parts within each series, int64 ``[series, 3]``."""
-    if len(splits) != 3 or not all(isinstance(size, int | float) and size >= 0 for size in splits) or not splits[0]:
-        raise ValueError(f"`splits` must be three numbers of steps or fractions, got {tuple(splits)}")
-    lengths = np.diff(table.offsets)
-    total = sum(splits)
-    if total <= 1:
-        cuts = np.floor(np.cumsum(splits)[None] * lengths[:, None] + 1e-9).astype(np.int64)
-    elif all(size == int(size) for size in splits):
-        cuts = np.minimum(np.cumsum(np.array(splits, np.int64))[None], lengths[:, None])
-        if total > lengths.max():
-            raise ValueError(f"{table.path} must have {int(total):,} steps for `splits`, got {int(lengths.max()):,}")
-    else:
-        raise ValueError(
-            f"`splits` must be fractions with a sum of at most 1, or numbers of steps, got {tuple(splits)}"
-        )
-    return cuts
-
-
-def _rows_of(offsets: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Returns the mask of the rows of the first part of each series."""
-    mask = np.zeros(offsets[-1], bool)
-    for begin, end in zip(offsets[:-1], ends, strict=True):
-        mask[begin : begin + end] = True
-    return mask
-
-
-def _check_columns(table: SeriesTable, train: np.ndarray) -> None:
-    """Raises a ValueError for a column that is missing or constant in training, or a future covariate with gaps."""
-    roles = {"targets": table.targets, "past": table.past, "future": table.future}
-    for role, values in roles.items():
-        for i, name in enumerate(getattr(table.columns, role)):
-            shown, column = printable(repr(name), 60), values[:, i]
-            known = column[train & ~np.isnan(column)]
-            if not len(known):
-                where = "" if np.isnan(column).all() else " in the training part"
-                raise ValueError(f"{table.path}, column {shown} must have values, got none{where}")
-            if role == "targets" and known.min() == known.max():
-                raise ValueError(
-                    f"{table.path}, column {shown} must vary in the training part, got the constant {known[0]:g}"
-                )
-    check_future(table)
-
-
-def _check_leaks(split: str, standardize: str) -> None:
-    if split == "random":
-        raise ValueError(
-            "`split` must be time, got random: neighboring windows share almost all their steps, so that the training "
-            "part would contain the test part"
-        )
-    check_choice("split", split, ("time",))
-    if standardize == "all":
-        raise ValueError(
-            "`standardize` must be train or none, got all: the mean and the standard deviation of all data reveal the "
-            "level of the test part"
-        )
-    check_choice("standardize", standardize, ("train", "none"))
-
-
 def _raise_too_short(
     table: SeriesTable, name: str, begins: np.ndarray, ends: np.ndarray, context: int, horizon: int
 ) -> None:
@@ -272,11 +213,6 @@ def _raise_too_short(
     before = "" if name == "train" or got < horizon else f" after at least {context} steps of earlier parts"
     part = ADJECTIVES.get(name, name)
     raise ValueError(f"{table.path}: the {part} part must have at least {needed} steps for {sizes}{before}, got {of}")
-
-
-def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    given = names.split(",") if isinstance(names, str) else names
-    return tuple(name.strip() for name in given if name.strip())
 
 
 def _all_moments(

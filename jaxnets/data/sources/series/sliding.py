@@ -50,6 +50,32 @@ def window_starts(
     return WindowStarts(offsets[:-1] + first, counts, stride)
 
 
+def covering_windows(
+    offsets: np.ndarray, begins: np.ndarray, ends: np.ndarray, context: int, steps: int
+) -> WindowStarts:
+    """Returns windows whose last ``steps`` steps cover a part of each series once, in time order.
+
+    The last window of a part may reach beyond its end, for which ``with_gaps`` makes room. The first ``context`` steps
+    of a series are not covered. The arguments are as in ``window_starts``.
+    """
+    return window_starts(offsets, begins, ends + steps - 1, context, steps, steps)
+
+
+def with_gaps(values: np.ndarray, offsets: np.ndarray, size: int, fill: Any) -> np.ndarray:
+    """Returns an array with ``size`` rows of the value ``fill`` after each series.
+
+    Args:
+        values: ``[M, ...]``.
+        offsets: int64 ``[series + 1]``, the rows at which the series begin, and the end.
+        size: Rows of a gap.
+        fill: The value in the gaps.
+    """
+    series = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    result = np.full((len(values) + size * (len(offsets) - 1), *values.shape[1:]), fill, values.dtype)
+    result[np.arange(len(values)) + size * series] = values
+    return result
+
+
 def check_future(table: SeriesTable) -> None:
     """Raises a ValueError if a future covariate is missing at a step."""
     for i, name in enumerate(table.columns.future):
