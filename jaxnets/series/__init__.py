@@ -16,15 +16,10 @@ from jaxnets.series.likelihoods import (
     student_t,
 )
 from jaxnets.series.linear import DLinear, NLinear
+from jaxnets.series.moments import Moments, initial_moments, squared_mahalanobis, updated_moments
 from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
 from jaxnets.series.patch_tst import PatchTST
-from jaxnets.series.prediction_errors import (
-    ErrorMoments,
-    initial_moments,
-    prediction_errors,
-    squared_mahalanobis,
-    updated_moments,
-)
+from jaxnets.series.prediction_errors import prediction_errors
 from jaxnets.series.rocket import Kernels, Rocket, random_kernels, rocket_features
 from jaxnets.series.seg_rnn import SegRNN
 from jaxnets.series.step_predictor import StepPredictor
@@ -35,13 +30,13 @@ from jaxnets.series.windows import moving_average, patches, seasonal_naive, wind
 __all__ = [
     "NBEATS",
     "DLinear",
-    "ErrorMoments",
     "Forecaster",
     "InceptionModule",
     "InceptionTime",
     "Kernels",
     "Likelihood",
     "Memoryless",
+    "Moments",
     "NLinear",
     "NearestSeries",
     "PatchTST",

@@ -20,7 +20,7 @@ class RecurrentAutoencoder(nn.Module):
 
     .. math:: z = h_T(x), \quad \hat x = W\, g(z, \dots, z) + b
 
-    The code is the output of the last encoder layer after the last valid step. The decoder reads it at every step.
+    The code z is the output of the last encoder layer after the last valid step. The decoder reads it at every step.
 
     Parameters: ``encoder_<i>``, ``decoder_<i>``, ``head``.
 
@@ -41,7 +41,7 @@ class RecurrentAutoencoder(nn.Module):
         *,
         lengths: Integer[Array, " B"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "B T D"]:
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B K"]]:
         """Reconstructs series.
 
         Args:
@@ -50,7 +50,8 @@ class RecurrentAutoencoder(nn.Module):
             train: Ignored: the model has no dropout.
 
         Returns:
-            ``[B, T, D]``, float32.
+            The reconstruction ``[B, T, D]``, and the code ``[B, K]``, both float32. The code of a series without steps
+            is 0.
         """
         check_layer_sizes(hidden_sizes=self.hidden_sizes)
         hs = xs
@@ -60,4 +61,5 @@ class RecurrentAutoencoder(nn.Module):
         hs = jnp.broadcast_to(code[:, None], (*xs.shape[:2], code.shape[-1]))
         for i, size in enumerate(reversed(self.hidden_sizes)):
             _, hs = RNN(self.cell(size), dtype=self.dtype, name=f"decoder_{i}")(hs, lengths=lengths)
-        return nn.Dense(xs.shape[-1], dtype=at_least_float32(self.dtype), name="head")(hs)
+        wide = at_least_float32(self.dtype)
+        return nn.Dense(xs.shape[-1], dtype=wide, name="head")(hs), code.astype(wide)

@@ -14,9 +14,10 @@ import numpy as np
 from jaxnets.data.targets import Classes
 from jaxnets.learning import Aux, Evaluator, MakeLearner, Mean
 from jaxnets.learning.evaluators import ScheduledEvaluator, from_scores_of_splits, means
-from jaxnets.ops.checks import check_fraction
+from jaxnets.ops.checks import check_fraction, check_number
 from jaxnets.ops.host import extras
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
+from jaxnets.series import Moments, initial_moments, squared_mahalanobis, updated_moments
 from jaxnets.tasks.models import Model, check_spec, complete, learner_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
@@ -24,59 +25,100 @@ if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and expo
     from matplotlib.figure import Figure
 
 INPUTS = {"inputs": ("batch", "length"), "lengths": ("batch",)}
+MOMENTS = "score_moments"  # the variable collection of the moments of codes and errors
+DECAY = 0.95  # of the weight of the moments per update: the codes of early training are forgotten
+MIN_ERROR = 1e-12
 SHOWN = 3  # normal and anomalous series in a figure, each
 
 
-def anomaly_detection(model: Model, spec: Classes, make_learner: MakeLearner, *, false_alarms: float = 0.05) -> Task:
-    r"""Returns the task of a model that reconstructs series; its mean squared error is the anomaly score.
+def anomaly_detection(
+    model: Model, spec: Classes, make_learner: MakeLearner, *, false_alarms: float = 0.05, code_weight: float = 1.0
+) -> Task:
+    r"""Returns the task of a model that reconstructs series; the anomaly score tells how unusual a series is.
 
-    .. math:: s(x) = \frac{1}{T D} \sum_{t, d} (x_{td} - \hat x_{td})^2
+    The loss is the mean squared error of a series, e. If the model returns a code z of K numbers too, the score adds
+    its squared Mahalanobis distance, because an anomaly may be reconstructed well from an unusual code:
+
+    .. math::
+        e(x) = \frac{1}{T D} \sum_{t, d} (x_{td} - \hat x_{td})^2, \quad
+        s(x) = \frac{e(x)}{\bar e} + \frac{w}{K} (z - \mu)^\top \Sigma^{-1} (z - \mu)
+
+    The mean error and the mean and the covariance of codes are running statistics of normal training series, stored
+    with the variables. Without a code, or with w = 0, the score is e.
 
     Metrics of the test split: ``auroc``; ``auprc``, the average precision, whose value for random scores is the
     ``base_rate``, the fraction of anomalies; and ``f1`` and ``accuracy`` at a threshold that is chosen without
     anomalies: the quantile ``1 - false_alarms`` of the scores of the validation split.
 
     Args:
-        model: ``(inputs [B, T, D], train=) -> [B, T, D]``, with ``lengths=`` for ragged series.
+        model: ``(inputs [B, T, D], train=) -> [B, T, D]``, or a pair of this and the codes ``[B, K]``, with
+            ``lengths=`` for ragged series.
         spec: The classes ``normal`` and ``anomaly``.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         false_alarms: The fraction of normal series that may exceed the threshold.
+        code_weight: w.
+
+    References:
+        Yue and Qin, Reconstruction-Based Fault Identification Using a Combined Index, 2001.
     """
     check_spec("tasks.anomaly_detection", spec, Classes)
     if spec.size != 2:
         raise ValueError(f"the data of tasks.anomaly_detection must have 2 classes, got {spec.size}")
     check_fraction("false_alarms", false_alarms)
+    check_number("code_weight", code_weight)
     network = complete(model, spec)
 
     def reconstruct(variables, batch, **options):
-        lengths = {"lengths": batch["lengths"]} if "lengths" in batch else {}
-        return network.apply(variables, batch["inputs"], **lengths, **options)
-
-    def scores(variables, batch, **options):
-        """Computes the mean squared error of each series, ``[B]``."""
+        """Computes the reconstructions, the errors ``[B]`` and the codes ``[B, K]``, or None."""
         inputs = batch["inputs"]
-        squares = jnp.mean((inputs - reconstruct(variables, batch, **options)) ** 2, axis=-1)
+        lengths = {"lengths": batch["lengths"]} if "lengths" in batch else {}
+        found: Any = network.apply(variables, inputs, **lengths, **options)
+        outputs, codes = found if isinstance(found, tuple) else (found, None)
+        squares = jnp.mean((inputs - outputs) ** 2, axis=-1)
         if "lengths" not in batch:
-            return jnp.mean(squares, axis=-1)
+            return outputs, jnp.mean(squares, axis=-1), codes
         valid = valid_steps(batch["lengths"], inputs.shape[1])
-        return masked_sum(squares, valid, -1) / jnp.maximum(batch["lengths"], 1).astype(squares.dtype)
+        count = jnp.maximum(batch["lengths"], 1).astype(squares.dtype)
+        return outputs, masked_sum(squares, valid, -1) / count, codes
+
+    def scored(variables, batch):
+        outputs, errors, codes = reconstruct(variables, batch)
+        if codes is None or not code_weight:
+            return outputs, errors
+        moments = {name: Moments(**each) for name, each in variables[MOMENTS].items()}
+        distances = squared_mahalanobis(codes, moments["code"]) / codes.shape[-1]
+        return outputs, errors / jnp.maximum(moments["error"].mean, MIN_ERROR) + code_weight * distances
+
+    def scores(variables, batch):
+        return scored(variables, batch)[1]
 
     def init(key, batch):
-        return network.init(key, batch["inputs"][:1])
+        rows = {"inputs": batch["inputs"][:1]}
+        variables = network.init(key, rows["inputs"])
+        _, _, codes = jax.eval_shape(reconstruct, variables, rows)
+        if codes is None:
+            return variables
+        sizes = {"code": codes.shape[-1], "error": 1}
+        return {**variables, MOMENTS: {name: initial_moments(size)._asdict() for name, size in sizes.items()}}
 
     def loss(variables, batch, context):
-        errors = scores(variables, batch, train=True, rngs={"dropout": context.key})
-        return masked_mean(errors, batch["mask"]), Aux()
+        _, errors, codes = reconstruct(variables, batch, train=True, rngs={"dropout": context.key})
+        updated = {}
+        if codes is not None:
+            rows = jax.lax.stop_gradient({"code": codes, "error": errors[:, None]})
+            moments = variables[MOMENTS]
+            update = lambda name: updated_moments(Moments(**moments[name]), rows[name], batch["mask"], DECAY)._asdict()
+            updated = {MOMENTS: {name: update(name) for name in rows}}
+        return masked_mean(errors, batch["mask"]), Aux(updated=updated)
 
     def measure(variables, batch, key, carry):
         mask = batch["mask"]
-        total = masked_sum(scores(variables, batch), mask)
-        return {"loss": Mean(total, jnp.sum(mask, dtype=jnp.float32))}, ()
+        return {"loss": Mean(masked_sum(reconstruct(variables, batch)[1], mask), jnp.sum(mask, dtype=jnp.float32))}, ()
 
     def predict(variables, batch):
         return {"score": scores(variables, batch)}
 
-    drawn = jax.jit(lambda variables, batch: (reconstruct(variables, batch), scores(variables, batch)))
+    drawn = jax.jit(scored)
 
     def draw(variables, splits, key):
         shown: dict[int, list] = {0: [], 1: []}

@@ -20,7 +20,7 @@ from jaxnets.ops.checks import check_fraction, check_integer
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, anomaly_figures
 from jaxnets.series import (
-    ErrorMoments,
+    Moments,
     initial_moments,
     prediction_errors,
     squared_mahalanobis,
@@ -96,7 +96,7 @@ def step_anomaly_detection(
         options = {"train": True, "rngs": {"dropout": context.key}, "mutable": ["batch_stats"]}
         errors, updated = errors_of(variables, batch, **options)
         rows = jax.lax.stop_gradient(errors).reshape(-1, math.prod(errors.shape[2:]))
-        moments = updated_moments(ErrorMoments(**variables[MOMENTS]), rows, batch["mask"].reshape(-1), DECAY)
+        moments = updated_moments(Moments(**variables[MOMENTS]), rows, batch["mask"].reshape(-1), DECAY)
         return masked_mean(_squares(errors), batch["mask"]), Aux(updated={**updated, MOMENTS: moments._asdict()})
 
     def measure(variables, batch, key, carry):
@@ -106,7 +106,7 @@ def step_anomaly_detection(
     def scores_of(variables, batch):
         errors, _ = errors_of(variables, batch)
         flat = errors.reshape(*errors.shape[:2], -1)
-        return squared_mahalanobis(flat, ErrorMoments(**variables[MOMENTS]))
+        return squared_mahalanobis(flat, Moments(**variables[MOMENTS]))
 
     def predict(variables, batch):
         scored = jnp.all(batch["observed"][:, spec.context :], axis=-1)

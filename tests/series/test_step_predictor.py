@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from jaxnets import recurrent, series
-from jaxnets.series.prediction_errors import RIDGE
+from jaxnets.series.moments import RIDGE
 
 RANDOM = np.random.default_rng(0)
 UPDATED, DISTANCES = jax.jit(series.updated_moments), jax.jit(series.squared_mahalanobis)
@@ -88,7 +88,7 @@ def test_distances_equal_scipy():
     errors, root = RANDOM.normal(size=(2, 7, 4)), RANDOM.normal(size=(4, 4))
     scales = np.array([1e-3, 1.0, 50.0, 0.2])  # of channels in different units
     covariance, mean = (root @ root.T) * np.outer(scales, scales), RANDOM.normal(size=4) * scales
-    moments = series.ErrorMoments(*(jnp.asarray(a, jnp.float32) for a in (3.0, mean, covariance)))
+    moments = series.Moments(*(jnp.asarray(a, jnp.float32) for a in (3.0, mean, covariance)))
     inverse = np.linalg.inv(covariance + RIDGE * np.diag(np.diagonal(covariance)))
     expected = [[mahalanobis(e * scales, mean, inverse) ** 2 for e in row] for row in errors]
     found = DISTANCES(jnp.asarray(errors * scales, jnp.float32), moments)
@@ -96,9 +96,9 @@ def test_distances_equal_scipy():
 
 
 def test_distances_of_singular_covariances_are_finite():
-    ones = series.ErrorMoments(jnp.float32(1), jnp.zeros(3), jnp.ones((3, 3)))  # errors that are always equal
+    ones = series.Moments(jnp.float32(1), jnp.zeros(3), jnp.ones((3, 3)))  # errors that are always equal
     found = DISTANCES(jnp.asarray([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]]), ones)
     assert np.isfinite(found).all() and found[1] > 1000 * found[0]
-    none = series.ErrorMoments(jnp.float32(1), jnp.zeros(2), jnp.zeros((2, 2)))  # predictions without errors
+    none = series.Moments(jnp.float32(1), jnp.zeros(2), jnp.zeros((2, 2)))  # predictions without errors
     found = DISTANCES(jnp.asarray([[0.0, 0.0], [0.1, 0.0]]), none)
     assert found[0] == 0 and np.isfinite(found[1]) and found[1] > 1e6

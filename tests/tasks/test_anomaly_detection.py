@@ -98,6 +98,28 @@ def test_anomalies_are_found_and_metrics_equal_sklearn(path):
     assert [axes.get_title().partition(",")[0] for axes in figure.axes] == ["normal"] * 3 + ["anomaly"] * 3
 
 
+def test_scores_combine_the_error_and_the_distance_of_the_code():
+    model, spec = series.RecurrentAutoencoder((5, 3)), data.Classes(("normal", "anomaly"))
+    make = lambda **options: tasks.anomaly_detection(model, spec, learning.Gradient(optax.sgd(0.0)), **options)
+    task = make(code_weight=0.5)
+    xs, mask = np.float32(RANDOM.normal(size=(20, 7, 2))), np.arange(20) < 15
+    xs[19] = np.nan  # of a masked row
+    batch = {"inputs": xs, "mask": mask, "targets": np.zeros(20, np.int32)}
+    state = task.learner.init(jax.random.key(0), batch)
+    state, _ = jax.jit(task.learner.update)(state, batch, jax.random.key(1), jnp.int32(0))
+    variables = task.learner.variables(state)
+    outputs, codes = (np.asarray(each, np.float64) for each in model.apply({"params": variables["params"]}, xs))
+    errors = np.mean((xs - outputs) ** 2, axis=(1, 2))
+    mean, covariance = codes[mask].mean(0), np.cov(codes[mask].T, bias=True)
+    covariance += 1e-4 * np.diag(np.diag(covariance))  # RIDGE
+    distances = np.einsum("ni,ij,nj->n", codes - mean, np.linalg.inv(covariance), codes - mean)
+    expected = errors / errors[mask].mean() + 0.5 * distances / 3
+    new = {"inputs": xs[:19]}
+    score = lambda task: task.endpoints["predict"].function(variables, new)["score"]
+    np.testing.assert_allclose(score(task), expected[:19], rtol=1e-3)
+    np.testing.assert_allclose(score(make(code_weight=0)), errors[:19], rtol=1e-5)
+
+
 def test_padding_does_not_change_scores():
     model, spec = series.RecurrentAutoencoder((6, 4)), data.Classes(("normal", "anomaly"))
     task = tasks.anomaly_detection(model, spec, learning.Gradient(optax.adam(1e-2)))
@@ -117,5 +139,7 @@ def test_wrong_arguments():
         tasks.anomaly_detection(model, data.Classes(("a", "b", "c")), make_learner)
     with pytest.raises(ValueError, match="`false_alarms` must be a number between 0 and 1, got 1"):
         tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, false_alarms=1)
+    with pytest.raises(ValueError, match="`code_weight` must be .* at least 0, got -1"):
+        tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, code_weight=-1)
     with pytest.raises(ValueError, match="`hidden_sizes` must be a sequence"):
         series.RecurrentAutoencoder(4).init(jax.random.key(0), jnp.zeros((1, 5, 1)))

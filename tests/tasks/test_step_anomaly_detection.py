@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from jaxnets import data, learning, series, tasks
-from jaxnets.series.prediction_errors import RIDGE
+from jaxnets.series.moments import RIDGE
 from jaxnets.tasks.step_anomaly_detection import MOMENTS
 
 CONTEXT, STEPS = 16, 24
