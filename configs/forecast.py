@@ -21,6 +21,7 @@ VARIANTS: dict[str, dict] = {
     "segrnn": {"model": {"name": "series.SegRNN", "segment": 8, "hidden_size": 64, "dropout": 0.1}},
     "patchtst": {"model": {"name": "series.PatchTST", "dropout": 0.1}},
     "nbeats": {"model": {"name": "series.NBEATS", "stacks": ("generic", "generic"), "hidden_size": 128}},
+    "deepar": {"task": {"name": "tasks.autoregressive_forecasting"}, "model": {"name": "series.DeepAR"}},
     "mlp": {"model": {"name": "series.WindowMLP"}},
     "memoryless": {"model": {"name": "series.Memoryless"}},
 }
