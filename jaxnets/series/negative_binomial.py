@@ -102,8 +102,9 @@ def _excess(ratio: jax.Array, difference: jax.Array) -> jax.Array:
 
 def _stirling_error(x: jax.Array) -> jax.Array:
     r"""Computes :math:`\log \Gamma(x + 1) - (x + 1/2) \log x + x - \log(2 \pi) / 2`."""
-    small, large = jnp.minimum(x, STIRLING_FROM), jnp.maximum(x, STIRLING_FROM)
+    is_small = x < STIRLING_FROM  # not a minimum: its gradient is halved at a tie
+    small, large = jnp.where(is_small, x, STIRLING_FROM), jnp.where(is_small, STIRLING_FROM, x)
     exact = special.gammaln(small + 1) - (small + 0.5) * jnp.log(small) + small - 0.5 * math.log(2 * math.pi)
     inverse = 1 / large**2
     series = (1 / 12 - inverse * (1 / 360 - inverse * (1 / 1260 - inverse / 1680))) / large
-    return jnp.where(x < STIRLING_FROM, exact, series)
+    return jnp.where(is_small, exact, series)
