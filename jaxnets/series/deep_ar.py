@@ -39,7 +39,6 @@ class DeepAR(nn.Module):
     Attributes:
         horizon: H, the number of steps to forecast.
         num_outputs: K, parameters of the distribution of a value, 3 for ``series.student_t``.
-        counts: Whether the values are counts in their own units.
         cell: A function from ``hidden_size`` to a cell, such as ``recurrent.lstm``.
         hidden_size: Number of hidden units of each layer.
         num_layers: Number of layers.
@@ -50,7 +49,6 @@ class DeepAR(nn.Module):
 
     horizon: int
     num_outputs: int = 3
-    counts: bool = False
     cell: Callable[[int], Cell] = lstm
     hidden_size: int = 40
     num_layers: int = 2
@@ -66,6 +64,7 @@ class DeepAR(nn.Module):
         *,
         observed: Bool[Array, "B T C"] | None = None,
         known: Bool[Array, "B steps C"] | None = None,
+        counts: bool = False,
         train: bool = False,
         **covariates: Any,
     ) -> tuple[Float[Array, "B steps C K"], Float[Array, "B 1 C"]]:
@@ -76,6 +75,7 @@ class DeepAR(nn.Module):
             ys: ``[B, H, C]``, the values after the window; None: only the distributions of the window.
             observed: bool ``[B, T, C]``, False at missing values; None: all values are observed.
             known: bool ``[B, H, C]``, False at missing values of ``ys``; None: all values are known.
+            counts: Whether the values are counts in their own units, which have another scale.
             train: Whether to apply dropout, which needs ``rngs={"dropout": key}``.
             **covariates: ``future [B, T + H, F]`` and ``static [B, S]``; None is ignored.
 
@@ -85,7 +85,7 @@ class DeepAR(nn.Module):
         Raises:
             ValueError: An attribute or ``xs`` is invalid, or the model does not use a covariate.
         """
-        values, flags, scale, given = self.prepare(xs, observed, covariates)
+        values, flags, scale, given = self.prepare(xs, observed, counts, covariates)
         if ys is not None:
             known = jnp.ones(ys.shape, bool) if known is None else known
             values = jnp.concatenate([values, jnp.where(known, ys, 0).astype(values.dtype) / scale], axis=1)
@@ -97,7 +97,9 @@ class DeepAR(nn.Module):
         return outputs, scale
 
     @nn.nowrap
-    def prepare(self, xs: Any, observed: Any, covariates: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
+    def prepare(
+        self, xs: Any, observed: Any, counts: bool, covariates: dict[str, Any]
+    ) -> tuple[Any, Any, Any, dict[str, Any]]:
         """Returns the window divided by its scale, its mask or None, the scale and the covariates, after checks."""
         check_network(self.cell, self.dropout, hidden_size=self.hidden_size, num_layers=self.num_layers)
         for name in ("horizon", "num_outputs", "embed_dim"):
@@ -107,7 +109,7 @@ class DeepAR(nn.Module):
             raise ValueError("`xs` must have at least 1 step, got 0")
         wide = at_least_float32(self.dtype)
         xs = (xs if observed is None else jnp.where(observed, xs, 0)).astype(wide)
-        scale = mean_scale(xs, observed, self.counts)
+        scale = mean_scale(xs, observed, counts)
         return xs / scale, observed, scale, given_covariates(self, covariates, wide)
 
     @nn.compact
@@ -199,7 +201,7 @@ def sample_paths(
     check_distribution(likelihood)
     draw = likelihood.sample
     assert draw is not None
-    values, flags, scale, given = model.prepare(xs, observed, covariates)
+    values, flags, scale, given = model.prepare(xs, observed, likelihood.rescale is not None, covariates)
     length, future, static = xs.shape[1], given.get("future"), given.get("static")
     advance: Any = functools.partial(model.apply, variables, method="advance")
     until = lambda array, start: None if array is None else array[:, start : start + length - 1]

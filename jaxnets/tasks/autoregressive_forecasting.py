@@ -12,7 +12,7 @@ from jaxnets.ops.checks import check_integer
 from jaxnets.ops.masks import masked_mean
 from jaxnets.series import DeepAR, Likelihood, sample_paths, sample_quantiles, student_t
 from jaxnets.series.deep_ar import check_distribution, in_scale
-from jaxnets.tasks.forecasting import Forecast, check_counts, filled, keywords_of, losses_of, task_of
+from jaxnets.tasks.forecasting import Forecast, check_likelihood, filled, keywords_of, losses_of, task_of
 from jaxnets.tasks.models import Model, check_spec, complete_with_sizes
 from jaxnets.tasks.task import Task
 
@@ -34,7 +34,7 @@ def autoregressive_forecasting(
     forecasts are deterministic and do not depend on the batch.
 
     Args:
-        model: A ``series.DeepAR``, or a factory, which is called with ``horizon``, ``num_outputs`` and ``counts``.
+        model: A ``series.DeepAR``, or a factory, which is called with ``horizon`` and ``num_outputs``.
         spec: The horizon.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         likelihood: A distribution; None: ``series.student_t()``, as in GluonTS.
@@ -47,10 +47,9 @@ def autoregressive_forecasting(
     check_spec("tasks.autoregressive_forecasting", spec, Horizon)
     check_integer("num_samples", num_samples)
     chosen = student_t() if likelihood is None else likelihood
+    check_likelihood(chosen, spec)
     check_distribution(chosen)
-    check_counts(chosen, spec)
-    counts = chosen.rescale is not None
-    network = complete_with_sizes(model, horizon=spec.horizon, num_outputs=chosen.num_outputs, counts=counts)
+    network = complete_with_sizes(model, horizon=spec.horizon, num_outputs=chosen.num_outputs)
     if not isinstance(network, DeepAR):
         name = type(network).__name__
         raise ValueError(
@@ -60,8 +59,8 @@ def autoregressive_forecasting(
 
     def losses(variables: Any, batch: Any, targets: jax.Array, **options: Any) -> jax.Array:
         """Returns the losses of all values after the first of the window, ``[B, T + H - 1, C]``."""
-        known = {**keywords_of(batch), "known": batch["mask"]}
-        found: Any = network.apply(variables, batch["inputs"], targets, **known, **options)
+        given = {**keywords_of(batch), "known": batch["mask"], "counts": chosen.rescale is not None}
+        found: Any = network.apply(variables, batch["inputs"], targets, **given, **options)
         outputs, unit = in_scale(chosen, *found)
         values = jnp.concatenate([_window(batch), targets], axis=1)[:, 1:]
         return losses_of(chosen, outputs, jnp.zeros_like(unit), unit, values)

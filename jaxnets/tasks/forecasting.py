@@ -71,7 +71,7 @@ def forecasting(
     """
     check_spec("tasks.forecasting", spec, Horizon)
     chosen = point() if likelihood is None else likelihood
-    check_counts(chosen, spec)
+    check_likelihood(chosen, spec)
     network = complete_with_sizes(model, horizon=spec.horizon, num_outputs=chosen.num_outputs)
     if isinstance(network, DeepAR):
         raise ValueError("`task` must be tasks.autoregressive_forecasting for series.DeepAR, got tasks.forecasting")
@@ -248,8 +248,14 @@ def task_of(network: nn.Module, spec: Horizon, likelihood: Likelihood, learner: 
     )
 
 
-def check_counts(likelihood: Likelihood, spec: Horizon) -> None:
-    """Raises a ValueError for a likelihood of counts with standardized data."""
+def check_likelihood(likelihood: Any, spec: Horizon) -> None:
+    """Raises a ValueError for an argument that is not a likelihood, or one of counts with standardized data."""
+    if not isinstance(likelihood, Likelihood):
+        got = getattr(likelihood, "__name__", repr(likelihood))
+        raise ValueError(
+            f"`likelihood` must be a series.Likelihood, such as series.gaussian(), got {got}; in a config it is "
+            '{"name": "series.gaussian"}'
+        )
     if likelihood.scaling == "none" and spec.std is not None:
         raise ValueError("`standardize` must be none for a likelihood of counts, got standardized data")
 

@@ -65,14 +65,14 @@ def numpy_outputs(params, counts=False):
 
 @pytest.mark.parametrize("counts", [False, True])
 def test_outputs_equal_the_equations(counts, variables):
-    found = jax.jit(MODEL.clone(counts=counts).apply)(variables, XS, YS, **GIVEN)
+    found = jax.jit(functools.partial(MODEL.apply, counts=counts))(variables, XS, YS, **GIVEN)
     for array, expected in zip(found, numpy_outputs(variables["params"], counts), strict=True):
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_teacher_forcing_equals_one_step_after_the_other(variables):
     outputs, scale = jax.jit(MODEL.apply)(variables, XS, YS, **GIVEN)
-    values, flags, _, given = MODEL.prepare(XS, OBSERVED, COVARIATES)
+    values, flags, _, given = MODEL.prepare(XS, OBSERVED, False, COVARIATES)
     values = jnp.concatenate([values, np.where(KNOWN, YS / scale, 0)], 1)
     flags, carry = jnp.concatenate([flags, KNOWN], 1), None
     advance = jax.jit(functools.partial(MODEL.apply, variables, method="advance"))
@@ -150,7 +150,7 @@ def test_sample_paths_of_an_autoregressive_process_have_its_moments():
 def test_intervals_cover_data_of_the_model_itself(name):
     likelihood = getattr(series, name)()
     counts = name == "negative_binomial"
-    model = MODEL.clone(num_outputs=likelihood.num_outputs, counts=counts)
+    model = MODEL.clone(num_outputs=likelihood.num_outputs)
     xs = RANDOM.normal(size=(200, T, 1)).astype(np.float32)
     xs = np.round(np.exp(xs + 3)) if counts else xs
     variables = jax.jit(model.init)(jax.random.key(0), xs)
