@@ -127,9 +127,9 @@ def _windows(inputs: Windows, constants: Mapping[str, jax.Array], raw: Arrays, h
     arrays = {name: array for name, array in raw.items() if name != REST}
     for name, here in inputs.columns.items():
         if name in arrays:
-            own = {key: constant[here] for key, constant in constants.items()}
+            own = {key: constants[key][here] for key in (MEAN, STD) if key in constants}
             rest = raw.get(REST) if name == "inputs" else jnp.zeros((*arrays[name].shape, 2), jnp.float32)
-            values = {"inputs": arrays[name], **({REST: rest} if constants else {})}
+            values = {"inputs": arrays[name], **({REST: rest} if own else {})}
             arrays[name] = jnp.where(jnp.isnan(arrays[name]), 0, _standardized(own, values))
     return {**arrays, "observed": ~jnp.isnan(raw["inputs"])} if has_mask else arrays
 
