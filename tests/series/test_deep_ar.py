@@ -146,11 +146,11 @@ def test_sample_paths_of_an_autoregressive_process_have_its_moments():
     np.testing.assert_allclose(lag, coefficient / np.sqrt(1 + coefficient**2), atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["student_t", "negative_binomial"])
+@pytest.mark.parametrize("name", ["student_t", pytest.param("negative_binomial", marks=pytest.mark.slow)])
 def test_intervals_cover_data_of_the_model_itself(name):
     likelihood = getattr(series, name)()
     counts = name == "negative_binomial"
-    model = MODEL.clone(num_outputs=likelihood.num_outputs)
+    model = MODEL.clone(num_outputs=likelihood.num_outputs, num_layers=1)
     xs = RANDOM.normal(size=(200, T, 1)).astype(np.float32)
     xs = np.round(np.exp(xs + 3)) if counts else xs
     variables = jax.jit(model.init)(jax.random.key(0), xs)
@@ -194,7 +194,7 @@ def test_permuted_series_have_permuted_paths(plain):
 def test_smallest_sizes_and_dtypes(dtype, request):
     if dtype == jnp.float64:
         request.getfixturevalue("float64")
-    model = series.DeepAR(1, hidden_size=2, dtype=dtype, cell=recurrent.gru)
+    model = series.DeepAR(1, hidden_size=2, num_layers=1, dtype=dtype, cell=recurrent.gru)
     xs = jnp.ones((1, 1, 1), dtype if dtype == jnp.float64 else jnp.float32)
     variables = jax.jit(model.init)(jax.random.key(0), xs, xs)
     wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
