@@ -5,9 +5,9 @@
     python -m jaxnets.evaluate --workdir=runs/etth1 --split=test
 
 12 months of 30 days are for training, 4 for validation and 4 for testing; the rest of the file is not used. The default
-is NLinear with a look-back of 336 hours; the variants are ``ridge``, ``dlinear``, ``segrnn``, ``patchtst``, and
-``quantiles``, NLinear with quantiles instead of points. All windows count: 2785, 2689, 2545 and 2161 of the test split
-for horizons of 96, 192, 336 and 720.
+is NLinear with a look-back of 336 hours; the variants are ``ridge``, ``dlinear``, ``segrnn``, ``patchtst``, ``deepar``,
+and ``quantiles``, NLinear with quantiles instead of points. All windows count: 2785, 2689, 2545 and 2161 of the test
+split for horizons of 96, 192, 336 and 720.
 """
 
 VARIANTS: dict[str, dict] = {
@@ -19,6 +19,12 @@ VARIANTS: dict[str, dict] = {
     "dlinear": {"model": {"name": "series.DLinear"}},
     "segrnn": {"model": {"name": "series.SegRNN"}},
     "patchtst": {"model": {"name": "series.PatchTST"}, "optimizer": {"learning_rate": 1e-4}},
+    "deepar": {
+        "task": "tasks.autoregressive_forecasting",
+        "model": {"name": "series.DeepAR"},
+        "optimizer": {},  # the default learning rate
+        "train": {"steps": 2570, "evaluate_every": 1285},  # 100 sample paths of each window take time
+    },
 }
 
 

@@ -4,7 +4,8 @@
     python -m jaxnets.train --config=forecast:ridge
     python -m jaxnets.train --config=forecast --config.data.name=data.forecasting --config.data.path=my_series.csv
 
-The default is a GRU. The variant ``ridge`` is a point forecast in closed form; the others are named after the model.
+The default is a GRU. The variant ``ridge`` is a point forecast in closed form, and ``deepar`` samples paths from an
+autoregressive network; the others are named after the model.
 """
 
 LINEAR = {"name": "series.NLinear"}
@@ -21,6 +22,10 @@ VARIANTS: dict[str, dict] = {
     "segrnn": {"model": {"name": "series.SegRNN", "segment": 8, "hidden_size": 64, "dropout": 0.1}},
     "patchtst": {"model": {"name": "series.PatchTST", "dropout": 0.1}},
     "nbeats": {"model": {"name": "series.NBEATS", "stacks": ("generic", "generic"), "hidden_size": 128}},
+    "deepar": {
+        "task": {"name": "tasks.autoregressive_forecasting", "likelihood": {"name": "series.student_t"}},
+        "model": {"name": "series.DeepAR"},
+    },
     "mlp": {"model": {"name": "series.WindowMLP"}},
     "memoryless": {"model": {"name": "series.Memoryless"}},
 }

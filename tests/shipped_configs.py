@@ -49,7 +49,7 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
     return {
         **{
             f"etth1{variant}": temperatures
-            for variant in ("", ":ridge", ":quantiles", ":dlinear", ":segrnn", ":patchtst")
+            for variant in ("", ":ridge", ":quantiles", ":dlinear", ":segrnn", ":patchtst", ":deepar")
         },
         "table": {"path": str(folder / "table.csv"), "target": "kind", "split": "split", "batch_size": batch_size},
         **dict.fromkeys(("series", "ucr", "ucr:rocket", "ucr:gru", "mnist1d", "mnist1d:cnn", "mnist1d:tcn"), series),

@@ -2,6 +2,7 @@
 
 from jaxnets.series.autoencoder import RecurrentAutoencoder
 from jaxnets.series.baselines import NearestSeries, PrincipalComponents
+from jaxnets.series.deep_ar import DeepAR, sample_paths, sample_quantiles
 from jaxnets.series.forecaster import Forecaster
 from jaxnets.series.inception_time import InceptionModule, InceptionTime
 from jaxnets.series.likelihoods import (
@@ -9,7 +10,6 @@ from jaxnets.series.likelihoods import (
     crps_of_quantiles,
     gaussian,
     gaussian_crps,
-    negative_binomial,
     pinball,
     point,
     quantiles,
@@ -18,6 +18,7 @@ from jaxnets.series.likelihoods import (
 from jaxnets.series.linear import DLinear, NLinear
 from jaxnets.series.moments import Moments, initial_moments, squared_mahalanobis, updated_moments
 from jaxnets.series.n_beats import NBEATS, seasonal_basis, trend_basis
+from jaxnets.series.negative_binomial import negative_binomial, negative_binomial_log_prob
 from jaxnets.series.patch_tst import PatchTST
 from jaxnets.series.prediction_errors import prediction_errors
 from jaxnets.series.rocket import Kernels, Rocket, random_kernels, rocket_features
@@ -25,11 +26,12 @@ from jaxnets.series.seg_rnn import SegRNN
 from jaxnets.series.step_predictor import StepPredictor
 from jaxnets.series.volume_under_surface import range_auc_pr, vus_pr
 from jaxnets.series.windowed import Memoryless, RecurrentForecaster, WindowMLP
-from jaxnets.series.windows import moving_average, patches, seasonal_naive, window_moments
+from jaxnets.series.windows import mean_scale, moving_average, patches, seasonal_naive, window_moments
 
 __all__ = [
     "NBEATS",
     "DLinear",
+    "DeepAR",
     "Forecaster",
     "InceptionModule",
     "InceptionTime",
@@ -51,8 +53,10 @@ __all__ = [
     "gaussian",
     "gaussian_crps",
     "initial_moments",
+    "mean_scale",
     "moving_average",
     "negative_binomial",
+    "negative_binomial_log_prob",
     "patches",
     "pinball",
     "point",
@@ -61,6 +65,8 @@ __all__ = [
     "random_kernels",
     "range_auc_pr",
     "rocket_features",
+    "sample_paths",
+    "sample_quantiles",
     "seasonal_basis",
     "seasonal_naive",
     "squared_mahalanobis",

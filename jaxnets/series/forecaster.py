@@ -87,10 +87,7 @@ class Forecaster(nn.Module):
         if observed is not None:
             xs = jnp.where(observed, xs, 0)
         wide = at_least_float32(self.dtype)
-        given = {name: array.astype(wide) for name, array in covariates.items() if array is not None}
-        for name in given.keys() - set(self.covariates):
-            used = " and ".join(self.covariates) or "no covariates"
-            raise ValueError(f"`{name}` must not be given to {type(self).__name__}, which uses {used}")
+        given = given_covariates(self, covariates, wide)
         outputs = self.forecast(xs.astype(wide), train=train, **given)
         return outputs.astype(wide), shift.astype(wide), scale.astype(wide)
 
@@ -101,3 +98,12 @@ class Forecaster(nn.Module):
     def split(self, ys: Float[Array, "B C outputs"]) -> Float[Array, "B H C K"]:
         """Reshapes the H * K outputs of each channel to ``[B, H, C, K]``."""
         return jnp.moveaxis(ys.reshape(*ys.shape[:-1], self.horizon, self.num_outputs), -3, -2)
+
+
+def given_covariates(model: Any, covariates: dict[str, Any], dtype: Dtype) -> dict[str, jax.Array]:
+    """Returns the covariates that are not None in a dtype; raises a ValueError for one that the model does not use."""
+    given = {name: array.astype(dtype) for name, array in covariates.items() if array is not None}
+    for name in given.keys() - set(model.covariates):
+        used = " and ".join(model.covariates) or "no covariates"
+        raise ValueError(f"`{name}` must not be given to {type(model).__name__}, which uses {used}")
+    return given

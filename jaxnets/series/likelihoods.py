@@ -30,6 +30,9 @@ class Likelihood(NamedTuple):
         scaling: How the outputs relate to the values y if a model normalizes its window. ``"outputs"``: the forecast is
             ``shift + scale * outputs``. ``"density"``: the outputs are the parameters of the distribution of
             ``(y - shift) / scale``. ``"none"``: y are counts, which are neither standardized nor normalized.
+        sample: ``(key, outputs [..., K]) -> [...]``, one sample of each distribution, or None for points and quantiles.
+        rescale: ``(outputs [..., K], scale [...]) -> [..., K]``, the outputs for counts of this size from those for
+            counts of size 1, or None.
     """
 
     num_outputs: int
@@ -37,6 +40,8 @@ class Likelihood(NamedTuple):
     point: Callable[[jax.Array], jax.Array]
     quantiles: Callable[[jax.Array, jax.Array], jax.Array] | None
     scaling: str = "outputs"
+    sample: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    rescale: Callable[[jax.Array, jax.Array], jax.Array] | None = None
 
 
 def pinball(
@@ -154,7 +159,11 @@ def gaussian() -> Likelihood:
         mean, std = (each[..., None] for each in parameters(outputs))
         return mean + std * jnp.broadcast_to(special.ndtri(levels), (*outputs.shape[:-1], len(levels)))
 
-    return Likelihood(2, loss, lambda outputs: outputs[..., 0], quantile, scaling="density")
+    def sample(key: jax.Array, outputs: jax.Array) -> jax.Array:
+        mean, std = parameters(outputs)
+        return mean + std * jax.random.normal(key, mean.shape, mean.dtype)
+
+    return Likelihood(2, loss, lambda outputs: outputs[..., 0], quantile, scaling="density", sample=sample)
 
 
 def student_t() -> Likelihood:
@@ -181,45 +190,22 @@ def student_t() -> Likelihood:
             jnp.broadcast_to(each[..., None], (*outputs.shape[:-1], len(levels))) for each in parameters(outputs)
         )
         levels = jnp.broadcast_to(levels, freedom.shape)
-        z = _bisect(lambda z: cdf(z, freedom) < levels, jnp.full_like(freedom, -64.0), jnp.full_like(freedom, 64.0))
+        z = bisect(lambda z: cdf(z, freedom) < levels, jnp.full_like(freedom, -64.0), jnp.full_like(freedom, 64.0))
         return location + scale * z
 
-    return Likelihood(3, loss, lambda outputs: outputs[..., 0], quantile, scaling="density")
+    def sample(key: jax.Array, outputs: jax.Array) -> jax.Array:
+        """Samples by the polar method of Bailey (1994), which is exact and needs no rejection."""
+        location, scale, freedom = parameters(outputs)
+        first, second = jax.random.split(key)
+        u = 1 - jax.random.uniform(first, scale.shape, scale.dtype)  # in (0, 1]
+        angle = 2 * math.pi * jax.random.uniform(second, scale.shape, scale.dtype)
+        radius = jnp.sqrt(freedom * jnp.expm1(-2 / freedom * jnp.log(u)))
+        return location + scale * radius * jnp.cos(angle)
+
+    return Likelihood(3, loss, lambda outputs: outputs[..., 0], quantile, scaling="density", sample=sample)
 
 
-def negative_binomial() -> Likelihood:
-    r"""Creates the likelihood of a negative binomial distribution, for counts (Salinas et al. 2017, arXiv:1704.04110).
-
-    The outputs are the mean :math:`\mu` and the dispersion :math:`\alpha` before softplus, with variance
-    :math:`\mu + \alpha \mu^2`. Targets are nonnegative integers in their own units, below about 10,000: float32 loses
-    the likelihood of larger ones, but not its gradient.
-    """
-
-    def parameters(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        mean = jax.nn.softplus(outputs[..., 0]) + MIN_SCALE
-        return mean, jax.nn.softplus(outputs[..., 1]) + MIN_SCALE
-
-    def loss(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        mean, dispersion = parameters(outputs)
-        count = 1 / dispersion
-        log_choose = special.gammaln(targets + count) - special.gammaln(targets + 1) - special.gammaln(count)
-        product = dispersion * mean
-        return -(log_choose - count * jnp.log1p(product) + targets * (jnp.log(product) - jnp.log1p(product)))
-
-    def quantile(outputs: jax.Array, levels: jax.Array) -> jax.Array:
-        mean, dispersion = (
-            jnp.broadcast_to(each[..., None], (*outputs.shape[:-1], len(levels))) for each in parameters(outputs)
-        )
-        levels = jnp.broadcast_to(levels, mean.shape)
-        success = 1 / (1 + dispersion * mean)
-        below = lambda k: special.betainc(1 / dispersion, jnp.floor(k) + 1, success) < levels
-        high = mean + 64 * jnp.sqrt(mean + dispersion * mean**2) + 64
-        return jnp.round(_bisect(lambda k: (k < 0) | below(k), jnp.full_like(mean, -1.0), high))
-
-    return Likelihood(2, loss, lambda outputs: parameters(outputs)[0], quantile, scaling="none")
-
-
-def _bisect(is_below: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array) -> jax.Array:
+def bisect(is_below: Callable[[jax.Array], jax.Array], low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns the point where ``is_below`` changes from True to False, by bisection."""
 
     def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -8,6 +8,7 @@ from jaxnets.ops.checks import check_choice, check_integer
 
 NORMALIZATIONS = ("none", "last", "standardize")
 EPSILON = 1e-5  # added to the variance, as in RevIN
+TINY_SCALE = 1e-10
 
 
 def window_moments(
@@ -48,6 +49,25 @@ def window_moments(
     squares = jnp.where(observed, (xs - mean) ** 2, 0)
     std = jnp.sqrt(jnp.sum(squares, axis=-2, keepdims=True) / divisor + EPSILON)
     return mean, jnp.where(count > 0, std, 1)
+
+
+def mean_scale(
+    xs: Float[Array, "*batch T C"], observed: Bool[Array, "*batch T C"] | None = None, counts: bool = False
+) -> Float[Array, "*batch 1 C"]:
+    r"""Computes the scale of a window, the mean absolute value over its observed values.
+
+    For counts it is :math:`\nu = 1 + \frac1n \sum_t |x_t|` (Salinas et al. 2017, arXiv:1704.04110, section 3.3). For
+    other values it is the mean itself, as in GluonTS, or 1 if the window has no value other than 0.
+
+    Args:
+        xs: ``[*batch, T, C]``.
+        observed: bool, False at missing values; None: all values are observed.
+        counts: Whether the values are counts in their own units.
+    """
+    known = jnp.ones(xs.shape, bool) if observed is None else observed
+    total = jnp.sum(jnp.where(known, jnp.abs(xs), 0), axis=-2, keepdims=True)
+    mean = total / jnp.maximum(jnp.sum(known, axis=-2, keepdims=True), 1).astype(xs.dtype)
+    return 1 + mean if counts else jnp.where(mean > TINY_SCALE, mean, 1)
 
 
 def moving_average(xs: Float[Array, "*batch T C"], window: int) -> Float[Array, "*batch T C"]:

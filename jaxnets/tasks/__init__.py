@@ -6,6 +6,7 @@ extras.require(__name__, "train")
 
 from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.anomaly_detection import anomaly_detection
+from jaxnets.tasks.autoregressive_forecasting import autoregressive_forecasting
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.forecasting import forecasting, ridge_forecasting
@@ -26,6 +27,7 @@ __all__ = [
     "TrainedModel",
     "adversarial",
     "anomaly_detection",
+    "autoregressive_forecasting",
     "check_spec",
     "choice",
     "classification",

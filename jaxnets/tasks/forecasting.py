@@ -6,7 +6,7 @@ A batch is a dict: ``inputs`` float32 ``[B, T, C]``; ``targets`` ``[B, H, C]``; 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -19,17 +19,33 @@ from jaxnets.learning import Aux, Learner, MakeLearner, Mean, closed_form
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, series_figures
-from jaxnets.series import Forecaster, Likelihood, NLinear, pinball, point, seasonal_naive
+from jaxnets.series import DeepAR, Forecaster, Likelihood, NLinear, pinball, point, seasonal_naive
 from jaxnets.series.forecaster import COVARIATES
-from jaxnets.tasks.models import Model, call_factory, check_spec
+from jaxnets.tasks.models import Model, check_spec, complete_with_sizes
 from jaxnets.tasks.residual_intervals import residual_intervals
-from jaxnets.tasks.signatures import accepted_parameters
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 INPUTS: dict[str, tuple[str, ...]] = dict.fromkeys(("inputs", "observed", *COVARIATES), ("batch",))
 
 INTERVAL = (0.05, 0.95)  # levels of the reported interval
 CRPS_LEVELS = tuple((i + 0.5) / 100 for i in range(100))
+
+
+class Forecast(NamedTuple):
+    """Forecasts of a batch of windows, in the units of the targets.
+
+    Attributes:
+        point: The point forecast ``[B, H, C]``.
+        quantiles: ``levels [Q] -> [B, H, C, Q]``, or None for point forecasts.
+        losses: ``targets [B, H, C] -> [B, H, C]``, the loss of each value; missing targets are 0.
+    """
+
+    point: jax.Array
+    quantiles: Callable[[jax.Array], jax.Array] | None
+    losses: Callable[[jax.Array], jax.Array]
+
+
+Predict = Callable[[Any, Any, jax.Array], Forecast]  # (variables, batch, keys [B] of the rows) -> Forecast
 
 
 def forecasting(
@@ -57,24 +73,23 @@ def forecasting(
     """
     check_spec("tasks.forecasting", spec, Horizon)
     chosen = point() if likelihood is None else likelihood
-    if not isinstance(chosen, Likelihood):
-        raise ValueError(f"`likelihood` must be a likelihood, such as series.gaussian(), got {chosen!r}")
-    if chosen.scaling == "none" and spec.std is not None:
-        raise ValueError("`standardize` must be none for a likelihood of counts, got standardized data")
-    network = _complete(model, spec.horizon, chosen.num_outputs)
+    check_likelihood(chosen, spec)
+    network = complete_with_sizes(model, horizon=spec.horizon, num_outputs=chosen.num_outputs)
+    if isinstance(network, DeepAR):
+        raise ValueError("`task` must be tasks.autoregressive_forecasting for series.DeepAR, got tasks.forecasting")
     if chosen.scaling == "none" and getattr(network, "normalization", "none") != "none":
         raise ValueError(f"`normalization` must be none for a likelihood of counts, got {network.normalization!r}")
     predict = predictor(network, chosen)
 
     def init(key, batch):
-        return network.init(key, batch["inputs"], **_keywords(batch))
+        return network.init(key, batch["inputs"], **keywords_of(batch))
 
     def loss(variables, batch, context):
         options = {"train": True, "rngs": {"dropout": context.key}, "mutable": ["batch_stats"]}
         (outputs, shift, scale), updated = predict(variables, batch, **options)
-        return masked_mean(_losses(chosen, outputs, shift, scale, _filled(batch)), batch["mask"]), Aux(updated=updated)
+        return masked_mean(losses_of(chosen, outputs, shift, scale, filled(batch)), batch["mask"]), Aux(updated=updated)
 
-    return task_of(network, spec, chosen, make_learner(init, loss), predict)
+    return task_of(network, spec, chosen, make_learner(init, loss), _at_once(predict, spec, chosen))
 
 
 def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *, strength: float = 1.0) -> Task:
@@ -96,13 +111,13 @@ def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *,
     check_spec("tasks.ridge_forecasting", spec, Horizon)
     if not (isinstance(strength, int | float) and strength > 0):
         raise ValueError(f"`strength` must be a positive number, got {strength!r}")
-    network = _complete(model, spec.horizon, 1)
+    network = complete_with_sizes(model, horizon=spec.horizon, num_outputs=1)
     if not isinstance(network, NLinear) or network.normalization != "last":
         raise ValueError(f"`model` must be series.NLinear with the normalization last, got {network!r}")
     predict = predictor(network, point())
 
     def statistics(batch):
-        inputs, targets = batch["inputs"], _filled(batch)
+        inputs, targets = batch["inputs"], filled(batch)
         last = inputs[:, -1:]
         complete = jnp.all(batch["mask"], axis=1, keepdims=True)  # of each window and channel
         if "observed" in batch:
@@ -118,7 +133,7 @@ def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *,
         kernel = jax.scipy.linalg.solve(sums["xx"] + penalty, sums["xy"], assume_a="pos")
         return {"params": {"linear": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])}}}
 
-    return task_of(network, spec, point(), closed_form(statistics, solve), predict)
+    return task_of(network, spec, point(), closed_form(statistics, solve), _at_once(predict, spec, point()))
 
 
 def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
@@ -128,7 +143,7 @@ def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
     """
 
     def predict(variables: Any, batch: Any, **options: Any) -> Any:
-        keywords = {**_keywords(batch), **options}
+        keywords = {**keywords_of(batch), **options}
         if isinstance(network, Forecaster):
             return network.apply(variables, batch["inputs"], method="normalized", **keywords)
         found: Any = network.apply(variables, batch["inputs"], **keywords)
@@ -140,44 +155,54 @@ def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
     return predict
 
 
-def task_of(
-    network: nn.Module, spec: Horizon, likelihood: Likelihood, learner: Learner, predict: Callable[..., Any]
-) -> Task:
-    """Returns a forecasting task with a given learner; ``predict`` is as ``predictor`` returns it."""
+def _at_once(predict: Callable[..., Any], spec: Horizon, likelihood: Likelihood) -> Predict:
+    """Returns the forecasts of a model that predicts all steps at once; ``predict`` is as ``predictor`` returns it."""
+
+    def forecast(variables: Any, batch: Any, keys: jax.Array) -> Forecast:
+        outputs, shift, scale = predict(variables, batch)
+        chex.assert_shape(outputs, (len(batch["inputs"]), spec.horizon, spec.size, likelihood.num_outputs))
+
+        def quantiles(levels: jax.Array) -> jax.Array:
+            assert likelihood.quantiles is not None
+            return shift[..., None] + scale[..., None] * likelihood.quantiles(outputs, levels)
+
+        return Forecast(
+            point=shift + scale * likelihood.point(outputs),
+            quantiles=None if likelihood.quantiles is None else quantiles,
+            losses=lambda targets: losses_of(likelihood, outputs, shift, scale, targets),
+        )
+
+    return forecast
+
+
+def task_of(network: nn.Module, spec: Horizon, likelihood: Likelihood, learner: Learner, predict: Predict) -> Task:
+    """Returns a forecasting task with a given learner.
+
+    Evaluation gives each row its own key; the endpoint gives all rows the same key, so that equal windows have equal
+    forecasts, in any batch.
+    """
     errors_of_naive = np.asarray(spec.naive_error, np.float32)
     has_scale, has_naive = bool(np.all(errors_of_naive > 0)), spec.season <= spec.context
 
-    def forecasts(variables, batch):
-        """Returns the outputs with their shift and scale, and the point forecast."""
-        outputs, shift, scale = predict(variables, batch)
-        chex.assert_shape(outputs, (len(batch["inputs"]), spec.horizon, spec.size, likelihood.num_outputs))
-        return outputs, shift, scale, shift + scale * likelihood.point(outputs)
-
-    def quantiles(outputs, shift, scale, levels):
-        assert likelihood.quantiles is not None
-        found = likelihood.quantiles(outputs, jnp.asarray(levels, jnp.float32))
-        return shift[..., None] + scale[..., None] * found
-
-    def crps(outputs, shift, scale, targets):
+    def crps(quantiles, targets):
         """Computes twice the mean pinball loss, one level after the other to save memory."""
 
         def add(total, level):
-            found = quantiles(outputs, shift, scale, level[None])
-            return total + pinball(found, targets, level[None])[..., 0], None
+            return total + pinball(quantiles(level[None]), targets, level[None])[..., 0], None
 
         total, _ = jax.lax.scan(add, jnp.zeros_like(targets), jnp.asarray(CRPS_LEVELS, jnp.float32))
         return 2 * total / len(CRPS_LEVELS)
 
     def measure(variables, batch, key, carry):
-        targets, mask = _filled(batch), batch["mask"]
-        outputs, shift, scale, forecast = forecasts(variables, batch)
+        targets, mask = filled(batch), batch["mask"]
+        forecast, quantiles, losses = predict(variables, batch, jax.random.split(key, len(targets)))
         errors = jnp.abs(forecast - targets)
-        values = {"loss": _losses(likelihood, outputs, shift, scale, targets), "mse": errors**2, "mae": errors}
+        values = {"loss": losses(targets), "mse": errors**2, "mae": errors}
         if has_scale:
             values["mase"] = errors / jnp.broadcast_to(errors_of_naive, errors.shape)
-        if likelihood.quantiles is not None:
-            lower, upper = jnp.moveaxis(quantiles(outputs, shift, scale, INTERVAL), -1, 0)
-            values["crps"] = crps(outputs, shift, scale, targets)
+        if quantiles is not None:
+            lower, upper = jnp.moveaxis(quantiles(jnp.asarray(INTERVAL, jnp.float32)), -1, 0)
+            values["crps"] = crps(quantiles, targets)
             values["coverage_90"] = (lower <= targets) & (targets <= upper)
         metrics = {name: _mean(value, mask) for name, value in values.items()}
         if has_naive:
@@ -196,24 +221,25 @@ def task_of(
         return values * of(std) + of(mean)
 
     def standardized(variables, batch):
-        outputs, shift, scale, forecast = forecasts(variables, batch)
-        if likelihood.quantiles is None:
+        keys = jnp.broadcast_to(jax.random.key(0), (len(batch["inputs"]),))
+        forecast, quantiles, _ = predict(variables, batch, keys)
+        if quantiles is None:
             return {"forecast": forecast}
-        found = quantiles(outputs, shift, scale, INTERVAL)
+        found = quantiles(jnp.asarray(INTERVAL, jnp.float32))
         return {"forecast": forecast, "lower": found[..., 0], "upper": found[..., 1]}
 
     def endpoint(variables, batch):
         return {name: in_units(values) for name, values in standardized(variables, batch).items()}
 
     def residual(variables, batch):
-        return _filled(batch) - forecasts(variables, batch)[-1], batch["mask"]
+        return filled(batch) - standardized(variables, batch)["forecast"], batch["mask"]
 
     evaluators = {"metrics": ScheduledEvaluator(means(measure))}
     if likelihood.quantiles is None:
         intervals = residual_intervals(residual, CRPS_LEVELS, INTERVAL)
         evaluators["intervals"] = ScheduledEvaluator(intervals, ("validation", "test"), every=0)
 
-    drawn = jax.jit(lambda variables, batch: {**standardized(variables, batch), "targets": _filled(batch)})
+    drawn = jax.jit(lambda variables, batch: {**standardized(variables, batch), "targets": filled(batch)})
 
     def draw(variables, splits, key):
         predict_one = lambda batch: drawn(variables, batch)
@@ -227,34 +253,34 @@ def task_of(
         reports={"figures": draw},
         endpoints={"predict": Endpoint(endpoint, INPUTS, present=lambda outputs: {"forecasts": _table(outputs, spec)})},
         items=Items(lambda batch: len(batch["inputs"]), "window"),
-        units={"loss": "nats per value" if likelihood.scaling == "density" else "per value"},
+        units={"loss": "per value" if likelihood.scaling == "outputs" else "nats per value"},
         partition_rules=partition_rules_of(network),
     )
 
 
-def _complete(model: Model, horizon: int, num_outputs: int) -> nn.Module:
-    sizes = {"horizon": horizon, "num_outputs": num_outputs}
-    made: Any = model
-    if not isinstance(model, nn.Module):
-        known = accepted_parameters(model)  # None: any
-        if known is not None and "num_outputs" not in known and num_outputs > 1:
-            raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
-        made = call_factory(model, {name: size for name, size in sizes.items() if known is None or name in known})
-    for name, size in sizes.items():
-        if getattr(made, name, size) != size:
-            raise ValueError(f"`{name}` of the model must be {size}, got {getattr(made, name)}")
-    return made
+def check_likelihood(likelihood: Any, spec: Horizon) -> None:
+    """Raises a ValueError for an argument that is not a likelihood, or one of counts with standardized data."""
+    if not isinstance(likelihood, Likelihood):
+        got = getattr(likelihood, "__name__", repr(likelihood))
+        raise ValueError(
+            f"`likelihood` must be a series.Likelihood, such as series.gaussian(), got {got}; in a config it is "
+            '{"name": "series.gaussian"}'
+        )
+    if likelihood.scaling == "none" and spec.std is not None:
+        raise ValueError("`standardize` must be none for a likelihood of counts, got standardized data")
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> Mean:
     return Mean(masked_sum(values, mask), jnp.sum(mask, dtype=jnp.float32))
 
 
-def _keywords(batch: Any) -> dict[str, Any]:
+def keywords_of(batch: Any) -> dict[str, Any]:
     return {name: batch[name] for name in ("observed", *COVARIATES) if name in batch}
 
 
-def _losses(likelihood: Likelihood, outputs: jax.Array, shift: jax.Array, scale: jax.Array, targets: jax.Array) -> Any:
+def losses_of(
+    likelihood: Likelihood, outputs: jax.Array, shift: jax.Array, scale: jax.Array, targets: jax.Array
+) -> Any:
     """Computes the loss of each value ``[B, H, C]`` from the outputs for the normalized window."""
     if likelihood.scaling == "density":
         losses = likelihood.loss(outputs, (targets - shift) / scale)
@@ -262,7 +288,7 @@ def _losses(likelihood: Likelihood, outputs: jax.Array, shift: jax.Array, scale:
     return likelihood.loss(shift[..., None] + scale[..., None] * outputs, targets)
 
 
-def _filled(batch: Any) -> jax.Array:
+def filled(batch: Any) -> jax.Array:
     return jnp.where(batch["mask"], batch["targets"], 0)
 
 

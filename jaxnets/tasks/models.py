@@ -48,6 +48,24 @@ def complete(model: Model, spec: Any) -> nn.Module:
     return call_factory(model, {name: spec.size} if name else {})
 
 
+def complete_with_sizes(model: Model, **sizes: int) -> nn.Module:
+    """Returns the module of a factory that is called with those of these sizes that it accepts.
+
+    Raises:
+        ValueError: A module has another size, or the factory has no ``num_outputs`` and several are needed.
+    """
+    made: Any = model
+    if not isinstance(model, nn.Module):
+        known = accepted_parameters(model)  # None: any
+        if known is not None and "num_outputs" not in known and sizes["num_outputs"] > 1:
+            raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
+        made = call_factory(model, {name: size for name, size in sizes.items() if known is None or name in known})
+    for name, size in sizes.items():
+        if getattr(made, name, size) != size:
+            raise ValueError(f"`{name}` of the model must be {size}, got {getattr(made, name)}")
+    return made
+
+
 def call_factory(model: Callable[..., nn.Module], sizes: dict[str, int]) -> nn.Module:
     """Calls a factory with sizes. Raises a ``ValueError`` if the result is not a module."""
     module = model(**sizes)

@@ -41,7 +41,7 @@ def test_distributions_match_scipy(name):
     assert likelihood.num_outputs == outputs.shape[-1]
     if name == "negative_binomial":
         targets = np.float32([0, 1, 2, 5, 20, 100])
-        np.testing.assert_allclose(likelihood.loss(outputs, targets), -expected.logpmf(targets), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(likelihood.loss(outputs, targets), -expected.logpmf(targets), rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(likelihood.point(outputs), expected.mean(), rtol=1e-4)
     else:
         targets = np.float32([-30, -1, 0, 0.5, 3, 30])
@@ -53,11 +53,83 @@ def test_distributions_match_scipy(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_samples_have_the_distribution(name):
+    likelihood, outputs, reference = CASES[name]
+    count = 4000
+    many = jnp.broadcast_to(outputs, (count, *outputs.shape))
+    samples = np.asarray(jax.jit(likelihood.sample)(jax.random.key(0), many), np.float64)
+    frozen = reference(outputs)
+    for i in range(len(outputs)):
+        cdf = lambda x, i=i: frozen.cdf(np.asarray(x)[:, None])[:, i] if np.ndim(x) else frozen.cdf(x)[i]
+        if name == "negative_binomial":
+            edges = np.unique(frozen.ppf(np.linspace(0.05, 0.95, 19)[:, None])[:, i])
+            bins = np.searchsorted(edges, samples[:, i])  # up to edges[0], (edges[0], edges[1]], ...
+            probabilities = np.diff(cdf(edges), prepend=0, append=1)
+            expected = count * probabilities
+            assert stats.chisquare(np.bincount(bins, minlength=len(expected)), expected).pvalue > 1e-3
+        else:
+            assert stats.kstest(samples[:, i], cdf).pvalue > 1e-3
+    assert series.point().sample is series.quantiles().sample is None
+
+
+def counts_of_all_sizes():
+    """Returns counts, means and dispersions in float32: samples of each distribution and counts far from it."""
+    found = []
+    for dispersion in np.float32([1e-3, 1e-2, 0.1, 1, 10]):
+        for mean in np.float32([1e-3, 0.1, 1, 30, 1e3, 1e5, 1e7]):
+            size = 1 / np.float64(dispersion)
+            near = stats.nbinom(size, size / (size + mean)).rvs(10, random_state=0)
+            found += [(min(k, 1e7), mean, dispersion) for k in (*near, 0, 1, 15, 16, 1e4, 1e6, 1e7)]
+    return np.float32(found).T
+
+
+def test_negative_binomial_is_accurate_for_large_counts(float64):
+    counts, mean, dispersion = counts_of_all_sizes()
+    size = 1 / dispersion.astype(np.float64)
+    expected = stats.nbinom(size, 1 / (1 + dispersion.astype(np.float64) * mean)).logpmf(counts.astype(np.float64))
+    log_prob = jax.jit(series.negative_binomial_log_prob)
+    found = log_prob(counts, mean, dispersion)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    wide = [array.astype(np.float64) for array in (counts, mean, dispersion)]
+    np.testing.assert_allclose(log_prob(*wide), expected, rtol=1e-8, atol=1e-7)
+
+
+def test_gradients_of_the_negative_binomial_equal_finite_differences(float64):
+    counts, mean, dispersion = (jnp.asarray(array, jnp.float64) for array in counts_of_all_sizes())
+    log_prob = jax.jit(series.negative_binomial_log_prob)
+    of_logs = lambda a, b: log_prob(counts, jnp.exp(a), jnp.exp(b))
+    logs, step = (jnp.log(mean), jnp.log(dispersion)), 1e-4
+    for i in range(2):
+        moved = lambda sign, i=i: of_logs(*(each + sign * step * (i == j) for j, each in enumerate(logs)))
+        expected = (moved(1) - moved(-1)) / (2 * step)
+        found = jax.grad(lambda *given: jnp.sum(of_logs(*given)), argnums=i)(*logs)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        narrow = [each.astype(jnp.float32) for each in (counts, *logs)]
+        in_float32 = jax.grad(lambda c, *given: jnp.sum(log_prob(c, *map(jnp.exp, given))), argnums=i + 1)
+        np.testing.assert_allclose(in_float32(*narrow), found, rtol=2e-2, atol=2e-2)
+
+
+def test_negative_binomial_is_rescaled_by_its_mean_and_the_square_root():
+    """Salinas et al. 2017, section 3.3: the mean times the scale, the dispersion divided by its square root."""
+    likelihood, scale = series.negative_binomial(), np.float32([1, 9, 1e6, 4, 4, 4])
+    outputs = OUTPUTS[:, :2]
+    scaled = likelihood.rescale(outputs, scale)
+    found = np.logaddexp(0, np.asarray(scaled, np.float64))
+    expected = np.logaddexp(0, outputs.astype(np.float64)) * np.stack([scale, scale**-0.5], -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    extreme = jnp.float32([[-200, -200], [200, 200]])
+    loss = lambda o: jnp.sum(likelihood.loss(likelihood.rescale(o, scale[:2]), jnp.float32([0, 7])))
+    gradient = jax.jit(jax.grad(loss))
+    assert np.isfinite(gradient(extreme)).all()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_gradients_are_finite_at_extremes(name):
     likelihood, outputs, _ = CASES[name]
     extreme = np.concatenate([outputs, 30 * outputs, -30 * outputs])
     targets = np.abs(np.linspace(0, 50, len(extreme), dtype=np.float32).round())
-    gradient = jax.grad(lambda o: jnp.sum(likelihood.loss(o, targets)))(jnp.asarray(extreme))
+    gradient = jax.jit(jax.grad(lambda o: jnp.sum(likelihood.loss(o, targets))))(jnp.asarray(extreme))
     assert np.isfinite(gradient).all()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxnets import data
 from jaxnets.data import statistics
-from jaxnets.data.inputs import Columns, Images, Pixels, Rows
+from jaxnets.data.inputs import Columns, Images, Pixels, Rows, Windows
 from jaxnets.exported import arrays
 from jaxnets.training.errors import RunError
 from jaxnets.training.exporting import raw_inputs
@@ -166,3 +166,20 @@ def test_columns_are_standardized_as_in_the_reader():
     unscaled = Columns(("a", "b", "c"), ((), (), ()))
     assert raw_inputs.constants(unscaled) == {}
     np.testing.assert_array_equal(raw_inputs.function(unscaled)({}, {"inputs": expected})["inputs"], expected)
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_windows_are_standardized_as_in_the_reader(standardized):
+    """The weights of an export include those of the model."""
+    raw = {"inputs": 100 + NOISE, "static": 5 + NOISE[:, 0, :1]}
+    raw["inputs"][1, 2, 0] = np.nan
+    moments = statistics.moments_of(statistics.Statistics(np.zeros(3), np.float64([100, 100, 5]), np.ones(3)))
+    spec = Windows(("a", "b"), 5, 1, static=("c",), **(moments if standardized else {}))
+    expected = data.preprocess(spec, raw, ("inputs", "observed", "static"))
+    given = {name: array.astype(np.float32) for name, array in raw.items()}
+    given |= {"inputs_rest": np.zeros((*NOISE.shape, 2), np.float32)} if standardized else {}
+    weights = {**raw_inputs.constants(spec), "params/head/bias": jnp.zeros(3)}
+    found = raw_inputs.function(spec, ("observed",))(weights, given)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, atol=2e-5)
