@@ -5,15 +5,16 @@ from jaxnets.ops.host import extras
 extras.require(__name__, "train")
 
 from jaxnets.tasks.adversarial import adversarial
-from jaxnets.tasks.anomaly_detection import anomaly_detection
-from jaxnets.tasks.autoregressive_forecasting import autoregressive_forecasting
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
-from jaxnets.tasks.forecasting import forecasting, ridge_forecasting
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
-from jaxnets.tasks.step_anomaly_detection import step_anomaly_detection
+from jaxnets.tasks.series.anomaly_detection import anomaly_detection
+from jaxnets.tasks.series.autoregressive_forecasting import autoregressive_forecasting
+from jaxnets.tasks.series.forecasting import forecasting
+from jaxnets.tasks.series.ridge_forecasting import ridge_forecasting
+from jaxnets.tasks.series.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.translation import translation

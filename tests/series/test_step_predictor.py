@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from jaxnets import recurrent, series
-from jaxnets.series.moments import RIDGE
+from jaxnets.series.anomalies.moments import RIDGE
 
 RANDOM = np.random.default_rng(0)
 UPDATED, DISTANCES = jax.jit(series.updated_moments), jax.jit(series.squared_mahalanobis)

@@ -6,8 +6,8 @@ import optax
 import pytest
 
 from jaxnets import data, learning, series, tasks
-from jaxnets.tasks.forecasting import CRPS_LEVELS, INTERVAL
-from jaxnets.tasks.residual_intervals import residual_intervals
+from jaxnets.tasks.series.forecasting import CRPS_LEVELS, INTERVAL
+from jaxnets.tasks.series.residual_intervals import residual_intervals
 
 RANDOM = np.random.default_rng(0)
 STD = np.float32([[1.0, 3.0], [2.0, 0.5]])  # of each step and channel

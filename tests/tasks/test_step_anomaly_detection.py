@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from jaxnets import data, learning, series, tasks
-from jaxnets.series.moments import RIDGE
-from jaxnets.tasks.step_anomaly_detection import MOMENTS
+from jaxnets.series.anomalies.moments import RIDGE
+from jaxnets.tasks.series.step_anomaly_detection import MOMENTS
 
 CONTEXT, STEPS = 16, 24
 RANDOM = np.random.default_rng(0)

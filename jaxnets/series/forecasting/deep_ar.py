@@ -15,8 +15,8 @@ from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.lstm import lstm
 from jaxnets.recurrent.layers.rnn import StackedRNN, check_network
-from jaxnets.series.forecaster import given_covariates
-from jaxnets.series.likelihoods import Likelihood
+from jaxnets.series.forecasting.forecaster import given_covariates
+from jaxnets.series.forecasting.likelihoods import Likelihood
 from jaxnets.series.windows import mean_scale
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy import special
 
 from jaxnets.ops.array_types import Array, Float
-from jaxnets.series.likelihoods import MIN_SCALE, Likelihood, bisect
+from jaxnets.series.forecasting.likelihoods import MIN_SCALE, Likelihood, bisect
 
 MIN_MEAN = 1e-30  # of rescaled outputs, so that logarithms and their gradients are finite
 MAX_RATE = 1e9  # of sampled Poisson variables, which are int32

@@ -11,7 +11,7 @@ from jaxnets.modules.mlp import MLP
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.layers.rnn import StackedRNN, check_network
-from jaxnets.series.forecaster import COVARIATES, Forecaster
+from jaxnets.series.forecasting.forecaster import COVARIATES, Forecaster
 
 
 class WindowMLP(Forecaster):

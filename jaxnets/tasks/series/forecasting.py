@@ -15,14 +15,14 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Horizon
-from jaxnets.learning import Aux, Learner, MakeLearner, Mean, closed_form
+from jaxnets.learning import Aux, Learner, MakeLearner, Mean
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, series_figures
-from jaxnets.series import DeepAR, Forecaster, Likelihood, NLinear, pinball, point, seasonal_naive
-from jaxnets.series.forecaster import COVARIATES
+from jaxnets.series import DeepAR, Forecaster, Likelihood, pinball, point, seasonal_naive
+from jaxnets.series.forecasting.forecaster import COVARIATES
 from jaxnets.tasks.models import Model, check_spec, complete_with_sizes
-from jaxnets.tasks.residual_intervals import residual_intervals
+from jaxnets.tasks.series.residual_intervals import residual_intervals
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 INPUTS: dict[str, tuple[str, ...]] = dict.fromkeys(("inputs", "observed", *COVARIATES), ("batch",))
@@ -89,51 +89,7 @@ def forecasting(
         (outputs, shift, scale), updated = predict(variables, batch, **options)
         return masked_mean(losses_of(chosen, outputs, shift, scale, filled(batch)), batch["mask"]), Aux(updated=updated)
 
-    return task_of(network, spec, chosen, make_learner(init, loss), _at_once(predict, spec, chosen))
-
-
-def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *, strength: float = 1.0) -> Task:
-    r"""Returns the task of linear forecasting in closed form, by ridge regression, shared by all channels.
-
-    With the window relative to its last value, x, and the targets relative to the same value, y, over all windows and
-    channels of one epoch:
-
-    .. math:: W = (X^\top X + \lambda n I)^{-1} X^\top Y
-
-    where n is the number of rows. The metrics are as in ``forecasting``.
-
-    Args:
-        model: A factory of ``series.NLinear``.
-        spec: The horizon.
-        make_learner: Not used, because there is no optimizer.
-        strength: :math:`\lambda`, positive, in units of the squared inputs.
-    """
-    check_spec("tasks.ridge_forecasting", spec, Horizon)
-    if not (isinstance(strength, int | float) and strength > 0):
-        raise ValueError(f"`strength` must be a positive number, got {strength!r}")
-    network = complete_with_sizes(model, horizon=spec.horizon, num_outputs=1)
-    if not isinstance(network, NLinear) or network.normalization != "last":
-        raise ValueError(f"`model` must be series.NLinear with the normalization last, got {network!r}")
-    predict = predictor(network, point())
-
-    def statistics(batch):
-        inputs, targets = batch["inputs"], filled(batch)
-        last = inputs[:, -1:]
-        complete = jnp.all(batch["mask"], axis=1, keepdims=True)  # of each window and channel
-        if "observed" in batch:
-            complete &= jnp.all(batch["observed"], axis=1, keepdims=True)
-        rows = lambda values: jnp.swapaxes(jnp.where(complete, values - last, 0), 1, 2).reshape(-1, values.shape[1])
-        xs, ys = rows(inputs), rows(targets)
-        dot = lambda a, b: jnp.matmul(a.T, b, precision="highest")
-        return {"xx": dot(xs, xs), "xy": dot(xs, ys), "count": jnp.sum(complete, dtype=jnp.float32)}
-
-    def solve(sums):
-        penalty = strength * jnp.maximum(sums["count"], 1) * jnp.eye(len(sums["xx"]))
-        # The last column of X is 0: without the penalty the matrix would be singular.
-        kernel = jax.scipy.linalg.solve(sums["xx"] + penalty, sums["xy"], assume_a="pos")
-        return {"params": {"linear": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])}}}
-
-    return task_of(network, spec, point(), closed_form(statistics, solve), _at_once(predict, spec, point()))
+    return task_of(network, spec, chosen, make_learner(init, loss), at_once(predict, spec, chosen))
 
 
 def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
@@ -155,7 +111,7 @@ def predictor(network: nn.Module, likelihood: Likelihood) -> Callable[..., Any]:
     return predict
 
 
-def _at_once(predict: Callable[..., Any], spec: Horizon, likelihood: Likelihood) -> Predict:
+def at_once(predict: Callable[..., Any], spec: Horizon, likelihood: Likelihood) -> Predict:
     """Returns the forecasts of a model that predicts all steps at once; ``predict`` is as ``predictor`` returns it."""
 
     def forecast(variables: Any, batch: Any, keys: jax.Array) -> Forecast:

@@ -11,9 +11,9 @@ from jaxnets.learning import Aux, MakeLearner
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.masks import masked_mean
 from jaxnets.series import DeepAR, Likelihood, sample_paths, sample_quantiles, student_t
-from jaxnets.series.deep_ar import check_distribution, in_scale
-from jaxnets.tasks.forecasting import Forecast, check_likelihood, filled, keywords_of, losses_of, task_of
+from jaxnets.series.forecasting.deep_ar import check_distribution, in_scale
 from jaxnets.tasks.models import Model, check_spec, complete_with_sizes
+from jaxnets.tasks.series.forecasting import Forecast, check_likelihood, filled, keywords_of, losses_of, task_of
 from jaxnets.tasks.task import Task
 
 

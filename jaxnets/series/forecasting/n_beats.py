@@ -13,7 +13,7 @@ from jaxnets.modules.dense import Dense
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_choice, check_depth, check_integer
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.series.forecaster import Forecaster
+from jaxnets.series.forecasting.forecaster import Forecaster
 
 STACKS = ("generic", "trend", "seasonal")
 

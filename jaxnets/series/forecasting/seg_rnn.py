@@ -9,7 +9,7 @@ from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_divisor, check_integer, check_probability
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.scan import scan, step
-from jaxnets.series.forecaster import Forecaster
+from jaxnets.series.forecasting.forecaster import Forecaster
 
 
 class SegRNN(Forecaster):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxnets.convolution.models.tcn import UNIFORM
-from jaxnets.series.forecaster import Forecaster
+from jaxnets.series.forecasting.forecaster import Forecaster
 from jaxnets.series.windows import moving_average
 
 

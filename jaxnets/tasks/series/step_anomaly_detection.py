@@ -27,8 +27,8 @@ from jaxnets.series import (
     updated_moments,
     vus_pr,
 )
-from jaxnets.tasks.anomaly_detection import detection_metrics
 from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.series.anomaly_detection import detection_metrics
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 MOMENTS = "error_moments"  # the variable collection of the mean and the covariance of errors

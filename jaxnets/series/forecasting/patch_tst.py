@@ -10,7 +10,7 @@ from jaxnets.modules.dense import Dense, DenseGeneral
 from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.checks import check_depth, check_divisor, check_probability
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.series.forecaster import Forecaster
+from jaxnets.series.forecasting.forecaster import Forecaster
 from jaxnets.series.windows import patches
 
 

@@ -1,0 +1,1 @@
+"""Models of anomaly detection, moments of scores, and VUS-PR."""
