@@ -120,6 +120,23 @@ def test_scores_combine_the_error_and_the_distance_of_the_code():
     np.testing.assert_allclose(score(make(code_weight=0)), errors[:19], rtol=1e-5)
 
 
+def test_noise_is_added_in_training_only():
+    model, spec = series.RecurrentAutoencoder((5, 3)), data.Classes(("normal", "anomaly"))
+    make_learner = learning.Gradient(optax.sgd(0.0))
+    batch = {"inputs": np.float32(RANDOM.normal(size=(20, 7, 2))), "mask": np.ones(20, bool)}
+    states, losses, scores = [], [], []
+    for noise in (0, 0.5):
+        task = tasks.anomaly_detection(model, spec, make_learner, noise=noise)
+        state = task.learner.init(jax.random.key(0), batch)
+        state, metrics = jax.jit(task.learner.update)(state, batch, jax.random.key(1), jnp.int32(0))
+        states.append(task.learner.variables(state))
+        losses.append(float(metrics["loss"]))
+        scores.append(task.endpoints["predict"].function(states[-1], batch)["score"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *states)  # moments are clean
+    np.testing.assert_allclose(*scores, rtol=1e-4)
+    assert abs(losses[0] - losses[1]) > 1e-4
+
+
 def test_padding_does_not_change_scores():
     model, spec = series.RecurrentAutoencoder((6, 4)), data.Classes(("normal", "anomaly"))
     task = tasks.anomaly_detection(model, spec, learning.Gradient(optax.adam(1e-2)))
@@ -141,5 +158,7 @@ def test_wrong_arguments():
         tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, false_alarms=1)
     with pytest.raises(ValueError, match="`code_weight` must be .* at least 0, got -1"):
         tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, code_weight=-1)
+    with pytest.raises(ValueError, match="`noise` must be .* at least 0, got nan"):
+        tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, noise=float("nan"))
     with pytest.raises(ValueError, match="`hidden_sizes` must be a sequence"):
         series.RecurrentAutoencoder(4).init(jax.random.key(0), jnp.zeros((1, 5, 1)))

@@ -32,7 +32,13 @@ SHOWN = 3  # normal and anomalous series in a figure, each
 
 
 def anomaly_detection(
-    model: Model, spec: Classes, make_learner: MakeLearner, *, false_alarms: float = 0.05, code_weight: float = 1.0
+    model: Model,
+    spec: Classes,
+    make_learner: MakeLearner,
+    *,
+    false_alarms: float = 0.05,
+    code_weight: float = 1.0,
+    noise: float = 0.0,
 ) -> Task:
     r"""Returns the task of a model that reconstructs series; the anomaly score tells how unusual a series is.
 
@@ -57,6 +63,8 @@ def anomaly_detection(
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         false_alarms: The fraction of normal series that may exceed the threshold.
         code_weight: w.
+        noise: Standard deviation of normal noise that is added to the inputs in training, as in a denoising autoencoder
+            (Vincent et al. 2008).
 
     References:
         Yue and Qin, Reconstruction-Based Fault Identification Using a Combined Index, 2001.
@@ -66,13 +74,17 @@ def anomaly_detection(
         raise ValueError(f"the data of tasks.anomaly_detection must have 2 classes, got {spec.size}")
     check_fraction("false_alarms", false_alarms)
     check_number("code_weight", code_weight)
+    check_number("noise", noise)
     network = complete(model, spec)
 
-    def reconstruct(variables, batch, **options):
-        """Computes the reconstructions, the errors ``[B]`` and the codes ``[B, K]``, or None."""
+    def reconstruct(variables, batch, added=None, **options):
+        """Computes the reconstructions, the errors ``[B]`` and the codes ``[B, K]``, or None.
+
+        The model sees the inputs with ``added``, an array of their shape.
+        """
         inputs = batch["inputs"]
         lengths = {"lengths": batch["lengths"]} if "lengths" in batch else {}
-        found: Any = network.apply(variables, inputs, **lengths, **options)
+        found: Any = network.apply(variables, inputs if added is None else inputs + added, **lengths, **options)
         outputs, codes = found if isinstance(found, tuple) else (found, None)
         squares = jnp.mean((inputs - outputs) ** 2, axis=-1)
         if "lengths" not in batch:
@@ -102,10 +114,14 @@ def anomaly_detection(
         return {**variables, MOMENTS: {name: initial_moments(size)._asdict() for name, size in sizes.items()}}
 
     def loss(variables, batch, context):
-        _, errors, codes = reconstruct(variables, batch, train=True, rngs={"dropout": context.key})
+        key, added = context.key, None
+        if noise:
+            added = noise * jax.random.normal(jax.random.fold_in(key, 1), batch["inputs"].shape, batch["inputs"].dtype)
+        _, errors, codes = reconstruct(variables, batch, added, train=True, rngs={"dropout": key})
         updated = {}
         if codes is not None:
-            rows = jax.lax.stop_gradient({"code": codes, "error": errors[:, None]})
+            _, *clean = reconstruct(variables, batch) if noise else (None, errors, codes)
+            rows = jax.lax.stop_gradient({"code": clean[1], "error": clean[0][:, None]})
             moments = variables[MOMENTS]
             update = lambda name: updated_moments(Moments(**moments[name]), rows[name], batch["mask"], DECAY)._asdict()
             updated = {MOMENTS: {name: update(name) for name in rows}}
