@@ -15,6 +15,7 @@ PANELS = 6
 MAX_CHANNELS = 3  # in the figure of windows
 MAX_NAME = 20  # characters of the name of a channel
 MAX_LAGS = 48
+MAX_LINES = 10  # channels in the other figures
 
 
 def forecasts(
@@ -109,31 +110,29 @@ def _windows(examples: list[dict[str, np.ndarray]], labels: Sequence[str]) -> "F
 
 
 def _errors(rmse: np.ndarray, labels: Sequence[str]) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.5))
-    axes = figure.subplots()
-    for channel, label in enumerate(labels[:10]):
-        axes.plot(np.arange(len(rmse)) + 1, rmse[:, channel], "." if len(rmse) < 3 else "-", label=label)
-    axes.set(xlabel="step of the horizon", ylabel="root mean squared error", ylim=(0, None))
-    axes.legend(fontsize=7)
-    axes.grid(alpha=0.3)
-    figure.tight_layout()
+    figure = _lines(rmse, labels, "." if len(rmse) < 3 else "-")
+    figure.axes[0].set(xlabel="step of the horizon", ylabel="root mean squared error", ylim=(0, None))
     return figure
 
 
 def _autocorrelations(residuals: np.ndarray, labels: Sequence[str]) -> "Figure":
     """Draws the autocorrelation of the errors one step ahead ``[N, C]``; values within the band are noise."""
+    found = np.stack([autocorrelation(channel, MAX_LAGS) for channel in residuals.T[:MAX_LINES]], axis=1)
+    figure = _lines(found, labels, ".-")
+    bound = 1.96 / np.sqrt(max(len(residuals), 1))
+    figure.axes[0].axhspan(-bound, bound, color="0.85")
+    figure.axes[0].set(xlabel="lag", ylabel="autocorrelation of errors one step ahead")
+    return figure
+
+
+def _lines(values: np.ndarray, labels: Sequence[str], style: str) -> "Figure":
+    """Draws the first channels of ``[N, C]`` against 1, ..., N."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3.5))
+    figure = Figure(figsize=(5, 3.5), layout="tight")
     axes = figure.subplots()
-    for channel, label in enumerate(labels[:10]):
-        found = autocorrelation(residuals[:, channel], MAX_LAGS)
-        axes.plot(np.arange(len(found)) + 1, found, ".-", lw=0.8, label=label)
-    bound = 1.96 / np.sqrt(max(len(residuals), 1))
-    axes.axhspan(-bound, bound, color="0.85")
-    axes.set(xlabel="lag", ylabel="autocorrelation of errors one step ahead")
+    for channel, label in zip(values.T[:MAX_LINES], labels, strict=False):
+        axes.plot(np.arange(len(channel)) + 1, channel, style, lw=1, label=label)
     axes.legend(fontsize=7)
-    figure.tight_layout()
+    axes.grid(alpha=0.3)
     return figure
