@@ -22,6 +22,7 @@ from jaxnets.series.forecasting.linear import DLinear, NLinear
 from jaxnets.series.forecasting.n_beats import NBEATS, seasonal_basis, trend_basis
 from jaxnets.series.forecasting.negative_binomial import negative_binomial, negative_binomial_log_prob
 from jaxnets.series.forecasting.patch_tst import PatchTST
+from jaxnets.series.forecasting.rev_in import RevIN
 from jaxnets.series.forecasting.seg_rnn import SegRNN
 from jaxnets.series.forecasting.windowed import Memoryless, RecurrentForecaster, WindowMLP
 from jaxnets.series.inception_time import InceptionModule, InceptionTime
@@ -45,6 +46,7 @@ __all__ = [
     "PrincipalComponents",
     "RecurrentAutoencoder",
     "RecurrentForecaster",
+    "RevIN",
     "Rocket",
     "SegRNN",
     "StepPredictor",

@@ -27,16 +27,21 @@ def objective(output):
 
 
 class RevIN(nn.Module):
-    """Reversible instance normalization (Kim et al. 2022), without affine parameters, around a map of the window."""
+    """Reversible instance normalization (Kim et al. 2022), around a map of the window."""
 
-    def __init__(self, inner):
+    def __init__(self, inner, affine=False):
         super().__init__()
         self.inner = inner
+        if affine:
+            self.scale, self.bias = nn.Parameter(torch.rand(C) + 0.5), nn.Parameter(torch.randn(C))
 
     def forward(self, x):
         mean = x.mean(1, keepdim=True).detach()
         std = torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5).detach()
-        return self.inner((x - mean) / std) * std + mean
+        if not hasattr(self, "scale"):
+            return self.inner((x - mean) / std) * std + mean
+        y = self.inner((x - mean) / std * self.scale + self.bias)
+        return (y - self.bias) / (self.scale + 1e-5**2) * std + mean
 
 
 class NLinear(nn.Module):
@@ -175,6 +180,7 @@ def main():
         "segrnn": SegRNN(),
         "patchtst": RevIN(PatchTST()),
         "inception": InceptionTime(),
+        "revin": RevIN(DLinear(), affine=True),
     }
     arrays = {}
     for name, model in models.items():

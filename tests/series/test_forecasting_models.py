@@ -17,6 +17,7 @@ H, PATCHES, WIDTH, HEADS, SEGMENT, HIDDEN = 12, 6, 8, 2, 6, 8
 MODELS = {
     "nlinear": series.NLinear(H),
     "dlinear": series.DLinear(H, window=5),
+    "revin": series.RevIN(H, model=functools.partial(series.DLinear, window=5)),
     "segrnn": series.SegRNN(H, segment=SEGMENT, hidden_size=HIDDEN),
     "patchtst": series.PatchTST(
         H, patch=8, stride=4, embed_dim=WIDTH, num_heads=HEADS, mlp_dim=16, num_layers=2, dropout=0.5
@@ -46,6 +47,9 @@ def from_torch(name, state):
     """Returns the variables of a model from the state dict, or the gradients, of its twin."""
     if name in ("nlinear", "dlinear"):
         return {"params": {layer: dense(state, layer) for layer in sorted({key.split(".")[0] for key in state})}}
+    if name == "revin":
+        inner = from_torch("dlinear", {key: value for key, value in state.items() if "." in key})["params"]
+        return {"params": {"model": inner, "scale": state["scale"], "bias": state["bias"]}}
     if name == "segrnn":
         gru = {key.removeprefix("rnn."): value for key, value in state.items() if key.startswith("rnn.")}
         cell = weights.from_torch(gru)["layer_0"]["cell"]

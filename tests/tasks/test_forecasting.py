@@ -1,5 +1,7 @@
 """Forecasting: metrics, ridge regression in closed form, likelihoods, predictions and figures."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -171,6 +173,15 @@ def test_wrong_combinations_are_rejected(dataset):
         (
             lambda: tasks.ridge_forecasting(series.DLinear, dataset.spec, None),
             "`model` must be series.NLinear with the normalization last",
+        ),
+        (
+            lambda: tasks.forecasting(
+                functools.partial(series.RevIN, model=series.DLinear),
+                dataset.spec,
+                make_learner,
+                likelihood=series.gaussian(),
+            ),
+            "`likelihood` must be of points or quantiles for series.RevIN, got a distribution",
         ),
         (
             lambda: tasks.forecasting(series.NLinear(3), dataset.spec, make_learner),
