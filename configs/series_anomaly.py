@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict] = {
 
 def get_config(variant: str = "") -> dict:
     return {
-        "task": "tasks.anomaly_detection",
+        "task": {"name": "tasks.anomaly_detection", "noise": 0.2},
         "data": SERIES,
         "model": {"name": "series.RecurrentAutoencoder"},
         "optimizer": {"learning_rate": 3e-3, "warmup_steps": 50},
