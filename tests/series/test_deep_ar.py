@@ -119,6 +119,7 @@ def identity(hidden_size):
     )
 
 
+@pytest.mark.slow
 def test_sample_paths_of_an_autoregressive_process_have_its_moments():
     """x_t = a x_{t-1} + s e_t has mean a^h x_T and variance s^2 (1 - a^2h) / (1 - a^2) after h steps."""
     coefficient, std, steps, count = 0.8, 0.5, 6, 20_000
@@ -180,6 +181,7 @@ def test_missing_values_have_no_effect(variables):
     assert not np.any(np.where(OBSERVED, 0, of_xs)) and not np.any(np.where(KNOWN, 0, of_ys)) and np.any(of_ys)
 
 
+@pytest.mark.slow
 def test_permuted_series_have_permuted_paths(plain):
     keys, order = jax.random.split(jax.random.key(0), 3), np.array([2, 0, 1])
     likelihood = series.student_t()

@@ -95,6 +95,7 @@ def test_negative_binomial_is_accurate_for_large_counts(float64):
     np.testing.assert_allclose(log_prob(*wide), expected, rtol=1e-8, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_negative_binomial_equal_finite_differences(float64):
     counts, mean, dispersion = (jnp.asarray(array, jnp.float64) for array in counts_of_all_sizes())
     log_prob = jax.jit(series.negative_binomial_log_prob)

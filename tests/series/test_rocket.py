@@ -84,6 +84,7 @@ def test_kernels_are_drawn_as_in_the_paper():
     assert abs(biases).max() <= 1 and abs(biases.mean()) < 0.03
 
 
+@pytest.mark.slow
 def test_learns_two_frequencies(tmp_path):
     def waves(rows):
         labels = np.arange(rows) % 2

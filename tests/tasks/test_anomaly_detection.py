@@ -120,6 +120,7 @@ def test_scores_combine_the_error_and_the_distance_of_the_code():
     np.testing.assert_allclose(score(make(code_weight=0)), errors[:19], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_noise_is_added_in_training_only():
     model, spec = series.RecurrentAutoencoder((5, 3)), data.Classes(("normal", "anomaly"))
     make_learner = learning.Gradient(optax.sgd(0.0))
