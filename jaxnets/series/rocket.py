@@ -16,6 +16,7 @@ from jaxnets.ops.ridge import ridge
 from jaxnets.series.windows import window_moments
 
 SIZES = (7, 9, 11)  # lengths of kernels
+CONSTANT = 1e-6  # largest standard deviation of a constant feature, relative to its largest value
 ROWS = 64  # series at a time, to save memory
 STRENGTHS = tuple(np.logspace(-3, 3, 10).tolist())  # as in the paper
 
@@ -185,7 +186,8 @@ class Rocket(nn.Module):
         params, mask = variables["params"], batch["mask"]
         features = _features(batch["inputs"], Kernels(**params["kernels"]), batch.get("lengths"))
         std = jnp.std(features, axis=0, where=mask[:, None])
-        scale = jnp.where(std > 0, std, 1)
+        largest = jnp.max(jnp.abs(features), axis=0, where=mask[:, None], initial=0)
+        scale = jnp.where(std > CONSTANT * largest, std, 1)  # of a constant channel, only rounding errors vary
         targets = 2 * jax.nn.one_hot(jnp.where(mask, batch["targets"], 0), self.num_outputs) - 1
         found = ridge(features / scale[None], targets, jnp.asarray(self.strengths, jnp.float32), mask)
         return {"params": {**params, "scale": scale, "kernel": found.kernel, "bias": found.bias}}

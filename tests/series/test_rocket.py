@@ -84,6 +84,17 @@ def test_kernels_are_drawn_as_in_the_paper():
     assert abs(biases).max() <= 1 and abs(biases.mean()) < 0.03
 
 
+def test_constant_channels_are_not_amplified():
+    xs = RANDOM.normal(size=(20, 30, 2)).astype(np.float32)
+    xs[..., 1] = 3.1
+    model = series.Rocket(2, num_kernels=60)
+    batch = {"inputs": xs, "targets": np.arange(20) % 2, "mask": np.ones(20, bool)}
+    variables = jax.jit(model.fit)(model.init(jax.random.key(0), xs), batch)
+    assert np.min(variables["params"]["scale"]) > 1e-4
+    xs[..., 1] += 0.1 * RANDOM.normal(size=(20, 30))  # it varies later
+    assert np.max(np.abs(model.apply(variables, xs))) < 10
+
+
 @pytest.mark.slow
 def test_learns_two_frequencies(tmp_path):
     def waves(rows):
