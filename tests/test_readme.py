@@ -169,6 +169,13 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
             pixels = np.random.default_rng(i).integers(0, 256, (9, 7, 3), np.uint8)
             PIL.Image.fromarray(pixels).save(tmp_path / "my_images" / name / f"{i}.png")
     np.savez(tmp_path / "my.npz", x=np.random.default_rng(0).integers(0, 17, (5, 8, 8)))
+    hours = np.datetime64("2024-01-01T00") + np.arange(1600)
+    pressure = [f"{hour},{10 + n % 24}" for n, hour in enumerate(hours)]
+    (tmp_path / "pump.csv").write_text(
+        "date,pressure,anomaly\n"
+        + "".join(f"{row},{int(n % 100 == 7 and n > 1400)}\n" for n, row in enumerate(pressure))
+    )
+    (tmp_path / "new.csv").write_text("\n".join(["date,pressure", *pressure[:300]]))
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in sorted(commands, key=lambda command: "jaxnets.train" not in command):  # runs first, then their uses
         arguments = shlex.split(command, comments=True)[2:]
