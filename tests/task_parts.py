@@ -38,3 +38,14 @@ def means(task, variables, batch) -> dict[str, float]:
 def figures(task, variables, batches) -> dict[str, Any]:
     """Returns the figures of a task for batches of the validation split."""
     return task.reports["figures"](variables, {"validation": batches}, jax.random.key(0))
+
+
+def detected(task, variables, dataset, *splits):
+    """Returns the metrics of the evaluator ``detection`` over splits of a dataset."""
+    evaluator, sums = task.evaluators["detection"].evaluator, {}
+    measure = jax.jit(evaluator.measure)
+    for split in splits:
+        for i in range(len(dataset.splits[split])):
+            outputs = measure(variables, dataset.splits[split][i], jax.random.key(0), ())[0]
+            sums[split] = evaluator.add(sums.get(split), outputs)
+    return evaluator.compute(sums)

@@ -23,8 +23,26 @@ class Classes:
         return len(self.names)
 
 
+class _Standardized:
+    """Properties of specs of numbers that may be standardized."""
+
+    names: tuple[str, ...]
+    origin: tuple[float, ...] | None
+    offset: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """Statistics that standardize the numbers; None if they are not standardized."""
+        return statistics_of(self.origin, self.offset, self.std)
+
+
 @dataclasses.dataclass(frozen=True)
-class Quantities:
+class Quantities(_Standardized):
     """Spec of targets that are float32 quantities ``[..., Q]``.
 
     Targets are standardized if ``std`` is given: ``(quantity - mean) / std`` with ``mean = origin + offset``, as in
@@ -46,23 +64,14 @@ class Quantities:
         check_moments(self.origin, self.offset, self.std, len(self.names))
 
     @property
-    def size(self) -> int:
-        return len(self.names)
-
-    @property
     def scale(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Mean and standard deviation of the data, float64 ``[Q]``; None if targets are not standardized."""
         known = self.statistics
         return None if known is None else (known.origin + known.offset, known.std)
 
-    @property
-    def statistics(self) -> Statistics | None:
-        """Statistics that standardize the targets; None if targets are not standardized."""
-        return statistics_of(self.origin, self.offset, self.std)
-
 
 @dataclasses.dataclass(frozen=True)
-class Horizon:
+class Horizon(_Standardized):
     """Spec of targets that are the next steps of a series, float32 ``[B, H, C]``, standardized as in ``Quantities``.
 
     Attributes:
@@ -92,18 +101,9 @@ class Horizon:
             raise ValueError(f"`naive_error` must be {len(self.names)} nonnegative numbers, got {self.naive_error}")
         check_moments(self.origin, self.offset, self.std, len(self.names))
 
-    @property
-    def size(self) -> int:
-        return len(self.names)
-
-    @property
-    def statistics(self) -> Statistics | None:
-        """Statistics that standardize the targets; None if targets are not standardized."""
-        return statistics_of(self.origin, self.offset, self.std)
-
 
 @dataclasses.dataclass(frozen=True)
-class LabeledSteps:
+class LabeledSteps(_Standardized):
     """Spec of the steps of series with labels, True for an anomaly, bool ``[B, S]``.
 
     The series are float32 ``[B, T + S, C]``, standardized as in ``Quantities``.
@@ -126,15 +126,6 @@ class LabeledSteps:
         if not all(type(size) is int and size > 0 for size in (self.context, self.steps)):
             raise ValueError(f"`context` and `steps` must be positive integers, got {self.context}, {self.steps}")
         check_moments(self.origin, self.offset, self.std, len(self.names))
-
-    @property
-    def size(self) -> int:
-        return len(self.names)
-
-    @property
-    def statistics(self) -> Statistics | None:
-        """Statistics that standardize the series; None if they are not standardized."""
-        return statistics_of(self.origin, self.offset, self.std)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,7 +61,7 @@ def fitted(init: Callable[[jax.Array, Any], Any], fit: Callable[[Any, Any], Any]
 
     Args:
         init: ``(key, batch) -> variables``, before the fit.
-        fit: ``(variables, batch) -> variables``. It must keep what it reads from the variables.
+        fit: ``(variables, batch) -> variables``. The result must contain, unchanged, all variables that it reads.
     """
 
     def init_state(key, batch, variables=None):

@@ -136,8 +136,7 @@ class Rocket(nn.Module):
     """Features of random kernels with a linear classifier, which is fitted in closed form by ``ridge``.
 
     Each series is standardized. Features are divided by their standard deviations over the training data, and classes
-    are -1 and 1. The penalty is chosen by leave-one-out errors. A series has about 20 times as many features as it has
-    steps, so that training takes seconds where networks take minutes.
+    are -1 and 1. The penalty is chosen by leave-one-out errors.
 
     Parameters: ``kernels`` with ``weights`` and ``biases``, which are random; ``scale [2 K]``, ``kernel`` and ``bias``.
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from task_parts import detected
 
 from jaxnets import data, learning, recurrent, series, tasks
 
@@ -59,16 +60,6 @@ def test_unknown_label_is_rejected(path):
         data.series_anomalies(path, normal="N")
 
 
-def evaluated(task, variables, dataset, *splits):
-    evaluator, sums = task.evaluators["detection"].evaluator, {}
-    measure = jax.jit(evaluator.measure)
-    for split in splits:
-        for i in range(len(dataset.splits[split])):
-            outputs = measure(variables, dataset.splits[split][i], jax.random.key(0), ())[0]
-            sums[split] = evaluator.add(sums.get(split), outputs)
-    return evaluator.compute(sums)
-
-
 def test_anomalies_are_found_and_metrics_equal_sklearn(path):
     dataset = data.series_anomalies(path, normal="1", batch_size=32)
     model = series.RecurrentAutoencoder((24, 12), recurrent.gru)
@@ -78,7 +69,7 @@ def test_anomalies_are_found_and_metrics_equal_sklearn(path):
     for step in range(150):
         state, _ = update(state, dataset.train[step], jax.random.key(step), step)
     variables = task.learner.variables(state)
-    found = evaluated(task, variables, dataset, "validation", "test")
+    found = detected(task, variables, dataset, "validation", "test")
     score = lambda split: np.asarray(
         task.endpoints["predict"].function(variables, all_rows(dataset.splits[split]))["score"], np.float64
     )
@@ -93,7 +84,7 @@ def test_anomalies_are_found_and_metrics_equal_sklearn(path):
     }
     assert found == pytest.approx(expected, abs=1e-6)
     assert found["test/auroc"] > 0.95
-    assert evaluated(task, variables, dataset, "test").keys() == expected.keys() - {"test/f1", "test/accuracy"}
+    assert detected(task, variables, dataset, "test").keys() == expected.keys() - {"test/f1", "test/accuracy"}
     figure = task.reports["figures"](variables, dataset.splits, jax.random.key(0))["reconstructions"]
     assert [axes.get_title().partition(",")[0] for axes in figure.axes] == ["normal"] * 3 + ["anomaly"] * 3
 

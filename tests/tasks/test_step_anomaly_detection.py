@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from task_parts import detected
 
 from jaxnets import data, learning, series, tasks
 from jaxnets.series.anomalies.moments import RIDGE
@@ -59,16 +60,6 @@ def run(dataset, compiled):
     return task, task.learner.variables(state)
 
 
-def evaluated(task, variables, dataset, *splits):
-    evaluator, sums = task.evaluators["detection"].evaluator, {}
-    measure = jax.jit(evaluator.measure)
-    for split in splits:
-        for i in range(len(dataset.splits[split])):
-            outputs = measure(variables, dataset.splits[split][i], jax.random.key(0), ())[0]
-            sums[split] = evaluator.add(sums.get(split), outputs)
-    return evaluator.compute(sums)
-
-
 def all_scores(task, variables, dataset, split):
     """Returns the scores and labels of the unmasked steps, and the index of their series."""
     score, parts = jax.jit(task.endpoints["predict"].function), []
@@ -82,7 +73,7 @@ def all_scores(task, variables, dataset, split):
 
 def test_anomalies_are_found_and_metrics_equal_sklearn(run, dataset):
     task, variables = run
-    found = evaluated(task, variables, dataset, "validation", "test")
+    found = detected(task, variables, dataset, "validation", "test")
     scores, labels, index = all_scores(task, variables, dataset, "test")
     normal, none, _ = all_scores(task, variables, dataset, "validation")
     assert not none.any() and len(normal) == 2 * 100 - 4 and len(scores) == 500
@@ -99,7 +90,7 @@ def test_anomalies_are_found_and_metrics_equal_sklearn(run, dataset):
     assert found["test/auroc"] > 0.95 and found["test/vus_pr"] > 0.8
     assert roc_auc_score(labels[:250], scores[:250]) > 0.95  # the spike
     assert roc_auc_score(labels[250:], scores[250:]) > 0.95  # the change of frequency
-    assert evaluated(task, variables, dataset, "test").keys() == expected.keys() - {"test/f1", "test/accuracy"}
+    assert detected(task, variables, dataset, "test").keys() == expected.keys() - {"test/f1", "test/accuracy"}
 
 
 def test_scores_are_mahalanobis_distances_of_aligned_errors(run, dataset):
@@ -121,10 +112,10 @@ def test_scores_are_mahalanobis_distances_of_aligned_errors(run, dataset):
 
 def test_metrics_do_not_depend_on_the_batch_size(run, path, dataset):
     task, variables = run
-    found = evaluated(task, variables, dataset, "validation", "test")
+    found = detected(task, variables, dataset, "validation", "test")
     for batch_size in (1, 7):
         other = read(path, batch_size=batch_size)
-        assert evaluated(task, variables, other, "validation", "test") == pytest.approx(found, abs=1e-5)
+        assert detected(task, variables, other, "validation", "test") == pytest.approx(found, abs=1e-5)
 
 
 def test_padding_labels_and_masks_do_not_change_scores(run, dataset):
@@ -172,7 +163,7 @@ def test_a_test_part_without_anomalies_has_no_areas(run, path, tmp_path):
     arrays["anomaly"][:] = False
     np.savez(tmp_path / "b.npz", **arrays)
     task, variables = run
-    found = evaluated(task, variables, read(str(tmp_path / "b.npz")), "validation", "test")
+    found = detected(task, variables, read(str(tmp_path / "b.npz")), "validation", "test")
     assert found.keys() == {"test/base_rate", "test/f1", "test/accuracy"} and found["test/base_rate"] == 0
 
 

@@ -21,7 +21,7 @@ class Forecaster(nn.Module):
 
     The window is normalized, ``forecast`` is applied, and the normalization is undone. A subclass defines
     ``forecast(xs [B, T, C], *, train=False, **covariates) -> [B, H, C, K]`` and ``covariates``, the names of those that
-    it uses.
+    it uses; and ``distributions`` = False if its outputs cannot be the parameters of a distribution.
 
     Attributes:
         horizon: H, the number of steps to forecast.
@@ -37,6 +37,7 @@ class Forecaster(nn.Module):
     dtype: Dtype = jnp.float32
     forecast: ClassVar[Callable[..., jax.Array]]
     covariates: ClassVar[tuple[str, ...]] = ()
+    distributions: ClassVar[bool] = True
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
 """Reversible instance normalization with affine parameters (RevIN, Kim et al. 2022)."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ class RevIN(Forecaster):
     """
 
     normalization: str = "standardize"
+    distributions: ClassVar[bool] = False
     model: Callable[..., Forecaster] | None = None
 
     @nn.compact

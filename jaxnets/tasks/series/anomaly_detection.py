@@ -5,6 +5,7 @@ A batch is a dict: ``inputs`` float32 ``[B, T, D]``; ``lengths`` int32 ``[B]`` i
 """
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -28,6 +29,7 @@ INPUTS = {"inputs": ("batch", "length"), "lengths": ("batch",)}
 MOMENTS = "score_moments"  # the variable collection of the moments of codes and errors
 DECAY = 0.95  # of the weight of the moments per update: the codes of early training are forgotten
 MIN_ERROR = 1e-12
+Metrics = Callable[[np.ndarray, np.ndarray, float], dict[str, float]]
 SHOWN = 3  # normal and anomalous series in a figure, each
 
 
@@ -166,27 +168,35 @@ def anomaly_detection(
     )
 
 
-def detection(score: Any, false_alarms: float) -> Evaluator:
-    """Creates the evaluator of anomaly scores; the threshold is a quantile of the scores of the validation split.
+def detection(score: Any, false_alarms: float, metrics: Metrics | None = None) -> Evaluator:
+    """Creates the evaluator of anomaly scores; the threshold is that of the validation split.
 
     Args:
-        score: ``(variables, batch) -> (scores, targets, mask)``, each ``[B]``; targets are 1 for an anomaly.
-        false_alarms: The fraction of the validation split above the threshold.
+        score: ``(variables, batch) -> (scores, targets, mask)`` as in ``learning.evaluators``. Targets, or their first
+            column, are 1 for an anomaly.
+        false_alarms: The fraction of the normal scores of the validation split above the threshold.
+        metrics: ``(scores, targets, threshold) -> {name: value}``; None: ``detection_metrics``.
     """
+    measure = metrics or detection_metrics
 
     def compute(splits):
         threshold = math.nan
         if "validation" in splits:
             scores, targets = splits["validation"]
-            threshold = float(np.quantile(scores[targets == 0], 1 - false_alarms)) if np.any(targets == 0) else math.nan
-        found: dict[str, float] = {}
-        for name, (scores, targets) in splits.items():
-            if name != "validation":
-                metrics = detection_metrics(scores, targets, threshold)
-                found |= {f"{name}/{key}": value for key, value in metrics.items()}
-        return found
+            threshold = threshold_of(scores[targets.reshape(len(targets), -1)[:, 0] == 0], false_alarms)
+        return {
+            f"{split}/{name}": value
+            for split, (scores, targets) in splits.items()
+            if split != "validation"
+            for name, value in measure(scores, targets, threshold).items()
+        }
 
     return from_scores_of_splits(score, compute)
+
+
+def threshold_of(scores: np.ndarray, false_alarms: float) -> float:
+    """Returns the quantile ``1 - false_alarms`` of normal scores; NaN if there is none."""
+    return float(np.quantile(scores, 1 - false_alarms)) if len(scores) else math.nan
 
 
 def detection_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float) -> dict[str, float]:

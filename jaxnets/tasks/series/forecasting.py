@@ -19,7 +19,7 @@ from jaxnets.learning import Aux, Learner, MakeLearner, Mean
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, series_figures
-from jaxnets.series import DeepAR, Forecaster, Likelihood, RevIN, pinball, point, seasonal_naive
+from jaxnets.series import DeepAR, Forecaster, Likelihood, pinball, point, seasonal_naive
 from jaxnets.series.forecasting.forecaster import COVARIATES
 from jaxnets.tasks.models import Model, check_spec, complete_with_sizes
 from jaxnets.tasks.series.residual_intervals import residual_intervals
@@ -79,8 +79,9 @@ def forecasting(
         raise ValueError("`task` must be tasks.autoregressive_forecasting for series.DeepAR, got tasks.forecasting")
     if chosen.scaling == "none" and getattr(network, "normalization", "none") != "none":
         raise ValueError(f"`normalization` must be none for a likelihood of counts, got {network.normalization!r}")
-    if chosen.scaling == "density" and isinstance(network, RevIN):
-        raise ValueError("`likelihood` must be of points or quantiles for series.RevIN, got a distribution")
+    if chosen.scaling == "density" and not getattr(network, "distributions", True):
+        name = type(network).__name__
+        raise ValueError(f"`likelihood` must be of points or quantiles for series.{name}, got a distribution")
     predict = predictor(network, chosen)
 
     def init(key, batch):

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxnets.learning import Evaluator
 from jaxnets.learning.evaluators import from_scores_of_splits
+from jaxnets.ops.host import extras
 
 Residuals = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -41,6 +42,9 @@ def residual_intervals(
         return errors, mask, jnp.any(mask, axis=(1, 2))
 
     def compute(splits: Residuals) -> dict[str, float]:
+        extras.require(__name__, "train")
+        from sklearn.metrics import mean_pinball_loss  # the import takes a second
+
         if "validation" not in splits:
             return {}
         reference = np.where(splits["validation"][1], splits["validation"][0].astype(np.float64), np.nan)
@@ -54,14 +58,12 @@ def residual_intervals(
             if name == "validation" or not known.any():
                 continue
             inside = ((lower <= errors) & (errors <= upper))[known]
-            losses = [_pinball(errors, *pair)[known].mean() for pair in zip(quantiles, levels, strict=True)]
+            losses = [
+                mean_pinball_loss(errors[known], np.broadcast_to(values, errors.shape)[known], alpha=level)
+                for values, level in zip(quantiles, levels, strict=True)
+            ]
             found[f"{name}/residual_crps"] = 2 * float(np.mean(losses))
             found[f"{name}/residual_coverage_90"] = float(inside.mean())
         return found
 
     return from_scores_of_splits(score, compute)
-
-
-def _pinball(values: np.ndarray, quantile: np.ndarray, level: float) -> np.ndarray:
-    errors = values - quantile
-    return np.maximum(level * errors, (level - 1) * errors)

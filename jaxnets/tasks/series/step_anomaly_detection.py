@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxnets.data.targets import LabeledSteps
 from jaxnets.learning import Aux, MakeLearner, Mean
-from jaxnets.learning.evaluators import ScheduledEvaluator, from_scores_of_splits, means
+from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.checks import check_fraction, check_integer
 from jaxnets.ops.masks import masked_mean, masked_sum
 from jaxnets.reports import Table, anomaly_figures
@@ -28,7 +28,7 @@ from jaxnets.series import (
     vus_pr,
 )
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.series.anomaly_detection import detection_metrics
+from jaxnets.tasks.series.anomaly_detection import detection, detection_metrics, threshold_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 MOMENTS = "error_moments"  # the variable collection of the mean and the covariance of errors
@@ -117,14 +117,8 @@ def step_anomaly_detection(
         series = jnp.broadcast_to(batch["series"][:, None], batch["labels"].shape)
         return scores_of(variables, batch), jnp.stack([batch["labels"].astype(jnp.int32), series], -1), batch["mask"]
 
-    def compute(splits):
-        threshold = _threshold(splits["validation"][0], false_alarms) if "validation" in splits else math.nan
-        return {
-            f"{split}/{name}": value
-            for split, (scores, targets) in splits.items()
-            if split != "validation"
-            for name, value in step_metrics(scores, targets[:, 0], targets[:, 1], threshold, max_buffer).items()
-        }
+    def metrics(scores, targets, threshold):
+        return step_metrics(scores, targets[:, 0], targets[:, 1], threshold, max_buffer)
 
     compiled = jax.jit(scores_of)
 
@@ -132,14 +126,14 @@ def step_anomaly_detection(
         score = lambda batch: np.asarray(compiled(variables, batch))
         normal = anomaly_figures.scored_steps(score, splits["validation"])
         shown = anomaly_figures.scored_steps(score, splits["test"]) if "test" in splits else normal
-        threshold = _threshold(normal.scores, false_alarms)
+        threshold = threshold_of(normal.scores, false_alarms)
         return {"scores": anomaly_figures.scores_over_time(shown, threshold, spec.names, spec.statistics)}
 
     return Task(
         learner=make_learner(init, loss),
         evaluators={
             "metrics": ScheduledEvaluator(means(measure)),
-            "detection": ScheduledEvaluator(from_scores_of_splits(ranked, compute), ("validation", "test"), every=0),
+            "detection": ScheduledEvaluator(detection(ranked, false_alarms, metrics), ("validation", "test"), every=0),
         },
         objective=("validation/loss", "min"),
         reports={"figures": draw},
@@ -172,10 +166,6 @@ def step_metrics(
 def _squares(errors: jax.Array) -> jax.Array:
     """Computes the mean squared error of each step, ``[B, S]``."""
     return jnp.mean(errors**2, axis=(2, 3))
-
-
-def _threshold(scores: np.ndarray, false_alarms: float) -> float:
-    return float(np.quantile(scores, 1 - false_alarms)) if len(scores) else math.nan
 
 
 def _table(outputs: dict[str, Any]) -> Table:
