@@ -23,6 +23,7 @@ class Dataset(NamedTuple):
         description: One line for the user.
         read_part: Replacement of ``part`` for a source that can skip the other rows; None if it cannot.
         inputs: Preprocessing of the raw inputs, saved with the run; None if batches hold raw inputs.
+        train_rows: Number of training rows; None if they are generated or cut from a stream.
     """
 
     splits: dict[str, grain.MapDataset]
@@ -31,6 +32,7 @@ class Dataset(NamedTuple):
     description: str
     read_part: "Callable[[SelectRows], Dataset] | None" = None
     inputs: Inputs | None = None
+    train_rows: int | None = None
 
     @property
     def train(self) -> grain.MapDataset:

@@ -50,6 +50,7 @@ def closed_form(statistics: Callable[[Any], Any], solve: Callable[[Any], Any]) -
         update=update,
         variables=lambda state: state.variables,
         layout=lambda state: ClosedFormState("replicated", "parameters"),
+        closed_form=True,
     )
 
 
@@ -81,6 +82,8 @@ def fitted(init: Callable[[jax.Array, Any], Any], fit: Callable[[Any, Any], Any]
         update=update,
         variables=lambda state: state,
         layout=lambda state: "replicated",
+        closed_form=True,
+        full_batch=True,
     )
 
 

@@ -25,6 +25,9 @@ class Learner(NamedTuple):
             parameters), ``"rows"`` (the first axis is the batch axis) or ``"replicated"``.
         observe: ``(state, metrics) -> (state, metrics)``, called after scheduled evaluations, for example to reduce
             the learning rate on a plateau. The returned metrics are logged. None: not called.
+        closed_form: Whether the variables are a solution in closed form. Settings of gradient descent, such as
+            frozen parameters and moving averages, do not apply to it.
+        full_batch: Whether each batch must hold all training rows.
     """
 
     init: Callable[..., Any]
@@ -32,6 +35,8 @@ class Learner(NamedTuple):
     variables: Callable[[Any], Any]
     layout: Callable[[Any], Any]
     observe: Callable[[Any, dict[str, float]], tuple[Any, dict[str, jax.Array]]] | None = None
+    closed_form: bool = False
+    full_batch: bool = False
 
 
 class Context(NamedTuple):

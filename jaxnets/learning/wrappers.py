@@ -24,8 +24,10 @@ def with_ema(learner: Learner, decay: float, *, trainable: PathFilter | None = N
         trainable: As in ``gradient``. Frozen parameters are copied exactly.
 
     Raises:
-        ValueError: ``decay`` is out of range.
+        ValueError: ``decay`` is out of range, or the learner is a solution in closed form.
     """
+    if learner.closed_form:
+        raise ValueError("`learner` must not be a solution in closed form, which a moving average would only blur")
     if not 0 <= decay < 1:
         raise ValueError(f"`decay` must be in [0, 1), got {decay}")
 
@@ -82,7 +84,7 @@ def skip_nonfinite(learner: Learner) -> Learner:
         new, logged = learner.observe(state.state, metrics)
         return state._replace(state=new), logged
 
-    return Learner(
+    return learner._replace(
         init=init,
         update=update,
         variables=lambda state: learner.variables(state.state),

@@ -70,7 +70,10 @@ def random_kernels(key: jax.Array, num_kernels: int, length: int, channels: int)
 
 
 def rocket_features(
-    xs: Float[Array, "B T D"], kernels: Kernels, lengths: Integer[Array, " B"] | None = None
+    xs: Float[Array, "B T D"],
+    kernels: Kernels,
+    lengths: Integer[Array, " B"] | None = None,
+    training_length: int | None = None,
 ) -> Float[Array, "B {2*K}"]:
     r"""Computes two features per kernel: the fraction of positive outputs, and the largest output.
 
@@ -85,13 +88,14 @@ def rocket_features(
 
     Args:
         xs: Series, usually standardized one by one.
-        kernels: Of ``random_kernels`` for the same T and D.
+        kernels: Of ``random_kernels`` for the same D.
         lengths: Valid steps of each series; None: all. A kernel without outputs has the features 0.
+        training_length: T of ``random_kernels``, which determines the dilations; None: that of ``xs``.
     """
     check_floating("xs", xs, "[B, T, D]", 3)
     length, half = xs.shape[1], SIZES[-1] // 2
     lengths = jnp.full(len(xs), length) if lengths is None else jnp.asarray(lengths)
-    groups = _groups(len(kernels.biases), length)
+    groups = _groups(len(kernels.biases), length if training_length is None else training_length)
 
     def of_one(row: tuple[jax.Array, jax.Array]) -> jax.Array:
         x, size = row
@@ -139,6 +143,8 @@ class Rocket(nn.Module):
     are -1 and 1. The penalty is chosen by leave-one-out errors.
 
     Parameters: ``kernels`` with ``weights`` and ``biases``, which are random; ``scale [2 K]``, ``kernel`` and ``bias``.
+    The collection ``constants`` has ``steps [T]``, whose length is that of the training series: it determines the
+    dilations for series of any length.
 
     Attributes:
         num_outputs: C, classes.
@@ -157,7 +163,7 @@ class Rocket(nn.Module):
         """Computes the scores of classes.
 
         Args:
-            xs: ``[B, T, D]`` with the T and the D of the training data.
+            xs: ``[B, T, D]`` with the D of the training data.
             lengths: Integers ``[B]``, the valid steps of each series; None: all steps are valid.
             train: Ignored.
 
@@ -169,10 +175,11 @@ class Rocket(nn.Module):
         check_floating("xs", xs, "[B, T, D]", 3)
         drawn = lambda key: random_kernels(key, self.num_kernels, *xs.shape[1:])._asdict()
         kernels = Kernels(**self.param("kernels", drawn))
+        steps = self.variable("constants", "steps", jnp.arange, xs.shape[1], dtype=jnp.float32).value
         scale = self.param("scale", nn.initializers.ones, (2 * self.num_kernels,))
         kernel = self.param("kernel", nn.initializers.zeros, (2 * self.num_kernels, self.num_outputs))
         bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,))
-        features = _features(xs, kernels, lengths) / scale[None]
+        features = _features(xs, kernels, lengths, len(steps)) / scale[None]
         return jnp.matmul(features, kernel, precision="highest") + bias[None]
 
     def fit(self, variables: Any, batch: Any) -> Any:
@@ -183,19 +190,20 @@ class Rocket(nn.Module):
             batch: ``inputs [B, T, D]``, ``targets`` int32 ``[B]``, ``mask [B]`` and, for ragged series, ``lengths``.
         """
         params, mask = variables["params"], batch["mask"]
-        features = _features(batch["inputs"], Kernels(**params["kernels"]), batch.get("lengths"))
+        length = len(variables["constants"]["steps"])
+        features = _features(batch["inputs"], Kernels(**params["kernels"]), batch.get("lengths"), length)
         std = jnp.std(features, axis=0, where=mask[:, None])
         largest = jnp.max(jnp.abs(features), axis=0, where=mask[:, None], initial=0)
         scale = jnp.where(std > CONSTANT * largest, std, 1)  # of a constant channel, only rounding errors vary
         targets = 2 * jax.nn.one_hot(jnp.where(mask, batch["targets"], 0), self.num_outputs) - 1
         found = ridge(features / scale[None], targets, jnp.asarray(self.strengths, jnp.float32), mask)
-        return {"params": {**params, "scale": scale, "kernel": found.kernel, "bias": found.bias}}
+        return {**variables, "params": {**params, "scale": scale, "kernel": found.kernel, "bias": found.bias}}
 
 
-def _features(xs: jax.Array, kernels: Kernels, lengths: jax.Array | None) -> jax.Array:
+def _features(xs: jax.Array, kernels: Kernels, lengths: jax.Array | None, training_length: int) -> jax.Array:
     """Computes the features of series that are standardized one by one."""
     xs = xs.astype(jnp.float32)
     observed = None if lengths is None else jnp.broadcast_to(valid_steps(lengths, xs.shape[1])[..., None], xs.shape)
     shift, scale = window_moments(xs, "standardize", observed)
     xs = (xs - shift) / scale
-    return rocket_features(xs if observed is None else jnp.where(observed, xs, 0), kernels, lengths)
+    return rocket_features(xs if observed is None else jnp.where(observed, xs, 0), kernels, lengths, training_length)

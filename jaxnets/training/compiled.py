@@ -59,6 +59,7 @@ def compile_run(config: ConfigDict, dataset: Dataset, task: Task) -> Compiled:
     settings, rows = config.train, count_rows(batch)
     _check(settings, rows)
     learner = task.learner
+    learners.check_full_batch(config, learner, rows, dataset.train_rows)
     mesh = sharding.make_mesh(config.devices, rows // settings.grad_accum_steps)
     initialize = lambda variables=None: create(learner, batch, config.seed, variables)
     try:

@@ -6,7 +6,7 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
-from jaxnets.learning import Gradient, skip_nonfinite, with_ema
+from jaxnets.learning import Gradient, Learner, skip_nonfinite, with_ema
 from jaxnets.learning.optimizers import reduce_on_plateau
 from jaxnets.learning.parameters import leaves_by_path
 from jaxnets.tasks import Task
@@ -36,11 +36,45 @@ def with_wrappers(config: ConfigDict, task: Task) -> Task:
         raise UsageError(
             f"--config.optimizer.plateau_factor needs a task with the objective {PLATEAU}, min, got {objective}"
         )
+    if learner.closed_form:
+        _check_closed_form(config)
     if decay:
         learner = with_ema(learner, decay, trainable=_trainable(config.optimizer.frozen))
     if config.train.nan_policy == "skip":
         learner = skip_nonfinite(learner)
     return task._replace(learner=learner)
+
+
+def _check_closed_form(config: ConfigDict) -> None:
+    """Raises a ``UsageError`` if a setting of gradient descent is requested of a solution in closed form."""
+    optimizer, accumulated = config.optimizer, config.train.grad_accum_steps
+    given = {
+        "optimizer.ema_decay": optimizer.ema_decay,
+        "optimizer.frozen": optimizer.frozen,
+        "optimizer.plateau_factor": optimizer.plateau_factor,
+        "train.grad_accum_steps": accumulated if accumulated != 1 else 0,
+    }
+    for name, value in given.items():
+        if value:
+            raise UsageError(
+                f"--config.{name} must be left out: {config.model.name} is fitted in closed form, got {value!r}"
+            )
+
+
+def check_full_batch(config: ConfigDict, learner: Learner, batch_size: int, train_rows: int | None) -> None:
+    """Raises a ``UsageError`` if a batch does not hold all training rows, and the learner needs them.
+
+    Args:
+        config: The config, for messages.
+        learner: The learner.
+        batch_size: Rows of a batch.
+        train_rows: Number of training rows; None if there is no such number.
+    """
+    if learner.full_batch and train_rows is not None and batch_size != train_rows:
+        raise UsageError(
+            f"{config.model.name} is fitted to all {train_rows:,} training rows at once: use "
+            f"--config.data.batch_size=0, got batches of {batch_size}"
+        )
 
 
 def _trainable(frozen: str) -> Callable[[str], bool] | None:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxnets import learning
 
@@ -41,3 +42,13 @@ def test_nonfinite_batches_are_reported_and_can_be_skipped():
     assert not bool(metrics["finite"])
     assert int(metrics["skipped"]) == 1
     jax.tree.map(np.testing.assert_array_equal, after.state, state.state)
+
+
+def test_moving_averages_are_refused_and_flags_survive_wrappers():
+    learner = ridge()
+    fitted = learning.fitted(lambda key, batch: {"w": jnp.zeros(3)}, lambda variables, batch: variables)
+    for each, full in ((learner, False), (fitted, True)):
+        wrapped = learning.skip_nonfinite(each)
+        assert (wrapped.closed_form, wrapped.full_batch) == (True, full)
+        with pytest.raises(ValueError, match="`learner` must not be a solution in closed form"):
+            learning.with_ema(each, 0.9)

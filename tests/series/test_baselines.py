@@ -1,5 +1,7 @@
 """Baselines of anomaly detection: principal components against scikit-learn, and the nearest training series."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +43,14 @@ def test_masked_rows_do_not_count(model):
     padded = np.where(mask[:, None, None], TRAIN, np.float32(np.nan))
     expected = model.apply(fitted(model, TRAIN[:15]), NEW)
     np.testing.assert_allclose(model.apply(fitted(model, padded, mask), NEW), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [series.PrincipalComponents(2), series.NearestSeries()], ids=["pca", "neighbor"])
+@pytest.mark.parametrize("shape", [(7, 5, 2), (7, 7, 2), (7, 4, 3)])
+def test_series_of_another_shape_than_in_training_are_refused(model, shape):
+    match = rf"`xs` must have the shape of the training series, \[B, 6, 2\], got {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=match):
+        model.apply(fitted(model, TRAIN), np.zeros(shape, np.float32))
 
 
 def test_wrong_arguments():

@@ -84,6 +84,23 @@ def test_kernels_are_drawn_as_in_the_paper():
     assert abs(biases).max() <= 1 and abs(biases.mean()) < 0.03
 
 
+@pytest.mark.parametrize("steps", [12, 20, 45])
+def test_dilations_are_those_of_the_training_series(steps):
+    model = series.Rocket(2, num_kernels=60)
+    xs = RANDOM.normal(size=(20, 30, 2)).astype(np.float32)
+    batch = {"inputs": xs, "targets": np.arange(20) % 2, "mask": np.ones(20, bool)}
+    variables = jax.jit(model.fit)(model.init(jax.random.key(0), xs), batch)
+    new = RANDOM.normal(size=(4, steps, 2)).astype(np.float32)
+    padded = np.pad(new, ((0, 0), (0, 50 - steps), (0, 0)))
+    outputs = model.apply(variables, new)
+    np.testing.assert_allclose(model.apply(variables, padded, lengths=np.full(4, steps)), outputs, rtol=1e-4, atol=1e-5)
+    kernels = series.Kernels(**variables["params"]["kernels"])
+    found = series.rocket_features(jnp.asarray(new), kernels, training_length=30)
+    exact = series.Kernels(*(np.asarray(each, np.float64) for each in kernels))
+    expected = [looped(x, exact, _groups(60, 30)) for x in new.astype(np.float64)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_constant_channels_are_not_amplified():
     xs = RANDOM.normal(size=(20, 30, 2)).astype(np.float32)
     xs[..., 1] = 3.1

@@ -69,7 +69,8 @@ def assemble(
             else in_order(split.arrays, batch_size, split.rows, select_rows)
             for name, split in splits.items()
         }
-        return Dataset(batches, spec, fingerprint, description, read_part=read, inputs=inputs)
+        rows = len(splits["train"])
+        return Dataset(batches, spec, fingerprint, description, read_part=read, inputs=inputs, train_rows=rows)
 
     return read()
 

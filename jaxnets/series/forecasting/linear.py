@@ -15,13 +15,19 @@ class NLinear(Forecaster):
     .. math:: \hat y = W (x - x_T) + b + x_T
 
     Parameters: ``linear`` with ``kernel [T, H K]`` and ``bias``.
+
+    Attributes:
+        use_bias: Whether b is learned. It is the mean change of the series after the window, so that a drift in the
+            training data is continued.
     """
 
     normalization: str = "last"
+    use_bias: bool = True
 
     @nn.compact
     def forecast(self, xs: jax.Array, *, train: bool = False) -> jax.Array:
-        dense = self.head(self.horizon * self.num_outputs, kernel_init=UNIFORM, name="linear")
+        options = {"use_bias": self.use_bias, "kernel_init": UNIFORM}
+        dense = self.head(self.horizon * self.num_outputs, name="linear", **options)
         return self.split(dense(jnp.swapaxes(xs, -1, -2)))
 
 
