@@ -7,7 +7,8 @@
 12 months of 30 days are for training, 4 for validation and 4 for testing; the rest of the file is not used. The default
 is NLinear with a look-back of 336 hours; the variants are ``ridge``, ``dlinear``, ``segrnn``, ``patchtst``, ``deepar``,
 and ``quantiles``, NLinear with quantiles instead of points. All windows count: 2785, 2689, 2545 and 2161 of the test
-split for horizons of 96, 192, 336 and 720.
+split for horizons of 96, 192, 336 and 720. The strengths of ``ridge`` with the smallest error of the validation split
+are 0.0174, 0.03, 0.2 and 0.2 for these horizons (``--config.task.strength``).
 """
 
 VARIANTS: dict[str, dict] = {

@@ -3,6 +3,7 @@
 import gzip
 import struct
 
+import grain
 import numpy as np
 import pytest
 
@@ -23,6 +24,14 @@ def test_every_epoch_has_all_examples_in_a_new_order():
     assert (first != second).any()
     np.testing.assert_array_equal(data.shuffled(ARRAYS, COUNT, 3)[1]["targets"], second)
     np.testing.assert_array_equal(batches[0]["inputs"][:, 0], first)
+
+
+@pytest.mark.parametrize(("batch_size", "seed"), [(1, 0), (5, 7), (COUNT, 3), (5, 2**31)])
+def test_the_order_is_that_of_grain(batch_size, seed):
+    found = data.shuffled(ARRAYS, batch_size, seed)
+    expected = grain.MapDataset.range(COUNT).shuffle(seed).repeat().batch(batch_size)
+    for step in (0, 1, 2, COUNT, 1000):
+        np.testing.assert_array_equal(found[step]["targets"], expected[step])
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, COUNT, 40])

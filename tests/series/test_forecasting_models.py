@@ -98,6 +98,7 @@ def test_outputs_and_gradients_equal_torch(name, float64):
     [
         (series.NLinear(96), 336, 32_352),
         (series.NLinear(720), 336, 242_640),
+        (series.NLinear(96, use_bias=False), 336, 336 * 96),
         (series.NLinear(96), 96, 9_312),
         (series.DLinear(96), 336, 64_704),
         (series.PatchTST(96), 336, 81_728),
@@ -126,6 +127,7 @@ def test_weights_of_a_window_at_once_and_step_by_step():
 
 SMALL = {
     "nlinear": series.NLinear(6),
+    "nlinear_without_bias": series.NLinear(6, use_bias=False),
     "dlinear": series.DLinear(6),
     "segrnn": series.SegRNN(6, segment=3, hidden_size=4),
     "patchtst": series.PatchTST(6, patch=4, stride=2, embed_dim=4, num_heads=2, mlp_dim=8, num_layers=2),

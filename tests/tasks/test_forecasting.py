@@ -61,6 +61,10 @@ def test_ridge_equals_numpy_and_has_lower_errors_than_the_naive_forecast(dataset
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-3)
     assert found["mse"] < 0.5 * found["naive_mse"]
+    model = functools.partial(series.NLinear, use_bias=False)
+    without, _ = trained(tasks.ridge_forecasting(model, dataset.spec, None, strength=0.01), whole, 1)
+    assert without["params"]["linear"].keys() == {"kernel"}
+    np.testing.assert_array_equal(without["params"]["linear"]["kernel"], variables["params"]["linear"]["kernel"])
 
 
 LIKELIHOODS = {

@@ -50,6 +50,7 @@ def ridge_forecasting(model: Model, spec: Horizon, make_learner: MakeLearner, *,
         penalty = strength * jnp.maximum(sums["count"], 1) * jnp.eye(len(sums["xx"]))
         # The last column of X is 0: without the penalty the matrix would be singular.
         kernel = jax.scipy.linalg.solve(sums["xx"] + penalty, sums["xy"], assume_a="pos")
-        return {"params": {"linear": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])}}}
+        bias = {"bias": jnp.zeros(kernel.shape[1])} if network.use_bias else {}
+        return {"params": {"linear": {"kernel": kernel, **bias}}}
 
     return task_of(network, spec, point(), closed_form(statistics, solve), at_once(predict, spec, point()))
