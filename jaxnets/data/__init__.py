@@ -34,6 +34,7 @@ from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Unlabeled
+from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "LabeledSteps",
     "Labels",
     "Quantities",
+    "Tokenizer",
     "Unlabeled",
     "Vocabulary",
     "adding",
@@ -61,6 +63,7 @@ __all__ = [
     "labeled_sets",
     "labeled_steps",
     "learn_pieces",
+    "learn_tokenizer",
     "mackey_glass",
     "mnist1d",
     "odd_one_out",
