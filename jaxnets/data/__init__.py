@@ -33,7 +33,7 @@ from jaxnets.data.sources.series.forecasting import forecasting
 from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
-from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Unlabeled
+from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
 from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
@@ -45,6 +45,7 @@ __all__ = [
     "LabeledSteps",
     "Labels",
     "Quantities",
+    "TextClasses",
     "Tokenizer",
     "Unlabeled",
     "Vocabulary",

@@ -10,6 +10,8 @@ import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, moments_of, statistics_of
 from jaxnets.data.timestamps import Frequency
+from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.ops.checks import check_integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,4 +215,26 @@ class LabeledWindows(Windows):
             raise ValueError(f"`labels` must be the name of a column, got {self.labels!r}")
 
 
-Inputs = Rows | Pixels | Images | Columns | Windows
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Texts as token ids ``[N, T]`` with ``lengths``; longer texts are cut off after ``max_length`` tokens.
+
+    Attributes:
+        tokenizer: The mapping from texts to token ids.
+        max_length: The largest number of tokens of a text.
+        column: Name of the column of texts; empty if an example is a binary file, whose first bytes are the tokens.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    column: str = "text"
+
+    def __post_init__(self):
+        check_integer("max_length", self.max_length)
+        if not isinstance(self.tokenizer, Tokenizer) or not isinstance(self.column, str):
+            raise ValueError("`tokenizer` must be a Tokenizer and `column` a string")
+        if not self.column and self.tokenizer.unit != "byte":
+            raise ValueError(f"the tokenizer of binary files must have the unit byte, got {self.tokenizer.unit}")
+
+
+Inputs = Rows | Pixels | Images | Columns | Windows | Texts

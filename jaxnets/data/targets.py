@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, statistics_of
+from jaxnets.data.tokenizer import Tokenizer
 from jaxnets.data.vocabulary import Vocabulary
 
 
@@ -17,6 +18,23 @@ class Classes:
     """
 
     names: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextClasses:
+    """Spec of targets that are int32 class indices of texts. Inputs are int32 token ids ``[B, T]`` with ``lengths``.
+
+    Attributes:
+        names: Names of the classes, in the order of their indices.
+        tokenizer: The mapping from texts to token ids.
+    """
+
+    names: tuple[str, ...]
+    tokenizer: Tokenizer
 
     @property
     def size(self) -> int:
@@ -158,4 +176,4 @@ class Unlabeled:
         return self.features
 
 
-Spec = Vocabulary | Classes | Quantities | Horizon | LabeledSteps | Labels | Unlabeled
+Spec = Vocabulary | Classes | TextClasses | Quantities | Horizon | LabeledSteps | Labels | Unlabeled

@@ -6,8 +6,19 @@ from typing import Any
 
 import jax
 
-from jaxnets.data import Classes, Dataset, Horizon, LabeledSteps, Labels, Quantities, Unlabeled, Vocabulary
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Windows
+from jaxnets.data import (
+    Classes,
+    Dataset,
+    Horizon,
+    LabeledSteps,
+    Labels,
+    Quantities,
+    TextClasses,
+    Tokenizer,
+    Unlabeled,
+    Vocabulary,
+)
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows
 from jaxnets.data.targets import Spec
 
 # Limits for reading, because the file may be untrusted.
@@ -58,12 +69,11 @@ def targets(found: Any) -> Spec:
         characters, pieces = (_string_or_none(found, name) for name in ("characters", "pieces"))
         described: Any = Vocabulary(characters, pieces)
     elif kind in ("Classes", "Quantities", "Labels"):
-        names = found.get("names")
-        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"the names of targets must be a list of strings, got {names!r}")
         described = {"Classes": Classes, "Quantities": Quantities, "Labels": Labels}[kind](
-            tuple(names), **_statistics(found)
+            _strings(found, "names"), **_statistics(found)
         )
+    elif kind == "TextClasses":
+        described = TextClasses(_strings(found, "names"), tokenizer(found.get("tokenizer")))
     elif kind in ("Horizon", "LabeledSteps"):
         fields = {name: _tuples(value) for name, value in found.items() if name != "kind"}
         try:
@@ -77,8 +87,8 @@ def targets(found: Any) -> Spec:
         described = Unlabeled(features)
     else:
         raise ValueError(
-            "targets must be Vocabulary, Classes, Quantities, Horizon, LabeledSteps, Labels or Unlabeled, got "
-            f"{found!r}"
+            "targets must be Vocabulary, Classes, TextClasses, Quantities, Horizon, LabeledSteps, Labels or "
+            f"Unlabeled, got {found!r}"
         )
     try:
         size = described.size
@@ -87,6 +97,36 @@ def targets(found: Any) -> Spec:
     if not size:
         raise ValueError("there must be at least one target, got none")
     return described
+
+
+def tokenizer(found: Any) -> Tokenizer:
+    """Rebuilds a tokenizer from its description.
+
+    Raises:
+        ValueError: The description is invalid.
+    """
+    if not isinstance(found, dict) or found.keys() - {field.name for field in dataclasses.fields(Tokenizer)}:
+        raise ValueError(f"a tokenizer must be described by its fields, got {str(found)[:200]}")
+    lowercase = found.get("lowercase", False)
+    if not isinstance(lowercase, bool):
+        raise ValueError(f"`lowercase` of a tokenizer must be true or false, got {lowercase!r}")
+    described = Tokenizer(
+        found.get("unit", ""), _strings(found, "symbols"), _string_or_none(found, "pieces"), lowercase
+    )
+    try:
+        size = described.size
+    except Exception as error:  # the tokenizer library can raise any error
+        raise ValueError(f"the subword units of a tokenizer cannot be read: {error}") from error
+    if not size:
+        raise ValueError("a tokenizer must have token ids, got none")
+    return described
+
+
+def _strings(found: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = found.get(name)
+    if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
+        raise ValueError(f"the {name} must be a list of strings, got {values!r}")
+    return tuple(values)
 
 
 def _statistics(found: dict[str, Any]) -> dict[str, tuple]:
@@ -105,12 +145,16 @@ def inputs(found: Any) -> Inputs | None:
     """
     if found is None:
         return None
-    kinds: dict[str, Any] = {kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows)}
+    kinds: dict[str, Any] = {
+        kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows, Texts)
+    }
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError(f"inputs must be one of {', '.join(kinds)}, got {found!r}")
     fields = {name: _tuples(value) for name, value in found.items()}
     del fields["kind"]
+    if kind is Texts:
+        fields["tokenizer"] = tokenizer(found.get("tokenizer"))
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:
