@@ -161,7 +161,7 @@ def main(kind: str, folder: Path) -> None:
     files = {"bombs": bombs, "long_texts": long_texts}[kind](folder)
     if kind == "bombs":
         sys.modules["jaxnets.data.sources.pairs"].MAX_BYTES = 32 * MB  # a smaller bomb is sufficient
-        sys.modules["jaxnets.data.formats.csv_table"].MAX_BYTES = 32 * MB
+        sys.modules["jaxnets.data.formats.csv_records"].MAX_BYTES = 32 * MB
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
     results = {}

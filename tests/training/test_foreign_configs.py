@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from jaxnets import attention, convolution, data, exported, modules, recurrent, sets
 from jaxnets.data import labels, pieces
-from jaxnets.data.formats import csv_table, features, image_decoding
+from jaxnets.data.formats import csv_records, features, image_decoding
 from jaxnets.data.formats import npz as npz_file
 from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
@@ -264,9 +264,9 @@ def test_security_page_lists_all_limits():
         labels.MAX_CLASSES,
         MAX_LINE,
         MAX_PAIRS,
-        csv_table.MAX_ROWS,
-        csv_table.MAX_COLUMNS,
-        csv_table.MAX_RECORD,
+        csv_records.MAX_ROWS,
+        csv_records.MAX_COLUMNS,
+        csv_records.MAX_RECORD,
         features.MAX_FEATURES,
         table.MAX_CATEGORIES,
         pieces.MAX_WORD_LENGTH,

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.checks import one_line_errors
-from jaxnets.data.formats.csv_table import MAX_ROWS, Cells, Table, cell_place, read_cells, read_table
+from jaxnets.data.formats.csv_records import MAX_ROWS
+from jaxnets.data.formats.csv_table import Cells, Table, cell_place, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, is_npz
 from jaxnets.data.formats.npz import names_of, read_arrays
 from jaxnets.data.formats.step_labels import from_array, from_texts
