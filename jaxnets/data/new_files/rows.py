@@ -14,7 +14,7 @@ from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels,
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.new_files.series import all_windows, labeled_windows, last_windows, scored_windows
 from jaxnets.data.preprocessing import lengths_of
-from jaxnets.data.sources.image_folder import classes_below, files_below
+from jaxnets.data.sources.class_folders import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
 from jaxnets.data.target_arrays import encode_with_spec
 from jaxnets.data.targets import Classes, Horizon, Quantities, Spec

@@ -9,8 +9,9 @@ import numpy as np
 from jaxnets.data.checks import check_arguments
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.image_files import Decoded, EncodedImages, check_classes, check_headers, read_file, skipped_images
-from jaxnets.data.sources import image_folder
+from jaxnets.data.sources.class_folders import LabeledFiles, folder_at, scan
 from jaxnets.data.sources.examples import from_examples
+from jaxnets.data.sources.parts import split_off
 from jaxnets.ops.checks import check_fraction, check_integer, check_number
 from jaxnets.ops.host.printable import printable
 
@@ -59,15 +60,13 @@ def images(
     check_integer("batch_size", batch_size, minimum=0)
     check_fraction("test_fraction", test_fraction)
     check_number("memory_limit", memory_limit)
-    root = image_folder.folder_at(path)
-    names, splits, skipped = image_folder.scan(path)
+    root = folder_at(path)
+    names, splits, skipped = scan(path)
     random = np.random.default_rng(seed)
     if len(splits) == 1:
-        splits["train"], splits["test"] = image_folder.split_off(splits["train"], test_fraction, random, "test")
+        _sample(splits, "test", test_fraction, random)
     if "validation" not in splits:
-        splits["train"], splits["validation"] = image_folder.split_off(
-            splits["train"], validation_fraction, random, "validation"
-        )
+        _sample(splits, "validation", validation_fraction, random)
     pixels = sum(len(split.files) for split in splits.values()) * size**2 * channels
     lazy = pixels > memory_limit * 1e9
     read = _headers if lazy else _decoded
@@ -93,6 +92,13 @@ def images(
     )
     note = "; decoded on demand" if lazy else ""
     return result._replace(description=result.description + note + skipped_images(failures) + skipped)
+
+
+def _sample(splits: dict[str, LabeledFiles], name: str, fraction: float, random: np.random.Generator) -> None:
+    """Adds a split with a fraction of the training images of each class."""
+    files = splits["train"]
+    rest, sampled = split_off(files.labels, fraction, random, name, "images")
+    splits["train"], splits[name] = files.take(rest), files.take(sampled)
 
 
 def encoded_files(files: list[Path], size: int, channels: int) -> EncodedImages:

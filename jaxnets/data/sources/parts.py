@@ -111,6 +111,32 @@ def stratified_rows(labels: np.ndarray, fraction: float, random: np.random.Gener
     return np.sort(order[np.argsort(priority)[: round(fraction * len(order))]])
 
 
+def split_off(
+    labels: np.ndarray, fraction: float, random: np.random.Generator, name: str, noun: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples a fraction of each class such that at least one row of each class remains.
+
+    Args:
+        labels: Class indices ``[N]``.
+        fraction: Fraction of the rows to sample.
+        random: Generator of random numbers.
+        name: Name of the new split in messages.
+        noun: The rows in messages, such as ``"images"``.
+
+    Returns:
+        The sorted indices of the remaining rows, and of the sampled ones.
+
+    Raises:
+        ValueError: If there are too few rows.
+    """
+    sampled, classes = stratified_rows(labels, fraction, random), len(np.unique(labels))
+    if not 0 < len(sampled) <= len(labels) - classes:
+        raise ValueError(
+            f"too few {noun}: {len(labels)} of {classes} classes leave {len(sampled)} for the {name} split"
+        )
+    return np.setdiff1d(np.arange(len(labels)), sampled), sampled
+
+
 def digest(splits: Iterable[Arrays]) -> str:
     """Returns the SHA-256 of the arrays of all splits, in their order."""
     result = hashlib.sha256()

@@ -14,8 +14,8 @@ from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.inputs import Columns
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.preprocessing import standardized_features
+from jaxnets.data.sources.class_folders import SPLIT_NAMES
 from jaxnets.data.sources.examples import from_examples
-from jaxnets.data.sources.image_folder import SPLIT_NAMES
 from jaxnets.data.sources.parts import random_split
 from jaxnets.data.target_arrays import TARGET_TYPES
 from jaxnets.ops.checks import check_choice, check_integer

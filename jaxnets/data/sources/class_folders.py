@@ -1,10 +1,10 @@
-"""Folders of images: discovery of splits and classes, and random splits of the files."""
+"""Folders of labeled files: discovery of splits and classes."""
 
 import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from jaxnets.data.checks import path_of
 from jaxnets.data.formats.image_decoding import suffixes
-from jaxnets.data.sources.parts import stratified_rows
 from jaxnets.ops.host.printable import printable, valid_unicode
 
 SPLIT_NAMES = {  # accepted names of each split, in lower case
@@ -23,8 +22,25 @@ SPLIT_NAMES = {  # accepted names of each split, in lower case
 KINDS_SHOWN = 5  # suffixes of skipped files, in a description
 
 
-class ImageFiles(NamedTuple):
-    """Labeled image files of one split.
+class Kind(NamedTuple):
+    """A kind of files.
+
+    Attributes:
+        noun: The plural in messages.
+        accepts: Whether a file is of this kind, by its name.
+    """
+
+    noun: str
+    accepts: Callable[[Path], bool]
+
+
+IMAGES = Kind("images", lambda path: path.suffix.lower() in suffixes())
+TEXTS = Kind("text files", lambda path: path.suffix.lower() == ".txt")
+FILES = Kind("files", lambda path: True)
+
+
+class LabeledFiles(NamedTuple):
+    """Labeled files of one split.
 
     Attributes:
         files: Paths, sorted within each class.
@@ -34,12 +50,12 @@ class ImageFiles(NamedTuple):
     files: list[Path]
     labels: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "ImageFiles":
-        return ImageFiles([self.files[i] for i in rows], self.labels[rows])
+    def take(self, rows: np.ndarray) -> "LabeledFiles":
+        return LabeledFiles([self.files[i] for i in rows], self.labels[rows])
 
 
-class ImageFolder(NamedTuple):
-    """Contents of a root folder of images.
+class ClassFolders(NamedTuple):
+    """Contents of a root folder of class folders.
 
     Attributes:
         names: Names of the classes, sorted by folder name. Bytes that are not UTF-8 are escaped.
@@ -49,21 +65,21 @@ class ImageFolder(NamedTuple):
     """
 
     names: tuple[str, ...]
-    splits: dict[str, ImageFiles]
+    splits: dict[str, LabeledFiles]
     skipped: str
 
 
-def scan(path: str) -> ImageFolder:
+def scan(path: str, kind: Kind = IMAGES) -> ClassFolders:
     """Finds the classes and splits of a root folder.
 
     A root of class folders is one split, ``"train"``. Links to files, split folders and class folders are followed.
-    Skipped and counted are files without the suffix of an image format, files next to the class folders, files and
-    folders whose names begin with "." (and class folders whose names begin with "__"), linked folders within a class,
-    FIFOs and devices.
+    Skipped and counted are files of another kind, files next to the class folders, files and folders whose
+    names begin with "." (and class folders whose names begin with "__"), linked folders within a class, FIFOs and
+    devices.
 
     Raises:
         ValueError: If there is no such folder, a folder cannot be read, there is no training split, there are fewer
-            than two classes, a class has no image, or splits differ in their classes. The message names the folders.
+            than two classes, a class has no file, or splits differ in their classes. The message names the folders.
     """
     root, shown, skipped = folder_at(path), printable(path), Skipped(Counter(), Counter())
     folders: dict[str, Path] = {}
@@ -84,7 +100,7 @@ def scan(path: str) -> ImageFolder:
         )
     if "train" not in folders:  # class folders only; one of them may be called "test"
         folders, skipped = {"train": root}, Skipped(Counter(), Counter())
-    classes_of = {split: _classes(folders[split], skipped) for split in SPLIT_NAMES if split in folders}
+    classes_of = {split: _classes(folders[split], skipped, kind) for split in SPLIT_NAMES if split in folders}
     names = tuple(classes_of["train"])
     for split, classes in classes_of.items():
         train, other = folders["train"].name, folders[split].name
@@ -101,36 +117,36 @@ def scan(path: str) -> ImageFolder:
             hint = "; some names differ only in their Unicode normalization" if alike else ""
             raise ValueError(f"{shown} must have the same classes in all splits, got {'; '.join(differences)}{hint}")
     splits = {split: _labeled(classes.values()) for split, classes in classes_of.items()}
-    return ImageFolder(tuple(map(valid_unicode, names)), splits, skipped.described())
+    return ClassFolders(tuple(map(valid_unicode, names)), splits, skipped.described())
 
 
-def files_below(path: str) -> list[Path]:
-    """Returns the image file at a path, or the sorted image files in a folder and its subfolders.
+def files_below(path: str, kind: Kind = IMAGES) -> list[Path]:
+    """Returns the file at a path, or the sorted files of a kind in a folder and its subfolders.
 
     Raises:
-        ValueError: If there is no image, or a folder cannot be read.
+        ValueError: If there is no file, or a folder cannot be read.
     """
     file = path_of(path)
     if file.is_file():
         return [file]
-    found = _images(folder_at(path), Skipped(Counter(), Counter()))
+    found = _files(folder_at(path), Skipped(Counter(), Counter()), kind)
     if not found:
-        raise ValueError(f"{printable(path)} must have images, got none")
+        raise ValueError(f"{printable(path)} must have {kind.noun}, got none")
     return found
 
 
-def classes_below(path: str) -> dict[str, list[Path]]:
-    """Returns the image files of each class folder, by class name; hidden folders are skipped.
+def classes_below(path: str, kind: Kind = IMAGES) -> dict[str, list[Path]]:
+    """Returns the files of each class folder, by class name; hidden folders are skipped.
 
     Raises:
-        ValueError: If there is no class folder, a class folder has no image, or a folder cannot be read.
+        ValueError: If there is no class folder, a class folder has no file, or a folder cannot be read.
     """
     skipped = Skipped(Counter(), Counter())
-    found = {valid_unicode(folder.name): _images(folder, skipped) for folder in _folders(folder_at(path), skipped)}
+    found = {valid_unicode(folder.name): _files(folder, skipped, kind) for folder in _folders(folder_at(path), skipped)}
     empty = next((name for name, files in found.items() if not files), None)
     if empty is not None or not found:
         given = "none" if empty is None else f"none in {printable(empty, 60)}"
-        raise ValueError(f"{printable(path)} must have a folder of images for each class, got {given}")
+        raise ValueError(f"{printable(path)} must have a folder of {kind.noun} for each class, got {given}")
     return found
 
 
@@ -170,11 +186,11 @@ class Skipped(NamedTuple):
         return text
 
 
-def _labeled(classes: Iterable[list[Path]]) -> ImageFiles:
+def _labeled(classes: Iterable[list[Path]]) -> LabeledFiles:
     """Returns the files of all classes, labeled in the order of the classes."""
     groups = list(classes)
     labels = np.repeat(np.arange(len(groups)), [len(files) for files in groups])
-    return ImageFiles([file for files in groups for file in files], labels)
+    return LabeledFiles([file for files in groups for file in files], labels)
 
 
 def _folders(folder: Path, skipped: Skipped) -> list[Path]:
@@ -193,25 +209,27 @@ def _folders(folder: Path, skipped: Skipped) -> list[Path]:
     return sorted(found)
 
 
-def _classes(folder: Path, skipped: Skipped) -> dict[str, list[Path]]:
-    """Returns the image files of each class folder."""
+def _classes(folder: Path, skipped: Skipped, kind: Kind) -> dict[str, list[Path]]:
+    """Returns the files of each class folder."""
     found = {}
     for below in _folders(folder, skipped):
         in_class = Skipped(Counter(), Counter())
-        found[below.name] = _images(below, in_class)
+        found[below.name] = _files(below, in_class, kind)
         if not found[below.name]:
-            raise ValueError(f"class folder {printable(below)} must have images, got none{in_class.described()}")
+            raise ValueError(f"class folder {printable(below)} must have {kind.noun}, got none{in_class.described()}")
         skipped.files.update(in_class.files)
         skipped.others.update(in_class.others)
     if len(found) < 2:
-        loose = sum(kind == "file" and _is_image(path) for path, kind in _entries(folder))
-        given = f"only {printable(next(iter(found)))}" if found else f"none, and {loose} images outside of a folder"
+        loose = sum(entry == "file" and kind.accepts(path) for path, entry in _entries(folder))
+        given = (
+            f"only {printable(next(iter(found)))}" if found else f"none, and {loose} {kind.noun} outside of a folder"
+        )
         raise ValueError(f"{printable(folder)} must have folders for two or more classes, got {given}")
     return found
 
 
-def _images(folder: Path, skipped: Skipped) -> list[Path]:
-    """Returns the image files in a folder and its subfolders, sorted."""
+def _files(folder: Path, skipped: Skipped, accepted: Kind) -> list[Path]:
+    """Returns the files of a kind in a folder and its subfolders, sorted."""
     found, pending = [], [folder]
     while pending:
         for entry, kind in _entries(pending.pop()):
@@ -223,15 +241,11 @@ def _images(folder: Path, skipped: Skipped) -> list[Path]:
                 skipped.others[kind] += 1
             elif entry.name.startswith("."):
                 skipped.files["hidden"] += 1
-            elif _is_image(entry):
+            elif accepted.accepts(entry):
                 found.append(entry)
             else:
                 skipped.files[entry.suffix.lower() or "without suffix"] += 1
     return sorted(found)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in suffixes()
 
 
 def _entries(folder: Path) -> list[tuple[Path, str]]:
@@ -262,28 +276,3 @@ def _composed(names: Iterable[str]) -> set[str]:
 def _listed(names: list[str]) -> str:
     shown = ", ".join(printable(name, 60) for name in names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
-
-
-def split_off(
-    images: ImageFiles, fraction: float, random: np.random.Generator, name: str
-) -> tuple[ImageFiles, ImageFiles]:
-    """Samples a fraction of each class such that at least one image of each class remains.
-
-    Args:
-        images: All images.
-        fraction: Fraction of the images to sample.
-        random: Generator of random numbers.
-        name: Name of the new split in messages.
-
-    Returns:
-        The remaining images, and the sampled ones.
-
-    Raises:
-        ValueError: If there are too few images.
-    """
-    sampled, classes = stratified_rows(images.labels, fraction, random), len(np.unique(images.labels))
-    if not 0 < len(sampled) <= len(images.labels) - classes:
-        raise ValueError(
-            f"too few images: {len(images.labels)} of {classes} classes leave {len(sampled)} for the {name} split"
-        )
-    return images.take(np.setdiff1d(np.arange(len(images.labels)), sampled)), images.take(sampled)
