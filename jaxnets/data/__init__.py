@@ -33,6 +33,8 @@ from jaxnets.data.sources.series.forecasting import forecasting
 from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
+from jaxnets.data.sources.texts.byte_files import byte_files
+from jaxnets.data.sources.texts.labeled_texts import labeled_texts
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
 from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
@@ -50,6 +52,7 @@ __all__ = [
     "Unlabeled",
     "Vocabulary",
     "adding",
+    "byte_files",
     "copying",
     "digit_sum",
     "digits",
@@ -63,6 +66,7 @@ __all__ = [
     "jpeg_images",
     "labeled_sets",
     "labeled_steps",
+    "labeled_texts",
     "learn_pieces",
     "learn_tokenizer",
     "mackey_glass",

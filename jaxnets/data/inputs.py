@@ -223,16 +223,20 @@ class Texts:
         tokenizer: The mapping from texts to token ids.
         max_length: The largest number of tokens of a text.
         column: Name of the column of texts; empty if an example is a binary file, whose first bytes are the tokens.
+        label: Name of the column of labels.
     """
 
     tokenizer: Tokenizer
     max_length: int
     column: str = "text"
+    label: str = "label"
 
     def __post_init__(self):
         check_integer("max_length", self.max_length)
-        if not isinstance(self.tokenizer, Tokenizer) or not isinstance(self.column, str):
-            raise ValueError("`tokenizer` must be a Tokenizer and `column` a string")
+        if not isinstance(self.tokenizer, Tokenizer) or not all(
+            isinstance(name, str) for name in (self.column, self.label)
+        ):
+            raise ValueError("`tokenizer` must be a Tokenizer, and `column` and `label` strings")
         if not self.column and self.tokenizer.unit != "byte":
             raise ValueError(f"the tokenizer of binary files must have the unit byte, got {self.tokenizer.unit}")
 

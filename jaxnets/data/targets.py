@@ -26,7 +26,9 @@ class Classes:
 
 @dataclasses.dataclass(frozen=True)
 class TextClasses:
-    """Spec of targets that are int32 class indices of texts. Inputs are int32 token ids ``[B, T]`` with ``lengths``.
+    """Spec of targets that are int32 class indices of texts.
+
+    Inputs are int32 token ids ``[B, T]`` with ``lengths``. T may differ between the batches of a split.
 
     Attributes:
         names: Names of the classes, in the order of their indices.

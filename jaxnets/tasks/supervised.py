@@ -220,7 +220,7 @@ def supervised(
             size += batch["inputs"].nbytes
             if size > MAX_FIGURE_BYTES:
                 break
-        whole = {name: np.concatenate([batch[name] for batch in examples]) for name in examples[0]}
+        whole = {name: _joined([batch[name] for batch in examples]) for name in examples[0]}
         return {**draw(np.concatenate(outputs), whole), **draw_more(variables, whole)}
 
     def init(key, batch):
@@ -253,6 +253,15 @@ def _with_auroc(task: Task) -> Task:
         return flat(logits[..., 1] - logits[..., 0]), flat(_filled(batch)), flat(mask)
 
     return task._replace(evaluators={**task.evaluators, "auroc": ScheduledEvaluator(auroc(score))})
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """Concatenates arrays of batches; those of shorter rows are padded with zeros."""
+    if len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    length = max(array.shape[1] for array in arrays)
+    pad = lambda array: np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
+    return np.concatenate([pad(array) for array in arrays])
 
 
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:

@@ -1,0 +1,1 @@
+"""Sources of labeled texts, and batches of rows of similar length."""
