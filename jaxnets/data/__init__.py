@@ -34,6 +34,7 @@ from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import table
 from jaxnets.data.sources.text import text
 from jaxnets.data.sources.texts.byte_files import byte_files
+from jaxnets.data.sources.texts.code_or_prose import code_or_prose
 from jaxnets.data.sources.texts.labeled_texts import labeled_texts
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
 from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
@@ -53,6 +54,7 @@ __all__ = [
     "Vocabulary",
     "adding",
     "byte_files",
+    "code_or_prose",
     "copying",
     "digit_sum",
     "digits",
