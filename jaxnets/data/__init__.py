@@ -27,6 +27,7 @@ from jaxnets.data.sources.problems.sets import (
     set_statistics,
 )
 from jaxnets.data.sources.problems.solids import solids
+from jaxnets.data.sources.problems.splice_sites import splice_sites
 from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.series.anomalies import series_anomalies
 from jaxnets.data.sources.series.forecasting import forecasting
@@ -89,6 +90,7 @@ __all__ = [
     "set_statistics",
     "shuffled",
     "solids",
+    "splice_sites",
     "spliced_mackey_glass",
     "standard_library",
     "streams",

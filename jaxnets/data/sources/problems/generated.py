@@ -8,14 +8,14 @@ import numpy as np
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.inputs import Inputs
 from jaxnets.data.sources.batches import Batch
-from jaxnets.data.targets import Classes, Quantities
+from jaxnets.data.targets import Classes, Quantities, TextClasses
 
 VALIDATION_BATCHES = 10
 
 
 def generated(
     make: Callable[..., Batch],
-    spec: Classes | Quantities,
+    spec: Classes | TextClasses | Quantities,
     seed: int,
     source: str,
     split_arrays: Sequence[tuple[np.ndarray, ...]] = ((), (), ()),
