@@ -37,6 +37,7 @@ from jaxnets.data.sources.text import text
 from jaxnets.data.sources.texts.byte_files import byte_files
 from jaxnets.data.sources.texts.code_or_prose import code_or_prose
 from jaxnets.data.sources.texts.labeled_texts import labeled_texts
+from jaxnets.data.sources.texts.passages import passages
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
 from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
@@ -77,6 +78,7 @@ __all__ = [
     "odd_one_out",
     "once",
     "pairs",
+    "passages",
     "preprocess",
     "prevalence",
     "read",

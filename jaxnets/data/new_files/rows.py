@@ -10,14 +10,15 @@ from jaxnets.data.formats.features import check_columns, features_of, is_npz, ta
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.formats.ucr import is_ucr, read_split
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Windows
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.new_files.series import all_windows, labeled_windows, last_windows, scored_windows
+from jaxnets.data.new_files.texts import read_labeled_texts, read_texts
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.class_folders import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
 from jaxnets.data.target_arrays import encode_with_spec
-from jaxnets.data.targets import Classes, Horizon, Quantities, Spec
+from jaxnets.data.targets import Classes, Horizon, Quantities, Spec, TextClasses
 from jaxnets.ops.host.printable import printable
 
 Arrays = dict[str, np.ndarray]
@@ -33,16 +34,18 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
         path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file, or one of the UCR
             archive; for ``Pixels`` an npz or IDX file; for ``Images`` a folder of images, one image, or an npz file;
             for ``Windows`` a CSV or npz file of series, as ``new_files.series.last_windows`` reads it, or
-            ``scored_windows`` if steps have labels.
+            ``scored_windows`` if steps have labels; for ``Texts`` as ``new_files.texts.read_texts`` reads it.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
         ``inputs``: ``[N, D]``, ``[N, T, D]``, ``[N, H, W]``, or uint8 ``[N, H, W, C]``. For image files also ``file``,
-        their names.
+        their names. For texts as in ``read_texts``.
 
     Raises:
         ValueError: The file cannot be read, or a row does not match the training data.
     """
+    if isinstance(inputs, Texts):
+        return read_texts(path, inputs)
     if isinstance(inputs, LabeledWindows):
         return scored_windows(path, inputs)
     if isinstance(inputs, Windows):
@@ -69,7 +72,8 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     """Reads raw inputs as ``read_inputs`` does, and ``targets`` in the format of a batch.
 
     An npz file must have ``x`` and ``y``, or ``x_test`` and ``y_test``; a CSV file the target columns; a folder of
-    images one folder per class. In a folder of IDX files in the layout of MNIST, the test split is read.
+    images, texts or binary files one folder per class. In a folder of IDX files in the layout of MNIST, the test split
+    is read.
 
     Args:
         path: A path as in ``read_inputs``.
@@ -80,6 +84,8 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
         ValueError: As in ``read_inputs``, or a target does not occur in the training data.
     """
     shown = printable(path)
+    if isinstance(inputs, Texts) and isinstance(spec, TextClasses):
+        return read_labeled_texts(path, inputs, spec)
     if isinstance(inputs, LabeledWindows):
         return labeled_windows(path, inputs)
     if isinstance(inputs, Windows) and isinstance(spec, Horizon):

@@ -18,7 +18,7 @@ from jaxnets.training.prediction.predictor import Predictor
 from jaxnets.training.reporting import artifacts
 
 MAX_COLUMNS = 1000  # limit of a CSV file of arrays
-LABELS = ("file", "series")  # arrays of raw inputs that name the rows
+LABELS = ("file", "series", "ignored")  # arrays of raw inputs that describe the rows
 
 
 def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
@@ -33,10 +33,21 @@ def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
         if isinstance(predictor.spec, Vocabulary) and set(predictor.reads) <= {"inputs", "targets", "mask"}:
             return _tokens(path, predictor)
         if predictor.inputs is not None:
-            return read_inputs(path, predictor.inputs)
+            return _noted(read_inputs(path, predictor.inputs))
         return _arrays(path, predictor)
     except ValueError as error:
         raise UsageError(f"--input: {error}") from error
+
+
+def _noted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Prints how many texts are longer than in training."""
+    if "ignored" in arrays:
+        num_cut = np.count_nonzero(arrays["ignored"])
+        print(
+            f"{num_cut:,} texts are cut off at the length of training; `ignored` counts their other tokens",
+            file=sys.stderr,
+        )
+    return arrays
 
 
 def _arrays(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
@@ -105,8 +116,8 @@ def write(
         arrays: The arrays by name.
         present: The artifacts by name, or None if the predictions are only arrays.
         first: The index of the first row.
-        labels: Texts that describe the rows: ``file [N]`` or ``series [N]``, their names, and ``times [N, H]``, the
-            times of the steps of forecasts.
+        labels: Descriptions of the rows: ``file [N]`` or ``series [N]``, their names, ``ignored [N]``, the numbers of
+            tokens that were left out, and ``times [N, H]``, the times of the steps of forecasts.
 
     Raises:
         RunError: The output cannot be written.
@@ -139,7 +150,7 @@ def _labeled(artifact: Any, first: int, labels: dict[str, np.ndarray]) -> Any:
 
     def labeled(row: tuple) -> tuple:
         rest = (str(labels["times"][row[0], row[1] - 1]), *row[2:]) if has_times else row[1:]
-        return (row[0] + first, *(str(labels[name][row[0]]) for name in names), *rest)
+        return (row[0] + first, *(labels[name][row[0]].item() for name in names), *rest)
 
     rest = ("time", *artifact.columns[2:]) if has_times else artifact.columns[1:]
     return Table(("row", *names, *rest), [labeled(row) for row in artifact.rows])
