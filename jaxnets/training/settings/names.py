@@ -18,6 +18,7 @@ FAMILIES = (
     "recurrent",
     "series",
     "sets",
+    "text",
 )
 
 # Modules by the first word of a name; only names in the ``__all__`` of a module may be used.
