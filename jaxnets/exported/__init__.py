@@ -4,6 +4,7 @@
 
     model = load("FOLDER")
     outputs = model(inputs)  # or model(inputs, lengths=lengths), ...; model.about lists the arrays
+    outputs = model(**model.encode(["a text", "another text"]))  # for a classifier of texts
 
 A model that generates token by token also has:
 

@@ -38,6 +38,9 @@ def convert_raw_arrays(
     if about is None:
         return dict(arrays)
     inputs, shape = array_of(arrays["inputs"]), expected["inputs"]["shape"]
+    if about["kind"] == "Texts":  # token ids
+        full = {"lengths": np.full(inputs.shape[:1], inputs.shape[-1], np.int32)} if "lengths" in expected else {}
+        return {**full, **arrays}
     if not any(jnp.issubdtype(inputs.dtype, kind) for kind in NUMBERS):
         raise ValueError(f"`inputs` must be numeric, got {inputs.dtype}")
     if inputs.ndim + 1 == len(shape) and shape[-1] == 1:  # a single feature or channel

@@ -1,13 +1,15 @@
 """Exported models as callables of arrays."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .arrays import checked, convert_raw_arrays
+from .texts import encode
 
 
 @dataclasses.dataclass
@@ -47,6 +49,10 @@ class Model:
             {"inputs": inputs, **others}, self.about.get("inputs"), expected, self.about["limits"]
         )
         return self._call("forward", arrays)
+
+    def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns the arguments ``inputs`` and ``lengths`` of ``__call__`` for texts, as in ``texts.encode``."""
+        return encode(texts, self.about.get("inputs"))
 
     def begin(self, inputs: Any = None, *, batch: int = 1, **others: Any) -> dict[str, jax.Array]:
         """Returns the carry before the first token.
