@@ -46,6 +46,11 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
     (folder / "hours.csv").write_text("date,a,b\n" + hours)
     temperatures = {"horizon": 24, "context": 48, "splits": (160, 50, 50), "batch_size": batch_size}
     temperatures["path"] = str(folder / "hours.csv")
+    for i in range(80):
+        file = folder / "texts" / "ab"[i % 2] / f"{i}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"text number {i} of class {'ab'[i % 2]} " * (1 + i % 9))
+    texts_by_class = {"path": str(folder / "texts"), "batch_size": batch_size}
     return {
         **{
             f"etth1{variant}": temperatures
@@ -60,6 +65,8 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
             f"series_anomaly{variant}": {**series, "name": "data.series_anomalies", "normal": "1"}
             for variant in ("", ":pca", ":neighbor")
         },
+        **{f"text_classification:{variant}": texts_by_class for variant in ("sentiment", "language", "bytes")},
+        "text_classification:author": {**texts_by_class, "words": 5},
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch_size": batch_size},

@@ -42,11 +42,9 @@ def read(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
 def _noted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Prints how many texts are longer than in training."""
     if "ignored" in arrays:
-        num_cut = np.count_nonzero(arrays["ignored"])
-        print(
-            f"{num_cut:,} texts are cut off at the length of training; `ignored` counts their other tokens",
-            file=sys.stderr,
-        )
+        cut = np.count_nonzero(arrays["ignored"])
+        texts = "1 text is" if cut == 1 else f"{cut:,} texts are"
+        print(f"{texts} longer than in training; the column `ignored` counts the other tokens", file=sys.stderr)
     return arrays
 
 
