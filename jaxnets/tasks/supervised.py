@@ -220,7 +220,7 @@ def supervised(
             size += batch["inputs"].nbytes
             if size > MAX_FIGURE_BYTES:
                 break
-        whole = {name: _joined([batch[name] for batch in examples]) for name in examples[0]}
+        whole = {name: _joined([np.asarray(batch[name]) for batch in examples]) for name in examples[0]}
         return {**draw(np.concatenate(outputs), whole), **draw_more(variables, whole)}
 
     def init(key, batch):
@@ -255,21 +255,19 @@ def _with_auroc(task: Task) -> Task:
     return task._replace(evaluators={**task.evaluators, "auroc": ScheduledEvaluator(auroc(score))})
 
 
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    """Concatenates arrays of batches; those of shorter rows are padded with zeros."""
-    if len({array.shape[1:] for array in arrays}) == 1:
-        return np.concatenate(arrays)
-    length = max(array.shape[1] for array in arrays)
-    pad = lambda array: np.pad(array, [(0, 0), (0, length - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
-    return np.concatenate([pad(array) for array in arrays])
-
-
 def _filled(batch: dict[str, jax.Array]) -> jax.Array:
     """Returns the targets with 0 where they are masked, since masked targets may have any value."""
     targets, mask = jnp.asarray(batch["targets"]), batch["mask"]
     return jnp.where(
         jnp.expand_dims(mask, tuple(range(mask.ndim, targets.ndim))), targets, jnp.zeros((), targets.dtype)
     )
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    """Concatenates rows; rows of batches with fewer steps are padded with zeros."""
+    steps = max(array.shape[1] if array.ndim > 1 else 0 for array in arrays)
+    pad = lambda a: np.pad(a, [(0, 0), (0, steps - a.shape[1]), *[(0, 0)] * (a.ndim - 2)]) if a.ndim > 1 else a
+    return np.concatenate([pad(array) for array in arrays])
 
 
 def _broadcast(constant: np.ndarray, outputs: jax.Array) -> jax.Array:
