@@ -17,7 +17,7 @@ first 2,048 bytes of binary files, ``files/CLASS/*``; the recurrent network take
 DEFAULT = {
     "data": {"name": "data.code_or_prose", "batch_size": 64},
     "model": {"name": "text.TextCNN", "embed_dim": 64, "features": 64},
-    "train": {"steps": 400},
+    "train": {"steps": 200, "evaluate_every": 50},
 }
 VARIANTS: dict[str, dict] = {
     "sentiment": {

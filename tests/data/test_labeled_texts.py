@@ -202,7 +202,7 @@ def test_invalid_files_are_rejected(tmp_path, name, content, message):
 
 def test_long_lines_and_many_texts_are_rejected(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "x"}\n' * 3)
-    monkeypatch.setattr(text_records, "MAX_ROWS", 2)
+    monkeypatch.setattr(text_records, "MAX_TEXTS", 2)
     with pytest.raises(ValueError, match="must have at most 2 texts, got more"):
         data.labeled_texts(str(tmp_path / "a.jsonl"))
     monkeypatch.setattr(text_records, "MAX_RECORD", 5)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from jaxnets.data.checks import path_of
 from jaxnets.data.formats.csv_records import (
     MAX_RECORD,
-    MAX_ROWS,
     blocks,
     delimiter_of,
     header_of,
@@ -21,6 +20,7 @@ from jaxnets.data.labels import MAX_LABEL_LENGTH
 from jaxnets.ops.host.printable import printable, valid_unicode
 
 MEMORY = 4  # bytes per byte of text: two copies, and the texts
+MAX_TEXTS = 2**23  # every text needs about 200 bytes more than its characters
 KINDS = ("csv", "tsv", "jsonl", "ndjson", "txt")
 
 _LINE_END = re.compile("\r\n|\n|\r")  # not splitlines: JSON strings and texts may contain U+2028
@@ -76,8 +76,8 @@ def read_records(path: str, text: str, label: str | None) -> Records:
     for line, (found, *rest) in rows:
         if not isinstance(found, str):
             raise ValueError(f"{_place(shown, line, text)} must be a string, got {printable(json.dumps(found), 60)}")
-        if len(texts) == MAX_ROWS:
-            raise ValueError(f"{shown} must have at most {MAX_ROWS:,} texts, got more")
+        if len(texts) == MAX_TEXTS:
+            raise ValueError(f"{shown} must have at most {MAX_TEXTS:,} texts, got more")
         lines.append(line)
         texts.append(found)
         labels += [_label(_place(shown, line, str(label)), value) for value in rest]

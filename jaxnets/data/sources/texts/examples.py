@@ -68,7 +68,8 @@ def sample_splits(
     check_classes(source, sorted(set(found["train"].labels)))
     for name, fraction in wanted.items():
         train = found["train"]
-        _, labels = np.unique(np.array(train.labels, object).astype(str), return_inverse=True)
+        number = {label: i for i, label in enumerate(sorted(set(train.labels)))}
+        labels = np.array([number[label] for label in train.labels])
         rest, sampled = split_off(labels, fraction * total / len(labels), random, name, "texts")
         found["train"], found[name] = train.take(rest), train.take(sampled)
     return found
@@ -161,10 +162,19 @@ def from_tokens(
 def encoded(source: str, splits: Mapping[str, Tokens]) -> tuple[dict[str, dict], tuple[str, ...]]:
     """Returns the arrays of all splits with class indices, and the names of the classes."""
     shown = {name: ADJECTIVES.get(name, name) for name in splits}
-    convert = _converter([split.labels for split in splits.values()])
-    names, indices = encode_labels(source, {shown[name]: convert(split.labels) for name, split in splits.items()})
+    # Only distinct labels are arrays of strings, which NumPy pads to the longest one.
+    distinct = {name: list(dict.fromkeys(split.labels)) for name, split in splits.items()}
+    convert = _converter(list(distinct.values()))
+    names, indices = encode_labels(source, {shown[name]: convert(labels) for name, labels in distinct.items()})
     check_classes(source, names)
-    return {name: {"inputs": split.rows, "targets": indices[shown[name]]} for name, split in splits.items()}, names
+    arrays = {}
+    for name, split in splits.items():
+        index_of = dict(zip(distinct[name], indices[shown[name]].tolist(), strict=True))
+        arrays[name] = {
+            "inputs": split.rows,
+            "targets": np.array([index_of[label] for label in split.labels], np.int32),
+        }
+    return arrays, names
 
 
 def check_classes(source: str, names: Sequence[str]) -> None:
