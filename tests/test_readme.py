@@ -176,6 +176,13 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
         + "".join(f"{row},{int(n % 100 == 7 and n > 1400)}\n" for n, row in enumerate(pressure))
     )
     (tmp_path / "new.csv").write_text("\n".join(["date,pressure", *pressure[:300]]))
+    reviews = "text,label\n" + "".join(f"a {('bad', 'good')[n % 2]} film,{n % 2}\n" for n in range(90))
+    (tmp_path / "reviews.csv").write_text(reviews)
+    (tmp_path / "new_reviews.csv").write_text(reviews)
+    for n in range(90):
+        for folder in (tmp_path / "files" / "ab"[n % 2], tmp_path / "downloads"):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / str(n)).write_bytes(bytes([n, n % 2]))
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in sorted(commands, key=lambda command: "jaxnets.train" not in command):  # runs first, then their uses
         arguments = shlex.split(command, comments=True)[2:]
