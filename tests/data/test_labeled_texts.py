@@ -184,7 +184,7 @@ GOOD = "text,label\n" + "a,x\nb,y\n" * 20
         ("a.jsonl", b'{"text": null, "label": "x"}', "line 1, column 'text' must be a string, got null"),
         ("a.jsonl", b'{"text": "a", "label": null}', "line 1, column 'label' must be a string or an integer, got null"),
         ("a.jsonl", b'{"text": "a", "label": 1.5}', "must be a string or an integer, got 1.5"),
-        ("a.jsonl", b'{"text": "a", "labels": 1}', "must have a column 'label', got text, labels; did you mean labels?"),
+        ("a.jsonl", b'{"text": "a", "labels": 1}', "must have a column 'label', got text, labels; did you mean"),
         ("a.jsonl", b'{"text": "a"', "line 1 must be a JSON object, got invalid JSON"),
         ("a.jsonl", b'\n["a", "x"]', r"line 2 must be a JSON object, got \['a', 'x'\]|line 2 must be a JSON object"),
         ("a.jsonl", b"[" * 100_000, "nested too deeply"),

@@ -40,6 +40,21 @@ def test_windows_have_sites_at_random_places():
     assert np.all(has(2, 3) | has(0, 2))
 
 
+def test_the_best_classifier_has_the_documented_accuracy():
+    batch = data.splice_sites(batch_size=4000).train[0]
+    bases = batch["inputs"] - 1
+
+    def evidence(site):
+        """The likelihood of a site at a random place, relative to that of uniform bases."""
+        ratios, width = 4 * site / site.sum(0), site.shape[1]
+        here = [np.prod(ratios[bases[:, t : t + width], np.arange(width)], 1) for t in range(81 - width)]
+        return np.mean(here, axis=0)
+
+    decoys = (evidence(decoy(DONOR)) + evidence(decoy(ACCEPTOR))) / 2
+    best = np.argmax([evidence(DONOR), evidence(ACCEPTOR), decoys], axis=0)
+    assert np.mean(best == batch["targets"]) == pytest.approx(0.78, abs=0.02)
+
+
 def test_batches_are_token_ids_and_deterministic():
     dataset = data.splice_sites(batch_size=5, seed=1)
     batch, show = dataset.train[7], dataset.spec.tokenizer.show
