@@ -72,7 +72,9 @@ def read_records(path: str, text: str, label: str | None) -> Records:
     else:
         read = _json_rows if kind in ("jsonl", "ndjson") else _csv_rows
         rows = read(shown, content, names)
-    lines, texts, labels = [], [], []
+    lines: list[int] = []
+    texts: list[str] = []
+    labels: list[str] = []
     for line, (found, *rest) in rows:
         if not isinstance(found, str):
             raise ValueError(f"{_place(shown, line, text)} must be a string, got {printable(json.dumps(found), 60)}")
