@@ -1,1 +1,17 @@
 """Text: models of classification, tagging and word vectors, and the functions that they consist of."""
+
+from jaxnets.text.classification.attention import AttentionTextClassifier
+from jaxnets.text.classification.ngram_classifier import NgramClassifier
+from jaxnets.text.classification.ngrams import ngram_buckets
+from jaxnets.text.classification.recurrent import RecurrentTextClassifier
+from jaxnets.text.classification.text_classifier import TextClassifier
+from jaxnets.text.classification.text_cnn import TextCNN
+
+__all__ = [
+    "AttentionTextClassifier",
+    "NgramClassifier",
+    "RecurrentTextClassifier",
+    "TextCNN",
+    "TextClassifier",
+    "ngram_buckets",
+]

@@ -1,0 +1,1 @@
+"""Text classification: models with one vector of logits per text."""
