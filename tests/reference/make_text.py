@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-V, D, C, T = 11, 8, 3, 7
+V, D, C, T = 11, 4, 3, 7
 LENGTHS = (7, 1, 4, 2)
-HIDDEN, HEADS, LAYERS, BUCKETS = 4, 2, 2, 13
+HIDDEN, HEADS, LAYERS, BUCKETS = 2, 2, 1, 13
 
 
 def objective(output):
@@ -28,8 +28,8 @@ def objective(output):
 class TextCNN(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.head = nn.Embedding(V, D), nn.Linear(15, C)
-        self.convs = nn.ModuleDict({str(width): nn.Conv1d(D, 5, width) for width in (3, 4, 5)})
+        self.embed, self.head = nn.Embedding(V, D), nn.Linear(6, C)
+        self.convs = nn.ModuleDict({str(width): nn.Conv1d(D, 2, width) for width in (3, 4, 5)})
 
     def forward(self, text):
         x = self.embed(text).T[None]
@@ -44,7 +44,7 @@ class Recurrent(nn.Module):
     def __init__(self, pooling):
         super().__init__()
         self.embed, self.head, self.pooling = nn.Embedding(V, D), nn.Linear(2 * HIDDEN, C), pooling
-        self.rnn = nn.LSTM(D, HIDDEN, 2, batch_first=True, bidirectional=True)
+        self.rnn = nn.LSTM(D, HIDDEN, batch_first=True, bidirectional=True)
         if pooling == "attention":
             self.attention, self.score = nn.Linear(2 * HIDDEN, HIDDEN), nn.Linear(HIDDEN, 1, bias=False)
 
@@ -74,7 +74,8 @@ class Attention(nn.Module):
         if hasattr(self, "class_token"):
             x = torch.cat([self.class_token[None], x])
         angles = torch.arange(len(x))[:, None] * 10_000.0 ** (-torch.arange(0, D, 2) / D)
-        ys = self.encoder((x + torch.stack([angles.sin(), angles.cos()], -1).reshape(len(x), D))[None])[0]
+        encodings = torch.stack([angles.sin(), angles.cos()], -1).reshape(len(x), D).float().double()  # as in jaxnets
+        ys = self.encoder((x + encodings)[None])[0]
         return self.head(ys[0] if hasattr(self, "class_token") else ys.mean(0))
 
 

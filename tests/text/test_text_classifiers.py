@@ -13,12 +13,12 @@ from conftest import ROOT
 from jaxnets import recurrent, text, weights
 
 GOLDEN = np.load(ROOT / "tests" / "reference" / "text.npz")
-V, C, D, HIDDEN, HEADS = 11, 3, 8, 4, 2
+V, C, D, HIDDEN, HEADS = 11, 3, 4, 2, 2
 TOKENS, LENGTHS = GOLDEN["tokens"], GOLDEN["lengths"]
-lstm_model = functools.partial(text.RecurrentTextClassifier, V, C, D, hidden_size=HIDDEN, num_layers=2)
-attention_model = functools.partial(text.AttentionTextClassifier, V, C, D, num_heads=HEADS, num_layers=2)
+lstm_model = functools.partial(text.RecurrentTextClassifier, V, C, D, hidden_size=HIDDEN)
+attention_model = functools.partial(text.AttentionTextClassifier, V, C, D, num_heads=HEADS, num_layers=1)
 MODELS = {
-    "cnn": text.TextCNN(V, C, D, features=5),
+    "cnn": text.TextCNN(V, C, D, features=2),
     **{pooling: lstm_model(pooling=pooling) for pooling in ("last", "max", "mean", "attention")},
     "attention_mean": attention_model(),
     "attention_class": attention_model(pooling="class"),
@@ -26,13 +26,13 @@ MODELS = {
 }
 OTHERS = {
     "gru": text.RecurrentTextClassifier(V, C, D, cell=recurrent.gru, hidden_size=HIDDEN, bidirectional=False),
-    "rotary": attention_model(positions="rotary", scan_layers=True),
+    "rotary": text.AttentionTextClassifier(V, C, 8, num_heads=2, num_layers=2, positions="rotary", scan_layers=True),
     "bag": attention_model(positions="none"),
     "words": text.NgramClassifier(V, C, D, max_ngram=1),
 }
 
 
-def dense(state, name, *shape):
+def dense(state, name):
     found = {"kernel": state[f"{name}.weight"].T}
     if f"{name}.bias" in state:
         found["bias"] = state[f"{name}.bias"]
@@ -48,7 +48,12 @@ def encoder_layer(state, at):
     out = dense(state, f"{at}self_attn.out_proj")
     attention["out"] = {"kernel": out["kernel"].reshape(HEADS, -1, D), "bias": out["bias"]}
     norms = {f"{name}_norm": norm(state, f"{at}norm{i}") for i, name in ((1, "attention"), (2, "network"))}
-    return {"attention": attention, "inner": dense(state, f"{at}linear1"), "outer": dense(state, f"{at}linear2"), **norms}
+    return {
+        "attention": attention,
+        "inner": dense(state, f"{at}linear1"),
+        "outer": dense(state, f"{at}linear2"),
+        **norms,
+    }
 
 
 def norm(state, name):
@@ -67,7 +72,7 @@ def from_torch(name, part):
     elif name == "ngrams":
         params["ngrams"] = {"embedding": state["ngrams.weight"]}
     elif name.startswith("attention_"):
-        params["blocks"] = {f"block_{i}": encoder_layer(state, f"encoder.layers.{i}.") for i in range(2)}
+        params["blocks"] = {f"block_{i}": encoder_layer(state, f"encoder.layers.{i}.") for i in range(1)}
         params["norm"] = norm(state, "encoder.norm")
         if name == "attention_class":
             params["class_token"] = state["class_token"]
