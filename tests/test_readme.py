@@ -216,7 +216,7 @@ def test_overview_lists_every_config():
         assert f"`{name}`" in OVERVIEW
 
 
-@pytest.mark.parametrize("family", [attention, convolution, recurrent, series, sets])
+@pytest.mark.parametrize("family", [attention, convolution, recurrent, series, sets, text])
 def test_overview_lists_every_public_name(family):
     for name in set(family.__all__) - {"matmul"}:
         assert re.search(rf"`{name}\b", OVERVIEW), name

@@ -115,7 +115,7 @@ def image_classification(
             "mistakes": figures.mistakes(logits, batch, classes.names),
         }
 
-    def filters(variables, batch):
+    def filters(variables, batch, logits):
         images = preprocess({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"]
         kernel = _first_kernel(model, variables, images)
         return {} if kernel is None else {"filters": figures.filters(kernel)}

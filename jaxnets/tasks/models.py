@@ -57,7 +57,7 @@ def complete_with_sizes(model: Model, **sizes: int) -> nn.Module:
     made: Any = model
     if not isinstance(model, nn.Module):
         known = accepted_parameters(model)  # None: any
-        if known is not None and "num_outputs" not in known and sizes["num_outputs"] > 1:
+        if known is not None and "num_outputs" not in known and sizes.get("num_outputs", 1) > 1:
             raise ValueError("`model` must have the argument `num_outputs` for quantiles and distributions")
         made = call_factory(model, {name: size for name, size in sizes.items() if known is None or name in known})
     for name, size in sizes.items():

@@ -66,7 +66,7 @@ def classification(model: Model, spec: Classes, make_learner: MakeLearner) -> Ta
 
     table = lambda logits: tables.class_table(logits, spec)
     task = supervised(complete(model, spec), make_learner, metrics, draw, "nats per label", table=table)
-    return _with_auroc(task) if spec.size == 2 else task
+    return with_auroc(task) if spec.size == 2 else task
 
 
 def regression(model: Model, spec: Quantities, make_learner: MakeLearner, *, error: str = "squared") -> Task:
@@ -154,7 +154,7 @@ def multilabel_classification(model: Model, spec: Labels, make_learner: MakeLear
         table=lambda logits: tables.label_table(logits, spec),
     )
     predict = task.endpoints["predict"].function
-    score = lambda variables, batch: (predict(variables, batch), _filled(batch), batch["mask"])
+    score = lambda variables, batch: (predict(variables, batch), filled_targets(batch), batch["mask"])
     return task._replace(evaluators={**task.evaluators, "multilabel": ScheduledEvaluator(multilabel(score))})
 
 
@@ -165,7 +165,7 @@ def supervised(
     draw: Callable[[np.ndarray, dict[str, np.ndarray]], dict[str, Any]],
     unit: str,
     preprocess: Callable[[Any, jax.Array | None], Any] = lambda batch, key: batch,
-    draw_more: Callable[[Any, Any], dict[str, Any]] = lambda variables, batch: {},
+    draw_more: Callable[[Any, Any, np.ndarray], dict[str, Any]] = lambda variables, batch, outputs: {},
     input_axes: Mapping[str, tuple[str, ...]] = INPUT_AXES,
     table: Callable[[Any], Table] | None = None,
     postprocess: Callable[[jax.Array], jax.Array] = lambda outputs: outputs,
@@ -180,7 +180,7 @@ def supervised(
         unit: Unit of the loss.
         preprocess: ``(batch, key) -> batch``, applied before the model. The key is for random augmentation in training;
             it is None otherwise.
-        draw_more: ``(variables, batch) -> {name: figure}``, additional figures.
+        draw_more: ``(variables, batch, outputs) -> {name: figure}``, additional figures.
         input_axes: ``inputs`` of the endpoint ``predict``.
         table: ``outputs -> Table``, presentation of predictions; None presents arrays.
         postprocess: ``outputs -> outputs`` of the endpoint ``predict``, such as a conversion of units.
@@ -192,7 +192,7 @@ def supervised(
 
     def loss(variables, batch, context):
         key = context.key
-        batch = preprocess({**batch, "targets": _filled(batch)}, jax.random.fold_in(key, 1))
+        batch = preprocess({**batch, "targets": filled_targets(batch)}, jax.random.fold_in(key, 1))
         options = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
         outputs, updated = apply(variables, batch, **options)
         outputs, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -206,7 +206,7 @@ def supervised(
     def measure(variables, batch, key, carry):
         mask = batch["mask"]
         count = jnp.sum(mask, dtype=jnp.float32)
-        values = metrics(predict(variables, batch), _filled(batch))
+        values = metrics(predict(variables, batch), filled_targets(batch))
         return {name: Mean(masked_sum(value, mask), count) for name, value in values.items()}, ()
 
     def draw_all(variables, splits, key):
@@ -221,7 +221,8 @@ def supervised(
             if size > MAX_FIGURE_BYTES:
                 break
         whole = {name: _joined([np.asarray(batch[name]) for batch in examples]) for name in examples[0]}
-        return {**draw(np.concatenate(outputs), whole), **draw_more(variables, whole)}
+        joined = np.concatenate(outputs)
+        return {**draw(joined, whole), **draw_more(variables, whole, joined)}
 
     def init(key, batch):
         return model.init(key, preprocess({**batch, "inputs": batch["inputs"][:1]}, None)["inputs"])
@@ -243,19 +244,19 @@ def supervised(
     )
 
 
-def _with_auroc(task: Task) -> Task:
+def with_auroc(task: Task) -> Task:
     """Adds the area under the ROC curve to the metrics of a task with two classes."""
     predict = task.endpoints["predict"].function
 
     def score(variables, batch):
         logits, mask = predict(variables, batch), batch["mask"]
         flat = lambda array: jnp.reshape(array, -1)
-        return flat(logits[..., 1] - logits[..., 0]), flat(_filled(batch)), flat(mask)
+        return flat(logits[..., 1] - logits[..., 0]), flat(filled_targets(batch)), flat(mask)
 
     return task._replace(evaluators={**task.evaluators, "auroc": ScheduledEvaluator(auroc(score))})
 
 
-def _filled(batch: dict[str, jax.Array]) -> jax.Array:
+def filled_targets(batch: dict[str, jax.Array]) -> jax.Array:
     """Returns the targets with 0 where they are masked, since masked targets may have any value."""
     targets, mask = jnp.asarray(batch["targets"]), batch["mask"]
     return jnp.where(

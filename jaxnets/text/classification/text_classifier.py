@@ -22,7 +22,7 @@ class TextClassifier(nn.Module):
     """A model that maps the tokens of a text to logits of classes.
 
     The tokens are embedded, then ``classify`` is applied. A subclass defines
-    ``classify(xs [*batch, T, D], tokens, lengths, train) -> [*batch, C]``, where ``xs`` are the embeddings with zeros in
+    ``classify(xs [*batch, T, D], tokens, lengths, train) -> [*batch, C]``, where ``xs`` are the embeddings, zeros in
     padded steps, and may define submodules in it.
 
     Parameters: ``embed/embedding [V, D]``. A pretrained table is the result of ``embedding_init``; the setting
