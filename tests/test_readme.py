@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, free_port
 from in_process import trained
 
-from jaxnets import attention, convolution, data, recurrent, series, sets, weights
+from jaxnets import attention, convolution, data, recurrent, series, sets, text, weights
 from jaxnets.training.config import shipped
 
 PAGES = {

@@ -85,7 +85,7 @@ def test_figures_of_batches_of_several_lengths(trained):
     assert set(found) == {"confusion", "reliability", "texts"}
     words = [each.get_text() for each in found["texts"].axes[0].texts]
     assert {"most certain, correct", "least certain"} <= set(words) and "most certain, wrong" not in words
-    assert {"good", "great"} & set(words)
+    assert {"good", "great", "bad"} & set(words)
     for figure in found.values():
         figure.savefig(io.BytesIO())
 
