@@ -14,4 +14,20 @@ __all__ = [
     "TextCNN",
     "TextClassifier",
     "ngram_buckets",
+from jaxnets.text.crf import (
+    constrained,
+    crf_log_likelihood,
+    crf_log_partition,
+    crf_marginals,
+    crf_score,
+    crf_viterbi,
+)
+
+__all__ = [
+    "constrained",
+    "crf_log_likelihood",
+    "crf_log_partition",
+    "crf_marginals",
+    "crf_score",
+    "crf_viterbi",
 ]
