@@ -14,6 +14,7 @@ __all__ = [
     "TextCNN",
     "TextClassifier",
     "ngram_buckets",
+from jaxnets.text.characters import CharacterEncoder
 from jaxnets.text.crf import (
     constrained,
     crf_log_likelihood,
@@ -22,12 +23,18 @@ from jaxnets.text.crf import (
     crf_score,
     crf_viterbi,
 )
+from jaxnets.text.tagger import Tagger, TagScores, lample_tagger, ma_hovy_tagger
 
 __all__ = [
+    "CharacterEncoder",
+    "TagScores",
+    "Tagger",
     "constrained",
     "crf_log_likelihood",
     "crf_log_partition",
     "crf_marginals",
     "crf_score",
     "crf_viterbi",
+    "lample_tagger",
+    "ma_hovy_tagger",
 ]

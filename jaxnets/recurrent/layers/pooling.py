@@ -44,6 +44,24 @@ def pool(
     return (max_pool if pooling == "max" else mean_pool)(outputs, valid_steps(num_valid, length))
 
 
+def pool_directions(
+    ys: Float[ArrayLike, "*batch T D"], lengths: Integer[ArrayLike, "*batch"] | Sequence[int] | None = None
+) -> Float[Array, "*batch D"]:
+    """Concatenates the last output of the forward pass and of the backward pass of a bidirectional layer.
+
+    Args:
+        ys: Outputs ``[*batch, T, D]``, of the forward pass in the first half of the features.
+        lengths: As in ``pool``.
+
+    Returns:
+        ``[*batch, D]``: the forward outputs of the last valid step, and the backward outputs of step 0; zeros for an
+        empty row.
+    """
+    forward, backward = jnp.split(as_arrays("ys", ys), 2, axis=-1)
+    first = backward[..., :1, :]  # the backward pass of every row ends at step 0
+    return jnp.concatenate([pool(forward, "last", lengths), pool(first, "max")], axis=-1)
+
+
 def attention_pool(
     ys: Float[ArrayLike, "*batch T D"],
     scores: Float[ArrayLike, "*batch T"],

@@ -14,7 +14,7 @@ from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.recurrent.cell import Cell
 from jaxnets.recurrent.cells.gru import gru
 from jaxnets.recurrent.executors.method import Method
-from jaxnets.recurrent.layers.pooling import attention_pool, pool
+from jaxnets.recurrent.layers.pooling import attention_pool, pool, pool_directions
 from jaxnets.recurrent.layers.rnn import StackedRNN, apply_dropout, check_network
 
 
@@ -92,9 +92,7 @@ class SequenceModel(nn.Module):
             units = nn.tanh(Dense(self.hidden_size, dtype=self.dtype, name="attention")(ys))
             return attention_pool(ys, nn.Dense(1, use_bias=False, name="score")(units)[..., 0], lengths)
         if self.pooling == "last" and self.bidirectional:
-            forward, backward = jnp.split(ys, 2, axis=-1)
-            first = backward[..., :1, :]  # the backward pass of every row ends at step 0
-            return jnp.concatenate([pool(forward, "last", lengths), pool(first, "max")], axis=-1)
+            return pool_directions(ys, lengths)
         return pool(ys, self.pooling, lengths)
 
     def _check(self) -> None:
