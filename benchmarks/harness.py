@@ -182,7 +182,8 @@ def product_rate(dtype: Any = jnp.float32, size: int = 2048) -> float:
 
 def machine() -> dict[str, Any]:
     """Returns the device and the versions of libraries."""
-    names = ("jax", "jaxlib", "jaxnets", "flax", "dm-haiku", "keras", "equinox", "torch", "torchvision", "numpy")
+    peers = ("dm-haiku", "keras", "equinox", "torch", "torchvision", "pytorch-crf")
+    names = ("jax", "jaxlib", "jaxnets", "flax", *peers, "numpy")
     device = jax.devices()[0]
     return {
         "device": device.device_kind if device.platform != "cpu" else _processor(),

@@ -74,6 +74,7 @@ FAMILIES = (
         charts.convolution,
         "Images per second",
     ),
+    Family("text", "Text", {"crf": models.crf}, charts.crf, "Times relative to jaxnets"),
     Family("series", "Time series", {"windows": models.windows}, charts.windows, "Windows per second"),
     Family("devices", "Several devices", {"scaling": models.scaling}, charts.scaling, "Time against devices"),
 )

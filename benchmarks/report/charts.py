@@ -74,6 +74,20 @@ def windows(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def crf(result: dict[str, Any]) -> Figure:
+    """Plots the times of conditional random fields relative to jaxnets, with a bar for each size and implementation."""
+    rows = result["crf"]
+    figure = Figure(figsize=(10, 0.5 * len(rows) + 1.4))
+    for axes, which in zip(figure.subplots(1, 2), ("gradient", "Viterbi"), strict=True):
+        relative = [
+            {name: 1 / found["ratio"] for name, found in row[which].items() if name != "jaxnets"} for row in rows
+        ]
+        axes.axvline(1, color="black", lw=1.5, label="jaxnets")
+        _bars(axes, [f"T {row['length']}, K {row['num_tags']}" for row in rows], relative)
+        axes.set(xscale="log", title=which, xlabel="time relative to jaxnets (above 1: slower than jaxnets)")
+    return figure
+
+
 def _against_size(rows: list[dict[str, Any]], size: str, label: str) -> Figure:
     """Plots the time and the temporary memory of gradients against a size, with a column for each part."""
     parts = list(dict.fromkeys(row["part"] for row in rows))

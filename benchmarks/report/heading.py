@@ -16,6 +16,7 @@ TITLES = {
     "sets": "Histograms and set attention",
     "convolution": "Images per second",
     "windows": "Sliding windows",
+    "crf": "Conditional random fields",
     "scaling": "Training on simulated devices",
 }
 

@@ -1,4 +1,4 @@
-"""Sections of the report about attention, sets, convolutional networks and scaling over devices."""
+"""Sections of the report about attention, sets, convolutional networks, text and scaling over devices."""
 
 from typing import Any
 
@@ -71,6 +71,28 @@ def convolution(name: str, result: dict[str, Any]) -> list[str]:
             size, memory = f"{row['batch']} of {row['size']} x {row['size']}", row[which]["jaxnets"]["mb"]
             lines.append(f"| {row['model']} | {size} | {memory:,.0f} | {' | '.join(rates)} |")
         lines.append("")
+    return lines
+
+
+def crf(name: str, result: dict[str, Any]) -> list[str]:
+    """Returns the section of a result of benchmarks.models.crf."""
+    rows = result["crf"]
+    lines = [*heading(name, result), f"B {result['batch']}, {rows[0]['rounds']} rounds: ms / ratio.", ""]
+    for which, title in (("gradient", "log-likelihood and gradient"), ("Viterbi", "Viterbi")):
+        names = list(dict.fromkeys(name for row in rows for name in row[which]))
+        disturbed = sum(row[f"{which}_disturbed"] for row in rows)
+        lines += [
+            f"#### {title.capitalize()}",
+            "",
+            f"| T | K | {' | '.join(names)} |",
+            "|--:|--:|" + "--:|" * len(names),
+        ]
+        for row in rows:
+            cells = (
+                f"{row[which][n]['ms']:,.2f} / {row[which][n]['ratio']:.3f}" if n in row[which] else "" for n in names
+            )
+            lines.append(f"| {row['length']} | {row['num_tags']} | {' | '.join(cells)} |")
+        lines += ["", f"Other processes disturbed {disturbed} of {sum(row['rounds'] for row in rows)} rounds.", ""]
     return lines
 
 

@@ -82,7 +82,7 @@ def expected_counts(scores: Scores, mask: jax.Array) -> tuple[jax.Array, Scores]
     """
     found = _forward(scores, mask)
     return jax.lax.cond(
-        found.exact, lambda: (found.log_z, _backward(found, mask)), lambda: _log_space_counts(scores, mask)
+        found.exact, lambda: (found.log_z, _backward(found, mask)), lambda: log_space_counts(scores, mask)
     )
 
 
@@ -157,7 +157,8 @@ def _log_space(scores: Scores, mask: jax.Array) -> jax.Array:
     return jnp.where(jnp.any(mask, axis=1), _logsumexp((alpha + scores.end)[:, :, None])[:, 0], 0)
 
 
-def _log_space_counts(scores: Scores, mask: jax.Array) -> tuple[jax.Array, Scores]:
+def log_space_counts(scores: Scores, mask: jax.Array) -> tuple[jax.Array, Scores]:
+    """Computes ``expected_counts`` by differentiation of the forward algorithm in log space."""
     log_z, pullback = jax.vjp(lambda scores: _log_space(scores, mask), _per_row(scores))
     return log_z, pullback(jnp.ones_like(log_z))[0]
 
