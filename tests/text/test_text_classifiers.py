@@ -32,6 +32,11 @@ OTHERS = {
 }
 
 
+def cases(names, *fast):
+    """Names of models, of which all but some are for the slow tier."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow(seconds=4)) for name in names]
+
+
 def dense(state, name):
     found = {"kernel": state[f"{name}.weight"].T}
     if f"{name}.bias" in state:
@@ -94,7 +99,7 @@ def without_lstm_bias(tree):
     return jax.tree_util.tree_map_with_path(halve, tree)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", cases(MODELS, "cnn", "max", "attention_mean", "ngrams"))
 def test_logits_and_gradients_equal_torch(name, float64):
     model = MODELS[name].clone(dtype=jnp.float64)
     padded = np.where(np.arange(TOKENS.shape[1]) < LENGTHS[:, None], TOKENS, -1)  # any value
@@ -109,7 +114,7 @@ def test_logits_and_gradients_equal_torch(name, float64):
     chex.assert_trees_all_close(gradient, expected, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [*MODELS, *OTHERS])
+@pytest.mark.parametrize("name", cases([*MODELS, *OTHERS], "cnn", "attention_class", "ngrams"))
 def test_padding_has_no_effect(name):
     model = {**MODELS, **OTHERS}[name]
     lengths = np.array([7, 0, 1, 4], np.int32)
@@ -135,7 +140,7 @@ def random_variables(model):
     return jax.tree.unflatten(tree, noisy)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", cases(MODELS, "cnn", "ngrams"))
 def test_no_tokens_and_further_batch_axes(name):
     model, variables = MODELS[name], random_variables(MODELS[name])
     assert np.isfinite(model.apply(variables, np.zeros((2, 0), np.int32))).all()
@@ -144,7 +149,7 @@ def test_no_tokens_and_further_batch_axes(name):
     np.testing.assert_allclose(nested.reshape(4, C), flat, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", cases(MODELS, "cnn", "ngrams"))
 def test_half_precision_is_close(name):
     variables = random_variables(MODELS[name])
     expected = MODELS[name].apply(variables, TOKENS, lengths=LENGTHS)
@@ -153,7 +158,7 @@ def test_half_precision_is_close(name):
     np.testing.assert_allclose(found, expected, atol=0.1 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", cases(MODELS, "cnn", "ngrams"))
 def test_overfits_a_few_texts(name):
     random = np.random.default_rng(0)
     tokens, lengths = random.integers(0, V, (12, 9)).astype(np.int32), random.integers(3, 10, 12).astype(np.int32)
