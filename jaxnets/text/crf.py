@@ -22,15 +22,18 @@ violate one, its log Z and its best score are minus infinity and its marginals a
 Results are float32, or float64 if a score is.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxnets.ops.array_types import Array, Bool, Float, Int, Integer
 from jaxnets.ops.checks import check_floating, describe_value
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.embedding import check_ids, in_range
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 from jaxnets.text.crf_sums import Scores, expected_counts, first_valid, log_partition
 
 
@@ -59,17 +62,12 @@ def constrained(
         ValueError: A shape or a dtype is wrong.
     """
     transitions, start, end = _shared_scores(transitions, start, end)
-    given = {
-        "allowed_transitions": (transitions, allowed_transitions),
-        "allowed_start": (start, allowed_start),
-        "allowed_end": (end, allowed_end),
-    }
-    replaced = []
-    for name, (scores, allowed) in given.items():
-        if allowed is not None:
-            scores = jnp.where(_checked_bools(name, allowed, scores.shape), scores, -jnp.inf)
-        replaced.append(scores)
-    return replaced[0], replaced[1], replaced[2]
+
+    def replaced(scores: jax.Array, name: str, allowed: Any) -> jax.Array:
+        return scores if allowed is None else jnp.where(_checked_bools(name, allowed, scores.shape), scores, -jnp.inf)
+
+    transitions = replaced(transitions, "allowed_transitions", allowed_transitions)
+    return transitions, replaced(start, "allowed_start", allowed_start), replaced(end, "allowed_end", allowed_end)
 
 
 def crf_score(
@@ -93,7 +91,7 @@ def crf_score(
         ValueError: A shape or a dtype is wrong, or a concrete tag is out of range.
     """
     scores, valid = _checked(emissions, transitions, start, end, mask)
-    return _score(scores, _checked_tags(tags, scores, valid), valid)
+    return _by_rows(_score, scores, _checked_tags(tags, scores, valid), valid)
 
 
 def crf_log_partition(
@@ -111,7 +109,7 @@ def crf_log_partition(
     Raises:
         ValueError: A shape or a dtype is wrong.
     """
-    return log_partition(*_checked(emissions, transitions, start, end, mask))
+    return _by_rows(log_partition, *_checked(emissions, transitions, start, end, mask))
 
 
 def crf_log_likelihood(
@@ -135,9 +133,9 @@ def crf_log_likelihood(
         ValueError: A shape or a dtype is wrong, or a concrete tag is out of range.
     """
     scores, valid = _checked(emissions, transitions, start, end, mask)
-    score = _score(scores, _checked_tags(tags, scores, valid), valid)
+    score = _by_rows(_score, scores, _checked_tags(tags, scores, valid), valid)
     possible = score != -jnp.inf
-    difference = jnp.where(possible, score, 0) - jnp.where(possible, log_partition(scores, valid), 0)
+    difference = jnp.where(possible, score, 0) - jnp.where(possible, _by_rows(log_partition, scores, valid), 0)
     difference -= jax.lax.stop_gradient(jnp.maximum(difference, 0))  # of rounding
     return jnp.where(possible, difference, -jnp.inf)
 
@@ -162,8 +160,8 @@ def crf_viterbi(
         ValueError: A shape or a dtype is wrong.
     """
     scores, valid = _checked(emissions, transitions, start, end, mask)
-    tags = _best_tags(jax.lax.stop_gradient(scores), valid)
-    return tags, _score(scores, tags, valid)
+    tags = _by_rows(_best_tags, jax.lax.stop_gradient(scores), valid)
+    return tags, _by_rows(_score, scores, tags, valid)
 
 
 def crf_marginals(
@@ -184,7 +182,13 @@ def crf_marginals(
     Raises:
         ValueError: A shape or a dtype is wrong.
     """
-    return expected_counts(*_checked(emissions, transitions, start, end, mask))[1].emissions
+    marginals = lambda scores, mask: expected_counts(scores, mask)[1].emissions
+    return _by_rows(marginals, *_checked(emissions, transitions, start, end, mask))
+
+
+def _by_rows(f: Callable, scores: Scores, *arrays: jax.Array) -> jax.Array:
+    """Calls ``f(scores, *arrays)``; on an explicit mesh, the result is sharded over rows as the emissions are."""
+    return call_auto_sharded(f, PartitionSpec(spec_of(scores.emissions)[0]), scores, *arrays)
 
 
 def _score(scores: Scores, tags: jax.Array, mask: jax.Array) -> jax.Array:
