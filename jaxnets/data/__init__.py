@@ -7,6 +7,7 @@ extras.require(__name__, "train")
 from jaxnets.data.dataset import Dataset, Examples
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
+from jaxnets.data.formats.word_questions import read_analogies, read_similarities
 from jaxnets.data.new_files.rows import read_inputs, read_labeled
 from jaxnets.data.preprocessing import preprocess
 from jaxnets.data.sources.batches import in_order, shuffled
@@ -82,10 +83,12 @@ __all__ = [
     "preprocess",
     "prevalence",
     "read",
+    "read_analogies",
     "read_idx",
     "read_inputs",
     "read_labeled",
     "read_pairs",
+    "read_similarities",
     "series",
     "series_anomalies",
     "set_maximum",

@@ -37,4 +37,16 @@ __all__ = [
     "crf_viterbi",
     "lample_tagger",
     "ma_hovy_tagger",
+from jaxnets.text.similarity import cosine_similarity, nearest, solve_analogies, spearman_correlation
+from jaxnets.text.word_questions import AnalogyResult, SimilarityResult, evaluate_analogies, evaluate_similarities
+
+__all__ = [
+    "AnalogyResult",
+    "SimilarityResult",
+    "cosine_similarity",
+    "evaluate_analogies",
+    "evaluate_similarities",
+    "nearest",
+    "solve_analogies",
+    "spearman_correlation",
 ]
