@@ -4,14 +4,18 @@ from jaxnets.weights.files import read, write
 from jaxnets.weights.keras import from_keras, to_keras
 from jaxnets.weights.torch import from_torch, to_torch
 from jaxnets.weights.torchvision import from_torchvision, to_torchvision
+from jaxnets.weights.word_vectors import WordVectors, read_word_vectors, write_word_vectors
 
 __all__ = [
+    "WordVectors",
     "from_keras",
     "from_torch",
     "from_torchvision",
     "read",
+    "read_word_vectors",
     "to_keras",
     "to_torch",
     "to_torchvision",
     "write",
+    "write_word_vectors",
 ]
