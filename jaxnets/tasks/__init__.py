@@ -7,6 +7,7 @@ extras.require(__name__, "train")
 from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
+from jaxnets.tasks.embeddings import with_embeddings
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
@@ -46,4 +47,5 @@ __all__ = [
     "text_classification",
     "translation",
     "variational",
+    "with_embeddings",
 ]

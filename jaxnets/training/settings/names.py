@@ -19,6 +19,7 @@ FAMILIES = (
     "series",
     "sets",
     "text",
+    "weights",
 )
 
 # Modules by the first word of a name; only names in the ``__all__`` of a module may be used.
