@@ -17,7 +17,7 @@ def with_embeddings(model: nn.Module, tokenizer: Tokenizer) -> nn.Module:
             as an attribute, such as ``embedding_init``, the result is a copy with the symbols.
         tokenizer: The tokenizer of the model's tokens.
     """
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in dataclasses.fields(model):
         value: Any = getattr(model, field.name, None) if field.init and field.name not in ("parent", "name") else None
         if isinstance(value, PretrainedEmbeddings) and not value.symbols:

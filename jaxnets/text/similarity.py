@@ -1,7 +1,7 @@
 """Cosine similarity of vectors, nearest neighbors, analogies, and rank correlation."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -83,7 +83,7 @@ def nearest(
 
 def solve_analogies(
     vectors: Float[ArrayLike, "V D"],
-    questions: Integer[ArrayLike, "questions 3"],
+    questions: Integer[ArrayLike, "questions 3"] | Sequence[Sequence[int]],
     k: int = 1,
     *,
     method: str = "add",
@@ -120,8 +120,9 @@ def solve_analogies(
     check_integer("k", k)
     check_number("epsilon", epsilon)
     table = _checked("vectors", vectors)
-    check_ids("questions", questions, len(table))
-    ids = jnp.asarray(questions)
+    ids = questions if hasattr(questions, "dtype") else np.asarray(questions)
+    check_ids("questions", ids, len(table))
+    ids = jnp.asarray(ids)
     if ids.ndim != 2 or ids.shape[1] != 3:
         raise ValueError(f"`questions` must have the shape (Q, 3), got {ids.shape}")
     groups = jnp.arange(len(table)) if keys is None else jnp.asarray(keys)

@@ -12,6 +12,8 @@ from jaxnets.ops.array_types import Array, Bool, Float, Key
 from jaxnets.ops.host.printable import printable
 from jaxnets.weights.word_vectors import WordVectors, read_word_vectors
 
+__all__ = ["PretrainedEmbeddings"]  # names that a config may use
+
 
 class EmbeddingTable(NamedTuple):
     """An embedding table for the tokens of a text model.
@@ -90,7 +92,7 @@ class PretrainedEmbeddings:
 
         def read() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             table, known, std = self._rows(shape)
-            return table, known, np.float32(std)
+            return table, known, np.asarray(std, np.float32)
 
         kinds = (
             jax.ShapeDtypeStruct(shape, jnp.float32),

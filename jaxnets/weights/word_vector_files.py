@@ -2,7 +2,7 @@
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,14 +135,12 @@ def _joined(parts: list[np.ndarray], count: int, dimensions: int) -> np.ndarray:
 def _text_rows(source: str, blocks: Iterator[bytes], dimensions: int, first: int) -> Iterator[Rows]:
     """Yields the rows of lines that consist of a word and numbers."""
     for lines in _lines(source, blocks):
-        numbered = [(number, line) for number, line in enumerate(lines, first) if line]
+        numbers = [number for number, line in enumerate(lines, first) if line]
         first += len(lines)
-        if numbered:
-            numbers, lines = zip(*numbered, strict=True)
+        if numbers:
+            filled = [line for line in lines if line]
             place = lambda index, numbers=numbers: f"line {numbers[index]}"
-            parsed = _parse_fast(lines, dimensions)
-            if parsed is None:
-                parsed = _parse_slowly(source, lines, dimensions, place)
+            parsed = _parse_fast(filled, dimensions) or _parse_slowly(source, filled, dimensions, place)
             yield Rows(*parsed, place)
 
 
@@ -156,7 +154,7 @@ def _lines(source: str, blocks: Iterator[bytes]) -> Iterator[list[bytes]]:
     yield [rest.rstrip(b" \r\t")]
 
 
-def _parse_fast(lines: tuple[bytes, ...], dimensions: int) -> tuple[list[bytes], np.ndarray] | None:
+def _parse_fast(lines: Sequence[bytes], dimensions: int) -> tuple[list[bytes], np.ndarray] | None:
     """Parses lines of single spaces between a word and numbers; None if a line is different."""
     parts = [line.partition(b" ") for line in lines]
     numbers = b" ".join([rest for _, _, rest in parts])
@@ -173,7 +171,7 @@ def _parse_fast(lines: tuple[bytes, ...], dimensions: int) -> tuple[list[bytes],
 
 
 def _parse_slowly(
-    source: str, lines: tuple[bytes, ...], dimensions: int, place: Callable[[int], str]
+    source: str, lines: Sequence[bytes], dimensions: int, place: Callable[[int], str]
 ) -> tuple[list[bytes], np.ndarray]:
     """Parses lines with words that contain spaces, or raises an error for the first malformed line."""
     words, vectors = [], np.empty((len(lines), dimensions), np.float32)
@@ -200,7 +198,9 @@ def _binary_rows(source: str, blocks: Iterator[bytes], dimensions: int, count: i
     size, content, total = 4 * dimensions, b"", 0
     for block in blocks:
         content += block
-        start, words, vectors = 0, [], []
+        start = 0
+        words: list[bytes] = []
+        vectors: list[bytes] = []
         while total + len(words) < count:
             space = content.find(b" ", start, start + MAX_WORD + 2)
             if space < 0 and len(content) - start > MAX_WORD + 1:

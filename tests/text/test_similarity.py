@@ -120,6 +120,9 @@ def test_more_neighbors_than_rows_are_padded():
     assert text.nearest(TABLE, TABLE[:0], 2)[0].shape == (0, 2)
     assert text.nearest(TABLE[:0], TABLE[:1], 2)[0].tolist() == [[-1, -1]]
     assert text.solve_analogies(TABLE, QUESTIONS[:0])[0].shape == (0, 1)
+    np.testing.assert_array_equal(
+        text.solve_analogies(TABLE, QUESTIONS.tolist()), text.solve_analogies(TABLE, QUESTIONS)
+    )
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])

@@ -10,6 +10,9 @@ from flax import linen as nn
 
 from jaxnets import data, tasks, weights
 from jaxnets.modules.embed import Embed
+from jaxnets.training.errors import UsageError
+from jaxnets.training.settings.forms import Builder
+from jaxnets.training.settings.names import FAMILIES
 
 VECTORS = weights.WordVectors(("the", "king", "King"), np.arange(6, dtype=np.float32).reshape(3, 2))
 SYMBOLS = ("<unknown>", "King", "KING", "xyz", "The")
@@ -91,3 +94,12 @@ def test_wrong_tables(jit, path):
     for call, message in cases:
         with pytest.raises(jax.errors.JaxRuntimeError if jit else ValueError, match=re.escape(message)):
             call()
+
+
+def test_config_may_name_the_initializer_only():
+    build = Builder((), None).value
+    init = build({"name": "weights.PretrainedEmbeddings", "path": "a", "limit": 5}, FAMILIES)
+    assert init == weights.PretrainedEmbeddings("a", limit=5)
+    for name in ("write", "write_word_vectors", "read"):
+        with pytest.raises(UsageError, match=f"no {name} in weights"):
+            build({"factory": f"weights.{name}"}, FAMILIES)

@@ -27,6 +27,7 @@ NAMESPACES = {
     **{family: f"jaxnets.{family}" for family in (*FAMILIES, "data", "tasks", "reports")},
     "optimizers": "jaxnets.learning.optimizers",
     "evaluators": "jaxnets.learning.evaluators",
+    "weights": "jaxnets.weights.embeddings",  # initializers only: a config of another person must not write files
 }
 
 # Modules of pure functions that every config may use, including untrusted ones.
