@@ -1,6 +1,7 @@
 """Initial embeddings of text models from files of word vectors."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from flax import linen as nn
@@ -20,6 +21,8 @@ def with_embeddings(model: nn.Module, tokenizer: Tokenizer) -> nn.Module:
     changed: dict[str, Any] = {}
     for field in dataclasses.fields(model):
         value: Any = getattr(model, field.name, None) if field.init and field.name not in ("parent", "name") else None
+        if isinstance(value, functools.partial) and value.func is PretrainedEmbeddings:
+            value = value()  # the form of the command line
         if isinstance(value, PretrainedEmbeddings) and not value.symbols:
             symbols = tuple(tokenizer.show(token) for token in range(tokenizer.size))
             changed[field.name] = dataclasses.replace(value, symbols=symbols)

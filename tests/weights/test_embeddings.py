@@ -1,5 +1,6 @@
 """Embedding tables from word vectors, as arrays and as initializers of text models."""
 
+import functools
 import re
 
 import jax
@@ -75,6 +76,8 @@ def test_task_adds_the_symbols_of_its_tokenizer(path):
     ids = tokenizer.encode("the King")[None]
     variables = jax.jit(model.init)(jax.random.key(0), ids)
     np.testing.assert_array_equal(model.apply(variables, ids)[0], 2 * VECTORS.vectors[[0, 2]])
+    partial = functools.partial(weights.PretrainedEmbeddings, path=path)  # from the command line
+    assert tasks.with_embeddings(Model(tokenizer.size, partial), tokenizer).embedding_init == model.embedding_init
     plain = Model(tokenizer.size)
     assert tasks.with_embeddings(plain, tokenizer) is plain
 
