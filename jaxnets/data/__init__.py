@@ -5,6 +5,7 @@ from jaxnets.ops.host import extras
 extras.require(__name__, "train")
 
 from jaxnets.data.dataset import Dataset, Examples
+from jaxnets.data.formats.conll import read_conll
 from jaxnets.data.formats.idx import read_idx
 from jaxnets.data.formats.text_files import read, standard_library
 from jaxnets.data.formats.word_questions import read_analogies, read_similarities
@@ -34,12 +35,15 @@ from jaxnets.data.sources.series.anomalies import series_anomalies
 from jaxnets.data.sources.series.forecasting import forecasting
 from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import table
+from jaxnets.data.sources.tagging.python_tokens import python_tokens
+from jaxnets.data.sources.tagging.tagged_sentences import tagged_sentences
 from jaxnets.data.sources.text import text
 from jaxnets.data.sources.texts.byte_files import byte_files
 from jaxnets.data.sources.texts.code_or_prose import code_or_prose
 from jaxnets.data.sources.texts.labeled_texts import labeled_texts
 from jaxnets.data.sources.texts.passages import passages
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
+from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Tags, TextClasses, Unlabeled
 from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
@@ -51,6 +55,7 @@ __all__ = [
     "LabeledSteps",
     "Labels",
     "Quantities",
+    "Tags",
     "TextClasses",
     "Tokenizer",
     "Unlabeled",
@@ -82,8 +87,10 @@ __all__ = [
     "passages",
     "preprocess",
     "prevalence",
+    "python_tokens",
     "read",
     "read_analogies",
+    "read_conll",
     "read_idx",
     "read_inputs",
     "read_labeled",
@@ -100,6 +107,7 @@ __all__ = [
     "standard_library",
     "streams",
     "table",
+    "tagged_sentences",
     "temporal_order",
     "text",
     "windows",

@@ -9,9 +9,12 @@ import dataclasses
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, moments_of, statistics_of
+from jaxnets.data.tag_schemes import SCHEMES
 from jaxnets.data.timestamps import Frequency
 from jaxnets.data.tokenizer import Tokenizer
-from jaxnets.ops.checks import check_integer
+from jaxnets.ops.checks import check_choice, check_integer
+
+MAX_WORDS = 2**16  # of a row of words, and characters of a word
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,4 +244,37 @@ class Texts:
             raise ValueError(f"the tokenizer of binary files must have the unit byte, got {self.tokenizer.unit}")
 
 
-Inputs = Rows | Pixels | Images | Columns | Windows | Texts
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Sentences of words, as token ids ``[N, T]`` and the ids of their characters ``[N, T, W]``.
+
+    Attributes:
+        tokenizer: The words, of the unit ``"word"``.
+        characters: The characters of words, of the unit ``"character"``; None if they are not read.
+        max_length: Largest T. Longer sentences are split.
+        max_characters: W, characters of a word.
+        column: The column of the tags of CoNLL files, as in ``formats.conll.read_conll``.
+        scheme: The scheme of the tags of files.
+        source: ``"conll"`` for files of words, ``"python"`` for sources of Python.
+    """
+
+    tokenizer: Tokenizer
+    characters: Tokenizer | None
+    max_length: int
+    max_characters: int
+    column: str = ""
+    scheme: str = "none"
+    source: str = "conll"
+
+    def __post_init__(self):
+        check_integer("max_length", self.max_length)
+        check_integer("max_characters", self.max_characters, minimum=0)
+        check_choice("scheme", self.scheme, SCHEMES)
+        check_choice("source", self.source, ("conll", "python"))
+        if self.max_length > MAX_WORDS or self.max_characters > MAX_WORDS:
+            raise ValueError(f"`max_length` and `max_characters` must be at most {MAX_WORDS:,}, got more")
+        if not isinstance(self.tokenizer, Tokenizer) or not isinstance(self.column, str):
+            raise ValueError("`tokenizer` must be a Tokenizer and `column` a string")
+
+
+Inputs = Rows | Pixels | Images | Columns | Windows | Texts | Words

@@ -5,8 +5,12 @@ import dataclasses
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, statistics_of
+from jaxnets.data.tag_schemes import SCHEMES, check_tag
 from jaxnets.data.tokenizer import Tokenizer
 from jaxnets.data.vocabulary import Vocabulary
+from jaxnets.ops.checks import check_choice
+
+MAX_TAGS = 4096  # the memory of their transitions is quadratic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,4 +182,35 @@ class Unlabeled:
         return self.features
 
 
-Spec = Vocabulary | Classes | TextClasses | Quantities | Horizon | LabeledSteps | Labels | Unlabeled
+@dataclasses.dataclass(frozen=True)
+class Tags:
+    """Spec of the tags of words, int32 ``[B, T]``.
+
+    Attributes:
+        names: Names of the tags, in the order of their indices.
+        scheme: Their scheme, one of ``tag_schemes.SCHEMES``.
+        tokenizer: The words, of the unit ``"word"``.
+        characters: The characters of words, of the unit ``"character"``; None if they are not read.
+    """
+
+    names: tuple[str, ...]
+    scheme: str
+    tokenizer: Tokenizer
+    characters: Tokenizer | None = None
+
+    def __post_init__(self):
+        check_choice("scheme", self.scheme, SCHEMES)
+        if not 0 < len(self.names) <= MAX_TAGS or len(set(self.names)) < len(self.names):
+            raise ValueError(f"`names` must be 1 to {MAX_TAGS:,} distinct tags, got {len(self.names):,}")
+        for name in self.names:
+            check_tag(name, self.scheme)
+        units = (self.tokenizer.unit, "character" if self.characters is None else self.characters.unit)
+        if units != ("word", "character"):
+            raise ValueError(f"the units of words and characters must be word and character, got {', '.join(units)}")
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+
+Spec = Vocabulary | Classes | TextClasses | Tags | Quantities | Horizon | LabeledSteps | Labels | Unlabeled

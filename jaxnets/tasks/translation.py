@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxnets import decoding
 from jaxnets.data import Vocabulary
-from jaxnets.data.sources.pairs import END, LINE_END, START
+from jaxnets.data.formats.limited_text import LINE_END
+from jaxnets.data.sources.pairs import END, START
 from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, means
 from jaxnets.ops.checks import check_probability

@@ -13,12 +13,13 @@ from jaxnets.data import (
     LabeledSteps,
     Labels,
     Quantities,
+    Tags,
     TextClasses,
     Tokenizer,
     Unlabeled,
     Vocabulary,
 )
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows, Words
 from jaxnets.data.targets import Spec
 
 # Limits for reading, because the file may be untrusted.
@@ -80,6 +81,9 @@ def targets(found: Any) -> Spec:
             described = {"Horizon": Horizon, "LabeledSteps": LabeledSteps}[kind](**fields)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the spec {kind} cannot be read: {error}") from error
+    elif kind == "Tags":
+        words, letters = tokenizer(found.get("tokenizer")), _tokenizer_or_none(found.get("characters"))
+        described = Tags(_strings(found, "names"), str(found.get("scheme")), words, letters)
     elif kind == "Unlabeled":
         features = found.get("features")
         if type(features) is not int or not 0 <= features <= MAX_ELEMENTS:
@@ -87,8 +91,8 @@ def targets(found: Any) -> Spec:
         described = Unlabeled(features)
     else:
         raise ValueError(
-            "targets must be Vocabulary, Classes, TextClasses, Quantities, Horizon, LabeledSteps, Labels or "
-            f"Unlabeled, got {found!r}"
+            "targets must be Vocabulary, Classes, TextClasses, Tags, Quantities, Horizon, LabeledSteps, Labels "
+            f"or Unlabeled, got {found!r}"
         )
     try:
         size = described.size
@@ -122,6 +126,10 @@ def tokenizer(found: Any) -> Tokenizer:
     return described
 
 
+def _tokenizer_or_none(found: Any) -> Tokenizer | None:
+    return None if found is None else tokenizer(found)
+
+
 def _strings(found: dict[str, Any], name: str) -> tuple[str, ...]:
     values = found.get(name)
     if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
@@ -146,15 +154,17 @@ def inputs(found: Any) -> Inputs | None:
     if found is None:
         return None
     kinds: dict[str, Any] = {
-        kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows, Texts)
+        kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows, Texts, Words)
     }
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError(f"inputs must be one of {', '.join(kinds)}, got {found!r}")
     fields = {name: _tuples(value) for name, value in found.items()}
     del fields["kind"]
-    if kind is Texts:
+    if kind in (Texts, Words):
         fields["tokenizer"] = tokenizer(found.get("tokenizer"))
+    if kind is Words:
+        fields["characters"] = _tokenizer_or_none(found.get("characters"))
     try:
         return kind(**fields)
     except (TypeError, ValueError) as error:

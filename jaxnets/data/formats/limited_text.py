@@ -1,11 +1,15 @@
 """Text of plain or gzipped files, with a size limit."""
 
+import re
 import zlib
+from collections.abc import Iterator
 
 from jaxnets.data.checks import open_data, size_of
 from jaxnets.data.encodings import decode_text
 from jaxnets.ops.host.compressed import MAX_OVERHEAD, append_blocks, read_blocks
 from jaxnets.ops.host.printable import printable
+
+LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines would also split at characters within a sentence
 
 
 def read_text(path: str, most: int) -> str:
@@ -34,3 +38,12 @@ def read_text(path: str, most: int) -> str:
     if len(content) > most:
         raise ValueError(f"{limit}, got more")
     return decode_text(bytes(content), printable(path))
+
+
+def lines(text: str) -> Iterator[str]:
+    """Yields the lines of a text; a list of short lines would take fifty times the memory of the text."""
+    begin = 0
+    for end in LINE_END.finditer(text):
+        yield text[begin : end.start()]
+        begin = end.end()
+    yield text[begin:]

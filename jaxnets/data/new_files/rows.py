@@ -10,15 +10,16 @@ from jaxnets.data.formats.features import check_columns, features_of, is_npz, ta
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.formats.ucr import is_ucr, read_split
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows, Words
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.new_files.series import all_windows, labeled_windows, last_windows, scored_windows
 from jaxnets.data.new_files.texts import read_labeled_texts, read_texts
+from jaxnets.data.new_files.words import tagged_word_arrays, word_arrays
 from jaxnets.data.preprocessing import lengths_of
 from jaxnets.data.sources.class_folders import classes_below, files_below
 from jaxnets.data.sources.labeled_images import encoded_files
 from jaxnets.data.target_arrays import encode_with_spec
-from jaxnets.data.targets import Classes, Horizon, Quantities, Spec, TextClasses
+from jaxnets.data.targets import Classes, Horizon, Quantities, Spec, Tags, TextClasses
 from jaxnets.ops.host.printable import printable
 
 Arrays = dict[str, np.ndarray]
@@ -34,7 +35,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
         path: For ``Columns`` a CSV file with these columns, or an npz file; for ``Rows`` an npz file, or one of the UCR
             archive; for ``Pixels`` an npz or IDX file; for ``Images`` a folder of images, one image, or an npz file;
             for ``Windows`` a CSV or npz file of series, as ``new_files.series.last_windows`` reads it, or
-            ``scored_windows`` if steps have labels; for ``Texts`` as ``new_files.texts.read_texts`` reads it.
+            ``scored_windows`` if steps have labels; for ``Texts`` as ``new_files.texts.read_texts`` reads it; for
+            ``Words`` a file as in ``new_files.words.read_words``.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
@@ -46,6 +48,8 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     """
     if isinstance(inputs, Texts):
         return read_texts(path, inputs)
+    if isinstance(inputs, Words):
+        return word_arrays(path, inputs)
     if isinstance(inputs, LabeledWindows):
         return scored_windows(path, inputs)
     if isinstance(inputs, Windows):
@@ -86,6 +90,8 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     shown = printable(path)
     if isinstance(inputs, Texts) and isinstance(spec, TextClasses):
         return read_labeled_texts(path, inputs, spec)
+    if isinstance(inputs, Words) and isinstance(spec, Tags):
+        return tagged_word_arrays(path, inputs, spec)
     if isinstance(inputs, LabeledWindows):
         return labeled_windows(path, inputs)
     if isinstance(inputs, Windows) and isinstance(spec, Horizon):

@@ -1,21 +1,18 @@
 """Pairs of a source text and its translation, from a tab-separated file."""
 
 import itertools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxnets.data.checks import check_arguments, check_fraction, one_line_errors
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.formats.limited_text import read_text
+from jaxnets.data.formats.limited_text import lines, read_text
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.parts import SPLITS, Split, assemble, describe, digest, random_split
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.host.printable import printable
-
-LINE_END = re.compile("\r\n|\n|\r")  # str.splitlines would also split at characters within a sentence
 
 # Limits on the unpacked text. The 4.5 million sentence pairs of WMT 2014 have 1.3 GB.
 MAX_BYTES = 2**31
@@ -42,7 +39,7 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     """
     found: list[tuple[str, str]] = []
     shown = printable(path)
-    for number, line in enumerate(_lines(read_text(path, MAX_BYTES)), 1):
+    for number, line in enumerate(lines(read_text(path, MAX_BYTES)), 1):
         if len(line) > MAX_LINE:
             raise ValueError(f"{shown}, line {number} must have at most {MAX_LINE:,} characters, got {len(line):,}")
         if not line.strip():
@@ -63,15 +60,6 @@ def read_pairs(path: str, columns: tuple[int, int] = (0, 1)) -> list[tuple[str, 
     if not found:
         raise ValueError(f"{shown} must have at least one pair, got none")
     return found
-
-
-def _lines(text: str) -> Iterator[str]:
-    """Yields the lines of a text; a list of short lines would take fifty times the memory of the text."""
-    begin = 0
-    for end in LINE_END.finditer(text):
-        yield text[begin : end.start()]
-        begin = end.end()
-    yield text[begin:]
 
 
 @one_line_errors

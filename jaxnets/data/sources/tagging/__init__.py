@@ -1,0 +1,1 @@
+"""Sentences of tagged words: files, sources of Python, and their arrays."""
