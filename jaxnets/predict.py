@@ -3,10 +3,11 @@
     python -m jaxnets.predict --workdir=runs/digits --input=my.npz --output=predictions.csv
     python -m jaxnets.predict --workdir=runs/char_lm --input=my.txt --output=nats.csv
     python -m jaxnets.predict --workdir=runs/translation --endpoint=generate --input=sentences.txt --output=found.txt
+    python -m jaxnets.predict --workdir=runs/tagging --input=my.conll --output=tags.conll
 
 The input is an npz, IDX, CSV or text file, an image or a folder of images. It has no targets, and is preprocessed as in
-training. The output is a .csv, .npz or .txt file, or a folder for all artifacts of the task. An interrupted prediction
-resumes when the same command is run again.
+training. The output is a .csv, .npz or .txt file, .conll for tags of words, or a folder for all artifacts of the task.
+An interrupted prediction resumes when the same command is run again.
 """
 
 from jaxnets import startup
@@ -32,7 +33,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/char_lm", "Run folder, or folder of an export.")
 flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
 flags.DEFINE_string("input", None, "Input file or folder.", required=True)
-flags.DEFINE_string("output", None, "Output file (.csv, .npz or .txt), or a folder for all artifacts.", required=True)
+flags.DEFINE_string(
+    "output", None, "Output file (.csv, .npz, .txt, .conll), or a folder for all artifacts.", required=True
+)
 flags.DEFINE_string("endpoint", "", "Endpoint of the task; the default is score if the task has it, else predict.")
 flags.DEFINE_string("rows", ":", "Range BEGIN:END of input rows, counted from 0; either bound may be omitted.")
 flags.DEFINE_integer("batch_size", 64, "Number of rows per batch.", lower_bound=1)
@@ -66,7 +69,7 @@ def main(overrides: program.Overrides) -> None:
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
     labels = {name: arrays[name][begin:end] for name in (*files.LABELS, "times") if name in arrays}
-    files.write(output, outputs, present(outputs), begin, labels)
+    files.write(output, outputs, present(outputs), begin, labels, files.words(FLAGS.input, used, begin, end))
     saved.remove()
     print(f"predictions for {end - begin:,} rows of {FLAGS.input} are in {output}", file=sys.stderr)
 

@@ -97,15 +97,12 @@ def entity_f1(
 
     def add(accumulator, outputs):
         predicted, targets, mask = map(np.asarray, outputs)
-        sentences = [
-            [[names[tag] for tag in row[valid]] for row, valid in zip(tags, mask, strict=True)]
-            for tags in (targets, predicted)
-        ]
-        found = [count_entities(*sentences, scheme, strict) for strict in modes]
+        named = lambda tags: [[names[tag] for tag in row[valid]] for row, valid in zip(tags, mask, strict=True)]
+        found = [count_entities(named(targets), named(predicted), scheme, strict) for strict in modes]
         return [a.plus(b) for a, b in zip(accumulator, found, strict=True)] if accumulator else found
 
     def compute(splits):
-        metrics = {}
+        metrics: dict[str, float] = {}
         for split, (lenient, *strict) in splits.items():
             metrics |= {f"{split}/entity_{name}": value for name, value in scores(lenient).items()}
             metrics |= {f"{split}/strict_entity_f1": scores(counts)["f1"] for counts in strict}

@@ -17,6 +17,7 @@ from jaxnets.tasks.series.forecasting import forecasting
 from jaxnets.tasks.series.ridge_forecasting import ridge_forecasting
 from jaxnets.tasks.series.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
+from jaxnets.tasks.tagging import tagging
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.text_classification import text_classification
 from jaxnets.tasks.translation import translation
@@ -45,6 +46,7 @@ __all__ = [
     "step_anomaly_detection",
     "step_function",
     "text_classification",
+    "tagging",
     "translation",
     "variational",
     "with_embeddings",

@@ -10,13 +10,17 @@ import numpy as np
 from jaxnets.data import Vocabulary, read_inputs
 from jaxnets.data.formats.npz import npz_of, read_arrays
 from jaxnets.data.formats.text_files import text_of
+from jaxnets.data.inputs import Words
+from jaxnets.data.new_files.words import continues, read_words
 from jaxnets.data.sources.sequences import once
 from jaxnets.ops.host.files import write_atomically
 from jaxnets.reports import Table, Text
 from jaxnets.training.errors import RunError, UsageError
 from jaxnets.training.prediction.predictor import Predictor
+from jaxnets.training.prediction.tagged_words import to_conll, with_words
 from jaxnets.training.reporting import artifacts
 
+CONLL = ".conll"
 MAX_COLUMNS = 1000  # limit of a CSV file of arrays
 LABELS = ("file", "series", "ignored")  # arrays of raw inputs that describe the rows
 
@@ -90,6 +94,8 @@ def _tokens(path: str, predictor: Predictor) -> dict[str, np.ndarray]:
 def check(output: Path, arrays: dict[str, np.ndarray], present: dict[str, Any] | None) -> None:
     """Raises a ``UsageError`` if predictions such as these cannot be written to this kind of file."""
     found = () if present is None else tuple(present.values())
+    if output.suffix == CONLL and not (present or {}).keys() & {"tags"}:
+        raise UsageError(f"--output must not end with .conll for predictions that are not tags of words, got {output}")
     if output.suffix == ".txt" and not any(isinstance(each, Text) for each in found):
         raise UsageError(f"--output must end with .csv or .npz for predictions that are not text, got {output}")
     if output.suffix == ".csv" and not any(isinstance(each, Table) for each in found):
@@ -106,20 +112,25 @@ def write(
     present: dict[str, Any] | None,
     first: int,
     labels: dict[str, np.ndarray] | None = None,
+    words: tuple[list[list[str]], list[bool]] | None = None,
 ) -> None:
     """Writes predictions to a file or folder.
 
     Args:
-        output: A file ``.npz`` of arrays, ``.csv`` of a table or ``.txt`` of a text, else a folder for all artifacts.
+        output: A file ``.npz`` of arrays, ``.csv`` of a table, ``.txt`` of a text or ``.conll`` of tagged words, else a
+            folder for all artifacts.
         arrays: The arrays by name.
         present: The artifacts by name, or None if the predictions are only arrays.
         first: The index of the first row.
         labels: Descriptions of the rows: ``file [N]`` or ``series [N]``, their names, ``ignored [N]``, the numbers of
             tokens that were left out, and ``times [N, H]``, the times of the steps of forecasts.
+        words: For tags, the words of each row, and whether it continues the sentence of the row before.
 
     Raises:
         RunError: The output cannot be written.
     """
+    if words is not None and present is not None:
+        tags, present = present["tags"], {**present, "tags": with_words(present["tags"], words[0])}
     presented = {} if present is None else {name: _labeled(each, first, labels or {}) for name, each in present.items()}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +139,8 @@ def write(
         elif output.suffix == ".csv":
             tables = [each for each in presented.values() if isinstance(each, Table)]
             write_atomically(output, artifacts.to_csv(tables[0] if tables else _table(arrays, first)))
+        elif output.suffix == CONLL and words is not None:
+            write_atomically(output, to_conll(tags, *words))
         elif output.suffix == ".txt":
             write_atomically(output, next(each.text for each in presented.values() if isinstance(each, Text)) + "\n")
         else:
@@ -137,6 +150,14 @@ def write(
                 artifacts.write(output, name, artifact)
     except OSError as error:
         raise RunError(f"cannot write to {output}: {error.strerror}") from error
+
+
+def words(path: str, predictor: Predictor, begin: int, end: int) -> tuple[list[list[str]], list[bool]] | None:
+    """Returns the words of each row, and whether it continues the sentence of the row before; None for other inputs."""
+    if not isinstance(predictor.inputs, Words):
+        return None
+    found = read_words(path, predictor.inputs)
+    return found.words[begin:end], continues(path, predictor.inputs)[begin:end]
 
 
 def _labeled(artifact: Any, first: int, labels: dict[str, np.ndarray]) -> Any:

@@ -61,15 +61,17 @@ def _classes(line: list[tokenize.TokenInfo]) -> Iterator[str]:
     texts = [token.string for token in line]
     first = texts[1] if texts[0] == "async" and len(texts) > 1 else texts[0]
     depth = 0  # of brackets
+    has_parameters = first == "def"  # until their bracket is closed
     for i, token in enumerate(line):
         before, after = texts[i - 1] if i else "", texts[i + 1] if i + 1 < len(texts) else ""
         depth += (token.string in tuple("([{")) - (token.string in tuple(")]}"))
+        has_parameters &= depth > 0 or token.string != ")"
         if token.type != tokenize.NAME:
             yield _class_of_type(token.type)
         elif keyword.iskeyword(token.string):
             yield "keyword"
         else:
-            yield _class_of_name(first, before, after, depth, texts, i)
+            yield _class_of_name(first, before, after, depth, has_parameters, "import" in texts[:i])
 
 
 def _class_of_type(kind: int) -> str:
@@ -82,17 +84,17 @@ def _class_of_type(kind: int) -> str:
     )  # strings have several types since 3.12
 
 
-def _class_of_name(first: str, before: str, after: str, depth: int, texts: list[str], i: int) -> str:
+def _class_of_name(first: str, before: str, after: str, depth: int, has_parameters: bool, is_imported: bool) -> str:
     if before in ("def", "class"):
         return "function" if before == "def" else "class"
-    if first == "import" or (first == "from" and "import" not in texts[:i]):
+    if first == "import" or (first == "from" and not is_imported):
         return "name" if before == "as" else "module"
     if first == "@" and depth == 0:
         return "decorator"
     if before == ".":
         return "method" if after == "(" else "attribute"
-    if first == "def" and depth == 1 and before in ("(", ",", "*", "**"):
+    if has_parameters and depth == 1 and before in ("(", ",", "*", "**"):
         return "parameter"
-    if depth and after == "=":
+    if depth and after == "=" and before in ("(", ","):
         return "argument"
     return "call" if after == "(" else "name"

@@ -1,6 +1,5 @@
 """Classes of the tokens of Python sources: tagged sentences without files of the user."""
 
-import itertools
 from pathlib import Path
 
 from jaxnets.data.checks import check_arguments, check_fraction, one_line_errors
@@ -74,7 +73,7 @@ def python_tokens(
         batch_size=batch_size,
         seed=seed,
         kind="python",
-        note=f"; {len(parsed):,} modules" + (f", {skipped:,} files skipped" if skipped else ""),
+        note=f"; {len(parsed):,} modules" + (f", {skipped:,} skipped" if skipped else ""),
     )
 
 
@@ -102,5 +101,9 @@ def _parsed(file: Path) -> Sentences | None:
 
 
 def _joined(parts: list[Sentences]) -> Sentences:
-    chain = itertools.chain.from_iterable
-    return Sentences(*(list(chain(part[field] for part in parts)) for field in range(3)))
+    joined = Sentences([], [], [])
+    for part in parts:
+        joined.words.extend(part.words)
+        joined.tags.extend(part.tags)
+        joined.lines.extend(part.lines)
+    return joined
