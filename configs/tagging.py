@@ -33,6 +33,6 @@ def get_config(variant: str = "") -> dict:
         "data": {"name": "data.python_tokens"},
         "model": {"name": "text.Tagger"},
         "optimizer": {"learning_rate": 4e-3, "warmup_steps": 50, "end_lr_factor": 0.05, "weight_decay": 0.01},
-        "train": {"steps": 1000},
+        "train": {"steps": 600},
         **VARIANTS.get(variant, {}),
     }
