@@ -83,14 +83,14 @@ def entity_f1(
     """Creates an evaluator of entities.
 
     The metrics are ``entity_precision``, ``entity_recall`` and ``entity_f1``, with lenient reading of invalid sequences
-    as conlleval and seqeval by default; ``entity_f1/<type>`` of up to 20 types; and ``strict_entity_f1`` for IOB2 and
-    IOBES, as seqeval with ``mode="strict"``.
+    as conlleval and seqeval by default; and ``strict_entity_f1`` for IOB2 and IOBES, as seqeval with ``mode="strict"``.
 
     Args:
         decode: ``(variables, batch) -> (predicted [B, T], targets [B, T], mask [B, T])``, indices of tags. Each row is
             a sentence; words where the mask is False are left out.
         names: Names of the tags.
         scheme: ``"iob1"``, ``"iob2"`` or ``"iobes"``.
+        by_type: Whether the metrics are instead ``entity_f1/<type>`` of up to 20 types.
     """
     check_choice("scheme", scheme, PREFIXES)
     modes = (False, True) if scheme in STRICT else (False,)
@@ -104,13 +104,12 @@ def entity_f1(
     def compute(splits):
         metrics: dict[str, float] = {}
         for split, (lenient, *strict) in splits.items():
+            if by_type:
+                types = list(scores_by_type(lenient).items())[:MAX_TYPES]
+                metrics |= {f"{split}/entity_f1/{printable(kind, MAX_NAME)}": each["f1"] for kind, each in types}
+                continue
             metrics |= {f"{split}/entity_{name}": value for name, value in scores(lenient).items()}
             metrics |= {f"{split}/strict_entity_f1": scores(counts)["f1"] for counts in strict}
-            found = scores_by_type(lenient)
-            if 1 < len(found) <= MAX_TYPES:
-                metrics |= {
-                    f"{split}/entity_f1/{printable(kind, MAX_NAME)}": values["f1"] for kind, values in found.items()
-                }
         return metrics
 
     return Evaluator(

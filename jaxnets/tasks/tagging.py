@@ -40,7 +40,8 @@ def tagging(model: Model, spec: Tags, make_learner: MakeLearner, *, constraints:
 
     Metrics are ``loss``; ``accuracy`` of the words; for schemes of entities those of ``learning.entities.entity_f1``,
     and ``entity_f1`` selects the best checkpoint; otherwise ``macro_f1``, the mean F1 over the tags that are true or
-    predicted somewhere, and ``accuracy`` selects the best checkpoint.
+    predicted somewhere, and ``accuracy`` selects the best checkpoint. ``jaxnets.evaluate`` adds the F1 of each type of
+    entity.
 
     The endpoint ``predict`` computes ``tags`` int32 ``[B, T]``, -1 in the padding. ``probabilities`` also computes
     their marginal probabilities ``[B, T, K]``.
@@ -144,14 +145,16 @@ def tagging(model: Model, spec: Tags, make_learner: MakeLearner, *, constraints:
     axes: dict[str, tuple[str, ...]] = {"inputs": ("batch", "length"), "lengths": ("batch",)}
     if has_characters:
         axes["characters"] = ("batch", "length")
-    scored = entity_f1(decoded, spec.names, spec.scheme) if is_entity else macro_f1(decoded)
+    evaluators = {"metrics": ScheduledEvaluator(means(measure))}
+    if is_entity:
+        scored, types = (entity_f1(decoded, spec.names, spec.scheme, by_type) for by_type in (False, True))
+        evaluators |= {"entities": ScheduledEvaluator(scored), "types": ScheduledEvaluator(types, every=0)}
+    else:
+        evaluators["tags"] = ScheduledEvaluator(macro_f1(decoded))
     present = lambda outputs: {"tags": tag_table(outputs, spec)}
     return Task(
         learner=learner_of(network, init, loss, make_learner),
-        evaluators={
-            "metrics": ScheduledEvaluator(means(measure)),
-            "entities" if is_entity else "tags": ScheduledEvaluator(scored),
-        },
+        evaluators=evaluators,
         objective=("validation/entity_f1" if is_entity else "validation/accuracy", "max"),
         reports={"figures": draw},
         endpoints={
