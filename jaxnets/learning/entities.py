@@ -78,7 +78,10 @@ def _scores(correct: int, predicted: int, true: int) -> dict[str, float]:
 
 
 def entity_f1(
-    decode: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]], names: Sequence[str], scheme: str
+    decode: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]],
+    names: Sequence[str],
+    scheme: str,
+    by_type: bool = False,
 ) -> Evaluator:
     """Creates an evaluator of entities.
 

@@ -210,9 +210,8 @@ def _reads_characters(network: nn.Module, spec: Tags) -> bool:
 
 def _complete(model: Model, spec: Tags) -> nn.Module:
     """Returns a model with the sizes of the spec."""
-    sizes = {"num_tags": spec.size, "vocab_size": spec.tokenizer.size}
-    if spec.characters is not None:
-        sizes["num_characters"] = spec.characters.size + 1  # 0 is padding
+    num_characters = spec.characters.size + 1 if spec.characters is not None else 0  # one more for padding
+    sizes = {"num_tags": spec.size, "vocab_size": spec.tokenizer.size, "num_characters": num_characters}
     if not isinstance(model, nn.Module):
         known = accepted_parameters(model)  # None: any
         model = call_factory(model, {name: size for name, size in sizes.items() if known is None or name in known})

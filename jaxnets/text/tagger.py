@@ -51,7 +51,7 @@ class Tagger(nn.Module):
     Attributes:
         vocab_size: Number of ids of words: rows of the table.
         num_tags: K, the number of tags.
-        num_characters: Number of ids of characters, padding (0) included. Not used without a character encoder.
+        num_characters: Number of ids of characters, padding (0) included; 0 without a character encoder.
         character_encoder: ``"rnn"`` or ``"cnn"``, as in ``CharacterEncoder``, or ``"none"``.
         crf: Whether the tags of a sentence are scored by a conditional random field. Otherwise each word's tag is
             predicted independently.
@@ -72,7 +72,7 @@ class Tagger(nn.Module):
 
     vocab_size: int
     num_tags: int
-    num_characters: int = 0
+    num_characters: int
     character_encoder: str = "rnn"
     crf: bool = True
     embed_dim: int = 100
