@@ -39,6 +39,8 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
         "max_seq_len": 12,
         "batch_size": batch_size,
     }
+    (folder / "tags.conll").write_text("".join(f"w{i % 9} O\nv{i} {'BI'[i % 2]}-X\n\n" for i in range(120)))
+    tagged = {"path": str(folder / "tags.conll"), "batch_size": batch_size}
     splits = ["test" if i % 5 == 4 else "train" for i in range(200)]
     rows = "".join(f"{i * i % 37},{'ab'[i % 2]},{'xyz'[i % 3]},{split}\n" for i, split in enumerate(splits))
     (folder / "table.csv").write_text("size,color,kind,split\n" + rows)
@@ -67,6 +69,9 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
         },
         **{f"text_classification:{variant}": texts_by_class for variant in ("sentiment", "language", "bytes")},
         "text_classification:author": {**texts_by_class, "words": 5},
+        "tagging:ner": tagged,
+        "tagging:pos": tagged,
+        **{f"tagging{variant}": {"modules": 10, "batch_size": batch_size} for variant in ("", ":softmax", ":words")},
         "mnist": digits,
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch_size": batch_size},
