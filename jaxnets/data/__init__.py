@@ -44,6 +44,9 @@ from jaxnets.data.sources.texts.labeled_texts import labeled_texts
 from jaxnets.data.sources.texts.passages import passages
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Tags, TextClasses, Unlabeled
+from jaxnets.data.sources.words.cooccurrences import cooccurrences
+from jaxnets.data.sources.words.windows import word_corpus
+from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled, Words
 from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.vocabulary import Vocabulary, learn_pieces
 
@@ -60,9 +63,11 @@ __all__ = [
     "Tokenizer",
     "Unlabeled",
     "Vocabulary",
+    "Words",
     "adding",
     "byte_files",
     "code_or_prose",
+    "cooccurrences",
     "copying",
     "digit_sum",
     "digits",
@@ -111,4 +116,5 @@ __all__ = [
     "temporal_order",
     "text",
     "windows",
+    "word_corpus",
 ]

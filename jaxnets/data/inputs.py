@@ -245,7 +245,7 @@ class Texts:
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
+class SentenceWords:
     """Sentences of words, as token ids ``[N, T]`` and the ids of their characters ``[N, T, W]``.
 
     Attributes:
@@ -277,4 +277,4 @@ class Words:
             raise ValueError("`tokenizer` must be a Tokenizer and `column` a string")
 
 
-Inputs = Rows | Pixels | Images | Columns | Windows | Texts | Words
+Inputs = Rows | Pixels | Images | Columns | Windows | Texts | SentenceWords

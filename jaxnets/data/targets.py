@@ -168,6 +168,29 @@ class Labels:
 
 
 @dataclasses.dataclass(frozen=True)
+class Words:
+    """Spec of running text as word ids, for word vectors.
+
+    Attributes:
+        tokenizer: The mapping from words to ids, in descending order of frequency.
+        counts: Number of occurrences of each id in the training text, 0 for the id 0 of unknown words.
+    """
+
+    tokenizer: Tokenizer
+    counts: tuple[int, ...]
+
+    def __post_init__(self):
+        if not isinstance(self.tokenizer, Tokenizer) or self.tokenizer.unit != "word":
+            raise ValueError("`tokenizer` must be a Tokenizer with the unit word")
+        if len(self.counts) != self.size or not all(type(count) is int and count >= 0 for count in self.counts):
+            raise ValueError(f"`counts` must be {self.size} nonnegative integers, got {str(self.counts)[:60]}")
+
+    @property
+    def size(self) -> int:
+        return self.tokenizer.size
+
+
+@dataclasses.dataclass(frozen=True)
 class Unlabeled:
     """Spec of data without targets.
 
@@ -213,4 +236,4 @@ class Tags:
         return len(self.names)
 
 
-Spec = Vocabulary | Classes | TextClasses | Tags | Quantities | Horizon | LabeledSteps | Labels | Unlabeled
+Spec = Vocabulary | Classes | TextClasses | Tags | Quantities | Horizon | LabeledSteps | Labels | Words | Unlabeled

@@ -5,6 +5,7 @@ from jaxnets.learning.closed_form import ClosedFormState, closed_form, fitted
 from jaxnets.learning.contract import Aux, Context, Learner, MakeLearner, Mean
 from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, auroc, means
 from jaxnets.learning.gradient import Gradient, GradientState, gradient
+from jaxnets.learning.sparse import RowLoss, SparseState, sparse
 from jaxnets.learning.wrappers import skip_nonfinite, with_ema
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "MakeLearner",
     "Mean",
     "Player",
+    "RowLoss",
     "ScheduledEvaluator",
+    "SparseState",
     "alternating",
     "auroc",
     "closed_form",
@@ -27,5 +30,6 @@ __all__ = [
     "gradient",
     "means",
     "skip_nonfinite",
+    "sparse",
     "with_ema",
 ]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-__all__ = ["adamw", "reduce_on_plateau", "sgd"]
+__all__ = ["adamw", "linear_sgd", "reduce_on_plateau", "sgd"]
 
 Observe = Callable[[Any, dict[str, Any]], tuple[Any, dict[str, jax.Array]]]
 
@@ -28,6 +28,10 @@ class ScheduledTransformation(optax.GradientTransformation):
         self = super().__new__(cls, transform.init, transform.update)
         self.learning_rate = learning_rate
         return self
+
+
+class PlainSGD(ScheduledTransformation):
+    """A scheduled transformation whose update is the gradient times the learning rate, for sparse updates."""
 
 
 def with_schedule(transform: optax.GradientTransformation, schedule: optax.Schedule) -> ScheduledTransformation:
@@ -110,6 +114,22 @@ def sgd(
     _check_nonnegative(weight_decay=weight_decay, clip_norm=clip_norm)
     decay = optax.add_decayed_weights(weight_decay, _is_matrix)
     return _with_clipping(clip_norm, optax.chain(decay, optax.sgd(rate, momentum, nesterov)), rate)
+
+
+def linear_sgd(steps: int, learning_rate: float, end_lr_factor: float = 0.0) -> PlainSGD:
+    """Stochastic gradient descent without momentum, with a linear decay of the learning rate.
+
+    Args:
+        steps, end_lr_factor: As in ``adamw``.
+        learning_rate: The initial learning rate.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    _check_nonnegative(learning_rate=learning_rate, end_lr_factor=end_lr_factor)
+    rate = optax.linear_schedule(learning_rate, learning_rate * end_lr_factor, max(steps, 1))
+    scheduled = with_schedule(with_standard_promotion(optax.sgd(rate)), rate)
+    return PlainSGD(scheduled, scheduled.learning_rate)
 
 
 def reduce_on_plateau(

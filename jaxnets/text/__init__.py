@@ -49,4 +49,35 @@ __all__ = [
     "nearest",
     "solve_analogies",
     "spearman_correlation",
+from jaxnets.text.huffman import HuffmanTree, huffman_tree
+from jaxnets.text.subwords import character_ngrams, subword_hash, subword_rows
+from jaxnets.text.word_models import WordVectors
+from jaxnets.text.word_sampling import AliasTable, keep_probabilities, noise_distribution
+from jaxnets.text.word_vectors import (
+    context_pairs,
+    glove_loss,
+    glove_weights,
+    hierarchical_softmax_loss,
+    negative_sampling_loss,
+    negative_weights,
+    window_mean,
+)
+
+__all__ = [
+    "AliasTable",
+    "HuffmanTree",
+    "WordVectors",
+    "character_ngrams",
+    "context_pairs",
+    "glove_loss",
+    "glove_weights",
+    "hierarchical_softmax_loss",
+    "huffman_tree",
+    "keep_probabilities",
+    "negative_sampling_loss",
+    "negative_weights",
+    "noise_distribution",
+    "subword_hash",
+    "subword_rows",
+    "window_mean",
 ]

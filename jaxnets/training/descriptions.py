@@ -18,8 +18,9 @@ from jaxnets.data import (
     Tokenizer,
     Unlabeled,
     Vocabulary,
+    Words,
 )
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows, Words
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, SentenceWords, Texts, Windows
 from jaxnets.data.targets import Spec
 
 # Limits for reading, because the file may be untrusted.
@@ -75,6 +76,9 @@ def targets(found: Any) -> Spec:
         )
     elif kind == "TextClasses":
         described = TextClasses(_strings(found, "names"), tokenizer(found.get("tokenizer")))
+    elif kind == "Words":
+        counts = found.get("counts")
+        described = Words(tokenizer(found.get("tokenizer")), tuple(counts) if isinstance(counts, list) else ())
     elif kind in ("Horizon", "LabeledSteps"):
         fields = {name: _tuples(value) for name, value in found.items() if name != "kind"}
         try:
@@ -91,8 +95,8 @@ def targets(found: Any) -> Spec:
         described = Unlabeled(features)
     else:
         raise ValueError(
-            "targets must be Vocabulary, Classes, TextClasses, Tags, Quantities, Horizon, LabeledSteps, Labels "
-            f"or Unlabeled, got {found!r}"
+            "targets must be Vocabulary, Classes, TextClasses, Tags, Quantities, Horizon, LabeledSteps, Labels, Words "
+            f"or Unlabeled, got {str(found)[:200]}"
         )
     try:
         size = described.size
@@ -154,16 +158,16 @@ def inputs(found: Any) -> Inputs | None:
     if found is None:
         return None
     kinds: dict[str, Any] = {
-        kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows, Texts, Words)
+        kind.__name__: kind for kind in (Rows, Pixels, Images, Columns, Windows, LabeledWindows, Texts, SentenceWords)
     }
     kind = kinds.get(str(found.get("kind"))) if isinstance(found, dict) else None
     if kind is None:
         raise ValueError(f"inputs must be one of {', '.join(kinds)}, got {found!r}")
     fields = {name: _tuples(value) for name, value in found.items()}
     del fields["kind"]
-    if kind in (Texts, Words):
+    if kind in (Texts, SentenceWords):
         fields["tokenizer"] = tokenizer(found.get("tokenizer"))
-    if kind is Words:
+    if kind is SentenceWords:
         fields["characters"] = _tokenizer_or_none(found.get("characters"))
     try:
         return kind(**fields)

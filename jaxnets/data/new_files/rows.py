@@ -10,7 +10,7 @@ from jaxnets.data.formats.features import check_columns, features_of, is_npz, ta
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.formats.ucr import is_ucr, read_split
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows, Words
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows, SentenceWords
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.new_files.series import all_windows, labeled_windows, last_windows, scored_windows
 from jaxnets.data.new_files.texts import read_labeled_texts, read_texts
@@ -36,7 +36,7 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
             archive; for ``Pixels`` an npz or IDX file; for ``Images`` a folder of images, one image, or an npz file;
             for ``Windows`` a CSV or npz file of series, as ``new_files.series.last_windows`` reads it, or
             ``scored_windows`` if steps have labels; for ``Texts`` as ``new_files.texts.read_texts`` reads it; for
-            ``Words`` a file as in ``new_files.words.read_words``.
+            ``SentenceWords`` a file as in ``new_files.words.read_words``.
         inputs: Description of the preprocessing, such as ``dataset.inputs``.
 
     Returns:
@@ -48,7 +48,7 @@ def read_inputs(path: str, inputs: Inputs | None) -> Arrays:
     """
     if isinstance(inputs, Texts):
         return read_texts(path, inputs)
-    if isinstance(inputs, Words):
+    if isinstance(inputs, SentenceWords):
         return word_arrays(path, inputs)
     if isinstance(inputs, LabeledWindows):
         return scored_windows(path, inputs)
@@ -90,7 +90,7 @@ def read_labeled(path: str, inputs: Inputs | None, spec: Spec) -> Arrays:
     shown = printable(path)
     if isinstance(inputs, Texts) and isinstance(spec, TextClasses):
         return read_labeled_texts(path, inputs, spec)
-    if isinstance(inputs, Words) and isinstance(spec, Tags):
+    if isinstance(inputs, SentenceWords) and isinstance(spec, Tags):
         return tagged_word_arrays(path, inputs, spec)
     if isinstance(inputs, LabeledWindows):
         return labeled_windows(path, inputs)

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxnets.data.formats.conll import Sentences, read_conll
 from jaxnets.data.formats.limited_text import lines, read_text
-from jaxnets.data.inputs import Words
+from jaxnets.data.inputs import SentenceWords
 from jaxnets.data.sources.tagging.python_tokens import read_python
 from jaxnets.data.sources.tagging.word_arrays import check_tags, converted, encode, pieces_of
 from jaxnets.data.targets import Tags
@@ -14,7 +14,7 @@ from jaxnets.ops.host.printable import printable
 MAX_BYTES = 2**31  # of a text
 
 
-def read_words(path: str, inputs: Words) -> Sentences:
+def read_words(path: str, inputs: SentenceWords) -> Sentences:
     """Reads sentences without tags.
 
     Args:
@@ -31,18 +31,18 @@ def read_words(path: str, inputs: Words) -> Sentences:
     return pieces_of(_sentences(path, inputs), inputs.max_length)
 
 
-def continues(path: str, inputs: Words) -> list[bool]:
+def continues(path: str, inputs: SentenceWords) -> list[bool]:
     """Returns whether each row of ``read_words`` continues the sentence of the row before."""
     starts = (range(0, len(words), inputs.max_length) for words in _sentences(path, inputs).words)
     return [first > 0 for row in starts for first in row]
 
 
-def word_arrays(path: str, inputs: Words) -> dict[str, Any]:
+def word_arrays(path: str, inputs: SentenceWords) -> dict[str, Any]:
     """Reads sentences as in ``read_words``, and encodes them as the arrays of a batch without targets."""
     return encode(printable(path), read_words(path, inputs), inputs)
 
 
-def tagged_word_arrays(path: str, inputs: Words, spec: Tags) -> dict[str, Any]:
+def tagged_word_arrays(path: str, inputs: SentenceWords, spec: Tags) -> dict[str, Any]:
     """Reads tagged sentences, a CoNLL or CoNLL-U file or a source of Python, as the arrays of a batch with targets.
 
     Raises:
@@ -55,7 +55,7 @@ def tagged_word_arrays(path: str, inputs: Words, spec: Tags) -> dict[str, Any]:
     return encode(shown, pieces, inputs, spec.names)
 
 
-def _sentences(path: str, inputs: Words) -> Sentences:
+def _sentences(path: str, inputs: SentenceWords) -> Sentences:
     if inputs.source == "python":
         return read_python(path)
     if not str(path).endswith(".txt"):

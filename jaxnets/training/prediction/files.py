@@ -10,7 +10,7 @@ import numpy as np
 from jaxnets.data import Vocabulary, read_inputs
 from jaxnets.data.formats.npz import npz_of, read_arrays
 from jaxnets.data.formats.text_files import text_of
-from jaxnets.data.inputs import Words
+from jaxnets.data.inputs import SentenceWords
 from jaxnets.data.new_files.words import continues, read_words
 from jaxnets.data.sources.sequences import once
 from jaxnets.ops.host.files import write_atomically
@@ -154,7 +154,7 @@ def write(
 
 def words(path: str, predictor: Predictor, begin: int, end: int) -> tuple[list[list[str]], list[bool]] | None:
     """Returns the words of each row, and whether it continues the sentence of the row before; None for other inputs."""
-    if not isinstance(predictor.inputs, Words):
+    if not isinstance(predictor.inputs, SentenceWords):
         return None
     found = read_words(path, predictor.inputs)
     return found.words[begin:end], continues(path, predictor.inputs)[begin:end]

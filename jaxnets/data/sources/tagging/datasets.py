@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.conll import Sentences
-from jaxnets.data.inputs import Words
+from jaxnets.data.inputs import SentenceWords
 from jaxnets.data.sources.parts import Split, assemble, describe, digest
 from jaxnets.data.sources.tagging.word_arrays import Problems, converted, encode
 from jaxnets.data.tag_schemes import complete_names
@@ -46,7 +46,7 @@ def from_sentences(
         batch_size: B, rows of a batch.
         seed: Seed of the order.
         column: The column of the tags, of files.
-        kind: The ``source`` of ``Words``.
+        kind: The ``source`` of ``SentenceWords``.
         note: More for the description.
 
     Raises:
@@ -64,7 +64,7 @@ def from_sentences(
         raise ValueError(f"{shown} must have at least one word with a tag, got none")
     words, letters = _tokenizers(pieces["train"], vocab_size, min_count, lowercase)
     characters = letters if max_characters else None
-    inputs = Words(words, characters, max_length, max_characters, column, scheme, kind)
+    inputs = SentenceWords(words, characters, max_length, max_characters, column, scheme, kind)
     length = max(len(words) for split in pieces.values() for words in split.words)
     arrays = {name: encode(shown, split, inputs, names, length) for name, split in pieces.items()}
     problems = Problems(*map(sum, zip(*(each for _, each in found.values()), strict=True)))

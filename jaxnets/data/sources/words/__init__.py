@@ -1,0 +1,1 @@
+"""Words of running text, for word vectors."""
