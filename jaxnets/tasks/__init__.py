@@ -22,6 +22,7 @@ from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.text_classification import text_classification
 from jaxnets.tasks.translation import translation
 from jaxnets.tasks.variational import variational
+from jaxnets.tasks.words.word_vectors import word_vectors
 
 __all__ = [
     "Endpoint",
@@ -50,4 +51,5 @@ __all__ = [
     "translation",
     "variational",
     "with_embeddings",
+    "word_vectors",
 ]

@@ -81,7 +81,8 @@ def count_pairs(sentences: Sentences, size: int, window: int) -> tuple[np.ndarra
     Returns:
         The pairs with a positive count, int32 ``[P, 2]``, in ascending order, and the counts, float32 ``[P]``.
     """
-    codes, totals = np.zeros(0, np.int64), np.zeros(0)
+    codes: np.ndarray = np.zeros(0, np.int64)
+    totals: np.ndarray = np.zeros(0)
     tokens = sentences.tokens.astype(np.int64)
     for distance in range(1, min(window, len(tokens) - 1) + 1):
         near = sentences.sentences[:-distance] == sentences.sentences[distance:]

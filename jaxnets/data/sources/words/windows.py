@@ -75,13 +75,13 @@ def word_corpus(
         splits = {
             "train": endless(
                 lambda epoch: train.rows(np.random.default_rng((seed, epoch))),
-                train.count,
+                train.num_rows,
                 batch_size,
                 seed,
                 select_rows,
             ),
             "validation": once(
-                held_out.rows(np.random.default_rng((seed, 0, 2))), held_out.count, batch_size, select_rows
+                held_out.rows(np.random.default_rng((seed, 0, 2))), held_out.num_rows, batch_size, select_rows
             ),
         }
         return Dataset(splits, corpus.words, fingerprint, description, read_part=read)
@@ -114,7 +114,7 @@ class Windows(NamedTuple):
     chunk: int
 
     @property
-    def count(self) -> int:
+    def num_rows(self) -> int:
         """The number of rows, which is the same for all random choices."""
         probabilities = self.keep[self.sentences.tokens].astype(np.float64)
         std = math.sqrt(np.sum(probabilities * (1 - probabilities)))
@@ -126,7 +126,7 @@ class Windows(NamedTuple):
         tokens, sentences = self.sentences
         kept = random.random(len(tokens), np.float32) < self.keep[tokens]
         tokens, sentences = tokens[kept], sentences[kept]
-        size, rows = len(tokens), self.count
+        size, rows = len(tokens), self.num_rows
         reach = random.integers(1, self.window + 1, size, np.int32)
         begins = np.flatnonzero(np.diff(sentences, prepend=-1)) if size else np.zeros(0, np.int64)
         lengths = np.diff(begins, append=size)
