@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.ops.array_types import Array, Bool, Float, Int
+from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.masks import masked_sum
 
 
@@ -89,7 +90,7 @@ def negative_sampling_loss(
     """
     positive = jax.nn.softplus(-_products(hidden, targets))
     negative = jax.nn.softplus(_products(hidden, negatives))
-    return masked_sum(positive, pairs) + jnp.sum(weights * negative)
+    return masked_sum(positive, pairs) + jnp.sum(weights.astype(negative.dtype) * negative)
 
 
 def hierarchical_softmax_loss(
@@ -110,7 +111,7 @@ def hierarchical_softmax_loss(
         codes: The branch at each node, bool ``[S, L]``.
         valid: Which terms count, bool ``[S, C, L]``.
     """
-    logits = jnp.einsum("scd,sld->scl", hidden, nodes, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("scd,sld->scl", hidden, nodes, preferred_element_type=at_least_float32(hidden.dtype))
     return masked_sum(jax.nn.softplus(jnp.where(codes[:, None, :], logits, -logits)), valid)
 
 
@@ -143,10 +144,10 @@ def glove_loss(
     References:
         Pennington et al., GloVe: Global Vectors for Word Representation, 2014.
     """
-    products = jnp.sum(words * contexts, axis=-1, dtype=jnp.float32 if words.dtype.itemsize < 4 else None)
+    products = jnp.sum(words * contexts, axis=-1, dtype=at_least_float32(words.dtype))
     errors = products + word_biases + context_biases - jnp.log(jnp.maximum(counts, jnp.finfo(counts.dtype).tiny))
     return 0.5 * masked_sum(glove_weights(counts, max_count, power) * errors**2, counts > 0)
 
 
 def _products(a: Float[Array, "S D"], b: Float[Array, "T D"]) -> Float[Array, "S T"]:
-    return jnp.einsum("sd,td->st", a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    return jnp.einsum("sd,td->st", a, b, preferred_element_type=at_least_float32(a.dtype))

@@ -110,7 +110,7 @@ def _sampled(cbow: bool, inputs: _Inputs, counts: np.ndarray, negatives: Negativ
             pairs = jnp.eye(len(targets), dtype=bool) & jnp.any(pairs, axis=1, keepdims=True)
         weights = negative_weights(pairs, targets, example["negatives"], negatives.number)
         outputs = jnp.split(gathered["output"], [len(targets)])
-        total = negative_sampling_loss(hidden, outputs[0], pairs, outputs[1], weights.astype(hidden.dtype))
+        total = negative_sampling_loss(hidden, outputs[0], pairs, outputs[1], weights)
         return total, jnp.sum(pairs, dtype=jnp.float32)
 
     return RowLoss(prepare, rows, loss)
