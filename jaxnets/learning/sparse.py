@@ -78,9 +78,10 @@ def sparse(
         raise ValueError("the optimizer of sparse updates must be optimizers.linear_sgd, got another one")
 
     def start(key, batch, variables=None):
+        initial = init(key, batch)
         if count_rows(batch) % group:
             raise ValueError(f"the batch size must be divisible by `group`, {group}, got {count_rows(batch)}")
-        variables = init(key, batch) if variables is None else variables
+        variables = initial if variables is None else variables
         squares = jax.tree.map(jnp.ones_like, variables["params"]) if adagrad else {}
         return SparseState(variables, squares, optimizer.init({}))
 

@@ -44,12 +44,12 @@ class WordVectors(nn.Module):
         if glove and (self.hierarchical or self.num_buckets):
             raise ValueError("`hierarchical` and `num_buckets` must be left out with the objective glove")
         rows = self.vocab_size + self.num_buckets
-        self.input = self.param("input", _uniform, (rows, self.embed_dim))
+        self.input = self.param("input", _uniform, (rows, self.embed_dim), jnp.float32)
         output = _uniform if glove else nn.initializers.zeros
-        self.output = self.param("output", output, (self.vocab_size, self.embed_dim))
+        self.output = self.param("output", output, (self.vocab_size, self.embed_dim), jnp.float32)
         if glove:
-            self.input_bias = self.param("input_bias", nn.initializers.zeros, (self.vocab_size, 1))
-            self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size, 1))
+            self.input_bias = self.param("input_bias", nn.initializers.zeros, (self.vocab_size, 1), jnp.float32)
+            self.output_bias = self.param("output_bias", nn.initializers.zeros, (self.vocab_size, 1), jnp.float32)
 
     def __call__(self, words: Integer[ArrayLike, "*batch"]) -> Float[Array, "*batch D"]:
         """Returns the vectors of words ``[...]``: the rows of ``input``, and for GloVe the sums of both tables.

@@ -22,7 +22,8 @@ def context_pairs(left: Int[Array, " S"], right: Int[Array, " S"], reach: int) -
         reach: Number of tokens before the first and after the last center.
     """
     size = left.shape[0]
-    offsets = jnp.arange(size + 2 * reach)[None, :] - reach - jnp.arange(size)[:, None]
+    tokens, centers = (jnp.arange(number, dtype=jnp.int32) for number in (size + 2 * reach, size))
+    offsets = tokens[None, :] - reach - centers[:, None]
     return (offsets != 0) & (offsets >= -left[:, None]) & (offsets <= right[:, None])
 
 
@@ -145,6 +146,7 @@ def glove_loss(
         Pennington et al., GloVe: Global Vectors for Word Representation, 2014.
     """
     products = jnp.sum(words * contexts, axis=-1, dtype=at_least_float32(words.dtype))
+    counts = counts.astype(products.dtype)
     errors = products + word_biases + context_biases - jnp.log(jnp.maximum(counts, jnp.finfo(counts.dtype).tiny))
     return 0.5 * masked_sum(glove_weights(counts, max_count, power) * errors**2, counts > 0)
 

@@ -134,7 +134,7 @@ def _hierarchical(cbow: bool, inputs: _Inputs, counts: np.ndarray, negatives: Ne
             around = np.arange(len(centers))[:, None] + offsets
             hidden, members = vectors[around], jnp.take_along_axis(pairs, jnp.asarray(around), axis=1)
         codes = jnp.asarray(tree.codes)[centers]
-        on_path = np.arange(codes.shape[1]) < jnp.asarray(tree.lengths)[centers][:, None]
+        on_path = np.arange(codes.shape[1], dtype=np.int32)[None, :] < jnp.asarray(tree.lengths)[centers][:, None]
         total = hierarchical_softmax_loss(hidden, gathered["output"], codes, members[:, :, None] & on_path[:, None, :])
         return total, jnp.sum(members, dtype=jnp.float32)
 
