@@ -53,7 +53,15 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"text number {i} of class {'ab'[i % 2]} " * (1 + i % 9))
     texts_by_class = {"path": str(folder / "texts"), "batch_size": batch_size}
+    (folder / "words.txt").write_text(
+        "".join(f"the cat {'sat on' if n % 2 else 'is at'} the mat\n" for n in range(200))
+    )
+    words = {"name": "data.word_corpus", "path": str(folder / "words.txt"), "window": 2}
+    words |= {"batch_words": 8 * batch_size, "chunk_words": 8}
+    pairs_of_words = {"name": "data.cooccurrences", "path": str(folder / "words.txt"), "batch_size": batch_size}
     return {
+        **{f"word_vectors{variant}": words for variant in ("", ":cbow", ":hierarchical", ":subwords")},
+        "word_vectors:glove": pairs_of_words,
         **{
             f"etth1{variant}": temperatures
             for variant in ("", ":ridge", ":quantiles", ":dlinear", ":segrnn", ":patchtst", ":deepar")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and expo
     from matplotlib.figure import Figure
 
 COMMON = 40  # the most frequent words are function words, whose vectors say little
-ON_MAP = 160
+ON_MAP = 120
 IN_TABLE = 30
 EXAMPLES = (  # shown if all of their words are known
     "man king woman",

@@ -17,7 +17,7 @@ from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.host.printable import printable
 
 SENTENCES = ("line", "paragraph")
-_WORD = re.compile(r"\w+(?:['’]\w+)*")  # as in the tokenizer, without punctuation marks
+WORD = re.compile(r"\w+(?:['’]\w+)*")  # as in the tokenizer, without punctuation marks
 _PARAGRAPHS = re.compile(r"\n[^\S\n]*\n")
 _LINES = re.compile(r"[\r\n]+")
 
@@ -83,7 +83,7 @@ def read_corpus(
     index: dict[str, int] = {}
     ids, lengths = array.array("i"), array.array("i")
     for sentence in itertools.chain.from_iterable(_sentences(text, sentences, lowercase) for text in texts):
-        if words := _WORD.findall(sentence):
+        if words := WORD.findall(sentence):
             ids.extend([index.setdefault(word, len(index)) for word in words])
             lengths.append(len(words))
     if len(lengths) < 2:
