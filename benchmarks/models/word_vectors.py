@@ -60,13 +60,15 @@ def _ours(objective: str, shared: int) -> dict[str, float]:
     from jaxnets.learning import Gradient, optimizers
 
     corpus = data.word_corpus(FLAGS.text, chunk_words=FLAGS.chunk_words, validation_fraction=1e-4)
-    kept = text.keep_probabilities(np.array(corpus.spec.counts)) @ np.array(corpus.spec.counts)
+    spec: Any = corpus.spec
+    kept = text.keep_probabilities(np.array(spec.counts)) @ np.array(spec.counts)
     rows = len(corpus.train[0]["inputs"])
     steps = round(FLAGS.epochs * kept / (rows * FLAGS.chunk_words))
+    make_learner: Any = Gradient(optimizers.linear_sgd(steps, 0.025, 0.004))
     learner = tasks.word_vectors(
-        text.WordVectors(corpus.spec.size, objective),
-        corpus.spec,
-        Gradient(optimizers.linear_sgd(steps, 0.025, 0.004)),
+        text.WordVectors(spec.size, objective),
+        spec,
+        make_learner,
         shared_negatives=shared,
     ).learner
     state = learner.init(jax.random.key(0), corpus.train[0])
@@ -81,7 +83,7 @@ def _ours(objective: str, shared: int) -> dict[str, float]:
     jax.block_until_ready(state)
     vectors = np.asarray(state.variables["params"]["input"])[1:]
     words = FLAGS.epochs * _count() * (steps - 1) / steps
-    return _measured(words, begin, cpu, corpus.spec.tokenizer.symbols, vectors)
+    return _measured(words, begin, cpu, spec.tokenizer.symbols, vectors)
 
 
 def _gensim(objective: str) -> dict[str, float]:
