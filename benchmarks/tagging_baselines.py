@@ -18,7 +18,7 @@ from jaxnets.data import Dataset
 from jaxnets.learning.entities import entity_f1
 from jaxnets.learning.evaluators import Evaluator
 from jaxnets.program import take_overrides
-from jaxnets.tasks.tagging import macro_f1
+from jaxnets.tasks.text.tagging import macro_f1
 from jaxnets.training import build, config
 
 

@@ -12,11 +12,11 @@ that decreases from 0.025 to 0.0001. A step has 16,384 words.
 """
 
 VARIANTS: dict[str, dict] = {
-    "cbow": {"model": {"name": "text.WordVectors", "objective": "cbow"}, "learning_rate": 0.05},
-    "hierarchical": {"model": {"name": "text.WordVectors", "hierarchical": True}, "steps": 120},
-    "subwords": {"model": {"name": "text.WordVectors", "num_buckets": 20_000}, "steps": 120},
+    "cbow": {"model": {"name": "text.WordVectorModel", "objective": "cbow"}, "learning_rate": 0.05},
+    "hierarchical": {"model": {"name": "text.WordVectorModel", "hierarchical": True}, "steps": 120},
+    "subwords": {"model": {"name": "text.WordVectorModel", "num_buckets": 20_000}, "steps": 120},
     "glove": {
-        "model": {"name": "text.WordVectors", "objective": "glove"},
+        "model": {"name": "text.WordVectorModel", "objective": "glove"},
         "data": "data.cooccurrences",
         "learning_rate": 0.05,
         "end_lr_factor": 1.0,
@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> dict:
     return {
         "task": "tasks.word_vectors",
         "data": {"name": settings.get("data", "data.word_corpus"), "path": ""},
-        "model": settings.get("model", {"name": "text.WordVectors"}),
+        "model": settings.get("model", {"name": "text.WordVectorModel"}),
         "optimizer": {
             "name": "optimizers.linear_sgd",
             "learning_rate": settings.get("learning_rate", 0.025),

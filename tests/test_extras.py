@@ -98,7 +98,7 @@ def test_programs_name_the_missing_extra_in_one_line(name, run_without):
 @pytest.mark.parametrize(
     "config, hidden, message",
     [
-        ("translation", "tokenizers", "jaxnets.data.pieces needs tokenizers: pip install 'jaxnets[text]'"),
+        ("translation", "tokenizers", "jaxnets.data.tokens.pieces needs tokenizers: pip install 'jaxnets[text]'"),
         ("mnist1d", "mnist1d", "jaxnets.data.mnist1d needs mnist1d: pip install 'jaxnets[mnist1d]'"),
     ],
 )

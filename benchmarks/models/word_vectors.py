@@ -66,7 +66,7 @@ def _ours(objective: str, shared: int) -> dict[str, float]:
     steps = round(FLAGS.epochs * kept / (rows * FLAGS.chunk_words))
     make_learner: Any = Gradient(optimizers.linear_sgd(steps, 0.025, 0.004))
     learner = tasks.word_vectors(
-        text.WordVectors(spec.size, objective),
+        text.WordVectorModel(spec.size, objective),
         spec,
         make_learner,
         shared_negatives=shared,

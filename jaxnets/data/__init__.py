@@ -42,13 +42,11 @@ from jaxnets.data.sources.texts.byte_files import byte_files
 from jaxnets.data.sources.texts.code_or_prose import code_or_prose
 from jaxnets.data.sources.texts.labeled_texts import labeled_texts
 from jaxnets.data.sources.texts.passages import passages
-from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled
-from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Tags, TextClasses, Unlabeled
 from jaxnets.data.sources.words.cooccurrences import cooccurrences
 from jaxnets.data.sources.words.windows import word_corpus
-from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, TextClasses, Unlabeled, Words
-from jaxnets.data.tokenizer import Tokenizer, learn_tokenizer
-from jaxnets.data.vocabulary import Vocabulary, learn_pieces
+from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Tags, TextClasses, Unlabeled, Words
+from jaxnets.data.tokens.tokenizer import Tokenizer, learn_tokenizer
+from jaxnets.data.tokens.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
     "Classes",

@@ -9,9 +9,9 @@ import dataclasses
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, moments_of, statistics_of
-from jaxnets.data.tag_schemes import SCHEMES
 from jaxnets.data.timestamps import Frequency
-from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.data.tokens.tag_schemes import SCHEMES
+from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.ops.checks import check_choice, check_integer
 
 MAX_WORDS = 2**16  # of a row of words, and characters of a word

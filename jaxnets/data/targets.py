@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, statistics_of
-from jaxnets.data.tag_schemes import SCHEMES, check_tag
-from jaxnets.data.tokenizer import Tokenizer
-from jaxnets.data.vocabulary import Vocabulary
+from jaxnets.data.tokens.tag_schemes import SCHEMES, check_tag
+from jaxnets.data.tokens.tokenizer import Tokenizer
+from jaxnets.data.tokens.vocabulary import Vocabulary
 from jaxnets.ops.checks import check_choice
 
 MAX_TAGS = 4096  # the memory of their transitions is quadratic

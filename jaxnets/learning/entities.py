@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnets.data.tag_schemes import PREFIXES, Span, spans, strict_spans
+from jaxnets.data.tokens.tag_schemes import PREFIXES, Span, spans, strict_spans
 from jaxnets.learning.evaluators import Evaluator
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.host.printable import printable

@@ -175,7 +175,7 @@ class Rocket(nn.Module):
         check_floating("xs", xs, "[B, T, D]", 3)
         drawn = lambda key: random_kernels(key, self.num_kernels, *xs.shape[1:])._asdict()
         kernels = Kernels(**self.param("kernels", drawn))
-        steps = self.variable("constants", "steps", jnp.arange, xs.shape[1], dtype=jnp.float32).value
+        steps: Any = self.variable("constants", "steps", jnp.arange, xs.shape[1], dtype=jnp.float32).value
         scale = self.param("scale", nn.initializers.ones, (2 * self.num_kernels,))
         kernel = self.param("kernel", nn.initializers.zeros, (2 * self.num_kernels, self.num_outputs))
         bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,))

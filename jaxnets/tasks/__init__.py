@@ -7,7 +7,6 @@ extras.require(__name__, "train")
 from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
-from jaxnets.tasks.embeddings import with_embeddings
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
@@ -17,9 +16,10 @@ from jaxnets.tasks.series.forecasting import forecasting
 from jaxnets.tasks.series.ridge_forecasting import ridge_forecasting
 from jaxnets.tasks.series.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
-from jaxnets.tasks.tagging import tagging
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
-from jaxnets.tasks.text_classification import text_classification
+from jaxnets.tasks.text.embeddings import with_embeddings
+from jaxnets.tasks.text.tagging import tagging
+from jaxnets.tasks.text.text_classification import text_classification
 from jaxnets.tasks.translation import translation
 from jaxnets.tasks.variational import variational
 from jaxnets.tasks.words.word_vectors import word_vectors
@@ -46,8 +46,8 @@ __all__ = [
     "ridge_forecasting",
     "step_anomaly_detection",
     "step_function",
-    "text_classification",
     "tagging",
+    "text_classification",
     "translation",
     "variational",
     "with_embeddings",

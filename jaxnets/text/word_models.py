@@ -1,4 +1,4 @@
-"""``WordVectors``: the tables of skip-gram, CBOW and GloVe."""
+"""``WordVectorModel``: the tables of skip-gram, CBOW and GloVe."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ from jaxnets.ops.embedding import embed
 OBJECTIVES = ("skip_gram", "cbow", "glove")
 
 
-class WordVectors(nn.Module):
+class WordVectorModel(nn.Module):
     """Tables of word vectors: ``input``, the vectors of words, and ``output``, of the words to predict.
 
     With a hierarchical softmax, ``output`` holds the inner nodes of the Huffman tree instead. GloVe has biases of both

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxnets.data import tag_schemes
-from jaxnets.data.tag_schemes import Span, allowed_transitions, complete_names, convert, invalid_positions, spans
+from jaxnets.data.tokens.tag_schemes import Span, allowed_transitions, complete_names, convert, invalid_positions, spans
 
 SCHEMES = ("iob1", "iob2", "iobes")
 TAGS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.data.formats.documentation import docstrings
+from jaxnets.data.sources.words.documentation import docstrings
 
 WORDS = [f"w{i}" for i in range(12)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxnets.data.tag_schemes import complete_names
+from jaxnets.data.tokens.tag_schemes import complete_names
 from jaxnets.learning import entities
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "entities.npz"

@@ -9,7 +9,7 @@ import numpy as np
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2, IOBES
 
-from jaxnets.data.tag_schemes import complete_names
+from jaxnets.data.tokens.tag_schemes import complete_names
 
 SCORES = (precision_score, recall_score, f1_score)
 TAGGINGS, SENTENCES, WORDS = 500, 4, 8  # of each scheme

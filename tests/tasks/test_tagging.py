@@ -11,7 +11,7 @@ from task_parts import LearnerParts, figures, loss_of, means
 
 from jaxnets import tasks, text
 from jaxnets.data import Tags, Tokenizer
-from jaxnets.data.tag_schemes import allowed_transitions, complete_names, invalid_positions
+from jaxnets.data.tokens.tag_schemes import allowed_transitions, complete_names, invalid_positions
 from jaxnets.learning import Gradient
 from jaxnets.learning.evaluators import CompiledEvaluator, run
 from jaxnets.text import Tagger

@@ -16,7 +16,7 @@ from task_parts import figures as drawn
 
 from jaxnets import data, learning, tasks, text
 from jaxnets.reports.text_figures import COLUMNS, MarkedText, _wrapped, marked_texts
-from jaxnets.tasks.text_classification import attributions
+from jaxnets.tasks.text.text_classification import attributions
 
 POSITIVE = ["a good film", "good and great", "what a great story $1", "great"]
 NEGATIVE = ["a bad film", "bad, bad \u00e4cting", "not my\tstory", "bad"]

@@ -30,7 +30,7 @@ def corpus(path):
 
 
 def make_task(dataset, rate=RATE, steps=STEPS, **settings):
-    model = text.WordVectors(dataset.spec.size, embed_dim=6, **settings.pop("model", {}))
+    model = text.WordVectorModel(dataset.spec.size, embed_dim=6, **settings.pop("model", {}))
     return tasks.word_vectors(model, dataset.spec, Gradient(optimizers.linear_sgd(steps, rate)), **settings), model
 
 
@@ -265,10 +265,10 @@ def test_the_spec_is_saved_with_a_run(corpus):
 
 def test_wrong_settings(corpus, path):
     with pytest.raises(ValueError, match=r"must be optimizers.linear_sgd"):
-        tasks.word_vectors(text.WordVectors, corpus.spec, Gradient(optimizers.sgd(5, 0.1)))
+        tasks.word_vectors(text.WordVectorModel, corpus.spec, Gradient(optimizers.sgd(5, 0.1)))
     with pytest.raises(ValueError, match="`num_negatives` must be"):
         make_task(corpus, num_negatives=0)
     with pytest.raises(ValueError, match="must be data.cooccurrences, got other data"):
         make_task(corpus, model={"objective": "glove"})[0].learner.init(jax.random.key(0), corpus.train[0])
-    with pytest.raises(ValueError, match=r"must be text.WordVectors of 13 words"):
-        tasks.word_vectors(text.WordVectors(5), corpus.spec, Gradient(optimizers.linear_sgd(5, 0.1)))
+    with pytest.raises(ValueError, match=r"must be text.WordVectorModel of 13 words"):
+        tasks.word_vectors(text.WordVectorModel(5), corpus.spec, Gradient(optimizers.linear_sgd(5, 0.1)))

@@ -195,4 +195,4 @@ def test_glove_weights_increase_to_one():
 )
 def test_wrong_settings_of_the_tables(options, message):
     with pytest.raises(ValueError, match=message):
-        text.WordVectors(5, **options).init(jax.random.key(0), jnp.zeros(1, jnp.int32))
+        text.WordVectorModel(5, **options).init(jax.random.key(0), jnp.zeros(1, jnp.int32))

@@ -10,11 +10,12 @@ import pytest
 from conftest import ROOT
 
 from jaxnets import attention, convolution, data, exported, modules, recurrent, sets
-from jaxnets.data import labels, pieces
+from jaxnets.data import labels
 from jaxnets.data.formats import csv_records, features, image_decoding
 from jaxnets.data.formats import npz as npz_file
 from jaxnets.data.sources import table
 from jaxnets.data.sources.pairs import MAX_LINE, MAX_PAIRS
+from jaxnets.data.tokens import pieces
 from jaxnets.ops import checks
 from jaxnets.ops.host import compressed
 from jaxnets.reports import figures

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnets.data.checks import one_line_errors, open_data, path_of, size_of
 from jaxnets.data.encodings import decode_text
-from jaxnets.data.vocabulary import Vocabulary, learn_pieces
+from jaxnets.data.tokens.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.host.files import FILE_TYPES
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable

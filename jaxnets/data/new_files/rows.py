@@ -10,7 +10,7 @@ from jaxnets.data.formats.features import check_columns, features_of, is_npz, ta
 from jaxnets.data.formats.idx import idx_folder, read_idx
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.formats.ucr import is_ucr, read_split
-from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, Texts, Windows, SentenceWords
+from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, SentenceWords, Texts, Windows
 from jaxnets.data.labels import MAX_CLASSES
 from jaxnets.data.new_files.series import all_windows, labeled_windows, last_windows, scored_windows
 from jaxnets.data.new_files.texts import read_labeled_texts, read_texts

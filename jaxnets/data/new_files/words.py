@@ -8,7 +8,7 @@ from jaxnets.data.inputs import SentenceWords
 from jaxnets.data.sources.tagging.python_tokens import read_python
 from jaxnets.data.sources.tagging.word_arrays import check_tags, converted, encode, pieces_of
 from jaxnets.data.targets import Tags
-from jaxnets.data.tokenizer import split
+from jaxnets.data.tokens.tokenizer import split
 from jaxnets.ops.host.printable import printable
 
 MAX_BYTES = 2**31  # of a text

@@ -11,7 +11,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.limited_text import lines, read_text
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.parts import SPLITS, Split, assemble, describe, digest, random_split
-from jaxnets.data.vocabulary import Vocabulary, learn_pieces
+from jaxnets.data.tokens.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.host.printable import printable
 
 # Limits on the unpacked text. The 4.5 million sentence pairs of WMT 2014 have 1.3 GB.

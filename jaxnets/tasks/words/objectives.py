@@ -9,7 +9,7 @@ import numpy as np
 from jaxnets.data.targets import Words
 from jaxnets.learning import RowLoss
 from jaxnets.text import (
-    WordVectors,
+    WordVectorModel,
     context_pairs,
     glove_loss,
     hierarchical_softmax_loss,
@@ -36,7 +36,7 @@ class Negatives(NamedTuple):
     power: float
 
 
-def row_loss_of(model: WordVectors, spec: Words, negatives: Negatives, max_count: float) -> RowLoss:
+def row_loss_of(model: WordVectorModel, spec: Words, negatives: Negatives, max_count: float) -> RowLoss:
     """Returns the loss of a model on batches of ``data.word_corpus`` or, for GloVe, of ``data.cooccurrences``."""
     if model.objective == "glove":
         return _glove(max_count)
@@ -45,14 +45,14 @@ def row_loss_of(model: WordVectors, spec: Words, negatives: Negatives, max_count
     return make(model.objective == "cbow", inputs, np.array(spec.counts), negatives)
 
 
-def subwords_of(model: WordVectors, spec: Words) -> np.ndarray | None:
+def subwords_of(model: WordVectorModel, spec: Words) -> np.ndarray | None:
     """Returns the rows of the input table that belong to each word, int32 ``[V, G]``; None if it is one row."""
     if not model.num_buckets:
         return None
     return subword_rows(("", *spec.tokenizer.symbols), model.num_buckets, model.min_n, model.max_n)
 
 
-def word_table(model: WordVectors, subwords: np.ndarray | None, params: Any) -> jax.Array:
+def word_table(model: WordVectorModel, subwords: np.ndarray | None, params: Any) -> jax.Array:
     """Returns the vectors of all words, ``[V, D]``: means over subwords, and for GloVe the sum of both tables."""
     if subwords is not None:
         inputs = _Inputs(subwords)

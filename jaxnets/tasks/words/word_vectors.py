@@ -16,7 +16,7 @@ from jaxnets.tasks.models import Model, check_spec, complete
 from jaxnets.tasks.task import Items, Task, partition_rules_of
 from jaxnets.tasks.words import endpoints, reports
 from jaxnets.tasks.words.objectives import Negatives, row_loss_of, subwords_of, word_table
-from jaxnets.text import WordVectors, evaluate_analogies, evaluate_similarities
+from jaxnets.text import WordVectorModel, evaluate_analogies, evaluate_similarities
 
 GLOVE_GROUP = 512  # co-occurrences for each update
 
@@ -41,7 +41,7 @@ def word_vectors(
     co-occurrences (GloVe); losses of different settings cannot be compared.
 
     Args:
-        model: A factory of ``text.WordVectors``.
+        model: A factory of ``text.WordVectorModel``.
         spec: The words.
         make_learner: ``learning.Gradient`` with ``optimizers.linear_sgd``.
         num_negatives: K, negatives of a pair.
@@ -66,8 +66,8 @@ def word_vectors(
     if not max_count > 0:
         raise ValueError(f"`max_count` must be a positive number, got {max_count!r}")
     network = complete(model, spec)
-    if not isinstance(network, WordVectors) or network.vocab_size != spec.size:
-        raise ValueError(f"`model` must be text.WordVectors of {spec.size} words, got {network!r}")
+    if not isinstance(network, WordVectorModel) or network.vocab_size != spec.size:
+        raise ValueError(f"`model` must be text.WordVectorModel of {spec.size} words, got {network!r}")
     if not isinstance(make_learner, Gradient):
         raise ValueError("`make_learner` must be learning.Gradient with optimizers.linear_sgd")
     glove = network.objective == "glove"

@@ -8,7 +8,7 @@ from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.batches import Batch
 from jaxnets.data.sources.problems.generated import generated
 from jaxnets.data.targets import TextClasses
-from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.ops.checks import check_integer
 
 BASES = ("a", "c", "g", "t")

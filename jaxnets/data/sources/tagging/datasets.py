@@ -8,9 +8,9 @@ from jaxnets.data.formats.conll import Sentences
 from jaxnets.data.inputs import SentenceWords
 from jaxnets.data.sources.parts import Split, assemble, describe, digest
 from jaxnets.data.sources.tagging.word_arrays import Problems, converted, encode
-from jaxnets.data.tag_schemes import complete_names
 from jaxnets.data.targets import Tags
-from jaxnets.data.tokenizer import Tokenizer, most_frequent
+from jaxnets.data.tokens.tag_schemes import complete_names
+from jaxnets.data.tokens.tokenizer import Tokenizer, most_frequent
 
 MAX_CHARACTERS = 5000  # different ones
 

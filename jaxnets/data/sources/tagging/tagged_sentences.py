@@ -6,7 +6,7 @@ from jaxnets.data.formats.conll import Sentences, read_conll
 from jaxnets.data.sources.parts import random_split
 from jaxnets.data.sources.tagging.datasets import from_sentences
 from jaxnets.data.sources.tagging.word_arrays import check_tags
-from jaxnets.data.tag_schemes import check_schemes
+from jaxnets.data.tokens.tag_schemes import check_schemes
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.printable import printable
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxnets.data.formats.conll import Sentences
 from jaxnets.data.inputs import SentenceWords
-from jaxnets.data.tag_schemes import check_tag, convert, invalid_positions, spans
-from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.data.tokens.tag_schemes import check_tag, convert, invalid_positions, spans
+from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable
 
@@ -114,7 +114,9 @@ def converted(sentences: Sentences, max_length: int, scheme: str, target: str) -
     return pieces._replace(tags=tags), Problems(num_invalid, num_split, num_cut)
 
 
-def encode(shown: str, pieces: Sentences, inputs: SentenceWords, names: Sequence[str] = (), length: int = 0) -> dict[str, Any]:
+def encode(
+    shown: str, pieces: Sentences, inputs: SentenceWords, names: Sequence[str] = (), length: int = 0
+) -> dict[str, Any]:
     """Encodes the pieces of sentences as the arrays of a batch.
 
     Args:

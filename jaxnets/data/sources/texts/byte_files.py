@@ -11,7 +11,7 @@ from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.class_folders import FILES, scan
 from jaxnets.data.sources.texts.buckets import Ragged
 from jaxnets.data.sources.texts.examples import LabeledTexts, Tokens, check_fractions, from_tokens, sample_splits
-from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable

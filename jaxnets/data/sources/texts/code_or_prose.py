@@ -12,7 +12,7 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.formats.text_files import standard_library
 from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.texts.examples import LabeledTexts, check_fractions, from_tokens, tokenized
-from jaxnets.data.tokenizer import learn_tokenizer
+from jaxnets.data.tokens.tokenizer import learn_tokenizer
 from jaxnets.ops.checks import check_integer
 
 CODE, PROSE = "code", "prose"

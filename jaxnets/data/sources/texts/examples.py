@@ -12,7 +12,7 @@ from jaxnets.data.labels import encode_labels
 from jaxnets.data.sources.parts import ADJECTIVES, describe, digest, split_off
 from jaxnets.data.sources.texts.buckets import Ragged, bucket_lengths, bucketed, bucketed_once
 from jaxnets.data.targets import TextClasses
-from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.ops.checks import check_fraction, check_integer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable

@@ -9,7 +9,7 @@ from jaxnets.data.formats.text_records import MEMORY, read_records
 from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.class_folders import TEXTS, LabeledFiles, scan
 from jaxnets.data.sources.texts.examples import LabeledTexts, check_fractions, from_tokens, sample_splits, tokenized
-from jaxnets.data.tokenizer import learn_tokenizer
+from jaxnets.data.tokens.tokenizer import learn_tokenizer
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable

@@ -13,7 +13,7 @@ from jaxnets.data.formats.text_records import MEMORY
 from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.class_folders import TEXTS, classes_below
 from jaxnets.data.sources.texts.examples import LabeledTexts, check_classes, check_fractions, from_tokens, tokenized
-from jaxnets.data.tokenizer import learn_tokenizer
+from jaxnets.data.tokens.tokenizer import learn_tokenizer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnets.data.formats.documentation import documentation
 from jaxnets.data.formats.text_files import find, text_of
+from jaxnets.data.sources.words.documentation import documentation
 from jaxnets.data.targets import Words
-from jaxnets.data.tokenizer import most_frequent
+from jaxnets.data.tokens.tokenizer import most_frequent
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.host.printable import printable
 

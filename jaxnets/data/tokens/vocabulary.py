@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.encodings import BYTE_ORDER_MARK
-from jaxnets.data.pieces import byte_of, checked, encode, learn, tokenizer_of
+from jaxnets.data.tokens.pieces import byte_of, checked, encode, learn, tokenizer_of
 from jaxnets.ops.host.printable import printable
 
 _NEW_LINES = ("\n", "\r")  # possible starts of a text, in order of preference

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jaxnets.data.vocabulary import Vocabulary, learn_pieces
+from jaxnets.data.tokens.vocabulary import Vocabulary, learn_pieces
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.host.printable import printable
 

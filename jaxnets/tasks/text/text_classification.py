@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, TextClasses
-from jaxnets.data.tokenizer import Tokenizer
+from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.learning import MakeLearner
 from jaxnets.learning.classification import calibration, macro_f1
 from jaxnets.learning.evaluators import ScheduledEvaluator
@@ -105,7 +105,7 @@ def attributions(model: nn.Module, variables: Any, tokens: jax.Array, lengths: j
             return found * factors.astype(found.dtype)[..., None]
 
         with nn.intercept_methods(scaled):
-            logits = model.apply(variables, tokens, lengths=lengths)
+            logits: Any = model.apply(variables, tokens, lengths=lengths)
         return jnp.sum(jnp.max(logits, axis=-1))
 
     return jax.grad(logit)(jnp.ones(tokens.shape, jnp.float32))

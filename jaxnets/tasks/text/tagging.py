@@ -13,8 +13,8 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets import text
-from jaxnets.data.tag_schemes import allowed_transitions
 from jaxnets.data.targets import Tags
+from jaxnets.data.tokens.tag_schemes import allowed_transitions
 from jaxnets.learning import Aux, MakeLearner, Mean
 from jaxnets.learning.entities import entity_f1
 from jaxnets.learning.evaluators import Evaluator, ScheduledEvaluator, from_all_scores, means

@@ -1,0 +1,1 @@
+"""Tokens of texts: vocabularies, tokenizers, subword units, and schemes of tags."""

@@ -1,0 +1,1 @@
+"""Tasks on texts: classification and tagging."""
