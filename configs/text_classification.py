@@ -41,7 +41,7 @@ VARIANTS: dict[str, dict] = {
         "data": {"name": "data.passages", "path": "authors", "batch_size": 32},
         "model": {"name": "text.NgramClassifier", "embed_dim": 32},
         "optimizer": {"learning_rate": 5e-3, "warmup_steps": 50},
-        "train": {"steps": 1000, "evaluate_every": 200},
+        "train": {"steps": 800, "evaluate_every": 200},
     },
     "bytes": {
         "data": {"name": "data.byte_files", "path": "files", "batch_size": 32},
@@ -67,6 +67,6 @@ VARIANTS: dict[str, dict] = {
 def get_config(variant: str = "") -> dict:
     return {
         "task": "tasks.text_classification",
-        "optimizer": {"learning_rate": 2e-3, "warmup_steps": 50, "end_lr_factor": 0.02},
+        "optimizer": {"learning_rate": 2e-3, "warmup_steps": 50},
         **VARIANTS.get(variant, DEFAULT),
     }

@@ -37,5 +37,5 @@ def get_config(variant: str = "") -> dict:
             "learning_rate": settings.get("learning_rate", 0.025),
             "end_lr_factor": settings.get("end_lr_factor", 0.004),
         },
-        "train": {"steps": steps, "evaluate_every": steps // 4},
+        "train": {"steps": steps, "evaluate_every": steps // 5},
     }

@@ -55,6 +55,11 @@ def weight_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights.write("lstm.safetensors", torch_arrays("weight"))
     network = convolution.resnet18(num_classes=10)
+    words = ("man", "king", "woman", "queen", "the")
+    vectors = weights.WordVectors(words, np.random.default_rng(0).normal(size=(5, 100)).astype(np.float32))
+    weights.write_word_vectors("glove.6B.100d.txt", vectors, "glove")
+    (tmp_path / "questions-words.txt").write_text(": family\nman king woman queen\nking man queen woman\n")
+    (tmp_path / "wordsim353.tsv").write_text("man\tking\t5.0\nwoman\tqueen\t6.0\nthe\tking\t1.0\n")
     weights.write("resnet18.safetensors", weights.to_torchvision(zeros_of(network), network))
 
 

@@ -29,6 +29,7 @@ flags.DEFINE_string("config", "text_classification", "Config file or name of a s
 flags.DEFINE_integer("max_features", 500_000, "Most frequent n-grams to keep.", lower_bound=1)
 flags.DEFINE_string("json", None, "Output file of the result.")
 
+GENERATED_BATCHES = 100  # training batches of generated texts
 INVERSE_STRENGTHS = (1.0, 10.0, 100.0)  # of the regularization
 
 
@@ -88,12 +89,15 @@ def logistic_regression(splits: dict[str, Texts], ngrams: int) -> dict[str, Any]
 
 def main(overrides: program.Overrides) -> None:
     settings = config.load(FLAGS.config)
-    # One batch of all training texts, of one length.
-    config.override(settings, [*overrides, ("data.batch_size", "0"), ("data.buckets", "1")])
+    config.override(settings, overrides)
     dataset = build.dataset(settings, trusted=None)
+    if dataset.train_rows is not None:  # one batch of all training texts, of one length
+        config.override(settings, [("data.batch_size", "0"), ("data.buckets", "1")])
+        dataset = build.dataset(settings, trusted=None)
     if not isinstance(dataset.spec, TextClasses):
         raise UsageError(f"--config must be of text classification, got data of {settings.data.name}")
-    splits = {"train": texts_of([dataset.train[0]])}
+    batches = 1 if dataset.train_rows is not None else GENERATED_BATCHES
+    splits = {"train": texts_of([dataset.train[i] for i in range(batches)])}
     splits |= {name: texts_of(batches) for name, batches in dataset.held_out.items()}
     unit = dataset.spec.tokenizer.unit
     majority = np.bincount(splits["train"].targets).argmax()

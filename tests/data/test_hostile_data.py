@@ -15,8 +15,8 @@ import pytest
 from hostile_files import listening, time_limit
 
 from jaxnets import data
-from jaxnets.data import pieces
 from jaxnets.data.inputs import Columns
+from jaxnets.data.tokens import pieces
 from jaxnets.ops.host import compressed
 from jaxnets.ops.host.printable import printable
 

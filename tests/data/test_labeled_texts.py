@@ -1,5 +1,6 @@
 """Labeled texts from CSV, TSV and JSON lines files and from folders: splits, tokens, and errors about invalid files."""
 
+import csv
 import gzip
 import json
 
@@ -239,3 +240,14 @@ def test_a_class_of_another_split_must_occur_in_training(tmp_path):
     (tmp_path / "a" / "x").mkdir(parents=True)
     with pytest.raises(ValueError, match="must be empty for a folder"):
         data.labeled_texts(str(tmp_path / "a"), test_path=str(tmp_path / "test.csv"))
+
+
+def test_long_texts_are_read_and_the_limit_of_other_readers_is_restored(tmp_path):
+    limit = csv.field_size_limit()
+    rows = "".join(f"{'word ' * 40_000},{label}\n" for label in ("a", "b") * 4)
+    (tmp_path / "a.csv").write_text("text,label\n" + rows)
+    found = data.labeled_texts(
+        str(tmp_path / "a.csv"), max_length=8, batch_size=2, validation_fraction=0.25, test_fraction=0.25
+    )
+    assert found.train[0]["lengths"].tolist() == [8, 8]
+    assert csv.field_size_limit() == limit

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnets.data import tag_schemes
+from jaxnets.data.tokens import tag_schemes
 from jaxnets.data.tokens.tag_schemes import Span, allowed_transitions, complete_names, convert, invalid_positions, spans
 
 SCHEMES = ("iob1", "iob2", "iobes")

@@ -15,6 +15,13 @@ from jaxnets.training.errors import UsageError
 from jaxnets.training.settings import names, overrides
 from jaxnets.training.settings.shown import with_defaults
 
+WORDS = data.Tokenizer(symbols=("a", "b", "c"))
+TEXT_SPECS = {
+    "text_classification": data.TextClasses(("a", "b"), WORDS),
+    "tagging": data.Tags(("a", "b"), "none", WORDS, data.Tokenizer("character", ("a", "b"))),
+    "word_vectors": data.Words(WORDS, (0, 5, 4, 3)),
+}
+
 
 @pytest.mark.parametrize("name", config.shipped())
 def test_shipped_config_is_built(name):
@@ -22,6 +29,10 @@ def test_shipped_config_is_built(name):
     if "forecasting" in build.task_name(settings):
         horizon = data.Horizon(("a",), horizon=6, context=12, season=1, naive_error=(1.0,))
         assert build.model_and_task(settings, horizon)[0].horizon == 6
+    elif name.partition(":")[0] in TEXT_SPECS:
+        spec = TEXT_SPECS[name.partition(":")[0]]
+        model, _ = build.model_and_task(settings, spec)
+        assert model.vocab_size == 4 and getattr(model, "num_tags", 2) == getattr(model, "num_classes", 2) == 2
     else:
         model = tasks.complete(build.model(settings.model), data.Classes(tuple("0123456789")))
         sizes = {getattr(model, field, 0) for field in ("vocab_size", "num_classes", "num_outputs")} - {0}

@@ -1,5 +1,6 @@
 """Texts with labels in files: CSV, TSV, JSON lines, or plain text with one text per line."""
 
+import contextlib
 import csv
 import difflib
 import json
@@ -48,6 +49,17 @@ class Records(NamedTuple):
         return _place(self.path, self.lines[row], self.label)
 
 
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """Admits CSV fields of the length of a record; the limit is that of the process, 131,072 characters."""
+    limit = csv.field_size_limit(MAX_RECORD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+@_long_fields()
 def read_records(path: str, text: str, label: str | None) -> Records:
     """Reads the texts of a file, and their labels.
 
@@ -109,7 +121,6 @@ def _kind(path: str) -> str:
 
 def _csv_rows(shown: str, content: str, names: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     """Yields the line and the cells of the named columns of each row."""
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD))  # the default is 131,072 characters
     entries = records(shown, content, delimiter_of(content))
     line, cells = next(entries, (1, []))
     header = header_of(shown, line, cells)

@@ -22,9 +22,9 @@ from jaxnets.ops.checks import check_choice
 from jaxnets.ops.host import extras
 from jaxnets.ops.masks import masked_sum, valid_steps
 from jaxnets.reports import Table, figures, tag_figures
-from jaxnets.tasks.models import Model, call_factory, check_spec, learner_of
-from jaxnets.tasks.signatures import accepted_parameters
+from jaxnets.tasks.models import Model, check_spec, complete_with_sizes, learner_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
+from jaxnets.tasks.text.embeddings import with_embeddings
 
 CONSTRAINTS = ("none", "decoding", "always")
 MAX_SENTENCES = 10_000  # for reports
@@ -60,7 +60,9 @@ def tagging(model: Model, spec: Tags, make_learner: MakeLearner, *, constraints:
     """
     check_spec("tasks.tagging", spec, Tags)
     check_choice("constraints", constraints, CONSTRAINTS)
-    network = _complete(model, spec)
+    num_characters = spec.characters.size + 1 if spec.characters is not None else 0  # one more for padding
+    sizes = {"num_tags": spec.size, "vocab_size": spec.tokenizer.size, "num_characters": num_characters}
+    network = with_embeddings(complete_with_sizes(model, **sizes), spec.tokenizer)
     allowed = tuple(map(jnp.asarray, allowed_transitions(spec.names, spec.scheme)))
 
     has_characters = _reads_characters(network, spec)
@@ -206,16 +208,3 @@ def _reads_characters(network: nn.Module, spec: Tags) -> bool:
         given = f"(max_characters=0), got {encoder!r}"
         raise ValueError(f"`character_encoder` of the model must be none for data without characters {given}")
     return spec.characters is not None and encoder != "none"
-
-
-def _complete(model: Model, spec: Tags) -> nn.Module:
-    """Returns a model with the sizes of the spec."""
-    num_characters = spec.characters.size + 1 if spec.characters is not None else 0  # one more for padding
-    sizes = {"num_tags": spec.size, "vocab_size": spec.tokenizer.size, "num_characters": num_characters}
-    if not isinstance(model, nn.Module):
-        known = accepted_parameters(model)  # None: any
-        model = call_factory(model, {name: size for name, size in sizes.items() if known is None or name in known})
-    for name, size in sizes.items():
-        if getattr(model, name, size) != size:
-            raise ValueError(f"`{name}` of the model must be {size}, got {getattr(model, name)}")
-    return model

@@ -20,6 +20,7 @@ from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete_with_sizes
 from jaxnets.tasks.supervised import filled_targets, supervised, with_auroc
 from jaxnets.tasks.task import Task
+from jaxnets.tasks.text.embeddings import with_embeddings
 
 INPUT_AXES = {"inputs": ("batch", "length"), "lengths": ("batch",)}
 EXAMPLES = 3  # texts of each kind in the figure
@@ -44,7 +45,8 @@ def text_classification(model: Model, spec: TextClasses, make_learner: MakeLearn
         ValueError: If the data has other targets, or a size of the model does not fit the data.
     """
     check_spec("tasks.text_classification", spec, TextClasses)
-    network = complete_with_sizes(model, num_classes=spec.size, vocab_size=spec.tokenizer.size)
+    completed = complete_with_sizes(model, num_classes=spec.size, vocab_size=spec.tokenizer.size)
+    network = with_embeddings(completed, spec.tokenizer)
 
     def metrics(logits, targets):
         chex.assert_shape(logits, (*targets.shape, spec.size))

@@ -49,7 +49,7 @@ class CharacterRows:
 
 
 class Problems(NamedTuple):
-    """What was changed in the sentences of a file.
+    """Changes in the sentences of a file.
 
     Attributes:
         num_invalid: Tags that may not follow the tag before in the scheme of the file.
