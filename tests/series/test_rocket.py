@@ -84,6 +84,7 @@ def test_kernels_are_drawn_as_in_the_paper():
     assert abs(biases).max() <= 1 and abs(biases.mean()) < 0.03
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("steps", [12, 20, 45])
 def test_dilations_are_those_of_the_training_series(steps):
     model = series.Rocket(2, num_kernels=60)

@@ -110,6 +110,7 @@ def test_without_a_random_field_the_loss_is_the_cross_entropy(batch):
     assert "transitions" not in figures(task, variables, [batch])
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("crf", [True, False])
 def test_predicted_tags_are_valid_in_the_scheme(batch, variables, crf):
     params = {**variables["params"]}
@@ -133,6 +134,7 @@ def test_predicted_tags_are_valid_in_the_scheme(batch, variables, crf):
     assert counts["decoding"] == 0 < counts["none"]
 
 
+@pytest.mark.slow(13)
 def test_padding_and_holes_have_no_effect(batch, variables):
     task = task_of()
     grad = jax.jit(jax.value_and_grad(lambda v, b: loss_of(task, v, b)[0]))
@@ -165,6 +167,7 @@ def test_the_table_has_the_probabilities_of_all_tags(batch, variables):
     assert plain.present(plain.function(variables, batch))["tags"].columns == ("row", "step", "tag")
 
 
+@pytest.mark.slow(18)
 def test_it_learns_and_reports(batch):
     optimizer = optax.adam(0.03)
     task = tasks.tagging(make, SPEC, Gradient(optimizer))
@@ -213,6 +216,7 @@ def test_reports_mark_errors_and_tags_without_a_scheme_have_a_confusion(batch, v
         figure.canvas.draw()
 
 
+@pytest.mark.slow(21)
 def test_half_precision_and_x64(batch, float64):
     task = task_of(model=functools.partial(make, dtype=jnp.bfloat16))
     variables = task.learner.init(jax.random.key(0), batch)

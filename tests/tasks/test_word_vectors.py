@@ -160,6 +160,7 @@ def test_adagrad_of_glove_is_that_of_the_equations(path):
     assert spec.size == 13
 
 
+@pytest.mark.slow(14)
 @pytest.mark.parametrize(
     "settings",
     [{}, {"objective": "cbow"}, {"hierarchical": True}, {"num_buckets": 50}, {"objective": "glove"}],

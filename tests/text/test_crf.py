@@ -140,6 +140,7 @@ def test_gradients_equal_finite_differences():
             np.testing.assert_allclose(gradient[name][index], difference, atol=1e-8)
 
 
+@pytest.mark.slow(7)
 def test_second_derivatives():
     arrays = random_scores(np.random.default_rng(6), 1, 3, 2)
     total = lambda emissions: jnp.sum(text.crf_log_partition(**{**arrays, "emissions": emissions}))
@@ -151,6 +152,7 @@ def test_second_derivatives():
     np.testing.assert_allclose(plain[0, 0, :, 0, 0], np.diag(p) - np.outer(p, p), atol=1e-12)
 
 
+@pytest.mark.slow(10)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1.0, 40.0, 3000.0])
 def test_extreme_scores(dtype, scale):
@@ -236,6 +238,7 @@ def test_half_precision(dtype):
     np.testing.assert_allclose(found, jnp.sum(exact), rtol=1e-6)
 
 
+@pytest.mark.slow(5)
 def test_no_steps_and_no_rows():
     transitions = jnp.zeros((2, 2))
     for shape in ((3, 0, 2), (0, 4, 2)):

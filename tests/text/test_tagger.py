@@ -78,6 +78,7 @@ def initialized(kind):
     return model, jax.jit(model.init)(jax.random.key(0), words, characters), words, characters
 
 
+@pytest.mark.slow(12)
 @pytest.mark.parametrize("kind", ["rnn", "cnn"])
 def test_padding_has_no_effect(kind):
     model, variables, words, characters = initialized(kind)
@@ -94,6 +95,7 @@ def test_padding_has_no_effect(kind):
     np.testing.assert_allclose(found[0], jax.jit(model.apply)(variables, words, characters).emissions[0], atol=1e-6)
 
 
+@pytest.mark.slow(7)
 @pytest.mark.parametrize("kind", ["rnn", "cnn"])
 def test_words_without_characters_have_zeros(kind):
     encoder = text.CharacterEncoder(9, kind, 4, 3)
@@ -172,6 +174,7 @@ def fit(model, inputs, tags, lengths, steps=60):
     return text.crf_viterbi(scores.emissions, *scores[1:], mask)[0], mask
 
 
+@pytest.mark.slow(11)
 def test_overfits_a_few_sentences():
     rng = np.random.default_rng(1)
     words, characters = sentences(rng, 4, 6, 5)
@@ -181,6 +184,7 @@ def test_overfits_a_few_sentences():
     assert (np.asarray(best)[mask] == tags[mask]).all()
 
 
+@pytest.mark.slow(14)
 def test_transitions_improve_on_independent_tags():
     """All words are equal and tags alternate, from a random first tag: only transitions know that neighbors differ."""
     tags = jnp.asarray((np.arange(8) + np.arange(6)[:, None]) % 2)

@@ -114,6 +114,7 @@ def test_logits_and_gradients_equal_torch(name, float64):
     chex.assert_trees_all_close(gradient, expected, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.slow(50)
 @pytest.mark.parametrize("name", cases([*MODELS, *OTHERS], "cnn", "attention_class", "ngrams"))
 def test_padding_has_no_effect(name):
     model = {**MODELS, **OTHERS}[name]
@@ -140,6 +141,7 @@ def random_variables(model):
     return jax.tree.unflatten(tree, noisy)
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("name", cases(MODELS, "cnn", "ngrams"))
 def test_no_tokens_and_further_batch_axes(name):
     model, variables = MODELS[name], random_variables(MODELS[name])
@@ -204,6 +206,7 @@ def test_buckets_are_fnv1a_hashes():
     assert text.ngram_buckets(np.zeros((2, 0), np.int32), 3, 5).shape == (2, 0)
 
 
+@pytest.mark.slow(23)
 def test_a_pretrained_table_is_the_initial_embedding():
     table = np.random.default_rng(0).normal(size=(V, D)).astype(np.float32)
     for model in MODELS.values():
@@ -213,6 +216,7 @@ def test_a_pretrained_table_is_the_initial_embedding():
         assert (variables["params"]["embed"]["embedding"] == table).all()
 
 
+@pytest.mark.slow(13)
 def test_positions_matter_except_for_a_bag():
     for name, changes in (("rotary", True), ("bag", False)):
         variables = random_variables(OTHERS[name])
