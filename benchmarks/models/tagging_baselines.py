@@ -1,7 +1,7 @@
 """The most frequent tag of each word, with the data, the splits and the metrics of a tagging run.
 
-    python -m benchmarks.tagging_baselines --config=tagging
-    python -m benchmarks.tagging_baselines --config=tagging:ner --config.data.path=train.conll --split=test
+    python -m benchmarks.models.tagging_baselines --config=tagging
+    python -m benchmarks.models.tagging_baselines --config=tagging:ner --config.data.path=train.conll --split=test
 
 The tags are counted on the training split. A word that does not occur there has the most frequent tag of the words that
 occur once, as unknown words are more like rare words than like frequent ones. Words are compared as text where the
