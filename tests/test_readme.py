@@ -184,6 +184,18 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     reviews = "text,label\n" + "".join(f"a {('bad', 'good')[n % 2]} film,{n % 2}\n" for n in range(90))
     (tmp_path / "reviews.csv").write_text(reviews)
     (tmp_path / "new_reviews.csv").write_text(reviews)
+    tagged = "John {0}-PER\nlives O\nin O\nParis {0}-LOC\n\n"
+    for name, prefix in (("train", "I"), ("test", "B")):
+        (tmp_path / f"{name}.conll").write_text(90 * tagged.format(prefix))
+    columns = ("1\tgo\tgo\tVERB\tVB", "2\thome\thome\tADV\tRB")
+    (tmp_path / "train.conllu").write_text(90 * ("".join(f"{row}\t_\t0\t_\t_\t_\n" for row in columns) + "\n"))
+    (tmp_path / "module.py").write_text("def f(x):\n    return x + 1\n")
+    (tmp_path / "sentences.txt").write_text("John lives in Paris\nParis\n")
+    (tmp_path / "questions.txt").write_text("read reading write\nstring strings list\n")
+    (tmp_path / "words.txt").write_text("file\nthread\n")
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "text.txt").write_text(300 * "the cat sat on the mat and the dog on the rug\n")
+    (tmp_path / "glove.6B.100d.txt").write_text(f"print{100 * ' 0.5'}\n")
     for n in range(90):
         for folder in (tmp_path / "files" / "ab"[n % 2], tmp_path / "downloads"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -59,14 +59,14 @@ def random_kernels(key: jax.Array, num_kernels: int, length: int, channels: int)
     key_weights, key_biases, key_counts, key_channels = jax.random.split(key, 4)
     half = SIZES[-1] // 2
     inside = np.abs(np.arange(-half, half + 1)) <= sizes[:, None] // 2  # [K, 11]
-    weights = jax.random.normal(key_weights, (num_kernels, SIZES[-1], channels))
+    weights = jax.random.normal(key_weights, (num_kernels, SIZES[-1], channels), jnp.float32)
     mean = jnp.sum(weights, axis=1, keepdims=True, where=inside[..., None]) / jnp.float32(sizes)[:, None, None]
     weights = jnp.where(inside[..., None], weights - jnp.broadcast_to(mean, weights.shape), 0)
     limit = np.log2(np.minimum(channels, sizes) + 1).astype(np.float32)
-    counts = jnp.floor(2 ** (limit * jax.random.uniform(key_counts, (num_kernels,))))
+    counts = jnp.floor(2 ** (limit * jax.random.uniform(key_counts, (num_kernels,), jnp.float32)))
     order = jnp.argsort(jax.random.uniform(key_channels, (num_kernels, channels)), axis=1).astype(jnp.float32)
     weights = jnp.where((order < counts[:, None])[:, None], weights, 0)
-    return Kernels(weights, jax.random.uniform(key_biases, (num_kernels,), minval=-1.0))
+    return Kernels(weights, jax.random.uniform(key_biases, (num_kernels,), jnp.float32, minval=-1.0))
 
 
 def rocket_features(
@@ -176,9 +176,9 @@ class Rocket(nn.Module):
         drawn = lambda key: random_kernels(key, self.num_kernels, *xs.shape[1:])._asdict()
         kernels = Kernels(**self.param("kernels", drawn))
         steps: Any = self.variable("constants", "steps", jnp.arange, xs.shape[1], dtype=jnp.float32).value
-        scale = self.param("scale", nn.initializers.ones, (2 * self.num_kernels,))
-        kernel = self.param("kernel", nn.initializers.zeros, (2 * self.num_kernels, self.num_outputs))
-        bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,))
+        scale = self.param("scale", nn.initializers.ones, (2 * self.num_kernels,), jnp.float32)
+        kernel = self.param("kernel", nn.initializers.zeros, (2 * self.num_kernels, self.num_outputs), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.num_outputs,), jnp.float32)
         features = _features(xs, kernels, lengths, len(steps)) / scale[None]
         return jnp.matmul(features, kernel, precision="highest") + bias[None]
 

@@ -138,7 +138,7 @@ class Tagger(nn.Module):
         if not self.crf:
             return TagScores(emissions)
         shapes = {"transitions": (self.num_tags, self.num_tags), "start": (self.num_tags,), "end": (self.num_tags,)}
-        scores = {name: self.param(name, nn.initializers.zeros, shape) for name, shape in shapes.items()}
+        scores = {name: self.param(name, nn.initializers.zeros, shape, jnp.float32) for name, shape in shapes.items()}
         return TagScores(emissions, **scores)
 
     def _encoder(self) -> CharacterEncoder:

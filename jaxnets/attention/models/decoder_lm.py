@@ -96,7 +96,9 @@ class DecoderLM(nn.Module):
         xs = embed(tokens)
         if self.positions in ("learned", "sinusoidal"):
             if self.positions == "learned":
-                rows = jnp.take(self.param("positions", small, (self.max_seq_len, self.embed_dim)), positions, axis=0)
+                rows = jnp.take(
+                    self.param("positions", small, (self.max_seq_len, self.embed_dim), jnp.float32), positions, axis=0
+                )
             else:
                 rows = sinusoidal(positions, self.embed_dim)
             xs += jnp.expand_dims(rows.astype(self.dtype), tuple(range(xs.ndim - 2)))
@@ -106,7 +108,7 @@ class DecoderLM(nn.Module):
         if self.tie_embeddings:
             kernel = embed.embedding.T
         else:
-            kernel = self.param("head", nn.initializers.lecun_normal(), (self.embed_dim, self.vocab_size))
+            kernel = self.param("head", nn.initializers.lecun_normal(), (self.embed_dim, self.vocab_size), jnp.float32)
         logits = linear(xs, kernel.astype(self.dtype), preferred_element_type=jnp.float32)
         return () if cache is None else cache, logits
 

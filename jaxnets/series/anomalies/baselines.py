@@ -101,7 +101,7 @@ def _stored(model: nn.Module, name: str, initial: tuple[int, ...], xs: jax.Array
         ValueError: If the series have another shape than the training series.
     """
     if not model.has_variable("params", name):
-        return model.param(name, nn.initializers.zeros, initial)
+        return model.param(name, nn.initializers.zeros, initial, jnp.float32)
     value: Any = model.get_variable("params", name)
     if value.shape[-2:] != xs.shape[1:]:
         steps, channels = value.shape[-2:]

@@ -39,8 +39,8 @@ class RevIN(Forecaster):
         inner = self.model(
             horizon=self.horizon, num_outputs=self.num_outputs, dtype=self.dtype, normalization="none", name="model"
         )
-        scale = self.param("scale", nn.initializers.ones, xs.shape[-1:])
-        bias = self.param("bias", nn.initializers.zeros, xs.shape[-1:])
+        scale = self.param("scale", nn.initializers.ones, xs.shape[-1:], jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, xs.shape[-1:], jnp.float32)
         over = lambda values, array: jnp.broadcast_to(values.astype(array.dtype), array.shape)
         ys, _, _ = inner.normalized(xs * over(scale, xs) + over(bias, xs), train=train)
         ys = jnp.moveaxis(ys, -1, -2)  # [B, H, K, C]

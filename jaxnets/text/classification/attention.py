@@ -58,7 +58,7 @@ class AttentionTextClassifier(TextClassifier):
         check_choice("pooling", self.pooling, ("mean", "class"))
         xs = math.sqrt(self.embed_dim) * xs
         if self.pooling == "class":
-            token = self.param("class_token", nn.initializers.normal(1.0), (self.embed_dim,))
+            token = self.param("class_token", nn.initializers.normal(1.0), (self.embed_dim,), jnp.float32)
             first = jnp.broadcast_to(token.astype(xs.dtype), (*xs.shape[:-2], 1, self.embed_dim))
             xs, lengths = jnp.concatenate([first, xs], axis=-2), lengths + 1
         size = xs.shape[-2]
