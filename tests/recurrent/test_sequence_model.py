@@ -128,3 +128,13 @@ def test_chrono_biases_have_the_given_memory(make):
         assert (make(4, chrono_init=9, coupled=True).init(jax.random.key(0), 1)["input"]["bias"][:4] > 0).all()
     with pytest.raises(ValueError, match="`chrono_init` must be 0 or a number of at least 2"):
         make(4, chrono_init=1).init(jax.random.key(0), 1)
+
+
+@pytest.mark.parametrize("pooling", ["last", "max", "mean", "attention", "none"])
+def test_half_precision_is_close(pooling):
+    xs = jax.random.normal(jax.random.key(0), (2, 5, 3))
+    model = recurrent.SequenceModel(2, hidden_size=4, pooling=pooling)
+    variables = model.init(jax.random.key(1), xs)
+    found = model.clone(dtype=jnp.bfloat16).apply(variables, xs, lengths=[5, 3])
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, model.apply(variables, xs, lengths=[5, 3]), atol=0.05)

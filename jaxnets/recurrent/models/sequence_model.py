@@ -90,7 +90,8 @@ class SequenceModel(nn.Module):
             return ys
         if self.pooling == "attention":
             units = nn.tanh(Dense(self.hidden_size, dtype=self.dtype, name="attention")(ys))
-            return attention_pool(ys, nn.Dense(1, use_bias=False, name="score")(units)[..., 0], lengths)
+            score = nn.Dense(1, use_bias=False, dtype=at_least_float32(units.dtype), name="score")
+            return attention_pool(ys, score(units)[..., 0], lengths)
         if self.pooling == "last" and self.bidirectional:
             return pool_directions(ys, lengths)
         return pool(ys, self.pooling, lengths)
