@@ -50,6 +50,7 @@ FAMILIES = {
     "convolution": "Convolutional networks",
     "sets": "Sets",
     "series": "Time series",
+    "text": "Text",
     "generative": "Generative models",
     "modules": "Modules",
     "decoding": "Decoding",

@@ -184,11 +184,11 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     reviews = "text,label\n" + "".join(f"a {('bad', 'good')[n % 2]} film,{n % 2}\n" for n in range(90))
     (tmp_path / "reviews.csv").write_text(reviews)
     (tmp_path / "new_reviews.csv").write_text(reviews)
-    tagged = "John {0}-PER\nlives O\nin O\nParis {0}-LOC\n\n"
+    tagged = "John{1} {0}-PER\nlives O\nin O\nParis {0}-LOC\n\n"
     for name, prefix in (("train", "I"), ("test", "B")):
-        (tmp_path / f"{name}.conll").write_text(90 * tagged.format(prefix))
-    columns = ("1\tgo\tgo\tVERB\tVB", "2\thome\thome\tADV\tRB")
-    (tmp_path / "train.conllu").write_text(90 * ("".join(f"{row}\t_\t0\t_\t_\t_\n" for row in columns) + "\n"))
+        (tmp_path / f"{name}.conll").write_text("".join(tagged.format(prefix, n) for n in range(90)))
+    columns = "1\tgo{0}\tgo\tVERB\tVB\t_\t0\t_\t_\t_\n2\thome\thome\tADV\tRB\t_\t0\t_\t_\t_\n\n"
+    (tmp_path / "train.conllu").write_text("".join(columns.format(n) for n in range(90)))
     (tmp_path / "module.py").write_text("def f(x):\n    return x + 1\n")
     (tmp_path / "sentences.txt").write_text("John lives in Paris\nParis\n")
     (tmp_path / "questions.txt").write_text("read reading write\nstring strings list\n")
