@@ -124,7 +124,7 @@ def files_below(path: str, kind: Kind = IMAGES) -> list[Path]:
     """Returns the file at a path, or the sorted files of a kind in a folder and its subfolders.
 
     Raises:
-        ValueError: If there is no file, or a folder cannot be read.
+        ValueError: If the folders have no files, or one cannot be read.
     """
     file = path_of(path)
     if file.is_file():
