@@ -115,6 +115,11 @@ def write_word_vectors(path: str | PathLike[str], vectors: WordVectors, format: 
         temporary.unlink(missing_ok=True)
 
 
+def to_text(vectors: WordVectors) -> str:
+    """Returns the text of a file in the format of word2vec, without the last line break."""
+    return "\n".join(("{} {}".format(*vectors.vectors.shape), *_text_rows(vectors.words, vectors.vectors)))
+
+
 def _check_word(word: str) -> None:
     if not word or any(space in word for space in " \n\r\t\v\f") or any("\ud800" <= c <= "\udfff" for c in word):
         shown = printable(repr(word), 60)
@@ -124,7 +129,7 @@ def _check_word(word: str) -> None:
 def _write(file: Any, vectors: WordVectors, format: str) -> None:
     if format != "glove":
         file.write("{} {}\n".format(*vectors.vectors.shape).encode())
-    rows = _binary_rows if format == "word2vec_binary" else _text_rows
+    rows = _binary_rows if format == "word2vec_binary" else _text_lines
     for start in range(0, len(vectors.words), ROWS_PER_WRITE):
         part = slice(start, start + ROWS_PER_WRITE)
         file.writelines(rows(vectors.words[part], vectors.vectors[part]))
@@ -135,6 +140,11 @@ def _binary_rows(words: tuple[str, ...], vectors: np.ndarray) -> Iterator[bytes]
         yield word.encode() + b" " + vector.tobytes()
 
 
-def _text_rows(words: tuple[str, ...], vectors: np.ndarray) -> Iterator[bytes]:
+def _text_lines(words: tuple[str, ...], vectors: np.ndarray) -> Iterator[bytes]:
+    for row in _text_rows(words, vectors):
+        yield f"{row}\n".encode()
+
+
+def _text_rows(words: tuple[str, ...], vectors: np.ndarray) -> Iterator[str]:
     for word, numbers in zip(words, vectors.astype(str).tolist(), strict=True):
-        yield f"{word} {' '.join(numbers)}\n".encode()
+        yield f"{word} {' '.join(numbers)}"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets import data, tasks, text
+from jaxnets import data, tasks, text, weights
 from jaxnets.learning import Gradient, optimizers
 from jaxnets.tasks.words.objectives import Negatives, row_loss_of, subwords_of, word_table
 from jaxnets.training import descriptions
@@ -212,7 +212,7 @@ def test_a_larger_group_adds_the_updates_of_its_rows(path):
         make_task(dataset, model={"objective": "glove"}, group=4)[0].learner.init(jax.random.key(0), batch)
 
 
-def test_endpoints_read_words_and_answer(corpus):
+def test_endpoints_read_words_and_answer(corpus, tmp_path):
     task, _ = make_task(corpus)
     variables = task.learner.variables(task.learner.init(jax.random.key(0), corpus.train[0]))
     analogy = task.endpoints["analogy"]
@@ -225,7 +225,12 @@ def test_endpoints_read_words_and_answer(corpus):
     assert len(artifacts["answers"].rows) == 2
     predict = task.endpoints["predict"]
     vectors = predict.function(variables, predict.read("a0\nb1"))
-    assert predict.present(vectors)["vectors"].columns[:3] == ("row", "word", "v0")
+    presented = predict.present(vectors)
+    assert presented["vectors"].columns[:3] == ("row", "word", "v0")
+    (tmp_path / "vectors.txt").write_text(presented["text"].text + "\n")
+    written = weights.read_word_vectors(tmp_path / "vectors.txt", format="word2vec")
+    assert written.words == ("a0", "b1")
+    np.testing.assert_array_equal(written.vectors, np.asarray(vectors["vectors"])[:, 0])
     for wrong, message in (("a0 a1", "line 1 must have 3 words, got 2"), ("a0 a1 what", "in the vocabulary.*got what")):
         with pytest.raises(ValueError, match=message):
             analogy.read(wrong)
@@ -237,7 +242,8 @@ def test_reports_and_questions(corpus, tmp_path):
     task, _ = make_task(corpus, analogies=str(tmp_path / "questions.txt"), similarities=str(tmp_path / "pairs.tsv"))
     variables = task.learner.variables(task.learner.init(jax.random.key(0), corpus.train[0]))
     artifacts = task.reports["words"](variables, corpus.held_out, jax.random.key(0))
-    assert set(artifacts) == {"map", "neighbors", "sections"}
+    assert set(artifacts) == {"map", "neighbors", "sections", "words"}
+    assert (corpus.spec.tokenizer.ids(artifacts["words"].text.split("\n")) == np.arange(1, corpus.spec.size)).all()
     assert artifacts["sections"].rows[0][2:] == (1, 2)
     evaluator = task.evaluators["questions"].evaluator
     outputs, _ = evaluator.measure(variables, corpus.splits["validation"][0], jax.random.key(0), ())

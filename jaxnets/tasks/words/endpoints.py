@@ -12,6 +12,7 @@ from jaxnets.ops.host.printable import printable
 from jaxnets.reports import Table, Text
 from jaxnets.tasks.task import Endpoint
 from jaxnets.text import nearest, solve_analogies
+from jaxnets.weights.word_vectors import WordVectors, to_text
 
 ANSWERS = 5
 
@@ -41,8 +42,9 @@ def of_words(spec: Words, table: Callable[[Any], jax.Array]) -> dict[str, Endpoi
     def vectors_table(outputs):
         words, vectors = np.asarray(outputs["words"])[:, 0], np.asarray(outputs["vectors"])[:, 0]
         columns = ("row", "word", *(f"v{i}" for i in range(vectors.shape[1])))
-        rows = zip(words.tolist(), vectors.tolist(), strict=True)
-        return {"vectors": Table(columns, [(i, show(word), *vector) for i, (word, vector) in enumerate(rows)])}
+        names = tuple(show(word) for word in words.tolist())
+        rows = [(i, name, *vector) for i, (name, vector) in enumerate(zip(names, vectors.tolist(), strict=True))]
+        return {"vectors": Table(columns, rows), "text": Text(to_text(WordVectors(names, vectors)))}
 
     def answers(outputs):
         return answer_artifacts(spec, *(np.asarray(outputs[name]) for name in ("words", "answers", "similarities")))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxnets.data.targets import Words
-from jaxnets.reports import Table
+from jaxnets.reports import Table, Text
 from jaxnets.reports.figures import escape_text
 from jaxnets.tasks.words.endpoints import ANSWERS, answer_artifacts
 from jaxnets.text import evaluate_analogies, nearest, solve_analogies
@@ -46,6 +46,7 @@ def of_words(spec: Words, table: Callable[[Any], jax.Array], questions: Mapping[
     def report(variables, splits, key):
         vectors = np.asarray(table(variables))
         artifacts = {"map": _map(spec, vectors), "neighbors": _neighbors(spec, vectors)}
+        artifacts["words"] = Text("\n".join(spec.tokenizer.symbols))
         examples = [ids for line in EXAMPLES if (ids := spec.tokenizer.ids(line.split())).all()]
         if examples:
             asked = np.stack(examples)
