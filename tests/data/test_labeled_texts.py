@@ -12,7 +12,7 @@ from jaxnets.data.formats import text_records
 from jaxnets.data.formats.text_records import read_records
 
 TEXTS = [
-    (f"the {'good' if i % 4 else 'bad'} film, number {i}!" if i % 50 else "", ["no", "yes", "yes", "yes"][i % 4])
+    (f"the {'good' if i % 4 else 'bad'} film, number {i}!" if i else "", ["no", "yes", "yes", "yes"][i % 4])
     for i in range(200)
 ]
 
@@ -91,6 +91,26 @@ def test_the_fingerprint_depends_on_texts_labels_and_vocabulary(path, tmp_path):
     assert len(prints) == 6
 
 
+def test_equal_texts_are_in_one_split(tmp_path):
+    rows = [(f"text {i // 3}", "no" if i % 3 == 2 and i % 2 else "yes") for i in range(300)] + [("only", "no")]
+    (tmp_path / "a.csv").write_text(csv_of(rows))
+    dataset = data.labeled_texts(str(tmp_path / "a.csv"), batch_size=1, unit="character")
+    train = {tuple(dataset.train[i]["inputs"][0].tolist()) for i in range(dataset.train_rows)}
+    held_out = {name: rows_of(dataset, name) for name in ("validation", "test")}
+    assert len(train) == 81 and {name: len(rows) for name, rows in held_out.items()} == {"validation": 30, "test": 30}
+    assert not {text for text, _ in held_out["validation"]} & {text for text, _ in held_out["test"]}
+    assert "also training texts" not in dataset.description
+    (tmp_path / "b.csv").write_text(csv_of([("text 1", "no"), ("new", "yes"), ("only", "no")]))
+    given = data.labeled_texts(str(tmp_path / "a.csv"), batch_size=1, validation_path=str(tmp_path / "b.csv"))
+    assert "; also training texts: 2 validation" in given.description
+    (tmp_path / "c.csv").write_text(csv_of([*((str(i), "no") for i in range(20)), ("7", "yes")]))
+    with pytest.raises(ValueError, match="class yes must have texts that do not also have another label"):
+        for seed in range(9):  # which texts are held out depends on the seed
+            data.labeled_texts(
+                str(tmp_path / "c.csv"), batch_size=1, validation_fraction=0.4, test_fraction=0.4, seed=seed
+            )
+
+
 def test_splits_in_files(path, tmp_path):
     for name, rows in (("validation", TEXTS[:7]), ("test", TEXTS[7:20])):
         (tmp_path / f"{name}.csv").write_text(csv_of(rows))
@@ -123,7 +143,7 @@ def test_long_texts_are_cut_off(path):
     dataset = data.labeled_texts(path, max_length=3, buckets=1, batch_size=8)
     assert dataset.train[0]["inputs"].shape == (8, 3)
     assert dataset.train[0]["lengths"].max() == 3
-    assert "; 196 longer texts cut off" in dataset.description
+    assert "; 199 longer texts cut off" in dataset.description
 
 
 @pytest.mark.parametrize("unit", ["character", "byte", "piece"])
@@ -135,7 +155,9 @@ def test_units(path, unit):
 
 
 def test_integers_are_sorted_as_numbers(tmp_path):
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": "a", "label": i % 11}) + "\n" for i in range(110)))
+    (tmp_path / "a.jsonl").write_text(
+        "".join(json.dumps({"text": f"a {i}", "label": i % 11}) + "\n" for i in range(110))
+    )
     assert data.labeled_texts(str(tmp_path / "a.jsonl")).spec.names == tuple(map(str, range(11)))
 
 
@@ -159,7 +181,7 @@ def test_long_cells(tmp_path):
     assert len(read_records(str(tmp_path / "a.csv"), "text", "label").texts[0]) == 200_000
 
 
-GOOD = "text,label\n" + "a,x\nb,y\n" * 20
+GOOD = "text,label\n" + "".join(f"a {i},x\nb {i},y\n" for i in range(20))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +192,7 @@ GOOD = "text,label\n" + "a,x\nb,y\n" * 20
         ("a.csv", b"text,label\na,x\nb,\n", "line 3, column 'label' must not be empty, got ''"),
         ("a.csv", b'text,label\n"a\nb",x\nb, \n', "line 4, column 'label' must not be empty"),
         ("a.csv", b"text,label\na,x\nb,x\n", "a.csv must have two or more classes, got only x"),
-        ("a.csv", b"text,label\na,x\nb,y\n", "too few texts: 2 of 2 classes leave 0 for the test split"),
+        ("a.csv", b"text,label\na,x\nb,y\n", "too few distinct texts: 2 of 2 classes leave 0 for the test split"),
         ("a.csv", b"text,label\n", "must have texts, got none"),
         ("a.csv", b"", "must begin with a header"),
         ("a.csv", b"text,label\na,x,y\n", "line 2 must have 2 cells like the header, got 3"),
@@ -244,7 +266,7 @@ def test_a_class_of_another_split_must_occur_in_training(tmp_path):
 
 def test_long_texts_are_read_and_the_limit_of_other_readers_is_restored(tmp_path):
     limit = csv.field_size_limit()
-    rows = "".join(f"{'word ' * 40_000},{label}\n" for label in ("a", "b") * 4)
+    rows = "".join(f"{'word ' * (40_000 + i)},{'ab'[i % 2]}\n" for i in range(8))
     (tmp_path / "a.csv").write_text("text,label\n" + rows)
     found = data.labeled_texts(
         str(tmp_path / "a.csv"), max_length=8, batch_size=2, validation_fraction=0.25, test_fraction=0.25

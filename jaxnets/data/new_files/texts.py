@@ -11,7 +11,7 @@ from jaxnets.data.formats.text_records import MEMORY, read_records
 from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.class_folders import FILES, TEXTS, classes_below, files_below
 from jaxnets.data.sources.texts.buckets import Ragged
-from jaxnets.data.sources.texts.byte_files import first_bytes
+from jaxnets.data.sources.texts.byte_files import as_tokens, contents
 from jaxnets.data.targets import TextClasses
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable
@@ -77,7 +77,7 @@ def _of_files(files: Sequence[Path], inputs: Texts) -> Arrays:
         check_memory(f"{len(files):,} files", MEMORY * sum(file.stat().st_size for file in files))
         arrays = _tokens([text_of(str(file)) for file in files], inputs)
     else:
-        arrays = _padded(first_bytes(files, inputs.max_length))
+        arrays = _padded(as_tokens(contents(files, inputs.max_length)))
     return {**arrays, "file": np.array([str(file) for file in files])}
 
 

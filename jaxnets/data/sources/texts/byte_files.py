@@ -10,13 +10,20 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.class_folders import FILES, scan
 from jaxnets.data.sources.texts.buckets import Ragged
-from jaxnets.data.sources.texts.examples import LabeledTexts, Tokens, check_fractions, from_tokens, sample_splits
+from jaxnets.data.sources.texts.examples import (
+    LabeledTexts,
+    Tokens,
+    check_fractions,
+    describe_repeated,
+    from_tokens,
+    sample_splits,
+)
 from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable
 
-MEMORY = 8  # bytes per byte of a file: its int32 token, twice
+MEMORY = 9  # bytes per byte of a file: it and its int32 token, twice
 
 
 @one_line_errors
@@ -32,7 +39,8 @@ def byte_files(
     """The first bytes of files of any kind, as int32 token ids ``[B, T]`` with ``lengths``.
 
     The root has one folder of files per class, or such folders below ``train``, ``validation`` and ``test``; links,
-    hidden and special files are treated as in ``images``. A file may be empty. Nothing is executed or unpacked.
+    hidden and special files are treated as in ``images``. A file may be empty. Nothing is executed or unpacked. Files
+    with the same first bytes are in one split, if the splits are sampled.
 
     Args:
         path: The root folder.
@@ -51,7 +59,7 @@ def byte_files(
     names, files, skipped = scan(path, FILES)
     shown = printable(path)
     splits = {
-        name: LabeledTexts([str(file) for file in split.files], [names[i] for i in split.labels])
+        name: LabeledTexts(contents(split.files, length), [names[i] for i in split.labels])
         for name, split in files.items()
     }
     fractions = {"test": test_fraction, "validation": validation_fraction}
@@ -59,24 +67,29 @@ def byte_files(
         del fractions["test"]
     splits = sample_splits(splits, fractions, seed, shown)
     return from_tokens(
-        {name: Tokens(first_bytes(split.texts, length), split.labels, 0) for name, split in splits.items()},
+        {name: Tokens(as_tokens(split.texts), split.labels, 0) for name, split in splits.items()},
         Texts(Tokenizer("byte"), length, column=""),
         batch_size=batch_size,
         buckets=buckets,
         seed=seed,
         source=shown,
-        note=skipped,
+        note=skipped + describe_repeated(splits),
     )
 
 
-def first_bytes(files: Sequence[str | Path], length: int) -> Ragged:
+def contents(files: Sequence[str | Path], length: int) -> list[bytes]:
     """Reads the first ``length`` bytes of files.
 
     Raises:
         ValueError: A file cannot be read, or is not regular, such as a named pipe or a device.
     """
     check_memory(f"{len(files):,} files of {length:,} bytes", MEMORY * sum(_sizes(files, length)))
-    return Ragged.of([np.frombuffer(_read(file, length), np.uint8) for file in files])
+    return [_read(file, length) for file in files]
+
+
+def as_tokens(contents: Sequence[bytes]) -> Ragged:
+    """Returns bytes as token ids."""
+    return Ragged.of([np.frombuffer(content, np.uint8) for content in contents])
 
 
 def _sizes(files: Iterable[str | Path], length: int) -> Iterable[int]:

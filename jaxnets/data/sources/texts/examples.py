@@ -1,7 +1,7 @@
 """Datasets of labeled texts: splits, class indices, vocabulary of the training split, fingerprint and description."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,19 +17,21 @@ from jaxnets.ops.checks import check_fraction, check_integer
 from jaxnets.ops.host.memory import check_memory
 from jaxnets.ops.host.printable import printable
 
+Content = TypeVar("Content", str, bytes)
 
-class LabeledTexts(NamedTuple):
-    """Texts of a split.
+
+class LabeledTexts(NamedTuple, Generic[Content]):
+    """Texts of a split, or contents of files.
 
     Attributes:
         texts: N texts.
         labels: N labels.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[Content]
     labels: Sequence[str]
 
-    def take(self, rows: np.ndarray) -> "LabeledTexts":
+    def take(self, rows: np.ndarray) -> "LabeledTexts[Content]":
         return LabeledTexts([self.texts[i] for i in rows], [self.labels[i] for i in rows])
 
 
@@ -48,13 +50,16 @@ class Tokens(NamedTuple):
 
 
 def sample_splits(
-    splits: Mapping[str, LabeledTexts], fractions: Mapping[str, float], seed: int, source: str
-) -> dict[str, LabeledTexts]:
+    splits: Mapping[str, LabeledTexts[Content]], fractions: Mapping[str, float], seed: int, source: str
+) -> dict[str, LabeledTexts[Content]]:
     """Samples missing splits from the training texts, stratified by class.
+
+    Equal texts are in one split, also with different labels: otherwise a model would be tested on training texts.
 
     Args:
         splits: The given splits; ``train`` is required.
-        fractions: Fraction of the texts in ``train`` for each split. A given split, or a fraction of 0, is not sampled.
+        fractions: Fraction of the distinct texts in ``train`` for each split. A given split, or a fraction of 0, is
+            not sampled.
         seed: Seed of the samples.
         source: Name of the data in messages.
 
@@ -64,15 +69,32 @@ def sample_splits(
     """
     found, random = dict(splits), np.random.default_rng(seed)
     wanted = {name: fraction for name, fraction in fractions.items() if name not in splits and fraction}
-    total = len(found["train"].texts)
-    check_classes(source, sorted(set(found["train"].labels)))
+    total = len(set(found["train"].texts))
+    classes = sorted(set(found["train"].labels))
+    check_classes(source, classes)
+    number = {label: i for i, label in enumerate(classes)}
     for name, fraction in wanted.items():
         train = found["train"]
-        number = {label: i for i, label in enumerate(sorted(set(train.labels)))}
-        labels = np.array([number[label] for label in train.labels])
-        rest, sampled = split_off(labels, fraction * total / len(labels), random, name, "texts")
-        found["train"], found[name] = train.take(rest), train.take(sampled)
+        first: dict[Content, int] = {}
+        group = np.array([first.setdefault(text, len(first)) for text in train.texts])
+        _, rows = np.unique(group, return_index=True)
+        labels = np.array([number[train.labels[row]] for row in rows])
+        _, sampled = split_off(labels, fraction * total / len(labels), random, name, "distinct texts")
+        is_sampled = np.isin(group, sampled)
+        found["train"], found[name] = (train.take(np.flatnonzero(part)) for part in (~is_sampled, is_sampled))
+        if missing := set(classes) - set(found["train"].labels):
+            raise ValueError(
+                f"{source}: class {printable(min(missing), 60)} must have texts that do not also have another label"
+            )
     return found
+
+
+def describe_repeated(splits: Mapping[str, LabeledTexts[Content]]) -> str:
+    """Returns the end of a description that counts held-out texts that are also training texts, if there are any."""
+    known = set(splits["train"].texts)
+    counts = {n: sum(text in known for text in split.texts) for n, split in splits.items() if n != "train"}
+    found = ", ".join(f"{count:,} {ADJECTIVES.get(name, name)}" for name, count in counts.items() if count)
+    return f"; also training texts: {found}" if found else ""
 
 
 def check_fractions(validation_fraction: float, test_fraction: float) -> None:
@@ -86,7 +108,7 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
         )
 
 
-def tokenized(tokenizer: Tokenizer, split: LabeledTexts, max_length: int) -> Tokens:
+def tokenized(tokenizer: Tokenizer, split: LabeledTexts[str], max_length: int) -> Tokens:
     """Converts texts to token ids."""
     rows, num_cut = [], 0
     for text in split.texts:

@@ -8,7 +8,14 @@ from jaxnets.data.formats.text_files import text_of
 from jaxnets.data.formats.text_records import MEMORY, read_records
 from jaxnets.data.inputs import Texts
 from jaxnets.data.sources.class_folders import TEXTS, LabeledFiles, scan
-from jaxnets.data.sources.texts.examples import LabeledTexts, check_fractions, from_tokens, sample_splits, tokenized
+from jaxnets.data.sources.texts.examples import (
+    LabeledTexts,
+    check_fractions,
+    describe_repeated,
+    from_tokens,
+    sample_splits,
+    tokenized,
+)
 from jaxnets.data.tokens.tokenizer import learn_tokenizer
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.memory import check_memory
@@ -39,9 +46,9 @@ def labeled_texts(
     folder of ``.txt`` files per class, or such folders below ``train``, ``validation`` and ``test``. A text may be
     empty.
 
-    Splits that are not given are sampled from the training texts, stratified by class. The vocabulary is that of the
-    training split. The rows of a training batch have similar lengths and are padded to one of a few lengths T, each of
-    which is compiled once.
+    Splits that are not given are sampled from the training texts, stratified by class; equal texts are in one split.
+    The vocabulary is that of the training split. The rows of a training batch have similar lengths and are padded to
+    one of a few lengths T, each of which is compiled once.
 
     Args:
         path: The file or the folder.
@@ -92,7 +99,7 @@ def labeled_texts(
         buckets=buckets,
         seed=seed,
         source=printable(path),
-        note=skipped,
+        note=skipped + describe_repeated(splits),
     )
 
 
