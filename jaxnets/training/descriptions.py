@@ -22,6 +22,7 @@ from jaxnets.data import (
 )
 from jaxnets.data.inputs import Columns, Images, Inputs, LabeledWindows, Pixels, Rows, SentenceWords, Texts, Windows
 from jaxnets.data.targets import Spec
+from jaxnets.data.tokens.saved import string_of, strings_of, tokenizer_of
 
 # Limits for reading, because the file may be untrusted.
 MAX_ARRAYS = 32  # of a batch
@@ -68,17 +69,17 @@ def targets(found: Any) -> Spec:
     """
     kind = found.get("kind") if isinstance(found, dict) else None
     if kind == "Vocabulary":
-        characters, pieces = (_string_or_none(found, name) for name in ("characters", "pieces"))
+        characters, pieces = (string_of(found, name) for name in ("characters", "pieces"))
         described: Any = Vocabulary(characters, pieces)
     elif kind in ("Classes", "Quantities", "Labels"):
         described = {"Classes": Classes, "Quantities": Quantities, "Labels": Labels}[kind](
-            _strings(found, "names"), **_statistics(found)
+            strings_of(found, "names"), **_statistics(found)
         )
     elif kind == "TextClasses":
-        described = TextClasses(_strings(found, "names"), tokenizer(found.get("tokenizer")))
+        described = TextClasses(strings_of(found, "names"), tokenizer_of(found.get("tokenizer")))
     elif kind == "Words":
         counts = found.get("counts")
-        described = Words(tokenizer(found.get("tokenizer")), tuple(counts) if isinstance(counts, list) else ())
+        described = Words(tokenizer_of(found.get("tokenizer")), tuple(counts) if isinstance(counts, list) else ())
     elif kind in ("Horizon", "LabeledSteps"):
         fields = {name: _tuples(value) for name, value in found.items() if name != "kind"}
         try:
@@ -86,8 +87,8 @@ def targets(found: Any) -> Spec:
         except (TypeError, ValueError) as error:
             raise ValueError(f"the spec {kind} cannot be read: {error}") from error
     elif kind == "Tags":
-        words, letters = tokenizer(found.get("tokenizer")), _tokenizer_or_none(found.get("characters"))
-        described = Tags(_strings(found, "names"), str(found.get("scheme")), words, letters)
+        words, letters = tokenizer_of(found.get("tokenizer")), _tokenizer_or_none(found.get("characters"))
+        described = Tags(strings_of(found, "names"), str(found.get("scheme")), words, letters)
     elif kind == "Unlabeled":
         features = found.get("features")
         if type(features) is not int or not 0 <= features <= MAX_ELEMENTS:
@@ -107,38 +108,8 @@ def targets(found: Any) -> Spec:
     return described
 
 
-def tokenizer(found: Any) -> Tokenizer:
-    """Rebuilds a tokenizer from its description.
-
-    Raises:
-        ValueError: The description is invalid.
-    """
-    if not isinstance(found, dict) or found.keys() - {field.name for field in dataclasses.fields(Tokenizer)}:
-        raise ValueError(f"a tokenizer must be described by its fields, got {str(found)[:200]}")
-    lowercase = found.get("lowercase", False)
-    if not isinstance(lowercase, bool):
-        raise ValueError(f"`lowercase` of a tokenizer must be true or false, got {lowercase!r}")
-    described = Tokenizer(
-        found.get("unit", ""), _strings(found, "symbols"), _string_or_none(found, "pieces"), lowercase
-    )
-    try:
-        size = described.size
-    except Exception as error:  # the tokenizer library can raise any error
-        raise ValueError(f"the subword units of a tokenizer cannot be read: {error}") from error
-    if not size:
-        raise ValueError("a tokenizer must have token ids, got none")
-    return described
-
-
 def _tokenizer_or_none(found: Any) -> Tokenizer | None:
-    return None if found is None else tokenizer(found)
-
-
-def _strings(found: dict[str, Any], name: str) -> tuple[str, ...]:
-    values = found.get(name)
-    if not (isinstance(values, list) and all(isinstance(value, str) for value in values)):
-        raise ValueError(f"the {name} must be a list of strings, got {values!r}")
-    return tuple(values)
+    return None if found is None else tokenizer_of(found)
 
 
 def _statistics(found: dict[str, Any]) -> dict[str, tuple]:
@@ -166,7 +137,7 @@ def inputs(found: Any) -> Inputs | None:
     fields = {name: _tuples(value) for name, value in found.items()}
     del fields["kind"]
     if kind in (Texts, SentenceWords):
-        fields["tokenizer"] = tokenizer(found.get("tokenizer"))
+        fields["tokenizer"] = tokenizer_of(found.get("tokenizer"))
     if kind is SentenceWords:
         fields["characters"] = _tokenizer_or_none(found.get("characters"))
     try:
@@ -177,13 +148,6 @@ def inputs(found: Any) -> Inputs | None:
 
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _string_or_none(found: dict[str, Any], name: str) -> str | None:
-    value = found.get(name)
-    if not (value is None or isinstance(value, str)):
-        raise ValueError(f"the {name} of a vocabulary must be a string, got {value!r}")
-    return value
 
 
 def batch(found: Any) -> dict[str, jax.ShapeDtypeStruct]:

@@ -10,6 +10,7 @@ import pytest
 from jaxnets import data
 from jaxnets.data.formats import text_records
 from jaxnets.data.formats.text_records import read_records
+from jaxnets.training import descriptions
 
 TEXTS = [
     (f"the {'good' if i % 4 else 'bad'} film, number {i}!" if i else "", ["no", "yes", "yes", "yes"][i % 4])
@@ -273,3 +274,31 @@ def test_long_texts_are_read_and_the_limit_of_other_readers_is_restored(tmp_path
     )
     assert found.train[0]["lengths"].tolist() == [8, 8]
     assert csv.field_size_limit() == limit
+
+
+def test_the_tokenizer_of_a_run(path, tmp_path):
+    own = data.Tokenizer("word", ("bad", "good"), lowercase=True)
+    described = descriptions.describe_targets(data.TextClasses(("a", "b"), own))
+    (tmp_path / "data.json").write_text(json.dumps({"targets": described}))
+    dataset = data.labeled_texts(path, tokenizer=str(tmp_path), unit="byte")
+    assert dataset.spec.tokenizer == own == dataset.inputs.tokenizer
+    assert {token for text, _ in rows_of(dataset, "test") for token in text} == {"<unknown>", "good", "bad"}
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "must be the folder of a run on texts: No such file"),
+        ("{", "must be the folder of a run on texts: it has no tokenizer"),
+        ("[" * 100_000, "must be the folder of a run on texts: it has no tokenizer"),
+        ('{"targets": {"names": ["a"]}}', "must be the folder of a run on texts: it has no tokenizer"),
+        ('{"targets": {"tokenizer": {"unit": "word", "symbols": [1]}}}', "symbols must be a list of strings"),
+        ('{"targets": {"tokenizer": {"unit": "piece", "symbols": [], "pieces": "x"}}}', "subword units|cannot be read"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read(path, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "data.json").write_text(content)
+    with pytest.raises(ValueError, match=message) as error:
+        data.labeled_texts(path, tokenizer=str(tmp_path))
+    assert "\n" not in str(error.value)

@@ -83,6 +83,19 @@ def test_evaluation_of_labeled_texts(run, tmp_path):
         labeled.dataset(run, str(tmp_path / "new.tsv"))
 
 
+def test_a_run_on_other_texts_begins_with_its_tokenizer_and_parameters(run, tmp_path):
+    (tmp_path / "b.csv").write_text("text,label\n" + "".join(f"a dull film {i},no\ngreat {i},yes\n" for i in range(40)))
+    flags = {"data.path": tmp_path / "b.csv", "data.tokenizer": run.workdir, "train.init_from": run.workdir}
+    tuned = trained(
+        tmp_path / "run", "text_classification:sentiment", {**SMALL, **flags, "optimizer.learning_rate": 1e-9}
+    )
+    before, after = (json.loads((each.workdir / "data.json").read_text())["targets"] for each in (run, tuned))
+    assert before["tokenizer"] == after["tokenizer"] and "film" in after["tokenizer"]["symbols"]
+    np.testing.assert_allclose(
+        tuned.variables["params"]["embed"]["embedding"], run.variables["params"]["embed"]["embedding"], atol=1e-6
+    )
+
+
 @pytest.mark.slow(3)
 def test_exports_read_texts(run, tmp_path):
     export_folder.write(tmp_path / "export", run, artifacts.of_run(run))

@@ -183,6 +183,18 @@ def test_overfits_a_few_texts(name):
     assert (jnp.argmax(model.apply(params, tokens, lengths=lengths), -1) == targets).all()
 
 
+def test_dropout_of_ngrams_keeps_the_mean():
+    model = text.NgramClassifier(V, C, D, ngram_dropout=0.5, num_buckets=13)
+    variables = random_variables(model)
+    expected = model.apply(variables, TOKENS, lengths=LENGTHS)
+    apply = lambda key: model.apply(variables, TOKENS, lengths=LENGTHS, train=True, rngs={"dropout": key})
+    found = jax.vmap(apply)(jax.random.split(jax.random.key(0), 4000))
+    assert np.std(found, axis=0)[LENGTHS > 0].min() > 0.01
+    np.testing.assert_allclose(found.mean(0), expected, atol=5 * np.std(found) / 4000**0.5)
+    with pytest.raises(ValueError, match="`ngram_dropout`"):
+        model.clone(ngram_dropout=1.5).init(jax.random.key(0), TOKENS)
+
+
 def test_counts_of_the_papers():
     count = lambda model: sum(
         leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0), TOKENS))

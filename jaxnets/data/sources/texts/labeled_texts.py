@@ -16,6 +16,7 @@ from jaxnets.data.sources.texts.examples import (
     sample_splits,
     tokenized,
 )
+from jaxnets.data.tokens.saved import read_tokenizer
 from jaxnets.data.tokens.tokenizer import learn_tokenizer
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.memory import check_memory
@@ -33,6 +34,7 @@ def labeled_texts(
     max_tokens: int = 20_000,
     min_count: int = 1,
     lowercase: bool = False,
+    tokenizer: str = "",
     max_length: int = 400,
     buckets: int = 4,
     batch_size: int = 64,
@@ -60,6 +62,8 @@ def labeled_texts(
         max_tokens: Largest number of token ids, those of the most frequent tokens.
         min_count: Smallest number of occurrences of a word or character in the training split.
         lowercase: Whether texts are converted to lower case.
+        tokenizer: Folder of a run on texts whose tokenizer is used, so that a model can begin with its parameters
+            (``train.init_from``). Then the four arguments above are ignored. Empty: a new tokenizer.
         max_length: Largest number of tokens of a text; the rest of a longer one is cut off.
         buckets: Number of lengths T: ``max_length``, its half, its quarter, ...
         batch_size: B, rows of a batch; 0: all training rows.
@@ -91,10 +95,13 @@ def labeled_texts(
     if "validation" in splits:
         del fractions["test"]
     splits = sample_splits(splits, fractions, seed, printable(path))
-    tokenizer = learn_tokenizer(splits["train"].texts, unit, max_tokens, min_count, lowercase)
+    if tokenizer:
+        used = read_tokenizer(tokenizer)
+    else:
+        used = learn_tokenizer(splits["train"].texts, unit, max_tokens, min_count, lowercase)
     return from_tokens(
-        {name: tokenized(tokenizer, split, max_length) for name, split in splits.items()},
-        Texts(tokenizer, max_length, text, label),
+        {name: tokenized(used, split, max_length) for name, split in splits.items()},
+        Texts(used, max_length, text, label),
         batch_size=batch_size,
         buckets=buckets,
         seed=seed,
