@@ -1,6 +1,7 @@
 """Embedding tables of text models from files of word vectors."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -113,7 +114,10 @@ class PretrainedEmbeddings:
                 f"the model must have embeddings of {vectors.vectors.shape[1]} dimensions, those of "
                 f"{printable(self.path)}, got {shape[1]}"
             )
-        return _known_rows(vectors, self.symbols, self.lowercase)
+        table, known, std = _known_rows(vectors, self.symbols, self.lowercase)
+        count = f"{np.count_nonzero(known):,} of {len(known):,} tokens"
+        print(f"{count} have vectors of {printable(self.path)}", file=sys.stderr)
+        return table, known, std
 
 
 def _known_rows(vectors: WordVectors, symbols: Sequence[str], lowercase: bool) -> tuple[np.ndarray, np.ndarray, float]:

@@ -53,12 +53,13 @@ def test_random_rows_have_the_standard_deviation_of_the_others():
     assert (found.table[2:] != weights.embedding_table(VECTORS, symbols, seed=1).table[2:]).all()
 
 
-def test_initializer_equals_the_table(path):
+def test_initializer_equals_the_table(path, capsys):
     init = weights.PretrainedEmbeddings(path, symbols=SYMBOLS)
     key, known = jax.random.key(0), np.array([1, 2, 4])
     for found in (init(key, (5, 2)), jax.jit(init, static_argnums=1)(key, (5, 2))):
         np.testing.assert_array_equal(np.asarray(found)[known], VECTORS.vectors[[2, 1, 0]])
         assert (np.asarray(found)[[0, 3]] != 0).all()
+    assert capsys.readouterr().err.splitlines() == [f"3 of 5 tokens have vectors of {path}"] * 2
     assert init(key, (5, 2), jnp.bfloat16).dtype == jnp.bfloat16
     assert (init(jax.random.key(1), (5, 2))[0] != found[0]).all()
 
