@@ -20,7 +20,7 @@ OPTIONAL = {package: extra for extra, packages in extras.EXTRAS.items() for pack
 # Packages that require [train] at import, and so may import all of it without a further check.
 TRAINING = ("data", "reports", "tasks", "training")
 CORE = ("attention", "convolution", "decoding", "exported", "generative", "learning", "modules", "ops", "recurrent")
-CORE += ("sets", "weights")
+CORE += ("series", "sets", "text", "weights")
 
 # The content of sitecustomize.py, which Python imports at startup.
 HIDING = """
@@ -159,6 +159,8 @@ def test_every_optional_import_is_guarded():
                 extra = OPTIONAL.get(name.partition(".")[0])
                 place = path.relative_to(package).parts[0].removesuffix(".py")
                 if extra is None or (extra == "train" and place in (*TRAINING, *programs())):
+                    continue
+                if place == "exported":  # copied into every export, and used without jaxnets: it has its own errors
                     continue
                 assert re.search(rf'extras\.require\([^)]*"{extra}"\)', text), f"{path}: {name}"
                 guarded.add(name.partition(".")[0])
