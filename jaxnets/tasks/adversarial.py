@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from jaxnets.data.sources.problems.points import ring_modes
 from jaxnets.data.targets import Quantities
 from jaxnets.generative import nonsaturating_losses
 from jaxnets.learning import Aux, Evaluator, Gradient, Player, ScheduledEvaluator, alternating
 from jaxnets.reports import Arrays
-from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.models import Model, call_factory, check_spec
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
@@ -46,7 +47,9 @@ def adversarial(
         ValueError: If ``make_learner`` has other options than an optimizer.
     """
     check_spec("tasks.adversarial", spec, Quantities)
-    model, optimizer = complete(model, spec), make_learner.only_optimizer()
+    # Labels are optional: the number of classes of a conditional model is not completed.
+    model = model if isinstance(model, nn.Module) else call_factory(model, {})
+    optimizer = make_learner.only_optimizer()
 
     def codes(key, count):
         latent: int = model.latent

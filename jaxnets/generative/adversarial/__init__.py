@@ -1,0 +1,1 @@
+"""Losses, penalties and norms of adversarial training, and functions of whole batches."""

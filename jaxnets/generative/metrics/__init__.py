@@ -1,0 +1,1 @@
+"""Metrics of generative models, of arrays on the host in float64."""

@@ -1,0 +1,1 @@
+"""Autoencoders and adversarial networks as Linen modules."""

@@ -1,0 +1,1 @@
+"""Bounds of the likelihood, divergences, likelihoods and vector quantization."""
