@@ -76,7 +76,7 @@ class VQVAE(nn.Module):
 
     def decode(self, indices: Int[Array, "B rows columns"]) -> Float[Array, "B H W C"]:
         """Returns the outputs ``[B, H, W, C]`` of indices of codes, ``[B, H / 4, W / 4]``."""
-        return self.decoder(self.codebook[indices])
+        return self.decoder(jnp.asarray(self.codebook)[indices])
 
 
 class VQEncoder(nn.Module):

@@ -48,7 +48,7 @@ def vector_quantize(xs: Float[Array, "*batch D"], codebook: Float[Array, "K D"])
     if codebook.ndim != 2 or codebook.shape[-1] != xs.shape[-1] or not len(codebook):
         raise ValueError(f"`codebook` must have the shape [K, {xs.shape[-1]}], K at least 1, got {codebook.shape}")
     dtype = at_least_float32(xs.dtype, codebook.dtype)
-    vectors, table = xs.reshape(-1, xs.shape[-1]).astype(dtype), codebook.astype(dtype)
+    vectors, table = jnp.asarray(xs, dtype).reshape(-1, xs.shape[-1]), jnp.asarray(codebook, dtype)
     products = jnp.matmul(vectors, table.T, precision="highest")
     indices = jnp.argmin(jnp.sum(table**2, axis=-1)[None] - 2 * products, axis=-1).astype(jnp.int32)
     chosen = table[indices]
