@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxnets import attention, convolution, recurrent, series, sets, text
+from jaxnets import attention, convolution, generative, recurrent, series, sets, text
 
 SERIES, TOKENS = jnp.zeros((2, 24, 2)), jnp.zeros((2, 7), jnp.int32)
+CODES = jnp.zeros((2, 7))
 PATCHES = {"patch": 4, "stride": 2, "embed_dim": 4, "num_heads": 2, "mlp_dim": 8, "num_layers": 1}
 MODELS = {
     "patch_tst": (series.PatchTST(6, **PATCHES), SERIES),
@@ -30,6 +31,11 @@ MODELS = {
     "recurrent_text": (text.RecurrentTextClassifier(9, 2), TOKENS),
     "attention_text": (text.AttentionTextClassifier(9, 2, pooling="class"), TOKENS),
     "ngrams": (text.NgramClassifier(9, 2, num_buckets=64), TOKENS),
+    "dcgan": (generative.DCGAN(8, 1, 7, 2, "spectral"), CODES),
+    "pac_gan": (generative.pac_gan(latent=7), CODES),
+    "gan": (generative.GAN(latent=7), CODES),
+    "deep_autoencoder": (generative.Autoencoder(7), CODES),
+    "vq_vae": (generative.VQVAE(hidden=4), jnp.zeros((2, 8, 8, 1))),
     "tagger": (text.Tagger(9, 3, 0, character_encoder="none"), TOKENS),
 }
 

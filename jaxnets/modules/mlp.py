@@ -59,4 +59,4 @@ class MLP(nn.Module):
 
 def _init_layer(key: jax.Array, in_size: int, out_size: int) -> Layer:
     kernel = nn.initializers.lecun_normal()(key, (in_size, out_size), jnp.float32)
-    return {"kernel": kernel, "bias": jnp.zeros(out_size)}
+    return {"kernel": kernel, "bias": jnp.zeros(out_size, jnp.float32)}
