@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnets.ops.array_types import Array, Float
+from jaxnets.ops.array_types import Array, ArrayLike, Float
 
 
 class FeatureMoments(NamedTuple):
@@ -20,7 +20,7 @@ class FeatureMoments(NamedTuple):
     covariance: Float[Array, "D D"]
 
 
-def feature_moments(features: Float[Array, "N D"]) -> FeatureMoments:
+def feature_moments(features: Float[ArrayLike, "N D"]) -> FeatureMoments:
     """Computes the mean and the unbiased covariance (divided by N - 1) of features ``[N, D]`` in float64.
 
     Raises:

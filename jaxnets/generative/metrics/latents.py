@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from jaxnets.ops.array_types import Array, Bool, Float
+from jaxnets.ops.array_types import Array, ArrayLike, Bool, Float
 
 
-def active_units(means: Float[Array, "N latent"], threshold: float = 0.01) -> Bool[Array, " latent"]:
+def active_units(means: Float[ArrayLike, "N latent"], threshold: float = 0.01) -> Bool[Array, " latent"]:
     r"""Determines which latent units are active (Burda et al. 2016, arXiv:1509.00519).
 
     .. math:: \mathrm{Var}_x (E_{q(z|x)} z_u) > 0.01

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnets.ops.array_types import Array, Float
+from jaxnets.ops.array_types import ArrayLike, Float
 
 
 class ModeCoverage(NamedTuple):
@@ -21,7 +21,7 @@ class ModeCoverage(NamedTuple):
     reverse_kl: float
 
 
-def mode_coverage(samples: Float[Array, "N D"], centers: Float[Array, "K D"], std: float) -> ModeCoverage:
+def mode_coverage(samples: Float[ArrayLike, "N D"], centers: Float[ArrayLike, "K D"], std: float) -> ModeCoverage:
     """Computes the coverage of a mixture of equally likely Gaussians (Lin et al. 2018, arXiv:1712.04086).
 
     Args:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnets.ops.array_types import Array, Float
+from jaxnets.ops.array_types import ArrayLike, Float
 from jaxnets.ops.checks import check_integer
 
 BLOCK = 1000  # rows of distances in memory at once
@@ -27,7 +27,7 @@ class SampleQuality(NamedTuple):
     coverage: float
 
 
-def sample_quality(real: Float[Array, "N D"], fake: Float[Array, "M D"], k: int = 5) -> SampleQuality:
+def sample_quality(real: Float[ArrayLike, "N D"], fake: Float[ArrayLike, "M D"], k: int = 5) -> SampleQuality:
     r"""Computes precision and recall, and density and coverage, of generated samples.
 
     The neighborhood of a sample is the open ball to its k-th nearest neighbor in its own set, without itself. Results

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
+from jax import lax
 
 from jaxnets.convolution import BatchNorm, ConvTranspose, convolve
+from jaxnets.convolution.convolve import on_any_mesh
 from jaxnets.generative.adversarial.minibatch import minibatch_std
 from jaxnets.generative.models.adversarial_model import AdversarialModel
 from jaxnets.generative.models.spectral_norm import SpectralNorm
@@ -121,7 +123,9 @@ class DCGANDiscriminator(nn.Module):
         """Maps images ``[B, H, W, C]`` to logits ``[B]``."""
         shared: dict[str, Any] = {"use_bias": self.norm != "batch", "kernel_init": INIT}
         for layer, width in enumerate(self.widths, 1):
-            product = self._normalized(convolve, f"spectral_{layer}", train)
+            product = self._normalized(
+                _convolve_critic if self.norm == "none" else convolve, f"spectral_{layer}", train
+            )
             conv = functools.partial(nn.Conv, strides=2, padding=1, dtype=self.dtype, conv_general_dilated=product)
             x = conv(width, (4, 4), name=f"conv_{layer}", **shared)(x)
             if self.norm == "batch" and layer > 1:
@@ -155,6 +159,15 @@ def grid_and_doublings(image_size: int) -> tuple[int, int]:
         possible = ", ".join(map(str, POSSIBLE))
         raise ValueError(f"`image_size` must be 4, 5, 6 or 7 times a power of two ({possible}), got {image_size}")
     return grid, doublings
+
+
+def _convolve_critic(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """Computes ``lax.conv_general_dilated`` on any mesh.
+
+    The gradient of a gradient penalty takes 1.3 to 2 times as long with ``convolve``, whose kernel gradients are made
+    for first derivatives.
+    """
+    return on_any_mesh(lambda x, kernel: lax.conv_general_dilated(x, kernel, *args, **options), x, kernel)
 
 
 def _batch_norm(name: str, dtype: Dtype) -> BatchNorm:
