@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from jaxnets.data.sources.problems.points import ring_modes
 from jaxnets.data.targets import Quantities
-from jaxnets.generative import nonsaturating_losses
+from jaxnets.generative import mode_coverage, nonsaturating_losses
 from jaxnets.learning import Aux, Evaluator, Gradient, Player, ScheduledEvaluator, alternating
 from jaxnets.reports import Arrays
 from jaxnets.tasks.models import Model, call_factory, check_spec
@@ -48,15 +48,15 @@ def adversarial(
     """
     check_spec("tasks.adversarial", spec, Quantities)
     # Labels are optional: the number of classes of a conditional model is not completed.
-    model = model if isinstance(model, nn.Module) else call_factory(model, {})
+    module = model if isinstance(model, nn.Module) else call_factory(model, {})
     optimizer = make_learner.only_optimizer()
 
     def codes(key, count):
-        latent: int = model.latent
+        latent: int = module.latent
         return jax.random.normal(key, (count, latent))
 
     def apply(variables, method, xs) -> Any:
-        return model.apply(variables, xs, method=method)
+        return module.apply(variables, xs, method=method)
 
     def losses(variables, batch, key):
         fake = apply(variables, "generate", codes(key, len(batch["inputs"])))
@@ -70,13 +70,10 @@ def adversarial(
     centers = ring_modes(modes, radius)
 
     def coverage(splits):
-        metrics = {}
+        metrics: dict[str, float] = {}
         for split, batches in splits.items():
-            samples = np.concatenate(batches)[:MAX_SAMPLES]
-            distances = np.linalg.norm(samples[:, None] - centers, axis=-1)
-            close = distances.min(axis=1) < 3 * std
-            metrics[f"{split}/modes"] = float(len(np.unique(distances.argmin(axis=1)[close])))
-            metrics[f"{split}/high_quality"] = float(close.mean())
+            found = mode_coverage(np.concatenate(batches)[:MAX_SAMPLES], centers, std)
+            metrics |= {f"{split}/modes": float(found.modes), f"{split}/high_quality": found.high_quality}
         return metrics
 
     def sample(variables, batch, key, carry):
@@ -91,7 +88,7 @@ def adversarial(
 
     return Task(
         learner=alternating(
-            lambda key, batch: model.init(key, codes(key, 1)),
+            lambda key, batch: module.init(key, codes(key, 1)),
             {"discriminator": player(0, "discriminator", discriminator_steps), "generator": player(1, "generator")},
         ),
         evaluators={
@@ -111,7 +108,7 @@ def adversarial(
         },
         items=Items(lambda batch: len(batch["inputs"]), "point"),
         units={},
-        partition_rules=partition_rules_of(model),
+        partition_rules=partition_rules_of(module),
     )
 
 
