@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, free_port
 from in_process import trained
 
-from jaxnets import attention, convolution, data, recurrent, series, sets, text, weights
+from jaxnets import attention, convolution, data, generative, recurrent, series, sets, text, weights
 from jaxnets.training.config import shipped
 
 PAGES = {
@@ -233,7 +233,7 @@ def test_overview_lists_every_config():
         assert f"`{name}`" in OVERVIEW
 
 
-@pytest.mark.parametrize("family", [attention, convolution, recurrent, series, sets, text])
+@pytest.mark.parametrize("family", [attention, convolution, generative, recurrent, series, sets, text])
 def test_overview_lists_every_public_name(family):
     for name in set(family.__all__) - {"matmul"}:
         assert re.search(rf"`{name}\b", OVERVIEW), name
