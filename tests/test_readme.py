@@ -181,8 +181,9 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
         + "".join(f"{row},{int(n % 100 == 7 and n > 1400)}\n" for n, row in enumerate(pressure))
     )
     (tmp_path / "new.csv").write_text("\n".join(["date,pressure", *pressure[:300]]))
-    reviews = "text,label\n" + "".join(f"a {('bad', 'good')[n % 2]} film,{n % 2}\n" for n in range(90))
+    reviews = "text,label\n" + "".join(f"film {n} is {('bad', 'good')[n % 2]},{n % 2}\n" for n in range(90))
     (tmp_path / "reviews.csv").write_text(reviews)
+    (tmp_path / "more_reviews.csv").write_text(reviews)
     (tmp_path / "new_reviews.csv").write_text(reviews)
     tagged = "John{1} {0}-PER\nlives O\nin O\nParis {0}-LOC\n\n"
     for name, prefix in (("train", "I"), ("test", "B")):
