@@ -37,7 +37,8 @@ class ScheduledEvaluator(NamedTuple):
 
     Attributes:
         evaluator: The evaluator.
-        splits: Names of the splits to evaluate. Splits that the dataset does not have are ignored.
+        splits: Names of the splits to evaluate. Splits that the dataset does not have are ignored. ``train``, the
+            full batches of one epoch, is only evaluated by ``jaxnets.evaluate``.
         every: Number of training steps between evaluations. None uses ``train.evaluate_every``; with 0 only
             ``jaxnets.evaluate`` runs the evaluator.
     """

@@ -63,6 +63,7 @@ def adamw(
     b2: float = 0.999,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    eps: float = 1e-8,
 ) -> ScheduledTransformation:
     """AdamW with warm-up, cosine decay and clipping by global norm.
 
@@ -75,6 +76,7 @@ def adamw(
         b2: Decay rate of the second moment.
         weight_decay: Weight decay of arrays with two or more axes. Biases and scales are not decayed.
         clip_norm: Maximum global norm of the gradient (Pascanu et al. 2013). 0 disables clipping.
+        eps: Added to the root of the second moment.
 
     Raises:
         ValueError: An argument is out of range.
@@ -84,8 +86,9 @@ def adamw(
     """
     _check_below_one(b1=b1, b2=b2)
     rate = _warmup_cosine(steps, learning_rate, warmup_steps, end_lr_factor)
-    _check_nonnegative(weight_decay=weight_decay, clip_norm=clip_norm)
-    return _with_clipping(clip_norm, optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_matrix), rate)
+    _check_nonnegative(weight_decay=weight_decay, clip_norm=clip_norm, eps=eps)
+    adam = optax.adamw(rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=_is_matrix)
+    return _with_clipping(clip_norm, adam, rate)
 
 
 def sgd(

@@ -7,6 +7,9 @@ extras.require(__name__, "train")
 from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
+from jaxnets.tasks.generative.autoencoding import autoencoding
+from jaxnets.tasks.generative.variational import variational
+from jaxnets.tasks.generative.vector_quantized import vector_quantized
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
@@ -21,7 +24,6 @@ from jaxnets.tasks.text.embeddings import with_embeddings
 from jaxnets.tasks.text.tagging import tagging
 from jaxnets.tasks.text.text_classification import text_classification
 from jaxnets.tasks.translation import translation
-from jaxnets.tasks.variational import variational
 from jaxnets.tasks.words.word_vectors import word_vectors
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "TrainedModel",
     "adversarial",
     "anomaly_detection",
+    "autoencoding",
     "autoregressive_forecasting",
     "check_spec",
     "choice",
@@ -50,6 +53,7 @@ __all__ = [
     "text_classification",
     "translation",
     "variational",
+    "vector_quantized",
     "with_embeddings",
     "word_vectors",
 ]

@@ -172,6 +172,9 @@ def evaluate_splits(
     """
     batches = {name: sharding.single_device(split) for name, split in dataset.held_out.items()}
     mesh = next(iter(batches.values())).mesh
+    if dataset.train_rows:
+        epoch = max(dataset.train_rows // count_rows(dataset.train[0]), 1)
+        batches["train"] = sharding.single_device(dataset.train[:epoch])
     compiled = {name: compile_evaluator(task.evaluators[name].evaluator, mesh) for name in names}
     metrics = {}
     for split in splits:
