@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import struct
 import subprocess
 import sys
 
@@ -194,6 +195,12 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "sentences.txt").write_text("John lives in Paris\nParis\n")
     (tmp_path / "questions.txt").write_text("read reading write\nstring strings list\n")
     (tmp_path / "words.txt").write_text("file\nthread\n")
+    (tmp_path / "mnist").mkdir()
+    for part in ("train", "t10k"):
+        for name, shape in (("images-idx3", (120, 28, 28)), ("labels-idx1", (120,))):
+            header = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+            content = np.random.default_rng(0).integers(0, 10, shape, np.uint8).tobytes()
+            (tmp_path / "mnist" / f"{part}-{name}-ubyte").write_bytes(header + content)
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "text.txt").write_text(300 * "the cat sat on the mat and the dog on the rug\n")
     (tmp_path / "glove.6B.100d.txt").write_text(f"print{100 * ' 0.5'}\n")

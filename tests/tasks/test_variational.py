@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 from matplotlib.figure import Figure
 from scipy import integrate, stats
-from task_parts import LearnerParts, loss_of, means
+from task_parts import LearnerParts, loss_of
 
 from jaxnets import data, generative, learning, tasks
 from jaxnets.tasks.generative.likelihood import estimate_log_likelihood
@@ -110,7 +110,7 @@ def small(model=None, **options):
     task = tasks.variational(model or generative.VAE(6, 2, (3,)), SPEC, LearnerParts, **options)
     inputs = np.random.default_rng(0).uniform(size=(4, 6)).astype(np.float32)
     batch = {"inputs": inputs, "mask": np.array([True, True, True, False])}
-    return task, task.learner.init(jax.random.key(1), batch), batch
+    return task, jax.jit(lambda key: task.learner.init(key, batch))(jax.random.key(1)), batch
 
 
 def expected_terms(model, variables, bits, noise):
@@ -132,7 +132,10 @@ def test_the_loss_equals_the_bound_of_scipy_and_padding_does_not_count(samples, 
     options = dict(num_samples=samples, doubly_reparameterized=dreg, beta=beta)
     task, variables, batch = small(model, **options)
     key = jax.random.key(3)
-    loss, aux = loss_of(task, variables, batch, key)
+    loss_and_gradient = jax.jit(
+        jax.value_and_grad(lambda variables, batch: loss_of(task, variables, batch, key), has_aux=True)
+    )
+    (loss, aux), gradient = loss_and_gradient(variables, batch)
     first, second = jax.random.split(key)
     bits = jax.random.bernoulli(first, batch["inputs"] * batch["mask"][:, None]).astype(jnp.float32)
     noise = jax.random.normal(second, (samples, 4, 2), jnp.float32)
@@ -142,13 +145,12 @@ def test_the_loss_equals_the_bound_of_scipy_and_padding_does_not_count(samples, 
     assert float(aux.metrics["kl"]) == pytest.approx(kl.mean(), rel=1e-5)
     assert float(aux.metrics["elbo"]) == pytest.approx((log_likelihood.mean(0) - kl).mean(), rel=1e-5)
     corrupted = {**batch, "inputs": np.where(batch["mask"][:, None], batch["inputs"], np.float32(np.nan))}
-    gradient = jax.grad(lambda variables, batch: loss_of(task, variables, batch, key)[0])
-    chex.assert_trees_all_equal(gradient(variables, batch), gradient(variables, corrupted))
-    assert means(task, variables, batch) == means(task, variables, corrupted)
+    chex.assert_trees_all_equal(loss_and_gradient(variables, corrupted), ((loss, aux), gradient))
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.all(jnp.isfinite(leaf))), gradient))
 
 
 def test_the_likelihood_of_importance_samples_equals_quadrature():
-    task, variables, batch = small(generative.VAE(6, 1, (3,)), binarization="static", nll_samples=4000)
+    task, variables, batch = small(generative.VAE(6, 1, (3,)), binarization="static", nll_samples=100_000)
     bits = static_bits(jnp.asarray(batch["inputs"][:3]))
     model = generative.VAE(6, 1, (3,))
     grid = np.linspace(-9, 9, 2001, dtype=np.float32)
@@ -158,7 +160,7 @@ def test_the_likelihood_of_importance_samples_equals_quadrature():
     measure = jax.jit(task.evaluators["nll"].evaluator.measure)
     total, count = measure(variables, batch, jax.random.key(0), ())[0]["nll"]
     assert int(count) == 3
-    assert float(total) == pytest.approx(-expected.sum(), abs=0.02)
+    assert float(total) == pytest.approx(-expected.sum(), abs=0.01)
 
 
 @pytest.mark.parametrize("samples, chunk", [(1, 1), (7, 3), (7, 7), (6, 100)])
@@ -233,11 +235,12 @@ def test_active_units_are_those_of_all_rows_without_padding():
 def test_convolutional_model_has_equal_losses_for_vectors_and_images():
     model = generative.ConvVAE((4, 4, 1), 2, (2,), (3,))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), np.uint8)
-    task = tasks.variational(model, SPEC, LearnerParts, num_samples=2)
+    task = tasks.variational(model, SPEC, LearnerParts, num_samples=2, doubly_reparameterized=True)
     batch = {"inputs": pixels, "mask": np.ones(3, bool)}
     variables = task.learner.init(jax.random.key(0), batch)
     flat = {**batch, "inputs": (pixels / np.float32(255)).reshape(3, 16)}
-    assert float(loss_of(task, variables, batch)[0]) == pytest.approx(float(loss_of(task, variables, flat)[0]))
+    loss = jax.jit(lambda batch: loss_of(task, variables, batch)[0])
+    assert float(loss(batch)) == pytest.approx(float(loss(flat)))
     images = task.endpoints["reconstruct"].function(variables, batch)
     assert images.shape == (3, 16)
 
