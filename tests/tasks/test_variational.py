@@ -194,7 +194,7 @@ def test_units_name_the_binarization_and_gray_levels_have_no_likelihood():
         assert task.units["nll"] == f"nats per image, {binarization} binarization"
     task, variables, batch = small(binarization="none")
     assert "not a likelihood" in task.units["loss"] and "nll" not in task.evaluators
-    assert np.isfinite(float(loss_of(task, variables, batch)[0]))
+    assert np.isfinite(float(jax.jit(lambda: loss_of(task, variables, batch)[0])()))
 
 
 def test_wrong_images_models_and_arguments_are_errors():
@@ -209,7 +209,7 @@ def test_wrong_images_models_and_arguments_are_errors():
     with pytest.raises(ValueError, match="`features` of the model must be 5, the pixels of an image, got 6"):
         init(batch["inputs"][:, :5])
     later = {**batch, "inputs": batch["inputs"] - 1}  # a batch after the first one
-    assert np.isnan(float(loss_of(task, variables, later)[0]))
+    assert np.isnan(float(jax.jit(lambda: loss_of(task, variables, later)[0])()))
     conv = generative.ConvVAE((8, 8, 1), 2, (2,), (3,))
     with pytest.raises(ValueError, match="`image_shape` of the model must have 6 pixels"):
         small(conv)
@@ -232,6 +232,7 @@ def test_active_units_are_those_of_all_rows_without_padding():
     assert evaluator.compute({"test": parts}) == {"test/active_units": expected}
 
 
+@pytest.mark.slow(seconds=5)
 def test_convolutional_model_has_equal_losses_for_vectors_and_images():
     model = generative.ConvVAE((4, 4, 1), 2, (2,), (3,))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), np.uint8)
