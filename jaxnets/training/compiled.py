@@ -172,7 +172,7 @@ def evaluate_splits(
     """
     batches = {name: sharding.single_device(split) for name, split in dataset.held_out.items()}
     mesh = next(iter(batches.values())).mesh
-    if dataset.train_rows:
+    if dataset.train_rows and any("train" in task.evaluators[name].splits for name in names):
         epoch = max(dataset.train_rows // count_rows(dataset.train[0]), 1)
         batches["train"] = sharding.single_device(dataset.train[:epoch])
     compiled = {name: compile_evaluator(task.evaluators[name].evaluator, mesh) for name in names}
