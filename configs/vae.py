@@ -33,7 +33,12 @@ VARIANTS: dict[str, dict] = {
     "iwae": {"task": {"name": "tasks.variational", "num_samples": 10}},
     "dreg": {"task": {"name": "tasks.variational", "num_samples": 10, "doubly_reparameterized": True}},
     "conv": {"data": IMAGES, "model": CONVOLUTIONAL},
-    "vq": {"task": "tasks.vector_quantized", "data": IMAGES, "model": QUANTIZED},
+    "vq": {
+        "task": "tasks.vector_quantized",
+        "data": IMAGES,
+        "model": QUANTIZED,
+        "optimizer": {"learning_rate": 0.002, "end_lr_factor": 0.05, "clip_norm": 0.0},
+    },
     "mnist": {
         "data": MNIST,
         "model": IWAE,
