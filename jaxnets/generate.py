@@ -2,6 +2,7 @@
 
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 --temperature=0.8
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
+python -m jaxnets.generate --workdir=runs/gan --count=64 --labels=0,1,2 --output=samples.png
 """
 
 from jaxnets import startup
@@ -20,6 +21,7 @@ from jaxnets.reports import Arrays, Text
 from jaxnets.tasks import Endpoint, Stream
 from jaxnets.training import build, restore
 from jaxnets.training.errors import RunError, UsageError
+from jaxnets.training.prediction import samples
 from jaxnets.training.reporting import artifacts
 
 FLAGS = flags.FLAGS
@@ -34,8 +36,13 @@ flags.DEFINE_float(
     "top_p", 1.0, "Total probability of the most likely tokens to sample from (nucleus sampling).", 0.0, 1.0
 )
 flags.DEFINE_integer("count", 16, "Number of samples from a model without a prompt.", lower_bound=1)
+flags.DEFINE_list("labels", None, "Classes of the samples of a conditional model, in turn; the default is all.")
+flags.DEFINE_bool("interpolate", False, "Interpolate between two samples, in --count steps.")
 flags.DEFINE_string(
-    "output", None, "Folder that receives samples/ with images and other files; the default is the run folder."
+    "output",
+    None,
+    "Folder that receives samples/ with images and other files (the default is the run folder), or a file: .png for "
+    "images, .npz for arrays.",
 )
 flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_bool(
@@ -62,8 +69,13 @@ def main(overrides: program.Overrides) -> None:
 
 def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
     """Prints generated texts, and writes other artifacts to files."""
-    outputs = generate.function(run.variables, _inputs(run, generate))
+    given = _given_text(generate) if generate.read is not None else samples.inputs(run.spec, generate, _request())
+    outputs = generate.function(run.variables, given)
     presented = {"outputs": Arrays(outputs)} if generate.present is None else generate.present(outputs)
+    if FLAGS.output and Path(FLAGS.output).suffix in samples.SUFFIXES:
+        samples.write_file(Path(FLAGS.output), outputs, presented)
+        print(FLAGS.output)
+        return
     for name, artifact in presented.items():
         if isinstance(artifact, Text):
             print(artifact.text)
@@ -77,9 +89,12 @@ def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
         print(f"{name} in {folder / 'samples'}")
 
 
-def _inputs(run: restore.Run, generate: Endpoint) -> dict[str, Any]:
-    if generate.read is None:
-        return {"key": jax.random.split(jax.random.key(FLAGS.seed), FLAGS.count)}
+def _request() -> samples.Request:
+    return samples.Request(FLAGS.count, FLAGS.seed, FLAGS.labels, FLAGS.interpolate)
+
+
+def _given_text(generate: Endpoint) -> dict[str, Any]:
+    assert generate.read is not None
     if FLAGS.prompt is None or not FLAGS.prompt.strip():
         raise UsageError("--prompt must be a text, got none")
     try:

@@ -19,7 +19,7 @@ from jaxnets.data.sources.labeled_sets import labeled_sets
 from jaxnets.data.sources.pairs import pairs, read_pairs
 from jaxnets.data.sources.problems.chaos import mackey_glass, spliced_mackey_glass
 from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
-from jaxnets.data.sources.problems.points import gaussian_ring
+from jaxnets.data.sources.problems.points import gaussian_grid, gaussian_ring
 from jaxnets.data.sources.problems.sets import (
     digit_sum,
     gaussian_mixtures,
@@ -70,6 +70,7 @@ __all__ = [
     "digit_sum",
     "digits",
     "forecasting",
+    "gaussian_grid",
     "gaussian_mixtures",
     "gaussian_ring",
     "idx",

@@ -39,6 +39,16 @@ class ImageGrid(NamedTuple):
     columns: int = 0
 
 
+class ImageStrip(NamedTuple):
+    """A row of images that is appended to the rows of earlier steps in one ``.png``.
+
+    Attributes:
+        images: As in ``ImageGrid``, with equal shapes in every report.
+    """
+
+    images: np.ndarray
+
+
 class Audio(NamedTuple):
     """A mono waveform, which is written as a 16-bit ``.wav``.
 

@@ -4,9 +4,9 @@ from jaxnets.ops.host import extras
 
 extras.require(__name__, "train")
 
-from jaxnets.tasks.adversarial import adversarial
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
+from jaxnets.tasks.gan.adversarial import adversarial
 from jaxnets.tasks.generative.autoencoding import autoencoding
 from jaxnets.tasks.generative.variational import variational
 from jaxnets.tasks.generative.vector_quantized import vector_quantized

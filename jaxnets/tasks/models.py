@@ -21,10 +21,14 @@ class TrainedModel(NamedTuple):
     Attributes:
         model: The module.
         variables: Its trained variables.
+        predict: ``(variables, inputs) -> outputs``, the endpoint ``predict`` of its task; None if it has none.
+        run: The folder of the run.
     """
 
     model: nn.Module
     variables: Any
+    predict: Callable[[Any, Any], Any] | None = None
+    run: str = ""
 
 
 def complete(model: Model, spec: Any) -> nn.Module:

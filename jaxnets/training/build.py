@@ -169,7 +169,9 @@ def _trained(setting: Mapping[str, Any], trusted: Trusted) -> tasks.TrainedModel
     """Opens a run that a config refers to, as a model with its variables."""
     folder, step = used_runs.read(setting)
     run = open_run(folder, step, trusted, "the step of a run in the config")
-    return tasks.TrainedModel(run.model, jax.device_get(run.variables))  # on the host, so that any devices can use them
+    variables = jax.device_get(run.variables)  # on the host, so that any devices can use them
+    predict = run.task.endpoints.get("predict")
+    return tasks.TrainedModel(run.model, variables, predict.function if predict else None, str(folder))
 
 
 class Run(NamedTuple):

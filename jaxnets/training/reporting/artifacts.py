@@ -7,19 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from tensorboardX import summary
 
 from jaxnets.data.formats.npz import npz_of
-from jaxnets.ops.host.files import write_atomically
-from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
+from jaxnets.ops.host.files import read_regular, write_atomically
+from jaxnets.reports import Arrays, Audio, ImageGrid, ImageStrip, Table, Text
 
 TILE = 48  # approximate minimum size of an image of a grid, in pixels
+MAX_STRIP_BYTES = 2**26
 GAP = 2  # gray pixels between images
+STEPS = "steps"  # of the rows of a strip, a text in its file
 
 
-def write(workdir: Path, name: str, artifact: Any) -> Any:
+def write(workdir: Path, name: str, artifact: Any, step: int = 0) -> Any:
     """Writes an artifact to ``figures/NAME.png`` or ``samples/NAME.*``. Returns its TensorBoard summary or None.
+
+    Args:
+        workdir: The folder.
+        name: NAME.
+        artifact: A matplotlib figure, or an artifact of ``jaxnets.reports``.
+        step: The step of the report, for strips.
 
     Raises:
         OSError: The file cannot be written.
@@ -34,7 +42,12 @@ def write(workdir: Path, name: str, artifact: Any) -> Any:
         return None
     if isinstance(artifact, ImageGrid):
         pixels = grid(artifact)
-        _save(workdir / "samples" / f"{name}.png", _png(pixels))
+        _save(workdir / "samples" / f"{name}.png", png(pixels))
+        return summary.image(name, np.atleast_3d(pixels), dataformats="HWC")
+    if isinstance(artifact, ImageStrip):
+        path = workdir / "samples" / f"{name}.png"
+        pixels, steps = _with_row(path, grid(ImageGrid(artifact.images, len(artifact.images))), step)
+        _save(path, png(pixels, {STEPS: " ".join(map(str, steps))}))
         return summary.image(name, np.atleast_3d(pixels), dataformats="HWC")
     if isinstance(artifact, Audio):
         _save(workdir / "samples" / f"{name}.wav", _wav(artifact))
@@ -81,10 +94,31 @@ def to_csv(table: Table) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
+def png(pixels: np.ndarray, texts: dict[str, str] | None = None) -> bytes:
+    """Encodes uint8 pixels ``[H, W]`` or ``[H, W, 3]``, with texts by name, as PNG."""
+    content, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    for name, text in (texts or {}).items():
+        info.add_text(name, text)
+    Image.fromarray(pixels).save(content, format="PNG", pnginfo=info)
     return content.getvalue()
+
+
+def _with_row(path: Path, row: np.ndarray, step: int) -> tuple[np.ndarray, list[int]]:
+    """Appends a row to the rows of earlier steps in a file, if it has rows of this size. Returns pixels and steps.
+
+    Rows of later steps, which a killed run has written, are removed.
+    """
+    try:
+        with Image.open(io.BytesIO(read_regular(path, MAX_STRIP_BYTES)), formats=["PNG"]) as file:
+            found = np.asarray(file)
+            steps = [int(text) for text in file.text[STEPS].split()]
+    except Exception:  # there is no file, or it is not a strip
+        return row, [step]
+    if found.shape != (len(row) * len(steps), *row.shape[1:]):
+        return row, [step]
+    rows = [*zip(np.split(found, len(steps)), steps, strict=True), (row, step)]
+    kept = [(earlier, at) for earlier, at in rows[:-1] if at < step] + rows[-1:]
+    return np.concatenate([pixels for pixels, _ in kept]), [at for _, at in kept]
 
 
 def _wav(artifact: Audio) -> bytes:

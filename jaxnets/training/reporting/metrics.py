@@ -72,7 +72,7 @@ class MetricWriter:
     def write_artifact(self, step: int, name: str, artifact: Any) -> None:
         """Writes an artifact of a report to a file of the run and to TensorBoard."""
         with self._run_errors():
-            entry = artifacts.write(self._path.parent, name, artifact)
+            entry = artifacts.write(self._path.parent, name, artifact, step)
             if entry is not None:
                 self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=entry))
                 self._board.flush()

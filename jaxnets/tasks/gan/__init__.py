@@ -1,0 +1,1 @@
+"""Adversarial training: players, evaluators and reports."""
