@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxnets.reports import Arrays, Audio, ImageGrid, Table, Text
+from jaxnets.reports import Arrays, Audio, ImageGrid, ImageStrip, Table, Text
 from jaxnets.training.errors import RunError
 from jaxnets.training.reporting import artifacts
 from jaxnets.training.reporting.metrics import MetricWriter
@@ -51,6 +51,26 @@ def test_pixels_out_of_range_are_clipped(tmp_path):
     images = np.array([-1.0, 0.5, 2.0, np.nan], np.float32).reshape(4, 1, 1, 1) * np.ones((4, 48, 48, 1), np.float32)
     pixels = artifacts.grid(ImageGrid(images, 4))
     assert pixels[0, :: pixels.shape[1] // 4].tolist() == [0, 128, 255, 0]
+
+
+def test_strips_have_a_row_for_each_step(tmp_path):
+    path = tmp_path / "samples" / "strip.png"
+
+    def rows_after(step, value, images=3):
+        artifacts.write(tmp_path, "strip", ImageStrip(np.full((images, 48, 48, 1), value, np.uint8)), step)
+        with Image.open(path) as file:
+            pixels = np.asarray(file)
+        assert pixels.shape[1] == images * 50
+        return pixels[::50, 0].tolist()
+
+    assert rows_after(10, 1) == [1]
+    assert rows_after(20, 2) == [1, 2]
+    assert rows_after(20, 3) == [1, 3]
+    assert rows_after(30, 4) == [1, 3, 4]
+    assert rows_after(15, 5) == [1, 5]  # a run that resumes from an earlier step
+    assert rows_after(40, 6, images=2) == [6]
+    path.write_bytes(b"no image")
+    assert rows_after(50, 7) == [7]
 
 
 def test_audio_is_written_and_clipped(tmp_path):

@@ -87,6 +87,7 @@ def adversarial(
         inputs_of(batch)  # checks the shape
         return module.init(key, jnp.zeros((module.pack, module.latent)), labels_for(module.pack, module.num_classes))
 
+    @jax.jit
     def generate(variables, codes, labels=None):
         return module.apply(variables, codes, labels, method="generate")
 

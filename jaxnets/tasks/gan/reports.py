@@ -29,13 +29,9 @@ def images_report(generate: Generate, latent: int, num_classes: int) -> Callable
     labels = np.repeat(np.arange(rows, dtype=np.int32), columns) if rows else None
     fixed = codes_of(jax.random.split(jax.random.key(0), STRIP), latent)
 
-    @jax.jit
-    def examples(variables, codes, labels):
-        return generate(variables, codes, labels)
-
     def draw(variables, splits, key):
         shape = splits["validation"][0]["inputs"].shape[1:]
-        images = lambda codes, labels: np.asarray(to_pixels(examples(variables, codes, labels), shape))
+        images = lambda codes, labels: np.asarray(to_pixels(generate(variables, codes, labels), shape))
         codes = codes_of(jax.random.split(key, rows * columns or NUM_IMAGES), latent)
         return {
             "samples": ImageGrid(images(codes, labels), columns),
