@@ -9,6 +9,7 @@ import pytest
 from in_process import trained
 
 from jaxnets import data, generative, learning, tasks
+from jaxnets.data.sources.problems.points import mixture_centers
 from jaxnets.learning import Aux, Player
 from jaxnets.training.state import create, make_step
 
@@ -98,10 +99,35 @@ def test_coverage_counts_modes_and_high_quality_samples():
     assert found == {"test/modes": 3, "test/high_quality": 0.8, "test/reverse_kl": pytest.approx(divergence)}
 
 
-def test_an_interrupted_run_resumes_exactly(tmp_path):
-    flags = ("--config.data.batch_size=40", "--config.model.hidden_sizes=(8,)", "--config.train.evaluate_every=4")
-    flags += ("--config.optimizer.end_lr_factor=1.0",)
-    whole = trained(tmp_path / "whole", *flags, "--config.train.steps=8", name="gan")
-    trained(tmp_path / "parts", *flags, "--config.train.steps=5", name="gan")
-    resumed = trained(tmp_path / "parts", *flags, "--config.train.steps=8", name="gan")
+def test_the_modes_of_a_grid_are_those_of_its_data():
+    grid = data.gaussian_grid(modes=9, radius=4.0, std=0.05, batch_size=200)
+    points = grid.train[0]["inputs"]
+    centers = mixture_centers("grid", 9, 4.0)
+    assert {tuple(center) for center in centers.tolist()} == {(x, y) for x in (-4, 0, 4) for y in (-4, 0, 4)}
+    found = generative.mode_coverage(points, centers, 0.05)
+    assert found.modes == 9 and found.high_quality > 0.95
+    for modes in (1, 8):
+        with pytest.raises(ValueError, match=f"must be a square number from 4, got {modes}"):
+            data.gaussian_grid(modes=modes)
+    with pytest.raises(ValueError, match="`layout` must be"):
+        tasks.adversarial(generative.GAN(), RING.spec, learning.Gradient(optax.sgd(1.0)), layout="line")
+
+
+def test_points_have_no_labels():
+    with pytest.raises(ValueError, match="`num_classes` of the model must be 0 for this data, got 2"):
+        tasks.adversarial(generative.GAN(num_classes=2), RING.spec, learning.Gradient(optax.sgd(1.0)))
+
+
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        ("gan", ("data.batch_size=40", "model.hidden_sizes=(8,)", "optimizer.ema_decay=0.9")),
+        pytest.param("gan:conditional", ("data.batch_size=8", "model.width=2"), marks=pytest.mark.slow(10)),
+    ],
+)
+def test_an_interrupted_run_resumes_exactly(tmp_path, name, flags):
+    flags = [f"--config.{flag}" for flag in (*flags, "train.evaluate_every=4", "optimizer.end_lr_factor=1.0")]
+    whole = trained(tmp_path / "whole", *flags, "--config.train.steps=8", name=name)
+    trained(tmp_path / "parts", *flags, "--config.train.steps=5", name=name)
+    resumed = trained(tmp_path / "parts", *flags, "--config.train.steps=8", name=name)
     chex.assert_trees_all_equal(whole, resumed)

@@ -19,7 +19,9 @@ def losses(name: str, data: dict) -> list[float]:
     settings = config.load(name)
     with settings.ignore_type():
         settings.data = data if "name" in data else {**settings.data, **data}
-        settings.data.batch_size = ROWS * settings.task.get("discriminator_steps", 1) if name == "gan" else ROWS
+        settings.data.batch_size = (
+            ROWS * settings.task.get("discriminator_steps", 1) if name.startswith("gan") else ROWS
+        )
     settings.optimizer.warmup_steps = 0
     if name == "cifar10":
         # The learning rate is meant for 128 images. With eight noise images the loss doubles in one step and amplifies
