@@ -22,7 +22,7 @@ WGAN_GP = {"loss": "wasserstein", "gradient_penalty": 10.0, "discriminator_steps
 # Differences of the variants: of points from ``ring``, of images from ``dcgan``.
 VARIANTS: dict[str, dict[str, Any]] = {
     "ring": {},
-    "grid": {"task": GRID, "data": {"name": "data.gaussian_grid"}},
+    "grid": {"task": GRID, "data": {"name": "data.gaussian_grid"}, "optimizer": {"learning_rate": 2e-3}},
     "dcgan": {},
     "wgan_gp": {"task": WGAN_GP, "data": {"batch_size": 320}, "model": {"discriminator_norm": "none"}},
     "conditional": {"model": {"num_classes": 10}},
@@ -37,11 +37,11 @@ def get_config(variant: str = "ring") -> dict:
 
 def _points() -> dict:
     return {
-        "task": {"name": "tasks.adversarial", "discriminator_steps": 5},
-        "data": {"name": "data.gaussian_ring", "batch_size": 640},
-        "model": {"name": "generative.GAN"},
-        "optimizer": {"end_lr_factor": 0.1, "b1": 0.5, "clip_norm": 0.0},
-        "train": {"steps": 8000, "evaluate_every": 1000, "log_every": 50, "report_every": 2000},
+        "task": {"name": "tasks.adversarial", "gradient_penalty": 0.03},
+        "data": {"name": "data.gaussian_ring"},
+        "model": {"name": "generative.GAN", "hidden_sizes": (128, 128, 128)},
+        "optimizer": {"end_lr_factor": 0.01, "b1": 0.5, "clip_norm": 0.0, "ema_decay": 0.999},
+        "train": {"steps": 20_000, "evaluate_every": 2000, "log_every": 50, "report_every": 4000},
     }
 
 

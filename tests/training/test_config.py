@@ -87,7 +87,7 @@ def test_override_sets_an_argument_that_the_config_omits():
     assert overridden("digits", "optimizer.b1=0.5").optimizer.b1 == 0.5
     assert overridden("gan", "task.modes=4").task.to_dict() == {
         "name": "tasks.adversarial",
-        "discriminator_steps": 5,
+        "gradient_penalty": 0.03,
         "modes": 4,
     }
 
