@@ -194,7 +194,7 @@ def test_invalid_dtype_is_rejected(dtype):
 
 def test_error_for_a_missing_config_names_the_nearest(tmp_path):
     with pytest.raises(
-        UsageError, match="no config char_ml; the nearest is char_lm; shipped configs: adding, char_lm, "
+        UsageError, match="no config char_ml; the nearest is char_lm; shipped configs: adding, autoencoder, "
     ):
         config.load("char_ml")
     (tmp_path / "broken.py").write_text("def get_config(:\n")
