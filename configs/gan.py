@@ -9,8 +9,8 @@ For MNIST, or other images in the same four IDX files:
     python -m jaxnets.train --config=gan:dcgan --workdir=runs/dcgan --config.data.name=data.idx
         --config.data.path=folder/of/mnist --config.data.read_as=images --config.model.image_size=28
 
-In one run, the default covered 8 of 8 modes, see the guide. Without the penalty (--config.task.gradient_penalty=0) modes
-may be lost. Then
+In one run, the default covered 8 of 8 modes, see the guide. Without the penalty (--config.task.gradient_penalty=0),
+modes may be lost. Then
 
     python -m jaxnets.generate --workdir=runs/dcgan --count=64
 """
