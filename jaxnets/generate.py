@@ -10,6 +10,7 @@ from jaxnets import startup
 startup.prepare(__name__)
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,11 @@ def main(overrides: program.Overrides) -> None:
 
 def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
     """Prints generated texts, and writes other artifacts to files."""
-    given = _given_text(generate) if generate.read is not None else samples.inputs(run.spec, generate, _request())
+    if generate.read is None:
+        request = samples.Request(FLAGS.count, FLAGS.seed, FLAGS.labels, FLAGS.interpolate)
+        given = samples.inputs(run.spec, generate, request)
+    else:
+        given = _given_text(generate.read)
     outputs = generate.function(run.variables, given)
     presented = {"outputs": Arrays(outputs)} if generate.present is None else generate.present(outputs)
     if FLAGS.output and Path(FLAGS.output).suffix in samples.SUFFIXES:
@@ -89,16 +94,11 @@ def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
         print(f"{name} in {folder / 'samples'}")
 
 
-def _request() -> samples.Request:
-    return samples.Request(FLAGS.count, FLAGS.seed, FLAGS.labels, FLAGS.interpolate)
-
-
-def _given_text(generate: Endpoint) -> dict[str, Any]:
-    assert generate.read is not None
+def _given_text(read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     if FLAGS.prompt is None or not FLAGS.prompt.strip():
         raise UsageError("--prompt must be a text, got none")
     try:
-        return generate.read(FLAGS.prompt.strip())
+        return read(FLAGS.prompt.strip())
     except ValueError as error:
         raise UsageError(f"--prompt: {error}") from error
 

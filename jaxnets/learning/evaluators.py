@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.learning.contract import Mean, zeros_like_shapes
+from jaxnets.ops.array_types import Array, Bool, Shaped
 from jaxnets.ops.host import extras
+from jaxnets.ops.masks import masked_sum
 
-__all__ = ["Evaluator", "ScheduledEvaluator", "auroc", "means"]
+__all__ = ["Evaluator", "ScheduledEvaluator", "auroc", "mean_over", "means"]
 
 
 class Evaluator(NamedTuple):
@@ -81,6 +84,11 @@ def means(
         return metrics
 
     return Evaluator(init, measure, add, compute)
+
+
+def mean_over(values: Shaped[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Mean:
+    """Returns the mean of values where ``mask`` is True, as a metric for ``means``."""
+    return Mean(masked_sum(values, mask), jnp.sum(mask, dtype=jnp.float32))
 
 
 def from_all_scores(

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.targets import Quantities
-from jaxnets.learning import Aux, MakeLearner, Mean
+from jaxnets.learning import Aux, MakeLearner, mean_over
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
 from jaxnets.tasks.models import Model, check_spec, complete
@@ -50,8 +50,7 @@ def choice(model: Model, spec: Quantities, make_learner: MakeLearner) -> Task:
         correct = is_correct(logits, batch["targets"])
         chance = 1 / jnp.maximum(jnp.sum(batch["valid"], axis=-1), 1).astype(jnp.float32)
         sums = {"loss": nats, "accuracy": correct, "chance": chance}
-        count = jnp.sum(mask, dtype=jnp.float32)
-        return {name: Mean(masked_sum(value, mask), count) for name, value in sums.items()}, ()
+        return {name: mean_over(value, mask) for name, value in sums.items()}, ()
 
     def draw(variables, splits, key):
         batch = {name: array[:MAX_SETS] for name, array in splits["validation"][0].items()}

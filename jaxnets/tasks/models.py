@@ -89,6 +89,20 @@ def check_spec(task: str, spec: Any, *types: type) -> None:
         raise ValueError(f"the data of {task} must have {supported}, got data with {given}")
 
 
+def check_members(task: str, model: Any, kind: str, *names: str) -> None:
+    """Raises a ``ValueError`` unless a model has the methods and attributes that a task uses.
+
+    Args:
+        task: Name of the task.
+        model: The model.
+        kind: The required kind of model, such as ``"an autoencoder"``.
+        names: The methods and attributes.
+    """
+    missing = [name for name in names if not hasattr(model, name)]
+    if missing:
+        raise ValueError(f"`model` of {task} must be {kind}, got {type(model).__name__} without {', '.join(missing)}")
+
+
 def learner_of(model: nn.Module, init: Any, loss: Any, make_learner: MakeLearner) -> Learner:
     """Returns the learner of a model: ``make_learner(init, loss)``, or a fit in closed form.
 

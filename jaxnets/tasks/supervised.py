@@ -19,11 +19,11 @@ import optax
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Labels, Quantities
-from jaxnets.learning import Aux, MakeLearner, Mean
+from jaxnets.learning import Aux, MakeLearner, mean_over
 from jaxnets.learning.evaluators import ScheduledEvaluator, auroc, means, multilabel
 from jaxnets.ops.checks import check_choice
 from jaxnets.ops.host.printable import printable
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Table, figures
 from jaxnets.tasks import tables
 from jaxnets.tasks.cross_entropy import cross_entropy, is_correct
@@ -204,10 +204,8 @@ def supervised(
         return apply(variables, preprocess(batch, None))
 
     def measure(variables, batch, key, carry):
-        mask = batch["mask"]
-        count = jnp.sum(mask, dtype=jnp.float32)
         values = metrics(predict(variables, batch), filled_targets(batch))
-        return {name: Mean(masked_sum(value, mask), count) for name, value in values.items()}, ()
+        return {name: mean_over(value, batch["mask"]) for name, value in values.items()}, ()
 
     def draw_all(variables, splits, key):
         batches = splits["validation"]

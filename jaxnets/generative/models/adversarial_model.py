@@ -42,6 +42,9 @@ class AdversarialModel(nn.Module):
             raise ValueError(f"`codes` must have the shape [B, {self.latent}], got {codes.shape}")
         return self.generator(append_labels(codes, labels, self.num_classes), train)
 
+    def check_image(self, height: int, width: int) -> None:
+        """Raises a ``ValueError`` if no setting of the model generates images of a size; any size by default."""
+
     def discriminate(
         self: Any, xs: Float[Array, "B ..."], labels: Integer[Array, " B"] | None = None, train: bool = False
     ) -> Float[Array, " packs"]:

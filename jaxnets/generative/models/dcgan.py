@@ -64,6 +64,12 @@ class DCGAN(AdversarialModel):
         self.generator = DCGANGenerator(grid, widths[::-1], self.channels, self.dtype)
         self.discriminator = DCGANDiscriminator(widths, self.discriminator_norm, self.minibatch_std, self.dtype)
 
+    def check_image(self, height: int, width: int) -> None:
+        """Raises a ``ValueError`` unless images are square, of a possible ``image_size``."""
+        if height != width:
+            raise ValueError(f"the images of generative.DCGAN must be square, got {height} x {width}")
+        grid_and_doublings(height)
+
     def discriminate(
         self, xs: Float[Array, "B H W C"], labels: Integer[Array, " B"] | None = None, train: bool = False
     ) -> Float[Array, " packs"]:

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.generative import DCGAN
-from jaxnets.generative.models.dcgan import grid_and_doublings
 from jaxnets.ops.array_types import Array, Float, Num
 
 
@@ -57,10 +55,7 @@ def from_images(images: Num[Array, "B H W *channels"], module: Any) -> Float[Arr
             size = height * width * channels
             raise ValueError(f"`features` of the model must be {size}, the numbers of an image, got {shape[0]}")
         return pixels.reshape(len(images), -1)
-    if isinstance(module, DCGAN):
-        if height != width:
-            raise ValueError(f"the images of generative.DCGAN must be square, got {height} x {width}")
-        grid_and_doublings(height)
+    module.check_image(height, width)
     if shape != (height, width, channels):
         generated, given = (" x ".join(map(str, sizes)) for sizes in (shape, (height, width, channels)))
         raise ValueError(

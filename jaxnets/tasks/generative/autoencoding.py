@@ -7,14 +7,14 @@ import jax.numpy as jnp
 
 from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bernoulli_log_prob
-from jaxnets.learning import Aux, MakeLearner, Mean, ScheduledEvaluator, means
+from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_choice, check_number, check_probability
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.reports.code_figures import code_map
 from jaxnets.tasks.generative import pictures
 from jaxnets.tasks.generative.pixels import check_model_inputs, check_pixels, flat_pixels, model_inputs
 from jaxnets.tasks.generative.probe import linear_probe
-from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.models import Model, check_members, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 LOSSES = {"squared_error": "squared error per image", "cross_entropy": "nats per image"}
@@ -53,12 +53,8 @@ def autoencoding(
     check_number("noise", noise)
     check_probability("masking", masking)
     model = complete(model, spec)
-    missing = [name for name in ("encode", "decode") if not hasattr(model, name)]
-    if missing:
-        raise ValueError(
-            "`model` of tasks.autoencoding must be an autoencoder, such as generative.Autoencoder, "
-            f"got {type(model).__name__} without {', '.join(missing)}"
-        )
+    kind = "an autoencoder, such as generative.Autoencoder"
+    check_members("tasks.autoencoding", model, kind, "encode", "decode")
 
     def both(module: Any, xs: jax.Array) -> jax.Array:
         codes = module.encode(xs)
@@ -103,14 +99,13 @@ def autoencoding(
         return masked_mean(losses(variables, masked_pixels(batch), context.key), batch["mask"]), Aux()
 
     def measure(variables, batch, key, carry):
-        pixels, mask = masked_pixels(batch), batch["mask"]
+        pixels = masked_pixels(batch)
         clean = to_intensities(outputs_of(variables, pixels))
         values = {
             "loss": losses(variables, pixels, key),
             "squared_error": jnp.sum((clean - pixels) ** 2, axis=-1),
         }
-        count = jnp.sum(mask, dtype=jnp.float32)
-        return {name: Mean(masked_sum(each, mask), count) for name, each in values.items()}, ()
+        return {name: mean_over(each, batch["mask"]) for name, each in values.items()}, ()
 
     def encode(variables: Any, inputs: Any) -> Any:
         return model.apply(variables, model_inputs(model, flat_pixels(inputs)), method="encode")

@@ -18,9 +18,9 @@ from jaxnets.generative import (
     reparameterize,
     standard_normal_kl,
 )
-from jaxnets.learning import Aux, Evaluator, MakeLearner, Mean, ScheduledEvaluator, means
+from jaxnets.learning import Aux, Evaluator, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_choice, check_integer, check_number
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.reports.code_figures import code_map
 from jaxnets.tasks.generative import pictures
 from jaxnets.tasks.generative.likelihood import estimate_log_likelihood
@@ -32,7 +32,7 @@ from jaxnets.tasks.generative.pixels import (
     model_inputs,
     targets_of,
 )
-from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.models import Model, check_members, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 NUM_SAMPLES = 64  # in a report
@@ -94,12 +94,8 @@ def variational(
     if weighted and beta != 1:
         raise ValueError(f"`beta` must be 1 for an importance-weighted bound, got {beta}")
     model = complete(model, spec)
-    missing = [name for name in ("encode", "decode", "latent") if not hasattr(model, name)]
-    if missing:
-        raise ValueError(
-            "`model` of tasks.variational must be a variational autoencoder, such as generative.VAE, "
-            f"got {type(model).__name__} without {', '.join(missing)}"
-        )
+    kind = "a variational autoencoder, such as generative.VAE"
+    check_members("tasks.variational", model, kind, "encode", "decode", "latent")
     latent: int = model.latent
 
     def encode(variables: Any, pixels: jax.Array) -> Any:
@@ -148,7 +144,7 @@ def variational(
         return averaged.pop("loss"), Aux(metrics=averaged)
 
     def measure(variables, batch, key, carry):
-        return _means(terms(variables, batch, key), batch["mask"]), ()
+        return {name: mean_over(each, batch["mask"]) for name, each in terms(variables, batch, key).items()}, ()
 
     def measure_nll(variables, batch, key, carry):
         first, second = jax.random.split(key)
@@ -157,7 +153,7 @@ def variational(
         log_likelihood = estimate_log_likelihood(
             lambda codes: decode(variables, codes), bits, mean, log_variance, second, nll_samples
         )
-        return _means({"nll": -log_likelihood}, batch["mask"]), ()
+        return {"nll": mean_over(-log_likelihood, batch["mask"])}, ()
 
     evaluators = {
         "metrics": ScheduledEvaluator(means(measure)),
@@ -209,11 +205,6 @@ def variational(
         units=dict.fromkeys(("loss", "elbo", "reconstruction", "kl", "nll"), UNITS[binarization]),
         partition_rules=partition_rules_of(model),
     )
-
-
-def _means(values: dict[str, jax.Array], mask: jax.Array) -> dict[str, Mean]:
-    count = jnp.sum(mask, dtype=jnp.float32)
-    return {name: Mean(masked_sum(each, mask), count) for name, each in values.items()}
 
 
 def _active_units(encode: Any) -> Evaluator:

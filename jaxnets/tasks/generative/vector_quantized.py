@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.targets import Classes, Unlabeled
-from jaxnets.learning import Aux, Evaluator, MakeLearner, Mean, ScheduledEvaluator, means
+from jaxnets.learning import Aux, Evaluator, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_number
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.tasks.generative import pictures
 from jaxnets.tasks.generative.pixels import check_pixels, flat_pixels, to_pixels
-from jaxnets.tasks.models import Model, check_spec, complete
+from jaxnets.tasks.models import Model, check_members, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 
@@ -42,12 +42,8 @@ def vector_quantized(
     check_spec("tasks.vector_quantized", spec, Classes, Unlabeled)
     check_number("commitment", commitment)
     model = complete(model, spec)
-    missing = [name for name in ("encode", "decode", "num_codes") if not hasattr(model, name)]
-    if missing:
-        raise ValueError(
-            "`model` of tasks.vector_quantized must be a vector-quantized autoencoder, such as generative.VQVAE, "
-            f"got {type(model).__name__} without {', '.join(missing)}"
-        )
+    kind = "a vector-quantized autoencoder, such as generative.VQVAE"
+    check_members("tasks.vector_quantized", model, kind, "encode", "decode", "num_codes")
     num_codes: int = model.num_codes
 
     def images_of(batch: Any) -> jax.Array:
@@ -83,9 +79,8 @@ def vector_quantized(
         return averaged.pop("loss"), Aux(metrics={**averaged, "perplexity": _perplexity(counts)})
 
     def measure(variables, batch, key, carry):
-        count = jnp.sum(batch["mask"], dtype=jnp.float32)
         values = terms(variables, batch)[0]
-        return {name: Mean(masked_sum(each, batch["mask"]), count) for name, each in values.items()}, ()
+        return {name: mean_over(each, batch["mask"]) for name, each in values.items()}, ()
 
     encode = lambda variables, batch: model.apply(variables, images_of(batch), method="encode")
     reconstruct = jax.jit(lambda variables, batch: model.apply(variables, images_of(batch))[0])

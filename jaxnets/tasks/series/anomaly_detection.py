@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.targets import Classes
-from jaxnets.learning import Aux, Evaluator, MakeLearner, Mean
+from jaxnets.learning import Aux, Evaluator, MakeLearner, mean_over
 from jaxnets.learning.evaluators import ScheduledEvaluator, from_scores_of_splits, means
 from jaxnets.ops.checks import check_fraction, check_number
 from jaxnets.ops.host import extras
@@ -130,8 +130,7 @@ def anomaly_detection(
         return masked_mean(errors, batch["mask"]), Aux(updated=updated)
 
     def measure(variables, batch, key, carry):
-        mask = batch["mask"]
-        return {"loss": Mean(masked_sum(reconstruct(variables, batch)[1], mask), jnp.sum(mask, dtype=jnp.float32))}, ()
+        return {"loss": mean_over(reconstruct(variables, batch)[1], batch["mask"])}, ()
 
     def predict(variables, batch):
         return {"score": scores(variables, batch)}

@@ -15,9 +15,9 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Horizon
-from jaxnets.learning import Aux, Learner, MakeLearner, Mean
+from jaxnets.learning import Aux, Learner, MakeLearner, mean_over
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Table, series_figures
 from jaxnets.series import DeepAR, Forecaster, Likelihood, pinball, point, seasonal_naive
 from jaxnets.series.forecasting.forecaster import COVARIATES
@@ -163,12 +163,12 @@ def task_of(network: nn.Module, spec: Horizon, likelihood: Likelihood, learner: 
             lower, upper = jnp.moveaxis(quantiles(jnp.asarray(INTERVAL, jnp.float32)), -1, 0)
             values["crps"] = crps(quantiles, targets)
             values["coverage_90"] = (lower <= targets) & (targets <= upper)
-        metrics = {name: _mean(value, mask) for name, value in values.items()}
+        metrics = {name: mean_over(value, mask) for name, value in values.items()}
         if has_naive:
             repeat = lambda array: seasonal_naive(array, spec.horizon, spec.season)
             naive = jnp.abs(repeat(batch["inputs"]) - targets)
             known = mask & repeat(batch["observed"]) if "observed" in batch else mask
-            metrics |= {"naive_mse": _mean(naive**2, known), "naive_mae": _mean(naive, known)}
+            metrics |= {"naive_mse": mean_over(naive**2, known), "naive_mae": mean_over(naive, known)}
         return metrics, ()
 
     def in_units(values):
@@ -227,10 +227,6 @@ def check_likelihood(likelihood: Any, spec: Horizon) -> None:
         )
     if likelihood.scaling == "none" and spec.std is not None:
         raise ValueError("`standardize` must be none for a likelihood of counts, got standardized data")
-
-
-def _mean(values: jax.Array, mask: jax.Array) -> Mean:
-    return Mean(masked_sum(values, mask), jnp.sum(mask, dtype=jnp.float32))
 
 
 def keywords_of(batch: Any) -> dict[str, Any]:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.targets import LabeledSteps
-from jaxnets.learning import Aux, MakeLearner, Mean
+from jaxnets.learning import Aux, MakeLearner, mean_over
 from jaxnets.learning.evaluators import ScheduledEvaluator, means
 from jaxnets.ops.checks import check_fraction, check_integer
-from jaxnets.ops.masks import masked_mean, masked_sum
+from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Table, anomaly_figures
 from jaxnets.series import (
     Moments,
@@ -101,7 +101,7 @@ def step_anomaly_detection(
 
     def measure(variables, batch, key, carry):
         squares = _squares(errors_of(variables, batch)[0])
-        return {"loss": Mean(masked_sum(squares, batch["mask"]), jnp.sum(batch["mask"], dtype=jnp.float32))}, ()
+        return {"loss": mean_over(squares, batch["mask"])}, ()
 
     def scores_of(variables, batch):
         errors, _ = errors_of(variables, batch)

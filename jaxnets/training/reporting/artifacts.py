@@ -112,7 +112,7 @@ def _with_row(path: Path, row: np.ndarray, step: int) -> tuple[np.ndarray, list[
         with Image.open(io.BytesIO(read_regular(path, MAX_STRIP_BYTES)), formats=["PNG"]) as file:
             found = np.asarray(file)
             steps = [int(text) for text in str(file.info[STEPS]).split()]
-    except Exception:  # there is no file, or it is not a strip
+    except Exception:  # a missing file, or another image
         return row, [step]
     if found.shape != (len(row) * len(steps), *row.shape[1:]):
         return row, [step]
