@@ -34,6 +34,7 @@ BLOCKS = {
     "ConvHighwayLayer": (c.ConvHighwayLayer(), (5, 4, 2)),
     "ConvNeXtBlock": (c.ConvNeXtBlock(0.5), (5, 4, 2)),
     "ConvNorm": (c.ConvNorm(3, 3, 2), (5, 4, 2)),
+    "ConvTranspose": (c.ConvTranspose(3), (5, 4, 2)),
     "DenseLayer": (c.DenseLayer(2, dropout=0.5), (5, 4, 2)),
     "HighwayLayer": (c.HighwayLayer(), (4,)),
     "Inception": (c.Inception((2, 2, 2, 2, 2, 2)), (5, 4, 2)),
@@ -65,6 +66,7 @@ FUNCTIONS = {
     "local_response_norm": (lambda x: c.local_response_norm(x), (5, 4, 2)),
     "max_pool": (lambda x: c.max_pool(x, 3, 2, 1, ceil=True), (5, 4, 2)),
     "stochastic_depth": (lambda x: c.stochastic_depth(jax.random.key(0), x, 0.5), (5, 4, 2)),
+    "transposed_convolve": (lambda x: c.transposed_convolve(x, jnp.ones((4, 4, x.shape[-1], 3), x.dtype)), (5, 4, 2)),
 }
 KEY = jax.random.key(0)
 IMAGES = (5, 4, 2)

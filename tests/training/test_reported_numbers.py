@@ -98,6 +98,7 @@ def test_learning_rates_of_players_are_logged(tmp_path):
         ("validation/loss", ["train/accuracy", "train/loss"], "train/loss"),
         ("validation/accuracy", ["train/loss", "train/accuracy"], "train/accuracy"),
         ("validation/auroc", ["step", "train/loss", "train/gradient_norm"], "train/loss"),
+        ("validation/modes", ["train/critic_gradient", "train/critic_loss"], "train/critic_loss"),
         (None, ["train/error"], "train/error"),
         ("validation/loss", ["validation/loss"], None),
     ],

@@ -143,10 +143,11 @@ def is_number(value: Any) -> bool:
 
 
 def training_metric(objective: str | None, names: Iterable[str]) -> str | None:
-    """Returns the training metric to show next to an objective: the same metric, else the first one, else None."""
+    """Returns the training metric to show next to an objective: the same metric, a loss, the first one, or None."""
     training_metrics = [name for name in names if name.startswith(TRAINING)]
     same = TRAINING + (objective or "").partition("/")[2]
-    return same if same in training_metrics else next(iter(training_metrics), None)
+    losses = [name for name in training_metrics if name.endswith("loss")]
+    return same if same in training_metrics else next(iter([*losses, *training_metrics]), None)
 
 
 def draw_curves(workdir: Path, task: Task) -> None:
