@@ -42,7 +42,7 @@ VARIANTS: dict[str, dict] = {
     "mnist": {
         "data": MNIST,
         "model": IWAE,
-        "optimizer": {"eps": 1e-4, "end_lr_factor": 0.05, "clip_norm": 0.0},
+        "optimizer": {"learning_rate": 3e-3, "eps": 1e-4, "end_lr_factor": 0.05, "clip_norm": 0.0},
         "train": {"steps": 57_000, "evaluate_every": 2850, "log_every": 570, "report_every": 14_250},
     },
 }

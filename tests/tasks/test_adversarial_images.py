@@ -34,9 +34,9 @@ def test_images_are_scaled_to_the_range_of_the_model_and_back(dtype):
     for module, expected in ((model, 2 * pixels - 1), (SMALL.clone(features=64), pixels.reshape(4, 64))):
         found = examples.from_images(jnp.asarray(batch["inputs"]), module)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-        back = examples.to_pixels(found, (8, 8))
+        back = examples.to_images(found, (8, 8))
         np.testing.assert_allclose(back, pixels, atol=1e-6)
-        np.testing.assert_array_equal(examples.like(examples.to_pixels(found), batch["inputs"]).shape, (4, 8, 8))
+        np.testing.assert_array_equal(examples.like(examples.to_images(found), batch["inputs"]).shape, (4, 8, 8))
         if dtype == np.uint8:
             np.testing.assert_array_equal(examples.like(back, batch["inputs"]), batch["inputs"])
 
@@ -74,9 +74,18 @@ def test_wrong_arguments_are_rejected(model, options, message):
         tasks.adversarial(model, CLASSES, MAKE, **options)
 
 
-def test_integers_are_rejected_as_images():
-    with pytest.raises(ValueError, match="must be uint8, or floating point in \\[0, 1\\], got int32"):
-        examples.from_images(jnp.zeros((1, 2, 2), jnp.int32), SMALL)
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (jnp.zeros((1, 2, 2), jnp.int32), r"tasks.adversarial must be uint8, or floating point in \[0, 1\], got int32"),
+        (np.full((1, 2, 2), 255, np.float32), "the pixels of tasks.adversarial must be uint8, or from 0 to 1, got"),
+        (np.full((1, 2, 2), np.nan, np.float32), "the pixels of tasks.adversarial must be uint8, or from 0 to 1, got"),
+    ],
+)
+def test_images_outside_the_range_are_rejected(values, message):
+    task = tasks.adversarial(SMALL, CLASSES, MAKE)
+    with pytest.raises(ValueError, match=message):
+        task.learner.init(jax.random.key(0), {"inputs": values, "targets": np.zeros(1, np.int32)})
 
 
 def changed(before, after):

@@ -12,7 +12,7 @@ class AdversarialModel(nn.Module):
     """Base class of pairs of a generator and a discriminator.
 
     A subclass has the attributes ``latent``, ``num_classes`` and ``pack``, and in ``setup`` the submodules
-    ``generator`` and ``discriminator``, functions of ``(xs, train)``. The discriminator returns ``[B]``.
+    ``generator`` and ``discriminator``, functions ``(xs, train=)``. The discriminator returns ``[B]`` or ``[B, 1]``.
     """
 
     def __call__(
@@ -40,7 +40,7 @@ class AdversarialModel(nn.Module):
         """
         if codes.ndim != 2 or codes.shape[1] != self.latent:
             raise ValueError(f"`codes` must have the shape [B, {self.latent}], got {codes.shape}")
-        return self.generator(append_labels(codes, labels, self.num_classes), train)
+        return self.generator(append_labels(codes, labels, self.num_classes), train=train)
 
     def check_image(self, height: int, width: int) -> None:
         """Raises a ``ValueError`` if no setting of the model generates images of a size; any size by default."""
@@ -62,4 +62,5 @@ class AdversarialModel(nn.Module):
             ValueError: The examples have another shape; labels are missing, not expected, or wrong; or ``pack`` is not
                 a divisor of B.
         """
-        return self.discriminator(pack_examples(append_labels(xs, labels, self.num_classes), self.pack), train)
+        packs = pack_examples(append_labels(xs, labels, self.num_classes), self.pack)
+        return self.discriminator(packs, train=train).reshape(len(packs))

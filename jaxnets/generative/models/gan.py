@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from flax import linen as nn
-
 from jaxnets.generative.models.adversarial_model import AdversarialModel
-from jaxnets.ops.array_types import Array, Float
+from jaxnets.modules.mlp import MLP
 
 
 class GAN(AdversarialModel):
@@ -26,25 +24,5 @@ class GAN(AdversarialModel):
     pack: int = 1
 
     def setup(self):
-        self.generator = DenseNetwork((*self.hidden_sizes, self.features))
-        self.discriminator = DenseNetwork((*self.hidden_sizes, 1), squeeze=True)
-
-
-class DenseNetwork(nn.Module):
-    """Dense layers with ReLU in between.
-
-    Attributes:
-        sizes: Sizes of the layers.
-        squeeze: Whether the last axis, of size 1, is removed.
-    """
-
-    sizes: Sequence[int]
-    squeeze: bool = False
-
-    @nn.compact
-    def __call__(self, xs: Float[Array, "B D"], train: bool) -> Float[Array, "B ..."]:
-        """Maps ``[B, D]`` to ``[B, sizes[-1]]``, or to ``[B]``; ``train`` has no effect."""
-        for size in self.sizes[:-1]:
-            xs = nn.relu(nn.Dense(size)(xs))
-        xs = nn.Dense(self.sizes[-1])(xs)
-        return xs[:, 0] if self.squeeze else xs
+        self.generator = MLP(self.features, self.hidden_sizes)
+        self.discriminator = MLP(1, self.hidden_sizes)

@@ -14,8 +14,9 @@ from jaxnets.ops.checks import check_choice, check_integer, check_number
 from jaxnets.reports import Arrays, ImageGrid
 from jaxnets.tasks.gan import reports
 from jaxnets.tasks.gan.evaluation import MAX_POINTS, classifier_evaluator, modes_evaluator
-from jaxnets.tasks.gan.examples import between, codes_of, from_images, labels_for, to_pixels
+from jaxnets.tasks.gan.examples import between, codes_of, from_images, labels_for, to_images
 from jaxnets.tasks.gan.players import LOSSES, players
+from jaxnets.tasks.generative.pixels import check_pixels
 from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_spec
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
@@ -84,6 +85,8 @@ def adversarial(
         return batch["inputs"] if points else from_images(batch["inputs"], module), labels_of(batch)
 
     def init(key, batch):
+        if not points:
+            check_pixels("tasks.adversarial", batch["inputs"])
         inputs_of(batch)  # checks the shape
         return module.init(key, jnp.zeros((module.pack, module.latent)), labels_for(module.pack, module.num_classes))
 
@@ -101,14 +104,14 @@ def adversarial(
             codes = between(codes, codes_of(inputs["end_key"], module.latent), inputs["weight"])
         labels = inputs.get("labels", labels_for(len(codes), module.num_classes))
         examples = generate(variables, codes, labels)
-        return examples if points else to_pixels(examples)
+        return examples if points else to_images(examples)
 
     evaluators = {}
     if points:
         centers = mixture_centers(layout, modes, radius)
         evaluators["coverage"] = ScheduledEvaluator(modes_evaluator(samples, centers, std))
     elif classifier is not None:
-        images = lambda variables, key, batch: to_pixels(samples(variables, key, batch), batch["inputs"].shape[1:])
+        images = lambda variables, key, batch: to_images(samples(variables, key, batch), batch["inputs"].shape[1:])
         measured = classifier_evaluator(images, classifier, conditional)
         evaluators["classifier"] = ScheduledEvaluator(measured, every=0)
     report = (

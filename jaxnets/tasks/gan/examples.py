@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.ops.array_types import Array, Float, Num
+from jaxnets.tasks.generative.pixels import image_shape, to_pixels
 
 
 def codes_of(keys: jax.Array, latent: int) -> Float[Array, "B latent"]:
@@ -41,15 +42,13 @@ def from_images(images: Num[Array, "B H W *channels"], module: Any) -> Float[Arr
         module: The model.
 
     Raises:
-        ValueError: The images have another type, or a size or a number of channels that the model does not generate.
+        ValueError: The images have a size or a number of channels that the model does not generate.
     """
     shape = example_shape(module)
     if images.ndim not in (3, 4):
         raise ValueError(f"the images of a batch must have the shape [B, H, W] or [B, H, W, C], got {images.shape}")
-    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"the images of a batch must be uint8, or floating point in [0, 1], got {images.dtype}")
     height, width, channels = (*images.shape[1:], 1)[:3]
-    pixels = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+    pixels = to_pixels(images)
     if len(shape) == 1:
         if shape != (height * width * channels,):
             size = height * width * channels
@@ -64,8 +63,8 @@ def from_images(images: Num[Array, "B H W *channels"], module: Any) -> Float[Arr
     return 2 * pixels.reshape(len(images), *shape) - 1
 
 
-def to_pixels(examples: Float[Array, "B ..."], shape: tuple[int, ...] = ()) -> Float[Array, "B H W C"]:
-    """Converts generated examples to pixels in [0, 1], ``[B, H, W, C]``; the inverse of ``from_images``.
+def to_images(examples: Float[Array, "B ..."], shape: tuple[int, ...] = ()) -> Float[Array, "B H W C"]:
+    """Converts generated examples to images in [0, 1], ``[B, H, W, C]``; the inverse of ``from_images``.
 
     Args:
         examples: ``[B, H, W, C]`` in [-1, 1], or flat in [0, 1].
@@ -74,9 +73,7 @@ def to_pixels(examples: Float[Array, "B ..."], shape: tuple[int, ...] = ()) -> F
     """
     if examples.ndim == 4:
         return jnp.clip((examples + 1) / 2, 0, 1)
-    side = math.isqrt(examples.shape[1])
-    square = (side, side, 1) if side**2 == examples.shape[1] else examples.shape[1:]
-    return jnp.clip(examples, 0, 1).reshape(len(examples), *((*shape, 1)[:3] if shape else square))
+    return jnp.clip(examples, 0, 1).reshape(len(examples), *(image_shape(examples.shape[1], shape) or (-1,)))
 
 
 def like(pixels: Float[Array, "B H W C"], images: Num[Array, "B H W *channels"]) -> Num[Array, "B H W *channels"]:

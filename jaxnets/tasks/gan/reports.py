@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxnets.reports import ImageGrid, ImageStrip
-from jaxnets.tasks.gan.examples import codes_of, labels_for, to_pixels
+from jaxnets.tasks.gan.examples import codes_of, labels_for, to_images
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def images_report(generate: Generate, latent: int, num_classes: int) -> Callable
 
     def draw(variables, splits, key):
         shape = splits["validation"][0]["inputs"].shape[1:]
-        images = lambda codes, labels: np.asarray(to_pixels(generate(variables, codes, labels), shape))
+        images = lambda codes, labels: np.asarray(to_images(generate(variables, codes, labels), shape))
         codes = codes_of(jax.random.split(key, rows * columns or NUM_IMAGES), latent)
         return {
             "samples": ImageGrid(images(codes, labels), columns),

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxnets.reports import Arrays, ImageGrid
+from jaxnets.tasks.generative.pixels import image_shape
 
 PAIRS, STEPS = 8, 11  # of interpolations
 MAX_UNITS = 10  # of a traversal
@@ -19,13 +20,10 @@ Decode = Callable[[np.ndarray], Any]  # codes [N, Z] to pixels [N, D]
 def image_grid(pixels: Any, shape: tuple[int, ...] = (), columns: int = 0) -> ImageGrid | Arrays:
     """Flat images in this shape, or as squares; unchanged if they have neither shape. Values are clipped to [0, 1]."""
     pixels = np.asarray(pixels)
-    size = pixels.shape[-1]
-    gray, colored = round(size**0.5), round((size / 3) ** 0.5)
-    squares = [(gray, gray, 1)] if gray**2 == size else [(colored, colored, 3)] if 3 * colored**2 == size else []
-    given = [(*shape, 1)[:3]] if len(shape) in (2, 3) and (*shape, 1)[2] in (1, 3) else []
-    for height, width, channels in (*given, *squares):
-        return ImageGrid(np.clip(pixels, 0, 1).reshape(-1, height, width, channels), columns)
-    return Arrays({"samples": pixels})
+    images = image_shape(pixels.shape[-1], shape)
+    if images is None:
+        return Arrays({"samples": pixels})
+    return ImageGrid(np.clip(pixels, 0, 1).reshape(-1, *images), columns)
 
 
 def side_by_side(*pixels: Any, shape: tuple[int, ...] = (), rows: int = 8) -> ImageGrid | Arrays:

@@ -24,6 +24,18 @@ def flat_pixels(images: Any) -> jax.Array:
     return to_pixels(images).reshape(len(images), -1)
 
 
+def image_shape(size: int, shape: tuple[int, ...] = ()) -> tuple[int, int, int] | None:
+    """Returns the shape ``(H, W, C)`` of flat images: ``shape`` if it is one, else a gray or a color square, or None.
+
+    Args:
+        size: D, pixels times channels.
+        shape: ``(H, W)`` or ``(H, W, C)`` of size D, or anything else for squares.
+    """
+    gray, color = math.isqrt(size), math.isqrt(size // 3)
+    candidates = ((*shape, 1)[:3] if len(shape) in (2, 3) else (), (gray, gray, 1), (color, color, 3))
+    return next((found for found in candidates if found[2:] in ((1,), (3,)) and math.prod(found) == size), None)
+
+
 def model_inputs(model: Any, pixels: jax.Array) -> jax.Array:
     """Returns flat pixels ``[B, D]`` in the ``image_shape`` of a model, or unchanged if it has none."""
     shape = getattr(model, "image_shape", None)
