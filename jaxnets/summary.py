@@ -10,6 +10,7 @@ from jaxnets import startup
 startup.prepare(__name__)
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "input",
     None,
-    "Shape of every input, such as 1,64; int32 if it has two axes, else float32.",
+    "Shape of every input, such as 1,64; int32 if it has two axes, else float32. Without it, an example of the config.",
 )
 flags.DEFINE_bool("json", False, "Print the summary as one line of JSON.")
 
@@ -50,16 +51,12 @@ def main(overrides: program.Overrides) -> None:
         settings = config.load(FLAGS.config)
         config.override(settings, overrides)
         dataset = build.dataset(settings, trusted=None)
-        model = build.model_and_task(settings, dataset.spec, trusted=None)[0]
-        default = (1, *dataset.train[0]["inputs"].shape[1:])
+        model, task, *_ = build.model_and_task(settings, dataset.spec, trusted=None)
+        batch = dataset.train[0]
+        default = (1, *batch["inputs"].shape[1:])
     name = settings.model.name
     shape = _shape(FLAGS.input) if FLAGS.input else default
-    inputs = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
-    try:
-        parts = flops.count(model, inputs)
-    except Exception as error:  # models and JAX raise various errors for wrong shapes
-        message = str(error) if isinstance(error, ValueError) else format_error(error)
-        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {message}") from error
+    parts = _count(name, model, shape) if FLAGS.model or FLAGS.input else flops.count_task(task, batch)
     if FLAGS.json:
         print(
             json.dumps(
@@ -75,6 +72,15 @@ def main(overrides: program.Overrides) -> None:
         )
         return
     print(flops.table(parts, f"{name}, input {'x'.join(map(str, shape))}"))
+
+
+def _count(name: str, model: Any, shape: tuple[int, ...]) -> list[flops.ModuleCost]:
+    inputs = jax.ShapeDtypeStruct(shape, jnp.int32 if len(shape) == 2 else jnp.float32)
+    try:
+        return flops.count(model, inputs)
+    except Exception as error:  # models and JAX raise various errors for wrong shapes
+        message = str(error) if isinstance(error, ValueError) else format_error(error)
+        raise UsageError(f"--input={','.join(map(str, shape))} does not fit {name}: {message}") from error
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -100,10 +100,8 @@ def _announce(workdir: Path, settings: ConfigDict, dataset: Dataset, task: Task,
         print(
             f"the batch cannot be divided over all devices: each row is computed on {copies} devices", file=sys.stderr
         )
-    batch = dataset.train[0]
-    if parts := flops.count_task(task, batch):
-        shape = "x".join(map(str, jax.tree.leaves(batch)[0].shape))
-        print(flops.table(parts, f"{settings.model.name}, one batch {shape}"), file=sys.stderr, flush=True)
+    table = flops.table(flops.count_task(task, dataset.train[0]), f"{settings.model.name}, one example")
+    print(table, file=sys.stderr, flush=True)
 
 
 def _report(workdir: Path, settings: ConfigDict, outcome: loop.Outcome) -> None:

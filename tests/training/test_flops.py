@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 from flax import linen as nn
 
 from jaxnets import recurrent
 from jaxnets.attention import DecoderLM
+from jaxnets.training import build, config
 from jaxnets.training.reporting import flops
 
 
@@ -72,3 +74,28 @@ def test_blockwise_attention_counts_as_full_attention():
     total_flops = lambda length: sum(cost.flops for cost in flops.count(model, tokens(length)))
     quadratic = total_flops(1024) - 2 * total_flops(512)
     assert quadratic == 2 * 2 * 2 * 8 * (1024**2 - 2 * 512**2)
+
+
+# The published counts of parameters of these configs, and the FLOPs of dense layers: 2 for each weight.
+COUNTED = {
+    "a classifier": ("digits", 14_666, None),
+    "autoencoder, encoder and decoder": ("autoencoder", 67_872, 2),
+    "variational autoencoder": ("vae", 30_880, 2),
+    "adversarial networks": ("gan", 67_203, 2),
+    "convolutional ones, a critic of five steps": ("gan:wgan_gp", 18_017, None),
+    "language model": ("char_lm", 410_880, None),
+}
+
+
+@pytest.mark.parametrize("name, parameters, per_weight", COUNTED.values(), ids=list(COUNTED))
+def test_tasks_are_counted_with_all_modules_of_the_model(name, parameters, per_weight):
+    settings = config.load(name)
+    dataset = build.dataset(settings, trusted=None)
+    _, task = build.model_and_task(settings, dataset.spec, trusted=None)
+    costs = flops.count_task(task, dataset.train[0])
+    assert sum(cost.parameters for cost in costs) == parameters
+    assert all(cost.flops for cost in costs if cost.name not in ("embed", "other"))
+    if per_weight:
+        shapes = jax.eval_shape(lambda: task.learner.variables(task.learner.init(jax.random.key(0), dataset.train[0])))
+        weights = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]) if leaf.ndim == 2)
+        assert sum(cost.flops for cost in costs) == per_weight * weights

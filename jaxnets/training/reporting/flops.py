@@ -54,18 +54,28 @@ def count(model: nn.Module, given: Any) -> list[ModuleCost]:
 
 
 def count_task(task: Task, batch: Any) -> list[ModuleCost]:
-    """Computes the costs of a task's model from its endpoint ``predict``. Without this endpoint the list is empty."""
-    predict = task.endpoints.get("predict")
-    if predict is None:
-        return []
+    """Computes the costs of a task's model for one example.
+
+    The endpoint ``predict`` is counted. If it is missing, or leaves out modules, as that of an autoencoder leaves out
+    the decoder, the forward pass that initializes the parameters is counted instead.
+    """
     names: list[str] = []
 
-    def init():
+    def init(batch):
         variables = task.learner.variables(task.learner.init(jax.random.key(0), batch))
-        names.extend(variables["params"])
+        names.extend(name for name in variables["params"] if name not in names)
         return variables
 
-    return _costs(names, jax.eval_shape(init), predict.function, batch)
+    variables = jax.eval_shape(init, batch)
+    whole = _costs(names, variables, lambda variables, batch: init(batch), batch)
+    predict = task.endpoints.get("predict")
+    if predict is None:
+        return whole
+    rows = {len(leaf) for leaf in jax.tree.leaves(batch)}
+    example = jax.tree.map(lambda leaf: leaf[:1], batch) if len(rows) == 1 else batch
+    predicted = _costs(names, variables, predict.function, example)
+    used = {cost.name for cost in predicted if cost.flops}
+    return predicted if used >= {cost.name for cost in whole if cost.flops} - {OTHER_NAME} else whole
 
 
 def _costs(names: list[str], variables: Any, function: Callable, *inputs: Any) -> list[ModuleCost]:
@@ -75,10 +85,10 @@ def _costs(names: list[str], variables: Any, function: Callable, *inputs: Any) -
     output_bytes = _by_module(_count_equations(jaxpr, _equation_bytes), names)
     sizes = {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params[name])) for name in names}
     costs = [ModuleCost(name, sizes[name], operations[name], output_bytes[name]) for name in names]
-    return [*costs, ModuleCost("other", 0, operations[OTHER], output_bytes[OTHER])] if operations[OTHER] else costs
+    return [*costs, ModuleCost(OTHER_NAME, 0, operations[OTHER], output_bytes[OTHER])] if operations[OTHER] else costs
 
 
-OTHER = ""
+OTHER, OTHER_NAME = "", "other"
 
 
 def _by_module(by_scope: Counter, names: list[str]) -> Counter:
