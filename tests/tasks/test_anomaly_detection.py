@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from task_parts import detected
 
 from jaxnets import data, learning, recurrent, series, tasks
+from jaxnets.tasks.series.anomaly_detection import CODE_RIDGE
 
 RANDOM = np.random.default_rng(0)
 
@@ -102,7 +103,7 @@ def test_scores_combine_the_error_and_the_distance_of_the_code():
     outputs, codes = (np.asarray(each, np.float64) for each in model.apply({"params": variables["params"]}, xs))
     errors = np.mean((xs - outputs) ** 2, axis=(1, 2))
     mean, covariance = codes[mask].mean(0), np.cov(codes[mask].T, bias=True)
-    covariance += 1e-4 * np.diag(np.diag(covariance))  # RIDGE
+    covariance += CODE_RIDGE * np.diag(np.diag(covariance))
     distances = np.einsum("ni,ij,nj->n", codes - mean, np.linalg.inv(covariance), codes - mean)
     expected = errors / errors[mask].mean() + 0.5 * distances / 3
     new = {"inputs": xs[:19]}

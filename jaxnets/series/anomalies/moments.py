@@ -67,21 +67,24 @@ def updated_moments(moments: Moments, rows: Float[Array, "N D"], mask: Bool[Arra
     return jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), new, moments)
 
 
-def squared_mahalanobis(rows: Float[Array, "*batch D"], moments: Moments) -> Float[Array, "*batch"]:
+def squared_mahalanobis(
+    rows: Float[Array, "*batch D"], moments: Moments, ridge: float = RIDGE
+) -> Float[Array, "*batch"]:
     r"""Computes squared Mahalanobis distances, :math:`(z - \mu)^\top \tilde\Sigma^{-1} (z - \mu)`.
 
-    :math:`\tilde\Sigma` is the covariance with a diagonal that is increased by the fraction ``RIDGE``, and by
+    :math:`\tilde\Sigma` is the covariance with a diagonal that is increased by the fraction ``ridge``, and by
     ``MIN_VARIANCE``, so that it is not singular.
 
     Args:
         rows: z, ``[*batch, D]``.
         moments: The moments.
+        ridge: The fraction; more for a covariance of few rows.
     """
     variances = jnp.diagonal(moments.covariance)
     scale = jnp.sqrt(variances + MIN_VARIANCE)
     correlation = moments.covariance / (scale[:, None] * scale[None, :])
     unit = jnp.eye(len(scale), dtype=scale.dtype)
-    factor = jnp.linalg.cholesky(jnp.where(unit > 0, 1 + RIDGE, correlation))
+    factor = jnp.linalg.cholesky(jnp.where(unit > 0, 1 + ridge, correlation))
     whitening = jax.scipy.linalg.solve_triangular(factor, unit, lower=True)
     center = jnp.broadcast_to(moments.mean, rows.shape)
     standardized = (rows.astype(scale.dtype) - center) / jnp.broadcast_to(scale, rows.shape)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and expo
 
 INPUTS = {"inputs": ("batch", "length"), "lengths": ("batch",)}
 MOMENTS = "score_moments"  # the variable collection of the moments of codes and errors
+CODE_RIDGE = 0.01  # of the covariance of codes, which a few hundred series determine poorly
 DECAY = 0.95  # of the weight of the moments per update: the codes of early training are forgotten
 MIN_ERROR = 1e-12
 Metrics = Callable[[np.ndarray, np.ndarray, float], dict[str, float]]
@@ -100,7 +101,7 @@ def anomaly_detection(
         if codes is None or not code_weight:
             return outputs, errors
         moments = {name: Moments(**each) for name, each in variables[MOMENTS].items()}
-        distances = squared_mahalanobis(codes, moments["code"]) / codes.shape[-1]
+        distances = squared_mahalanobis(codes, moments["code"], CODE_RIDGE) / codes.shape[-1]
         return outputs, errors / jnp.maximum(moments["error"].mean, MIN_ERROR) + code_weight * distances
 
     def scores(variables, batch):
