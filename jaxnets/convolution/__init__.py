@@ -4,7 +4,7 @@ from jaxnets.convolution.batch_norm import BatchNorm
 from jaxnets.convolution.blocks import ConvNorm, SqueezeExcite, StochasticDepth
 from jaxnets.convolution.branches import attention_gate, highway_gate, stochastic_depth
 from jaxnets.convolution.conv import Conv
-from jaxnets.convolution.conv_transpose import ConvTranspose, transposed_convolve
+from jaxnets.convolution.conv_transpose import ConvTranspose
 from jaxnets.convolution.convolve import convolve
 from jaxnets.convolution.highway import ConvHighwayLayer, ConvHighwayNetwork, HighwayLayer, HighwayNetwork
 from jaxnets.convolution.models.alexnet import AlexNet, alexnet, alexnet_2012
@@ -74,6 +74,7 @@ from jaxnets.convolution.models.vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn
 from jaxnets.convolution.models.wide_resnet import WideResNet, wide_resnet16_4, wide_resnet28_10
 from jaxnets.convolution.normalization import local_response_norm
 from jaxnets.convolution.pooling import adaptive_average_pool, max_pool
+from jaxnets.convolution.transposed_convolve import transposed_convolve
 
 __all__ = [
     "TCN",
