@@ -1,4 +1,4 @@
-"""Autoencoders and adversarial networks, with their bounds, losses and metrics."""
+"""Autoencoders, adversarial networks and autoregressive models of images, with their losses and metrics."""
 
 from jaxnets.generative.adversarial.lipschitz import gradient_penalty, spectral_norm
 from jaxnets.generative.adversarial.losses import (
@@ -7,7 +7,17 @@ from jaxnets.generative.adversarial.losses import (
     nonsaturating_losses,
     wasserstein_losses,
 )
-from jaxnets.generative.adversarial.minibatch import append_labels, minibatch_closeness, minibatch_std, pack_examples
+from jaxnets.generative.adversarial.minibatch import minibatch_closeness, minibatch_std, pack_examples
+from jaxnets.generative.autoregressive.causal import causal_mask
+from jaxnets.generative.autoregressive.gated_pixelcnn import GatedPixelCNN
+from jaxnets.generative.autoregressive.logistic_mixture import (
+    discretized_logistic_mixture_log_prob,
+    sample_discretized_logistic_mixture,
+)
+from jaxnets.generative.autoregressive.pixelcnn import PixelCNN
+from jaxnets.generative.autoregressive.pixelcnn_pp import PixelCNNPlusPlus
+from jaxnets.generative.autoregressive.sampling import sample_images
+from jaxnets.generative.labels import append_labels
 from jaxnets.generative.metrics.frechet import FeatureMoments, feature_moments, frechet_distance
 from jaxnets.generative.metrics.latents import active_units
 from jaxnets.generative.metrics.modes import ModeCoverage, mode_coverage
@@ -43,8 +53,11 @@ __all__ = [
     "Autoencoder",
     "ConvVAE",
     "FeatureMoments",
+    "GatedPixelCNN",
     "MaxoutGAN",
     "ModeCoverage",
+    "PixelCNN",
+    "PixelCNNPlusPlus",
     "Quantized",
     "SampleQuality",
     "SpectralNorm",
@@ -52,6 +65,8 @@ __all__ = [
     "append_labels",
     "bernoulli_log_prob",
     "binarize",
+    "causal_mask",
+    "discretized_logistic_mixture_log_prob",
     "doubly_reparameterized_bound",
     "elbo",
     "feature_moments",
@@ -71,6 +86,8 @@ __all__ = [
     "pac_gan",
     "pack_examples",
     "reparameterize",
+    "sample_discretized_logistic_mixture",
+    "sample_images",
     "sample_quality",
     "spectral_norm",
     "standard_normal_kl",

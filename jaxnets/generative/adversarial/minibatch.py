@@ -1,13 +1,11 @@
-"""Inputs of a discriminator that show several examples at once, against mode collapse, and labels as inputs."""
+"""Inputs of a discriminator that show several examples at once, against mode collapse."""
 
 import chex
-import jax
 import jax.numpy as jnp
 
-from jaxnets.ops.array_types import Array, Float, Integer
+from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_divisor
 from jaxnets.ops.dtypes import at_least_float32
-from jaxnets.ops.embedding import check_ids
 
 
 def pack_examples(xs: Float[Array, "B *space C"], pack: int) -> Float[Array, "packs *space channels"]:
@@ -69,31 +67,3 @@ def minibatch_closeness(projected: Float[Array, "B K E"]) -> Float[Array, "B K"]
     chex.assert_rank(projected, 3)
     distances = jnp.sum(jnp.abs(projected[:, None] - projected[None]), axis=-1)
     return jnp.sum(jnp.exp(-distances), axis=1)
-
-
-def append_labels(
-    xs: Float[Array, "B *space C"], labels: Integer[Array, " B"] | None, num_classes: int
-) -> Float[Array, "B *space channels"]:
-    """Appends labels as constant one-hot channels (Mirza and Osindero 2014, arXiv:1411.1784).
-
-    Args:
-        xs: ``[B, ..., C]``.
-        labels: Integers in 0 ... num_classes - 1, ``[B]``; None for 0 classes.
-        num_classes: Classes; 0: a model without labels.
-
-    Returns:
-        ``[B, ..., C + num_classes]``.
-
-    Raises:
-        ValueError: Labels are missing, are given for 0 classes, have another shape, or are out of range, where known.
-    """
-    if not num_classes:
-        if labels is not None:
-            raise ValueError("`labels` must be None for a model with `num_classes=0`, got an array")
-        return xs
-    if labels is None or jnp.shape(labels) != xs.shape[:1]:
-        given = "None" if labels is None else f"shape {jnp.shape(labels)}"
-        raise ValueError(f"`labels` must be integers of shape {xs.shape[:1]} in 0 ... {num_classes - 1}, got {given}")
-    check_ids("labels", labels, num_classes)
-    one_hot = jnp.expand_dims(jax.nn.one_hot(labels, num_classes, dtype=xs.dtype), tuple(range(1, xs.ndim - 1)))
-    return jnp.concatenate([xs, jnp.broadcast_to(one_hot, (*xs.shape[:-1], num_classes))], axis=-1)

@@ -4,7 +4,8 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxnets.generative.adversarial.minibatch import append_labels, pack_examples
+from jaxnets.generative.adversarial.minibatch import pack_examples
+from jaxnets.generative.labels import append_labels
 from jaxnets.ops.array_types import Array, Float, Integer
 
 

@@ -1,0 +1,115 @@
+"""Base classes of autoregressive models of images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxnets.generative.autoregressive.causal import Rows
+from jaxnets.generative.labels import one_hot_labels
+from jaxnets.ops.array_types import Array, Float, Integer, Key
+
+
+class PixelModel(nn.Module):
+    r"""Base class of models :math:`p(x) = \prod_i p(x_i | x_1, \dots, x_{i-1})` of the pixels in raster order.
+
+    Pixels are levels l of 0 ... L - 1, given as :math:`2 l / (L - 1) - 1`, from -1 to 1. A subclass has the attributes
+    ``channels``, ``num_levels`` and ``num_classes``, and the methods ``network``, ``log_prob`` and ``draw``.
+
+    Attributes:
+        block_rows: Rows that the network needs at once, see ``sample_images``.
+        groups: Groups of channels that are sampled one after the other.
+    """
+
+    @property
+    def block_rows(self) -> int:
+        return 1
+
+    @property
+    def groups(self) -> int:
+        return 1
+
+    def __call__(
+        self, xs: Float[Array, "B H W C"], labels: Integer[Array, " B"] | None = None, train: bool = False
+    ) -> Float[Array, "B H W ..."]:
+        """Computes the parameters of the distribution of each pixel given those before it.
+
+        Args:
+            xs: Pixels in [-1, 1], ``[B, H, W, C]``.
+            labels: Integers ``[B]`` for a model of classes, else None.
+            train: Whether to apply dropout, which needs ``rngs={"dropout": key}``.
+
+        Raises:
+            ValueError: The images have another shape; labels are missing, not expected, or wrong.
+        """
+        return self.rows(xs, None, labels, train)[0]
+
+    def rows(
+        self: Any,
+        xs: Float[Array, "B rows W C"],
+        before: Sequence[jax.Array] | None,
+        labels: Integer[Array, " B"] | None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "B rows W ..."], list[jax.Array]]:
+        """Computes the outputs of the next rows of images, in blocks from the top.
+
+        Args:
+            xs: ``[B, R, W, C]``; R is a multiple of ``block_rows``.
+            before: The second result for the block above; None for the first one.
+            labels, train: As in ``__call__``.
+
+        Returns:
+            The outputs, equal to those of the whole image, and the last rows of all layers.
+        """
+        if xs.ndim != 4 or xs.shape[-1] != self.channels:
+            raise ValueError(f"`xs` must be pixels [B, H, W, {self.channels}], got shape {xs.shape}")
+        if xs.shape[1] % self.block_rows or xs.shape[2] % self.block_rows:
+            size = " x ".join(map(str, xs.shape[1:3]))
+            raise ValueError(f"height and width of `xs` must be multiples of {self.block_rows}, got {size}")
+        rows = Rows(before)
+        classes = one_hot_labels(labels, self.num_classes, len(xs))
+        return self.network(xs, rows, classes, train), rows.last
+
+    def log_prob(self, outputs: Float[Array, "B H W ..."], xs: Float[Array, "B H W C"]) -> Float[Array, " B"]:
+        """Returns the log-likelihood of images in nats, ``[B]``, from the outputs for ``xs``."""
+        raise NotImplementedError
+
+    def draw(self, key: Key[Array, ""], outputs: Float[Array, "..."]) -> Float[Array, " C"]:
+        """Samples a pixel from its outputs."""
+        raise NotImplementedError
+
+
+class CategoricalPixelModel(PixelModel):
+    """Base class of models whose pixels are bits or categories, each channel given the channels before it."""
+
+    @property
+    def groups(self: Any) -> int:
+        return self.channels
+
+    def as_outputs(self: Any, logits: Float[Array, "B H W F"]) -> Float[Array, "B H W ..."]:
+        """Returns logits as ``[B, H, W, C]`` of the level 1 for bits, else as ``[B, H, W, C, L]``."""
+        shape = (self.channels,) if self.num_levels == 2 else (self.channels, self.num_levels)
+        return logits.reshape(*logits.shape[:-1], *shape)
+
+    def log_prob(self: Any, outputs: Float[Array, "B H W ..."], xs: Float[Array, "B H W C"]) -> Float[Array, " B"]:
+        levels = (xs + 1) * ((self.num_levels - 1) / 2)
+        if self.num_levels == 2:
+            log_probs = levels * outputs - jax.nn.softplus(outputs)
+        else:
+            index = jnp.round(levels).astype(jnp.int32)[..., None]
+            log_probs = jnp.take_along_axis(jax.nn.log_softmax(outputs), index, axis=-1)[..., 0]
+        return jnp.sum(log_probs, axis=(1, 2, 3))
+
+    def draw(self: Any, key: Key[Array, ""], outputs: Float[Array, "..."]) -> Float[Array, " C"]:
+        if self.num_levels == 2:
+            levels = jax.random.bernoulli(key, jax.nn.sigmoid(outputs))
+        else:
+            levels = jax.random.categorical(key, outputs)
+        return levels.astype(jnp.float32) * (2 / (self.num_levels - 1)) - 1
+
+    @property
+    def num_logits(self: Any) -> int:
+        """The number of logits of a pixel."""
+        return self.channels * (1 if self.num_levels == 2 else self.num_levels)
