@@ -8,6 +8,7 @@ from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.gan.adversarial import adversarial
 from jaxnets.tasks.generative.autoencoding import autoencoding
+from jaxnets.tasks.generative.autoregressive_images import autoregressive_images
 from jaxnets.tasks.generative.variational import variational
 from jaxnets.tasks.generative.vector_quantized import vector_quantized
 from jaxnets.tasks.image_classification import image_classification
@@ -36,6 +37,7 @@ __all__ = [
     "anomaly_detection",
     "autoencoding",
     "autoregressive_forecasting",
+    "autoregressive_images",
     "check_spec",
     "choice",
     "classification",

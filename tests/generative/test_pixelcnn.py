@@ -15,7 +15,7 @@ from jaxnets.generative.autoregressive.weight_norm import WeightNormConv, double
 
 KEY = jax.random.key(0)
 GRAY = {"hidden": 4, "head": 4}
-COLOR = {"channels": 3, "num_levels": 2, "hidden": 6, "head": 6}
+COLOR = {"image_shape": (3, 4, 3), "num_levels": 2, "hidden": 6, "head": 6}
 PLUS = {"hidden": 4, "num_blocks": 1, "num_mixtures": 2}
 MODELS = {
     "pixelcnn": (generative.PixelCNN(num_blocks=2, **GRAY), (5, 5, 1)),
@@ -24,7 +24,10 @@ MODELS = {
     "gated": (generative.GatedPixelCNN(num_layers=2, num_classes=3, **GRAY), (5, 5, 1)),
     "gated, color": (generative.GatedPixelCNN(num_layers=2, **COLOR), (3, 4, 3)),
     "pixelcnn++": (generative.PixelCNNPlusPlus(**PLUS), (4, 8, 3)),
-    "pixelcnn++, gray": (generative.PixelCNNPlusPlus(channels=1, num_classes=3, num_levels=4, **PLUS), (8, 4, 1)),
+    "pixelcnn++, gray": (
+        generative.PixelCNNPlusPlus(image_shape=(8, 4, 1), num_classes=3, num_levels=4, **PLUS),
+        (8, 4, 1),
+    ),
 }
 
 

@@ -1,5 +1,7 @@
 """The gated PixelCNN (van den Oord et al. 2016, arXiv:1606.05328)."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -24,7 +26,7 @@ class GatedPixelCNN(CategoricalPixelModel):
     before the gates.
 
     Attributes:
-        channels: C, channels of the images, which divide the horizontal stack into groups, such as red, green, blue.
+        image_shape: (H, W, C) of samples; C channels divide the horizontal stack into groups, such as red, green, blue.
         num_levels: L, 2 for bits.
         hidden: Features of both stacks, a multiple of C.
         num_layers: Gated layers; the kernel of the first one is 7 x 7, those of the others 3 x 3.
@@ -33,7 +35,7 @@ class GatedPixelCNN(CategoricalPixelModel):
         dtype: Compute dtype; outputs are at least float32.
     """
 
-    channels: int = 1
+    image_shape: Sequence[int] = (28, 28, 1)
     num_levels: int = 2
     hidden: int = 32
     num_layers: int = 8

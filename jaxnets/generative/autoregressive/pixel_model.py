@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxnets.generative.autoregressive.causal import Rows
+from jaxnets.generative.autoregressive.sampling import sample_images
 from jaxnets.generative.labels import one_hot_labels
 from jaxnets.ops.array_types import Array, Float, Integer, Key
 
@@ -16,12 +17,17 @@ class PixelModel(nn.Module):
     r"""Base class of models :math:`p(x) = \prod_i p(x_i | x_1, \dots, x_{i-1})` of the pixels in raster order.
 
     Pixels are levels l of 0 ... L - 1, given as :math:`2 l / (L - 1) - 1`, from -1 to 1. A subclass has the attributes
-    ``channels``, ``num_levels`` and ``num_classes``, and the methods ``network``, ``log_prob`` and ``draw``.
+    ``image_shape`` (of samples; the network accepts any height and width), ``num_levels`` and ``num_classes``, and the
+    methods ``network``, ``log_prob`` and ``draw``.
 
     Attributes:
         block_rows: Rows that the network needs at once, see ``sample_images``.
         groups: Groups of channels that are sampled one after the other.
     """
+
+    @property
+    def channels(self: Any) -> int:
+        return self.image_shape[-1]
 
     @property
     def block_rows(self) -> int:
@@ -30,6 +36,25 @@ class PixelModel(nn.Module):
     @property
     def groups(self) -> int:
         return 1
+
+    def sample(
+        self: Any,
+        variables: Any,
+        keys: Key[Array, " B"],
+        labels: Integer[Array, " B"] | None = None,
+    ) -> Float[Array, "B H W C"]:
+        """Samples images of ``image_shape``, one for each key, see ``sample_images``.
+
+        Args:
+            variables: The variables of the model.
+            keys: Random keys ``[B]``.
+            labels: As in ``__call__``.
+
+        Returns:
+            Pixels in [-1, 1], ``[B, H, W, C]``.
+        """
+        step = lambda xs, before: self.apply(variables, xs, before, labels, method="rows")
+        return sample_images(step, self.draw, keys, tuple(self.image_shape), self.block_rows, self.groups)
 
     def __call__(
         self, xs: Float[Array, "B H W C"], labels: Integer[Array, " B"] | None = None, train: bool = False

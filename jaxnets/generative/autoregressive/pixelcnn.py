@@ -1,5 +1,7 @@
 """PixelCNN (van den Oord et al. 2016, arXiv:1601.06759)."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,7 +23,7 @@ class PixelCNN(CategoricalPixelModel):
     32, the network of gray images of two levels has 26,433 parameters, of which 18,465 are not masked.
 
     Attributes:
-        channels: C, channels of the images; a multiple of C divides all layers into groups, such as red, green, blue.
+        image_shape: (H, W, C) of samples; C channels divide all layers into groups, such as red, green, blue.
         num_levels: L, 2 for bits.
         hidden: h, a multiple of C.
         num_blocks: Residual blocks.
@@ -31,7 +33,7 @@ class PixelCNN(CategoricalPixelModel):
         dtype: Compute dtype; outputs are at least float32.
     """
 
-    channels: int = 1
+    image_shape: Sequence[int] = (28, 28, 1)
     num_levels: int = 2
     hidden: int = 32
     num_blocks: int = 7

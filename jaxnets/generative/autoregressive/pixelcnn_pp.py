@@ -1,5 +1,6 @@
 """PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ class PixelCNNPlusPlus(PixelModel):
     batch at hand. The height and the width must be multiples of 4.
 
     Attributes:
-        channels: C, 1 or 3.
+        image_shape: (H, W, C) of samples; C is 1 or 3.
         num_levels: L, levels of a channel.
         hidden: Features of all layers.
         num_blocks: Residual blocks at each size on the way down.
@@ -41,7 +42,7 @@ class PixelCNNPlusPlus(PixelModel):
         dtype: Compute dtype; outputs are at least float32.
     """
 
-    channels: int = 3
+    image_shape: Sequence[int] = (32, 32, 3)
     num_levels: int = 256
     hidden: int = 160
     num_blocks: int = 5

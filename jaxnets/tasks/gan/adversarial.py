@@ -14,8 +14,9 @@ from jaxnets.ops.checks import check_choice, check_integer, check_number
 from jaxnets.reports import Arrays, ImageGrid
 from jaxnets.tasks.gan import reports
 from jaxnets.tasks.gan.evaluation import MAX_POINTS, classifier_evaluator, modes_evaluator
-from jaxnets.tasks.gan.examples import between, codes_of, from_images, labels_for, to_images
+from jaxnets.tasks.gan.examples import between, codes_of, from_images, to_images
 from jaxnets.tasks.gan.players import LOSSES, players
+from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
 from jaxnets.tasks.generative.pixels import check_pixels
 from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_spec
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
@@ -75,7 +76,7 @@ def adversarial(
             f"whole batch, got {gradient_penalty}; the model of a critic has discriminator_norm='none'"
         )
     points = isinstance(spec, Quantities)
-    _check_classes(module, spec)
+    check_num_classes(module, spec)
     conditional = module.num_classes > 0
 
     def labels_of(batch):
@@ -88,7 +89,9 @@ def adversarial(
         if not points:
             check_pixels("tasks.adversarial", batch["inputs"])
         inputs_of(batch)  # checks the shape
-        return module.init(key, jnp.zeros((module.pack, module.latent)), labels_for(module.pack, module.num_classes))
+        return module.init(
+            key, jnp.zeros((module.pack, module.latent)), labels_in_turn(module.pack, module.num_classes)
+        )
 
     @jax.jit
     def generate(variables, codes, labels=None):
@@ -102,7 +105,7 @@ def adversarial(
         codes = codes_of(inputs["key"], module.latent)
         if "weight" in inputs:
             codes = between(codes, codes_of(inputs["end_key"], module.latent), inputs["weight"])
-        labels = inputs.get("labels", labels_for(len(codes), module.num_classes))
+        labels = inputs.get("labels", labels_in_turn(len(codes), module.num_classes))
         examples = generate(variables, codes, labels)
         return examples if points else to_images(examples)
 
@@ -133,16 +136,6 @@ def adversarial(
         units={} if classifier is None else {"logit_frechet_distance": f"on the logits of {classifier.run}"},
         partition_rules=partition_rules_of(module),
     )
-
-
-def _check_classes(module: Any, spec: Any) -> None:
-    """Raises a ``ValueError`` unless a model has no classes or those of the data."""
-    possible = (0, spec.size) if isinstance(spec, Classes) else (0,)
-    if getattr(module, "num_classes", None) not in possible:
-        given = getattr(module, "num_classes", "none")
-        raise ValueError(
-            f"`num_classes` of the model must be {' or '.join(map(str, possible))} for this data, got {given}"
-        )
 
 
 def _present(outputs: jax.Array) -> dict[str, Any]:

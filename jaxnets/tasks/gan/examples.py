@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxnets.ops.array_types import Array, Float, Num
 from jaxnets.tasks.generative.pixels import image_shape, to_pixels
@@ -80,8 +79,3 @@ def like(pixels: Float[Array, "B H W C"], images: Num[Array, "B H W *channels"])
     """Converts pixels in [0, 1] to the shape and the type of the images of a batch."""
     pixels = pixels.reshape(-1, *images.shape[1:])
     return jnp.round(255 * pixels).astype(jnp.uint8) if images.dtype == jnp.uint8 else pixels.astype(images.dtype)
-
-
-def labels_for(count: int, num_classes: int) -> np.ndarray | None:
-    """Returns labels 0, 1, ..., in turn, int32 ``[count]``; None for a model without labels."""
-    return np.arange(count, dtype=np.int32) % num_classes if num_classes else None

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from jaxnets.reports import ImageGrid, ImageStrip
-from jaxnets.tasks.gan.examples import codes_of, labels_for, to_images
+from jaxnets.tasks.gan.examples import codes_of, to_images
+from jaxnets.tasks.generative.labels import labels_in_turn
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
@@ -35,7 +36,7 @@ def images_report(generate: Generate, latent: int, num_classes: int) -> Callable
         codes = codes_of(jax.random.split(key, rows * columns or NUM_IMAGES), latent)
         return {
             "samples": ImageGrid(images(codes, labels), columns),
-            "strip": ImageStrip(images(fixed, labels_for(STRIP, num_classes))),
+            "strip": ImageStrip(images(fixed, labels_in_turn(STRIP, num_classes))),
         }
 
     return draw

@@ -24,7 +24,7 @@ def flat_pixels(images: Any) -> jax.Array:
     return to_pixels(images).reshape(len(images), -1)
 
 
-def image_shape(size: int, shape: tuple[int, ...] = ()) -> tuple[int, int, int] | None:
+def image_shape(size: int, shape: tuple[int, ...] = ()) -> tuple[int, ...] | None:
     """Returns the shape ``(H, W, C)`` of flat images: ``shape`` if it is one, else a gray or a color square, or None.
 
     Args:

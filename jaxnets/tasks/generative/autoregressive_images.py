@@ -1,0 +1,145 @@
+"""Autoregressive models of images, trained by maximum likelihood."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxnets.data.targets import Classes, Unlabeled
+from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
+from jaxnets.ops.checks import check_choice
+from jaxnets.ops.masks import masked_mean
+from jaxnets.reports import ImageGrid, ImageStrip
+from jaxnets.tasks.generative import pictures
+from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
+from jaxnets.tasks.generative.pixels import BINARIZATIONS, check_model_inputs, check_pixels, flat_pixels, targets_of
+from jaxnets.tasks.models import Model, call_factory, check_members, check_spec
+from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
+
+NUM_SAMPLES, STRIP = 32, 8  # in a report
+EXTREMES = 16
+
+
+def autoregressive_images(
+    model: Model, spec: Classes | Unlabeled, make_learner: MakeLearner, *, binarization: str = "static"
+) -> Task:
+    r"""Returns the task of a ``generative.PixelCNN``, ``GatedPixelCNN`` or ``PixelCNNPlusPlus`` on images.
+
+    The loss is the mean negative log-likelihood of an image in nats, which is exact:
+
+    .. math:: -\sum_i \log p(x_i | x_1, \dots, x_{i-1})
+
+    The metric ``bits_per_dim`` is this divided by the numbers of an image and by log 2. Images are uint8 or in [0, 1].
+    With ``num_levels=2`` they are sampled as bits; with L levels, intensities are divided into L equal intervals.
+
+    The endpoint ``predict`` returns the log-likelihood of each image, in nats.
+
+    Args:
+        model: A ``generative.PixelModel``: pixels in [-1, 1], ``[B, H, W, C]``, to the outputs of each pixel, with the
+            methods ``log_prob`` and ``sample`` and the attributes ``image_shape``, ``num_levels`` and ``num_classes``.
+        spec: ``Classes`` for a model of classes, else any labels, which are not used.
+        make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
+        binarization: For two levels: ``"static"``: each image has the same bits in all steps and runs. ``"dynamic"``:
+            bits are sampled in each step. ``"none"`` for more levels.
+
+    Raises:
+        ValueError: An argument is out of range, the model lacks a method, or ``Learner.init`` gets other images.
+    """
+    check_spec("tasks.autoregressive_images", spec, Classes, Unlabeled)
+    check_choice("binarization", binarization, BINARIZATIONS)
+    module: Any = model if isinstance(model, nn.Module) else call_factory(model, {})
+    kind = "an autoregressive model of images, such as generative.PixelCNN"
+    check_members("tasks.autoregressive_images", module, kind, "log_prob", "sample", "image_shape", "num_levels")
+    levels: int = module.num_levels
+    if (levels == 2) != (binarization != "none"):
+        allowed = "static or dynamic" if levels == 2 else "none"
+        raise ValueError(f"`binarization` must be {allowed} for a model of {levels} levels, got {binarization}")
+    check_num_classes(module, spec)
+    num_classes: int = module.num_classes
+    numbers = math.prod(module.image_shape)
+
+    def quantized(batch: Any, key: jax.Array) -> jax.Array:
+        """Returns the levels of images as pixels of the model, in [-1, 1]."""
+        pixels = flat_pixels(batch["inputs"])
+        if "mask" in batch:
+            pixels = jnp.where(batch["mask"][:, None], pixels, 0)
+        if levels == 2:
+            found = targets_of(binarization, key, pixels)
+        else:
+            found = jnp.floor(pixels * (levels * 255 / 256) + 1e-3)  # of bytes, exactly
+        return (found * (2 / (levels - 1)) - 1).reshape(-1, *module.image_shape)
+
+    def labels_of(batch: Any) -> jax.Array | None:
+        return batch["targets"] if num_classes else None
+
+    def nats(variables: Any, batch: Any, key: jax.Array, **options: Any) -> jax.Array:
+        """Returns the negative log-likelihood of each image, ``[B]``."""
+        xs = quantized(batch, key)
+        return -module.log_prob(module.apply(variables, xs, labels_of(batch), **options), xs)
+
+    def init(key, batch):
+        check_pixels("tasks.autoregressive_images", batch["inputs"])
+        check_model_inputs(module, batch["inputs"])
+        return module.init(key, quantized(batch, key), labels_of(batch))
+
+    def loss(variables, batch, context):
+        first, second = jax.random.split(context.key)
+        values = nats(variables, batch, first, train=True, rngs={"dropout": second})
+        value = masked_mean(values, batch["mask"])
+        return value, Aux(metrics={"bits_per_dim": value / (numbers * math.log(2))})
+
+    def measure(variables, batch, key, carry):
+        values = mean_over(nats(variables, batch, key), batch["mask"])
+        return {"loss": values, "bits_per_dim": values._replace(total=values.total / (numbers * math.log(2)))}, ()
+
+    @jax.jit
+    def sample(variables, keys, labels):
+        return (module.sample(variables, keys, labels) + 1) / 2
+
+    # The bits of an image to score are those of the most likely binarization, of intensities above one half.
+    def score(variables, batch):
+        inputs = batch["inputs"]
+        if levels == 2:
+            inputs = (flat_pixels(inputs) > 0.5).astype(jnp.float32)
+        return {"log_likelihood": -nats(variables, {**batch, "inputs": inputs}, jax.random.key(0))}
+
+    def draw(variables, splits, key):
+        batch = splits["validation"][0]
+        labels = labels_in_turn(NUM_SAMPLES, num_classes)
+        samples = sample(variables, jax.random.split(key, NUM_SAMPLES), labels)
+        fixed = jax.random.split(jax.random.key(0), STRIP)
+        order = np.argsort(np.asarray(score_all(variables, batch)))
+        order = order[np.asarray(batch["mask"])[order]]
+        ends = np.concatenate([order[:EXTREMES], order[-EXTREMES:]])
+        images = np.asarray(flat_pixels(batch["inputs"]))[ends]
+        return {
+            "samples": ImageGrid(np.asarray(samples), 8),
+            "strip": ImageStrip(np.asarray(sample(variables, fixed, labels_in_turn(STRIP, num_classes)))),
+            "least_and_most_likely": pictures.image_grid(images, batch["inputs"].shape[1:], 8),
+        }
+
+    score_all = jax.jit(lambda variables, batch: score(variables, batch)["log_likelihood"])
+    optional = {"labels": ("batch",)} if num_classes else {}
+
+    def generate(variables, inputs):
+        labels = inputs.get("labels", labels_in_turn(len(inputs["key"]), num_classes))
+        return sample(variables, inputs["key"], labels)
+
+    present = lambda images: {"samples": ImageGrid(np.asarray(images))}
+    unit = f"nats per image, {levels} levels" if levels > 2 else f"nats per image, {binarization} binarization"
+    return Task(
+        learner=make_learner(init, loss),
+        evaluators={"metrics": ScheduledEvaluator(means(measure))},
+        objective=("validation/loss", "min"),
+        reports={"samples": draw},
+        endpoints={
+            "predict": Endpoint(score, {"inputs": ("batch",), **({"targets": ("batch",)} if num_classes else {})}),
+            "generate": Endpoint(generate, {"key": ("batch",), **optional}, present=present),
+        },
+        items=Items(lambda batch: len(batch["inputs"]), "image"),
+        units={"loss": unit, "bits_per_dim": "bits per pixel and channel"},
+        partition_rules=partition_rules_of(module),
+    )
