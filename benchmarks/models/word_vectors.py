@@ -22,6 +22,7 @@ flags.DEFINE_integer("threads", 1, "Threads of both libraries.", lower_bound=1)
 flags.DEFINE_integer("epochs", 5, "Epochs.", lower_bound=1)
 flags.DEFINE_integer("chunk_words", 32, "Centers of an update of jaxnets.", lower_bound=1)
 flags.DEFINE_list("shared_negatives", ["32", "8"], "Numbers of negatives that these centers share.")
+flags.DEFINE_integer("seed", 0, "Seed of both libraries, which use it differently.", lower_bound=0)
 flags.DEFINE_string("output", "", "JSON file for the results.")
 
 
@@ -59,7 +60,7 @@ def _ours(objective: str, shared: int) -> dict[str, float]:
     from jaxnets import data, tasks, text
     from jaxnets.learning import Gradient, optimizers
 
-    corpus = data.word_corpus(FLAGS.text, chunk_words=FLAGS.chunk_words, validation_fraction=1e-4)
+    corpus = data.word_corpus(FLAGS.text, chunk_words=FLAGS.chunk_words, validation_fraction=1e-4, seed=FLAGS.seed)
     spec: Any = corpus.spec
     kept = text.keep_probabilities(np.array(spec.counts)) @ np.array(spec.counts)
     rows = len(corpus.train[0]["inputs"])
@@ -71,9 +72,10 @@ def _ours(objective: str, shared: int) -> dict[str, float]:
         make_learner,
         shared_negatives=shared,
     ).learner
-    state = learner.init(jax.random.key(0), corpus.train[0])
+    first, second = jax.random.split(jax.random.key(FLAGS.seed))
+    state = learner.init(first, corpus.train[0])
     update = jax.jit(learner.update, donate_argnums=0)
-    keys = jax.random.split(jax.random.key(1), steps)
+    keys = jax.random.split(second, steps)
     begin = cpu = 0.0
     for step in range(steps):
         if step == 1:
@@ -89,9 +91,8 @@ def _ours(objective: str, shared: int) -> dict[str, float]:
 def _gensim(objective: str) -> dict[str, float]:
     from gensim.models import Word2Vec
 
-    model = Word2Vec(
-        vector_size=100, window=5, negative=5, sg=int(objective == "skip_gram"), sample=1e-3, workers=FLAGS.threads
-    )
+    skip_gram, seed = int(objective == "skip_gram"), FLAGS.seed + 1
+    model = Word2Vec(vector_size=100, window=5, negative=5, sg=skip_gram, sample=1e-3, workers=FLAGS.threads, seed=seed)
     sentences = _sentences()
     model.build_vocab(sentences)
     begin, cpu = time.perf_counter(), time.process_time()
