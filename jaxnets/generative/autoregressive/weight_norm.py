@@ -49,8 +49,10 @@ class WeightNormConv(nn.Module):
         convolve = lambda x: convolve_rows(x, kernel, self.left, self.right, self.stride)
         y = double_size(x, kernel) if self.transposed else convolve(x)
         wide = y.astype(jnp.float32)
-        scale = self.param("scale", lambda _: self.init_scale / jnp.sqrt(jnp.var(wide, axis=(0, 1, 2)) + MIN_VARIANCE))
-        bias = self.param("bias", lambda _: -jnp.mean(wide, axis=(0, 1, 2)) * scale)
+        mean, variance = jnp.mean(wide, axis=(0, 1, 2)), jnp.var(wide, axis=(0, 1, 2))
+        first_scale = self.init_scale / jnp.sqrt(variance + MIN_VARIANCE)
+        scale = self.param("scale", lambda _: first_scale)
+        bias = self.param("bias", lambda _: -mean * first_scale)
         return y * scale.astype(self.dtype)[None, None, None] + bias.astype(self.dtype)[None, None, None]
 
 
