@@ -1,0 +1,1 @@
+"""Normalizing flows: bijectors with log-determinants, and models composed of them."""

@@ -1,0 +1,58 @@
+"""Dequantization of images, and bits per dimension."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.ops.array_types import Array, Float, Integer, Key
+from jaxnets.ops.checks import check_integer
+
+
+def dequantize(
+    key: Key[Array, ""], images: Integer[Array, "*shape"], levels: int = 256
+) -> Float[Array, "*shape"]:
+    r"""Adds uniform noise to discrete intensities: :math:`(v + u) / 256`, u uniform in [0, 1).
+
+    The density of the result is a lower bound of the probability of the intensities in expectation; see
+    ``bits_per_dim``. Without noise, the density of discrete data is unbounded. See Theis et al. 2016
+    (arXiv:1511.01844).
+
+    Args:
+        key: A random key.
+        images: v, integers in 0 ... ``levels - 1``.
+        levels: Number of intensities.
+
+    Returns:
+        float32 in [0, 1), in the same shape.
+
+    Raises:
+        ValueError: The images are not integers; or ``levels`` is not a positive integer.
+    """
+    check_integer("levels", levels)
+    if not jnp.issubdtype(images.dtype, jnp.integer):
+        raise ValueError(f"`images` must be integers from 0 to {levels - 1}, got {images.dtype}")
+    noisy = images.astype(jnp.float32) + jax.random.uniform(key, images.shape, jnp.float32)
+    # In float32, 255 plus a number near 1 is 256.
+    return jnp.minimum(noisy / levels, 1 - 2**-24)
+
+
+def bits_per_dim(
+    log_likelihood: Float[Array, "*batch"], dims: int, levels: int = 256
+) -> Float[Array, "*batch"]:
+    r"""Computes the bits per dimension of discrete intensities from the density of dequantized ones.
+
+    .. math:: \frac{-\log p(x)}{D \log 2} + \log_2 256
+
+    Args:
+        log_likelihood: log p of ``dequantize``, in nats, ``[...]``, for intensities divided by ``levels``, so x in an
+            interval of length 1. A likelihood of discrete values, as PixelCNN's, has ``levels=1``.
+        dims: D, pixels times channels.
+        levels: Number of intensities.
+
+    Returns:
+        ``[...]``.
+    """
+    check_integer("dims", dims)
+    check_integer("levels", levels)
+    return math.log2(levels) - log_likelihood / (dims * math.log(2))

@@ -1,0 +1,56 @@
+"""Rearrangement of images, and the learned distribution of factored-out variables."""
+
+import jax.numpy as jnp
+
+from jaxnets.generative.flows.affine import scaling, shifting
+from jaxnets.generative.flows.bijector import Bijector, chain, without_volume_change
+from jaxnets.ops.array_types import Array, Float
+
+
+def squeeze(images: Float[Array, "B H W C"]) -> Float[Array, "B rows columns F"]:
+    """Moves each 2 x 2 block of pixels to the channels, ``[B, H, W, C]`` to ``[B, H / 2, W / 2, 4 C]``.
+
+    Output channel ``4 c + 2 i + j`` is channel c of pixel (i, j) of the block.
+
+    Raises:
+        ValueError: The height or the width is odd.
+    """
+    if images.ndim != 4 or images.shape[1] % 2 or images.shape[2] % 2:
+        raise ValueError(f"`images` must have the shape [B, H, W, C], H and W even, got {images.shape}")
+    batch, height, width, channels = images.shape
+    blocks = images.reshape(batch, height // 2, 2, width // 2, 2, channels)
+    return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels)
+
+
+def unsqueeze(images: Float[Array, "B rows columns F"]) -> Float[Array, "B H W C"]:
+    """Inverts ``squeeze``, ``[B, H, W, 4 C]`` to ``[B, 2 H, 2 W, C]``.
+
+    Raises:
+        ValueError: The number of channels is not a multiple of 4.
+    """
+    if images.ndim != 4 or images.shape[3] % 4:
+        raise ValueError(f"`images` must have the shape [B, H, W, C], C a multiple of 4, got {images.shape}")
+    batch, height, width, channels = images.shape
+    blocks = images.reshape(batch, height, width, channels // 4, 2, 2)
+    return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+
+
+def squeezing() -> Bijector:
+    """Creates the bijector of ``squeeze`` and ``unsqueeze``."""
+    return without_volume_change(squeeze, unsqueeze)
+
+
+def standardizing(parameters: Float[Array, "B ... F"]) -> Bijector:
+    r"""Creates the bijector that makes variables with a learned Gaussian distribution standard normal.
+
+    .. math:: z = (x - \mu)\, e^{-l}, \quad (\mu_1, l_1, \mu_2, l_2, \dots) = p
+
+    ``coupling(lambda first: standardizing(network(first)))`` is the learned prior of the half of the channels that a
+    multiscale flow factors out. With it, the flow is a bijector from data to standard normal codes, and its log-density
+    is that of Glow.
+
+    Args:
+        parameters: p, means and log standard deviations in turn, ``[B, ..., 2 C]`` for x ``[B, ..., C]``.
+    """
+    mean, log_std = parameters[..., 0::2], parameters[..., 1::2]
+    return chain(shifting(-mean), scaling(-log_std))
