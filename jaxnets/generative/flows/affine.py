@@ -84,9 +84,7 @@ def actnorm_parameters(xs: Float[Array, "B ... C"]) -> tuple[Float[Array, " C"],
     return -mean, -log_std / ACTNORM_FACTOR
 
 
-def invertible_linear(
-    lu: Float[Array, "C C"], permutation: Int[Array, " C"], signs: Float[Array, " C"]
-) -> Bijector:
+def invertible_linear(lu: Float[Array, "C C"], permutation: Int[Array, " C"], signs: Float[Array, " C"]) -> Bijector:
     r"""Creates the invertible 1 x 1 convolution of Glow, a linear map of the last axis, by an LU decomposition.
 
     .. math:: z = W x, \quad W = P L (U + \mathrm{diag}(\sigma e^s)), \quad \log |\det W| = \sum_c s_c
@@ -127,9 +125,7 @@ def invertible_linear(
     )
 
 
-def orthogonal_lu(
-    key: Key[Array, ""], size: int
-) -> tuple[Float[Array, "C C"], Int[Array, " C"], Float[Array, " C"]]:
+def orthogonal_lu(key: Key[Array, ""], size: int) -> tuple[Float[Array, "C C"], Int[Array, " C"], Float[Array, " C"]]:
     """Computes the arguments of ``invertible_linear`` for a random orthogonal matrix, whose log-determinant is 0."""
     packed, _, permutation = jax.lax.linalg.lu(jax.random.orthogonal(key, size, dtype=jnp.float32))
     diagonal = jnp.diagonal(packed)

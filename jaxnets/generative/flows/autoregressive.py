@@ -21,8 +21,8 @@ def masked_autoregressive(transform: Callable[[Float[Array, "B D"]], Bijector]) 
     al. 2017 (arXiv:1705.07057).
 
     Args:
-        transform: x, ``[B, D]``, to an elementwise bijector whose parameters for variable i depend only on the variables
-            before i, such as by ``masked_perceptron``.
+        transform: x, ``[B, D]``, to an elementwise bijector whose parameters for variable i depend only on the
+            variables before i, such as by ``masked_perceptron``.
     """
 
     def inverse(zs: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -63,7 +63,7 @@ def made_masks(features: int, hidden_sizes: Sequence[int], outputs_per_feature: 
 
 def masked_perceptron(
     layers: Sequence[Layer],
-    masks: Sequence[Bool[Array, "D F"]],
+    masks: Sequence[Bool[np.ndarray, "D F"]],
     xs: Float[Array, "B D"],
     activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
     dtype: DTypeLike = jnp.float32,
@@ -81,7 +81,5 @@ def masked_perceptron(
         ``[B, F]``, float32 at least.
     """
     chex.assert_trees_all_equal_shapes(list(masks), [layer["kernel"] for layer in layers])
-    kept = [
-        {**layer, "kernel": jnp.where(mask, layer["kernel"], 0)} for layer, mask in zip(layers, masks, strict=True)
-    ]
+    kept = [{**layer, "kernel": jnp.where(mask, layer["kernel"], 0)} for layer, mask in zip(layers, masks, strict=True)]
     return perceptron(kept, xs, activation, dtype=dtype)

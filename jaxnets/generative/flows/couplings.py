@@ -5,6 +5,7 @@ from collections.abc import Callable
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnets.generative.flows.affine import scaling, shifting
 from jaxnets.generative.flows.bijector import Bijector, chain
@@ -76,7 +77,7 @@ def scale_and_shift(log_scale: Float[Array, "B ..."], shift: Float[Array, "B ...
     return chain(scaling(log_scale), shifting(shift))
 
 
-def masked_affine_coupling(mask: Bool[Array, "..."], network: Network) -> Bijector:
+def masked_affine_coupling(mask: Bool[np.ndarray, "..."], network: Network) -> Bijector:
     r"""Creates the masked coupling of RealNVP (Dinh et al. 2017, arXiv:1605.08803).
 
     .. math:: z = m \odot x + (1 - m) \odot (x \odot e^s + t), \quad (s, t) = f(m \odot x)
@@ -95,11 +96,10 @@ def masked_affine_coupling(mask: Bool[Array, "..."], network: Network) -> Biject
     return Bijector(lambda xs: transform(xs).forward(xs), lambda zs: transform(zs).inverse(zs))
 
 
-def checkerboard(height: int, width: int, channels: int) -> Bool[Array, "H W C"]:
+def checkerboard(height: int, width: int, channels: int) -> Bool[np.ndarray, "H W C"]:
     """Returns the checkerboard mask of RealNVP, True where the sum of row and column is even, ``[H, W, C]``."""
-    rows, columns = jnp.arange(height, dtype=jnp.int32), jnp.arange(width, dtype=jnp.int32)
-    even = (rows[:, None] + columns[None]) % 2 == 0
-    return jnp.broadcast_to(even[..., None], (height, width, channels))
+    rows, columns, _ = np.indices((height, width, channels))
+    return (rows + columns) % 2 == 0
 
 
 def bounded(raw: Float[Array, "*shape"], bound: float = 5.0) -> Float[Array, "*shape"]:

@@ -9,9 +9,7 @@ from jaxnets.ops.array_types import Array, Float, Integer, Key
 from jaxnets.ops.checks import check_integer
 
 
-def dequantize(
-    key: Key[Array, ""], images: Integer[Array, "*shape"], levels: int = 256
-) -> Float[Array, "*shape"]:
+def dequantize(key: Key[Array, ""], images: Integer[Array, "*shape"], levels: int = 256) -> Float[Array, "*shape"]:
     r"""Adds uniform noise to discrete intensities: :math:`(v + u) / 256`, u uniform in [0, 1).
 
     The density of the result is a lower bound of the probability of the intensities in expectation; see
@@ -37,9 +35,7 @@ def dequantize(
     return jnp.minimum(noisy / levels, 1 - 2**-24)
 
 
-def bits_per_dim(
-    log_likelihood: Float[Array, "*batch"], dims: int, levels: int = 256
-) -> Float[Array, "*batch"]:
+def bits_per_dim(log_likelihood: Float[Array, "*batch"], dims: int, levels: int = 256) -> Float[Array, "*batch"]:
     r"""Computes the bits per dimension of discrete intensities from the density of dequantized ones.
 
     .. math:: \frac{-\log p(x)}{D \log 2} + \log_2 256

@@ -1,10 +1,15 @@
 """Rearrangement of images, and the learned distribution of factored-out variables."""
 
+import math
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnets.generative.flows.affine import scaling, shifting
 from jaxnets.generative.flows.bijector import Bijector, chain, without_volume_change
 from jaxnets.ops.array_types import Array, Float
+from jaxnets.ops.checks import check_depth, check_integer
 
 
 def squeeze(images: Float[Array, "B H W C"]) -> Float[Array, "B rows columns F"]:
@@ -54,3 +59,46 @@ def standardizing(parameters: Float[Array, "B ... F"]) -> Bijector:
     """
     mean, log_std = parameters[..., 0::2], parameters[..., 1::2]
     return chain(shifting(-mean), scaling(-log_std))
+
+
+def code_shapes(image_shape: tuple[int, int, int], levels: int, squeeze_last: bool) -> list[tuple[int, int, int]]:
+    """Returns the shapes of the variables that each level of a multiscale flow turns into codes.
+
+    Each level but the last squeezes the image and factors out half of the channels.
+
+    Args:
+        image_shape: ``(H, W, C)``.
+        levels: Number of levels.
+        squeeze_last: Whether the last level squeezes the image too.
+
+    Raises:
+        ValueError: The height or the width cannot be halved often enough.
+    """
+    check_depth(levels=levels)
+    check_integer("levels", levels)
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"`image_shape` must be (H, W, C), positive integers, got {image_shape}")
+    height, width, channels = image_shape
+    factor = 2 ** (levels - (not squeeze_last))
+    if height % factor or width % factor:
+        raise ValueError(
+            f"`image_shape` must have a height and a width that are multiples of {factor} for `levels` {levels}, "
+            f"got {height} x {width}"
+        )
+    shapes = [(height // 2**n, width // 2**n, channels * 2**n) for n in range(1, levels)]
+    channels *= 2 ** (levels + 1) if squeeze_last else 2 ** (levels - 1)
+    return [*shapes, (height // factor, width // factor, channels)]
+
+
+def join_codes(codes: Sequence[Float[Array, "B ..."]]) -> Float[Array, "B latent"]:
+    """Flattens and concatenates the codes of all levels."""
+    return jnp.concatenate([code.reshape(len(code), math.prod(code.shape[1:])) for code in codes], axis=-1)
+
+
+def split_codes(
+    codes: Float[Array, "B latent"], shapes: Sequence[tuple[int, int, int]]
+) -> list[Float[Array, "B H W C"]]:
+    """Inverts ``join_codes``, for codes of shapes without the batch axis."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = jnp.split(codes, ends, axis=-1)
+    return [part.reshape(len(codes), *shape) for part, shape in zip(parts, shapes, strict=True)]

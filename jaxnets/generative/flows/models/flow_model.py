@@ -31,9 +31,7 @@ class FlowModel(nn.Module):
         """Size of a code, that of an example."""
         return math.prod(self.example_shape)
 
-    def transform(
-        self, xs: Float[Array, "B ..."], inverse: bool
-    ) -> tuple[Float[Array, "B ..."], Float[Array, " B"]]:
+    def transform(self, xs: Float[Array, "B ..."], inverse: bool) -> tuple[Float[Array, "B ..."], Float[Array, " B"]]:
         """Maps examples to codes, or codes to examples; also returns the log-determinant of the Jacobian."""
         raise NotImplementedError
 

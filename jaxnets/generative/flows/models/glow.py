@@ -1,5 +1,7 @@
 """Glow, a flow with invertible 1 x 1 convolutions (Kingma and Dhariwal 2018, arXiv:1807.03039)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,8 +11,16 @@ from jaxnets.convolution import convolve
 from jaxnets.generative.flows.bijector import Bijector
 from jaxnets.generative.flows.couplings import additive_coupling, affine_coupling, coupling
 from jaxnets.generative.flows.models.flow_model import FlowModel
-from jaxnets.generative.flows.models.layers import ActNorm, InvertibleLinear, Transformed, directed, repeated
-from jaxnets.generative.flows.multiscale import squeeze, standardizing, unsqueeze
+from jaxnets.generative.flows.models.layers import (
+    ActNorm,
+    InvertibleLinear,
+    Transformed,
+    directed,
+    in_order,
+    layer_of,
+    repeated,
+)
+from jaxnets.generative.flows.multiscale import code_shapes, join_codes, split_codes, squeeze, standardizing, unsqueeze
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_choice, check_depth, check_integer
 from jaxnets.ops.dtypes import at_least_float32
@@ -24,14 +34,14 @@ class Glow(FlowModel):
 
     Each level squeezes 2 x 2 pixels into channels, applies K steps, and factors out half of the channels, whose
     Gaussian distribution is predicted from the other half. A step is activation normalization, an invertible 1 x 1
-    convolution, and a coupling by three convolutions. The steps of a level are one compiled loop.
+    convolution, and a coupling by three convolutions.
 
     The codes are standard normal, ordered by level. Codes of a level are its variables, standardized by their predicted
     mean and standard deviation, as in the authors' interpolations.
 
     With ``edge_channel=False``, the default sizes have 44,135,856 parameters, and with ``coupling="additive"``
-    38,395,668. Those of the prior of the last level are counted as in the authors' code, a convolution of zeros; without
-    the edge channel, its kernel has no gradient.
+    38,395,668. The prior of the last level is a convolution of zeros, as in the authors' code. Without the edge
+    channel, its kernel has no gradient.
 
     Attributes:
         image_shape: Height, width and channels of the images; height and width multiples of ``2 ** levels``.
@@ -41,6 +51,8 @@ class Glow(FlowModel):
         coupling: ``"affine"`` or ``"additive"``.
         edge_channel: Whether 3 x 3 convolutions see a channel that is 1 in the padding and 0 elsewhere, as in the
             authors' code.
+        scan_layers: Whether the steps of a level are a loop of the compiled program. It compiles faster, and is slower
+            on a CPU. The parameters of the steps are stacked in any case.
         dtype: Compute dtype of the couplings; codes, images and likelihoods are at least float32.
     """
 
@@ -50,6 +62,7 @@ class Glow(FlowModel):
     width: int = 512
     coupling: str = "affine"
     edge_channel: bool = True
+    scan_layers: bool = False
     dtype: Dtype = jnp.float32
 
     @property
@@ -65,10 +78,10 @@ class Glow(FlowModel):
             ValueError: An attribute is out of range, or the images are too small for the number of levels.
         """
         check_choice("coupling", self.coupling, ("affine", "additive"))
-        check_depth(levels=self.levels, steps=self.steps)
-        for name in ("levels", "steps", "width"):
-            check_integer(name, getattr(self, name))
-        check_image_shape(self.image_shape, self.levels)
+        check_depth(steps=self.steps)
+        check_integer("steps", self.steps)
+        check_integer("width", self.width)
+        code_shapes(self.image_shape, self.levels, squeeze_last=True)  # checks them
         apply = self._decode if inverse else self._encode
         return apply(xs)
 
@@ -77,47 +90,38 @@ class Glow(FlowModel):
         codes = []
         for level in range(1, self.levels + 1):
             xs, log_det = self._steps(level, squeeze(xs), inverse=False)
-            total += log_det
+            xs, change = directed(self._prior(level, xs), xs, inverse=False)
+            total += log_det + change
             if level < self.levels:
-                xs, change = directed(self._prior(level, xs.shape[-1]), xs, inverse=False)
                 xs, code = jnp.split(xs, 2, axis=-1)
-            else:
-                code, change = directed(self._last_prior(xs.shape), xs, inverse=False)
-            total += change
-            codes.append(code.reshape(len(xs), -1))
-        return jnp.concatenate(codes, axis=-1), total
+                codes.append(code)
+        return join_codes([*codes, xs]), total
 
     def _decode(self, codes: jax.Array) -> Transformed:
         total = jnp.zeros(len(codes), codes.dtype)
-        shapes = [code_shape(self.image_shape, level, self.levels) for level in range(1, self.levels + 1)]
-        ends = [sum(rows * columns * channels for rows, columns, channels in shapes[:n]) for n in range(1, self.levels)]
-        parts = [
-            part.reshape(-1, *shape) for part, shape in zip(jnp.split(codes, ends, axis=-1), shapes, strict=True)
-        ]
-        xs = parts[-1]
+        *parts, xs = split_codes(codes, code_shapes(self.image_shape, self.levels, squeeze_last=True))
         for level in range(self.levels, 0, -1):
             if level < self.levels:
                 xs = jnp.concatenate([xs, parts[level - 1]], axis=-1)
-                xs, change = directed(self._prior(level, xs.shape[-1]), xs, inverse=True)
-            else:
-                xs, change = directed(self._last_prior(xs.shape), xs, inverse=True)
+            xs, change = directed(self._prior(level, xs), xs, inverse=True)
             xs, log_det = self._steps(level, xs, inverse=True)
-            total += change + log_det
+            total += log_det + change
             xs = unsqueeze(xs)
         return xs, total
 
     def _steps(self, level: int, xs: jax.Array, inverse: bool) -> Transformed:
         step = GlowStep(self.width, self.coupling, self.edge_channel, self.dtype, name=f"steps_{level}")
-        return repeated(step, self.steps, xs, inverse)
+        return repeated(step, self.steps, xs, inverse, self.scan_layers)
 
-    def _prior(self, level: int, channels: int) -> Bijector:
-        conv = ZeroConv(channels, self.edge_channel, self.dtype, name=f"prior_{level}")
-        return coupling(lambda first: standardizing(conv(first)))
-
-    def _last_prior(self, shape: tuple[int, ...]) -> Bijector:
-        conv = ZeroConv(2 * shape[-1], self.edge_channel, self.dtype, name=f"prior_{self.levels}")
-        parameters = conv(jnp.zeros((1, *shape[1:-1], 2 * shape[-1]), jnp.float32))
-        return standardizing(jnp.broadcast_to(parameters, (shape[0], *parameters.shape[1:])))
+    def _prior(self, level: int, xs: jax.Array) -> Bijector:
+        """Returns the bijector that standardizes the variables of a level, those of the second half but in the last."""
+        *shape, channels = xs.shape[1:]
+        is_last = level == self.levels
+        conv = ZeroConv((1 + is_last) * channels, self.edge_channel, self.dtype, name=f"prior_{level}")
+        if not is_last:
+            return coupling(lambda first: standardizing(conv(first)))
+        parameters = conv(jnp.zeros((1, *shape, 2 * channels), jnp.float32))
+        return standardizing(jnp.broadcast_to(parameters, (len(xs), *parameters.shape[1:])))
 
 
 class GlowStep(nn.Module):
@@ -133,18 +137,11 @@ class GlowStep(nn.Module):
         """Maps ``[B, H, W, C]``; also returns the log-determinants, ``[B]``."""
         affine = self.coupling == "affine"
         second = xs.shape[-1] - xs.shape[-1] // 2
-        network = GlowNetwork(2 * second if affine else second, self.width, self.edge_channel, self.dtype, name="network")
+        network = GlowNetwork(
+            2 * second if affine else second, self.width, self.edge_channel, self.dtype, name="network"
+        )
         last = (affine_coupling if affine else additive_coupling)(network)
-        layers = [
-            ActNorm(name="actnorm"),
-            InvertibleLinear(name="linear"),
-            lambda xs, inverse: directed(last, xs, inverse),
-        ]
-        total = jnp.zeros(len(xs), xs.dtype)
-        for layer in reversed(layers) if inverse else layers:
-            xs, log_det = layer(xs, inverse)
-            total += log_det
-        return xs, total
+        return in_order([ActNorm(name="actnorm"), InvertibleLinear(name="linear"), layer_of(last)], xs, inverse)
 
 
 class GlowNetwork(nn.Module):
@@ -204,7 +201,7 @@ class ZeroConv(nn.Module):
         return (ys + jnp.broadcast_to(bias.astype(ys.dtype), ys.shape)) * jnp.broadcast_to(scale, ys.shape)
 
 
-NHWC = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+NHWC: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 
 
 def convolve_3x3(xs: Float[Array, "B H W C"], kernel: Float[Array, "3 3 D F"]) -> Float[Array, "B H W F"]:
@@ -225,22 +222,3 @@ def convolve_3x3(xs: Float[Array, "B H W C"], kernel: Float[Array, "3 3 D F"]) -
     edge = jnp.pad(inner, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
     constant = convolve(edge, kernel[:, :, channels:], (1, 1), "VALID", rhs_dilation=(1, 1), **NHWC)
     return ys + jnp.broadcast_to(constant, ys.shape)
-
-
-def check_image_shape(image_shape: tuple[int, int, int], levels: int) -> None:
-    """Raises a ``ValueError`` unless images can be squeezed ``levels`` times."""
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"`image_shape` must be (H, W, C), positive integers, got {image_shape}")
-    height, width, _ = image_shape
-    if height % 2**levels or width % 2**levels:
-        raise ValueError(
-            f"`image_shape` must have a height and a width that are multiples of {2**levels} for `levels` {levels}, "
-            f"got {height} x {width}"
-        )
-
-
-def code_shape(image_shape: tuple[int, int, int], level: int, levels: int) -> tuple[int, int, int]:
-    """Returns the height, width and channels of the codes of a level, 1 for the first."""
-    height, width, channels = image_shape
-    channels *= 2 ** (level + (level == levels))
-    return height // 2**level, width // 2**level, channels
