@@ -36,6 +36,10 @@ MODELS = {
     "gan": (generative.GAN(latent=7), CODES),
     "deep_autoencoder": (generative.Autoencoder(7), CODES),
     "vq_vae": (generative.VQVAE(hidden=4), jnp.zeros((2, 8, 8, 1))),
+    "glow": (generative.Glow((8, 8, 1), 2, 1, 4), jnp.zeros((2, 8, 8, 1))),
+    "real_nvp": (generative.RealNVP((4, 4, 1), 2, 4, 1), jnp.zeros((2, 4, 4, 1))),
+    "spline_flow": (generative.SplineFlow(7), CODES),
+    "autoregressive_flow": (generative.MaskedAutoregressiveFlow(7), CODES),
     "tagger": (text.Tagger(9, 3, 0, character_encoder="none"), TOKENS),
 }
 

@@ -1,4 +1,4 @@
-"""Autoencoders, adversarial networks and autoregressive models of images, with their losses and metrics."""
+"""Generative models: autoencoders, adversarial networks, autoregressive models and normalizing flows."""
 
 from jaxnets.generative.adversarial.lipschitz import gradient_penalty, spectral_norm
 from jaxnets.generative.adversarial.losses import (
@@ -17,6 +17,32 @@ from jaxnets.generative.autoregressive.logistic_mixture import (
 from jaxnets.generative.autoregressive.pixelcnn import PixelCNN
 from jaxnets.generative.autoregressive.pixelcnn_pp import PixelCNNPlusPlus
 from jaxnets.generative.autoregressive.sampling import sample_images
+from jaxnets.generative.flows.affine import (
+    actnorm,
+    actnorm_parameters,
+    invertible_linear,
+    orthogonal_lu,
+    permuting,
+    reversing,
+    scaling,
+    shifting,
+)
+from jaxnets.generative.flows.autoregressive import made_masks, masked_autoregressive, masked_perceptron
+from jaxnets.generative.flows.bijector import Bijector, chain, flow_log_prob, flow_sample, standard_normal_log_prob
+from jaxnets.generative.flows.couplings import (
+    additive_coupling,
+    affine_coupling,
+    checkerboard,
+    coupling,
+    masked_affine_coupling,
+)
+from jaxnets.generative.flows.dequantization import bits_per_dim, dequantize
+from jaxnets.generative.flows.models.autoregressive_flow import MaskedAutoregressiveFlow
+from jaxnets.generative.flows.models.glow import Glow
+from jaxnets.generative.flows.models.real_nvp import RealNVP
+from jaxnets.generative.flows.models.spline_flow import SplineFlow
+from jaxnets.generative.flows.multiscale import squeeze, squeezing, standardizing, unsqueeze
+from jaxnets.generative.flows.spline import rational_quadratic_spline
 from jaxnets.generative.labels import append_labels
 from jaxnets.generative.metrics.frechet import FeatureMoments, feature_moments, frechet_distance
 from jaxnets.generative.metrics.latents import active_units
@@ -51,25 +77,41 @@ __all__ = [
     "VAE",
     "VQVAE",
     "Autoencoder",
+    "Bijector",
     "ConvVAE",
     "FeatureMoments",
     "GatedPixelCNN",
+    "Glow",
+    "MaskedAutoregressiveFlow",
     "MaxoutGAN",
     "ModeCoverage",
     "PixelCNN",
     "PixelCNNPlusPlus",
     "Quantized",
+    "RealNVP",
     "SampleQuality",
     "SpectralNorm",
+    "SplineFlow",
     "active_units",
+    "actnorm",
+    "actnorm_parameters",
+    "additive_coupling",
+    "affine_coupling",
     "append_labels",
     "bernoulli_log_prob",
     "binarize",
+    "bits_per_dim",
     "causal_mask",
+    "chain",
+    "checkerboard",
+    "coupling",
+    "dequantize",
     "discretized_logistic_mixture_log_prob",
     "doubly_reparameterized_bound",
     "elbo",
     "feature_moments",
+    "flow_log_prob",
+    "flow_sample",
     "frechet_distance",
     "gan_2014",
     "gaussian_kl",
@@ -77,21 +119,37 @@ __all__ = [
     "gradient_penalty",
     "hinge_losses",
     "importance_weighted_bound",
+    "invertible_linear",
     "least_squares_losses",
     "log_importance_weights",
+    "made_masks",
+    "masked_affine_coupling",
+    "masked_autoregressive",
+    "masked_perceptron",
     "minibatch_closeness",
     "minibatch_std",
     "mode_coverage",
     "nonsaturating_losses",
+    "orthogonal_lu",
     "pac_gan",
     "pack_examples",
+    "permuting",
+    "rational_quadratic_spline",
     "reparameterize",
+    "reversing",
     "sample_discretized_logistic_mixture",
     "sample_images",
     "sample_quality",
+    "scaling",
+    "shifting",
     "spectral_norm",
+    "squeeze",
+    "squeezing",
     "standard_normal_kl",
+    "standard_normal_log_prob",
+    "standardizing",
     "uniform_kl",
+    "unsqueeze",
     "vector_quantize",
     "wasserstein_losses",
 ]

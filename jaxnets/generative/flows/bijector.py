@@ -40,11 +40,6 @@ def chain(*bijectors: Bijector) -> Bijector:
     )
 
 
-def inverted(bijector: Bijector) -> Bijector:
-    """Exchanges the directions of a bijector."""
-    return Bijector(bijector.inverse, bijector.forward)
-
-
 def standard_normal_log_prob(zs: Float[Array, "B ..."]) -> Float[Array, " B"]:
     """Computes the log-density of the standard normal distribution of all axes but the first, in nats.
 

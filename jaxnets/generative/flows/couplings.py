@@ -72,11 +72,6 @@ def affine_coupling(network: Network) -> Bijector:
     return coupling(transform)
 
 
-def scale_and_shift(log_scale: Float[Array, "B ..."], shift: Float[Array, "B ..."]) -> Bijector:
-    r"""Creates the transformation of RealNVP (Dinh et al. 2017, arXiv:1605.08803): :math:`z = x\, e^s + t`."""
-    return chain(scaling(log_scale), shifting(shift))
-
-
 def masked_affine_coupling(mask: Bool[np.ndarray, "..."], network: Network) -> Bijector:
     r"""Creates the masked coupling of RealNVP (Dinh et al. 2017, arXiv:1605.08803).
 
@@ -91,7 +86,7 @@ def masked_affine_coupling(mask: Bool[np.ndarray, "..."], network: Network) -> B
         chex.assert_shape(xs, (None, *mask.shape))
         kept = jnp.broadcast_to(mask, xs.shape)
         log_scale, shift = jnp.split(network(jnp.where(kept, xs, 0)), 2, axis=-1)
-        return scale_and_shift(jnp.where(kept, 0, log_scale), jnp.where(kept, 0, shift))
+        return chain(scaling(jnp.where(kept, 0, log_scale)), shifting(jnp.where(kept, 0, shift)))
 
     return Bijector(lambda xs: transform(xs).forward(xs), lambda zs: transform(zs).inverse(zs))
 
@@ -100,8 +95,3 @@ def checkerboard(height: int, width: int, channels: int) -> Bool[np.ndarray, "H 
     """Returns the checkerboard mask of RealNVP, True where the sum of row and column is even, ``[H, W, C]``."""
     rows, columns, _ = np.indices((height, width, channels))
     return (rows + columns) % 2 == 0
-
-
-def bounded(raw: Float[Array, "*shape"], bound: float = 5.0) -> Float[Array, "*shape"]:
-    r"""Computes :math:`b \tanh(r / b)`: log scales that are near r if it is small, and between -b and b."""
-    return bound * jnp.tanh(raw / bound)

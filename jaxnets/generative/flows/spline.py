@@ -36,18 +36,19 @@ def rational_quadratic_spline(parameters: Float[Array, "B ... F"], bound: float 
         ValueError: The size of the last axis is not 3 K - 1, or ``bound`` is not positive.
     """
     bins = (parameters.shape[-1] + 1) // 3
-    if bins < 1 or 3 * bins - 1 != parameters.shape[-1]:
-        raise ValueError(f"the last axis of `parameters` must be 3 K - 1, K at least 1, got {parameters.shape}")
+    if not 1 <= bins < 1 / MIN_SHARE or 3 * bins - 1 != parameters.shape[-1]:
+        raise ValueError(f"the last axis of `parameters` must be 3 K - 1, K from 1 to 999, got {parameters.shape}")
     if not bound > 0:
         raise ValueError(f"`bound` must be positive, got {bound}")
-    parameters = parameters.astype(at_least_float32(parameters.dtype))
-    widths, heights, slopes = jnp.split(parameters, [bins, 2 * bins], axis=-1)
-    x_knots, z_knots = _knots(widths, bound), _knots(heights, bound)
-    slopes = MIN_DERIVATIVE + jax.nn.softplus(slopes + IDENTITY)
-    slopes = jnp.concatenate([jnp.ones_like(widths[..., :1]), slopes, jnp.ones_like(widths[..., :1])], axis=-1)
 
-    def bin_of(knots: jax.Array, values: jax.Array) -> tuple[jax.Array, ...]:
+    def bins_of(values: jax.Array, by_code: bool) -> tuple[jax.Array, ...]:
         """Returns the left end, width, lower end, height and both derivatives of the bins of values."""
+        widths, heights, slopes = jnp.split(parameters.astype(values.dtype), [bins, 2 * bins], axis=-1)
+        x_knots, z_knots = _knots(widths, bound), _knots(heights, bound)
+        slopes, one = MIN_DERIVATIVE + jax.nn.softplus(slopes + IDENTITY), jnp.ones_like(widths[..., :1])
+        slopes = jnp.concatenate([one, slopes, one], axis=-1)
+        chex.assert_shape(values, parameters.shape[:-1])
+        knots = z_knots if by_code else x_knots
         index = jnp.sum(values[..., None] >= knots[..., 1:-1], axis=-1, keepdims=True, dtype=jnp.int32)
         chosen = index == jnp.arange(bins, dtype=jnp.int32).reshape((1,) * values.ndim + (bins,))
         # A sum over the bins; the gradient of a gather would be a scatter, which is slow.
@@ -62,8 +63,8 @@ def rational_quadratic_spline(parameters: Float[Array, "B ... F"], bound: float 
         return 2 * jnp.log(slope) + jnp.log(numerator) - 2 * jnp.log(slope + (end + start - 2 * slope) * between)
 
     def forward(xs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inside, values = _clip(xs, bound, x_knots)
-        left, width, lower, height, start, end = bin_of(x_knots, values)
+        inside, values = _clip(xs, bound)
+        left, width, lower, height, start, end = bins_of(values, by_code=False)
         slope, position = height / width, (values - left) / width
         between = position * (1 - position)
         rise = (slope * position**2 + start * between) / (slope + (end + start - 2 * slope) * between)
@@ -71,8 +72,8 @@ def rational_quadratic_spline(parameters: Float[Array, "B ... F"], bound: float 
         return jnp.where(inside, lower + height * rise, xs).astype(xs.dtype), sum_of_example(log_slopes)
 
     def inverse(zs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inside, values = _clip(zs, bound, z_knots)
-        left, width, lower, height, start, end = bin_of(z_knots, values)
+        inside, values = _clip(zs, bound)
+        left, width, lower, height, start, end = bins_of(values, by_code=True)
         slope, offset = height / width, (values - lower) / height
         # The position solves a q^2 + b q + c = 0. This form of its root does not cancel.
         curvature = end + start - 2 * slope
@@ -96,7 +97,7 @@ def _knots(logits: jax.Array, bound: float) -> jax.Array:
     return jnp.concatenate([-ends, inner, ends], axis=-1)
 
 
-def _clip(values: jax.Array, bound: float, knots: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns which values are in the interval, and values in it, in the dtype of the knots."""
-    chex.assert_shape(values, knots.shape[:-1])
-    return jnp.abs(values) < bound, jnp.clip(values.astype(knots.dtype), -bound, bound)
+def _clip(values: jax.Array, bound: float) -> tuple[jax.Array, jax.Array]:
+    """Returns which values are in the interval, and values in it, float32 at least."""
+    dtype = at_least_float32(values.dtype)
+    return jnp.abs(values) < bound, jnp.clip(values.astype(dtype), -bound, bound)

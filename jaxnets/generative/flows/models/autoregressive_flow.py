@@ -10,11 +10,12 @@ from flax.typing import Dtype
 from jaxnets.generative.flows.affine import reversing, scaling, shifting
 from jaxnets.generative.flows.autoregressive import made_masks, masked_autoregressive, masked_perceptron
 from jaxnets.generative.flows.bijector import Bijector, chain
-from jaxnets.generative.flows.couplings import bounded
 from jaxnets.generative.flows.models.flow_model import FlowModel
 from jaxnets.generative.flows.models.layers import ActNorm, Layer, Transformed, in_order, layer_of, repeated
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depth, check_integer, check_layer_sizes
+
+MAX_LOG_STD = 5.0  # the absolute value approaches it
 
 
 class MaskedAutoregressiveFlow(FlowModel):
@@ -22,9 +23,9 @@ class MaskedAutoregressiveFlow(FlowModel):
 
     .. math:: z_i = (x_i - \mu_i(x_{<i}))\, e^{-\alpha_i(x_{<i})}
 
-    A layer is activation normalization, in the place of the paper's batch normalization; this transformation, by a
-    network with the masks of MADE; and the reversal of the features. The likelihood takes one pass of each network,
-    ``decode`` D passes.
+    Log standard deviations :math:`\alpha` are bounded, by 5 tanh(r / 5). A layer is activation normalization, in the
+    place of the paper's batch normalization; this transformation, by a network with the masks of MADE; and the reversal
+    of the features. The likelihood takes one pass of each network, ``decode`` D passes.
 
     Attributes:
         features: D.
@@ -80,7 +81,8 @@ class AutoregressiveLayer(nn.Module):
 
         def transform(xs: jax.Array) -> Bijector:
             outputs = masked_perceptron(layers, masks, xs, dtype=self.dtype).reshape(*xs.shape, 2)
-            return chain(shifting(-outputs[..., 0]), scaling(-bounded(outputs[..., 1])))
+            log_std = MAX_LOG_STD * jnp.tanh(outputs[..., 1] / MAX_LOG_STD)
+            return chain(shifting(-outputs[..., 0]), scaling(-log_std))
 
         steps: list[Layer] = [
             ActNorm(name="actnorm"),
