@@ -1,0 +1,365 @@
+"""Normalizing flows: published counts, inverses and log-determinants in float64, initialization and wrong inputs."""
+
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnets.generative import (
+    Glow,
+    MaskedAutoregressiveFlow,
+    RealNVP,
+    SplineFlow,
+    bits_per_dim,
+    dequantize,
+    squeeze,
+    standard_normal_log_prob,
+)
+from jaxnets.generative.flows.models.glow import GlowStep, convolve_3x3
+
+GOLDEN = dict(np.load(Path(__file__).parent.parent / "reference" / "flows.npz"))
+
+
+def shapes_of(model, count=2):
+    xs = jax.ShapeDtypeStruct((count, *model.example_shape), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), xs)
+
+
+def random_variables(model, std=0.2, dtype=np.float32):
+    """Variables without compiled initializers; no parameter is zero."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = path[-1].key
+        if name == "permutation":
+            return rng.permuted(np.broadcast_to(np.arange(leaf.shape[-1], dtype=np.int32), leaf.shape), axis=-1)
+        values = std * rng.normal(size=leaf.shape)
+        return np.sign(values).astype(np.float32) if name == "signs" else values.astype(dtype)
+
+    return jax.tree.map_with_path(fill, shapes_of(model))
+
+
+def examples(model, count=3, dtype=np.float32):
+    return np.random.default_rng(1).normal(size=(count, *model.example_shape)).astype(dtype)
+
+
+# ---- published counts
+
+
+@pytest.mark.parametrize(
+    "model, count",
+    [
+        (Glow(), 44_603_604),
+        (Glow(edge_channel=False), 44_135_856),
+        (Glow(coupling="additive"), 38_395_668),
+        (Glow((8, 8, 1), 2, 8, 64, edge_channel=False), 156_016),
+        (Glow((28, 28, 1), 2, 8, 64, edge_channel=False), 156_016),
+    ],
+)
+def test_counts(model, count):
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(model)["params"])) == count
+
+
+# ---- exactness
+
+
+def check_exactness(model):
+    """Checks the inverse, the log-determinant, and the likelihood in float64."""
+    with jax.enable_x64(True):
+        variables, xs = random_variables(model, dtype=np.float64), examples(model, 2, np.float64)
+
+        @jax.jit
+        def run(xs):
+            encode = lambda x: model.apply(variables, x[None], method="encode")[0][0]
+            codes, log_det = model.apply(variables, xs, method="encode")
+            jacobian = jax.jacfwd(encode)(xs[0]).reshape(model.latent, model.latent)
+            return codes, log_det, jacobian, model.apply(variables, codes, method="decode"), model.apply(variables, xs)
+
+        codes, log_det, jacobian, back, log_likelihood = run(xs)
+        assert codes.shape == (2, model.latent)
+        np.testing.assert_allclose(back, xs, atol=1e-12)
+        np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det[0], atol=1e-12)
+        np.testing.assert_allclose(log_likelihood, standard_normal_log_prob(codes) + log_det, rtol=1e-14)
+        assert abs(log_det[0] - log_det[1]) > 1e-3  # depends on the example
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Glow((4, 8, 1), 2, 2, 4, dtype=jnp.float64),
+        SplineFlow(5, 2, (6,), 4, dtype=jnp.float64),
+        MaskedAutoregressiveFlow(4, 2, (6,), dtype=jnp.float64),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_inverse_and_log_determinant(model):
+    check_exactness(model)
+
+
+@pytest.mark.slow(seconds=40)
+@pytest.mark.parametrize(
+    "model",
+    [
+        Glow((8, 8, 3), 3, 2, 6, edge_channel=False, scan_layers=True, dtype=jnp.float64),
+        RealNVP((4, 8, 2), 2, 3, 1, dtype=jnp.float64),
+        RealNVP((4, 4, 1), 3, 3, 0, dtype=jnp.float64),
+        SplineFlow(2, 3, (), 1, scan_layers=True, dtype=jnp.float64),
+        MaskedAutoregressiveFlow(5, 3, (7, 6), scan_layers=True, dtype=jnp.float64),
+    ],
+    ids=["Glow", "RealNVP", "RealNVP of 3 levels", "SplineFlow", "MaskedAutoregressiveFlow"],
+)
+def test_inverse_and_log_determinant_of_more_settings(model):
+    check_exactness(model)
+
+
+def test_additive_coupling_keeps_volume():
+    model = Glow((2, 2, 2), 1, 1, 3, coupling="additive")
+    variables = random_variables(model)
+    codes, log_det = jax.jit(lambda xs: model.apply(variables, xs, method="encode"))(examples(model))
+    np.testing.assert_allclose(log_det, np.full(3, log_det[0]), rtol=1e-5)
+    assert codes.shape == (3, 8)
+
+
+def test_glow_step_equals_normflows():
+    with jax.enable_x64(True):
+        prefix = "glow_step/"
+        torch = {key.removeprefix(prefix): a for key, a in GOLDEN.items() if key.startswith(prefix)}
+        network = {
+            key.removeprefix("flows.0.flows.1.param_map.net."): a for key, a in torch.items() if "param_map" in key
+        }
+        kernel = lambda index: network[f"{index}.weight"].transpose(2, 3, 1, 0)
+        flip = np.array([-1.0, 1.0, -1.0, 1.0])  # normflows subtracts the shift
+
+        def inner_norm(index):
+            scale, shift = network[f"{index}.actNorm.s"].reshape(-1), network[f"{index}.actNorm.t"].reshape(-1)
+            return {"bias": shift * np.exp(-scale), "log_scale": scale / 3}
+
+        lu = np.tril(torch["flows.1.L"], -1) + np.triu(torch["flows.1.U"], 1) + np.diag(torch["flows.1.log_S"])
+        params = {
+            "actnorm": {"bias": -torch["flows.2.t"].reshape(-1), "log_scale": -torch["flows.2.s"].reshape(-1) / 3},
+            "linear": {"lu": lu},
+            "network": {
+                "kernel_1": kernel(0),
+                "actnorm_1": inner_norm(1),
+                "kernel_2": kernel(3),
+                "actnorm_2": inner_norm(4),
+                "conv_3": {"kernel": kernel(6) * flip, "bias": network["6.bias"] * flip, "log_scale": np.zeros(4)},
+            },
+        }
+        constants = {"permutation": torch["flows.1.P"].argmax(0).astype(np.int32), "signs": torch["flows.1.sign_S"]}
+        step = GlowStep(3, "affine", False, jnp.float64)
+        variables = {"params": params, "constants": {"linear": constants}}
+        xs = np.moveaxis(torch["xs"], 1, -1)
+        zs, log_det = jax.jit(lambda xs: step.apply(variables, xs, False))(xs)
+        np.testing.assert_allclose(np.moveaxis(zs, -1, 1), torch["zs"], atol=1e-12)
+        np.testing.assert_allclose(log_det, torch["log_det"], atol=1e-12)
+
+
+def test_edge_channel_is_one_in_the_padding():
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        images, kernel = rng.normal(size=(2, 3, 4, 2)), rng.normal(size=(3, 3, 3, 5))
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        edge = np.pad(np.zeros((2, 3, 4, 1)), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
+        windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([padded, edge], -1), (3, 3), (1, 2))
+        expected = np.einsum("bhwcij,ijcf->bhwf", windows, kernel)
+        np.testing.assert_allclose(jax.jit(convolve_3x3)(images, kernel), expected, atol=1e-12)
+
+
+# ---- initialization
+
+
+def test_initial_flows_normalize_their_batch():
+    """Initially, splines and networks are zero: the codes are a linear map of the normalized batch."""
+    model = SplineFlow(3, 2, (4,), 2)
+    xs = (examples(model, 500) * np.array([1, 30, 0.1]) + np.array([5, -100, 0])).astype(np.float32) / 100
+    variables, codes = jax.jit(lambda xs: initialized_codes(model, xs))(xs)
+    np.testing.assert_allclose(np.mean(codes, 0), np.zeros(3), atol=1e-4)
+    np.testing.assert_allclose(np.mean(np.square(codes)), 1, rtol=0.01)
+    np.testing.assert_allclose(variables["params"]["layers"]["actnorm"]["bias"][0], -xs.mean(0), rtol=1e-5)
+
+
+def initialized_codes(model, xs):
+    variables = model.init(jax.random.key(0), xs)
+    return variables, model.apply(variables, xs, method="encode")[0]
+
+
+def test_initial_glow_normalizes_its_batch_in_each_step():
+    model = Glow((4, 4, 1), 1, 2, 4)
+    images = dequantize(jax.random.key(0), np.random.default_rng(0).integers(0, 9, (8, 4, 4, 1)))
+    variables, codes = jax.jit(lambda xs: initialized_codes(model, xs))(images)
+    codes = np.asarray(codes).reshape(8, 2, 2, 4)
+    np.testing.assert_allclose(codes.mean((0, 1, 2)), np.zeros(4), atol=1e-5)
+    # A step keeps the sum of variances, and scales two of the four channels by sigmoid(2).
+    gain = 1 / (1 + math.exp(-2))
+    rows = codes.reshape(-1, 4) / np.array([1, 1, gain, gain])
+    np.testing.assert_allclose(np.square(rows).mean(), 1, rtol=1e-4)
+    first = variables["params"]["steps_1"]["actnorm"]
+    channels = np.asarray(squeeze(images)).reshape(-1, 4)
+    np.testing.assert_allclose(first["bias"][0], -channels.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(np.exp(3 * first["log_scale"][0]), 1 / channels.std(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "model, count",
+    [
+        (Glow((4, 4, 1), 1, 1, 2), 1),  # constant channels
+        (SplineFlow(3, 1, (2,), 2), 1),
+        (MaskedAutoregressiveFlow(1, 2, (2,)), 3),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_constant_and_single_examples(model, count):
+    xs = np.full((count, *model.example_shape), 0.5, np.float32)
+
+    def run(xs):
+        variables = model.init(jax.random.key(0), xs)
+        loss = lambda params: -jnp.mean(model.apply({**variables, "params": params}, xs))
+        return jax.value_and_grad(loss)(variables["params"])
+
+    loss, slopes = jax.jit(run)(xs)
+    # All normalized values are zero, so the density is that of the mode.
+    assert float(loss) < 2 * model.latent
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+
+
+@pytest.mark.slow(seconds=60)
+def test_initialization_and_likelihood_on_eight_devices(run_on_devices):
+    run_on_devices(Path(__file__).with_name("flow_device_checks.py"), "flows_are_those_of_one_device")
+
+
+# ---- precision
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Glow((4, 4, 1), 1, 1, 4, dtype=jnp.bfloat16), MaskedAutoregressiveFlow(3, 2, (8,), dtype=jnp.bfloat16)],
+    ids=lambda model: type(model).__name__,
+)
+def test_half_precision_and_extreme_inputs(model):
+    variables = random_variables(model, 0.1)
+    xs = examples(model)
+    extreme = np.concatenate([xs, 1e4 * xs[:1], np.zeros_like(xs[:1])])
+
+    @jax.jit
+    def run(xs):
+        log_likelihood, pullback = jax.vjp(
+            lambda params: model.apply({**variables, "params": params}, xs), variables["params"]
+        )
+        codes, log_det = model.apply(variables, xs, method="encode")
+        return (
+            log_likelihood,
+            pullback(jnp.ones_like(log_likelihood))[0],
+            log_det,
+            model.apply(variables, codes, method="decode"),
+        )
+
+    log_likelihood, slopes, log_det, back = run(extreme)
+    assert log_likelihood.dtype == log_det.dtype == back.dtype == jnp.float32
+    assert np.isfinite(log_likelihood).all() and log_likelihood[3] < np.min(log_likelihood[:3])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+    np.testing.assert_allclose(back[:3], xs, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Glow((8, 8, 1), 2, 1, 2, dtype=jnp.bfloat16),
+        RealNVP((8, 8, 1), 2, 2, 1, dtype=jnp.bfloat16),
+        SplineFlow(4, dtype=jnp.bfloat16),
+        MaskedAutoregressiveFlow(4, dtype=jnp.bfloat16),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_shapes_and_dtypes_of_samples(model):
+    variables = shapes_of(model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
+    sample = lambda variables: model.apply(variables, jax.random.key(0), 5, method="sample")
+    samples = jax.eval_shape(sample, variables)
+    assert samples.shape == (5, *model.example_shape) and samples.dtype == jnp.float32
+    xs = jax.ShapeDtypeStruct((1, *model.example_shape), jnp.bfloat16)
+    log_likelihood = jax.eval_shape(model.apply, variables, xs)
+    assert log_likelihood.shape == (1,) and log_likelihood.dtype == jnp.float32
+
+
+# ---- learning
+
+
+def test_spline_flow_learns_a_curve():
+    """Points near a parabola, whose density has known entropy."""
+    std = 0.1
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(512, 1))
+    xs = np.concatenate([first, first**2 - 1 + std * rng.normal(size=(512, 1))], 1).astype(np.float32)
+    model = SplineFlow(2, 3, (32,), 6)
+    variables = model.init(jax.random.key(0), xs)
+    optimizer = optax.adam(1e-2)
+    loss = lambda params: -jnp.mean(model.apply({**variables, "params": params}, xs))
+
+    @jax.jit
+    def train(params):
+        def step(carry, _):
+            params, state = carry
+            value, slopes = jax.value_and_grad(loss)(params)
+            updates, state = optimizer.update(slopes, state)
+            return (optax.apply_updates(params, updates), state), value
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=150)[1]
+
+    with jax.numpy_dtype_promotion("standard"):
+        losses = train(variables["params"])
+    entropy = math.log(2 * math.pi * math.e) + math.log(std)
+    gaussian = math.log(2 * math.pi * math.e) + 0.5 * math.log(2)
+    assert losses[0] > gaussian - 0.2
+    assert losses[-1] < entropy + 0.3
+
+
+def test_bits_per_dim_of_an_untrained_flow_are_finite():
+    model = Glow((4, 4, 1), 1, 1, 2)
+    images = dequantize(jax.random.key(0), np.random.default_rng(0).integers(0, 256, (16, 4, 4, 1)))
+    bits = jax.eval_shape(
+        lambda variables: bits_per_dim(model.apply(variables, images), model.latent), shapes_of(model)
+    )
+    assert bits.shape == (16,)
+
+
+# ---- wrong inputs
+
+
+@pytest.mark.parametrize(
+    "model, shape, message",
+    [
+        (Glow((28, 28, 1), 3), (2, 28, 28, 1), "`image_shape` must .* multiples of 8 for `levels` 3, got 28 x 28"),
+        (Glow((9, 8, 1), 1), (2, 9, 8, 1), "`image_shape` must .* multiples of 2 for `levels` 1, got 9 x 8"),
+        (Glow((8, 8), 1), (2, 8, 8), r"`image_shape` must be \(H, W, C\), positive integers, got \(8, 8\)"),
+        (Glow(), (2, 28, 28, 1), r"`xs` must be .* of shape \[B, 32, 32, 3\], got float32 of shape \(2, 28, 28, 1\)"),
+        (Glow(), (2, 32, 32, 1), r"`xs` must be .* of shape \[B, 32, 32, 3\], got float32 of shape \(2, 32, 32, 1\)"),
+        (Glow(coupling="spline"), (2, 32, 32, 3), "`coupling` must be one of affine, additive, got 'spline'"),
+        (Glow(steps=0), (2, 32, 32, 3), "`steps` must be an integer of at least 1, got 0"),
+        (Glow(levels=10**6), (2, 32, 32, 3), "`levels` must be an integer of at most 1000"),
+        (RealNVP((6, 6, 1), 3), (2, 6, 6, 1), "`image_shape` must .* multiples of 4 for `levels` 3, got 6 x 6"),
+        (RealNVP(blocks=-1), (2, 32, 32, 3), "`blocks` must be an integer of at least 0, got -1"),
+        (SplineFlow(1), (2, 1), "`features` must be an integer of at least 2, got 1"),
+        (SplineFlow(3, num_bins=0), (2, 3), "`num_bins` must be an integer of at least 1, got 0"),
+        (SplineFlow(3), (2, 4), r"`xs` must be .* of shape \[B, 3\], got float32 of shape \(2, 4\)"),
+        (MaskedAutoregressiveFlow(0), (2, 0), "`features` must be an integer of at least 1, got 0"),
+        (MaskedAutoregressiveFlow(3, hidden_sizes=4), (2, 3), "`hidden_sizes` must be a sequence, got 4"),
+    ],
+)
+def test_wrong_settings_and_shapes_are_errors(model, shape, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape)))
+
+
+def test_discrete_data_and_codes_of_another_shape_are_errors():
+    model = Glow((4, 4, 1), 1, 1, 2)
+    with pytest.raises(
+        ValueError, match="`xs` must be a floating point array .* got uint8 .*; dequantize discrete data"
+    ):
+        model.init(jax.random.key(0), jnp.zeros((2, 4, 4, 1), jnp.uint8))
+    with pytest.raises(ValueError, match=r"`codes` must be .* of shape \[B, 16\], got float32 of shape \(2, 4, 4, 1\)"):
+        model.apply(random_variables(model), jnp.zeros((2, 4, 4, 1)), method="decode")
