@@ -34,7 +34,7 @@ from jaxnets.data.sources.sequences import once, streams, windows
 from jaxnets.data.sources.series.anomalies import series_anomalies
 from jaxnets.data.sources.series.forecasting import forecasting
 from jaxnets.data.sources.series.labeled_steps import labeled_steps
-from jaxnets.data.sources.table import table
+from jaxnets.data.sources.table import breast_cancer, table
 from jaxnets.data.sources.tagging.python_tokens import python_tokens
 from jaxnets.data.sources.tagging.tagged_sentences import tagged_sentences
 from jaxnets.data.sources.text import text
@@ -63,6 +63,7 @@ __all__ = [
     "Vocabulary",
     "Words",
     "adding",
+    "breast_cancer",
     "byte_files",
     "code_or_prose",
     "cooccurrences",

@@ -15,8 +15,8 @@ def with_ema(learner: Learner, decay: float, *, trainable: PathFilter | None = N
 
     The average is evaluated, exported and reported. After update :math:`t = 1, 2, \dots` it is
     :math:`\bar\theta \leftarrow d_t \bar\theta + (1 - d_t) \theta` with :math:`d_t = \min(d, t / (t + 9))`, so that
-    the initial values are forgotten quickly. It is stored in the variable collection ``"ema"``, where a loss can use
-    it, for example as a teacher.
+    the initial values are forgotten quickly. Integers, such as counts, are copied. The average is stored in the
+    variable collection ``"ema"``, where a loss can use it, for example as a teacher.
 
     Args:
         learner: A learner whose state has a field ``variables``.
@@ -40,13 +40,21 @@ def with_ema(learner: Learner, decay: float, *, trainable: PathFilter | None = N
         variables = {name: value for name, value in new.variables.items() if name != EMA}
         count = (step + 1).astype(jnp.float32)
         current_decay = jnp.minimum(decay, count / (count + 9))
-        average = optax.incremental_update(variables, state.variables[EMA], 1 - current_decay)
+        average = jax.tree.map(
+            lambda new, old: optax.incremental_update(new, old, 1 - current_decay) if _is_floating(new) else new,
+            variables,
+            state.variables[EMA],
+        )
         if trainable is not None:  # the average of a constant would have rounding errors
             fixed = partition(variables["params"], trainable)[1]
             average = {**average, "params": combine(partition(average["params"], trainable)[0], fixed)}
         return new._replace(variables={**variables, EMA: average}), metrics
 
     return learner._replace(init=init, update=update, variables=lambda state: learner.variables(state)[EMA])
+
+
+def _is_floating(array: jax.Array) -> bool:
+    return jnp.issubdtype(array.dtype, jnp.floating)
 
 
 class SkipState(NamedTuple):

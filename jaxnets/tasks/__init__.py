@@ -9,6 +9,7 @@ from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.gan.adversarial import adversarial
 from jaxnets.tasks.generative.autoencoding import autoencoding
 from jaxnets.tasks.generative.autoregressive_images import autoregressive_images
+from jaxnets.tasks.generative.flow import flow
 from jaxnets.tasks.generative.variational import variational
 from jaxnets.tasks.generative.vector_quantized import vector_quantized
 from jaxnets.tasks.image_classification import image_classification
@@ -43,6 +44,7 @@ __all__ = [
     "classification",
     "clustering",
     "complete",
+    "flow",
     "forecasting",
     "image_classification",
     "language_model",

@@ -140,6 +140,18 @@ def test_ema_equals_its_formula_in_float64(decay):
     chex.assert_trees_all_equal({**states[-1].variables, "ema": None}, {**plain[-1].variables, "ema": None})
 
 
+def test_ema_copies_integers():
+    def count(variables, batch, context):
+        value, aux = loss(variables, batch, context)
+        return value, aux._replace(updated={**aux.updated, "count": {"seen": variables["count"]["seen"] + 3}})
+
+    with_count = lambda key, batch: {**init(key, batch), "count": {"seen": jnp.int32(0)}}
+    learner = with_ema(gradient(with_count, count, sgd(10, 0.5)), 0.9)
+    states, _ = run_steps(learner, BATCHES)
+    seen = [learner.variables(state)["count"]["seen"] for state in states]
+    assert seen[-1].dtype == jnp.int32 and [int(each) for each in seen] == [3 * i for i in range(len(states))]
+
+
 @pytest.mark.parametrize("grad_accum_steps", [1, 2])
 def test_a_loss_can_use_the_ema_as_a_teacher(grad_accum_steps):
     def with_teacher(variables, batch, context):

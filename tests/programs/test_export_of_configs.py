@@ -91,7 +91,8 @@ def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, toleran
 
 
 # One config of each kind of model and data; all others are long tests.
-OTHER_OUTPUTS = ("autoencoder", "pixelcnn", "series_anomaly", "vae")  # codes and scores
+# Outputs that are codes and scores.
+OTHER_OUTPUTS = ("autoencoder", "flow_table", "glow", "pixelcnn", "series_anomaly", "vae")
 KINDS = ("char_lm", "decoder_lm", "translation", "digits", "images", "table", "clustering", "odd_one_out", "vae")
 marked = [pytest.param(n, marks=pytest.mark.slow if n in KINDS else pytest.mark.long) for n in config.shipped()]
 

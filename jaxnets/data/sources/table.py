@@ -106,6 +106,31 @@ def table(
         raw = _from_csv(
             read_table(path), target_names, target_type, tuple(columns), tuple(categorical), split, fractions, seed
         )
+    return _dataset(raw, target_type, printable(path), batch_size, standardize, seed)
+
+
+@one_line_errors
+def breast_cancer(batch_size: int = 64, standardize: bool = True, seed: int = 0) -> Dataset:
+    """The table of scikit-learn of 569 tumors with 30 features, malignant or benign (Wolberg et al. 1995).
+
+    Args:
+        batch_size, standardize, seed: As in ``table``.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    from sklearn.datasets import load_breast_cancer  # the import takes a second
+
+    check_arguments(seed)
+    check_integer("batch_size", batch_size, minimum=0)
+    loaded = load_breast_cancer()
+    columns = Columns(tuple(map(str, loaded.feature_names)), ((),) * loaded.data.shape[1])
+    rows = random_split(len(loaded.data), {"validation": 0.15, "test": 0.15}, seed)
+    raw = Raw(loaded.data, loaded.target, tuple(map(str, loaded.target_names)), columns, rows)
+    return _dataset(raw, "classes", "breast cancer", batch_size, standardize, seed)
+
+
+def _dataset(raw: Raw, target_type: str, source: str, batch_size: int, standardize: bool, seed: int) -> Dataset:
     inputs = _fitted(raw, standardize)
     examples = {
         name: Examples(
@@ -120,7 +145,7 @@ def table(
         batch_size=batch_size,
         validation=examples["validation"],
         seed=seed,
-        source=printable(path),
+        source=source,
         target_type=target_type,
         names=raw.names,
         inputs=inputs,

@@ -14,8 +14,9 @@ from jaxnets.ops.checks import check_choice, check_integer, check_number
 from jaxnets.reports import Arrays, ImageGrid
 from jaxnets.tasks.gan import reports
 from jaxnets.tasks.gan.evaluation import MAX_POINTS, classifier_evaluator, modes_evaluator
-from jaxnets.tasks.gan.examples import between, codes_of, from_images, to_images
+from jaxnets.tasks.gan.examples import from_images, to_images
 from jaxnets.tasks.gan.players import LOSSES, players
+from jaxnets.tasks.generative.codes import between, codes_of
 from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
 from jaxnets.tasks.generative.pixels import check_pixels
 from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_spec

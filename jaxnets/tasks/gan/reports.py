@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from jaxnets.reports import ImageGrid, ImageStrip
-from jaxnets.tasks.gan.examples import codes_of, to_images
+from jaxnets.tasks.gan.examples import to_images
+from jaxnets.tasks.generative.codes import codes_of
 from jaxnets.tasks.generative.labels import labels_in_turn
 
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it

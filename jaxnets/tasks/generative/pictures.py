@@ -65,6 +65,28 @@ def traversal(decode: Decode, codes: np.ndarray, shape: tuple[int, ...] = ()) ->
     return image_grid(decode(lines.reshape(-1, codes.shape[-1])), shape, STEPS)
 
 
+def class_changes(
+    decode: Decode, codes: np.ndarray, labels: np.ndarray, shape: tuple[int, ...] = ()
+) -> ImageGrid | Arrays:
+    """Draws how one image of each class, of the first 10, becomes one of the next class.
+
+    The code moves by the difference of the mean codes of both classes (Kingma and Dhariwal 2018, arXiv:1807.03039).
+
+    Args:
+        decode: Codes to pixels.
+        codes: ``[N, Z]``.
+        labels: Class indices ``[N]``.
+        shape: Shape of an image.
+    """
+    classes = np.unique(labels)[:MAX_UNITS]
+    means = np.stack([codes[labels == each].mean(axis=0) for each in classes])
+    first = np.stack([codes[labels == each][0] for each in classes])
+    change = np.roll(means, -1, axis=0) - means
+    weights = np.linspace(0, 1, STEPS, dtype=codes.dtype)[None, :, None]
+    lines = first[:, None] + weights * change[:, None]
+    return image_grid(decode(lines.reshape(-1, codes.shape[-1])), shape, STEPS)
+
+
 def encoded(encode: Callable[[Any], Any], batches: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns the codes and the class indices, if there are any, of up to 2,000 rows of a split.
 

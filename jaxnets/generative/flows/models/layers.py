@@ -51,7 +51,8 @@ class InvertibleLinear(nn.Module):
         initial: Any = orthogonal_lu(self.make_rng("params"), xs.shape[-1]) if self.is_initializing() else (None,) * 3
         lu = self.param("lu", lambda key: initial[0])
         permutation = self.variable("constants", "permutation", lambda: initial[1]).value
-        signs = self.variable("constants", "signs", lambda: initial[2]).value
+        # Integers, which a moving average of the variables copies exactly.
+        signs = self.variable("constants", "signs", lambda: initial[2].astype(jnp.int32)).value.astype(lu.dtype)
         return directed(invertible_linear(lu, permutation, signs), xs, inverse)
 
 
