@@ -12,7 +12,7 @@ from shipped_configs import small_data
 from sklearn.datasets import load_digits
 
 from jaxnets import exported, tasks
-from jaxnets.data import Dataset, Horizon, LabeledSteps
+from jaxnets.data import Dataset, Horizon, LabeledSteps, breast_cancer
 from jaxnets.data.sources.pairs import START
 from jaxnets.training import build, config, restore, rundir
 from jaxnets.training.compiled import evaluate_run
@@ -38,7 +38,8 @@ def run_of(name: str, workdir: Path, data: dict, **model) -> tuple[restore.Run, 
     network, task = build.model_and_task(settings, dataset.spec)
     rundir.claim(workdir, settings, dataset)
     variables = initial_variables(task.learner, dataset.train[0], 0)
-    noisy = jax.tree.map(lambda a: a + 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype), variables)
+    noise = lambda a: 0.05 * RANDOM.normal(size=a.shape).astype(a.dtype)
+    noisy = jax.tree.map(lambda a: a + noise(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, variables)
     return restore.Run(workdir, settings, dataset.spec, network, task, 0, noisy), dataset
 
 
@@ -90,9 +91,9 @@ def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, toleran
         assert measured["test/accuracy"] == pytest.approx(np.mean(np.argmax(log_probs, axis=1) == targets))
 
 
-# One config of each kind of model and data; all others are long tests.
 # Outputs that are codes and scores.
 OTHER_OUTPUTS = ("autoencoder", "flow_table", "glow", "pixelcnn", "series_anomaly", "vae")
+# One config of each kind of model and data; all others are long tests.
 KINDS = ("char_lm", "decoder_lm", "translation", "digits", "images", "table", "clustering", "odd_one_out", "vae")
 marked = [pytest.param(n, marks=pytest.mark.slow if n in KINDS else pytest.mark.long) for n in config.shipped()]
 
@@ -127,6 +128,9 @@ def test_shipped_config_can_be_exported(tmp_path, data_files, name):
             check_metrics(run, dataset, model(inputs), tolerance["atol"])
     if run.config.data.name in ("data.odd_one_out", "data.prevalence"):  # raw digits are integers from 0 to 16
         calls.append(({**whole, "inputs": np.round(16 * whole["inputs"]).astype(int)}, whole))
+    if run.config.data.name == "data.breast_cancer":  # files hold raw features
+        raw = breast_cancer(standardize=False).splits["validation"][0]["inputs"]
+        calls = [({"inputs": raw[: len(of_batch["inputs"])]}, of_batch) for _, of_batch in calls]
     if isinstance(run.spec, Horizon | LabeledSteps):
         known = run.spec.statistics
         raw = lambda part: np.float32(part * known.std + (known.origin + known.offset))

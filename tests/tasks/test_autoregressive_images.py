@@ -121,3 +121,16 @@ def test_wrong_settings_are_rejected(model, options, inputs, message):
     with pytest.raises(ValueError, match=message):
         task = tasks.autoregressive_images(model, CLASSES, MAKE, **options)
         task.learner.init(jax.random.key(0), {"inputs": inputs, "mask": np.ones(2, bool)})
+
+
+def test_a_model_of_classes_predicts_the_likelihood_of_each_class():
+    model = SMALL.clone(num_classes=3)
+    task = tasks.autoregressive_images(model, CLASSES, MAKE)
+    batch = images()
+    variables = task.learner.variables(create(task.learner, batch, 0).learner)
+    found = task.endpoints["predict"].function(variables, {"inputs": batch["inputs"]})
+    xs = 2 * (batch["inputs"] > 127).astype(np.float32).reshape(4, *SHAPE) - 1
+    expected = [model.log_prob(model.apply(variables, xs, jnp.full(4, label, jnp.int32)), xs) for label in range(3)]
+    np.testing.assert_allclose(found["class_log_likelihoods"], np.stack(expected, 1), rtol=1e-5)
+    mean = np.log(np.mean(np.exp(np.stack(expected, 1, dtype=np.float64)), axis=1))
+    np.testing.assert_allclose(found["log_likelihood"], mean, rtol=1e-5)

@@ -35,7 +35,8 @@ def autoregressive_images(
     The metric ``bits_per_dim`` is this divided by the numbers of an image and by log 2. Images are uint8 or in [0, 1].
     With ``num_levels=2`` they are sampled as bits; with L levels, intensities are divided into L equal intervals.
 
-    The endpoint ``predict`` returns the log-likelihood of each image, in nats.
+    The endpoint ``predict`` returns ``log_likelihood`` of each image, in nats. For a model of classes, it is that of
+    equally frequent classes, beside ``class_log_likelihoods``, ``[B, K]``.
 
     Args:
         model: A ``generative.PixelModel``: pixels in [-1, 1], ``[B, H, W, C]``, to the outputs of each pixel, with the
@@ -101,10 +102,15 @@ def autoregressive_images(
 
     # The bits of an image to score are those of the most likely binarization, of intensities above one half.
     def score(variables, batch):
-        inputs = batch["inputs"]
+        inputs, key = batch["inputs"], jax.random.key(0)
         if levels == 2:
             inputs = (flat_pixels(inputs) > 0.5).astype(jnp.float32)
-        return {"log_likelihood": -nats(variables, {**batch, "inputs": inputs}, jax.random.key(0))}
+        if not num_classes:
+            return {"log_likelihood": -nats(variables, {"inputs": inputs}, key)}
+        of_class = lambda label: -nats(variables, {"inputs": inputs, "targets": jnp.full(len(inputs), label)}, key)
+        by_class = jax.lax.map(of_class, jnp.arange(num_classes, dtype=jnp.int32)).T
+        total = jax.nn.logsumexp(by_class, axis=1) - math.log(num_classes)
+        return {"log_likelihood": total, "class_log_likelihoods": by_class}
 
     def draw(variables, splits, key):
         batch = splits["validation"][0]
@@ -136,7 +142,7 @@ def autoregressive_images(
         objective=("validation/loss", "min"),
         reports={"samples": draw},
         endpoints={
-            "predict": Endpoint(score, {"inputs": ("batch",), **({"targets": ("batch",)} if num_classes else {})}),
+            "predict": Endpoint(score, {"inputs": ("batch",)}),
             "generate": Endpoint(generate, {"key": ("batch",), **optional}, present=present),
         },
         items=Items(lambda batch: len(batch["inputs"]), "image"),
