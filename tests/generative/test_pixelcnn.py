@@ -280,6 +280,21 @@ def test_wrong_arguments_are_rejected(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (generative.PixelCNN((4, 4)), r"`image_shape` must be height, width and channels, got \(4, 4\)"),
+        (generative.GatedPixelCNN((4, 4, 3)), "`hidden` must be a multiple of the 3 channels, got 32"),
+        (generative.PixelCNN((4, 4, 3), hidden=6), "`head` must be a multiple of the 3 channels, got 32"),
+        (generative.PixelCNN((4, 4, 1), num_levels=1), "`num_levels` must be an integer of at least 2, got 1"),
+        (generative.PixelCNNPlusPlus((4, 4, 2)), r"`image_shape` must have 1 or 3 channels, got \(4, 4, 2\)"),
+    ],
+)
+def test_wrong_attributes_are_rejected(model, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, KEY, jnp.zeros((1, *model.image_shape)))
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("name", ["gated, color", pytest.param("pixelcnn++", marks=pytest.mark.slow(20))])
 def test_half_precision(name, dtype):

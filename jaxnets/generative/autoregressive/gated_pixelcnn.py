@@ -49,7 +49,7 @@ class GatedPixelCNN(CategoricalPixelModel):
     ) -> Float[Array, "B rows W ..."]:
         check_depth(num_layers=self.num_layers)
         check_integer("num_layers", self.num_layers)
-        check_integer("num_levels", self.num_levels, minimum=2)
+        self.check_features(hidden=self.hidden, head=self.head)
         vertical = horizontal = xs
         for layer in range(self.num_layers):
             size = 3 if layer else 7

@@ -11,6 +11,7 @@ from jaxnets.generative.autoregressive.causal import Rows
 from jaxnets.generative.autoregressive.sampling import sample_images
 from jaxnets.generative.labels import one_hot_labels
 from jaxnets.ops.array_types import Array, Float, Integer, Key
+from jaxnets.ops.checks import check_integer
 
 
 class PixelModel(nn.Module):
@@ -88,6 +89,9 @@ class PixelModel(nn.Module):
         Returns:
             The outputs, equal to those of the whole image, and the last rows of all layers.
         """
+        if len(self.image_shape) != 3:
+            raise ValueError(f"`image_shape` must be height, width and channels, got {tuple(self.image_shape)}")
+        check_integer("num_levels", self.num_levels, minimum=2)
         if xs.ndim != 4 or xs.shape[-1] != self.channels:
             raise ValueError(f"`xs` must be pixels [B, H, W, {self.channels}], got shape {xs.shape}")
         if xs.shape[1] % self.block_rows or xs.shape[2] % self.block_rows:
@@ -112,6 +116,13 @@ class CategoricalPixelModel(PixelModel):
     @property
     def groups(self: Any) -> int:
         return self.channels
+
+    def check_features(self: Any, **features: int) -> None:
+        """Raises a ``ValueError`` unless numbers of features can be divided by the channels of the images."""
+        for name, count in features.items():
+            check_integer(name, count)
+            if count % self.channels:
+                raise ValueError(f"`{name}` must be a multiple of the {self.channels} channels, got {count}")
 
     def as_outputs(self: Any, logits: Float[Array, "B H W F"]) -> Float[Array, "B H W ..."]:
         """Returns logits as ``[B, H, W, C]`` of the level 1 for bits, else as ``[B, H, W, C, L]``."""

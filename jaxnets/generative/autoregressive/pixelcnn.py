@@ -11,7 +11,7 @@ from jaxnets.generative.autoregressive.causal import Rows
 from jaxnets.generative.autoregressive.masked_conv import MaskedConv
 from jaxnets.generative.autoregressive.pixel_model import CategoricalPixelModel
 from jaxnets.ops.array_types import Array, Float
-from jaxnets.ops.checks import check_depth, check_integer
+from jaxnets.ops.checks import check_depth
 from jaxnets.ops.dtypes import at_least_float32
 
 
@@ -46,7 +46,7 @@ class PixelCNN(CategoricalPixelModel):
         self, xs: Float[Array, "B rows W C"], rows: Rows, classes: Float[Array, "B K"] | None, train: bool
     ) -> Float[Array, "B rows W ..."]:
         check_depth(num_blocks=self.num_blocks)
-        check_integer("num_levels", self.num_levels, minimum=2)
+        self.check_features(hidden=self.hidden, head=self.head)
         conv = lambda features, size, name, **options: MaskedConv(
             features, (size, size), groups=self.channels, dtype=self.dtype, name=name, **options
         )

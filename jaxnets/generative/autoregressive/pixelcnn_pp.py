@@ -18,7 +18,7 @@ from jaxnets.generative.autoregressive.pixel_model import PixelModel
 from jaxnets.generative.autoregressive.weight_norm import WeightNormConv
 from jaxnets.modules.dropout import Dropout
 from jaxnets.ops.array_types import Array, Float, Key
-from jaxnets.ops.checks import check_choice, check_depth, check_integer, check_probability
+from jaxnets.ops.checks import check_depth, check_integer, check_probability
 from jaxnets.ops.dtypes import at_least_float32
 
 LEVELS = 3  # sizes of the images: full, a half and a quarter
@@ -60,8 +60,8 @@ class PixelCNNPlusPlus(PixelModel):
         self, xs: Float[Array, "B rows W C"], rows: Rows, classes: Float[Array, "B K"] | None, train: bool
     ) -> Float[Array, "B rows W P"]:
         check_depth(num_blocks=self.num_blocks)
-        check_choice("channels", str(self.channels), ("1", "3"))
-        check_integer("num_levels", self.num_levels, minimum=2)
+        if self.channels not in (1, 3):
+            raise ValueError(f"`image_shape` must have 1 or 3 channels, got {tuple(self.image_shape)}")
         check_integer("num_mixtures", self.num_mixtures)
         check_probability("dropout", self.dropout)
         down = lambda x, name, **options: self._down_conv(x, rows, name, **options)

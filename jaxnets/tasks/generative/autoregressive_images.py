@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
-from jaxnets.ops.checks import check_choice
+from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import ImageGrid, ImageStrip
 from jaxnets.tasks.generative import pictures
@@ -55,6 +55,7 @@ def autoregressive_images(
     kind = "an autoregressive model of images, such as generative.PixelCNN"
     check_members("tasks.autoregressive_images", module, kind, "log_prob", "sample", "image_shape", "num_levels")
     levels: int = module.num_levels
+    check_integer("num_levels", levels, minimum=2)
     if (levels == 2) != (binarization != "none"):
         allowed = "static or dynamic" if levels == 2 else "none"
         raise ValueError(f"`binarization` must be {allowed} for a model of {levels} levels, got {binarization}")
