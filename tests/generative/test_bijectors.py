@@ -66,7 +66,7 @@ BIJECTORS = {
     "identity": generative.chain,
     "squeezing": generative.squeezing,
     "masked_autoregressive": lambda: generative.masked_autoregressive(autoregressive),
-    "chain": lambda: generative.chain(*(build() for name, build in list(BIJECTORS.items())[:12])),
+    "chain": lambda: generative.chain(*(build() for build in list(BIJECTORS.values())[:10])),
 }
 
 
@@ -198,8 +198,6 @@ def test_density_integrates_to_one():
     affine = lambda xs: jnp.concatenate([jnp.sin(3 * xs), jnp.cos(xs)], axis=-1)
     flow = generative.chain(
         generative.invertible_linear(0.3 * kernel, np.array([1, 0], np.int32), np.array([1.0, -1.0])),
-        generative.coupling(spline),
-        generative.reversing(),
         generative.affine_coupling(affine),
         generative.reversing(),
         generative.coupling(spline),

@@ -35,7 +35,7 @@ class SplineFlow(FlowModel):
         features: D, at least 2.
         num_layers: Couplings.
         hidden_sizes: Sizes of the hidden layers of the couplings.
-        num_bins: K, bins of a spline.
+        num_bins: K, bins of a spline, at least 2.
         bound: Half of the interval of the splines.
         scan_layers: Whether the layers are a loop of the compiled program, which compiles faster.
         dtype: Compute dtype of the couplings; codes, rows and likelihoods are at least float32.
@@ -63,7 +63,7 @@ class SplineFlow(FlowModel):
         """
         check_integer("features", self.features, 2)
         check_integer("num_layers", self.num_layers)
-        check_integer("num_bins", self.num_bins)
+        check_integer("num_bins", self.num_bins, 2)
         check_depth(num_layers=self.num_layers)
         check_layer_sizes(hidden_sizes=self.hidden_sizes)
         layer = SplineLayer(tuple(self.hidden_sizes), self.num_bins, self.bound, self.dtype, name="layers")
