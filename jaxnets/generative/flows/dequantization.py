@@ -12,9 +12,9 @@ from jaxnets.ops.checks import check_integer
 def dequantize(key: Key[Array, ""], images: Integer[Array, "*shape"], intensities: int = 256) -> Float[Array, "*shape"]:
     r"""Adds uniform noise to discrete intensities: :math:`(v + u) / 256`, u uniform in [0, 1).
 
-    The density of the result is a lower bound of the probability of the intensities in expectation; see
-    ``bits_per_dim``. Without noise, the density of discrete data is unbounded. See Theis et al. 2016
-    (arXiv:1511.01844).
+    The expected log-density of the result is a lower bound of the log-probability of the intensities; see
+    ``bits_per_dim``. Without noise, the density of discrete data is unbounded. See "A note on the evaluation of
+    generative models" (arXiv:1511.01844).
 
     Args:
         key: A random key.
