@@ -307,3 +307,5 @@ def test_wrong_arguments_are_errors():
         generative.made_masks(0, (), 1)
     with pytest.raises(ValueError, match="`dims` must be an integer of at least 1, got 0"):
         generative.bits_per_dim(jnp.zeros(2), 0)
+    with pytest.raises(ValueError, match="`order` must be a permutation of 0 ... 2, got int64 of shape"):
+        generative.permuting(np.array([0, 2, 2]))

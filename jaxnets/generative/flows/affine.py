@@ -5,10 +5,12 @@ import math
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnets.convolution.normalization import batch_statistics
 from jaxnets.generative.flows.bijector import Bijector, chain, sum_of_example, without_volume_change
 from jaxnets.ops.array_types import Array, Float, Int, Key
+from jaxnets.ops.checks import describe_value
 from jaxnets.ops.dtypes import at_least_float32
 from jaxnets.ops.products import linear
 
@@ -40,7 +42,13 @@ def scaling(log_scale: Float[Array, "..."]) -> Bijector:
 
 
 def permuting(order: Int[Array, " C"]) -> Bijector:
-    """Creates the bijector that reorders the last axis, such that ``z[..., c] = x[..., order[c]]``."""
+    """Creates the bijector that reorders the last axis, such that ``z[..., c] = x[..., order[c]]``.
+
+    Raises:
+        ValueError: ``order`` is known outside of ``jax.jit``, and not a permutation of 0 ... C - 1.
+    """
+    if not isinstance(order, jax.core.Tracer) and sorted(np.asarray(order).tolist()) != list(range(len(order))):
+        raise ValueError(f"`order` must be a permutation of 0 ... {len(order) - 1}, got {describe_value(order)}")
     back = jnp.argsort(order)
     return without_volume_change(lambda xs: xs[..., order], lambda zs: zs[..., back])
 

@@ -114,7 +114,7 @@ class Glow(FlowModel):
         return repeated(step, self.steps, xs, inverse, self.scan_layers)
 
     def _prior(self, level: int, xs: jax.Array) -> Bijector:
-        """Returns the bijector that standardizes the variables of a level, those of the second half but in the last."""
+        """Returns the bijector that standardizes the second half of a level's channels, in the last level all."""
         *shape, channels = xs.shape[1:]
         is_last = level == self.levels
         conv = ZeroConv((1 + is_last) * channels, self.edge_channel, self.dtype, name=f"prior_{level}")
