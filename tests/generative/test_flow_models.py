@@ -34,7 +34,7 @@ def random_variables(model, std=0.2, dtype=np.float32):
         values = std * rng.normal(size=leaf.shape)
         if name == "lu":
             values /= leaf.shape[-1]  # large triangular matrices are ill-conditioned
-        return np.sign(values).astype(np.float32) if name == "signs" else values.astype(dtype)
+        return np.sign(values).astype(leaf.dtype) if name == "signs" else values.astype(dtype)
 
     return jax.tree.map_with_path(fill, shapes_of(model))
 
