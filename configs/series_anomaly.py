@@ -16,7 +16,7 @@ The variant ``predictor`` predicts the next three steps at every step. The score
 of the errors of its predictions. The default series is generated, with 20 nearly invisible anomalies in the test part.
 """
 
-# Nearly all normal series train, because normal series are few; the threshold then comes from few.
+# Normal series are few: nearly all are used for training, and a few determine the threshold.
 SERIES = {"name": "data.series_anomalies", "path": "series.npz", "normal": "1", "validation_fraction": 0.05}
 CLOSED_FORM = {"data": {**SERIES, "batch_size": 0}, "train": {"steps": 1}}
 

@@ -12,7 +12,6 @@ from jaxnets.generative.autoregressive.masked_conv import MaskedConv
 from jaxnets.generative.autoregressive.pixel_model import CategoricalPixelModel
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depth, check_integer
-from jaxnets.ops.dtypes import at_least_float32
 
 
 class GatedPixelCNN(CategoricalPixelModel):
@@ -54,20 +53,11 @@ class GatedPixelCNN(CategoricalPixelModel):
         for layer in range(self.num_layers):
             size = 3 if layer else 7
             vertical, horizontal = self._layer(vertical, horizontal, rows, classes, size, layer)
-        x = self._masked(self.head, 1, "head")(jax.nn.relu(horizontal), rows)
-        wide = at_least_float32(self.dtype)
-        outputs = MaskedConv(self.num_logits, (1, 1), groups=self.channels, dtype=wide, name="output")
-        return self.as_outputs(outputs(jax.nn.relu(x), rows))
+        return self.outputs_of(horizontal, rows)
 
     def _layer(self, vertical, horizontal, rows, classes, size, layer):
         first = layer == 0
-        bias = lambda name: (
-            jnp.zeros((), self.dtype)
-            if classes is None
-            else nn.Dense(2 * self.hidden, use_bias=False, dtype=self.dtype, name=f"{name}_{layer}")(classes)[
-                :, None, None
-            ]
-        )
+        bias = lambda stack: self.class_bias(classes, 2 * self.hidden, f"{stack}_classes_{layer}")
         # The first layer sees the rows above only, so that later layers and the link may use their own row.
         above = RowsAbove(2 * self.hidden, size, strictly=first, dtype=self.dtype, name=f"vertical_{layer}")
         v = above(vertical, rows)
@@ -75,12 +65,9 @@ class GatedPixelCNN(CategoricalPixelModel):
         row = MaskedConv(
             2 * self.hidden, (1, size), not first, self.channels, dtype=self.dtype, name=f"horizontal_{layer}"
         )
-        h = self._gate(row(horizontal, rows) + link + bias("horizontal_classes"))
-        h = self._masked(self.hidden, 1, f"residual_{layer}")(h, rows)
-        return self._gate(v + bias("vertical_classes")), h if first else horizontal + h
-
-    def _masked(self, features: int, size: int, name: str) -> MaskedConv:
-        return MaskedConv(features, (size, size), groups=self.channels, dtype=self.dtype, name=name)
+        h = self._gate(row(horizontal, rows) + link + bias("horizontal"))
+        h = self.masked(self.hidden, 1, f"residual_{layer}")(h, rows)
+        return self._gate(v + bias("vertical")), h if first else horizontal + h
 
     def _gate(self, x: jax.Array) -> jax.Array:
         # Each group of channels has its own halves, so that the gates of a group see no later one.

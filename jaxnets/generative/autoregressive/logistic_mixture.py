@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jaxnets.generative.autoregressive.levels import from_levels, to_levels
 from jaxnets.ops.array_types import Array, Float, Key
 
 MIN_LOG_SCALE = -7.0
@@ -85,8 +86,8 @@ def sample_discretized_logistic_mixture(
             for each in (means, log_scales)
         )
         drawn = mean + jnp.exp(log_scale) * noise[..., channel]
-        levels = jnp.round((jnp.clip(drawn, -1, 1) + 1) * ((num_levels - 1) / 2))
-        xs = xs.at[..., channel].set(levels * (2 / (num_levels - 1)) - 1)
+        level = jnp.round(to_levels(jnp.clip(drawn, -1, 1), num_levels))
+        xs = xs.at[..., channel].set(from_levels(level, num_levels))
     return xs
 
 

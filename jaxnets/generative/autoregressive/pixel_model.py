@@ -1,5 +1,6 @@
 """Base classes of autoregressive models of images."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,18 +9,22 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxnets.generative.autoregressive.causal import Rows
+from jaxnets.generative.autoregressive.levels import from_levels, to_levels
+from jaxnets.generative.autoregressive.masked_conv import MaskedConv
 from jaxnets.generative.autoregressive.sampling import sample_images
 from jaxnets.generative.labels import one_hot_labels
+from jaxnets.generative.variational.likelihoods import bernoulli_log_prob
 from jaxnets.ops.array_types import Array, Float, Integer, Key
 from jaxnets.ops.checks import check_integer
+from jaxnets.ops.dtypes import at_least_float32
 
 
 class PixelModel(nn.Module):
     r"""Base class of models :math:`p(x) = \prod_i p(x_i | x_1, \dots, x_{i-1})` of the pixels in raster order.
 
-    Pixels are levels l of 0 ... L - 1, given as :math:`2 l / (L - 1) - 1`, from -1 to 1. A subclass has the attributes
-    ``image_shape`` (of samples; the network accepts any height and width), ``num_levels`` and ``num_classes``, and the
-    methods ``network``, ``log_prob`` and ``draw``.
+    Pixels are levels of 0 ... L - 1, given as numbers from -1 to 1, see ``levels.from_levels``. A subclass has the
+    attributes ``image_shape`` (of samples; the network accepts any height and width), ``num_levels`` and
+    ``num_classes``, and the methods ``network``, ``log_prob`` and ``draw``.
 
     Attributes:
         block_rows: Rows that the network needs at once, see ``sample_images``.
@@ -101,6 +106,15 @@ class PixelModel(nn.Module):
         classes = one_hot_labels(labels, self.num_classes, len(xs))
         return self.network(xs, rows, classes, train), rows.last
 
+    def class_bias(
+        self: Any, classes: Float[Array, "B K"] | None, features: int, name: str, **options: Any
+    ) -> Float[Array, "..."]:
+        """Returns a bias for each class, ``[B, 1, 1, features]``; 0 for a model without classes."""
+        if classes is None:
+            return jnp.zeros((), self.dtype)
+        dense = nn.Dense(features, use_bias=False, dtype=self.dtype, name=name, **options)
+        return dense(classes)[:, None, None]
+
     def log_prob(self, outputs: Float[Array, "B H W ..."], xs: Float[Array, "B H W C"]) -> Float[Array, " B"]:
         """Returns the log-likelihood of images in nats, ``[B]``, from the outputs for ``xs``."""
         raise NotImplementedError
@@ -124,28 +138,29 @@ class CategoricalPixelModel(PixelModel):
             if count % self.channels:
                 raise ValueError(f"`{name}` must be a multiple of the {self.channels} channels, got {count}")
 
-    def as_outputs(self: Any, logits: Float[Array, "B H W F"]) -> Float[Array, "B H W ..."]:
-        """Returns logits as ``[B, H, W, C]`` of the level 1 for bits, else as ``[B, H, W, C, L]``."""
+    def masked(self: Any, features: int, size: int, name: str, **options: Any) -> MaskedConv:
+        """Returns a masked convolution with a square kernel in the groups of the channels."""
+        options = {"dtype": self.dtype, **options}
+        return MaskedConv(features, (size, size), groups=self.channels, name=name, **options)
+
+    def outputs_of(self: Any, x: Float[Array, "B rows W F"], rows: Rows) -> Float[Array, "B rows W ..."]:
+        """Returns logits ``[B, R, W, C]`` of the level 1 for bits, else ``[B, R, W, C, L]``, by two 1 x 1 layers."""
         shape = (self.channels,) if self.num_levels == 2 else (self.channels, self.num_levels)
-        return logits.reshape(*logits.shape[:-1], *shape)
+        x = self.masked(self.head, 1, "head")(jax.nn.relu(x), rows)
+        output = self.masked(math.prod(shape), 1, "output", dtype=at_least_float32(self.dtype))
+        return output(jax.nn.relu(x), rows).reshape(*x.shape[:-1], *shape)
 
     def log_prob(self: Any, outputs: Float[Array, "B H W ..."], xs: Float[Array, "B H W C"]) -> Float[Array, " B"]:
-        levels = (xs + 1) * ((self.num_levels - 1) / 2)
+        levels = to_levels(xs, self.num_levels)
         if self.num_levels == 2:
-            log_probs = levels * outputs - jax.nn.softplus(outputs)
-        else:
-            index = jnp.round(levels).astype(jnp.int32)[..., None]
-            log_probs = jnp.take_along_axis(jax.nn.log_softmax(outputs), index, axis=-1)[..., 0]
-        return jnp.sum(log_probs, axis=(1, 2, 3))
+            return bernoulli_log_prob(outputs.reshape(len(xs), -1), levels.reshape(len(xs), -1))
+        index = jnp.round(levels).astype(jnp.int32)[..., None]
+        log_probs = jnp.take_along_axis(jax.nn.log_softmax(outputs), index, axis=-1)
+        return jnp.sum(log_probs, axis=(1, 2, 3, 4))
 
     def draw(self: Any, key: Key[Array, ""], outputs: Float[Array, "..."]) -> Float[Array, " C"]:
         if self.num_levels == 2:
             levels = jax.random.bernoulli(key, jax.nn.sigmoid(outputs))
         else:
             levels = jax.random.categorical(key, outputs)
-        return levels.astype(jnp.float32) * (2 / (self.num_levels - 1)) - 1
-
-    @property
-    def num_logits(self: Any) -> int:
-        """The number of logits of a pixel."""
-        return self.channels * (1 if self.num_levels == 2 else self.num_levels)
+        return from_levels(levels.astype(jnp.float32), self.num_levels)

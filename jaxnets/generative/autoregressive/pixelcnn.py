@@ -8,19 +8,17 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.generative.autoregressive.causal import Rows
-from jaxnets.generative.autoregressive.masked_conv import MaskedConv
 from jaxnets.generative.autoregressive.pixel_model import CategoricalPixelModel
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depth
-from jaxnets.ops.dtypes import at_least_float32
 
 
 class PixelCNN(CategoricalPixelModel):
     """A stack of masked convolutions: 7 x 7 with mask A, residual blocks with mask B, and 1 x 1 layers.
 
     A block maps 2h features by ReLU and 1 x 1 to h, by ReLU and 3 x 3 to h, by ReLU and 1 x 1 to 2h. The 3 x 3 kernels
-    leave a blind spot to the right above a pixel, which ``GatedPixelCNN`` has not. With 7 blocks, h = 16 and a head of
-    32, the network of gray images of two levels has 26,433 parameters, of which 18,465 are not masked.
+    leave a blind spot to the right above a pixel, which ``GatedPixelCNN`` does not have. With 7 blocks, h = 16 and a
+    head of 32, the network of gray images of two levels has 26,433 parameters, of which 18,465 are not masked.
 
     Attributes:
         image_shape: (H, W, C) of samples; C channels divide all layers into groups, such as red, green, blue.
@@ -47,23 +45,11 @@ class PixelCNN(CategoricalPixelModel):
     ) -> Float[Array, "B rows W ..."]:
         check_depth(num_blocks=self.num_blocks)
         self.check_features(hidden=self.hidden, head=self.head)
-        conv = lambda features, size, name, **options: MaskedConv(
-            features, (size, size), groups=self.channels, dtype=self.dtype, name=name, **options
-        )
-        x = conv(2 * self.hidden, 7, "first", include_center=False)(xs, rows)
-        x = x + self._class_bias(classes, "first_classes")
+        x = self.masked(2 * self.hidden, 7, "first", include_center=False)(xs, rows)
+        x = x + self.class_bias(classes, 2 * self.hidden, "first_classes")
         for block in range(self.num_blocks):
-            y = conv(self.hidden, 1, f"block_{block}_in")(jax.nn.relu(x), rows)
-            y = conv(self.hidden, 3, f"block_{block}")(jax.nn.relu(y), rows)
-            y = y + self._class_bias(classes, f"block_{block}_classes", self.hidden)
-            x = x + conv(2 * self.hidden, 1, f"block_{block}_out")(jax.nn.relu(y), rows)
-        x = conv(self.head, 1, "head")(jax.nn.relu(x), rows)
-        wide = at_least_float32(self.dtype)
-        outputs = MaskedConv(self.num_logits, (1, 1), groups=self.channels, dtype=wide, name="output")
-        return self.as_outputs(outputs(jax.nn.relu(x), rows))
-
-    def _class_bias(self, classes: jax.Array | None, name: str, features: int = 0) -> jax.Array:
-        if classes is None:
-            return jnp.zeros((), self.dtype)
-        bias = nn.Dense(features or 2 * self.hidden, use_bias=False, dtype=self.dtype, name=name)(classes)
-        return bias[:, None, None]
+            y = self.masked(self.hidden, 1, f"block_{block}_in")(jax.nn.relu(x), rows)
+            y = self.masked(self.hidden, 3, f"block_{block}")(jax.nn.relu(y), rows)
+            y = y + self.class_bias(classes, self.hidden, f"block_{block}_classes")
+            x = x + self.masked(2 * self.hidden, 1, f"block_{block}_out")(jax.nn.relu(y), rows)
+        return self.outputs_of(x, rows)

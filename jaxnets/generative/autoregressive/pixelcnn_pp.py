@@ -64,8 +64,8 @@ class PixelCNNPlusPlus(PixelModel):
             raise ValueError(f"`image_shape` must have 1 or 3 channels, got {tuple(self.image_shape)}")
         check_integer("num_mixtures", self.num_mixtures)
         check_probability("dropout", self.dropout)
-        down = lambda x, name, **options: self._down_conv(x, rows, name, **options)
-        down_right = lambda x, name, **options: self._down_right_conv(x, rows, name, **options)
+        # Over the row of a pixel and the one above: centered at the pixel, or ending at it.
+        down, down_right = self._conv(rows, 3), self._conv(rows, 2)
 
         def block(x, extra, conv, name):
             return self._block(x, extra, conv, name, classes, train)
@@ -105,19 +105,14 @@ class PixelCNNPlusPlus(PixelModel):
     def draw(self, key: Key[Array, ""], outputs: Float[Array, " P"]) -> Float[Array, " C"]:
         return sample_discretized_logistic_mixture(key, outputs, self.channels, self.num_levels)
 
-    def _down_conv(self, x, rows: Rows, name: str, features: int = 0, stride: int = 1, init_scale: float = 1.0):
-        """A 2 x 3 convolution over the row of a pixel and the one above."""
-        layer = WeightNormConv(
-            features or self.hidden, (2, 3), 1, 1, stride, init_scale=init_scale, dtype=self.dtype, name=name
-        )
-        return layer(rows.extend(x, 1))
+    def _conv(self, rows: Rows, width: int) -> Any:
+        """Returns a function that applies a new 2 x ``width`` convolution, 3 or 2, with one column to the left."""
 
-    def _down_right_conv(self, x, rows: Rows, name: str, features: int = 0, stride: int = 1, init_scale: float = 1.0):
-        """A 2 x 2 convolution over a pixel, the one before it, and those above both."""
-        layer = WeightNormConv(
-            features or self.hidden, (2, 2), 1, 0, stride, init_scale=init_scale, dtype=self.dtype, name=name
-        )
-        return layer(rows.extend(x, 1))
+        def apply(x: jax.Array, name: str, features: int = self.hidden, **options: Any) -> jax.Array:
+            layer = WeightNormConv(features, (2, width), 1, width - 2, dtype=self.dtype, name=name, **options)
+            return layer(rows.extend(x, 1))
+
+        return apply
 
     def _block(self, x, extra: Any, conv: Any, name: str, classes: Any, train: bool):
         r"""A gated residual block, :math:`x + a \odot \sigma(b)`, with a shortcut ``extra``."""
@@ -126,10 +121,7 @@ class PixelCNNPlusPlus(PixelModel):
             y = y + WeightNormConv(self.hidden, dtype=self.dtype, name=f"{name}_shortcut")(concat_elu(extra))
         y = Dropout(self.dropout, deterministic=not train)(concat_elu(y))
         y = conv(y, f"{name}_out", features=2 * self.hidden, init_scale=0.1)
-        if classes is not None:
-            init = nn.initializers.normal(0.05)
-            bias = nn.Dense(2 * self.hidden, False, self.dtype, kernel_init=init, name=f"{name}_classes")(classes)
-            y = y + bias[:, None, None]
+        y = y + self.class_bias(classes, 2 * self.hidden, f"{name}_classes", kernel_init=nn.initializers.normal(0.05))
         a, b = jnp.split(y, 2, axis=-1)
         return x + a * jax.nn.sigmoid(b)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -48,12 +49,16 @@ class WeightNormConv(nn.Module):
         x = x.astype(self.dtype)
         convolve = lambda x: convolve_rows(x, kernel, self.left, self.right, self.stride)
         y = double_size(x, kernel) if self.transposed else convolve(x)
-        wide = y.astype(jnp.float32)
-        mean, variance = jnp.mean(wide, axis=(0, 1, 2)), jnp.var(wide, axis=(0, 1, 2))
-        first_scale = self.init_scale / jnp.sqrt(variance + MIN_VARIANCE)
-        scale = self.param("scale", lambda _: first_scale)
-        bias = self.param("bias", lambda _: -mean * first_scale)
+        scale = self.param("scale", lambda _: _standardizing(y, self.init_scale)[0])
+        bias = self.param("bias", lambda _: _standardizing(y, self.init_scale)[1])
         return y * scale.astype(self.dtype)[None, None, None] + bias.astype(self.dtype)[None, None, None]
+
+
+def _standardizing(y: jax.Array, std: float) -> tuple[Float[Array, " F"], Float[Array, " F"]]:
+    """Returns the scale and the bias, float32, with which features have the mean 0 and a standard deviation."""
+    wide = y.astype(jnp.float32)
+    scale = std / jnp.sqrt(jnp.var(wide, axis=(0, 1, 2)) + MIN_VARIANCE)
+    return scale, -jnp.mean(wide, axis=(0, 1, 2)) * scale
 
 
 def double_size(x: Float[Array, "B rows W C"], kernel: Float[Array, "2 w C F"]) -> Float[Array, "B more_rows more W F"]:

@@ -16,7 +16,7 @@ from jaxnets.tasks.gan import reports
 from jaxnets.tasks.gan.evaluation import MAX_POINTS, classifier_evaluator, modes_evaluator
 from jaxnets.tasks.gan.examples import from_images, to_images
 from jaxnets.tasks.gan.players import LOSSES, players
-from jaxnets.tasks.generative.codes import between, codes_of
+from jaxnets.tasks.generative.codes import requested_codes
 from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
 from jaxnets.tasks.generative.pixels import check_pixels
 from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_spec
@@ -103,9 +103,7 @@ def adversarial(
         return generate(variables, codes, labels_of(batch))
 
     def endpoint(variables, inputs):
-        codes = codes_of(inputs["key"], module.latent)
-        if "weight" in inputs:
-            codes = between(codes, codes_of(inputs["end_key"], module.latent), inputs["weight"])
+        codes = requested_codes(inputs, module.latent)
         labels = inputs.get("labels", labels_in_turn(len(codes), module.num_classes))
         examples = generate(variables, codes, labels)
         return examples if points else to_images(examples)

@@ -9,6 +9,8 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Unlabeled
+from jaxnets.generative import bits_per_dim
+from jaxnets.generative.autoregressive.levels import from_levels
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.masks import masked_mean
@@ -39,8 +41,9 @@ def autoregressive_images(
     equally frequent classes, beside ``class_log_likelihoods``, ``[B, K]``.
 
     Args:
-        model: A ``generative.PixelModel``: pixels in [-1, 1], ``[B, H, W, C]``, to the outputs of each pixel, with the
-            methods ``log_prob`` and ``sample`` and the attributes ``image_shape``, ``num_levels`` and ``num_classes``.
+        model: A model such as ``generative.PixelCNN``: pixels in [-1, 1], ``[B, H, W, C]``, to the outputs of each
+            pixel, with the methods ``log_prob`` and ``sample`` and the attributes ``image_shape``, ``num_levels`` and
+            ``num_classes``.
         spec: ``Classes`` for a model of classes, else any labels, which are not used.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         binarization: For two levels: ``"static"``: each image has the same bits in all steps and runs. ``"dynamic"``:
@@ -72,7 +75,7 @@ def autoregressive_images(
             found = targets_of(binarization, key, pixels)
         else:
             found = jnp.floor(pixels * (levels * 255 / 256) + 1e-3)  # of bytes, exactly
-        return (found * (2 / (levels - 1)) - 1).reshape(-1, *module.image_shape)
+        return from_levels(found, levels).reshape(-1, *module.image_shape)
 
     def labels_of(batch: Any) -> jax.Array | None:
         return batch["targets"] if num_classes else None
@@ -91,17 +94,18 @@ def autoregressive_images(
         first, second = jax.random.split(context.key)
         values = nats(variables, batch, first, train=True, rngs={"dropout": second})
         value = masked_mean(values, batch["mask"])
-        return value, Aux(metrics={"bits_per_dim": value / (numbers * math.log(2))})
+        return value, Aux(metrics={"bits_per_dim": bits_per_dim(-value, numbers, 1)})
 
     def measure(variables, batch, key, carry):
-        values = mean_over(nats(variables, batch, key), batch["mask"])
-        return {"loss": values, "bits_per_dim": values._replace(total=values.total / (numbers * math.log(2)))}, ()
+        values = nats(variables, batch, key)
+        metrics = {"loss": values, "bits_per_dim": bits_per_dim(-values, numbers, 1)}
+        return {name: mean_over(each, batch["mask"]) for name, each in metrics.items()}, ()
 
     @jax.jit
     def sample(variables, keys, labels):
         return (module.sample(variables, keys, labels) + 1) / 2
 
-    # The bits of an image to score are those of the most likely binarization, of intensities above one half.
+    # Scores are those of the most likely bits: intensities above one half.
     def score(variables, batch):
         inputs, key = batch["inputs"], jax.random.key(0)
         if levels == 2:

@@ -14,7 +14,7 @@ from jaxnets.ops.checks import check_number
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import Arrays
 from jaxnets.tasks.generative import pictures
-from jaxnets.tasks.generative.codes import between, codes_of
+from jaxnets.tasks.generative.codes import codes_of, requested_codes
 from jaxnets.tasks.generative.pixels import check_pixels, to_pixels
 from jaxnets.tasks.models import Model, check_members, check_spec, complete
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
@@ -44,8 +44,8 @@ def flow(
     The endpoint ``predict`` returns the log-likelihood of each example, ``encode`` its code.
 
     Args:
-        model: A ``generative.FlowModel``: examples ``[B, ...]`` to log-likelihoods ``[B]``, with the methods ``encode``
-            and ``decode`` and the attributes ``example_shape`` and ``latent``.
+        model: A model such as ``generative.Glow``: examples ``[B, ...]`` to log-likelihoods ``[B]``, with the methods
+            ``encode`` and ``decode`` and the attributes ``example_shape`` and ``latent``.
         spec: Spec of the labels, if there are any. Classes show how images of a class become those of the next one.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         temperature: Standard deviation of the codes of samples in reports.
@@ -109,9 +109,7 @@ def flow(
     pixels = lambda variables, codes: jnp.clip(decode(variables, codes) + 0.5, 0, 1).reshape(len(codes), -1)
 
     def generate(variables, inputs):
-        codes = codes_of(inputs["key"], module.latent)
-        if "weight" in inputs:
-            codes = between(codes, codes_of(inputs["end_key"], module.latent), inputs["weight"])
+        codes = requested_codes(inputs, module.latent)
         return pixels(variables, codes) if of_images else decode(variables, codes)
 
     def present(outputs):

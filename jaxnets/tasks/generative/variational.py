@@ -23,6 +23,7 @@ from jaxnets.ops.checks import check_choice, check_integer, check_number
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports.code_figures import code_map
 from jaxnets.tasks.generative import pictures
+from jaxnets.tasks.generative.codes import codes_of
 from jaxnets.tasks.generative.likelihood import estimate_log_likelihood
 from jaxnets.tasks.generative.pixels import (
     BINARIZATIONS,
@@ -165,19 +166,19 @@ def variational(
         evaluators["nll"] = ScheduledEvaluator(means(measure_nll), every=0)
 
     intensities = jax.jit(lambda variables, codes: jax.nn.sigmoid(decode(variables, codes)))
-    codes_of = jax.jit(lambda variables, inputs: encode(variables, flat_pixels(inputs))[0])
+    means_of = jax.jit(lambda variables, inputs: encode(variables, flat_pixels(inputs))[0])
 
     def generate(variables, keys):
-        return intensities(variables, jax.vmap(lambda key: jax.random.normal(key, (latent,), jnp.float32))(keys))
+        return intensities(variables, codes_of(keys, latent))
 
     def reconstruct(variables, inputs):
-        return intensities(variables, codes_of(variables, inputs))
+        return intensities(variables, means_of(variables, inputs))
 
     def draw(variables, splits, key):
         batches = splits["validation"]
         images, decode_codes = batches[0]["inputs"], lambda codes: intensities(variables, codes)
         shape = images.shape[1:]
-        codes, labels = pictures.encoded(lambda batch: codes_of(variables, batch["inputs"]), batches)
+        codes, labels = pictures.encoded(lambda batch: means_of(variables, batch["inputs"]), batches)
         return {
             "samples": pictures.image_grid(generate(variables, jax.random.split(key, NUM_SAMPLES)), shape),
             "reconstructions": pictures.side_by_side(flat_pixels(images), reconstruct(variables, images), shape=shape),
@@ -193,7 +194,7 @@ def variational(
         objective=("validation/loss", "min"),
         reports={"samples": draw},
         endpoints={
-            "predict": Endpoint(lambda variables, batch: codes_of(variables, batch["inputs"]), {"inputs": ("batch",)}),
+            "predict": Endpoint(lambda variables, batch: means_of(variables, batch["inputs"]), {"inputs": ("batch",)}),
             "reconstruct": Endpoint(
                 lambda variables, batch: reconstruct(variables, batch["inputs"]), {"inputs": ("batch",)}
             ),

@@ -50,7 +50,8 @@ def count(model: nn.Module, given: Any) -> list[ModuleCost]:
         names.extend(variables["params"])
         return variables
 
-    return _costs(names, jax.eval_shape(init, *inputs), model.apply, *inputs)
+    variables = jax.eval_shape(init, *inputs)
+    return _costs(names, variables["params"], jax.make_jaxpr(model.apply)(variables, *inputs).jaxpr)
 
 
 def count_task(task: Task, batch: Any) -> list[ModuleCost]:
@@ -63,24 +64,22 @@ def count_task(task: Task, batch: Any) -> list[ModuleCost]:
 
     def init(batch):
         variables = task.learner.variables(task.learner.init(jax.random.key(0), batch))
-        names.extend(name for name in variables["params"] if name not in names)
+        names.extend(variables["params"])
         return variables
 
-    variables = jax.eval_shape(init, batch)
-    whole = _costs(names, variables, lambda variables, batch: init(batch), batch)
+    traced, variables = jax.make_jaxpr(init, return_shape=True)(batch)
+    whole = _costs(names, variables["params"], traced.jaxpr)
     predict = task.endpoints.get("predict")
     if predict is None:
         return whole
     rows = {len(leaf) for leaf in jax.tree.leaves(batch)}
     example = jax.tree.map(lambda leaf: leaf[:1], batch) if len(rows) == 1 else batch
-    predicted = _costs(names, variables, predict.function, example)
+    predicted = _costs(names, variables["params"], jax.make_jaxpr(predict.function)(variables, example).jaxpr)
     used = {cost.name for cost in predicted if cost.flops}
     return predicted if used >= {cost.name for cost in whole if cost.flops} - {OTHER_NAME} else whole
 
 
-def _costs(names: list[str], variables: Any, function: Callable, *inputs: Any) -> list[ModuleCost]:
-    params = variables["params"]
-    jaxpr = jax.make_jaxpr(function)(variables, *inputs).jaxpr
+def _costs(names: list[str], params: Any, jaxpr: Any) -> list[ModuleCost]:
     operations = _by_module(_count_equations(jaxpr, _equation_flops), names)
     output_bytes = _by_module(_count_equations(jaxpr, _equation_bytes), names)
     sizes = {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params[name])) for name in names}

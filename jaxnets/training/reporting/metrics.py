@@ -143,7 +143,7 @@ def is_number(value: Any) -> bool:
 
 
 def training_metric(objective: str | None, names: Iterable[str]) -> str | None:
-    """Returns the training metric to show next to an objective: the same metric, a loss, the first one, or None."""
+    """Returns the training metric to show next to an objective: the same one, else a loss, else the first, or None."""
     training_metrics = [name for name in names if name.startswith(TRAINING)]
     same = TRAINING + (objective or "").partition("/")[2]
     losses = [name for name in training_metrics if name.endswith("loss")]
