@@ -34,8 +34,11 @@ def transposed_convolve(
     axes = ("NHWC", "HWIO", "NHWC")
     y = convolve(x, kernels, (1, 1), [(1, 1), (1, 1)], rhs_dilation=(1, 1), dimension_numbers=axes)
     y = y.reshape(batch, height + 1, width + 1, 2, 2, features)
+    # Columns are joined before rows: on an explicit mesh, JAX joins one pair of axes per reshape.
     rows = [
-        jnp.stack([y[:, a : a + height, b : b + width, a, b] for b in (0, 1)], axis=3)  # [B, H, W, 2, F]
+        jnp.stack([y[:, a : a + height, b : b + width, a, b] for b in (0, 1)], axis=3).reshape(
+            batch, height, 2 * width, features
+        )
         for a in (0, 1)
     ]
     return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, features)

@@ -115,7 +115,7 @@ def test_binary_files(tmp_path):
         file = tmp_path / "files" / ("text" if i % 2 else "binary") / str(i)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(random.integers(0, 128 if i % 2 else 256, 10 * (i // 2), np.uint8).tobytes())
-    flags = {"data.path": tmp_path / "files", "data.length": 32, "data.batch_size": 16, "train.steps": 40}
+    flags = {"data.path": tmp_path / "files", "data.length": 32, "data.batch_size": 16, "train.steps": 120}
     run = trained(tmp_path / "run", "text_classification:bytes", {**flags, "model.hidden_size": 8})
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "a.exe").write_bytes(bytes(range(200, 255)))
