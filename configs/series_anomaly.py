@@ -2,7 +2,7 @@
 
     python -m jaxnets.train --config=series_anomaly --config.data.path=ECG5000_TRAIN.tsv --config.data.normal=1
     python -m jaxnets.train --config=series_anomaly:pca --config.data.path=ECG5000_TRAIN.tsv --config.data.normal=1
-    python -m jaxnets.evaluate --workdir=runs/series_anomaly --split=validation,test
+    python -m jaxnets.evaluate --workdir=runs/series_anomaly --split=test
 
 The default is trained on the normal class of a UCR data set. The variants ``pca``, the projection onto principal
 components, and ``neighbor``, the nearest training series, are baselines in closed form. The threshold of ``f1`` and

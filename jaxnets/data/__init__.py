@@ -11,6 +11,9 @@ from jaxnets.data.formats.text_files import read, standard_library
 from jaxnets.data.formats.word_questions import read_analogies, read_similarities
 from jaxnets.data.new_files.rows import read_inputs, read_labeled
 from jaxnets.data.preprocessing import preprocess
+from jaxnets.data.sources.anomalies.images import image_anomalies
+from jaxnets.data.sources.anomalies.rows import table_anomalies
+from jaxnets.data.sources.anomalies.series import series_anomalies
 from jaxnets.data.sources.batches import in_order, shuffled
 from jaxnets.data.sources.image_arrays import image_arrays, jpeg_images
 from jaxnets.data.sources.labeled_images import images
@@ -31,7 +34,6 @@ from jaxnets.data.sources.problems.sets import (
 from jaxnets.data.sources.problems.solids import solids
 from jaxnets.data.sources.problems.splice_sites import splice_sites
 from jaxnets.data.sources.sequences import once, streams, windows
-from jaxnets.data.sources.series.anomalies import series_anomalies
 from jaxnets.data.sources.series.forecasting import forecasting
 from jaxnets.data.sources.series.labeled_steps import labeled_steps
 from jaxnets.data.sources.table import breast_cancer, table
@@ -75,6 +77,7 @@ __all__ = [
     "gaussian_mixtures",
     "gaussian_ring",
     "idx",
+    "image_anomalies",
     "image_arrays",
     "images",
     "in_order",
@@ -112,6 +115,7 @@ __all__ = [
     "standard_library",
     "streams",
     "table",
+    "table_anomalies",
     "tagged_sentences",
     "temporal_order",
     "text",

@@ -9,6 +9,7 @@ from jaxnets.generative.adversarial.losses import (
 )
 from jaxnets.generative.adversarial.minibatch import minibatch_closeness, minibatch_std, pack_examples
 from jaxnets.generative.autoregressive.causal import causal_mask
+from jaxnets.generative.autoregressive.code_length import code_length
 from jaxnets.generative.autoregressive.gated_pixelcnn import GatedPixelCNN
 from jaxnets.generative.autoregressive.logistic_mixture import (
     discretized_logistic_mixture_log_prob,
@@ -104,6 +105,7 @@ __all__ = [
     "causal_mask",
     "chain",
     "checkerboard",
+    "code_length",
     "coupling",
     "dequantize",
     "discretized_logistic_mixture_log_prob",

@@ -145,7 +145,7 @@ def auroc(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -
         score: ``(variables, batch) -> (scores, targets, mask)``, each ``[B]``. A higher score means that the target 1
             (or True) is more likely. The mask is False at padding.
     """
-    return from_all_scores(score, lambda scores, targets: {"auroc": _auroc(scores, targets)})
+    return from_all_scores(score, lambda scores, targets: {"auroc": auroc_of(scores, targets)})
 
 
 def multilabel(score: Callable[[Any, Any], tuple[jax.Array, jax.Array, jax.Array]]) -> Evaluator:
@@ -176,7 +176,8 @@ def _multilabel(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return {"macro_f1": float(np.mean(f1)), "mean_average_precision": float(np.mean(precisions))}
 
 
-def _auroc(scores: np.ndarray, targets: np.ndarray) -> float:
+def auroc_of(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Returns the area under the ROC curve; NaN if there is one class only, or a score is not finite."""
     extras.require(__name__, "train")
     from sklearn.metrics import roc_auc_score  # the import takes a second
 

@@ -4,6 +4,9 @@ from jaxnets.ops.host import extras
 
 extras.require(__name__, "train")
 
+from jaxnets.tasks.anomalies.anomaly_detection import anomaly_detection
+from jaxnets.tasks.anomalies.likelihood_detection import likelihood_detection
+from jaxnets.tasks.anomalies.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.gan.adversarial import adversarial
@@ -15,11 +18,9 @@ from jaxnets.tasks.generative.vector_quantized import vector_quantized
 from jaxnets.tasks.image_classification import image_classification
 from jaxnets.tasks.language_model import language_model, step_function
 from jaxnets.tasks.models import TrainedModel, check_spec, complete
-from jaxnets.tasks.series.anomaly_detection import anomaly_detection
 from jaxnets.tasks.series.autoregressive_forecasting import autoregressive_forecasting
 from jaxnets.tasks.series.forecasting import forecasting
 from jaxnets.tasks.series.ridge_forecasting import ridge_forecasting
-from jaxnets.tasks.series.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.supervised import classification, multilabel_classification, regression
 from jaxnets.tasks.task import Endpoint, Items, Stream, Task
 from jaxnets.tasks.text.embeddings import with_embeddings
@@ -48,6 +49,7 @@ __all__ = [
     "forecasting",
     "image_classification",
     "language_model",
+    "likelihood_detection",
     "multilabel_classification",
     "regression",
     "ridge_forecasting",

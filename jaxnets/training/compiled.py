@@ -157,7 +157,10 @@ def evaluate_run(task: Task, variables: Any, dataset: Dataset, split: str, seed:
 def evaluate_splits(
     task: Task, variables: Any, dataset: Dataset, splits: Sequence[str], names: Sequence[str], seed: int
 ) -> dict[str, dict[str, float]]:
-    """Computes metrics on the first device, once for each split, which is used instead of ``validation``.
+    """Computes metrics on the first device, once for each split.
+
+    The split is used instead of ``validation`` by evaluators that do not name it. One that names it receives all of its
+    splits, such as the validation split for a threshold; its metrics of another requested split are listed there.
 
     Args:
         task: The task with its evaluators.
@@ -178,11 +181,14 @@ def evaluate_splits(
     compiled = {name: compile_evaluator(task.evaluators[name].evaluator, mesh) for name in names}
     metrics = {}
     for split in splits:
-        replaced = {
-            name: tuple(split if default == "validation" else default for default in task.evaluators[name].splits)
-            for name in names
-        }
-        metrics[split] = evaluate(compiled, variables, batches, seed, replaced)
+        used = {}
+        for name in names:
+            of_task = task.evaluators[name].splits
+            replaced = tuple(split if default == "validation" else default for default in of_task)
+            used[name] = of_task if split in of_task else replaced
+        found = evaluate(compiled, variables, batches, seed, used)
+        others = tuple(f"{other}/" for other in splits if other != split)
+        metrics[split] = {name: value for name, value in found.items() if not name.startswith(others)}
     return metrics
 
 

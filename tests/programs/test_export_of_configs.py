@@ -12,7 +12,7 @@ from shipped_configs import small_data
 from sklearn.datasets import load_digits
 
 from jaxnets import exported, tasks
-from jaxnets.data import Dataset, Horizon, LabeledSteps, breast_cancer
+from jaxnets.data import Dataset, Horizon, LabeledSteps, breast_cancer, table_anomalies
 from jaxnets.data.sources.pairs import START
 from jaxnets.training import build, config, restore, rundir
 from jaxnets.training.compiled import evaluate_run
@@ -92,7 +92,16 @@ def check_metrics(run: restore.Run, dataset: Dataset, logits: jax.Array, toleran
 
 
 # Outputs that are codes and scores.
-OTHER_OUTPUTS = ("autoencoder", "flow_table", "glow", "pixelcnn", "series_anomaly", "vae")
+OTHER_OUTPUTS = (
+    "anomaly_image",
+    "anomaly_table",
+    "autoencoder",
+    "flow_table",
+    "glow",
+    "pixelcnn",
+    "series_anomaly",
+    "vae",
+)
 # One config of each kind of model and data; all others are long tests.
 KINDS = ("char_lm", "decoder_lm", "translation", "digits", "images", "table", "clustering", "odd_one_out", "vae")
 marked = [pytest.param(n, marks=pytest.mark.slow if n in KINDS else pytest.mark.long) for n in config.shipped()]
@@ -128,8 +137,9 @@ def test_shipped_config_can_be_exported(tmp_path, data_files, name):
             check_metrics(run, dataset, model(inputs), tolerance["atol"])
     if run.config.data.name in ("data.odd_one_out", "data.prevalence"):  # raw digits are integers from 0 to 16
         calls.append(({**whole, "inputs": np.round(16 * whole["inputs"]).astype(int)}, whole))
-    if run.config.data.name == "data.breast_cancer":  # files hold raw features
-        raw = breast_cancer(standardize=False).splits["validation"][0]["inputs"]
+    if run.config.data.name in ("data.breast_cancer", "data.table_anomalies"):  # files hold raw features
+        source = breast_cancer if run.config.data.name == "data.breast_cancer" else table_anomalies
+        raw = source(standardize=False).splits["validation"][0]["inputs"]
         calls = [({"inputs": raw[: len(of_batch["inputs"])]}, of_batch) for _, of_batch in calls]
     if isinstance(run.spec, Horizon | LabeledSteps):
         known = run.spec.statistics

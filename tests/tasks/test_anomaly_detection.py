@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from task_parts import detected
 
 from jaxnets import data, learning, recurrent, series, tasks
-from jaxnets.tasks.series.anomaly_detection import CODE_RIDGE
+from jaxnets.tasks.anomalies.anomaly_detection import CODE_RIDGE
 
 RANDOM = np.random.default_rng(0)
 
@@ -80,6 +80,7 @@ def test_anomalies_are_found_and_metrics_equal_sklearn(path):
         "test/base_rate": 1 / 3,
         "test/auroc": roc_auc_score(targets, scores),
         "test/auprc": average_precision_score(targets, scores),
+        "test/fpr_at_95_tpr": np.mean(scores[targets == 0] >= np.sort(scores[targets == 1])[2]),  # of 40 anomalies
         "test/f1": f1_score(targets, predicted),
         "test/accuracy": np.mean(predicted == targets),
     }

@@ -10,7 +10,7 @@ from task_parts import detected
 
 from jaxnets import data, learning, series, tasks
 from jaxnets.series.anomalies.moments import RIDGE
-from jaxnets.tasks.series.step_anomaly_detection import MOMENTS
+from jaxnets.tasks.anomalies.step_anomaly_detection import MOMENTS
 
 CONTEXT, STEPS = 16, 24
 RANDOM = np.random.default_rng(0)

@@ -37,7 +37,14 @@ def test_shipped_config_is_built(name):
         model = tasks.complete(build.model(settings.model), data.Classes(tuple("0123456789")))
         sizes = {getattr(model, field, 0) for field in ("vocab_size", "num_classes", "num_outputs")} - {0}
         stem = name.partition(":")[0]
-        of_inputs = stem in ("autoencoder", "flow_table", "glow", "series_anomaly", "vae")  # models of their inputs
+        of_inputs = stem in (
+            "anomaly_table",
+            "autoencoder",
+            "flow_table",
+            "glow",
+            "series_anomaly",
+            "vae",
+        )  # models of their inputs
         assert sizes == (set() if of_inputs else {10})
     assert callable(names.resolve(settings.data.name))
     assert callable(names.resolve(build.task_name(settings)))
@@ -194,7 +201,7 @@ def test_invalid_dtype_is_rejected(dtype):
 
 def test_error_for_a_missing_config_names_the_nearest(tmp_path):
     with pytest.raises(
-        UsageError, match="no config char_ml; the nearest is char_lm; shipped configs: adding, autoencoder, "
+        UsageError, match="no config char_ml; the nearest is char_lm; shipped configs: adding, anomaly_image, "
     ):
         config.load("char_ml")
     (tmp_path / "broken.py").write_text("def get_config(:\n")

@@ -1,6 +1,6 @@
 """Tables of features and targets, from CSV and npz files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,9 @@ from jaxnets.ops.checks import check_choice, check_integer
 from jaxnets.ops.host.printable import printable
 
 MAX_CATEGORIES = 1000  # of a column
+
+# (number of rows, targets or None, names of the classes, fractions of the splits to sample) -> row indices by split
+Sample = Callable[[int, np.ndarray | None, tuple[str, ...], Mapping[str, float]], dict[str, np.ndarray]]
 
 
 class Raw(NamedTuple):
@@ -96,17 +99,38 @@ def table(
     fractions = {"validation": validation_fraction, "test": test_fraction}
     target_names = (target,) if isinstance(target, str) else tuple(target)
     target_names = tuple(name for name in target_names if name)
-    if is_npz(path):
-        if target_names or columns or categorical or split:
-            raise ValueError(
-                f"{printable(path)} must be CSV where `target`, `columns`, `categorical` or `split` is given, got npz"
-            )
-        raw = _from_npz(path, target_type, fractions, seed)
-    else:
-        raw = _from_csv(
-            read_table(path), target_names, target_type, tuple(columns), tuple(categorical), split, fractions, seed
+    sample = lambda count, targets, names, fractions: random_split(count, fractions, seed)
+    raw = read_raw(path, target_names, target_type, tuple(columns), tuple(categorical), split, fractions, sample)
+    return dataset_of(raw, target_type, printable(path), batch_size, standardize, seed)
+
+
+def read_raw(
+    path: str,
+    target: tuple[str, ...],
+    target_type: str,
+    columns: tuple[str, ...],
+    categorical: tuple[str, ...],
+    split: str,
+    fractions: Mapping[str, float],
+    sample: Sample,
+    all_categories: bool = False,
+) -> Raw:
+    """Reads a table from a CSV or an npz file.
+
+    Args:
+        path, target, target_type, columns, categorical, split: As in ``table``.
+        fractions: Fractions of all rows for the splits other than ``train`` that the file does not define.
+        sample: Samples these splits.
+        all_categories: Whether categories of all rows are known, and not only those of the training split.
+    """
+    if not is_npz(path):
+        table = read_table(path)
+        return _from_csv(table, target, target_type, columns, categorical, split, fractions, sample, all_categories)
+    if target or columns or categorical or split:
+        raise ValueError(
+            f"{printable(path)} must be CSV where `target`, `columns`, `categorical` or `split` is given, got npz"
         )
-    return _dataset(raw, target_type, printable(path), batch_size, standardize, seed)
+    return _from_npz(path, target_type, fractions, sample)
 
 
 @one_line_errors
@@ -119,19 +143,25 @@ def breast_cancer(batch_size: int = 64, standardize: bool = True, seed: int = 0)
     Raises:
         ValueError: If an argument is out of range.
     """
-    from sklearn.datasets import load_breast_cancer  # the import takes a second
-
     check_arguments(seed)
     check_integer("batch_size", batch_size, minimum=0)
+    raw = breast_cancer_rows(lambda y, names: random_split(len(y), {"validation": 0.15, "test": 0.15}, seed))
+    return dataset_of(raw, "classes", "breast cancer", batch_size, standardize, seed)
+
+
+def breast_cancer_rows(sample: Callable[[np.ndarray, tuple[str, ...]], dict[str, np.ndarray]]) -> Raw:
+    """Returns the table of tumors; ``sample`` maps targets and names of classes to the row indices of the splits."""
+    from sklearn.datasets import load_breast_cancer  # the import takes a second
+
     loaded = load_breast_cancer()
     columns = Columns(tuple(map(str, loaded.feature_names)), ((),) * loaded.data.shape[1])
-    rows = random_split(len(loaded.data), {"validation": 0.15, "test": 0.15}, seed)
-    raw = Raw(loaded.data, loaded.target, tuple(map(str, loaded.target_names)), columns, rows)
-    return _dataset(raw, "classes", "breast cancer", batch_size, standardize, seed)
+    names = tuple(map(str, loaded.target_names))
+    return Raw(loaded.data, loaded.target, names, columns, sample(loaded.target, names))
 
 
-def _dataset(raw: Raw, target_type: str, source: str, batch_size: int, standardize: bool, seed: int) -> Dataset:
-    inputs = _fitted(raw, standardize)
+def dataset_of(raw: Raw, target_type: str, source: str, batch_size: int, standardize: bool, seed: int) -> Dataset:
+    """Returns the dataset of a table, with the statistics of its training rows."""
+    inputs = fitted_columns(raw, standardize)
     examples = {
         name: Examples(
             standardized_features(raw.features[rows], inputs.statistics),
@@ -152,34 +182,34 @@ def _dataset(raw: Raw, target_type: str, source: str, batch_size: int, standardi
     )
 
 
-def _from_npz(path: str, target_type: str, fractions: dict[str, float], seed: int) -> Raw:
+def _from_npz(path: str, target_type: str, fractions: Mapping[str, float], sample: Sample) -> Raw:
     members = member_names(path)
+    x = "X" if "X" in members and "x" not in members else "x"
     suffixes = ("_train", "_test") if "x_train" in members else ("",)
-    letters = "x" if target_type == "none" else "xy"
+    letters = x if target_type == "none" else x + "y"
     key = {"quantities": "quantities", "labels": "classes"}.get(target_type, "")
     keys = tuple(letter + suffix for suffix in suffixes for letter in letters)
     arrays = read_arrays(path, keys, ("columns", *([key] if key else ())))
-    xs = [table_array(path, arrays[f"x{suffix}"], f"x{suffix}") for suffix in suffixes]
+    xs = [table_array(path, arrays[x + suffix], x + suffix) for suffix in suffixes]
     ys = [arrays[f"y{suffix}"] for suffix in suffixes] if target_type != "none" else []
-    for suffix, x, y in zip(suffixes, xs, ys, strict=False):
-        if y.shape[:1] != x.shape[:1] or x.shape[1:] != xs[0].shape[1:] or y.shape[1:] != ys[0].shape[1:]:
+    for suffix, found, y in zip(suffixes, xs, ys, strict=False):
+        if y.shape[:1] != found.shape[:1] or found.shape[1:] != xs[0].shape[1:] or y.shape[1:] != ys[0].shape[1:]:
             raise ValueError(
-                f"{printable(path)}: x{suffix} must be [N, {xs[0].shape[1]}] and y{suffix} must have N rows, "
-                f"got {x.shape} and {y.shape}"
+                f"{printable(path)}: {x}{suffix} must be [N, {xs[0].shape[1]}] and y{suffix} must have N rows, "
+                f"got {found.shape} and {y.shape}"
             )
-    first = len(xs[0])
-    if len(suffixes) == 1:
-        rows = random_split(first, fractions, seed)
-    else:
-        sampled = random_split(first, {"validation": fractions["validation"]}, seed)
-        rows = {**sampled, "test": first + np.arange(len(xs[1]))}
+    first, target_names = len(xs[0]), names_of(path, arrays, key)
+    missing = fractions if len(suffixes) == 1 else {"validation": fractions["validation"]}
+    rows = sample(first, ys[0] if ys else None, target_names, missing)
+    if len(suffixes) == 2:
+        rows["test"] = first + np.arange(len(xs[1]))
     size = xs[0].shape[1]
     names = names_of(path, arrays, "columns") or tuple(f"x{i}" for i in range(size))
     if len(names) != size:
         raise ValueError(f"{printable(path)}: columns must be the names of {size} features, got {len(names)}")
     _check_splits(printable(path), rows)
     all_y = np.concatenate(ys) if ys else None
-    return Raw(np.concatenate(xs), all_y, names_of(path, arrays, key), Columns(names, ((),) * size), rows)
+    return Raw(np.concatenate(xs), all_y, target_names, Columns(names, ((),) * size), rows)
 
 
 def _from_csv(
@@ -189,8 +219,9 @@ def _from_csv(
     columns: tuple[str, ...],
     categorical: tuple[str, ...],
     split: str,
-    fractions: dict[str, float],
-    seed: int,
+    fractions: Mapping[str, float],
+    sample: Sample,
+    all_categories: bool,
 ) -> Raw:
     if len(target) == 1 and target[0] not in table.header:
         target = tuple(name.strip() for name in target[0].split(","))
@@ -213,15 +244,16 @@ def _from_csv(
     if split:
         max_texts[split] = MAX_CATEGORIES
     cells = read_cells(table, numeric, max_texts)
-    rows = _rows_by_split(table, cells, split) if split else {}
-    rows = rows or random_split(table.rows, fractions, seed)
-    if "validation" not in rows:
-        sampled = random_split(len(rows["train"]), {"validation": fractions["validation"]}, seed)
-        rows |= {name: rows["train"][sampled[name]] for name in ("validation", "train")}
-    _check_splits(table.path, rows)
-    categories = {name: _categories(cells.texts[name], rows["train"]) for name in columns if name not in numeric}
-    features = Columns(columns, tuple(categories.get(name, ()) for name in columns), target)
     y, names = targets_of(cells, target, target_type == "classes") if target else (None, ())
+    rows = _rows_by_split(table, cells, split) if split else sample(table.rows, y, names, fractions)
+    if "validation" not in rows:
+        train = rows["train"]
+        sampled = sample(len(train), None if y is None else y[train], names, {"validation": fractions["validation"]})
+        rows |= {name: train[sampled[name]] for name in ("validation", "train")}
+    _check_splits(table.path, rows)
+    known = np.arange(table.rows) if all_categories else rows["train"]
+    categories = {name: _categories(cells.texts[name], known) for name in columns if name not in numeric}
+    features = Columns(columns, tuple(categories.get(name, ()) for name in columns), target)
     return Raw(features_of(table, cells, features), y, names, features, rows)
 
 
@@ -260,7 +292,7 @@ def _check_splits(shown: str, rows: dict[str, np.ndarray]) -> None:
             )
 
 
-def _fitted(raw: Raw, standardize: bool) -> Columns:
+def fitted_columns(raw: Raw, standardize: bool) -> Columns:
     """Returns the columns with the statistics of the training split."""
     if not standardize:
         return raw.columns

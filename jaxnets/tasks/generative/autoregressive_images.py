@@ -12,12 +12,19 @@ from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative import bits_per_dim
 from jaxnets.generative.autoregressive.levels import from_levels
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
-from jaxnets.ops.checks import check_choice, check_integer
+from jaxnets.ops.checks import check_choice, check_integer, check_probability
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import ImageGrid, ImageStrip
 from jaxnets.tasks.generative import pictures
 from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
-from jaxnets.tasks.generative.pixels import BINARIZATIONS, check_model_inputs, check_pixels, flat_pixels, targets_of
+from jaxnets.tasks.generative.pixels import (
+    BINARIZATIONS,
+    check_model_inputs,
+    check_pixels,
+    flat_pixels,
+    levels_of,
+    targets_of,
+)
 from jaxnets.tasks.models import Model, call_factory, check_members, check_spec
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
@@ -26,7 +33,12 @@ EXTREMES = 16
 
 
 def autoregressive_images(
-    model: Model, spec: Classes | Unlabeled, make_learner: MakeLearner, *, binarization: str = "static"
+    model: Model,
+    spec: Classes | Unlabeled,
+    make_learner: MakeLearner,
+    *,
+    binarization: str = "static",
+    mutation: float = 0.0,
 ) -> Task:
     r"""Returns the task of a ``generative.PixelCNN``, ``GatedPixelCNN`` or ``PixelCNNPlusPlus`` on images.
 
@@ -48,12 +60,15 @@ def autoregressive_images(
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         binarization: For two levels: ``"static"``: each image has the same bits in all steps and runs. ``"dynamic"``:
             bits are sampled in each step. ``"none"`` for more levels.
+        mutation: Probability of each number of an image to be replaced by a random level in training, for the
+            background model of ``tasks.likelihood_detection`` (Ren et al. 2019, arXiv:1906.02845).
 
     Raises:
         ValueError: An argument is out of range, the model lacks a method, or ``Learner.init`` gets other images.
     """
     check_spec("tasks.autoregressive_images", spec, Classes, Unlabeled)
     check_choice("binarization", binarization, BINARIZATIONS)
+    check_probability("mutation", mutation)
     module: Any = model if isinstance(model, nn.Module) else call_factory(model, {})
     kind = "an autoregressive model of images, such as generative.PixelCNN"
     check_members("tasks.autoregressive_images", module, kind, "log_prob", "sample", "image_shape", "num_levels")
@@ -71,18 +86,23 @@ def autoregressive_images(
         pixels = flat_pixels(batch["inputs"])
         if "mask" in batch:
             pixels = jnp.where(batch["mask"][:, None], pixels, 0)
-        if levels == 2:
-            found = targets_of(binarization, key, pixels)
-        else:
-            found = jnp.floor(pixels * (levels * 255 / 256) + 1e-3)  # of bytes, exactly
+        found = targets_of(binarization, key, pixels) if levels == 2 else levels_of(pixels, levels).astype(jnp.float32)
         return from_levels(found, levels).reshape(-1, *module.image_shape)
 
     def labels_of(batch: Any) -> jax.Array | None:
         return batch["targets"] if num_classes else None
 
-    def nats(variables: Any, batch: Any, key: jax.Array, **options: Any) -> jax.Array:
+    def mutated(xs: jax.Array, key: jax.Array) -> jax.Array:
+        first, second = jax.random.split(key)
+        drawn = jax.random.randint(first, xs.shape, 0, levels, jnp.int32).astype(xs.dtype)
+        return jnp.where(jax.random.bernoulli(second, mutation, xs.shape), from_levels(drawn, levels), xs)
+
+    def nats(variables: Any, batch: Any, key: jax.Array, train: bool = False, **options: Any) -> jax.Array:
         """Returns the negative log-likelihood of each image, ``[B]``."""
         xs = quantized(batch, key)
+        if train:
+            options["train"] = True
+            xs = mutated(xs, jax.random.fold_in(key, 1)) if mutation else xs
         return -module.log_prob(module.apply(variables, xs, labels_of(batch), **options), xs)
 
     def init(key, batch):

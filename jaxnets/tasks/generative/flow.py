@@ -28,6 +28,7 @@ def flow(
     spec: Classes | Quantities | Unlabeled,
     make_learner: MakeLearner,
     *,
+    noise: float = 0.0,
     temperature: float = 0.7,
 ) -> Task:
     r"""Returns the task of a normalizing flow, such as ``generative.Glow`` or ``SplineFlow``.
@@ -48,12 +49,15 @@ def flow(
             ``encode`` and ``decode`` and the attributes ``example_shape`` and ``latent``.
         spec: Spec of the labels, if there are any. Classes show how images of a class become those of the next one.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
+        noise: Standard deviation of normal noise that is added to rows in training. It smooths the density, so that few
+            rows are not memorized.
         temperature: Standard deviation of the codes of samples in reports.
 
     Raises:
         ValueError: An argument is out of range, the model lacks a method, or ``Learner.init`` gets other examples.
     """
     check_spec("tasks.flow", spec, Classes, Quantities, Unlabeled)
+    check_number("noise", noise)
     check_number("temperature", temperature)
     module: Any = complete(model, spec)
     check_members(
@@ -62,6 +66,8 @@ def flow(
     shape: tuple[int, ...] = module.example_shape
     of_images = len(shape) == 3
     numbers = math.prod(shape)
+    if noise and of_images:
+        raise ValueError(f"`noise` must be 0 for images, which get uniform noise, got {noise}")
 
     def examples(batch: Any, key: jax.Array | None = None) -> jax.Array:
         """Returns the examples of the model; without a key, intensities are the centers of their intervals."""
@@ -96,6 +102,9 @@ def flow(
         return module.init(key, examples(batch, key))
 
     def loss(variables, batch, context):
+        if noise:
+            rows = batch["inputs"]
+            batch = {**batch, "inputs": rows + noise * jax.random.normal(context.key, rows.shape, rows.dtype)}
         value = masked_mean(log_likelihoods(variables, batch, context.key), batch["mask"])
         return -value, Aux(metrics=in_bits(value))
 

@@ -24,6 +24,11 @@ def flat_pixels(images: Any) -> jax.Array:
     return to_pixels(images).reshape(len(images), -1)
 
 
+def levels_of(pixels: jax.Array, num_levels: int) -> jax.Array:
+    """Returns pixels in [0, 1] as integers 0 ... L - 1, of L equal intervals of the 256 intensities."""
+    return jnp.floor(pixels * (num_levels * 255 / 256) + 1e-3).astype(jnp.int32)  # of bytes, exactly
+
+
 def image_shape(size: int, shape: tuple[int, ...] = ()) -> tuple[int, ...] | None:
     """Returns the shape ``(H, W, C)`` of flat images: ``shape`` if it is one, else a gray or a color square, or None.
 

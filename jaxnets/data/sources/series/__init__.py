@@ -1,1 +1,1 @@
-"""Windows of series to forecast, and series with anomalies."""
+"""Windows of series to forecast, and series with labeled steps."""

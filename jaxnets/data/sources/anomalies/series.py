@@ -41,7 +41,7 @@ def series_anomalies(
     check_arguments(seed, validation_fraction)
     check_integer("batch_size", batch_size, minimum=0)
     arrays, _ = labeled_arrays(path, "classes")
-    labels = {part: _as_text(arrays[f"y_{part}"]) for part in ("train", "test")}
+    labels = {part: as_text(arrays[f"y_{part}"]) for part in ("train", "test")}
     is_normal = labels["train"] == str(normal)
     if not is_normal.any():
         known = ", ".join(printable(label, 40) for label in sorted(set(labels["train"]))[:10])
@@ -75,7 +75,7 @@ def series_anomalies(
     )
 
 
-def _as_text(labels: np.ndarray) -> np.ndarray:
+def as_text(labels: np.ndarray) -> np.ndarray:
     """Returns labels as text; numbers without a fraction as integers."""
     if labels.ndim != 1:
         raise ValueError(f"labels must be [N], got shape {labels.shape}")

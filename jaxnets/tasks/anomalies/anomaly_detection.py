@@ -1,11 +1,10 @@
-"""Detection of anomalous series by a model that reconstructs normal ones.
+"""Detection of anomalies by a model that reconstructs normal examples.
 
-A batch is a dict: ``inputs`` float32 ``[B, T, D]``; ``lengths`` int32 ``[B]`` if series are ragged; ``targets`` int32
-``[B]``, 1 for an anomaly; ``mask`` bool ``[B]``. The training and the validation split hold normal series only.
+A batch is a dict: ``inputs`` float32, series ``[B, T, D]`` or rows of features ``[B, D]``; ``lengths`` int32 ``[B]`` if
+series are ragged; ``targets`` int32 ``[B]``, 1 for an anomaly; ``mask`` bool ``[B]``. The training and the validation
+split hold normal examples only.
 """
 
-import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.targets import Classes
-from jaxnets.learning import Aux, Evaluator, MakeLearner, mean_over
-from jaxnets.learning.evaluators import ScheduledEvaluator, from_scores_of_splits, means
+from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_fraction, check_number
-from jaxnets.ops.host import extras
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.series import Moments, initial_moments, squared_mahalanobis, updated_moments
+from jaxnets.tasks.anomalies.baselines import baselines
+from jaxnets.tasks.anomalies.evaluation import detection
+from jaxnets.tasks.anomalies.reports import detection_reports
 from jaxnets.tasks.models import Model, check_spec, complete, learner_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
@@ -30,7 +30,6 @@ MOMENTS = "score_moments"  # the variable collection of the moments of codes and
 CODE_RIDGE = 0.01  # of the covariance of codes, which a few hundred series determine poorly
 DECAY = 0.95  # of the weight of the moments per update: the codes of early training are forgotten
 MIN_ERROR = 1e-12
-Metrics = Callable[[np.ndarray, np.ndarray, float], dict[str, float]]
 SHOWN = 3  # normal and anomalous series in a figure, each
 
 
@@ -40,31 +39,37 @@ def anomaly_detection(
     make_learner: MakeLearner,
     *,
     false_alarms: float = 0.05,
+    error_weight: float = 1.0,
     code_weight: float = 1.0,
     noise: float = 0.0,
 ) -> Task:
-    r"""Returns the task of a model that reconstructs series; the anomaly score tells how unusual a series is.
+    r"""Returns the task of a model that reconstructs examples; the anomaly score tells how unusual an example is.
 
-    The loss is the mean squared error of a series, e. If the model returns a code z of K numbers too, the score adds
+    The loss is the mean squared error of an example, e. If the model returns a code z of K numbers too, the score adds
     its squared Mahalanobis distance, because an anomaly may be reconstructed well from an unusual code:
 
     .. math::
-        e(x) = \frac{1}{T D} \sum_{t, d} (x_{td} - \hat x_{td})^2, \quad
-        s(x) = \frac{e(x)}{\bar e} + \frac{w}{K} (z - \mu)^\top \Sigma^{-1} (z - \mu)
+        e(x) = \frac{1}{N} \sum_i (x_i - \hat x_i)^2, \quad
+        s(x) = v \frac{e(x)}{\bar e} + \frac{w}{K} (z - \mu)^\top \Sigma^{-1} (z - \mu)
 
-    The mean error and the mean and the covariance of codes are running statistics of normal training series, stored
-    with the variables. Without a code, or with w = 0, the score is e.
+    The mean error and the mean and the covariance of codes are running statistics of normal training examples, stored
+    with the variables. Without a code, or with w = 0, the score is e. With v = 0, the code alone tells one class from
+    all others.
 
     Metrics of the test split: ``auroc``; ``auprc``, the average precision, whose value for random scores is the
-    ``base_rate``, the fraction of anomalies; and ``f1`` and ``accuracy`` at a threshold that is chosen without
-    anomalies: the quantile ``1 - false_alarms`` of the scores of the validation split.
+    ``base_rate``, the fraction of anomalies; ``fpr_at_95_tpr``, the fraction of normal examples above the threshold
+    that finds 95 % of the anomalies; ``f1`` and ``accuracy`` at a threshold that is chosen without anomalies, the
+    quantile ``1 - false_alarms`` of the scores of the validation split; and for examples of one size, the metrics of
+    three detectors of scikit-learn.
 
     Args:
-        model: ``(inputs [B, T, D], train=) -> [B, T, D]``, or a pair of this and the codes ``[B, K]``, with
-            ``lengths=`` for ragged series.
+        model: ``(inputs [B, ...], train=) -> [B, ...]``, or a pair of this and the codes ``[B, K]``, with ``lengths=``
+            for ragged series; or a model with the methods ``encode`` and ``decode``, such as
+            ``generative.Autoencoder``.
         spec: The classes ``normal`` and ``anomaly``.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
-        false_alarms: The fraction of normal series that may exceed the threshold.
+        false_alarms: The fraction of normal examples that may exceed the threshold.
+        error_weight: v.
         code_weight: w.
         noise: Standard deviation of normal noise that is added to the inputs in training, as in a denoising autoencoder
             (Vincent et al. 2008).
@@ -76,25 +81,31 @@ def anomaly_detection(
     if spec.size != 2:
         raise ValueError(f"the data of tasks.anomaly_detection must have 2 classes, got {spec.size}")
     check_fraction("false_alarms", false_alarms)
+    check_number("error_weight", error_weight)
     check_number("code_weight", code_weight)
+    if not error_weight and not code_weight:
+        raise ValueError("`error_weight` or `code_weight` must be positive, got 0 and 0")
     check_number("noise", noise)
-    network = complete(model, spec)
+    network: Any = complete(model, spec)
+    method = _encode_and_decode if hasattr(network, "encode") and hasattr(network, "decode") else None
 
-    def reconstruct(variables, batch, added=None, **options):
+    def reconstruct(variables, batch, added=None, train=False, **options):
         """Computes the reconstructions, the errors ``[B]`` and the codes ``[B, K]``, or None.
 
         The model sees the inputs with ``added``, an array of their shape.
         """
         inputs = batch["inputs"]
         lengths = {"lengths": batch["lengths"]} if "lengths" in batch else {}
-        found: Any = network.apply(variables, inputs if added is None else inputs + added, **lengths, **options)
+        if method is None:
+            options = {**lengths, "train": train, **options}
+        found: Any = network.apply(variables, inputs if added is None else inputs + added, method=method, **options)
         outputs, codes = found if isinstance(found, tuple) else (found, None)
-        squares = jnp.mean((inputs - outputs) ** 2, axis=-1)
+        squares = (inputs - outputs) ** 2
         if "lengths" not in batch:
-            return outputs, jnp.mean(squares, axis=-1), codes
+            return outputs, jnp.mean(squares, axis=tuple(range(1, squares.ndim))), codes
         valid = valid_steps(batch["lengths"], inputs.shape[1])
         count = jnp.maximum(batch["lengths"], 1).astype(squares.dtype)
-        return outputs, masked_sum(squares, valid, -1) / count, codes
+        return outputs, masked_sum(jnp.mean(squares, axis=-1), valid, -1) / count, codes
 
     def scored(variables, batch):
         outputs, errors, codes = reconstruct(variables, batch)
@@ -102,16 +113,19 @@ def anomaly_detection(
             return outputs, errors
         moments = {name: Moments(**each) for name, each in variables[MOMENTS].items()}
         distances = squared_mahalanobis(codes, moments["code"], CODE_RIDGE) / codes.shape[-1]
-        return outputs, errors / jnp.maximum(moments["error"].mean, MIN_ERROR) + code_weight * distances
+        relative = errors / jnp.maximum(moments["error"].mean, MIN_ERROR)
+        return outputs, error_weight * relative + code_weight * distances
 
     def scores(variables, batch):
         return scored(variables, batch)[1]
 
     def init(key, batch):
         rows = {"inputs": batch["inputs"][:1]}
-        variables = network.init(key, rows["inputs"])
+        variables = network.init(key, rows["inputs"], method=method)
         _, _, codes = jax.eval_shape(reconstruct, variables, rows)
         if codes is None:
+            if not error_weight:
+                raise ValueError("`error_weight` must be positive for a model without a code, got 0")
             return variables
         sizes = {"code": codes.shape[-1], "error": 1}
         return {**variables, MOMENTS: {name: initial_moments(size)._asdict() for name, size in sizes.items()}}
@@ -138,7 +152,16 @@ def anomaly_detection(
 
     drawn = jax.jit(scored)
 
+    compiled = jax.jit(scores)
+
     def draw(variables, splits, key):
+        reports = detection_reports(compiled, variables, splits, spec.names, false_alarms)
+        return {
+            **reports,
+            **(_reconstructions(variables, splits) if splits["validation"][0]["inputs"].ndim == 3 else {}),
+        }
+
+    def _reconstructions(variables, splits):
         shown: dict[int, list] = {0: [], 1: []}
         batches = splits["test" if "test" in splits else "validation"]
         for i in range(len(batches)):  # by index: an iterator would prefetch many batches
@@ -158,67 +181,20 @@ def anomaly_detection(
         evaluators={
             "metrics": ScheduledEvaluator(means(measure)),
             "detection": ScheduledEvaluator(detection(score, false_alarms), ("validation", "test"), every=0),
+            "baselines": ScheduledEvaluator(baselines(), ("train", "test"), every=0),
         },
         objective=("validation/loss", "min"),
         reports={"figures": draw},
         endpoints={"predict": Endpoint(predict, dict(INPUTS))},
-        items=Items(lambda batch: len(batch["inputs"]), "series"),
+        items=Items(lambda batch: len(batch["inputs"]), "example"),
         units={"loss": "mean squared error"},
         partition_rules=partition_rules_of(network),
     )
 
 
-def detection(score: Any, false_alarms: float, metrics: Metrics | None = None) -> Evaluator:
-    """Creates the evaluator of anomaly scores; the threshold is that of the validation split.
-
-    Args:
-        score: ``(variables, batch) -> (scores, targets, mask)`` as in ``learning.evaluators``. Targets, or their first
-            column, are 1 for an anomaly.
-        false_alarms: The fraction of the normal scores of the validation split above the threshold.
-        metrics: ``(scores, targets, threshold) -> {name: value}``; None: ``detection_metrics``.
-    """
-    measure = metrics or detection_metrics
-
-    def compute(splits):
-        threshold = math.nan
-        if "validation" in splits:
-            scores, targets = splits["validation"]
-            threshold = threshold_of(scores[targets.reshape(len(targets), -1)[:, 0] == 0], false_alarms)
-        return {
-            f"{split}/{name}": value
-            for split, (scores, targets) in splits.items()
-            if split != "validation"
-            for name, value in measure(scores, targets, threshold).items()
-        }
-
-    return from_scores_of_splits(score, compute)
-
-
-def threshold_of(scores: np.ndarray, false_alarms: float) -> float:
-    """Returns the quantile ``1 - false_alarms`` of normal scores; NaN if there is none."""
-    return float(np.quantile(scores, 1 - false_alarms)) if len(scores) else math.nan
-
-
-def detection_metrics(scores: np.ndarray, targets: np.ndarray, threshold: float) -> dict[str, float]:
-    """Computes ``auroc``, ``auprc``, ``base_rate``, and ``f1`` and ``accuracy`` at a threshold.
-
-    Args:
-        scores: ``[N]``, higher for anomalies.
-        targets: ``[N]``, 1 for an anomaly.
-        threshold: Scores above it are reported as anomalies. NaN: no ``f1`` and ``accuracy``.
-    """
-    extras.require(__name__, "train")
-    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score  # the import takes a second
-
-    metrics = {"base_rate": float(np.mean(targets))}
-    if len(np.unique(targets)) == 2 and np.isfinite(scores).all():
-        metrics["auroc"] = float(roc_auc_score(targets, scores.astype(np.float64)))
-        metrics["auprc"] = float(average_precision_score(targets, scores.astype(np.float64)))
-    if not math.isnan(threshold):
-        predicted = scores > threshold
-        metrics["f1"] = float(f1_score(targets, predicted, zero_division=0.0))
-        metrics["accuracy"] = float(np.mean(predicted == targets))
-    return metrics
+def _encode_and_decode(module: Any, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    codes = module.encode(xs)
+    return module.decode(codes), codes
 
 
 def _figure(shown: dict[int, list[tuple[np.ndarray, np.ndarray, float]]], names: tuple[str, ...]) -> "Figure":

@@ -27,8 +27,8 @@ from jaxnets.series import (
     updated_moments,
     vus_pr,
 )
+from jaxnets.tasks.anomalies.evaluation import detection, detection_metrics, threshold_of
 from jaxnets.tasks.models import Model, check_spec, complete
-from jaxnets.tasks.series.anomaly_detection import detection, detection_metrics, threshold_of
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 MOMENTS = "error_moments"  # the variable collection of the mean and the covariance of errors
@@ -147,7 +147,7 @@ def step_anomaly_detection(
 def step_metrics(
     scores: np.ndarray, labels: np.ndarray, series: np.ndarray, threshold: float, max_buffer: int
 ) -> dict[str, float]:
-    """Computes ``vus_pr`` and the metrics of ``anomaly_detection.detection_metrics``.
+    """Computes ``vus_pr`` and the metrics of ``evaluation.detection_metrics``.
 
     Args:
         scores: ``[N]``, higher for anomalies, in time order, one series after the other.

@@ -1,0 +1,1 @@
+"""Normal examples to train on, and test examples with anomalies."""
