@@ -12,6 +12,7 @@ from jaxnets.tasks.clustering import clustering
 from jaxnets.tasks.gan.adversarial import adversarial
 from jaxnets.tasks.generative.autoencoding import autoencoding
 from jaxnets.tasks.generative.autoregressive_images import autoregressive_images
+from jaxnets.tasks.generative.code_prior import code_prior
 from jaxnets.tasks.generative.flow import flow
 from jaxnets.tasks.generative.variational import variational
 from jaxnets.tasks.generative.vector_quantized import vector_quantized
@@ -44,6 +45,7 @@ __all__ = [
     "choice",
     "classification",
     "clustering",
+    "code_prior",
     "complete",
     "flow",
     "forecasting",

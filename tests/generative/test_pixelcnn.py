@@ -23,6 +23,10 @@ MODELS = {
     "pixelcnn, levels": (generative.PixelCNN(num_blocks=1, **{**COLOR, "num_levels": 3}), (3, 3, 3)),
     "gated": (generative.GatedPixelCNN(num_layers=2, num_classes=3, **GRAY), (5, 5, 1)),
     "gated, color": (generative.GatedPixelCNN(num_layers=2, **COLOR), (3, 4, 3)),
+    "gated, embedded": (
+        generative.GatedPixelCNN((4, 3, 1), num_layers=2, num_levels=5, hidden=8, head=6, embed_dim=3),
+        (4, 3, 1),
+    ),
     "pixelcnn++": (generative.PixelCNNPlusPlus(**PLUS), (4, 8, 3)),
     "pixelcnn++, gray": (
         generative.PixelCNNPlusPlus(image_shape=(8, 4, 1), num_classes=3, num_levels=4, **PLUS),
@@ -62,6 +66,15 @@ def test_no_output_depends_on_later_pixels(name):
         assert not own[:, *np.triu_indices(3)].any() and own[:, *np.tril_indices(3, -1)].any()
     else:
         assert not dependent[np.diag_indices(height * width)].any()
+
+
+def test_embedded_levels_change_the_outputs_of_later_pixels_only():
+    model, variables, xs, _ = example("gated, embedded", 1)
+    outputs = lambda x: np.asarray(model.apply(variables, x)).reshape(12, -1)
+    for pixel in range(12):
+        changed = xs.at[0, pixel // 3, pixel % 3, 0].add(jnp.where(xs[0, pixel // 3, pixel % 3, 0] > 0, -0.5, 0.5))
+        differs = np.abs(outputs(changed) - outputs(xs)).max(axis=1) > 0
+        assert not differs[: pixel + 1].any() and (differs[pixel + 1 :].any() or pixel == 11)
 
 
 def sees(model, size):

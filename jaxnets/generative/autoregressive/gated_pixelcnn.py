@@ -8,6 +8,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 
 from jaxnets.generative.autoregressive.causal import Rows, convolve_rows
+from jaxnets.generative.autoregressive.levels import to_levels
 from jaxnets.generative.autoregressive.masked_conv import MaskedConv
 from jaxnets.generative.autoregressive.pixel_model import CategoricalPixelModel
 from jaxnets.ops.array_types import Array, Float
@@ -31,6 +32,8 @@ class GatedPixelCNN(CategoricalPixelModel):
         num_layers: Gated layers; the kernel of the first one is 7 x 7, those of the others 3 x 3.
         head: Features of the layer before the outputs, a multiple of C.
         num_classes: Classes of a conditional model; 0: no labels.
+        embed_dim: E, size of the embedding of each level, for levels without an order, such as the codes of
+            ``VQVAE``; 0: the network sees pixels as numbers.
         dtype: Compute dtype; outputs are at least float32.
     """
 
@@ -40,6 +43,7 @@ class GatedPixelCNN(CategoricalPixelModel):
     num_layers: int = 8
     head: int = 32
     num_classes: int = 0
+    embed_dim: int = 0
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -48,7 +52,12 @@ class GatedPixelCNN(CategoricalPixelModel):
     ) -> Float[Array, "B rows W ..."]:
         check_depth(num_layers=self.num_layers)
         check_integer("num_layers", self.num_layers)
+        check_integer("embed_dim", self.embed_dim, minimum=0)
         self.check_features(hidden=self.hidden, head=self.head)
+        if self.embed_dim:
+            levels = jnp.round(to_levels(xs, self.num_levels)).astype(jnp.int32)
+            embedded = nn.Embed(self.num_levels, self.embed_dim, dtype=self.dtype, name="embed")(levels)
+            xs = embedded.reshape(*xs.shape[:-1], -1)  # one group of features for each channel
         vertical = horizontal = xs
         for layer in range(self.num_layers):
             size = 3 if layer else 7
