@@ -3,10 +3,10 @@
     python -m jaxnets.train --config=anomaly_table
     python -m jaxnets.evaluate --workdir=runs/anomaly_table --split=test
 
-The default is a denoising autoencoder, trained on half of the benign tumors in scikit-learn. The score is the error of the
-reconstruction, plus the distance of the code from those of normal rows; in the variant ``one_class``, the distance alone.
-The variants ``likelihood``, a neural spline flow, and ``maf``, a masked autoregressive flow, score by the negative
-log-likelihood; ``typicality`` scores by its distance from the mean in training. For a table of your own:
+The default is a denoising autoencoder, trained on half of the benign tumors in scikit-learn. The score is the error of
+the reconstruction, plus the distance of the code from those of normal rows; in the variant ``one_class``, the distance
+alone. The variants ``likelihood``, a neural spline flow, and ``maf``, a masked autoregressive flow, score by the
+negative log-likelihood; ``typicality`` scores by its distance from the mean in training. For a table of your own:
 
     python -m jaxnets.train --config=anomaly_table --config.data.path=payments.csv --config.data.target=kind
         --config.data.normal=legitimate --config.model.features=12
