@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from task_parts import detected
 
-from jaxnets import data, learning, recurrent, series, tasks
+from jaxnets import data, generative, learning, recurrent, series, tasks
 from jaxnets.tasks.anomalies.anomaly_detection import CODE_RIDGE
 
 RANDOM = np.random.default_rng(0)
@@ -144,6 +144,43 @@ def test_padding_does_not_change_scores():
         np.testing.assert_allclose(score(variables, {**batch, "inputs": padded})["score"], [*alone, 0], rtol=1e-5)
 
 
+def test_rows_are_scored_by_error_and_code():
+    model, spec = generative.Autoencoder(5, latent=2, hidden_sizes=(4,)), data.Classes(("normal", "anomaly"))
+    make = lambda **options: tasks.anomaly_detection(model, spec, learning.Gradient(optax.sgd(0.0)), **options)
+    xs = np.float32(RANDOM.normal(size=(30, 5)))
+    batch = {"inputs": xs, "mask": np.ones(30, bool), "targets": np.zeros(30, np.int32)}
+    task = make(error_weight=0.5, code_weight=2.0)
+    state, _ = task.learner.update(task.learner.init(jax.random.key(0), batch), batch, jax.random.key(1), 0)
+    variables = task.learner.variables(state)
+    apply = lambda method: np.asarray(model.apply({"params": variables["params"]}, xs, method=method), np.float64)
+    errors, codes = np.mean((xs - apply(None)) ** 2, axis=1), apply("encode")
+    covariance = np.cov(codes.T, bias=True) + CODE_RIDGE * np.diag(np.var(codes, axis=0))
+    centered = codes - codes.mean(0)
+    distances = np.einsum("ni,ij,nj->n", centered, np.linalg.inv(covariance), centered) / 2
+    score = lambda task: task.endpoints["predict"].function(variables, {"inputs": xs})["score"]
+    np.testing.assert_allclose(score(task), 0.5 * errors / errors.mean() + 2 * distances, rtol=1e-3)
+    np.testing.assert_allclose(score(make(error_weight=0.0)), distances, rtol=1e-3)
+    with pytest.raises(ValueError, match="`features` of the model must be 6, those of a row, got 5"):
+        task.learner.init(jax.random.key(0), {"inputs": np.zeros((1, 6), np.float32)})
+
+
+def test_an_ensemble_is_the_mean_of_its_members():
+    model, spec = generative.Autoencoder(5, latent=2, hidden_sizes=(4,)), data.Classes(("normal", "anomaly"))
+    make = lambda **options: tasks.anomaly_detection(model, spec, learning.Gradient(optax.sgd(0.1)), **options)
+    xs = np.float32(RANDOM.normal(size=(30, 5)))
+    batch = {"inputs": xs, "mask": np.ones(30, bool), "targets": np.zeros(30, np.int32)}
+    task, single = make(ensemble_size=3), make()
+    state = task.learner.init(jax.random.key(0), batch)
+    for step in range(4):
+        state, _ = task.learner.update(state, batch, jax.random.key(step), step)
+    variables = task.learner.variables(state)
+    members = [jax.tree.map(lambda leaf, i=i: leaf[i], variables) for i in range(3)]
+    score = lambda task, of: np.asarray(task.endpoints["predict"].function(of, {"inputs": xs})["score"])
+    scores = [score(single, member) for member in members]
+    assert np.max(np.abs(scores[0] - scores[1])) > 1e-3
+    np.testing.assert_allclose(score(task, variables), np.mean(scores, axis=0), rtol=1e-5)
+
+
 def test_wrong_arguments():
     make_learner, model = learning.Gradient(optax.adam(1e-2)), series.RecurrentAutoencoder((4,))
     with pytest.raises(ValueError, match=r"must have 2 classes, got 3"):
@@ -152,6 +189,8 @@ def test_wrong_arguments():
         tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, false_alarms=1)
     with pytest.raises(ValueError, match="`code_weight` must be .* at least 0, got -1"):
         tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, code_weight=-1)
+    with pytest.raises(ValueError, match="`error_weight` or `code_weight` must be positive, got 0 and 0"):
+        tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, error_weight=0, code_weight=0)
     with pytest.raises(ValueError, match="`noise` must be .* at least 0, got nan"):
         tasks.anomaly_detection(model, data.Classes(("a", "b")), make_learner, noise=float("nan"))
     with pytest.raises(ValueError, match="`hidden_sizes` must be a sequence"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnets.data.targets import Classes
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
-from jaxnets.ops.checks import check_fraction, check_number
+from jaxnets.ops.checks import check_fraction, check_integer, check_number
 from jaxnets.ops.masks import masked_mean, masked_sum, valid_steps
 from jaxnets.series import Moments, initial_moments, squared_mahalanobis, updated_moments
 from jaxnets.tasks.anomalies.baselines import baselines
@@ -25,7 +25,7 @@ from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 if TYPE_CHECKING:  # matplotlib is imported on demand, since evaluation and export do not need it
     from matplotlib.figure import Figure
 
-INPUTS = {"inputs": ("batch", "length"), "lengths": ("batch",)}
+INPUTS: dict[str, tuple[str, ...]] = {"inputs": ("batch", "length"), "lengths": ("batch",)}
 MOMENTS = "score_moments"  # the variable collection of the moments of codes and errors
 CODE_RIDGE = 0.01  # of the covariance of codes, which a few hundred series determine poorly
 DECAY = 0.95  # of the weight of the moments per update: the codes of early training are forgotten
@@ -42,6 +42,7 @@ def anomaly_detection(
     error_weight: float = 1.0,
     code_weight: float = 1.0,
     noise: float = 0.0,
+    ensemble_size: int = 1,
 ) -> Task:
     r"""Returns the task of a model that reconstructs examples; the anomaly score tells how unusual an example is.
 
@@ -73,6 +74,8 @@ def anomaly_detection(
         code_weight: w.
         noise: Standard deviation of normal noise that is added to the inputs in training, as in a denoising autoencoder
             (Vincent et al. 2008).
+        ensemble_size: Number of models, trained side by side from different initial parameters and with different
+            noise. The reconstruction and the score are means over them.
 
     References:
         Yue and Qin, Reconstruction-Based Fault Identification Using a Combined Index, 2001.
@@ -86,6 +89,7 @@ def anomaly_detection(
     if not error_weight and not code_weight:
         raise ValueError("`error_weight` or `code_weight` must be positive, got 0 and 0")
     check_number("noise", noise)
+    check_integer("ensemble_size", ensemble_size)
     network: Any = complete(model, spec)
     method = _encode_and_decode if hasattr(network, "encode") and hasattr(network, "decode") else None
 
@@ -116,11 +120,29 @@ def anomaly_detection(
         relative = errors / jnp.maximum(moments["error"].mean, MIN_ERROR)
         return outputs, error_weight * relative + code_weight * distances
 
+    def over_members(function):
+        """Averages a function of the variables of one member over all members, whose variables are stacked."""
+        if ensemble_size == 1:
+            return function
+        members = jax.vmap(function, in_axes=(0, None))
+        return lambda *arguments: jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), members(*arguments))
+
+    outputs_and_scores = over_members(scored)
+    errors_of = over_members(lambda variables, batch: reconstruct(variables, batch)[1])
+
     def scores(variables, batch):
-        return scored(variables, batch)[1]
+        return outputs_and_scores(variables, batch)[1]
 
     def init(key, batch):
+        if ensemble_size == 1:
+            return init_member(key, batch)
+        return jax.vmap(init_member, in_axes=(0, None))(jax.random.split(key, ensemble_size), batch)
+
+    def init_member(key, batch):
         rows = {"inputs": batch["inputs"][:1]}
+        size = rows["inputs"].size
+        if method is not None and getattr(network, "features", size) != size:
+            raise ValueError(f"`features` of the model must be {size}, those of a row, got {network.features}")
         variables = network.init(key, rows["inputs"], method=method)
         _, _, codes = jax.eval_shape(reconstruct, variables, rows)
         if codes is None:
@@ -131,7 +153,14 @@ def anomaly_detection(
         return {**variables, MOMENTS: {name: initial_moments(size)._asdict() for name, size in sizes.items()}}
 
     def loss(variables, batch, context):
-        key, added = context.key, None
+        if ensemble_size == 1:
+            return loss_of_member(variables, batch, context.key)
+        keys = jax.random.split(context.key, ensemble_size)
+        values, aux = jax.vmap(loss_of_member, in_axes=(0, None, 0))(variables, batch, keys)
+        return jnp.mean(values), aux
+
+    def loss_of_member(variables, batch, key):
+        added = None
         if noise:
             added = noise * jax.random.normal(jax.random.fold_in(key, 1), batch["inputs"].shape, batch["inputs"].dtype)
         _, errors, codes = reconstruct(variables, batch, added, train=True, rngs={"dropout": key})
@@ -145,23 +174,19 @@ def anomaly_detection(
         return masked_mean(errors, batch["mask"]), Aux(updated=updated)
 
     def measure(variables, batch, key, carry):
-        return {"loss": mean_over(reconstruct(variables, batch)[1], batch["mask"])}, ()
+        return {"loss": mean_over(errors_of(variables, batch), batch["mask"])}, ()
 
     def predict(variables, batch):
         return {"score": scores(variables, batch)}
 
-    drawn = jax.jit(scored)
-
-    compiled = jax.jit(scores)
+    drawn, compiled = jax.jit(outputs_and_scores), jax.jit(scores)
 
     def draw(variables, splits, key):
         reports = detection_reports(compiled, variables, splits, spec.names, false_alarms)
-        return {
-            **reports,
-            **(_reconstructions(variables, splits) if splits["validation"][0]["inputs"].ndim == 3 else {}),
-        }
+        of_series = splits["validation"][0]["inputs"].ndim == 3
+        return {**reports, **(reconstructions(variables, splits) if of_series else {})}
 
-    def _reconstructions(variables, splits):
+    def reconstructions(variables, splits):
         shown: dict[int, list] = {0: [], 1: []}
         batches = splits["test" if "test" in splits else "validation"]
         for i in range(len(batches)):  # by index: an iterator would prefetch many batches
@@ -185,7 +210,7 @@ def anomaly_detection(
         },
         objective=("validation/loss", "min"),
         reports={"figures": draw},
-        endpoints={"predict": Endpoint(predict, dict(INPUTS))},
+        endpoints={"predict": Endpoint(predict, INPUTS if method is None else {"inputs": ("batch",)})},
         items=Items(lambda batch: len(batch["inputs"]), "example"),
         units={"loss": "mean squared error"},
         partition_rules=partition_rules_of(network),
