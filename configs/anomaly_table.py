@@ -17,7 +17,7 @@ training. For a table of your own:
 
 AUTOENCODER = {"name": "generative.Autoencoder", "features": 30, "latent": 8, "hidden_sizes": (64, 32)}
 SPLINES = {"name": "generative.SplineFlow", "features": 30, "num_layers": 4, "hidden_sizes": (64,)}
-RECONSTRUCTION = {"name": "tasks.anomaly_detection", "noise": 1.0, "ensemble_size": 8}
+RECONSTRUCTION = {"name": "tasks.anomaly_detection", "noise": 0.3, "ensemble_size": 8}
 LIKELIHOOD = {"name": "tasks.likelihood_detection", "density": {"factory": "tasks.flow", "noise": 0.3}}
 
 VARIANTS: dict[str, dict] = {
