@@ -83,13 +83,14 @@ def likelihood_detection(
 
     def with_mean_loss(init: Any, loss: Any) -> Any:
         def init_with_mean(key, batch):
-            return {**init(key, batch), MEAN: {"mean": jnp.zeros(()), "weight": jnp.zeros(())}}
+            return {**init(key, batch), MEAN: {name: jnp.zeros((), jnp.float32) for name in ("mean", "weight")}}
 
         def loss_with_mean(variables, batch, context):
             value, aux = loss(variables, batch, context)
             mean, weight = variables[MEAN]["mean"], variables[MEAN]["weight"]
             total = DECAY * weight + 1
-            moved = {"mean": mean + (jax.lax.stop_gradient(value) - mean) / total, "weight": total}
+            nats = jax.lax.stop_gradient(value).astype(jnp.float32)
+            moved = {"mean": mean + (nats - mean) / total, "weight": total}
             return value, aux._replace(updated={**aux.updated, MEAN: moved})
 
         return make_learner(init_with_mean, loss_with_mean)
