@@ -309,3 +309,13 @@ def test_wrong_arguments_are_errors():
         generative.bits_per_dim(jnp.zeros(2), 0)
     with pytest.raises(ValueError, match="`order` must be a permutation of 0 ... 2, got int64 of shape"):
         generative.permuting(np.array([0, 2, 2]))
+
+
+def test_squeezing_keeps_the_sharding_of_an_explicit_mesh():
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    images = jax.ShapeDtypeStruct((8, 4, 6, 4), jnp.float32, sharding=sharding)
+    for function, shape in ((generative.squeeze, (8, 2, 3, 16)), (generative.unsqueeze, (8, 8, 12, 1))):
+        y, gradient = jax.eval_shape(lambda x, f=function: (f(x), jax.vjp(f, x)[1](f(x))[0]), images)
+        assert (y.shape, y.sharding.spec[0]) == (shape, "batch")
+        assert (gradient.shape, gradient.sharding.spec[0]) == (images.shape, "batch")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxnets.data import statistics
 from jaxnets.data.checks import check_arguments, check_fraction, one_line_errors
 from jaxnets.data.dataset import Dataset, Examples
-from jaxnets.data.formats.csv_table import Cells, Table, Texts, place, read_cells, read_table
+from jaxnets.data.formats.csv_table import Cells, Table, place, read_cells, read_table
 from jaxnets.data.formats.features import check_columns, features_of, is_npz, table_array, targets_of
 from jaxnets.data.formats.npz import member_names, names_of, read_arrays
 from jaxnets.data.inputs import Columns
@@ -25,6 +25,16 @@ MAX_CATEGORIES = 1000  # of a column
 
 # (number of rows, targets or None, names of the classes, fractions of the splits to sample) -> row indices by split
 Sample = Callable[[int, np.ndarray | None, tuple[str, ...], Mapping[str, float]], dict[str, np.ndarray]]
+
+
+class Selection(NamedTuple):
+    """The columns of a table to use, as in ``table``."""
+
+    target: tuple[str, ...] = ()
+    target_type: str = "classes"
+    columns: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    split: str = ""
 
 
 class Raw(NamedTuple):
@@ -100,37 +110,30 @@ def table(
     target_names = (target,) if isinstance(target, str) else tuple(target)
     target_names = tuple(name for name in target_names if name)
     sample = lambda count, targets, names, fractions: random_split(count, fractions, seed)
-    raw = read_raw(path, target_names, target_type, tuple(columns), tuple(categorical), split, fractions, sample)
+    selection = Selection(target_names, target_type, tuple(columns), tuple(categorical), split)
+    raw = read_raw(path, selection, fractions, sample)
     return dataset_of(raw, target_type, printable(path), batch_size, standardize, seed)
 
 
 def read_raw(
-    path: str,
-    target: tuple[str, ...],
-    target_type: str,
-    columns: tuple[str, ...],
-    categorical: tuple[str, ...],
-    split: str,
-    fractions: Mapping[str, float],
-    sample: Sample,
-    all_categories: bool = False,
+    path: str, selection: Selection, fractions: Mapping[str, float], sample: Sample, all_categories: bool = False
 ) -> Raw:
     """Reads a table from a CSV or an npz file.
 
     Args:
-        path, target, target_type, columns, categorical, split: As in ``table``.
+        path: As in ``table``.
+        selection: The columns.
         fractions: Fractions of all rows for the splits other than ``train`` that the file does not define.
         sample: Samples these splits.
         all_categories: Whether categories of all rows are known, and not only those of the training split.
     """
     if not is_npz(path):
-        table = read_table(path)
-        return _from_csv(table, target, target_type, columns, categorical, split, fractions, sample, all_categories)
-    if target or columns or categorical or split:
+        return _from_csv(read_table(path), selection, fractions, sample, all_categories)
+    if selection != Selection(target_type=selection.target_type):
         raise ValueError(
             f"{printable(path)} must be CSV where `target`, `columns`, `categorical` or `split` is given, got npz"
         )
-    return _from_npz(path, target_type, fractions, sample)
+    return _from_npz(path, selection.target_type, fractions, sample)
 
 
 @one_line_errors
@@ -213,16 +216,9 @@ def _from_npz(path: str, target_type: str, fractions: Mapping[str, float], sampl
 
 
 def _from_csv(
-    table: Table,
-    target: tuple[str, ...],
-    target_type: str,
-    columns: tuple[str, ...],
-    categorical: tuple[str, ...],
-    split: str,
-    fractions: Mapping[str, float],
-    sample: Sample,
-    all_categories: bool,
+    table: Table, selection: Selection, fractions: Mapping[str, float], sample: Sample, all_categories: bool
 ) -> Raw:
+    target, target_type, columns, categorical, split = selection
     if len(target) == 1 and target[0] not in table.header:
         target = tuple(name.strip() for name in target[0].split(","))
     if target_type == "none" and target:
@@ -252,14 +248,10 @@ def _from_csv(
         rows |= {name: train[sampled[name]] for name in ("validation", "train")}
     _check_splits(table.path, rows)
     known = np.arange(table.rows) if all_categories else rows["train"]
-    categories = {name: _categories(cells.texts[name], known) for name in columns if name not in numeric}
+    of_texts = {name: cells.texts[name] for name in columns if name not in numeric}
+    categories = {n: tuple(text.known[c] for c in np.unique(text.codes[known])) for n, text in of_texts.items()}
     features = Columns(columns, tuple(categories.get(name, ()) for name in columns), target)
     return Raw(features_of(table, cells, features), y, names, features, rows)
-
-
-def _categories(column: Texts, rows: np.ndarray) -> tuple[str, ...]:
-    """Returns the sorted texts of a column in some rows."""
-    return tuple(column.known[code] for code in np.unique(column.codes[rows]))
 
 
 def _rows_by_split(table: Table, cells: Cells, split: str) -> dict[str, np.ndarray]:

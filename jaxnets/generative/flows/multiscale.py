@@ -1,15 +1,17 @@
 """Rearrangement of images, and the learned distribution of factored-out variables."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxnets.generative.flows.affine import scaling, shifting
 from jaxnets.generative.flows.bijector import Bijector, chain, without_volume_change
 from jaxnets.ops.array_types import Array, Float
 from jaxnets.ops.checks import check_depth, check_integer
+from jaxnets.ops.meshes import call_auto_sharded, spec_of
 
 
 def squeeze(images: Float[Array, "B H W C"]) -> Float[Array, "B rows columns F"]:
@@ -23,8 +25,12 @@ def squeeze(images: Float[Array, "B H W C"]) -> Float[Array, "B rows columns F"]
     if images.ndim != 4 or images.shape[1] % 2 or images.shape[2] % 2:
         raise ValueError(f"`images` must have the shape [B, H, W, C], H and W even, got {images.shape}")
     batch, height, width, channels = images.shape
-    blocks = images.reshape(batch, height // 2, 2, width // 2, 2, channels)
-    return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels)
+
+    def squeezed(images):
+        blocks = images.reshape(batch, height // 2, 2, width // 2, 2, channels)
+        return blocks.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels)
+
+    return _with_batch_sharding(squeezed, images)
 
 
 def unsqueeze(images: Float[Array, "B rows columns F"]) -> Float[Array, "B H W C"]:
@@ -36,8 +42,18 @@ def unsqueeze(images: Float[Array, "B rows columns F"]) -> Float[Array, "B H W C
     if images.ndim != 4 or images.shape[3] % 4:
         raise ValueError(f"`images` must have the shape [B, H, W, C], C a multiple of 4, got {images.shape}")
     batch, height, width, channels = images.shape
-    blocks = images.reshape(batch, height, width, channels // 4, 2, 2)
-    return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+
+    def unsqueezed(images):
+        blocks = images.reshape(batch, height, width, channels // 4, 2, 2)
+        return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+
+    return _with_batch_sharding(unsqueezed, images)
+
+
+def _with_batch_sharding(rearrange: Callable, images: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+    """Computes ``rearrange(images)``. On an explicit mesh, JAX does not infer the sharding of such a reshape."""
+    spec = PartitionSpec(spec_of(images)[0])
+    return call_auto_sharded(rearrange, lambda _: spec, images)
 
 
 def squeezing() -> Bijector:

@@ -14,9 +14,8 @@ from jaxnets.generative.autoregressive.levels import from_levels
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_choice, check_integer, check_probability
 from jaxnets.ops.masks import masked_mean
-from jaxnets.reports import ImageGrid, ImageStrip
 from jaxnets.tasks.generative import pictures
-from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
+from jaxnets.tasks.generative.labels import check_num_classes
 from jaxnets.tasks.generative.pixels import (
     BINARIZATIONS,
     check_model_inputs,
@@ -25,10 +24,10 @@ from jaxnets.tasks.generative.pixels import (
     levels_of,
     targets_of,
 )
+from jaxnets.tasks.generative.sampled_images import generate_endpoint, likelihoods_by_class, sample_reports
 from jaxnets.tasks.models import Model, call_factory, check_members, check_spec
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
-NUM_SAMPLES, STRIP = 32, 8  # in a report
 EXTREMES = 16
 
 
@@ -133,33 +132,21 @@ def autoregressive_images(
         if not num_classes:
             return {"log_likelihood": -nats(variables, {"inputs": inputs}, key)}
         of_class = lambda label: -nats(variables, {"inputs": inputs, "targets": jnp.full(len(inputs), label)}, key)
-        by_class = jax.lax.map(of_class, jnp.arange(num_classes, dtype=jnp.int32)).T
-        total = jax.nn.logsumexp(by_class, axis=1) - math.log(num_classes)
+        total, by_class = likelihoods_by_class(of_class, num_classes)
         return {"log_likelihood": total, "class_log_likelihoods": by_class}
 
     def draw(variables, splits, key):
         batch = splits["validation"][0]
-        labels = labels_in_turn(NUM_SAMPLES, num_classes)
-        samples = sample(variables, jax.random.split(key, NUM_SAMPLES), labels)
-        fixed = jax.random.split(jax.random.key(0), STRIP)
         order = np.argsort(np.asarray(score_all(variables, batch)))
         order = order[np.asarray(batch["mask"])[order]]
         ends = np.concatenate([order[:EXTREMES], order[-EXTREMES:]])
         images = np.asarray(flat_pixels(batch["inputs"]))[ends]
         return {
-            "samples": ImageGrid(np.asarray(samples), 8),
-            "strip": ImageStrip(np.asarray(sample(variables, fixed, labels_in_turn(STRIP, num_classes)))),
+            **sample_reports(sample, variables, key, num_classes),
             "least_and_most_likely": pictures.image_grid(images, batch["inputs"].shape[1:], 8),
         }
 
     score_all = jax.jit(lambda variables, batch: score(variables, batch)["log_likelihood"])
-    optional = {"labels": ("batch",)} if num_classes else {}
-
-    def generate(variables, inputs):
-        labels = inputs.get("labels", labels_in_turn(len(inputs["key"]), num_classes))
-        return sample(variables, inputs["key"], labels)
-
-    present = lambda images: {"samples": ImageGrid(np.asarray(images))}
     unit = f"nats per image, {levels} levels" if levels > 2 else f"nats per image, {binarization} binarization"
     return Task(
         learner=make_learner(init, loss),
@@ -168,7 +155,7 @@ def autoregressive_images(
         reports={"samples": draw},
         endpoints={
             "predict": Endpoint(score, {"inputs": ("batch",)}),
-            "generate": Endpoint(generate, {"key": ("batch",), **optional}, present=present),
+            "generate": generate_endpoint(sample, num_classes),
         },
         items=Items(lambda batch: len(batch["inputs"]), "image"),
         units={"loss": unit, "bits_per_dim": "bits per pixel and channel"},

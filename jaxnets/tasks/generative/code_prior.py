@@ -4,20 +4,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Unlabeled
 from jaxnets.generative.autoregressive.levels import from_levels, to_levels
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.masks import masked_mean
-from jaxnets.reports import ImageGrid, ImageStrip
-from jaxnets.tasks.generative.labels import check_num_classes, labels_in_turn
+from jaxnets.tasks.generative.labels import check_num_classes
 from jaxnets.tasks.generative.pixels import to_pixels
+from jaxnets.tasks.generative.sampled_images import generate_endpoint, likelihoods_by_class, sample_reports
 from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_members, check_spec
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
-
-NUM_SAMPLES, STRIP = 32, 8  # in a report
 
 
 def code_prior(
@@ -85,35 +82,21 @@ def code_prior(
         if not num_classes:
             return {"log_likelihood": -nats(variables, batch, None)}
         of_class = lambda label: -nats(variables, batch, jnp.full(len(batch["inputs"]), label))
-        by_class = jax.lax.map(of_class, jnp.arange(num_classes, dtype=jnp.int32))
-        return {"log_likelihood": jax.nn.logsumexp(by_class, axis=0) - jnp.log(num_classes)}
+        return {"log_likelihood": likelihoods_by_class(of_class, num_classes)[0]}
 
     @jax.jit
     def sample(variables, keys, labels):
         codes = jnp.round(to_levels(module.sample(variables, keys, labels), levels)).astype(jnp.int32)
         return jnp.clip(codec.apply(autoencoder.variables, codes[..., 0], method="decode"), 0, 1)
 
-    def generate(variables, inputs):
-        return sample(variables, inputs["key"], inputs.get("labels", labels_in_turn(len(inputs["key"]), num_classes)))
-
-    def draw(variables, splits, key):
-        fixed = jax.random.split(jax.random.key(0), STRIP)
-        labels = labels_in_turn(NUM_SAMPLES, num_classes)
-        return {
-            "samples": ImageGrid(np.asarray(sample(variables, jax.random.split(key, NUM_SAMPLES), labels)), 8),
-            "strip": ImageStrip(np.asarray(sample(variables, fixed, labels_in_turn(STRIP, num_classes)))),
-        }
-
-    optional = {"labels": ("batch",)} if num_classes else {}
-    present = lambda images: {"samples": ImageGrid(np.asarray(images))}
     return Task(
         learner=make_learner(init, loss),
         evaluators={"metrics": ScheduledEvaluator(means(measure))},
         objective=("validation/loss", "min"),
-        reports={"samples": draw},
+        reports={"samples": lambda variables, splits, key: sample_reports(sample, variables, key, num_classes)},
         endpoints={
             "predict": Endpoint(score, {"inputs": ("batch",)}),
-            "generate": Endpoint(generate, {"key": ("batch",), **optional}, present=present),
+            "generate": generate_endpoint(sample, num_classes),
         },
         items=Items(lambda batch: len(batch["inputs"]), "image"),
         units={"loss": f"nats per image, {levels} codes"},

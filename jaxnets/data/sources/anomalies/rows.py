@@ -10,7 +10,7 @@ from jaxnets.data.preprocessing import standardized_features
 from jaxnets.data.sources.anomalies.series import NAMES, as_text
 from jaxnets.data.sources.examples import arrays_of
 from jaxnets.data.sources.parts import Split, assemble, describe, digest
-from jaxnets.data.sources.table import breast_cancer_rows, fitted_columns, read_raw
+from jaxnets.data.sources.table import Selection, breast_cancer_rows, fitted_columns, read_raw
 from jaxnets.data.targets import Classes
 from jaxnets.ops.checks import check_integer
 from jaxnets.ops.host.printable import printable
@@ -72,7 +72,8 @@ def table_anomalies(
     fractions = {"validation": validation_fraction, "test": test_fraction}
     if path:
         names = (target,) if target else ()
-        raw = read_raw(path, names, "classes", tuple(columns), tuple(categorical), split, fractions, sample, True)
+        selection = Selection(names, "classes", tuple(columns), tuple(categorical), split)
+        raw = read_raw(path, selection, fractions, sample, all_categories=True)
     else:
         raw = breast_cancer_rows(lambda targets, names: sample(len(targets), targets, names, fractions))
     is_normal = _is_normal(raw.targets, raw.names, str(normal), shown)
