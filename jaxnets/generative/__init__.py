@@ -1,4 +1,4 @@
-"""Generative models: autoencoders, adversarial networks, autoregressive models and normalizing flows."""
+"""Generative models: autoencoders, adversarial networks, autoregressive models, normalizing flows and diffusion."""
 
 from jaxnets.generative.adversarial.lipschitz import gradient_penalty, spectral_norm
 from jaxnets.generative.adversarial.losses import (
@@ -18,6 +18,8 @@ from jaxnets.generative.autoregressive.logistic_mixture import (
 from jaxnets.generative.autoregressive.pixelcnn import PixelCNN
 from jaxnets.generative.autoregressive.pixelcnn_pp import PixelCNNPlusPlus
 from jaxnets.generative.autoregressive.sampling import sample_images
+from jaxnets.generative.diffusion.processes import GaussianDiffusion, RectifiedFlow
+from jaxnets.generative.diffusion.unet import UNet
 from jaxnets.generative.flows.affine import (
     actnorm,
     actnorm_parameters,
@@ -82,6 +84,7 @@ __all__ = [
     "ConvVAE",
     "FeatureMoments",
     "GatedPixelCNN",
+    "GaussianDiffusion",
     "Glow",
     "MaskedAutoregressiveFlow",
     "MaxoutGAN",
@@ -90,9 +93,11 @@ __all__ = [
     "PixelCNNPlusPlus",
     "Quantized",
     "RealNVP",
+    "RectifiedFlow",
     "SampleQuality",
     "SpectralNorm",
     "SplineFlow",
+    "UNet",
     "active_units",
     "actnorm",
     "actnorm_parameters",

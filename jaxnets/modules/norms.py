@@ -26,3 +26,11 @@ class RMSNorm(nn.RMSNorm):
     def __call__(self, x: Float[Array, "*shape"], **options: Any) -> Float[Array, "*shape"]:
         with jax.numpy_dtype_promotion("standard"):
             return super().__call__(x, **options)
+
+
+class GroupNorm(nn.GroupNorm):
+    """``flax.linen.GroupNorm`` under any dtype promotion mode."""
+
+    def __call__(self, x: Float[Array, "*shape"], **options: Any) -> Float[Array, "*shape"]:
+        with jax.numpy_dtype_promotion("standard"):
+            return super().__call__(x, **options)
