@@ -3,6 +3,7 @@
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --length=500 --temperature=0.8
 python -m jaxnets.generate --workdir=runs/char_lm --prompt="def " --tree
 python -m jaxnets.generate --workdir=runs/gan --count=64 --labels=0,1,2 --output=samples.png
+python -m jaxnets.generate --workdir=runs/ddpm --count=64 --sampler=ddim --steps=20 --output=samples.png
 """
 
 from jaxnets import startup
@@ -39,6 +40,9 @@ flags.DEFINE_float(
 flags.DEFINE_integer("count", 16, "Number of samples from a model without a prompt.", lower_bound=1)
 flags.DEFINE_list("labels", None, "Classes of the samples of a conditional model, in turn; the default is all.")
 flags.DEFINE_bool("interpolate", False, "Interpolate between two samples, in --count steps.")
+flags.DEFINE_integer("steps", None, "Steps of the sampler of a diffusion model.", lower_bound=1)
+flags.DEFINE_string("sampler", None, "Sampler of a diffusion model: ancestral, ddim, dpm_solver; euler, heun.")
+flags.DEFINE_float("guidance", None, "Weight of classifier-free guidance of a diffusion model.", lower_bound=0)
 flags.DEFINE_string(
     "output",
     None,
@@ -75,7 +79,8 @@ def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
         given = samples.inputs(run.spec, generate, request)
     else:
         given = _given_text(generate.read)
-    outputs = generate.function(run.variables, given)
+    options = samples.options(generate, {name: FLAGS[name].value for name in ("steps", "sampler", "guidance")})
+    outputs = generate.function(run.variables, given, **options)
     presented = {"outputs": Arrays(outputs)} if generate.present is None else generate.present(outputs)
     if FLAGS.output and Path(FLAGS.output).suffix in samples.SUFFIXES:
         samples.write_file(Path(FLAGS.output), outputs, presented)

@@ -13,6 +13,7 @@ from jaxnets.tasks.gan.adversarial import adversarial
 from jaxnets.tasks.generative.autoencoding import autoencoding
 from jaxnets.tasks.generative.autoregressive_images import autoregressive_images
 from jaxnets.tasks.generative.code_prior import code_prior
+from jaxnets.tasks.generative.diffusion import diffusion
 from jaxnets.tasks.generative.flow import flow
 from jaxnets.tasks.generative.variational import variational
 from jaxnets.tasks.generative.vector_quantized import vector_quantized
@@ -47,6 +48,7 @@ __all__ = [
     "clustering",
     "code_prior",
     "complete",
+    "diffusion",
     "flow",
     "forecasting",
     "image_classification",

@@ -1,6 +1,7 @@
 """``Task``: the contract between a kind of problem and the training loop and programs."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +25,14 @@ class Endpoint(NamedTuple):
         read: ``text -> inputs``, for text from the command line. None: inputs are batches of the data, or
             ``{"key": keys [N]}`` for ``generate``.
         present: ``outputs -> {name: artifact}``. None: outputs are arrays.
+        options: Keyword arguments of ``function`` that are not arrays, with their defaults, such as ``{"steps": 50}``.
     """
 
-    function: Callable[[Any, Any], Any]
+    function: Callable[..., Any]
     inputs: dict[str, tuple[str, ...]]
     read: Callable[[str], dict[str, Any]] | None = None
     present: Callable[[Any], dict[str, Any]] | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 class Stream(NamedTuple):

@@ -1,6 +1,6 @@
 """Samples of the program ``generate``: keys, labels and interpolation, and files of images or arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +66,23 @@ def inputs(spec: Any, generate: Endpoint, request: Request) -> dict[str, Any]:
     if request.interpolate:
         indices = indices[:1]
     return {**found, "labels": np.resize(np.asarray(indices, np.int32), request.size)}
+
+
+def options(generate: Endpoint, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options of the endpoint ``generate`` that were given.
+
+    Args:
+        generate: The endpoint.
+        flags: Values of flags; None: not given.
+
+    Raises:
+        UsageError: The endpoint has no such option.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name in given:
+        if name not in generate.options:
+            raise UsageError(f"--{name} must be left out for this run, which has no such option")
+    return given
 
 
 def _index(name: str, known: list[str]) -> int:
