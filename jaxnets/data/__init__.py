@@ -47,10 +47,12 @@ from jaxnets.data.sources.texts.passages import passages
 from jaxnets.data.sources.words.cooccurrences import cooccurrences
 from jaxnets.data.sources.words.windows import word_corpus
 from jaxnets.data.targets import Classes, Horizon, LabeledSteps, Labels, Quantities, Tags, TextClasses, Unlabeled, Words
+from jaxnets.data.tokens.captions import Captions
 from jaxnets.data.tokens.tokenizer import Tokenizer, learn_tokenizer
 from jaxnets.data.tokens.vocabulary import Vocabulary, learn_pieces
 
 __all__ = [
+    "Captions",
     "Classes",
     "Dataset",
     "Examples",

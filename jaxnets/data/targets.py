@@ -1,10 +1,11 @@
-"""Specs of targets, except ``Vocabulary``: classes, quantities, the steps of series, labels, or no targets."""
+"""Specs of targets, except ``Vocabulary`` and ``Captions``: classes, quantities, steps of series, labels, or none."""
 
 import dataclasses
 
 import numpy as np
 
 from jaxnets.data.statistics import Statistics, check_moments, statistics_of
+from jaxnets.data.tokens.captions import Captions
 from jaxnets.data.tokens.tag_schemes import SCHEMES, check_tag
 from jaxnets.data.tokens.tokenizer import Tokenizer
 from jaxnets.data.tokens.vocabulary import Vocabulary
@@ -236,4 +237,16 @@ class Tags:
         return len(self.names)
 
 
-Spec = Vocabulary | Classes | TextClasses | Tags | Quantities | Horizon | LabeledSteps | Labels | Words | Unlabeled
+Spec = (
+    Vocabulary
+    | Captions
+    | Classes
+    | TextClasses
+    | Tags
+    | Quantities
+    | Horizon
+    | LabeledSteps
+    | Labels
+    | Words
+    | Unlabeled
+)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxnets.data import (
+    Captions,
     Classes,
     Dataset,
     Horizon,
@@ -89,6 +90,11 @@ def targets(found: Any) -> Spec:
     elif kind == "Tags":
         words, letters = tokenizer_of(found.get("tokenizer")), _tokenizer_or_none(found.get("characters"))
         described = Tags(strings_of(found, "names"), str(found.get("scheme")), words, letters)
+    elif kind == "Captions":
+        length = found.get("max_seq_len")
+        if type(length) is not int:
+            raise ValueError(f"the number of words of captions must be an integer, got {length!r}")
+        described = Captions(strings_of(found, "words"), length)
     elif kind == "Unlabeled":
         features = found.get("features")
         if type(features) is not int or not 0 <= features <= MAX_ELEMENTS:
@@ -96,8 +102,8 @@ def targets(found: Any) -> Spec:
         described = Unlabeled(features)
     else:
         raise ValueError(
-            "targets must be Vocabulary, Classes, TextClasses, Tags, Quantities, Horizon, LabeledSteps, Labels, Words "
-            f"or Unlabeled, got {str(found)[:200]}"
+            "targets must be Vocabulary, Captions, Classes, TextClasses, Tags, Quantities, Horizon, LabeledSteps, "
+            f"Labels, Words or Unlabeled, got {str(found)[:200]}"
         )
     try:
         size = described.size

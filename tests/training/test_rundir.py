@@ -20,6 +20,7 @@ SPECS = [
     data.Quantities(("age", "höhe"), (40, 1.5), (0.25, -0.0625), (2.0, 1e-3)),
     data.Labels(("red", "été")),
     data.Unlabeled(7),
+    data.Captions(("a", "été", "red"), 4),
 ]
 
 
@@ -100,6 +101,8 @@ DAMAGES = [
     {"targets": {**QUANTITIES, "origin": 0, "offset": 0, "std": 1}},
     {"targets": {"kind": "Unlabeled", "features": "many"}},
     {"targets": {"kind": "Labels", "names": []}},
+    {"targets": {"kind": "Captions", "words": ["a"]}},
+    {"targets": {"kind": "Captions", "words": ["a", "a"], "max_seq_len": 3}},
     {"batch": 3},
     {"batch": {"x": [[1], "f99"]}},
 ]
