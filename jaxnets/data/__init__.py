@@ -23,6 +23,9 @@ from jaxnets.data.sources.pairs import pairs, read_pairs
 from jaxnets.data.sources.problems.chaos import mackey_glass, spliced_mackey_glass
 from jaxnets.data.sources.problems.memory import adding, copying, temporal_order
 from jaxnets.data.sources.problems.points import gaussian_grid, gaussian_ring
+from jaxnets.data.sources.problems.scenes.checker import SceneMatch, SceneObject, find_objects, scene_matches
+from jaxnets.data.sources.problems.scenes.sentences import Scene, parse_scene
+from jaxnets.data.sources.problems.scenes.shape_scenes import shape_scenes
 from jaxnets.data.sources.problems.sets import (
     digit_sum,
     gaussian_mixtures,
@@ -60,6 +63,9 @@ __all__ = [
     "LabeledSteps",
     "Labels",
     "Quantities",
+    "Scene",
+    "SceneMatch",
+    "SceneObject",
     "Tags",
     "TextClasses",
     "Tokenizer",
@@ -74,6 +80,7 @@ __all__ = [
     "copying",
     "digit_sum",
     "digits",
+    "find_objects",
     "forecasting",
     "gaussian_grid",
     "gaussian_mixtures",
@@ -94,6 +101,7 @@ __all__ = [
     "odd_one_out",
     "once",
     "pairs",
+    "parse_scene",
     "passages",
     "preprocess",
     "prevalence",
@@ -106,10 +114,12 @@ __all__ = [
     "read_labeled",
     "read_pairs",
     "read_similarities",
+    "scene_matches",
     "series",
     "series_anomalies",
     "set_maximum",
     "set_statistics",
+    "shape_scenes",
     "shuffled",
     "solids",
     "splice_sites",

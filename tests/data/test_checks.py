@@ -21,7 +21,7 @@ WITH_PATH = [
 ]
 WITHOUT_PATH = [
     data.digits, data.adding, data.copying, data.temporal_order, data.set_statistics, data.set_maximum, data.digit_sum,
-    data.gaussian_mixtures, data.odd_one_out, data.prevalence, data.solids,
+    data.gaussian_mixtures, data.odd_one_out, data.prevalence, data.shape_scenes, data.solids,
 ]  # fmt: skip
 RANDOM = np.random.default_rng(0)
 

@@ -8,14 +8,14 @@ import numpy as np
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.inputs import Inputs
 from jaxnets.data.sources.batches import Batch
-from jaxnets.data.targets import Classes, Quantities, TextClasses
+from jaxnets.data.targets import Spec
 
 VALIDATION_BATCHES = 10
 
 
 def generated(
     make: Callable[..., Batch],
-    spec: Classes | TextClasses | Quantities,
+    spec: Spec,
     seed: int,
     source: str,
     split_arrays: Sequence[tuple[np.ndarray, ...]] = ((), (), ()),

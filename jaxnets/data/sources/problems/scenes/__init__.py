@@ -1,0 +1,1 @@
+"""Scenes of shapes with sentences: images, grammar and a checker."""
