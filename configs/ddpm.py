@@ -10,6 +10,12 @@ With a trained classifier, evaluation measures generated images:
     python -m jaxnets.train --config=digits --workdir=runs/digits
     python -m jaxnets.train --config=ddpm:conditional --config.task.classifier='{"run": "runs/digits"}'
 
+The variant ``captions`` draws scenes of shapes from sentences, some with pairs of shape and color that training lacks:
+
+    python -m jaxnets.train --config=ddpm:captions
+    python -m jaxnets.generate --workdir=runs/ddpm --prompt="a red circle above a blue square" --guidance=3
+    python -m jaxnets.evaluate --workdir=runs/ddpm --split=test --evaluators=scenes
+
 The variant ``mnist`` is for MNIST, or other images in the same four IDX files:
 
     python -m jaxnets.train --config=ddpm:mnist --config.data.path=folder/of/mnist
@@ -31,9 +37,33 @@ FLOW = {"name": "tasks.diffusion", "process": {"name": "generative.RectifiedFlow
 
 MNIST = {"name": "data.idx", "path": "mnist", "read_as": "images", "batch_size": 128, "validation_fraction": 0.05}
 
+CAPTIONED = {
+    "factory": "generative.TextUNet",
+    "unet": {
+        **SMALL,
+        "image_shape": (16, 16, 3),
+        "attention_levels": (1,),
+        "context_dim": 64,
+        "num_heads": 4,
+        "dropout": 0.0,
+    },
+}
+
 VARIANTS: dict[str, dict] = {
     "flow_matching": {"task": FLOW},
     "conditional": {"model": {**SMALL, "num_classes": 10}},
+    "captions": {
+        "task": {
+            "name": "tasks.diffusion",
+            "process": {"name": "generative.RectifiedFlow", "times": "logit_normal"},
+            "guidance": 2.0,
+            "sampling_steps": 25,
+        },
+        "data": {"name": "data.shape_scenes", "batch_size": 64},
+        "model": CAPTIONED,
+        "evaluators": {"scenes": {"name": "tasks.scene_accuracy", "splits": ["validation", "test"], "every": 0}},
+        "train": {"steps": 6000, "evaluate_every": 500, "report_every": 2000},
+    },
     "mnist": {
         "task": "tasks.diffusion",
         "data": MNIST,

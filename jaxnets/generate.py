@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 
 from jaxnets import decoding, program
@@ -30,14 +31,14 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/char_lm", "Run folder.")
 flags.DEFINE_string("step", "best", "Checkpoint: best (by the task's objective), last, or a step.")
-flags.DEFINE_string("prompt", None, "Text to continue (the default is a new line) or to translate.")
+flags.DEFINE_string("prompt", None, "Text to continue (the default is a new line), to translate or to draw.")
 flags.DEFINE_integer("length", 500, "Number of tokens to generate.", lower_bound=0)
 flags.DEFINE_float("temperature", 0.8, "Sampling temperature; 0 always selects the most likely token.", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "Sample among the k most likely tokens; 0 samples among all.", lower_bound=0)
 flags.DEFINE_float(
     "top_p", 1.0, "Total probability of the most likely tokens to sample from (nucleus sampling).", 0.0, 1.0
 )
-flags.DEFINE_integer("count", 16, "Number of samples from a model without a prompt.", lower_bound=1)
+flags.DEFINE_integer("count", 16, "Number of samples, of images and other examples.", lower_bound=1)
 flags.DEFINE_list("labels", None, "Classes of the samples of a conditional model, in turn; the default is all.")
 flags.DEFINE_bool("interpolate", False, "Interpolate between two samples, in --count steps.")
 flags.DEFINE_integer("steps", None, "Steps of the sampler of a diffusion model.", lower_bound=1)
@@ -79,8 +80,16 @@ def _print_outputs(run: restore.Run, generate: Endpoint) -> None:
         given = samples.inputs(run.spec, generate, request)
     else:
         given = _given_text(generate.read)
+        if "key" in generate.inputs:  # --count samples of the text
+            keys = jax.random.split(jax.random.key(FLAGS.seed), FLAGS.count)
+            given = {"key": keys, **{name: np.repeat(row, FLAGS.count, axis=0) for name, row in given.items()}}
     options = samples.options(generate, {name: FLAGS[name].value for name in ("steps", "sampler", "guidance")})
-    outputs = generate.function(run.variables, given, **options)
+    try:
+        outputs = generate.function(run.variables, given, **options)
+    except ValueError as error:
+        if not options:
+            raise
+        raise UsageError(f"{' '.join(f'--{name}={value}' for name, value in options.items())}: {error}") from error
     presented = {"outputs": Arrays(outputs)} if generate.present is None else generate.present(outputs)
     if FLAGS.output and Path(FLAGS.output).suffix in samples.SUFFIXES:
         samples.write_file(Path(FLAGS.output), outputs, presented)

@@ -19,6 +19,7 @@ from jaxnets.generative.autoregressive.pixelcnn import PixelCNN
 from jaxnets.generative.autoregressive.pixelcnn_pp import PixelCNNPlusPlus
 from jaxnets.generative.autoregressive.sampling import sample_images
 from jaxnets.generative.diffusion.processes import GaussianDiffusion, RectifiedFlow
+from jaxnets.generative.diffusion.text_unet import TextUNet
 from jaxnets.generative.diffusion.unet import UNet
 from jaxnets.generative.flows.affine import (
     actnorm,
@@ -97,6 +98,7 @@ __all__ = [
     "SampleQuality",
     "SpectralNorm",
     "SplineFlow",
+    "TextUNet",
     "UNet",
     "active_units",
     "actnorm",

@@ -9,11 +9,12 @@ from jaxnets.tasks.anomalies.likelihood_detection import likelihood_detection
 from jaxnets.tasks.anomalies.step_anomaly_detection import step_anomaly_detection
 from jaxnets.tasks.choice import choice
 from jaxnets.tasks.clustering import clustering
+from jaxnets.tasks.denoising.diffusion import diffusion
+from jaxnets.tasks.denoising.scene_accuracy import scene_accuracy
 from jaxnets.tasks.gan.adversarial import adversarial
 from jaxnets.tasks.generative.autoencoding import autoencoding
 from jaxnets.tasks.generative.autoregressive_images import autoregressive_images
 from jaxnets.tasks.generative.code_prior import code_prior
-from jaxnets.tasks.generative.diffusion import diffusion
 from jaxnets.tasks.generative.flow import flow
 from jaxnets.tasks.generative.variational import variational
 from jaxnets.tasks.generative.vector_quantized import vector_quantized
@@ -57,6 +58,7 @@ __all__ = [
     "multilabel_classification",
     "regression",
     "ridge_forecasting",
+    "scene_accuracy",
     "step_anomaly_detection",
     "step_function",
     "tagging",

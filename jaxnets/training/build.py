@@ -109,6 +109,8 @@ def _completed(config: ConfigDict, network: Any, spec: Any, trusted: Trusted) ->
     added: dict[str, Any] = {"spec": spec, "model": module}
     if "predict" in built.endpoints:
         added["predict"] = built.endpoints["predict"].function
+    if "generate" in built.endpoints:
+        added["generate"] = built.endpoints["generate"].function
 
     def evaluator(setting: Any) -> ScheduledEvaluator:
         arguments = setting.to_dict() if isinstance(setting, ConfigDict) else setting

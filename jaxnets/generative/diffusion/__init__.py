@@ -36,6 +36,7 @@ from jaxnets.generative.diffusion.schedules import (
     noise_schedule,
     subsequence,
 )
+from jaxnets.generative.diffusion.text_unet import TextUNet
 from jaxnets.generative.diffusion.unet import UNet, timestep_embedding
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "NoiseSchedule",
     "RectifiedFlow",
     "SamplerSteps",
+    "TextUNet",
     "UNet",
     "add_noise",
     "ancestral",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxnets.generative.flows.bijector import standard_normal_log_prob
 from jaxnets.ops.array_types import Array, Float, Key
 from jaxnets.ops.checks import check_choice, check_integer
+from jaxnets.ops.dtypes import at_least_float32
 
 METHODS = ("euler", "heun")
 
@@ -80,8 +81,9 @@ def integrate_path(
     """
     check_integer("num_steps", num_steps)
     check_choice("method", method, METHODS)
-    count, width = len(jax.tree.leaves(start)[0]), (end - begin) / num_steps
-    times_of = lambda index: jnp.full(count, begin + index * jnp.float32(width), jnp.float32)
+    examples, width = jax.tree.leaves(start)[0], (end - begin) / num_steps
+    dtype = at_least_float32(examples.dtype)
+    times_of = lambda index: jnp.full(len(examples), begin + index * width, dtype)
 
     def advance(x, index):
         first = velocity(x, times_of(index))
@@ -91,7 +93,7 @@ def integrate_path(
         second = velocity(ahead, times_of(index + 1))
         return jax.tree.map(lambda value, a, b: value + width / 2 * (a + b), x, first, second), x
 
-    return jax.lax.scan(advance, start, jnp.arange(num_steps).astype(jnp.float32))
+    return jax.lax.scan(advance, start, jnp.arange(num_steps, dtype=dtype))
 
 
 def flow_matching_log_prob(

@@ -191,6 +191,7 @@ def timestep_embedding(times: Num[Array, " B"], features: int, max_period: float
 def check_unet(unet: UNet) -> None:
     """Raises a ``ValueError`` if the attributes of a U-Net do not fit each other."""
     check_depth(num_blocks=unet.num_blocks)
+    check_integer("num_blocks", unet.num_blocks)
     check_integer("width", unet.width, minimum=4)
     levels = len(unet.multipliers)
     halvings = 2 ** (levels - 1)

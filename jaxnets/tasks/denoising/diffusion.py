@@ -10,24 +10,24 @@ import numpy as np
 from flax import linen as nn
 
 from jaxnets.data.targets import Classes, Unlabeled
+from jaxnets.data.tokens.captions import Captions
 from jaxnets.generative import GaussianDiffusion, RectifiedFlow, bits_per_dim
 from jaxnets.generative.autoregressive.levels import from_levels
 from jaxnets.learning import Aux, MakeLearner, ScheduledEvaluator, mean_over, means
 from jaxnets.ops.checks import check_choice, check_fraction, check_integer, check_number
 from jaxnets.ops.masks import masked_mean
 from jaxnets.reports import ImageGrid
+from jaxnets.tasks.denoising.conditions import conditions_of, dropped, guided
+from jaxnets.tasks.denoising.reports import guidance_report, samples_report
 from jaxnets.tasks.gan.evaluation import classifier_evaluator
-from jaxnets.tasks.generative.conditions import conditions_of, dropped, guided
-from jaxnets.tasks.generative.diffusion_reports import guidance_report, samples_report
-from jaxnets.tasks.generative.labels import labels_in_turn
 from jaxnets.tasks.generative.pixels import check_model_inputs, check_pixels, flat_pixels, levels_of
-from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_members, check_spec
+from jaxnets.tasks.models import Model, TrainedModel, call_factory, check_members
 from jaxnets.tasks.task import Endpoint, Items, Task, partition_rules_of
 
 
 def diffusion(
     model: Model,
-    spec: Classes | Unlabeled,
+    spec: Classes | Captions | Unlabeled,
     make_learner: MakeLearner,
     *,
     process: GaussianDiffusion | RectifiedFlow | None = None,
@@ -42,18 +42,18 @@ def diffusion(
     The loss is that of the process: the mean squared error of the predicted noise, clean image or velocity. Images are
     uint8 or in [0, 1]; they are rounded to the levels of the process and scaled to [-1, 1].
 
-    A model with ``num_classes`` generates images of given classes. In training, a fraction of the labels is replaced by
-    none, for classifier-free guidance.
+    A model with ``num_classes`` generates images of given classes, and a ``generative.TextUNet`` those of captions. In
+    training, a fraction of the classes or captions is replaced by none, for classifier-free guidance.
 
     ``jaxnets.evaluate`` also computes ``nll``, a bound of the negative log-likelihood in nats, with ``bits_per_dim``,
     the same in bits for each number of an image; it needs all steps of the process. With a ``classifier`` it computes
     metrics of generated images, see ``tasks.gan.evaluation.classified_metrics``.
 
     Args:
-        model: A model such as ``generative.UNet``: noisy images ``[B, H, W, C]``, times ``[B]`` and, for a model of
-            classes, ``labels`` to predictions, with the attributes ``image_shape``, ``num_classes`` and
-            ``learned_variance``.
-        spec: ``Classes`` for a model of classes, else any labels, which are not used.
+        model: A model such as ``generative.UNet``: noisy images ``[B, H, W, C]``, times ``[B]`` and the condition,
+            ``labels`` or ``tokens`` and ``lengths``, to predictions, with the attributes ``image_shape``,
+            ``num_classes`` and ``learned_variance``.
+        spec: ``Classes`` for a model of classes, ``Captions`` for one of captions, else any labels, which are not used.
         make_learner: ``(init, loss) -> Learner``, such as ``learning.Gradient(optimizer)``.
         process: ``generative.GaussianDiffusion()`` (the default) or ``generative.RectifiedFlow()``.
         drop_condition: Probability of training without the condition.
@@ -66,19 +66,18 @@ def diffusion(
         ValueError: An argument is out of range, the model does not fit the process, or ``Learner.init`` gets other
             images.
     """
-    check_spec("tasks.diffusion", spec, Classes, Unlabeled)
     process = GaussianDiffusion() if process is None else process
     check_number("guidance", guidance)
     if drop_condition:
         check_fraction("drop_condition", drop_condition)
     sampler = sampler or process.samplers[0]
-    module: Any = model if isinstance(model, nn.Module) else call_factory(model, {})
-    kind = "a network of a diffusion model, such as generative.UNet"
-    check_members("tasks.diffusion", module, kind, "image_shape", "num_classes", "learned_variance")
+    sizes = {"vocab_size": spec.size} if isinstance(spec, Captions) else {}
+    module: Any = model if isinstance(model, nn.Module) else call_factory(model, sizes)
+    check_members("tasks.diffusion", module, "a U-Net of diffusion", "image_shape", "num_classes", "learned_variance")
     needs_variance = getattr(process, "variance", "") == "learned"
     if module.learned_variance != needs_variance:
         raise ValueError(f"`learned_variance` of the model must be {needs_variance} for this process")
-    conditions = conditions_of(module, spec)
+    conditions = conditions_of("tasks.diffusion", module, spec)
     shape: tuple[int, ...] = tuple(module.image_shape)
     options: dict[str, Any] = {"steps": sampling_steps, "sampler": sampler, "guidance": guidance}
     check_options(process, **options)
@@ -97,7 +96,8 @@ def diffusion(
     def init(key, batch):
         check_pixels("tasks.diffusion", batch["inputs"])
         check_model_inputs(module, batch["inputs"])
-        return module.init(key, clean(batch), jnp.zeros(len(batch["inputs"])), **conditions.of_batch(batch))
+        first = jax.tree.map(lambda array: array[:1], batch)
+        return module.init(key, clean(first), jnp.zeros(1), **conditions.of_batch(first))
 
     def loss(variables, batch, context):
         first, second, third = jax.random.split(context.key, 3)
@@ -125,15 +125,13 @@ def diffusion(
     def generate(variables, inputs, **given):
         chosen = {**options, **given}
         check_options(process, **chosen)
-        if module.num_classes and "labels" not in inputs:
-            inputs = {**inputs, "labels": labels_in_turn(len(inputs["key"]), module.num_classes)}
         return sample(variables, inputs["key"], conditions.of_inputs(inputs), **chosen)[0]
 
     evaluators = {
         "metrics": ScheduledEvaluator(means(measure)),
         "nll": ScheduledEvaluator(means(measure_nll), every=0),
     }
-    reports = {"samples": samples_report(functools.partial(sample, **options), conditions, module.num_classes)}
+    reports = {"samples": samples_report(functools.partial(sample, **options), conditions, spec)}
     if classifier is not None:
         of_batch = lambda variables, key, batch: sample(
             variables, jax.random.split(key, len(batch["inputs"])), conditions.of_batch(batch), **options
@@ -153,6 +151,7 @@ def diffusion(
                 dict.fromkeys(("key", *conditions.names), ("batch",)),
                 present=lambda images: {"samples": ImageGrid(np.asarray(images))},
                 options=options,
+                read=functools.partial(read_caption, spec) if isinstance(spec, Captions) else None,
             )
         },
         items=Items(lambda batch: len(batch["inputs"]), "image"),
@@ -173,3 +172,9 @@ def check_options(process: Any, steps: int, sampler: str, guidance: float) -> No
     limit = getattr(process, "num_steps", steps)
     if steps > limit:
         raise ValueError(f"`steps` must be at most the {limit} steps of training, got {steps}")
+
+
+def read_caption(spec: Captions, text: str) -> dict[str, Any]:
+    """Returns the inputs of ``generate`` for one caption."""
+    tokens, length = spec.encode(text)
+    return {"tokens": tokens[None], "lengths": np.array([length], np.int32)}

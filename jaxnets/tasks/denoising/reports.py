@@ -7,35 +7,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.data.tokens.captions import Captions
 from jaxnets.reports import ImageGrid, ImageStrip
-from jaxnets.reports.guidance_figures import guidance_curves
+from jaxnets.reports.sample_figures import captioned_images, guidance_curves
+from jaxnets.tasks.denoising.conditions import Conditions
 from jaxnets.tasks.gan.evaluation import classified_metrics
 from jaxnets.tasks.gan.examples import like
-from jaxnets.tasks.generative.conditions import Conditions
-from jaxnets.tasks.generative.labels import labels_in_turn
 from jaxnets.tasks.models import TrainedModel
 
-NUM_SAMPLES, STRIP = 64, 8
+NUM_SAMPLES, NUM_CAPTIONS, STRIP = 64, 24, 8
 PATH_ROWS, PATH_COLUMNS = 6, 10
 GUIDED, SCALES = 500, (0.0, 0.5, 1.0, 2.0, 4.0)
 
 Sample = Callable[..., tuple[jax.Array, jax.Array]]  # (variables, keys, condition) -> (images in [0, 1], path)
 
 
-def samples_report(sample: Sample, conditions: Conditions, num_classes: int) -> Callable:
+def samples_report(sample: Sample, conditions: Conditions, spec: Any) -> Callable:
     """Creates the report of ``samples``, a ``strip`` of the same noise over training, and ``denoising``.
 
-    A row of ``denoising`` shows one image at equally spaced steps of the sampler, from noise to the image.
+    A row of ``denoising`` shows one image at equally spaced steps of the sampler, from noise to the image. Models of
+    captions have the figure ``captions`` too, with the captions of the first validation examples.
     """
 
     def draw(variables, splits, key):
-        def of(keys):
-            inputs = {"labels": labels_in_turn(len(keys), num_classes)} if num_classes else {}
-            return sample(variables, keys, conditions.of_inputs(inputs))
-
-        images, _ = of(jax.random.split(key, NUM_SAMPLES))
-        fixed, path = of(jax.random.split(jax.random.key(0), STRIP))
+        given = conditions.examples(splits["validation"][0], NUM_SAMPLES)
+        images, _ = sample(variables, jax.random.split(key, NUM_SAMPLES), given)
+        first = jax.tree.map(lambda array: array[:STRIP], given)
+        fixed, path = sample(variables, jax.random.split(jax.random.key(0), STRIP), first)
+        captions = {}
+        if isinstance(spec, Captions):
+            texts = [spec.decode(tokens) for tokens in np.asarray(given["tokens"][:NUM_CAPTIONS])]
+            captions["captions"] = captioned_images(np.asarray(images[:NUM_CAPTIONS]), texts)
         return {
+            **captions,
             "samples": ImageGrid(np.asarray(images), 8),
             "strip": ImageStrip(np.asarray(fixed)),
             "denoising": denoising_grid(np.asarray(fixed), np.asarray(path)),

@@ -1,0 +1,1 @@
+"""Diffusion and flow matching: conditions, evaluators and reports."""
