@@ -1,19 +1,10 @@
-"""Names of modules in torchvision, as regular-expression substitutions in module paths, by class of model.
-
-The substitutions are applied in order; remaining slashes become dots. torchvision counts from 0, jaxnets from 1.
-"""
+"""Names of modules in torchvision, by class of model. torchvision counts from 0, jaxnets from 1."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
-
-def _minus_one(template: str) -> Callable[[re.Match], str]:
-    """Returns a replacement in which ``{0}``, ``{1}`` ... are the numbers in the groups of the pattern, minus one."""
-    return lambda match: template.format(*(int(group) - 1 for group in match.groups()))
-
-
-Rules = list[tuple[str, str | Callable[[re.Match], str]]]
+from jaxnets.weights.mapping import Rules, minus_one
 
 
 def vgg(model: Any) -> Rules:
@@ -56,7 +47,7 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
         ("^stem_norm$", "features/0/1"),
         ("^norm$", "classifier/0"),
         ("^head$", "classifier/2"),
-        (r"_block_(\d+)", _minus_one("/{0}")),
+        (r"_block_(\d+)", minus_one("/{0}")),
         ("/depthwise$", "/block/0"),
         ("/norm$", "/block/2"),
         ("/expand$", "/block/3"),
@@ -89,7 +80,7 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
             ("/depthwise/", "/block/1/"),
             ("/squeeze_excite/", "/block/2/"),
             ("/project/", "/block/3/"),
-            (r"_block_(\d+)", _minus_one("/{0}")),
+            (r"_block_(\d+)", minus_one("/{0}")),
             ("^stage_", "features/"),
             ("/conv$", "/0"),
             ("/norm$", "/1"),
@@ -120,7 +111,7 @@ NAMES: dict[str, Callable[[Any], Rules]] = {
         ("^stem/conv$", "conv1"),
         ("^stem/norm$", "bn1"),
         ("^head$", "fc"),
-        (r"_block_(\d+)", _minus_one(".{0}")),
+        (r"_block_(\d+)", minus_one(".{0}")),
         ("^stage_", "layer"),
         (r"/conv_(\d)/conv$", r".conv\1"),
         (r"/conv_(\d)/norm$", r".bn\1"),

@@ -11,7 +11,8 @@ from flax.traverse_util import flatten_dict
 
 from jaxnets import convolution
 from jaxnets.weights import from_torchvision, to_torchvision
-from jaxnets.weights.torchvision import COUNTER, _rules, _to_torch_axes, torch_name
+from jaxnets.weights.mapping import to_torch_axes, torch_name
+from jaxnets.weights.torchvision import COUNTER, _rules
 
 REFERENCE = Path(__file__).parent.parent / "reference"
 spec = importlib.util.spec_from_file_location("make_convolution", REFERENCE / "make_convolution.py")
@@ -41,9 +42,7 @@ def torch_state(model, size):
     """Returns the state dict of the reference script, with the torch names of ``jaxnets.weights``."""
     shapes = flatten_dict(jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)))))
     rules = _rules(model)
-    arrays = {
-        torch_name(rules, path): _to_torch_axes(path, np.empty(leaf.shape, bool)) for path, leaf in shapes.items()
-    }
+    arrays = {torch_name(rules, path): to_torch_axes(path, np.empty(leaf.shape, bool)) for path, leaf in shapes.items()}
     return {name: make_convolution.fill(name, array.shape) for name, array in arrays.items()}
 
 
