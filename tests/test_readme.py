@@ -46,7 +46,10 @@ def torch_arrays(part):
 
 
 def zeros_of(network):
-    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    inputs = [jnp.zeros((1, 32, 32, 3))]
+    if isinstance(network, generative.UNet):
+        inputs = [jnp.zeros((1, *network.image_shape)), jnp.zeros(1)]
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
@@ -62,6 +65,8 @@ def weight_files(tmp_path, monkeypatch):
     (tmp_path / "questions-words.txt").write_text(": family\nman king woman queen\nking man queen woman\n")
     (tmp_path / "wordsim353.tsv").write_text("man\tking\t5.0\nwoman\tqueen\t6.0\nthe\tking\t1.0\n")
     weights.write("resnet18.safetensors", weights.to_torchvision(zeros_of(network), network))
+    unet = generative.UNet(image_shape=(8, 8, 1), width=32, multipliers=(1, 2), attention_levels=())
+    weights.write("diffusion_pytorch_model.safetensors", weights.to_diffusers(zeros_of(unet), unet))
 
 
 @pytest.mark.parametrize(
