@@ -182,7 +182,7 @@ def product_rate(dtype: Any = jnp.float32, size: int = 2048) -> float:
 
 def machine() -> dict[str, Any]:
     """Returns the device and the versions of libraries."""
-    peers = ("dm-haiku", "keras", "equinox", "torch", "torchvision", "pytorch-crf")
+    peers = ("dm-haiku", "keras", "equinox", "torch", "torchvision", "diffusers", "pytorch-crf")
     names = ("jax", "jaxlib", "jaxnets", "flax", *peers, "numpy")
     device = jax.devices()[0]
     return {
