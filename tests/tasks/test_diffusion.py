@@ -89,7 +89,8 @@ def test_evaluators(flow):
     nll = jax.jit(functools.partial(measure, "nll"))(batch)
     assert float(nll["nll"].count) == 15
     bits = float(nll["bits_per_dim"].total) / 15
-    assert 0 < bits < 1.2 and float(nll["nll"].total) / 15 == pytest.approx(bits * 16 * np.log(2), rel=1e-5)
+    assert 0 < bits < (1.2 if flow else 4)  # few steps of diffusion make a loose bound
+    assert float(nll["nll"].total) / 15 == pytest.approx(bits * 16 * np.log(2), rel=1e-5)
     broken = {**batch, "inputs": np.where(batch["mask"][:, None, None], batch["inputs"], 77).astype(np.uint8)}
     for each in (batch, broken):
         assert float(measure("metrics", each)["loss"].total) == float(measure("metrics", batch)["loss"].total)
