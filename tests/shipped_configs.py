@@ -80,7 +80,9 @@ def small_data(folder: Path, text: Path, batch_size: int) -> dict[str, dict]:
         "tagging:ner": tagged,
         "tagging:pos": tagged,
         **{f"tagging{variant}": {"modules": 10, "batch_size": batch_size} for variant in ("", ":softmax", ":words")},
-        **dict.fromkeys(("mnist", "vae:mnist", "autoencoder:hinton", "pixelcnn:mnist", "glow:mnist"), digits),
+        **dict.fromkeys(
+            ("mnist", "vae:mnist", "autoencoder:hinton", "pixelcnn:mnist", "glow:mnist", "ddpm:mnist"), digits
+        ),
         "anomaly_image:mnist": {"name": "data.image_anomalies", "images": digits, "count": 8},
         "cifar10": {**digits, "path": arrays("cifar", 32, 32, 3, pixels=True)},
         "images": {"path": str(folder / "images"), "size": 32, "batch_size": batch_size},
