@@ -21,7 +21,7 @@ The variant ``mnist`` is for MNIST, or other images in the same four IDX files:
     python -m jaxnets.train --config=ddpm:mnist --config.data.path=folder/of/mnist
 """
 
-DIGITS = {"name": "data.digits", "read_as": "images", "batch_size": 128}
+DIGITS = {"name": "data.digits", "read_as": "images", "batch_size": 64}
 SMALL = {
     "name": "generative.UNet",
     "image_shape": (8, 8, 1),

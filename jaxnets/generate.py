@@ -42,7 +42,7 @@ flags.DEFINE_integer("count", 16, "Number of samples, of images and other exampl
 flags.DEFINE_list("labels", None, "Classes of the samples of a conditional model, in turn; the default is all.")
 flags.DEFINE_bool("interpolate", False, "Interpolate between two samples, in --count steps.")
 flags.DEFINE_integer("steps", None, "Steps of the sampler of a diffusion model.", lower_bound=1)
-flags.DEFINE_string("sampler", None, "Sampler of a diffusion model: ancestral, ddim, dpm_solver; euler, heun.")
+flags.DEFINE_string("sampler", None, "Sampler of a diffusion model: ddim, dpm_solver, ancestral; euler, heun.")
 flags.DEFINE_float("guidance", None, "Weight of classifier-free guidance of a diffusion model.", lower_bound=0)
 flags.DEFINE_string(
     "output",

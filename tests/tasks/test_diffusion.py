@@ -173,7 +173,7 @@ def test_captions():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "euler"}, "`sampler` must be one of ancestral, ddim, dpm_solver, got 'euler'"),
+        ({"sampler": "euler"}, "`sampler` must be one of ddim, dpm_solver, ancestral, got 'euler'"),
         ({"sampling_steps": 51}, "`steps` must be at most the 50 steps of training, got 51"),
         ({"guidance": -1}, "guidance"),
         ({"drop_condition": 1.5}, "drop_condition"),

@@ -47,9 +47,9 @@ Network = Callable[[Float[Array, "B ..."], Num[Array, " B"]], Float[Array, "B ..
 
 SCHEDULES = ("linear", "cosine")
 SAMPLERS = {
-    "ancestral": lambda schedule, variance: samplers.ancestral(schedule, variance),
     "ddim": lambda schedule, variance: samplers.ddim(schedule),
     "dpm_solver": lambda schedule, variance: samplers.dpm_solver(schedule),
+    "ancestral": lambda schedule, variance: samplers.ancestral(schedule, variance),
 }
 
 
@@ -141,7 +141,7 @@ class GaussianDiffusion:
             keys: Random keys, one for each image, ``[B]``.
             shape: Of an image.
             num_steps: Steps, at most T.
-            sampler: ``"ancestral"``, ``"ddim"`` or ``"dpm_solver"``.
+            sampler: ``"ddim"``, ``"dpm_solver"`` or ``"ancestral"``.
         """
         check_choice("sampler", sampler, self.samplers)
         chosen = subsequence(self.tables, num_steps, self.spacing)
