@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import struct
 import subprocess
 import sys
 
@@ -189,30 +188,15 @@ def test_commands_run(tmp_path, environment, small_flags, small_text):
     (tmp_path / "new.csv").write_text("\n".join(["date,pressure", *pressure[:300]]))
     reviews = "text,label\n" + "".join(f"film {n} is {('bad', 'good')[n % 2]},{n % 2}\n" for n in range(90))
     (tmp_path / "reviews.csv").write_text(reviews)
-    (tmp_path / "more_reviews.csv").write_text(reviews)
     (tmp_path / "new_reviews.csv").write_text(reviews)
     tagged = "John{1} {0}-PER\nlives O\nin O\nParis {0}-LOC\n\n"
     for name, prefix in (("train", "I"), ("test", "B")):
         (tmp_path / f"{name}.conll").write_text("".join(tagged.format(prefix, n) for n in range(90)))
-    columns = "1\tgo{0}\tgo\tVERB\tVB\t_\t0\t_\t_\t_\n2\thome\thome\tADV\tRB\t_\t0\t_\t_\t_\n\n"
-    (tmp_path / "train.conllu").write_text("".join(columns.format(n) for n in range(90)))
     (tmp_path / "module.py").write_text("def f(x):\n    return x + 1\n")
     (tmp_path / "sentences.txt").write_text("John lives in Paris\nParis\n")
     (tmp_path / "questions.txt").write_text("read reading write\nstring strings list\n")
     (tmp_path / "words.txt").write_text("file\nthread\n")
-    (tmp_path / "mnist").mkdir()
-    for part in ("train", "t10k"):
-        for name, shape in (("images-idx3", (120, 28, 28)), ("labels-idx1", (120,))):
-            header = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
-            content = np.random.default_rng(0).integers(0, 10, shape, np.uint8).tobytes()
-            (tmp_path / "mnist" / f"{part}-{name}-ubyte").write_bytes(header + content)
-    (tmp_path / "my").mkdir()
-    (tmp_path / "my" / "text.txt").write_text(300 * "the cat sat on the mat and the dog on the rug\n")
     (tmp_path / "glove.6B.100d.txt").write_text(f"print{100 * ' 0.5'}\n")
-    for n in range(90):
-        for folder in (tmp_path / "files" / "ab"[n % 2], tmp_path / "downloads"):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / str(n)).write_bytes(bytes([n, n % 2]))
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     for command in sorted(commands, key=lambda command: "jaxnets.train" not in command):  # runs first, then their uses
         arguments = shlex.split(command, comments=True)[2:]
