@@ -2,6 +2,7 @@
 
 import functools
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -126,3 +127,8 @@ def test_wrong_inputs(model, changes, message):
 def test_texts_need_a_context():
     with pytest.raises(ValueError, match="`context_dim` of the U-Net must be at least 1"):
         TextUNet(SMALL, 5)
+
+
+@pytest.mark.slow(seconds=30)
+def test_sampling_on_eight_devices(run_on_devices):
+    run_on_devices(Path(__file__).with_name("diffusion_device_checks.py"), "samples_are_those_of_one_device")
