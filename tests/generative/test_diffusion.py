@@ -194,6 +194,7 @@ def test_learned_variances_replace_those_of_the_sampler():
     assert np.abs(run(diffusion.denoiser(other, part, learned_variance=True)) - fixed).max() > 1e-3
 
 
+@pytest.mark.slow(seconds=3)
 def test_inpainting_keeps_what_is_known_and_ignores_the_rest():
     part = diffusion.subsequence(LINEAR, 20)
     images, known = normal(200, 2), jnp.array([True, False])
@@ -289,6 +290,7 @@ def test_the_bound_of_likelihood_of_an_exact_model_is_the_entropy():
     assert entropy - 0.02 < np.mean(nats) < entropy + 0.05
 
 
+@pytest.mark.slow(seconds=4)
 def test_hybrid_loss_trains_variances_by_the_bound_only():
     process = GaussianDiffusion(variance="learned", bound_weight=1.0)
     clean = normal(4, 2)

@@ -64,6 +64,7 @@ def test_classes_and_no_class():
         assert np.abs(found[i] - found[i + 1]).max() > 1e-2
 
 
+@pytest.mark.slow(seconds=5)
 def test_texts_end_at_their_length():
     condition = {"tokens": TOKENS, "lengths": LENGTHS}
     found = applied(TEXT)(XS, TIMES, condition)
@@ -76,6 +77,7 @@ def test_texts_end_at_their_length():
     assert np.isfinite(without).all()
 
 
+@pytest.mark.slow(seconds=3)
 def test_dropout_needs_training():
     variables = variables_of(SMALL)
     apply = jax.jit(lambda key: SMALL.apply(variables, XS, TIMES, train=True, rngs={"dropout": key}))
