@@ -132,7 +132,12 @@ WRONG = {
     ),
     "model as task": ("config.json", ["task", "name"], "sets.DeepSets", "sets.DeepSets must return a task"),
     "private module": ("config.json", ["model", "name"], "sets.norms.np", "no jaxnets.sets.norms"),
-    "kind of targets": ("data.json", ["targets", "kind"], "Path", "targets must be Vocabulary, Captions, Classes, TextClasses"),
+    "kind of targets": (
+        "data.json",
+        ["targets", "kind"],
+        "Path",
+        "targets must be Vocabulary, Captions, Classes, TextClasses",
+    ),
     "no targets": ("data.json", ["targets", "names"], [], "at least one target"),
     "numbers as targets": ("data.json", ["targets", "names"], [1], "a list of strings, got"),
     "negative size": ("data.json", ["batch", "inputs", 0, 0], -2, "a shape with positive sizes"),
