@@ -7,8 +7,8 @@
 
 With a trained classifier, evaluation measures generated images:
 
-    python -m jaxnets.train --config=digits --workdir=runs/digits
-    python -m jaxnets.train --config=ddpm:conditional --config.task.classifier='{"run": "runs/digits"}'
+    python -m jaxnets.train --config=lenet --workdir=runs/lenet
+    python -m jaxnets.train --config=ddpm:conditional --config.task.classifier='{"run": "runs/lenet"}'
 
 The variant ``captions`` draws scenes of shapes from sentences, some with pairs of shape and color that training lacks:
 

@@ -1,6 +1,6 @@
 """Quality of the images of trained diffusion models over the number of steps, for each sampler.
 
-    python -m benchmarks.runs.samplers --runs=runs/ddpm,runs/flow --classifier=runs/digits --figure=samplers.png
+    python -m benchmarks.runs.samplers --runs=runs/ddpm,runs/flow --classifier=runs/lenet --figure=samplers.png
 
 Metrics are those of ``tasks.gan.evaluation.classified_metrics``, by the logits of a classifier: of generated images
 beside as many training images. The row "validation" has images of the validation split instead of generated ones.
@@ -28,7 +28,7 @@ COLUMNS = ("logit_frechet_distance", "precision", "recall", "label_accuracy")
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list("runs", [], "Run folders of tasks.diffusion with the same data.")
-flags.DEFINE_string("classifier", "runs/digits", "Run folder of image classification.")
+flags.DEFINE_string("classifier", "runs/lenet", "Run folder of image classification.")
 flags.DEFINE_list("steps", ["5", "10", "20", "50"], "Numbers of steps.")
 flags.DEFINE_integer("count", 1000, "Generated images.", lower_bound=2)
 flags.DEFINE_integer("batch", 250, "Images that are generated at once.", lower_bound=1)
