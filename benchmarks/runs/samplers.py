@@ -103,7 +103,10 @@ def draw(rows: Sequence[Mapping[str, Any]], path: str) -> None:
             else:
                 axes.plot(*zip(*points, strict=True), marker="o", label=f"{Path(run).name}, {sampler}")
         axes.set(xlabel="steps", ylabel=name.replace("logit_", "").replace("_", " "), xscale="log")
-    panels[0].set_yscale("log")
+        ticks = sorted({row["steps"] for row in rows} - {0})
+        axes.set_xticks(ticks, map(str, ticks))
+        axes.minorticks_off()
+    panels[0].set_ylim(bottom=0)
     panels[0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
