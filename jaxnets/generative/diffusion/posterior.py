@@ -103,7 +103,7 @@ def discretized_gaussian_log_prob(
     check_integer("num_levels", num_levels, minimum=2)
     scale, half = jnp.exp(-0.5 * log_variance), 1 / (num_levels - 1)
     upper, lower = (xs - mean + half) * scale, (xs - mean - half) * scale
-    log_cdf, norm = jax.scipy.stats.norm.logcdf, jax.scipy.stats.norm
+    norm = jax.scipy.stats.norm
     # In the upper half, the difference of survival functions has no cancellation near 1.
     flipped = lower > 0
     low, high = jnp.where(flipped, -upper, lower), jnp.where(flipped, -lower, upper)
@@ -112,7 +112,7 @@ def discretized_gaussian_log_prob(
     tiny = jnp.finfo(inner.dtype).smallest_normal ** 0.5
     log_inner = jnp.where(inner > tiny, jnp.log(jnp.maximum(inner, tiny)), density)
     edge = 1 - half
-    return jnp.where(xs < -edge, log_cdf(upper), jnp.where(xs > edge, log_cdf(-lower), log_inner))
+    return jnp.where(xs < -edge, norm.logcdf(upper), jnp.where(xs > edge, norm.logcdf(-lower), log_inner))
 
 
 def bound_terms(

@@ -1,7 +1,8 @@
 """The two processes from noise to images that a network can learn: Gaussian diffusion and rectified flow.
 
-Both have the methods ``losses``, ``sample`` and ``negative_log_likelihood``, which ``tasks.diffusion`` uses. Their
-``network`` maps noisy images ``[B, H, W, C]`` and times ``[B]``, from 0 to about 1000, to a prediction.
+Both have the methods ``losses``, ``sample`` and ``negative_log_likelihood`` and the attributes ``num_levels``,
+``samplers``, ``max_steps`` and ``learned_variance``, which ``tasks.diffusion`` uses. Their ``network`` maps noisy
+images ``[B, H, W, C]`` and times ``[B]``, from 0 to about 1000, to a prediction.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from jaxnets.generative.diffusion.posterior import (
     prior_term,
 )
 from jaxnets.generative.diffusion.predictions import PREDICTIONS, prediction_target
-from jaxnets.generative.diffusion.sampling import Denoise, denoiser, normal_rows, sample_path
+from jaxnets.generative.diffusion.sampling import Denoise, denoiser, fold_rows, normal_rows, sample_path
 from jaxnets.generative.diffusion.schedules import (
     SPACINGS,
     NoiseSchedule,
@@ -100,6 +101,16 @@ class GaussianDiffusion:
             return noise_schedule(cosine_betas(self.num_steps))
         return noise_schedule(linear_betas(self.num_steps, self.first_beta, self.last_beta))
 
+    @property
+    def learned_variance(self) -> bool:
+        """Whether the network predicts variances, in a second half of its channels."""
+        return self.variance == "learned"
+
+    @property
+    def max_steps(self) -> int:
+        """The largest number of steps of ``sample``."""
+        return self.num_steps
+
     def losses(
         self, network: Network, clean: Float[Array, "B ..."], key: Key[Array, ""]
     ) -> dict[str, Float[Array, " B"]]:
@@ -115,7 +126,7 @@ class GaussianDiffusion:
         noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
         noisy = add_noise(self.tables, clean, noise, steps)
         output = network(noisy, steps)
-        prediction, weights = jnp.split(output, 2, axis=-1) if self.variance == "learned" else (output, None)
+        prediction, weights = jnp.split(output, 2, axis=-1) if self.learned_variance else (output, None)
         target = prediction_target(self.tables, self.predicts, clean, noise, steps)
         error = _mean_of_rows((prediction - target) ** 2)
         if weights is None:
@@ -145,12 +156,11 @@ class GaussianDiffusion:
         """
         check_choice("sampler", sampler, self.samplers)
         chosen = subsequence(self.tables, num_steps, self.spacing)
-        fixed = "fixed_large" if self.variance == "learned" else self.variance
-        steps = SAMPLERS[sampler](chosen, fixed)
+        steps = SAMPLERS[sampler](chosen, "fixed_large" if self.learned_variance else self.variance)
         denoise = self._denoiser(network, chosen)
-        if sampler != "ancestral":  # whose noise has a variance
-            deterministic = denoise
-            denoise = lambda noisy, steps: deterministic(noisy, steps)._replace(log_variance=None)
+        if sampler != "ancestral":  # the others have no noise
+            learned = denoise
+            denoise = lambda noisy, steps: learned(noisy, steps)._replace(log_variance=None)
         x, path = sample_path(denoise, steps, _first_noise(keys, shape), keys)
         return x, path[::-1]
 
@@ -175,7 +185,7 @@ class GaussianDiffusion:
         return jax.lax.scan(add, prior_term(self.tables, clean), steps)[0]
 
     def _denoiser(self, network: Network, schedule: NoiseSchedule) -> Denoise:
-        return denoiser(network, schedule, self.predicts, learned_variance=self.variance == "learned")
+        return denoiser(network, schedule, self.predicts, learned_variance=self.learned_variance)
 
     def _terms(self, network: Network, clean: jax.Array, noisy: jax.Array, steps: jax.Array) -> jax.Array:
         found = self._denoiser(network, self.tables)(noisy, steps)
@@ -203,6 +213,8 @@ class RectifiedFlow:
     num_levels: int = 256
 
     samplers: ClassVar[tuple[str, ...]] = ("euler", "heun")
+    learned_variance: ClassVar[bool] = False
+    max_steps: ClassVar[None] = None  # any number
 
     def __post_init__(self):
         check_choice("times", self.times, ("uniform", "logit_normal"))
@@ -259,11 +271,8 @@ class RectifiedFlow:
         return clean + jax.random.uniform(key, clean.shape, clean.dtype, -half, half)
 
 
-Process = GaussianDiffusion | RectifiedFlow
-
-
 def _first_noise(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return normal_rows(jax.vmap(jax.random.fold_in, (0, None))(keys, 0xFFFF), jnp.zeros((len(keys), *shape)))
+    return normal_rows(fold_rows(keys, 0xFFFF), jnp.zeros((len(keys), *shape)))
 
 
 def _mean_of_rows(xs: jax.Array) -> jax.Array:

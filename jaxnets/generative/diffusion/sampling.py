@@ -1,7 +1,7 @@
 """Sampling from a diffusion model, inpainting and changes of images, for any denoiser."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -111,12 +111,12 @@ def sample_path(
         index, row = inputs
         found = denoise(start, jnp.full(len(start), index))
         chex.assert_equal_shape([found.clean, start])
-        step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+        step_keys = fold_rows(keys, index)
         x = row.noisy * start + row.denoised * found.clean + row.previous * before
         std = row.std if found.log_variance is None else jnp.where(index > 0, jnp.exp(0.5 * found.log_variance), 0)
         x = x + std * normal_rows(step_keys, x)
         if constrain is not None:
-            x = constrain(x, row.alphas_cumprod_prev, jax.vmap(jax.random.fold_in, (0, None))(step_keys, 1))
+            x = constrain(x, row.alphas_cumprod_prev, fold_rows(step_keys, 1))
         return (x, found.clean), start
 
     inputs = (jnp.arange(count), tables)
@@ -131,7 +131,7 @@ def inpaint(
     known: Bool[Array, "B ..."],
     keys: Key[Array, " B"],
 ) -> Float[Array, "B ..."]:
-    """Samples the unknown part of images. After each step, the known part is replaced by itself with the same noise.
+    """Samples the unknown part of images. After each step, the known part is replaced by the noisy image.
 
     This is algorithm 1 of RePaint (Lugmayr et al. 2022, arXiv:2201.09865) without resampling.
 
@@ -149,8 +149,7 @@ def inpaint(
         noisy = jnp.sqrt(alpha_cumprod) * images + jnp.sqrt(1 - alpha_cumprod) * normal_rows(keys, x)
         return jnp.where(known, noisy, x)
 
-    first = jax.vmap(jax.random.fold_in, (0, None))(keys, len(steps.noisy))
-    noise = normal_rows(first, images)
+    noise = normal_rows(fold_rows(keys, len(steps.noisy)), images)
     return sample(denoise, steps, noise, keys, constrain=constrain)
 
 
@@ -173,12 +172,13 @@ def image_to_image(
     """
     check_fraction("strength", strength)
     count = max(1, round(strength * len(steps.noisy)))
-    last: Any = jax.tree.map(lambda table: np.asarray(table)[:count], steps)
-    last = last._replace(previous=np.concatenate([last.previous[:-1], np.zeros(1)]))
-    last = last._replace(denoised=np.concatenate([last.denoised[:-1], [_first_order(steps, count - 1)]]))
-    signal, std = np.sqrt(steps.alphas_cumprod[count - 1]), np.sqrt(1 - steps.alphas_cumprod[count - 1])
-    first = jax.vmap(jax.random.fold_in, (0, None))(keys, len(steps.noisy))
-    noisy = images * signal.astype(images.dtype) + std.astype(images.dtype) * normal_rows(first, images)
+    last = SamplerSteps(*(np.array(table[:count]) for table in steps))
+    last.denoised[-1] += last.previous[-1]  # of first order, since there is no previous step
+    last.previous[-1] = 0
+    signal, std = (
+        jnp.asarray(np.sqrt(square), images.dtype) for square in (last.alphas_cumprod[-1], 1 - last.alphas_cumprod[-1])
+    )
+    noisy = signal * images + std * normal_rows(fold_rows(keys, len(steps.noisy)), images)
     return sample(denoise, last, noisy, keys)
 
 
@@ -187,6 +187,6 @@ def normal_rows(keys: Key[Array, " B"], xs: Float[Array, "B ..."]) -> Float[Arra
     return jax.vmap(lambda key: jax.random.normal(key, xs.shape[1:], xs.dtype))(keys)
 
 
-def _first_order(steps: SamplerSteps, index: int) -> float:
-    """Returns the factor of the denoised example in a step without a previous one: the sum of both factors."""
-    return steps.denoised[index] + steps.previous[index]
+def fold_rows(keys: Key[Array, " B"], number: int | Integer[Array, ""]) -> Key[Array, " B"]:
+    """Returns ``jax.random.fold_in(key, number)`` of each row."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)

@@ -74,9 +74,8 @@ def diffusion(
     sizes = {"vocab_size": spec.size} if isinstance(spec, Captions) else {}
     module: Any = model if isinstance(model, nn.Module) else call_factory(model, sizes)
     check_members("tasks.diffusion", module, "a U-Net of diffusion", "image_shape", "num_classes", "learned_variance")
-    needs_variance = getattr(process, "variance", "") == "learned"
-    if module.learned_variance != needs_variance:
-        raise ValueError(f"`learned_variance` of the model must be {needs_variance} for this process")
+    if module.learned_variance != process.learned_variance:
+        raise ValueError(f"`learned_variance` of the model must be {process.learned_variance} for this process")
     conditions = conditions_of("tasks.diffusion", module, spec)
     shape: tuple[int, ...] = tuple(module.image_shape)
     options: dict[str, Any] = {"steps": sampling_steps, "sampler": sampler, "guidance": guidance}
@@ -169,9 +168,8 @@ def check_options(process: Any, steps: int, sampler: str, guidance: float) -> No
     check_integer("steps", steps)
     check_choice("sampler", sampler, process.samplers)
     check_number("guidance", guidance)
-    limit = getattr(process, "num_steps", steps)
-    if steps > limit:
-        raise ValueError(f"`steps` must be at most the {limit} steps of training, got {steps}")
+    if process.max_steps is not None and steps > process.max_steps:
+        raise ValueError(f"`steps` must be at most the {process.max_steps} steps of training, got {steps}")
 
 
 def read_caption(spec: Captions, text: str) -> dict[str, Any]:
